@@ -1,0 +1,35 @@
+"""Connections to PostgreSQL."""
+
+from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+_SERVER_SETTINGS = {
+    "application_name": "repoint",
+    # plans of set-based statements cost more to compile than to run
+    "jit": "off",
+    # a stopped process keeps its row locks: these end its transaction, and so its hold on wallets and deliveries
+    "idle_in_transaction_session_timeout": "30s",
+    "statement_timeout": "20s",
+    "lock_timeout": "5s",
+    # a peer that vanished without a word is noticed in about half a minute
+    "tcp_keepalives_idle": "15",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+}
+
+
+def connect(url: str, *, pool_size: int = 5) -> AsyncEngine:
+    """An engine on `url` (`postgresql://` or `postgresql+asyncpg://`); the caller disposes of it.
+
+    No connection is made before the first statement. Transactions run at READ COMMITTED: what may not
+    interleave is kept apart by row locks (see `store.credentials` and `store.wallets`).
+    """
+    return create_async_engine(
+        make_url(url).set(drivername="postgresql+asyncpg"),
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_timeout=10,
+        # after a database restart the pool holds dead connections; finding out costs one round trip a transaction
+        pool_pre_ping=True,
+        connect_args={"server_settings": _SERVER_SETTINGS, "timeout": 10, "command_timeout": 30},
+    )
