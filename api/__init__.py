@@ -1,0 +1,1 @@
+"""HTTP for merchants, wallets and vendors."""

@@ -1,0 +1,1 @@
+"""The way in: vendor updates from Kafka, one batch one transaction."""

@@ -1,0 +1,1 @@
+"""How Repoint is run: settings, command line, logs, telemetry, embedded parts."""

@@ -1,0 +1,1 @@
+"""The way out: vendor feeds onto Kafka, and signed webhooks to merchants."""

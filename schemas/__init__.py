@@ -1,0 +1,1 @@
+"""The wire: vendor messages to canonical updates, events to bytes."""
