@@ -1,0 +1,103 @@
+"""What a vendor tells us, in our own words: the canonical update of every feed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import NamedTuple, TypeAlias
+
+from domain.wallet import Expiry, Key, MethodType
+
+
+class UpdateType(StrEnum):
+    NUMBER_REPLACED = "NUMBER_REPLACED"
+    EXPIRY_UPDATED = "EXPIRY_UPDATED"
+    DETAILS_UPDATED = "DETAILS_UPDATED"
+    CLOSED = "CLOSED"
+    CONTACT_CARDHOLDER = "CONTACT_CARDHOLDER"
+    SUSPENDED = "SUSPENDED"
+    RESUMED = "RESUMED"
+    OPTED_OUT = "OPTED_OUT"
+    NO_CHANGE = "NO_CHANGE"
+    NO_MATCH = "NO_MATCH"
+    WALLET_MERGED = "WALLET_MERGED"
+
+
+class Reason(StrEnum):
+    """Why a payment method was replaced."""
+
+    EXPIRED = "EXPIRED"
+    LOST_OR_STOLEN = "LOST_OR_STOLEN"
+    REISSUED = "REISSUED"
+    BANK_CHANGE = "BANK_CHANGE"
+    NETWORK_UPDATE = "NETWORK_UPDATE"
+    BRAND_CHANGE = "BRAND_CHANGE"
+    WALLET_MERGE = "WALLET_MERGE"
+
+
+class Outcome(StrEnum):
+    """What became of an update; every one has exactly one."""
+
+    APPLIED = "APPLIED"
+    SUPERSEDED = "SUPERSEDED"
+    DUPLICATE = "DUPLICATE"
+    PARKED = "PARKED"
+    IGNORED = "IGNORED"
+    QUARANTINED = "QUARANTINED"
+
+
+class Stamp(NamedTuple):
+    """When something was so, by whose word. Compared in this order, so that any two updates have an earlier one."""
+
+    occurred_at: datetime
+    vendor: str
+    update_id: str
+
+
+class Credential(NamedTuple):
+    """What a vendor knows a payment method by: a token, a fingerprint, or both."""
+
+    key: Key
+    alias: Key | None = None
+
+    @property
+    def keys(self) -> tuple[Key, ...]:
+        return (self.key,) if self.alias is None else (self.key, self.alias)
+
+
+Scope: TypeAlias = tuple[tuple[str, str], ...]
+"""The identities of the customer whom an update is about, sorted; empty means whoever holds the credential."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewCredential:
+    """What an update tells of the method as it is now; `credential` is None where the number stayed."""
+
+    credential: Credential | None = None
+    last4: str | None = None
+    brand: str | None = None
+    expiry: Expiry | None = None
+    par: str | None = None
+    details: Mapping[str, object] = field(default_factory=dict)
+    """Further fields of `domain.wallet.Details`, by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """`old` is None for WALLET_MERGED alone, which has `merge_from` and `merge_into` instead."""
+
+    stamp: Stamp
+    type: UpdateType
+    old: Credential | None
+    new: NewCredential = NewCredential()
+    method_type: MethodType | None = None
+    reason: Reason = Reason.REISSUED
+    scope: Scope = ()
+    merge_from: Scope = ()
+    merge_into: Scope = ()
+
+    @property
+    def keys(self) -> tuple[Key, ...]:
+        """Every credential named, the old one's first."""
+        old = () if self.old is None else self.old.keys
+        return old if self.new.credential is None else old + self.new.credential.keys

@@ -1,0 +1,173 @@
+"""A customer's wallet: payment methods, the links that point at them, and the merchants who share it."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from enum import StrEnum
+from typing import NamedTuple, TypeAlias
+
+Key: TypeAlias = str
+"""One name of a credential: `vendor:token`, or `:fingerprint`. No vendor's name is empty or holds a colon, so they never meet."""
+
+WalletId: TypeAlias = str
+MethodId: TypeAlias = str
+LinkId: TypeAlias = str
+MerchantId: TypeAlias = str
+
+
+def token_key(vendor: str, token: str) -> Key:
+    return f"{vendor}:{token}"
+
+
+def fingerprint_key(fingerprint: str) -> Key:
+    return f":{fingerprint}"
+
+
+class MethodType(StrEnum):
+    CARD = "CARD"
+    BANK_ACCOUNT = "BANK_ACCOUNT"
+    DIGITAL_WALLET = "DIGITAL_WALLET"
+    GIFT_CARD = "GIFT_CARD"
+
+
+class MethodStatus(StrEnum):
+    ACTIVE = "ACTIVE"
+    ACTION_REQUIRED = "ACTION_REQUIRED"
+    SUSPENDED = "SUSPENDED"
+    CLOSED = "CLOSED"
+    DELETED = "DELETED"
+
+
+class LinkKind(StrEnum):
+    SUBSCRIPTION = "SUBSCRIPTION"
+    RECURRING = "RECURRING"
+    SAVED_INSTRUCTION = "SAVED_INSTRUCTION"
+    PAYMENT_PLAN = "PAYMENT_PLAN"
+
+
+class LinkStatus(StrEnum):
+    ACTIVE = "ACTIVE"
+    PAUSED = "PAUSED"
+    CANCELLED = "CANCELLED"
+
+
+class Expiry(NamedTuple):
+    """The last month a card is good for; a later one compares greater."""
+
+    year: int
+    month: int
+
+
+@dataclass(frozen=True, slots=True)
+class Customer:
+    """Whose wallet it is. `identities` name the customer; the date of birth only describes them.
+
+    An identity is a pair such as `("enterpriseId", "e1")`, `("hsid", "h1")` or `("metadata.patientId", "rx-1")`.
+    """
+
+    identities: frozenset[tuple[str, str]]
+    date_of_birth: date | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Details:
+    """What a merchant may show of a payment method. Which of them a type has is the wire's business (schemas/)."""
+
+    last4: str | None = None
+    brand: str | None = None
+    expiry: Expiry | None = None
+    holder_name: str | None = None
+    zip_code: str | None = None
+    manufacturer_card: bool | None = None
+    account_type: str | None = None
+    bank_name: str | None = None
+    extra: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One payment method. A DELETED one with `replaced_by` is a tombstone; nothing makes it live again."""
+
+    id: MethodId
+    type: MethodType
+    status: MethodStatus
+    keys: frozenset[Key]
+    details: Details = Details()
+    nickname: str | None = None
+    par: str | None = None
+    default: bool = False
+    subscription_default: bool = False
+    replaced_by: MethodId | None = None
+    deleted_reason: str | None = None
+
+    @property
+    def live(self) -> bool:
+        return self.status is not MethodStatus.DELETED
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A merchant's subscription, recurring payment or saved instruction, and the method it is paid with."""
+
+    id: LinkId
+    merchant_id: MerchantId
+    method_id: MethodId
+    kind: LinkKind
+    reference: str
+    status: LinkStatus
+
+    @property
+    def moves(self) -> bool:
+        """A cancelled link stays with the method it was cancelled on."""
+        return self.status is not LinkStatus.CANCELLED
+
+
+@dataclass(frozen=True, slots=True)
+class Wallet:
+    """`leads` are credentials that facts lead to from the wallet's own, found on none of its methods.
+
+    `former_identities` are those of the wallets that were merged into this one: what a vendor tells of them is meant for it.
+    """
+
+    id: WalletId
+    customer: Customer
+    merchants: tuple[MerchantId, ...]
+    methods: tuple[Method, ...] = ()
+    links: tuple[Link, ...] = ()
+    leads: frozenset[Key] = frozenset()
+    former_identities: frozenset[tuple[str, str]] = frozenset()
+    merged_into: WalletId | None = None
+
+    @property
+    def live_methods(self) -> tuple[Method, ...]:
+        return tuple(method for method in self.methods if method.live)
+
+    def knows(self) -> set[Key]:
+        """Every credential of its methods, deleted ones too, and those that facts lead to."""
+        return self.leads.union(*(method.keys for method in self.methods))  # type: ignore[return-value]
+
+
+def can_be_default(method_type: MethodType) -> bool:
+    """Gift cards can be neither default nor subscription default (seed: Radial's supported tender types).
+
+    The type alone decides. Were the status part of it, the order in which a closing and a replacement arrive would
+    decide who holds the flag.
+    """
+    return method_type is not MethodType.GIFT_CARD
+
+
+def belongs_to(scope: Iterable[tuple[str, str]], wallet: Wallet) -> bool:
+    """Whether the customer that a vendor named by the identities in `scope` is the wallet's.
+
+    At least one identity must agree and none may contradict: an update for a stranger must not reach the wallet.
+    No scope at all is anyone.
+    """
+    named = dict(scope)
+    if not named:
+        return True
+    for identities in (wallet.customer.identities, wallet.former_identities):
+        agreeing = [pair for pair in identities if named.get(pair[0]) == pair[1]]
+        contradicting = {name for name, value in identities if name in named and named[name] != value}
+        if agreeing and not contradicting - {name for name, _ in agreeing}:
+            return True
+    return False
