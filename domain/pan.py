@@ -1,0 +1,138 @@
+"""Card numbers where none should be: finding them, and masking their digits.
+
+A card number is 13 to 19 digits that pass Luhn, in one row or grouped as cards are printed: fours with a
+shorter last group, 4-6-5, 4-6-4 or 4-5-6, one space or dash between. What is not taken for one, because every
+message carries such digits and one row in ten passes by chance:
+
+- digits joined otherwise: the id `vau-2026-11-20-000017`, a timestamp, the last groups of a UUID;
+- part of a longer row of digits: a PAR is a letter and 28 digits;
+- digits of a hexadecimal word, one of digits and letters from a to f: a fingerprint is a key in hexadecimal.
+"""
+
+import re
+from collections.abc import Iterator
+
+SHORTEST, LONGEST = 13, 19  # ISO/IEC 7812-1; thirteen are old, but still issued
+
+_AS_PRINTED = {(4, 6, 5), (4, 6, 4), (4, 5, 6)}  # American Express, Diners Club, UATP
+_FOUR = 4  # everybody else prints fours, and what remains
+
+_UNUSUAL_SEPARATORS = "\u00a0\u2009\u202f\u2010-\u2014\u2212"
+_SEPARATORS = rf" \-{_UNUSUAL_SEPARATORS}"
+_ROW = re.compile(rf"\d(?:[{_SEPARATORS}]?\d){{{SHORTEST - 1},}}")
+_GROUP = re.compile(r"\d+")
+_HEXADECIMAL = re.compile(r"(?=\d*[a-f])[0-9a-f]+", re.IGNORECASE)
+
+# JSON can write a digit as an escape, and the letters of any other escape belong to no word.
+_ESCAPED_DIGIT = re.compile(r"\\u003(\d)")
+_ESCAPE = re.compile(r"\\(?:u[0-9a-fA-F]{4}|[a-z])")
+
+# All digits made one digit and both ASCII separators one, what is worth a look is a fixed sight. It begins with
+# four literal characters because the regex engine then skips from one such place to the next.
+_FLAT = bytes.maketrans(b"123456789 ", b"000000000-")
+_SIGHT = re.compile(
+    rb"0000(?<!00000)(?:0{9,15}(?!0)|-(?:0000-0000-0|000000-0000|00000-000000))",
+)
+_UNUSUAL = re.compile(rf"[^\x00-\x7f](?<=[\d{_UNUSUAL_SEPARATORS}])")
+
+_DOUBLED = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)
+
+
+def contains_pan(text: str) -> bool:
+    """Whether a card number stands anywhere in `text`, which may be JSON."""
+    return _worth_a_look(text) and next(_pans(_with_digits(text)), None) is not None
+
+
+def mask(text: str) -> str:
+    """`text` with every digit of every card number as `*`; the same text where there is none."""
+    if not _worth_a_look(text):
+        return text
+    plain = _with_digits(text)
+    masked = plain
+    for start, end in _pans(plain):
+        masked = masked[:start] + re.sub(r"\d", "*", masked[start:end]) + masked[end:]
+    return text if masked is plain else masked
+
+
+def pan_in_json(value: object) -> str | None:
+    """The path, as `$.new.token` or `$.items[0]`, of the first card number in parsed JSON; None for none.
+
+    Looks at strings, numbers and keys. Of a key that is one, the path has the mask.
+    """
+    waiting: list[tuple[str, object]] = [("$", value)]
+    while waiting:
+        path, current = waiting.pop()
+        if isinstance(current, dict):
+            for key in current:
+                if contains_pan(key):
+                    return f"{path}.{mask(key)}"
+            waiting += [(f"{path}.{key}", current[key]) for key in reversed(current)]
+        elif isinstance(current, list):
+            waiting += [(f"{path}[{at}]", current[at]) for at in reversed(range(len(current)))]
+        elif contains_pan(_as_text(current)):
+            return path
+    return None
+
+
+def _as_text(scalar: object) -> str:
+    """A number as its digits: a long one may come as 4.1e15."""
+    if isinstance(scalar, float) and abs(scalar) < 10.0**LONGEST and scalar.is_integer():
+        return str(int(scalar))
+    return str(scalar)
+
+
+def _worth_a_look(text: str) -> bool:
+    """Cheap, and never wrong when it says no: nearly every message ends here."""
+    if "\\u" in text or (not text.isascii() and _UNUSUAL.search(text)):
+        return True
+    return _SIGHT.search(text.encode(errors="replace").translate(_FLAT)) is not None
+
+
+def _with_digits(text: str) -> str:
+    return _ESCAPED_DIGIT.sub(r"\1", text) if "\\u003" in text else text
+
+
+def _pans(text: str) -> Iterator[tuple[int, int]]:
+    """Where card numbers stand. They may overlap: `4111 1111 1111 1111 0` can be read in two ways."""
+    if "\\" in text:
+        text = _ESCAPE.sub(lambda escape: "." * len(escape[0]), text)
+    for row in _ROW.finditer(text):
+        groups = [group.span() for group in _GROUP.finditer(text, *row.span())]
+        for start, end, digits in _candidates(text, groups):
+            if _passes_luhn(digits) and not _is_hexadecimal(text, start, end):
+                yield start, end
+
+
+def _candidates(text: str, groups: list[tuple[int, int]]) -> Iterator[tuple[int, int, str]]:
+    """Neighbouring groups that together have a card number's length and shape."""
+    for first, (start, _) in enumerate(groups):
+        digits = ""
+        sizes: tuple[int, ...] = ()
+        for group_start, end in groups[first:]:
+            digits += text[group_start:end]
+            sizes += (end - group_start,)
+            if len(digits) > LONGEST:
+                break
+            if len(digits) >= SHORTEST and _is_as_printed(sizes):
+                yield start, end, digits
+
+
+def _is_as_printed(sizes: tuple[int, ...]) -> bool:
+    if len(sizes) == 1 or sizes in _AS_PRINTED:
+        return True
+    return all(size == _FOUR for size in sizes[:-1]) and sizes[-1] <= _FOUR
+
+
+def _passes_luhn(digits: str) -> bool:
+    """ISO/IEC 7812-1, annex B: from the right, every second digit doubled, its digits added."""
+    numbers = [int(digit) for digit in reversed(digits)]
+    return (sum(numbers[::2]) + sum(_DOUBLED[number] for number in numbers[1::2])) % 10 == 0
+
+
+def _is_hexadecimal(text: str, start: int, end: int) -> bool:
+    """Whether the digits are part of a hexadecimal word."""
+    while start and text[start - 1].isalnum():
+        start -= 1
+    while end < len(text) and text[end].isalnum():
+        end += 1
+    return _HEXADECIMAL.fullmatch(text, start, end) is not None
