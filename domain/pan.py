@@ -37,6 +37,12 @@ _UNUSUAL = re.compile(rf"[^\x00-\x7f](?<=[\d{_UNUSUAL_SEPARATORS}])")
 
 _DOUBLED = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)
 
+# three in ten thousand hold four groups that are digits and pass Luhn
+_UUID = re.compile(
+    r"(?<![0-9A-Za-z-])[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}(?![0-9A-Za-z-])", re.IGNORECASE
+)
+_DASHES_OF_A_UUID = 4
+
 
 def contains_pan(text: str) -> bool:
     """Whether a card number stands anywhere in `text`, which may be JSON."""
@@ -96,6 +102,8 @@ def _pans(text: str) -> Iterator[tuple[int, int]]:
     """Where card numbers stand. They may overlap: `4111 1111 1111 1111 0` can be read in two ways."""
     if "\\" in text:
         text = _ESCAPE.sub(lambda escape: "." * len(escape[0]), text)
+    if text.count("-") >= _DASHES_OF_A_UUID:
+        text = _UUID.sub("." * 36, text)
     for row in _ROW.finditer(text):
         groups = [group.span() for group in _GROUP.finditer(text, *row.span())]
         for start, end, digits in _candidates(text, groups):
