@@ -1,1 +1,1 @@
-"""The wire: vendor messages to canonical updates, events to bytes."""
+"""The wire: vendors' messages to canonical updates, events to bytes, and the JSON of wallets and merchants."""

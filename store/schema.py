@@ -69,9 +69,7 @@ endpoints = Table(
     Column("id", Text, primary_key=True),
     Column("merchant_id", Text, ForeignKey("merchants.id"), nullable=False),
     Column("url", Text, nullable=False),
-    Column(
-        "secrets", ARRAY(Text), nullable=False, comment="newest first; a second one while a secret rotates"
-    ),
+    Column("secrets", ARRAY(Text), nullable=False, comment="newest first; a second one while a secret rotates"),
     Column("event_types", ARRAY(Text), nullable=False),
     Column("status", Text, nullable=False, server_default="ENABLED"),
     Column("disabled_reason", Text),
@@ -93,11 +91,11 @@ wallets = Table(
     Column("date_of_birth", Date),
     Column("metadata", JSONB, nullable=False, server_default="{}", comment="further customer identifiers"),
     Column("merged_into", Uuid, ForeignKey("wallets.id"), comment="its methods live there now"),
-    CheckConstraint(
-        "enterprise_id IS NOT NULL OR hsid IS NOT NULL OR metadata <> '{}'", name="customer_identifier"
-    ),
+    CheckConstraint("enterprise_id IS NOT NULL OR hsid IS NOT NULL OR metadata <> '{}'", name="customer_identifier"),
     CheckConstraint("merged_into <> id", name="merged_into"),
 )
+
+Index(None, wallets.c.merged_into, postgresql_where=wallets.c.merged_into.is_not(None))
 
 customer_identities = Table(
     "customer_identities",
@@ -153,11 +151,15 @@ payment_methods = Table(
     CheckConstraint("replaced_by IS NULL OR status = 'DELETED'", name="replaced_is_deleted"),
     CheckConstraint("replaced_by <> id", name="replaced_by_another"),
     UniqueConstraint("id", "wallet_id"),
-    UniqueConstraint("id", "live"),
-    # what a credential row copies of its method; ON UPDATE CASCADE keeps the copy true
-    UniqueConstraint("id", "wallet_id", "type", "live"),
-    # both ends of a replacement in one wallet
-    ForeignKeyConstraint(["replaced_by", "wallet_id"], ["payment_methods.id", "payment_methods.wallet_id"]),
+    # what credentials and links copy of their method; ON UPDATE CASCADE keeps the copies true
+    UniqueConstraint("id", "wallet_id", "live"),
+    # both ends of a replacement in one wallet; deferred, for the old method goes before the new one comes
+    ForeignKeyConstraint(
+        ["replaced_by", "wallet_id"],
+        ["payment_methods.id", "payment_methods.wallet_id"],
+        deferrable=True,
+        initially="DEFERRED",
+    ),
 )
 Index(None, payment_methods.c.wallet_id)
 Index(
@@ -188,8 +190,8 @@ payment_method_credentials = Table(
     Column("live", Boolean, nullable=False),
     PrimaryKeyConstraint("payment_method_id", "key"),
     ForeignKeyConstraint(
-        ["payment_method_id", "wallet_id", "type", "live"],
-        ["payment_methods.id", "payment_methods.wallet_id", "payment_methods.type", "payment_methods.live"],
+        ["payment_method_id", "wallet_id", "live"],
+        ["payment_methods.id", "payment_methods.wallet_id", "payment_methods.live"],
         onupdate="CASCADE",
     ),
 )
@@ -207,9 +209,7 @@ wallet_leads = Table(
     "wallet_leads",
     metadata,
     Column("wallet_id", Uuid, ForeignKey("wallets.id"), nullable=False),
-    Column(
-        "key", Text, nullable=False, comment="a credential that facts lead to, on no method of the wallet"
-    ),
+    Column("key", Text, nullable=False, comment="a credential that facts lead to, on no method of the wallet"),
     PrimaryKeyConstraint("wallet_id", "key"),
 )
 Index(None, wallet_leads.c.key)
@@ -237,14 +237,15 @@ payment_links = Table(
         ["payment_methods.id", "payment_methods.wallet_id"],
         onupdate="CASCADE",
     ),
+    # deferred, for a method is deleted before its links have moved
     ForeignKeyConstraint(
-        ["payment_method_id", "needs_live"],
-        ["payment_methods.id", "payment_methods.live"],
+        ["payment_method_id", "wallet_id", "needs_live"],
+        ["payment_methods.id", "payment_methods.wallet_id", "payment_methods.live"],
         name="fk_payment_links_live_method",
+        deferrable=True,
+        initially="DEFERRED",
     ),
-    ForeignKeyConstraint(
-        ["wallet_id", "merchant_id"], ["wallet_merchants.wallet_id", "wallet_merchants.merchant_id"]
-    ),
+    ForeignKeyConstraint(["wallet_id", "merchant_id"], ["wallet_merchants.wallet_id", "wallet_merchants.merchant_id"]),
 )
 Index(None, payment_links.c.payment_method_id)
 Index(None, payment_links.c.wallet_id)
@@ -273,9 +274,7 @@ credentials = Table(
     "credentials",
     metadata,
     Column("key", Text, nullable=False),
-    Column(
-        "scope", Text, nullable=False, server_default="", comment="the customer it was told of; '' is anyone"
-    ),
+    Column("scope", Text, nullable=False, server_default="", comment="the customer it was told of; '' is anyone"),
     Column("status", Text),
     Column("status_at", Instant),
     Column("status_vendor", Text),
@@ -371,6 +370,7 @@ parked_updates = Table(
     metadata,
     Column("key", Text, nullable=False, comment="a credential, or @name=value for a customer"),
     Column("inbox_id", BigInteger, ForeignKey("inbox.id", ondelete="CASCADE"), nullable=False),
+    Column("about", JSONB, comment="the customer it named, or the two of a merge"),
     PrimaryKeyConstraint("key", "inbox_id"),
 )
 Index(None, parked_updates.c.inbox_id)

@@ -48,12 +48,8 @@ def upgrade() -> None:
             "status IN ('ACTIVE', 'ACTION_REQUIRED', 'SUSPENDED', 'CLOSED')",
             name=op.f("ck_credentials_status"),
         ),
-        sa.CheckConstraint(
-            "(expiry_month IS NULL) = (expiry_year IS NULL)", name=op.f("ck_credentials_expiry")
-        ),
-        sa.CheckConstraint(
-            "(status IS NULL) = (status_at IS NULL)", name=op.f("ck_credentials_status_stamp")
-        ),
+        sa.CheckConstraint("(expiry_month IS NULL) = (expiry_year IS NULL)", name=op.f("ck_credentials_expiry")),
+        sa.CheckConstraint("(status IS NULL) = (status_at IS NULL)", name=op.f("ck_credentials_status_stamp")),
         sa.PrimaryKeyConstraint("key", "scope", name=op.f("pk_credentials")),
     )
     op.create_index(op.f("ix_credentials_kept_until"), "credentials", ["kept_until"], unique=False)
@@ -71,9 +67,7 @@ def upgrade() -> None:
         sa.Column("status", sa.Text(), server_default="OPEN", nullable=False),
         sa.Column("closed_at", sa.DateTime(timezone=True), nullable=True),
         sa.CheckConstraint("(status = 'OPEN') = (closed_at IS NULL)", name=op.f("ck_dead_letters_closed_at")),
-        sa.CheckConstraint(
-            "status IN ('OPEN', 'REPLAYED', 'DISCARDED')", name=op.f("ck_dead_letters_status")
-        ),
+        sa.CheckConstraint("status IN ('OPEN', 'REPLAYED', 'DISCARDED')", name=op.f("ck_dead_letters_status")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_dead_letters")),
         sa.UniqueConstraint(
             "topic",
@@ -94,9 +88,7 @@ def upgrade() -> None:
         sa.Column("attempt", sa.Integer(), nullable=False, comment="how many were made"),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("finished_at", sa.DateTime(timezone=True), nullable=False),
-        sa.CheckConstraint(
-            "status IN ('DELIVERED', 'DEAD', 'CANCELLED')", name=op.f("ck_delivery_history_status")
-        ),
+        sa.CheckConstraint("status IN ('DELIVERED', 'DEAD', 'CANCELLED')", name=op.f("ck_delivery_history_status")),
         sa.PrimaryKeyConstraint("finished_at", "id", name=op.f("pk_delivery_history")),
         postgresql_partition_by="RANGE (finished_at)",
     )
@@ -117,9 +109,7 @@ def upgrade() -> None:
         sa.Column("digest", sa.LargeBinary(), nullable=False, comment="of the update's content"),
         sa.Column("vendor", sa.Text(), nullable=False),
         sa.Column("update_id", sa.Text(), nullable=False),
-        sa.Column(
-            "original", sa.Boolean(), nullable=False, comment="the first message with this vendor and id"
-        ),
+        sa.Column("original", sa.Boolean(), nullable=False, comment="the first message with this vendor and id"),
         sa.Column("type", sa.Text(), nullable=False),
         sa.Column("old_key", sa.Text(), nullable=True),
         sa.Column("occurred_at", sa.DateTime(timezone=True), nullable=False),
@@ -153,9 +143,7 @@ def upgrade() -> None:
         unique=False,
         postgresql_where=sa.text("outcome = 'QUARANTINED'"),
     )
-    op.create_index(
-        "uq_inbox_original", "inbox", ["vendor", "update_id"], unique=True, postgresql_where="original"
-    )
+    op.create_index("uq_inbox_original", "inbox", ["vendor", "update_id"], unique=True, postgresql_where="original")
     op.create_table(
         "merchants",
         sa.Column("id", sa.Text(), nullable=False),
@@ -194,15 +182,11 @@ def upgrade() -> None:
             "reason IN ('EXPIRED', 'LOST_OR_STOLEN', 'REISSUED', 'BANK_CHANGE', 'NETWORK_UPDATE', 'BRAND_CHANGE', 'WALLET_MERGE')",
             name=op.f("ck_replacement_facts_reason"),
         ),
-        sa.CheckConstraint(
-            "(expiry_month IS NULL) = (expiry_year IS NULL)", name=op.f("ck_replacement_facts_expiry")
-        ),
+        sa.CheckConstraint("(expiry_month IS NULL) = (expiry_year IS NULL)", name=op.f("ck_replacement_facts_expiry")),
         sa.CheckConstraint("old_key <> new_key", name=op.f("ck_replacement_facts_two_ends")),
         sa.PrimaryKeyConstraint("old_key", "new_key", "scope", name=op.f("pk_replacement_facts")),
     )
-    op.create_index(
-        op.f("ix_replacement_facts_kept_until"), "replacement_facts", ["kept_until"], unique=False
-    )
+    op.create_index(op.f("ix_replacement_facts_kept_until"), "replacement_facts", ["kept_until"], unique=False)
     op.create_index(
         op.f("ix_replacement_facts_old_alias"),
         "replacement_facts",
@@ -232,6 +216,13 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["merged_into"], ["wallets.id"], name=op.f("fk_wallets_merged_into")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_wallets")),
     )
+    op.create_index(
+        op.f("ix_wallets_merged_into"),
+        "wallets",
+        ["merged_into"],
+        unique=False,
+        postgresql_where=sa.text("merged_into IS NOT NULL"),
+    )
     op.create_table(
         "customer_identities",
         sa.Column("name", sa.Text(), nullable=False, comment="enterpriseId, hsid or metadata.<key>"),
@@ -260,9 +251,7 @@ def upgrade() -> None:
             nullable=True,
             comment="a Retry-After holds back the endpoint, not one delivery",
         ),
-        sa.CheckConstraint(
-            "status = 'DISABLED' OR disabled_reason IS NULL", name=op.f("ck_endpoints_disabled_reason")
-        ),
+        sa.CheckConstraint("status = 'DISABLED' OR disabled_reason IS NULL", name=op.f("ck_endpoints_disabled_reason")),
         sa.CheckConstraint("status IN ('ENABLED', 'DISABLED')", name=op.f("ck_endpoints_status")),
         sa.CheckConstraint("cardinality(secrets) BETWEEN 1 AND 2", name=op.f("ck_endpoints_secrets")),
         sa.ForeignKeyConstraint(["merchant_id"], ["merchants.id"], name=op.f("fk_endpoints_merchant_id")),
@@ -277,9 +266,7 @@ def upgrade() -> None:
         sa.Column("sequence", sa.BigInteger(), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("payment_method_id", sa.Uuid(), nullable=False),
-        sa.Column(
-            "body", sa.LargeBinary(), nullable=False, comment="rendered once, signed and sent as it stands"
-        ),
+        sa.Column("body", sa.LargeBinary(), nullable=False, comment="rendered once, signed and sent as it stands"),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.CheckConstraint(
             "name IN ('PAYMENT_METHOD_REPLACED', 'PAYMENT_METHOD_DELETED', 'PAYMENT_METHOD_UPDATED')",
@@ -297,6 +284,12 @@ def upgrade() -> None:
         "parked_updates",
         sa.Column("key", sa.Text(), nullable=False, comment="a credential, or @name=value for a customer"),
         sa.Column("inbox_id", sa.BigInteger(), nullable=False),
+        sa.Column(
+            "about",
+            postgresql.JSONB(astext_type=sa.Text()),
+            nullable=True,
+            comment="the customer it named, or the two of a merge",
+        ),
         sa.ForeignKeyConstraint(
             ["inbox_id"], ["inbox.id"], name=op.f("fk_parked_updates_inbox_id"), ondelete="CASCADE"
         ),
@@ -319,9 +312,7 @@ def upgrade() -> None:
         sa.Column("manufacturer_card", sa.Boolean(), nullable=True),
         sa.Column("account_type", sa.Text(), nullable=True),
         sa.Column("bank_name", sa.Text(), nullable=True),
-        sa.Column(
-            "extra_details", postgresql.JSONB(astext_type=sa.Text()), server_default="{}", nullable=False
-        ),
+        sa.Column("extra_details", postgresql.JSONB(astext_type=sa.Text()), server_default="{}", nullable=False),
         sa.Column("nickname", sa.Text(), nullable=True),
         sa.Column(
             "par",
@@ -348,9 +339,7 @@ def upgrade() -> None:
             "type IN ('CARD', 'BANK_ACCOUNT', 'DIGITAL_WALLET', 'GIFT_CARD')",
             name=op.f("ck_payment_methods_type"),
         ),
-        sa.CheckConstraint(
-            "(expiry_month IS NULL) = (expiry_year IS NULL)", name=op.f("ck_payment_methods_expiry")
-        ),
+        sa.CheckConstraint("(expiry_month IS NULL) = (expiry_year IS NULL)", name=op.f("ck_payment_methods_expiry")),
         sa.CheckConstraint("expiry_month BETWEEN 1 AND 12", name=op.f("ck_payment_methods_expiry_month")),
         sa.CheckConstraint("length(last4) <= 4", name=op.f("ck_payment_methods_last4")),
         sa.CheckConstraint("replaced_by <> id", name=op.f("ck_payment_methods_replaced_by_another")),
@@ -358,13 +347,12 @@ def upgrade() -> None:
             ["replaced_by", "wallet_id"],
             ["payment_methods.id", "payment_methods.wallet_id"],
             name=op.f("fk_payment_methods_replaced_by_wallet_id"),
+            initially="DEFERRED",
+            deferrable=True,
         ),
         sa.ForeignKeyConstraint(["wallet_id"], ["wallets.id"], name=op.f("fk_payment_methods_wallet_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_payment_methods")),
-        sa.UniqueConstraint("id", "live", name=op.f("uq_payment_methods_id_live")),
-        sa.UniqueConstraint(
-            "id", "wallet_id", "type", "live", name=op.f("uq_payment_methods_id_wallet_id_type_live")
-        ),
+        sa.UniqueConstraint("id", "wallet_id", "live", name=op.f("uq_payment_methods_id_wallet_id_live")),
         sa.UniqueConstraint("id", "wallet_id", name=op.f("uq_payment_methods_id_wallet_id")),
     )
     op.create_index(
@@ -413,9 +401,7 @@ def upgrade() -> None:
             nullable=False,
             comment="of the latest event told",
         ),
-        sa.ForeignKeyConstraint(
-            ["merchant_id"], ["merchants.id"], name=op.f("fk_wallet_merchants_merchant_id")
-        ),
+        sa.ForeignKeyConstraint(["merchant_id"], ["merchants.id"], name=op.f("fk_wallet_merchants_merchant_id")),
         sa.ForeignKeyConstraint(["wallet_id"], ["wallets.id"], name=op.f("fk_wallet_merchants_wallet_id")),
         sa.PrimaryKeyConstraint("wallet_id", "merchant_id", name=op.f("pk_wallet_merchants")),
     )
@@ -502,13 +488,13 @@ def upgrade() -> None:
             "kind IN ('SUBSCRIPTION', 'RECURRING', 'SAVED_INSTRUCTION', 'PAYMENT_PLAN')",
             name=op.f("ck_payment_links_kind"),
         ),
-        sa.CheckConstraint(
-            "status IN ('ACTIVE', 'PAUSED', 'CANCELLED')", name=op.f("ck_payment_links_status")
-        ),
+        sa.CheckConstraint("status IN ('ACTIVE', 'PAUSED', 'CANCELLED')", name=op.f("ck_payment_links_status")),
         sa.ForeignKeyConstraint(
-            ["payment_method_id", "needs_live"],
-            ["payment_methods.id", "payment_methods.live"],
+            ["payment_method_id", "wallet_id", "needs_live"],
+            ["payment_methods.id", "payment_methods.wallet_id", "payment_methods.live"],
             name="fk_payment_links_live_method",
+            initially="DEFERRED",
+            deferrable=True,
         ),
         sa.ForeignKeyConstraint(
             ["payment_method_id", "wallet_id"],
@@ -523,9 +509,7 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_payment_links")),
     )
-    op.create_index(
-        op.f("ix_payment_links_payment_method_id"), "payment_links", ["payment_method_id"], unique=False
-    )
+    op.create_index(op.f("ix_payment_links_payment_method_id"), "payment_links", ["payment_method_id"], unique=False)
     op.create_index(op.f("ix_payment_links_wallet_id"), "payment_links", ["wallet_id"], unique=False)
     op.create_table(
         "payment_method_credentials",
@@ -535,21 +519,14 @@ def upgrade() -> None:
         sa.Column("type", sa.Text(), nullable=False),
         sa.Column("live", sa.Boolean(), nullable=False),
         sa.ForeignKeyConstraint(
-            ["payment_method_id", "wallet_id", "type", "live"],
-            [
-                "payment_methods.id",
-                "payment_methods.wallet_id",
-                "payment_methods.type",
-                "payment_methods.live",
-            ],
-            name=op.f("fk_payment_method_credentials_payment_method_id_wallet_id_type_live"),
+            ["payment_method_id", "wallet_id", "live"],
+            ["payment_methods.id", "payment_methods.wallet_id", "payment_methods.live"],
+            name=op.f("fk_payment_method_credentials_payment_method_id_wallet_id_live"),
             onupdate="CASCADE",
         ),
         sa.PrimaryKeyConstraint("payment_method_id", "key", name=op.f("pk_payment_method_credentials")),
     )
-    op.create_index(
-        op.f("ix_payment_method_credentials_key"), "payment_method_credentials", ["key"], unique=False
-    )
+    op.create_index(op.f("ix_payment_method_credentials_key"), "payment_method_credentials", ["key"], unique=False)
     op.create_index(
         "uq_live_identity",
         "payment_method_credentials",

@@ -1,0 +1,262 @@
+"""One batch of messages, one transaction: read → take in → lock → load → decide → apply → announce → record.
+
+It runs a fixed number of statements whatever the size of the batch, one more round only where facts lead to credentials that
+were not loaded yet. Whatever fails, fails the whole transaction: nothing of the batch has happened then, and it is taken again.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from hashlib import blake2b
+from typing import Literal, TypeAlias
+
+from aiokafka import ConsumerRecord
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from domain import pan
+from domain.decide import Decision, Parked, Turn, Verdict, decide
+from domain.knowledge import Knowledge
+from domain.update import Outcome, Update
+from domain.wallet import Key, MethodId, Wallet, WalletId
+from schemas import event as wire
+from schemas.canonical import Unreadable, parse
+from store import dead_letters, deliveries, events, inbox, knowledge, merchants, wallets
+from store.dead_letters import DeadLetter
+from store.ids import uuid7
+from store.inbox import Arrival
+
+Message: TypeAlias = "ConsumerRecord[bytes | None, bytes | None]"
+
+Point: TypeAlias = Literal["took in", "settled", "applied", "announced", "committed"]
+"""Where a crash test may stop a batch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """How long what was told is kept: of a credential that some wallet knows, and of any other."""
+
+    known: timedelta
+    unknown: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What became of a batch: how many updates had which outcome, letters, messages met before, and events made."""
+
+    outcomes: Counter[Outcome]
+    unreadable: int
+    met_before: int
+    events: int
+
+
+async def take(
+    engine: AsyncEngine,
+    messages: Sequence[Message],
+    keeping: Keeping,
+    *,
+    within_reach: AbstractSet[Key] = frozenset(),
+    at: Callable[[Point], None] = lambda point: None,
+) -> Taken:
+    """Take in `messages`, settle the wallets they touch, and write what is to be told of it, in one transaction.
+
+    `within_reach` are credentials to lock beside those the messages name.
+
+    Raises:
+        store.knowledge.Contended: take the batch again, with these credentials within reach.
+    """
+    letters, arrivals = _read(messages)
+    async with engine.begin() as connection:
+        met = await inbox.met(connection, arrivals)
+        fresh, repeated = _sort_out(arrivals, met)
+        at("took in")
+        loaded = await _load(connection, [arrival.update for arrival in fresh], within_reach, keeping)
+        decision = _decide(fresh, loaded)
+        at("settled")
+        await apply(connection, decision, loaded, keeping)
+        at("applied")
+        told = await announce(connection, decision.turns)
+        at("announced")
+        await _record(connection, fresh, repeated, decision)
+        if letters:
+            await dead_letters.keep(connection, letters)
+    at("committed")
+    verdicts = [*decision.verdicts, *(verdict for _, verdict in repeated)]
+    return Taken(
+        Counter(verdict.outcome for verdict in verdicts),
+        len(letters),
+        len(arrivals) - len(verdicts),
+        told,
+    )
+
+
+# --- read, take in ------------------------------------------------------------------------------------------------
+
+
+def _read(messages: Sequence[Message]) -> tuple[list[DeadLetter], list[Arrival]]:
+    letters, arrivals = [], []
+    for message in messages:
+        try:
+            canonical = parse(message.value or b"", message.headers)
+        except Unreadable as reason:
+            letters.append(dead_letter(message, str(reason)))
+        else:
+            arrivals.append(
+                Arrival(message.topic, message.partition, message.offset, canonical.digest, canonical.update)
+            )
+    return letters, arrivals
+
+
+def dead_letter(message: Message, reason: str) -> DeadLetter:
+    """What is kept of a message that could not be used: all of it, card numbers masked."""
+    body = pan.mask((message.value or b"").decode(errors="backslashreplace")).encode()
+    key = None if message.key is None else pan.mask(message.key.decode(errors="backslashreplace"))
+    digest = blake2b(body, digest_size=16).digest()
+    return DeadLetter(message.topic, message.partition, message.offset, digest, pan.mask(reason), key, body)
+
+
+def _sort_out(arrivals: Sequence[Arrival], met: inbox.Met) -> tuple[list[Arrival], list[tuple[Arrival, Verdict]]]:
+    """The updates to decide, and those whose (vendor, id) is taken; what was taken in from the same place is left out."""
+    originals = dict(met.originals)
+    fresh, repeated = [], []
+    for arrival in arrivals:
+        if arrival.place in met.places:
+            continue
+        name = (arrival.update.stamp.vendor, arrival.update.stamp.update_id)
+        digest = originals.setdefault(name, arrival.digest)
+        if digest is arrival.digest:
+            fresh.append(arrival)
+        elif digest == arrival.digest:
+            repeated.append((arrival, Verdict(Outcome.DUPLICATE, "SAME_MESSAGE")))
+        else:
+            repeated.append((arrival, Verdict(Outcome.QUARANTINED, "ID_REUSED")))
+    return fresh, repeated
+
+
+# --- lock, load, decide -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """All that a decision is made from, locked as far as it may be written."""
+
+    wallets: Sequence[Wallet]
+    knowledge: Knowledge
+    parked: Sequence[Parked]
+
+
+async def _load(
+    connection: AsyncConnection, updates: Sequence[Update], within_reach: AbstractSet[Key], keeping: Keeping
+) -> Loaded:
+    keys = {key for update in updates for key in update.keys} | within_reach
+    customers = {pair for update in updates for pair in (*update.merge_from, *update.merge_into)}
+    if customers:
+        keys |= await wallets.keys_of(connection, customers)
+    await knowledge.lock(connection, keys, keep=keeping.unknown)
+    olds = {key for update in updates if update.old is not None for key in update.old.keys}
+    found = await wallets.load(connection, await wallets.lock(connection, olds, customers))
+    known = {key for wallet in found for key in wallet.knows()}
+    if customers and not known <= keys:
+        # a merge lets one wallet come to know what is in another; it does not matter which of them here
+        raise knowledge.Contended(known - keys)
+    return await within(connection, found, keys | known)
+
+
+async def within(connection: AsyncConnection, found: Sequence[Wallet], keys: AbstractSet[Key]) -> Loaded:
+    """Load all that is known within reach of `keys`, for the wallets `found`; both are locked."""
+    knows = Knowledge()
+    loaded: set[Key] = set()
+    reached: AbstractSet[Key] = keys
+    while unloaded := reached - loaded:
+        if loaded:
+            await knowledge.try_lock(connection, unloaded)
+        await knowledge.load(connection, unloaded, knows)
+        loaded |= unloaded
+        reached = knows.reach(loaded)
+    return Loaded(found, knows, await inbox.waiting(connection, loaded))
+
+
+def _decide(fresh: Sequence[Arrival], loaded: Loaded) -> Decision:
+    updates = [arrival.update for arrival in fresh]
+    return decide(updates, loaded.wallets, loaded.knowledge, loaded.parked, new_names())
+
+
+def new_names() -> Callable[[WalletId, Key], MethodId]:
+    """Ids for methods to be made: asked again for the same wallet and credential, the same id."""
+
+    @cache
+    def name(wallet_id: WalletId, key: Key) -> MethodId:
+        return str(uuid7())
+
+    return name
+
+
+# --- apply, announce, record --------------------------------------------------------------------------------------
+
+
+async def apply(connection: AsyncConnection, decision: Decision, loaded: Loaded, keeping: Keeping) -> None:
+    knows = loaded.knowledge
+    await knowledge.save(connection, knows, decision.known, keep=keeping.known, keep_unknown=keeping.unknown)
+    before = {key for wallet in loaded.wallets for key in wallet.knows()}
+    came_to_know = {key for key in decision.known - before if knows.told.get(key) or knows.facts_from(key)}
+    if came_to_know:
+        await knowledge.keep_longer(connection, came_to_know, keep=keeping.known)
+    await wallets.save(connection, decision.turns)
+
+
+async def announce(connection: AsyncConnection, turns: Sequence[Turn]) -> int:
+    """Write the events of all turns, and a delivery for each endpoint that subscribed to them; how many events."""
+    told = [(turn.after.id, each) for turn in turns for each in wire.tell(turn.after, turn.changes)]
+    if not told:
+        return 0
+    numbers = dict(await events.number(connection, ((wallet, each.merchant_id) for wallet, each in told)))
+    now = datetime.now(UTC)
+    written = []
+    for wallet_id, each in told:
+        line = (wallet_id, each.merchant_id)
+        sequence = numbers[line]
+        numbers[line] = sequence + 1
+        event_id = uuid7()
+        body = wire.render(each, event_id, sequence, now)
+        written.append(
+            events.Event(event_id, wallet_id, each.merchant_id, sequence, each.name.value, each.method_id, body, now)
+        )
+    await events.insert(connection, written)
+    await _enqueue(connection, written)
+    return len(written)
+
+
+async def _enqueue(connection: AsyncConnection, written: Sequence[events.Event]) -> None:
+    subscribed = await merchants.subscribed(connection, {event.merchant_id for event in written})
+    await deliveries.enqueue(
+        connection,
+        [
+            deliveries.NewDelivery(event.id, endpoint_id, event.wallet_id, event.sequence)
+            for event in written
+            for endpoint_id, event_types in subscribed.get(event.merchant_id, ())
+            if event.name in event_types
+        ],
+    )
+
+
+async def _record(
+    connection: AsyncConnection,
+    fresh: Sequence[Arrival],
+    repeated: Sequence[tuple[Arrival, Verdict]],
+    decision: Decision,
+) -> None:
+    judged = [(arrival, verdict, True) for arrival, verdict in zip(fresh, decision.verdicts, strict=True)]
+    judged += [(arrival, verdict, False) for arrival, verdict in repeated]
+    judged.sort(key=lambda each: (each[0].update.stamp.vendor, each[0].update.stamp.update_id))
+    ids = await inbox.record(connection, judged)
+    waiting = [
+        (inbox_id, arrival.update)
+        for inbox_id, (arrival, verdict, _) in zip(ids, judged, strict=True)
+        if verdict.outcome is Outcome.PARKED
+    ]
+    if waiting:
+        await inbox.park(connection, waiting)
+    if decision.resolved:
+        await inbox.resolve(connection, decision.resolved)

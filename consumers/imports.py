@@ -1,0 +1,64 @@
+"""Wallets and merchants that come from a file: all of it in one transaction, or nothing.
+
+Imported wallets are settled before the commit, by what vendors told of their credentials before they came.
+"""
+
+from collections.abc import AsyncIterable, Iterable, Sequence
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from consumers.batch import Keeping, announce, apply, new_names, within
+from domain.decide import decide
+from domain.wallet import Wallet, WalletId
+from store import inbox, merchants, wallets
+
+
+class Refused(ValueError):
+    """A wallet of the file cannot be imported; the text says which and why."""
+
+
+async def import_wallets(
+    connection: AsyncConnection, batches: AsyncIterable[Sequence[Wallet]], keeping: Keeping
+) -> int:
+    """Insert the wallets, settle those that vendors told something of; how many there were.
+
+    The caller's transaction must not be committed if this raises.
+
+    Raises:
+        Refused: a wallet, method or link is there already, or a wallet names a merchant that is none.
+    """
+    ids: list[WalletId] = []
+    async for new in batches:
+        await _check_merchants(connection, new)
+        taken = await wallets.insert(connection, new)
+        if taken:
+            raise Refused(f"{min(taken)} is there already: expected a new id for each wallet, payment method and link")
+        ids += [wallet.id for wallet in new]
+    await wallets.close_the_gate(connection)
+    unsettled = await wallets.to_settle(connection, ids)
+    # the wallets of one customer may be merged with each other, so they are settled together
+    if unsettled:
+        await _settle(connection, unsettled, keeping)
+    return len(ids)
+
+
+async def _check_merchants(connection: AsyncConnection, new: Iterable[Wallet]) -> None:
+    named = {merchant for wallet in new for merchant in wallet.merchants}
+    unknown = named - await merchants.known(connection, named)
+    if unknown:
+        raise Refused(f"merchant {min(unknown)}: expected it to be imported first (repoint merchants import)")
+
+
+async def _settle(connection: AsyncConnection, ids: Sequence[WalletId], keeping: Keeping) -> None:
+    found = await wallets.load(connection, ids)
+    customers = {pair for wallet in found for pair in wallet.customer.identities}
+    others = set(await wallets.lock(connection, (), customers)).difference(ids)
+    found += await wallets.load(connection, others)
+    keys = {key for wallet in found for key in wallet.knows()}
+    keys.update(inbox.identity_keys(customers))
+    loaded = await within(connection, found, keys)
+    decision = decide((), loaded.wallets, loaded.knowledge, loaded.parked, new_names())
+    await apply(connection, decision, loaded, keeping)
+    await announce(connection, decision.turns)
+    if decision.resolved:
+        await inbox.resolve(connection, decision.resolved)

@@ -1,0 +1,252 @@
+"""A batch of updates, decided: what becomes of each, and what every wallet they touch should be.
+
+    outcome      the update …
+    APPLIED      changed some wallet
+    SUPERSEDED   told something new, but newer knowledge already stands
+    DUPLICATE    told nothing that was not known, or that is not so already
+    PARKED       is about a credential that no wallet knows yet
+    IGNORED      told of no change, or of a method that its customer removed
+    QUARANTINED  conflicts with what a wallet is (see `Conflict`), or names another customer than the wallets'
+
+Updates are learnt one after another, and the outcome of each is read from what the wallets would be right after it. Only what
+the wallets are at the end is written and told, so many updates of one wallet cost their merchants one set of events.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeAlias
+
+from domain.knowledge import Knowledge, News, renames_itself
+from domain.merge import Seen, merge
+from domain.settle import Replaced, Settlement, Updated, settle
+from domain.update import Outcome, Scope, Stamp, Update, UpdateType
+from domain.wallet import Key, MethodId, Wallet, WalletId, belongs_to
+
+Change: TypeAlias = Replaced | Updated | Seen
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """An update's outcome, and why: a word that ops people can look up in docs/running.md."""
+
+    outcome: Outcome
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """An update taken in earlier that waits for a wallet; `inbox_id` finds it again."""
+
+    inbox_id: int
+    stamp: Stamp
+    keys: tuple[Key, ...]
+    scope: Scope = ()
+    merge_from: Scope = ()
+    merge_into: Scope = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What a wallet was, what it is now, and what there is to tell of it, in order."""
+
+    before: Wallet
+    after: Wallet
+    changes: tuple[Change, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """`verdicts` stand in the order of the updates; `resolved` are parked ones whose credential became known.
+
+    `known` is every credential that one of the wallets knows now.
+    """
+
+    verdicts: tuple[Verdict, ...]
+    resolved: tuple[tuple[Parked, Verdict], ...]
+    turns: tuple[Turn, ...]
+    known: frozenset[Key]
+
+
+_TELLS_NO_CHANGE = frozenset((UpdateType.OPTED_OUT, UpdateType.NO_CHANGE, UpdateType.NO_MATCH))
+
+
+def decide(
+    updates: Sequence[Update],
+    wallets: Iterable[Wallet],
+    knowledge: Knowledge,
+    parked: Iterable[Parked],
+    name: Callable[[WalletId, Key], MethodId],
+) -> Decision:
+    """Decide `updates` in the order given; `knowledge` learns what they tell.
+
+    `wallets` are those that know an `old` of the updates or are named by a merge, merged ones among them; a wallet that
+    has learnt a credential in another way (an import) is among them too, and is settled. `parked` are the updates that
+    wait for any credential within reach.
+    """
+    room = _Room(wallets, knowledge, name)
+    verdicts = [room.take(update) for update in updates]
+    resolved = [(update, room.resolve(update)) for update in parked if room.knows(update)]
+    for number, update in enumerate(updates):
+        if verdicts[number].outcome is Outcome.PARKED:
+            again = _as_parked(update)
+            if room.knows(again):
+                verdicts[number] = room.resolve(again)
+    return Decision(tuple(verdicts), tuple(resolved), room.turns(), frozenset(room.knowing))
+
+
+class _Room:
+    """The wallets of one batch, as they stand after the updates taken so far."""
+
+    def __init__(
+        self, wallets: Iterable[Wallet], knowledge: Knowledge, name: Callable[[WalletId, Key], MethodId]
+    ) -> None:
+        self.knowledge = knowledge
+        self.name = name
+        self.before = {wallet.id: wallet for wallet in wallets}
+        self.unsettled = dict(self.before)
+        self.merges: dict[WalletId, list[Change]] = {}
+        self.settled: dict[WalletId, Settlement] = {}
+        self.knowing: dict[Key, set[WalletId]] = {}
+        for wallet in self.before.values():
+            self._meet(wallet)
+
+    def take(self, update: Update) -> Verdict:
+        if update.type in _TELLS_NO_CHANGE:
+            return Verdict(Outcome.IGNORED, update.type.value)
+        if update.type is UpdateType.WALLET_MERGED:
+            return self._merge(update.merge_from, update.merge_into)
+        if renames_itself(update) and update.new.expiry is None and not update.new.details:
+            return Verdict(Outcome.IGNORED, "SAME_CREDENTIAL")
+        assert update.old is not None
+        news = self.knowledge.learn(update)
+        holders = self._holders(update.old.keys)
+        owners = [wallet_id for wallet_id in holders if belongs_to(update.scope, self.unsettled[wallet_id])]
+        changed = False
+        for wallet_id in owners:
+            changed |= self._settle(wallet_id)
+        if changed:
+            return Verdict(Outcome.APPLIED)
+        if news is News.NONE:
+            return Verdict(Outcome.DUPLICATE, "ALREADY_TOLD")
+        if not holders:
+            return Verdict(Outcome.PARKED) if news is News.NEW else Verdict(Outcome.SUPERSEDED, "NEWER_TOLD")
+        return self._unchanged(update.stamp, update.old.keys, owners, news)
+
+    def knows(self, parked: Parked) -> bool:
+        if parked.merge_from:
+            return bool(self._named(parked.merge_from) and self._named(parked.merge_into))
+        return any(key in self.knowing for key in parked.keys)
+
+    def resolve(self, parked: Parked) -> Verdict:
+        """What became of an update whose credential has become known: what would be different had it not come."""
+        if parked.merge_from:
+            return self._merge(parked.merge_from, parked.merge_into)
+        holders = self._holders(parked.keys)
+        owners = [wallet_id for wallet_id in holders if belongs_to(parked.scope, self.unsettled[wallet_id])]
+        for wallet_id in owners:
+            if wallet_id not in self.settled:
+                self._settle(wallet_id)
+            wallet = self.unsettled[wallet_id]
+            otherwise = settle(wallet, self.knowledge.without(parked.stamp), partial(self.name, wallet_id))
+            if _differ(otherwise.wallet, self.settled[wallet_id].wallet):
+                return Verdict(Outcome.APPLIED)
+        return self._unchanged(parked.stamp, parked.keys, owners, News.NEW)
+
+    def turns(self) -> tuple[Turn, ...]:
+        for wallet_id in self.unsettled:
+            if wallet_id not in self.settled:
+                self._settle(wallet_id)
+        return tuple(
+            Turn(
+                before,
+                self.settled[wallet_id].wallet,
+                (*self.merges.get(wallet_id, ()), *self.settled[wallet_id].changes),
+            )
+            for wallet_id, before in self.before.items()
+            if self.settled[wallet_id].wallet != before
+        )
+
+    def _unchanged(self, stamp: Stamp, keys: Sequence[Key], owners: list[WalletId], news: News) -> Verdict:
+        """The verdict on an update that found wallets and changed none of them."""
+        if not owners:
+            return Verdict(Outcome.QUARANTINED, "OWNER_MISMATCH")
+        settlements = [self.settled[wallet_id] for wallet_id in owners]
+        for settlement in settlements:
+            for fact, conflict in settlement.refused:
+                if fact.stamp == stamp:
+                    return Verdict(Outcome.QUARANTINED, conflict.value)
+        if news is News.OLDER:
+            return Verdict(Outcome.SUPERSEDED, "NEWER_TOLD")
+        accounts = [
+            account
+            for settlement in settlements
+            for account in settlement.accounts
+            if not account.keys.isdisjoint(keys)
+        ]
+        if not any(account.live for account in accounts):
+            return Verdict(Outcome.IGNORED, "CUSTOMER_REMOVED")
+        if any(account.latest is not None and account.latest.stamp == stamp for account in accounts):
+            return Verdict(Outcome.DUPLICATE, "ALREADY_SO")
+        current = (method for settlement in settlements for method in settlement.wallet.live_methods)
+        if any(fact.stamp == stamp for account in accounts for fact in account.facts) or all(
+            method.keys.isdisjoint(keys) for method in current
+        ):
+            return Verdict(Outcome.SUPERSEDED, "NEWER_FACT")
+        return Verdict(Outcome.DUPLICATE, "ALREADY_SO")
+
+    def _merge(self, merge_from: Scope, merge_into: Scope) -> Verdict:
+        sources, targets = self._named(merge_from), self._named(merge_into)
+        if not sources or not targets:
+            return Verdict(Outcome.PARKED)
+        if len(targets) > 1:
+            return Verdict(Outcome.QUARANTINED, "AMBIGUOUS_CUSTOMER")
+        (target,) = targets
+        if sources == targets:
+            return Verdict(Outcome.DUPLICATE, "ALREADY_SO")
+        for source in sorted(sources - targets):
+            merged = merge(self.unsettled[source], self.unsettled[target])
+            self.unsettled[source], self.unsettled[target] = merged.source, merged.target
+            self.merges.setdefault(target, []).extend((*self.merges.pop(source, ()), *merged.changes))
+            for holders in self.knowing.values():
+                holders.discard(source)
+            self._meet(merged.target)
+            self._settle(source)
+            self._settle(target)
+        return Verdict(Outcome.APPLIED)
+
+    def _named(self, scope: Scope) -> set[WalletId]:
+        """The wallets of the customer so named; a merged wallet stands for the one it went into."""
+        found = set()
+        for wallet_id, wallet in self.unsettled.items():
+            if belongs_to(scope, wallet):
+                while (further := self.unsettled[wallet_id].merged_into) is not None:
+                    wallet_id = further
+                found.add(wallet_id)
+        return found
+
+    def _settle(self, wallet_id: WalletId) -> bool:
+        """Settle it by what is known now; True if it differs from what it was after the update before."""
+        unsettled = self.unsettled[wallet_id]
+        former = self.settled[wallet_id].wallet if wallet_id in self.settled else unsettled
+        settlement = settle(unsettled, self.knowledge, partial(self.name, wallet_id))
+        self.settled[wallet_id] = settlement
+        if settlement.wallet is not former:
+            self._meet(settlement.wallet)
+        return _differ(former, settlement.wallet)
+
+    def _meet(self, wallet: Wallet) -> None:
+        for key in wallet.knows():
+            self.knowing.setdefault(key, set()).add(wallet.id)
+
+    def _holders(self, keys: Iterable[Key]) -> list[WalletId]:
+        return sorted(set().union(*(self.knowing.get(key, ()) for key in keys)))
+
+
+def _differ(one: Wallet, other: Wallet) -> bool:
+    return one is not other and (one.methods != other.methods or one.links != other.links)
+
+
+def _as_parked(update: Update) -> Parked:
+    keys = () if update.old is None else update.old.keys
+    return Parked(0, update.stamp, keys, update.scope, update.merge_from, update.merge_into)

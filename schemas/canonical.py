@@ -1,0 +1,228 @@
+"""The canonical vendor update (design.md §4): JSON bytes from the topic to a `domain.update.Update`.
+
+CloudEvents are read too: structured mode (`specversion` in the JSON, the update under `data` or `data_base64`) and binary mode
+(`ce_…` headers). Where the update itself names no `id` or `occurredAt`, the CloudEvent's `id` and `time` serve.
+"""
+
+import base64
+import binascii
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC
+from hashlib import blake2b
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, ValidationError
+from pydantic.alias_generators import to_camel
+
+from domain import pan
+from domain.update import Credential, NewCredential, Reason, Scope, Stamp, Update, UpdateType
+from domain.wallet import Expiry, MethodType, fingerprint_key, token_key
+from schemas.text import Instant, Last4, Text, Vendor, what_is_wrong
+
+
+class Unreadable(ValueError):
+    """A message that no update can be made of. Its text names the field and what was expected, never a value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Canonical:
+    """An update, and the digest (16 bytes) of its content: two messages that say the same have the same."""
+
+    update: Update
+    digest: bytes
+
+
+def parse(body: bytes, headers: Sequence[tuple[str, bytes]] = ()) -> Canonical:
+    """Read one message of the topic.
+
+    Raises:
+        Unreadable: it is no JSON object, a field is missing or wrong, or it holds a card number.
+    """
+    try:
+        text = body.decode()
+    except UnicodeDecodeError as error:
+        raise Unreadable("message: expected UTF-8") from error
+    # an escape may hide digits from a look at the text
+    if pan.contains_pan(text) or "\\u00" in text:
+        _refuse_pan(_json(text))
+    message: Any = text
+    if '"specversion"' in text or any(name.startswith("ce_") for name, _ in headers):
+        message = _unwrap(_json(text), {name: value.decode(errors="replace") for name, value in headers})
+    try:
+        read = _Message.model_validate_json(message) if isinstance(message, str) else _Message.model_validate(message)
+    except ValidationError as error:
+        raise Unreadable(what_is_wrong(error)) from None
+    return Canonical(_update(read), blake2b(read.model_dump_json().encode(), digest_size=16).digest())
+
+
+# --- the message as it stands in JSON -----------------------------------------------------------------------------
+
+
+class _Wire(BaseModel):
+    # a message is data from outside: unknown keys are ignored, and nothing is quietly turned into something else
+    model_config = ConfigDict(
+        extra="ignore", alias_generator=to_camel, populate_by_name=False, hide_input_in_errors=True
+    )
+
+
+class _Old(_Wire):
+    token: Text | None = None
+    fingerprint: Text | None = None
+    method_type: MethodType | None = None
+
+
+class _New(_Old):
+    last4: Last4 | None = None
+    brand: Text | None = None
+    expiry_month: Annotated[StrictInt, Field(ge=1, le=12)] | None = None
+    expiry_year: Annotated[StrictInt, Field(ge=1990, le=2150)] | None = None
+    par: Text | None = None
+    name: Text | None = None
+    name_on_card: Text | None = None
+    name_on_account: Text | None = None
+    zip_code: Text | None = None
+    account_type: Text | None = None
+    bank_name: Text | None = None
+    manufacturer_card: StrictBool | None = None
+
+
+class _CustomerNamed(_Wire):
+    enterprise_id: Text | None = None
+    hsid: Text | None = None
+    metadata: dict[Text, Text] = Field(default_factory=dict)
+
+    def scope(self) -> Scope:
+        named = [("enterpriseId", self.enterprise_id), ("hsid", self.hsid)]
+        named += [(f"metadata.{name}", value) for name, value in self.metadata.items()]
+        return tuple(sorted((name, value) for name, value in named if value is not None))
+
+
+class _Message(_Wire):
+    id: Text
+    vendor: Vendor
+    type: UpdateType
+    reason: Reason = Reason.REISSUED
+    occurred_at: Instant
+    old: _Old | None = None
+    new: _New | None = None
+    customer: _CustomerNamed | None = None
+    from_: _CustomerNamed | None = Field(default=None, alias="from")
+    into: _CustomerNamed | None = None
+
+
+# --- and as an update ---------------------------------------------------------------------------------------------
+
+
+def _update(message: _Message) -> Update:
+    stamp = Stamp(message.occurred_at.astimezone(UTC), message.vendor, message.id)
+    if message.type is UpdateType.WALLET_MERGED:
+        return Update(
+            stamp,
+            message.type,
+            old=None,
+            reason=Reason.WALLET_MERGE,
+            merge_from=_identities(message.from_, "from"),
+            merge_into=_identities(message.into, "into"),
+        )
+    if message.old is None:
+        raise Unreadable("old: required")
+    old = _credential(message.vendor, message.old)
+    if old is None:
+        raise Unreadable("old.token: required, or old.fingerprint")
+    new = message.new or _New()
+    if message.type is UpdateType.NUMBER_REPLACED and _credential(message.vendor, new) is None:
+        raise Unreadable("new.token: required for NUMBER_REPLACED, or new.fingerprint")
+    if message.type is UpdateType.EXPIRY_UPDATED and new.expiry_year is None:
+        raise Unreadable("new.expiryYear: required for EXPIRY_UPDATED")
+    if (new.expiry_month is None) != (new.expiry_year is None):
+        missing = "expiryMonth" if new.expiry_month is None else "expiryYear"
+        raise Unreadable(f"new.{missing}: required beside the other half of the expiry")
+    types = {message.old.method_type, new.method_type} - {None}
+    if len(types) > 1:
+        raise Unreadable(f"new.methodType: expected {message.old.method_type}, as in old.methodType")
+    scope = () if message.customer is None else message.customer.scope()
+    if message.customer is not None and not scope:
+        raise Unreadable("customer: expected a customer identifier (enterpriseId, hsid or metadata.*)")
+    return Update(
+        stamp,
+        message.type,
+        old,
+        _told(message.vendor, new),
+        message.old.method_type or new.method_type,
+        message.reason,
+        scope,
+    )
+
+
+def _credential(vendor: str, named: _Old) -> Credential | None:
+    fingerprint = None if named.fingerprint is None else fingerprint_key(named.fingerprint)
+    if named.token is not None:
+        return Credential(token_key(vendor, named.token), fingerprint)
+    return None if fingerprint is None else Credential(fingerprint)
+
+
+def _told(vendor: str, new: _New) -> NewCredential:
+    details = {
+        "holder_name": new.name or new.name_on_card or new.name_on_account,
+        "zip_code": new.zip_code,
+        "account_type": new.account_type,
+        "bank_name": new.bank_name,
+        "manufacturer_card": new.manufacturer_card,
+    }
+    expiry = None
+    if new.expiry_year is not None and new.expiry_month is not None:
+        expiry = Expiry(new.expiry_year, new.expiry_month)
+    return NewCredential(
+        _credential(vendor, new),
+        new.last4,
+        new.brand,
+        expiry,
+        new.par,
+        {name: value for name, value in details.items() if value is not None},
+    )
+
+
+def _identities(named: _CustomerNamed | None, field: str) -> Scope:
+    scope = () if named is None else named.scope()
+    if not scope:
+        raise Unreadable(f"{field}: expected a customer identifier (enterpriseId, hsid or metadata.*)")
+    return scope
+
+
+# --- CloudEvents, card numbers, messages --------------------------------------------------------------------------
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise Unreadable("message: expected JSON") from error
+
+
+def _unwrap(message: Any, headers: Mapping[str, str]) -> Any:
+    """The update inside a CloudEvent, with the event's id and time where it names none of its own."""
+    if not isinstance(message, dict):
+        return message
+    event_id, time = headers.get("ce_id"), headers.get("ce_time")
+    if "specversion" in message:
+        event_id, time = message.get("id"), message.get("time")
+        inner = message.get("data")
+        if "data_base64" in message:
+            try:
+                inner = _json(base64.b64decode(message["data_base64"], validate=True).decode())
+            except (binascii.Error, TypeError, UnicodeDecodeError) as error:
+                raise Unreadable("data_base64: expected base64 of UTF-8 JSON") from error
+            _refuse_pan(inner)
+        if not isinstance(inner, dict):
+            raise Unreadable("data: expected a JSON object")
+        message = inner
+    named = {"id": event_id, "occurredAt": time}
+    return {name: value for name, value in named.items() if value is not None} | message
+
+
+def _refuse_pan(message: Any) -> None:
+    path = pan.pan_in_json(message)
+    if path is not None:
+        raise Unreadable(f"{path}: expected no card number")

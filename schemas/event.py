@@ -1,0 +1,148 @@
+"""Events as merchants receive them (design.md §5): bytes, rendered once, stored, and sent unchanged on every attempt."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from domain.decide import Change
+from domain.merge import Seen
+from domain.settle import Replaced, Updated
+from domain.update import Reason
+from domain.wallet import Customer, Link, MerchantId, Method, MethodId, Wallet
+from schemas.payment_method import SECTION, write_details
+from schemas.signature import event_id
+
+
+class EventName(StrEnum):
+    REPLACED = "PAYMENT_METHOD_REPLACED"
+    DELETED = "PAYMENT_METHOD_DELETED"
+    UPDATED = "PAYMENT_METHOD_UPDATED"
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One event, but for its id, sequence and time: `payload` is ready for JSON."""
+
+    name: EventName
+    merchant_id: MerchantId
+    method_id: MethodId
+    reason: str | None
+    payload: Mapping[str, Any]
+
+
+def tell(wallet: Wallet, changes: tuple[Change, ...]) -> list[Told]:
+    """What each merchant of `wallet` (as it is now) is told of `changes`, in the order it is told."""
+    customer = write_customer(wallet.customer)
+    told: list[Told] = []
+    for change in changes:
+        for merchant in wallet.merchants:
+            told.extend(_tell(change, merchant, customer))
+    return told
+
+
+def render(told: Told, event: UUID, sequence: int, created_at: datetime) -> bytes:
+    """The body of the event, as signed and sent."""
+    body = {
+        "id": event_id(event),
+        "name": told.name.value,
+        "createdAt": timestamp(created_at),
+        "sequence": sequence,
+        "reason": told.reason,
+        "payload": told.payload,
+    }
+    return json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def timestamp(moment: datetime) -> str:
+    """RFC 3339 in UTC, to the millisecond."""
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+
+
+def write_customer(customer: Customer) -> dict[str, Any]:
+    named = dict(customer.identities)
+    return {
+        "enterpriseId": named.pop("enterpriseId", None),
+        "hsid": named.pop("hsid", None),
+        "dateOfBirth": None if customer.date_of_birth is None else customer.date_of_birth.isoformat(),
+        "metadata": {name.removeprefix("metadata."): named[name] for name in sorted(named)},
+    }
+
+
+def _tell(change: Change, merchant: MerchantId, customer: Mapping[str, Any]) -> list[Told]:
+    match change:
+        case Replaced(old, new, reason, links):
+            mine = [_link(link) for link in links if link.merchant_id == merchant]
+            return [
+                Told(
+                    EventName.REPLACED,
+                    merchant,
+                    new.id,
+                    reason.value,
+                    {
+                        "paymentMethod": _method(new),
+                        "customer": customer,
+                        "deletedPaymentMethodId": old.id,
+                        "paymentLinks": mine,
+                    },
+                ),
+                Told(
+                    EventName.DELETED,
+                    merchant,
+                    old.id,
+                    reason.value,
+                    {"paymentMethod": _method(old), "customer": customer, "replacedByPaymentMethodId": new.id},
+                ),
+            ]
+        case Updated(before, after):
+            was, now = _flat(before), _flat(after)
+            previous = {key: value for key, value in was.items() if now.get(key) != value}
+            payload = {"paymentMethod": _method(after), "customer": customer, "previous": previous}
+            return [Told(EventName.UPDATED, merchant, after.id, _what_changed(previous, after), payload)]
+        case Seen(method, merchants):
+            if merchant not in merchants:
+                return []
+            payload = {"paymentMethod": _method(method), "customer": customer, "previous": {}}
+            return [Told(EventName.UPDATED, merchant, method.id, Reason.WALLET_MERGE.value, payload)]
+
+
+def _method(method: Method) -> dict[str, Any]:
+    details = _details(method)
+    return {
+        "id": method.id,
+        SECTION[method.type]: details,
+        "paymentMethodDetails": details,
+        "default": method.default,
+        "subscriptionDefault": method.subscription_default,
+        "paymentMethodType": method.type.value,
+        "nickname": method.nickname,
+    }
+
+
+def _details(method: Method) -> dict[str, Any]:
+    return write_details(method.type, method.details) | {"type": method.type.value, "status": method.status.value}
+
+
+def _flat(method: Method) -> dict[str, Any]:
+    """What a merchant sees of it, under one level of keys."""
+    return _details(method) | {
+        "default": method.default,
+        "subscriptionDefault": method.subscription_default,
+        "nickname": method.nickname,
+    }
+
+
+def _what_changed(previous: Mapping[str, Any], after: Method) -> str:
+    """The update's type where one thing changed says it; a status is what a merchant acts on, so it comes first."""
+    if "status" in previous:
+        return after.status.value
+    if "expiryYear" in previous or "expiryMonth" in previous:
+        return "EXPIRY_UPDATED"
+    return "DETAILS_UPDATED"
+
+
+def _link(link: Link) -> dict[str, str]:
+    return {"id": link.id, "reference": link.reference, "kind": link.kind.value}

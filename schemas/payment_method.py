@@ -1,0 +1,65 @@
+"""How the details of each type of payment method are spelt in JSON, towards merchants and in wallet files alike."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from domain.wallet import Details, Expiry, MethodType
+
+_CARD = {
+    "last4": "last4",
+    "cardBrand": "brand",
+    "expiryMonth": "expiry_month",
+    "expiryYear": "expiry_year",
+    "nameOnCard": "holder_name",
+    "zipCode": "zip_code",
+    "manufacturerCard": "manufacturer_card",
+}
+FIELDS: Mapping[MethodType, Mapping[str, str]] = {
+    MethodType.CARD: _CARD,
+    MethodType.BANK_ACCOUNT: {
+        "last4": "last4",
+        "accountType": "account_type",
+        "nameOnAccount": "holder_name",
+        "bankName": "bank_name",
+    },
+    MethodType.DIGITAL_WALLET: _CARD,
+    MethodType.GIFT_CARD: _CARD,
+}
+"""JSON key → name of the detail. What a type has no key for is kept under its own key in `Details.extra`."""
+
+SECTION: Mapping[MethodType, str] = {
+    MethodType.CARD: "card",
+    MethodType.BANK_ACCOUNT: "bankAccount",
+    MethodType.DIGITAL_WALLET: "digitalWallet",
+    MethodType.GIFT_CARD: "giftCard",
+}
+"""The key of a webhook's payload under which the details stand, beside `paymentMethodDetails`."""
+
+
+def write_details(method_type: MethodType, details: Details) -> dict[str, Any]:
+    """Every key of the type, null where nothing is known, then the extra ones."""
+    expiry = details.expiry
+    values = {
+        "last4": details.last4,
+        "brand": details.brand,
+        "expiry_month": None if expiry is None else expiry.month,
+        "expiry_year": None if expiry is None else expiry.year,
+        "holder_name": details.holder_name,
+        "zip_code": details.zip_code,
+        "manufacturer_card": details.manufacturer_card,
+        "account_type": details.account_type,
+        "bank_name": details.bank_name,
+    }
+    return {key: values[name] for key, name in FIELDS[method_type].items()} | dict(details.extra)
+
+
+def read_details(method_type: MethodType, written: Mapping[str, Any]) -> Details:
+    """The reverse of `write_details`, for values already checked."""
+    fields = FIELDS[method_type]
+    values = {name: written.get(key) for key, name in fields.items()}
+    month, year = values.pop("expiry_month", None), values.pop("expiry_year", None)
+    return Details(
+        expiry=None if month is None or year is None else Expiry(year, month),
+        extra={key: value for key, value in sorted(written.items()) if key not in fields},
+        **values,
+    )

@@ -1,0 +1,41 @@
+"""Texts and instants as they come from outside, with what every room behind may rely on."""
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, StringConstraints, ValidationError
+
+
+def _no_nul(value: str) -> str:
+    if "\x00" in value:
+        raise ValueError("expected no NUL character")
+    return value
+
+
+def _is_text(value: object) -> object:
+    if not isinstance(value, str):
+        raise ValueError("expected an ISO 8601 timestamp with a time zone")  # noqa: TRY004 - pydantic reports ValueErrors
+    return value
+
+
+# long enough for every vendor's token seen, and short enough for an index row
+Text = Annotated[str, StringConstraints(min_length=1, max_length=255), AfterValidator(_no_nul)]
+
+# no colon: it ends the vendor in a credential's key, which a fingerprint's key starts with; no @: that is a customer's
+Vendor = Annotated[Text, StringConstraints(pattern=r"^[^:@\s][^:\s]*$", max_length=64)]
+
+Last4 = Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z*]{1,4}$")]
+
+# the bounds keep a broken clock's year 0001 or 9999 from overflowing a timestamp column
+Instant = Annotated[
+    AwareDatetime,
+    BeforeValidator(_is_text),
+    Field(ge=datetime(1970, 1, 1, tzinfo=UTC), lt=datetime(2200, 1, 1, tzinfo=UTC)),
+]
+
+
+def what_is_wrong(error: ValidationError) -> str:
+    """The first thing wrong, as `field: what was expected`; the value stays out of it."""
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    field = ".".join(str(part) for part in first["loc"]) or "message"
+    return f"{field}: {first['msg'].removeprefix('Value error, ')}"

@@ -1,0 +1,208 @@
+"""The inbox: one row for every update read from Kafka, with its outcome.
+
+A message is known by where it stood in the topic and by its content, so the same one read again (a rebalance, a crash between
+the two commits) is recognised and left alone. An update is known by its vendor's id: the first to come with it is the original.
+"""
+
+import json
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from domain.decide import Parked, Verdict
+from domain.update import Scope, Stamp, Update
+from domain.wallet import Key
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """An update, where it was read, and the digest (16 bytes) of its content."""
+
+    topic: str
+    partition: int
+    offset: int
+    digest: bytes
+    update: Update
+
+    @property
+    def place(self) -> tuple[str, int, int, bytes]:
+        return (self.topic, self.partition, self.offset, self.digest)
+
+
+@dataclass(frozen=True, slots=True)
+class Met:
+    """What the inbox holds of some arrivals: the places taken in before, and the digest of each original by (vendor, id)."""
+
+    places: frozenset[tuple[str, int, int, bytes]]
+    originals: dict[tuple[str, str], bytes]
+
+
+# An import lets wallets come to know credentials without locking their rows one by one; it takes this lock alone (see
+# store.wallets), and every batch shares it.
+_SHARE_THE_GATE = text("SELECT pg_advisory_xact_lock_shared(:gate)")
+GATE = 0x67617465  # "gate"
+
+_MET = text("""
+    SELECT topic, partition, kafka_offset, digest, vendor, update_id, false
+    FROM inbox
+    WHERE (topic, partition, kafka_offset) IN (
+        SELECT * FROM unnest(CAST(:topics AS text[]), CAST(:partitions AS int[]), CAST(:offsets AS bigint[])))
+    UNION ALL
+    SELECT topic, partition, kafka_offset, digest, vendor, update_id, true
+    FROM inbox
+    WHERE original AND (vendor, update_id) IN (
+        SELECT * FROM unnest(CAST(:vendors AS text[]), CAST(:update_ids AS text[])))
+""")
+
+
+async def met(connection: AsyncConnection, arrivals: Sequence[Arrival]) -> Met:
+    """Which of `arrivals` were taken in before, and which of their ids are taken."""
+    await connection.execute(_SHARE_THE_GATE, {"gate": GATE})
+    rows = await connection.execute(
+        _MET,
+        {
+            "topics": [arrival.topic for arrival in arrivals],
+            "partitions": [arrival.partition for arrival in arrivals],
+            "offsets": [arrival.offset for arrival in arrivals],
+            "vendors": [arrival.update.stamp.vendor for arrival in arrivals],
+            "update_ids": [arrival.update.stamp.update_id for arrival in arrivals],
+        },
+    )
+    places = set()
+    originals = {}
+    for topic, partition, offset, digest, vendor, update_id, original in rows:
+        if original:
+            originals[vendor, update_id] = digest
+        else:
+            places.add((topic, partition, offset, digest))
+    return Met(frozenset(places), originals)
+
+
+_RECORD = text("""
+    INSERT INTO inbox (topic, partition, kafka_offset, digest, vendor, update_id, original, type, old_key, occurred_at,
+                       outcome, reason)
+    SELECT * FROM unnest(CAST(:topics AS text[]), CAST(:partitions AS int[]), CAST(:offsets AS bigint[]),
+                         CAST(:digests AS bytea[]), CAST(:vendors AS text[]), CAST(:update_ids AS text[]),
+                         CAST(:originals AS bool[]), CAST(:types AS text[]), CAST(:old_keys AS text[]),
+                         CAST(:occurred_ats AS timestamptz[]), CAST(:outcomes AS text[]), CAST(:reasons AS text[]))
+    RETURNING id
+""")
+
+
+async def record(connection: AsyncConnection, judged: Sequence[tuple[Arrival, Verdict, bool]]) -> list[int]:
+    """Insert arrivals with their outcome and whether each is the original of its id; the new rows' ids, in that order.
+
+    Two workers that take in the same id at once collide here: the later one fails with a unique violation, and begins again.
+    They must come ordered by (vendor, id), or the two might wait for each other.
+    """
+    rows = await connection.execute(
+        _RECORD,
+        {
+            "topics": [arrival.topic for arrival, _, _ in judged],
+            "partitions": [arrival.partition for arrival, _, _ in judged],
+            "offsets": [arrival.offset for arrival, _, _ in judged],
+            "digests": [arrival.digest for arrival, _, _ in judged],
+            "vendors": [arrival.update.stamp.vendor for arrival, _, _ in judged],
+            "update_ids": [arrival.update.stamp.update_id for arrival, _, _ in judged],
+            "originals": [original for _, _, original in judged],
+            "types": [arrival.update.type.value for arrival, _, _ in judged],
+            "old_keys": [None if arrival.update.old is None else arrival.update.old.key for arrival, _, _ in judged],
+            "occurred_ats": [arrival.update.stamp.occurred_at for arrival, _, _ in judged],
+            "outcomes": [verdict.outcome.value for _, verdict, _ in judged],
+            "reasons": [verdict.reason for _, verdict, _ in judged],
+        },
+    )
+    return list(rows.scalars())
+
+
+_PARK = text("""
+    INSERT INTO parked_updates (key, inbox_id, about)
+    SELECT key, inbox_id, CAST(about AS jsonb)
+    FROM unnest(CAST(:keys AS text[]), CAST(:inbox_ids AS bigint[]), CAST(:abouts AS text[])) AS p(key, inbox_id, about)
+""")
+
+
+async def park(connection: AsyncConnection, updates: Iterable[tuple[int, Update]]) -> None:
+    """Let the updates of these inbox rows wait for their credentials, or a merge for its customers."""
+    rows = [(key, inbox_id, _write_about(update)) for inbox_id, update in updates for key in waits_for(update)]
+    await connection.execute(
+        _PARK,
+        {
+            "keys": [key for key, _, _ in rows],
+            "inbox_ids": [inbox_id for _, inbox_id, _ in rows],
+            "abouts": [about for _, _, about in rows],
+        },
+    )
+
+
+_WAITING = text("""
+    SELECT inbox.id, occurred_at, vendor, update_id, array_agg(key), CAST(min(CAST(about AS text)) AS text)
+    FROM parked_updates JOIN inbox ON inbox.id = inbox_id
+    WHERE inbox_id IN (SELECT inbox_id FROM parked_updates WHERE key = ANY(CAST(:keys AS text[])))
+    GROUP BY inbox.id
+    ORDER BY inbox.id
+""")
+
+
+async def waiting(connection: AsyncConnection, keys: Collection[Key]) -> list[Parked]:
+    """The parked updates that wait for any of `keys`."""
+    parked = []
+    for inbox_id, at, vendor, update_id, names, about in await connection.execute(_WAITING, {"keys": list(keys)}):
+        told = json.loads(about) if about else {}
+        merges = "from" in told
+        parked.append(
+            Parked(
+                inbox_id,
+                Stamp(at, vendor, update_id),
+                () if merges else tuple(sorted(names)),
+                _scope(told.get("customer", ())),
+                _scope(told.get("from", ())),
+                _scope(told.get("into", ())),
+            )
+        )
+    return parked
+
+
+_RESOLVE = text("""
+    WITH gone AS (DELETE FROM parked_updates WHERE inbox_id = ANY(CAST(:inbox_ids AS bigint[])))
+    UPDATE inbox SET outcome = told.outcome, reason = told.reason
+    FROM unnest(CAST(:inbox_ids AS bigint[]), CAST(:outcomes AS text[]), CAST(:reasons AS text[]))
+         AS told(inbox_id, outcome, reason)
+    WHERE inbox.id = told.inbox_id
+""")
+
+
+async def resolve(connection: AsyncConnection, resolved: Sequence[tuple[Parked, Verdict]]) -> None:
+    """Give parked updates the outcome that followed."""
+    await connection.execute(
+        _RESOLVE,
+        {
+            "inbox_ids": [parked.inbox_id for parked, _ in resolved],
+            "outcomes": [verdict.outcome.value for _, verdict in resolved],
+            "reasons": [verdict.reason for _, verdict in resolved],
+        },
+    )
+
+
+def waits_for(update: Update) -> list[Key]:
+    """What must become known before the update can be settled: a credential, or for a merge a customer's identity."""
+    if update.old is not None:
+        return list(update.old.keys)
+    return identity_keys(update.merge_from) + identity_keys(update.merge_into)
+
+
+def identity_keys(scope: Iterable[tuple[str, str]]) -> list[Key]:
+    """Names of a customer that no credential has, for a vendor's name is never empty and a fingerprint's key begins with `:`."""
+    return [f"@{name}={value}" for name, value in scope]
+
+
+def _write_about(update: Update) -> str | None:
+    if update.old is None:
+        return json.dumps({"from": update.merge_from, "into": update.merge_into})
+    return json.dumps({"customer": update.scope}) if update.scope else None
+
+
+def _scope(written: Iterable[Sequence[str]]) -> Scope:
+    return tuple((name, value) for name, value in written)

@@ -1,0 +1,243 @@
+"""What vendors told: the rows of `credentials` and `replacement_facts`.
+
+A `credentials` row is also where knowledge and wallets meet. Whoever learns something of a credential, and whoever lets a wallet
+come to know one, first locks its row; so of two workers, one that learns A → B and one that learns B → C, the second sees what
+the first did. All credentials are locked before any wallet, each in the order of its key.
+"""
+
+import json
+from collections.abc import Collection, Iterable, Set
+from datetime import datetime, timedelta
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from domain.knowledge import Dated, Fact, Knowledge, Told
+from domain.update import Credential, NewCredential, Reason, Scope, Stamp
+from domain.wallet import Expiry, Key, MethodStatus, MethodType
+
+
+class Contended(Exception):
+    """Another worker holds `keys`, or they came within reach only just now: begin again, with them from the start."""
+
+    def __init__(self, keys: Collection[Key]) -> None:
+        super().__init__(f"{len(keys)} credentials came within reach while others were locked")
+        self.keys = frozenset(keys)
+
+
+_ENSURE = text("""
+    INSERT INTO credentials (key, kept_until)
+    SELECT key, now() + CAST(:keep AS interval) FROM unnest(CAST(:keys AS text[])) AS key ORDER BY key
+    ON CONFLICT DO NOTHING
+""")
+_LOCK = text("""
+    SELECT key FROM credentials WHERE key = ANY(CAST(:keys AS text[])) AND scope = '' ORDER BY key FOR UPDATE
+""")
+_TRY_LOCK = text("""
+    SELECT key FROM credentials WHERE key = ANY(CAST(:keys AS text[])) AND scope = '' ORDER BY key
+    FOR UPDATE SKIP LOCKED
+""")
+
+
+async def lock(connection: AsyncConnection, keys: Collection[Key], *, keep: timedelta) -> None:
+    """Lock the credentials of `keys` until the transaction ends, making the rows that are missing.
+
+    Raises:
+        Contended: one was purged at this very moment.
+    """
+    await connection.execute(_ENSURE, {"keys": list(keys), "keep": keep})
+    locked = (await connection.execute(_LOCK, {"keys": list(keys)})).scalars()
+    if missing := set(keys).difference(locked):
+        raise Contended(missing)
+
+
+async def try_lock(connection: AsyncConnection, keys: Collection[Key]) -> None:
+    """Lock further credentials out of order, where that can be had without waiting.
+
+    Raises:
+        Contended: another worker holds one, and waiting for it might be waiting for each other.
+    """
+    locked = (await connection.execute(_TRY_LOCK, {"keys": list(keys)})).scalars()
+    if missing := set(keys).difference(locked):
+        raise Contended(missing)
+
+
+_TOLD = text("""
+    SELECT key, scope, status, status_at, status_vendor, status_update_id, expiry_year, expiry_month, details
+    FROM credentials
+    WHERE key = ANY(CAST(:keys AS text[])) AND (status IS NOT NULL OR expiry_year IS NOT NULL OR details IS NOT NULL)
+""")
+_FACTS = text("""
+    SELECT old_key, old_alias, new_key, new_alias, scope, vendor, update_id, occurred_at, reason, method_type,
+           last4, brand, expiry_year, expiry_month, par, details
+    FROM replacement_facts
+    WHERE old_key = ANY(CAST(:keys AS text[])) OR old_alias = ANY(CAST(:keys AS text[]))
+""")
+
+
+async def load(connection: AsyncConnection, keys: Collection[Key], into: Knowledge) -> None:
+    """Add to `into` what is known of the credentials `keys`, and the facts that lead from them."""
+    for row in await connection.execute(_TOLD, {"keys": list(keys)}):
+        key, scope, status, at, vendor, update_id, year, month, details = row
+        into.add_told(
+            key,
+            read_scope(scope),
+            Told(
+                status=None if status is None else (MethodStatus(status), Stamp(at, vendor, update_id)),
+                expiry=None if year is None else Expiry(year, month),
+                details={} if details is None else _read_details(details),
+            ),
+        )
+    for row in await connection.execute(_FACTS, {"keys": list(keys)}):
+        old, old_alias, new, new_alias, scope, vendor, update_id, at, reason, kind, *new_told = row
+        last4, brand, year, month, par, details = new_told
+        credential = Credential(new, new_alias)
+        into.add_fact(
+            Fact(
+                old=Credential(old, old_alias),
+                new=credential,
+                stamp=Stamp(at, vendor, update_id),
+                reason=Reason(reason),
+                scope=read_scope(scope),
+                method_type=None if kind is None else MethodType(kind),
+                told=NewCredential(
+                    credential,
+                    last4,
+                    brand,
+                    None if year is None else Expiry(year, month),
+                    par,
+                    {} if details is None else json.loads(details),
+                ),
+            )
+        )
+
+
+_SAVE_TOLD = text("""
+    INSERT INTO credentials (key, scope, status, status_at, status_vendor, status_update_id, expiry_year, expiry_month,
+                             details, kept_until)
+    SELECT key, scope, status, at, vendor, update_id, year, month, CAST(details AS jsonb), now() + keep
+    FROM unnest(CAST(:keys AS text[]), CAST(:scopes AS text[]), CAST(:statuses AS text[]), CAST(:ats AS timestamptz[]),
+                CAST(:vendors AS text[]), CAST(:update_ids AS text[]), CAST(:years AS smallint[]),
+                CAST(:months AS smallint[]), CAST(:details AS text[]), CAST(:keeps AS interval[]))
+         AS told(key, scope, status, at, vendor, update_id, year, month, details, keep)
+    ORDER BY key, scope
+    ON CONFLICT (key, scope) DO UPDATE
+    SET (status, status_at, status_vendor, status_update_id, expiry_year, expiry_month, details, kept_until)
+      = (EXCLUDED.status, EXCLUDED.status_at, EXCLUDED.status_vendor, EXCLUDED.status_update_id, EXCLUDED.expiry_year,
+         EXCLUDED.expiry_month, EXCLUDED.details, greatest(credentials.kept_until, EXCLUDED.kept_until))
+""")
+_SAVE_FACTS = text("""
+    INSERT INTO replacement_facts (old_key, old_alias, new_key, new_alias, scope, vendor, update_id, occurred_at, reason,
+                                   method_type, last4, brand, expiry_year, expiry_month, par, details, kept_until)
+    SELECT old_key, old_alias, new_key, new_alias, scope, vendor, update_id, at, reason, method_type, last4, brand,
+           year, month, par, CAST(details AS jsonb), now() + keep
+    FROM unnest(CAST(:olds AS text[]), CAST(:old_aliases AS text[]), CAST(:news AS text[]), CAST(:new_aliases AS text[]),
+                CAST(:scopes AS text[]), CAST(:vendors AS text[]), CAST(:update_ids AS text[]),
+                CAST(:ats AS timestamptz[]), CAST(:reasons AS text[]), CAST(:method_types AS text[]),
+                CAST(:last4s AS text[]), CAST(:brands AS text[]), CAST(:years AS smallint[]),
+                CAST(:months AS smallint[]), CAST(:pars AS text[]), CAST(:details AS text[]), CAST(:keeps AS interval[]))
+         AS fact(old_key, old_alias, new_key, new_alias, scope, vendor, update_id, at, reason, method_type, last4, brand,
+                 year, month, par, details, keep)
+    ON CONFLICT (old_key, new_key, scope) DO UPDATE
+    SET (old_alias, new_alias, vendor, update_id, occurred_at, reason, method_type, last4, brand, expiry_year,
+         expiry_month, par, details, kept_until)
+      = (EXCLUDED.old_alias, EXCLUDED.new_alias, EXCLUDED.vendor, EXCLUDED.update_id, EXCLUDED.occurred_at,
+         EXCLUDED.reason, EXCLUDED.method_type, EXCLUDED.last4, EXCLUDED.brand, EXCLUDED.expiry_year,
+         EXCLUDED.expiry_month, EXCLUDED.par, EXCLUDED.details,
+         greatest(replacement_facts.kept_until, EXCLUDED.kept_until))
+""")
+
+
+async def save(
+    connection: AsyncConnection,
+    knowledge: Knowledge,
+    known: Set[Key],
+    *,
+    keep: timedelta,
+    keep_unknown: timedelta,
+) -> None:
+    """Write what was learnt. It is kept for `keep` if its credential is among those that some wallet knows."""
+    if knowledge.learnt_of:
+        learnt = sorted(knowledge.learnt_of)
+        told = [knowledge.told[key][scope] for key, scope in learnt]
+        stamps = [None if each.status is None else each.status[1] for each in told]
+        await connection.execute(
+            _SAVE_TOLD,
+            {
+                "keys": [key for key, _ in learnt],
+                "scopes": [write_scope(scope) for _, scope in learnt],
+                "statuses": [None if each.status is None else each.status[0].value for each in told],
+                "ats": [None if stamp is None else stamp.occurred_at for stamp in stamps],
+                "vendors": [None if stamp is None else stamp.vendor for stamp in stamps],
+                "update_ids": [None if stamp is None else stamp.update_id for stamp in stamps],
+                "years": [None if each.expiry is None else each.expiry.year for each in told],
+                "months": [None if each.expiry is None else each.expiry.month for each in told],
+                "details": [_write_details(each) if each.details else None for each in told],
+                "keeps": [keep if key in known else keep_unknown for key, _ in learnt],
+            },
+        )
+    if knowledge.learnt_facts:
+        facts = [knowledge.facts[pair] for pair in sorted(knowledge.learnt_facts)]
+        await connection.execute(
+            _SAVE_FACTS,
+            {
+                "olds": [fact.old.key for fact in facts],
+                "old_aliases": [fact.old.alias for fact in facts],
+                "news": [fact.new.key for fact in facts],
+                "new_aliases": [fact.new.alias for fact in facts],
+                "scopes": [write_scope(fact.scope) for fact in facts],
+                "vendors": [fact.stamp.vendor for fact in facts],
+                "update_ids": [fact.stamp.update_id for fact in facts],
+                "ats": [fact.stamp.occurred_at for fact in facts],
+                "reasons": [fact.reason.value for fact in facts],
+                "method_types": [None if fact.method_type is None else fact.method_type.value for fact in facts],
+                "last4s": [fact.told.last4 for fact in facts],
+                "brands": [fact.told.brand for fact in facts],
+                "years": [None if fact.told.expiry is None else fact.told.expiry.year for fact in facts],
+                "months": [None if fact.told.expiry is None else fact.told.expiry.month for fact in facts],
+                "pars": [fact.told.par for fact in facts],
+                "details": [json.dumps(dict(fact.told.details)) if fact.told.details else None for fact in facts],
+                "keeps": [keep if not known.isdisjoint(fact.old.keys) else keep_unknown for fact in facts],
+            },
+        )
+
+
+_KEEP_TOLD = text("""
+    UPDATE credentials SET kept_until = greatest(kept_until, now() + CAST(:keep AS interval))
+    WHERE key = ANY(CAST(:keys AS text[]))
+""")
+_KEEP_FACTS = text("""
+    UPDATE replacement_facts SET kept_until = greatest(kept_until, now() + CAST(:keep AS interval))
+    WHERE old_key = ANY(CAST(:keys AS text[])) OR old_alias = ANY(CAST(:keys AS text[]))
+""")
+
+
+async def keep_longer(connection: AsyncConnection, keys: Iterable[Key], *, keep: timedelta) -> None:
+    """A wallet has come to know `keys`: what was told of them is kept as long as what is told of any wallet's."""
+    parameters = {"keys": sorted(keys), "keep": keep}
+    await connection.execute(_KEEP_TOLD, parameters)
+    await connection.execute(_KEEP_FACTS, parameters)
+
+
+def write_scope(scope: Scope) -> str:
+    return json.dumps(scope, ensure_ascii=False) if scope else ""
+
+
+def read_scope(written: str) -> Scope:
+    return tuple((name, value) for name, value in json.loads(written)) if written else ()
+
+
+def _write_details(told: Told) -> str:
+    return json.dumps(
+        {
+            name: [value, stamp.occurred_at.isoformat(), stamp.vendor, stamp.update_id]
+            for name, (value, stamp) in told.details.items()
+        }
+    )
+
+
+def _read_details(written: str) -> dict[str, Dated]:
+    return {
+        name: Dated(value, Stamp(datetime.fromisoformat(at), vendor, update_id))
+        for name, (value, at, vendor, update_id) in json.loads(written).items()
+    }
