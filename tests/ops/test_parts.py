@@ -13,14 +13,10 @@ from tests.parts.postgres import Databases
 from tests.parts.receiver import Answer, Receiver, gzip_bomb, redirect, unavailable
 
 
-async def test_each_test_has_a_migrated_database_of_its_own(
-    engine: AsyncEngine, databases: Databases
-) -> None:
+async def test_each_test_has_a_migrated_database_of_its_own(engine: AsyncEngine, databases: Databases) -> None:
     async with engine.begin() as connection:
         await connection.execute(text("CREATE TABLE only_here ()"))
-        tables = await connection.scalar(
-            text("SELECT count(*) FROM pg_tables WHERE tablename = 'alembic_version'")
-        )
+        tables = await connection.scalar(text("SELECT count(*) FROM pg_tables WHERE tablename = 'alembic_version'"))
     assert tables == 1
     other = await databases.create()
     assert other != str(engine.url)
@@ -28,9 +24,7 @@ async def test_each_test_has_a_migrated_database_of_its_own(
 
 
 @pytest.mark.partitions(5)
-async def test_a_message_goes_round_through_the_broker(
-    broker: Broker, kafka: str, topic: str, group: str
-) -> None:
+async def test_a_message_goes_round_through_the_broker(broker: Broker, kafka: str, topic: str, group: str) -> None:
     async with AIOKafkaProducer(bootstrap_servers=kafka, acks="all") as producer:
         assert len(await producer.partitions_for(topic)) == (5 if broker.real else 4)
         await producer.send_and_wait(topic, b"hello", key=b"vau:tok_A")

@@ -1,0 +1,306 @@
+"""What can be set, each by one environment variable, read once at the start.
+
+Functions further in get the values they need, never this object.
+"""
+
+import difflib
+import os
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Annotated, Literal, Self, TypeAlias
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from domain.delivery import RETRY_SCHEDULE
+from producers.egress import Network
+
+PREFIX = "REPOINT_"
+
+# Read by the tests and not by the program, so not unknown to it.
+_OF_THE_TESTS = PREFIX + "TEST_"
+
+_UNITS = {
+    "ms": timedelta(milliseconds=1),
+    "s": timedelta(seconds=1),
+    "m": timedelta(minutes=1),
+    "h": timedelta(hours=1),
+    "d": timedelta(days=1),
+}
+
+_SCHEMES = {"postgresql", "postgresql+asyncpg", "postgres"}
+_URL_EXPECTED = "expected postgresql://user:password@host:port/database"
+
+# No merchant is there: this machine, the link it is on, and where clouds hand out their keys. The last ones are ways
+# to write an IPv4 address inside an IPv6 one, and so lead to all of the others.
+_NEVER_MERCHANTS = [
+    ip_network(text)
+    for text in (
+        "0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "168.63.129.16/32", "100.100.100.200/32",
+        "::/127", "fe80::/10", "fd00:ec2::254/128",
+        "::ffff:0:0/96", "64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32",
+    )
+]  # fmt: skip
+
+# A fast-forwarded schedule is for demos: in production it would lose a merchant's events to an hour's outage.
+_SHORTEST_SCHEDULE = timedelta(hours=1)
+
+
+class SettingsError(Exception):
+    """One line for every setting that is wrong: its name and what was expected. Values are never repeated."""
+
+    def __init__(self, problems: tuple[str, ...]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+def duration(text: str) -> timedelta:
+    """Read `250ms`, `5s`, `2m`, `72h` or `800d`. Raises ValueError for anything else."""
+    match = re.fullmatch(r"\s*(\d{1,6})(ms|s|m|h|d)\s*", text, re.ASCII)
+    if match is None:
+        raise ValueError("expected a duration such as 250ms, 5s, 2m, 72h or 800d")
+    return int(match[1]) * _UNITS[match[2]]
+
+
+def spell(length: timedelta) -> str:
+    """Write a duration of whole milliseconds as `duration` reads it, in the largest unit that divides it."""
+    unit = next(unit for unit in reversed(_UNITS) if not length % _UNITS[unit])
+    return f"{length // _UNITS[unit]}{unit}"
+
+
+def asyncpg_url(url: str) -> str:
+    """The form in which SQLAlchemy takes it for asyncpg, of a URL in the form in which psql takes it.
+
+    Raises ValueError, without repeating any of it, where it is no URL of a PostgreSQL database.
+    """
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in _SCHEMES and bool(parts.path.strip("/")) and parts.port != 0
+    except ValueError:  # the port is no number, or a bracket is open
+        raise ValueError(_URL_EXPECTED) from None
+    if not usable:
+        raise ValueError(_URL_EXPECTED)
+    # libpq's word for it; asyncpg takes the same values under its own.
+    query = [("ssl" if key == "sslmode" else key, value) for key, value in parse_qsl(parts.query)]
+    # By hand: urlunsplit drops the empty host of a URL that names a unix socket in its query.
+    return f"postgresql+asyncpg://{parts.netloc}{parts.path}" + ("?" + urlencode(query, safe="/") if query else "")
+
+
+def _durations(text: str) -> tuple[timedelta, ...]:
+    return tuple(duration(part) for part in text.split(","))
+
+
+def _networks(text: str) -> tuple[Network, ...]:
+    try:
+        return tuple(ip_network(part.strip()) for part in text.split(","))
+    except ValueError:
+        raise ValueError("expected networks such as 10.1.0.0/16, separated by commas") from None
+
+
+def _servers(text: str) -> str:
+    servers = [part.strip() for part in text.split(",")]
+    for server in servers:
+        host, _, port = server.rpartition(":")
+        if not host or not port.isdecimal() or not 0 < int(port) < 1 << 16:
+            raise ValueError("expected host:port, or several separated by commas")
+    return ",".join(servers)
+
+
+def _topic(text: str) -> str:
+    # Kafka's own rule for the names of topics and, for the sake of metrics, of our groups.
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,249}", text):
+        raise ValueError("expected up to 249 letters, digits, dots, underscores and dashes")
+    return text
+
+
+def _of_text(read: Callable[[str], object]) -> BeforeValidator:
+    """Text is read; a default, which is a value already, passes."""
+    return BeforeValidator(lambda value: read(value) if isinstance(value, str) else value)
+
+
+Duration: TypeAlias = Annotated[timedelta, _of_text(duration), Field(gt=timedelta())]
+Schedule: TypeAlias = Annotated[tuple[timedelta, ...], NoDecode, _of_text(_durations), Field(max_length=50)]
+Networks: TypeAlias = Annotated[tuple[Network, ...], NoDecode, _of_text(_networks)]
+DatabaseUrl: TypeAlias = Annotated[str, BeforeValidator(asyncpg_url)]
+Servers: TypeAlias = Annotated[str, BeforeValidator(_servers)]
+Name: TypeAlias = Annotated[str, BeforeValidator(_topic)]
+Count: TypeAlias = Annotated[int, Field(ge=1)]
+
+
+class Settings(BaseSettings):
+    """All of them, checked. Made by `read`."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="ignore")
+
+    environment: Literal["development", "production"] = Field(
+        "development",
+        description="`production` refuses embedded parts, misspelled settings and every unsafe value, at the start.",
+    )
+    database_url: DatabaseUrl | None = Field(
+        None,
+        repr=False,
+        description="The PostgreSQL that holds everything; an embedded one starts where none is named.",
+    )
+    kafka_bootstrap_servers: Servers | None = Field(
+        None, description="The brokers to ask first; an embedded one starts where none is named."
+    )
+    kafka_topic: Name = Field(
+        "vendor.payment-method-updates", description="Where vendor updates come from, and where `ingest` puts them."
+    )
+    kafka_group: Name = Field(
+        "repoint", description="The consumer group; all processes that share the work have the same."
+    )
+    embedded_directory: Path = Field(
+        Path(".repoint"),
+        description="Where the embedded database keeps its data, so that the next command finds what this one wrote.",
+    )
+    consumer_lanes: Annotated[int, Field(ge=1, le=32)] = Field(
+        2, description="Batches in hand at once in one process: while one waits for the database, another computes."
+    )
+    batch_size: Annotated[int, Field(ge=1, le=5000)] = Field(
+        500,
+        description="Most updates in one transaction; more gain little and hold their locks for longer.",
+    )
+    batch_wait: Duration = Field(
+        timedelta(milliseconds=100),
+        description="How long a batch waits to fill up, which is what a lone update is delayed by at most.",
+    )
+    parked_for: Duration = Field(
+        timedelta(hours=72),
+        description="How long an update waits for a wallet that knows its payment method, before it is ignored.",
+    )
+    knowledge_for: Duration = Field(
+        timedelta(days=800),
+        description="How long what vendors told about a known credential is kept; card networks answer for 730 days.",
+    )
+    egress_allow: Networks = Field(
+        (),
+        description="Networks that webhooks may reach beside public addresses, such as 10.1.0.0/16,10.2.0.0/16; none,"
+        " because a merchant chooses the URL and must not reach what only we can.",
+    )
+    retry_schedule: Schedule = Field(
+        RETRY_SCHEDULE,
+        description="Delays between attempts at a delivery, which is dead after the last; three days, as Standard"
+        " Webhooks recommends, outlast a weekend.",
+    )
+    delivery_timeout: Duration = Field(
+        timedelta(seconds=15),
+        description="For the whole of an attempt, name lookup to last byte, so that a receiver that drips cannot hold"
+        " a connection for ever.",
+    )
+    delivery_connections: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        100, description="Attempts under way at once in one process; each may hold a socket."
+    )
+    delivery_lease: Duration = Field(
+        timedelta(seconds=60),
+        description="How long a claimed delivery is nobody else's; longer than an attempt may take, or two processes"
+        " attempt it.",
+    )
+    drain_timeout: Duration = Field(
+        timedelta(seconds=25),
+        description="How long work in hand may take to end after SIGTERM; supervisors kill after 30 s.",
+    )
+    http_host: str = Field(
+        "127.0.0.1", description="Where /metrics, /livez and /readyz are served; 0.0.0.0 in a container."
+    )
+    http_port: Annotated[int, Field(ge=0, le=65_535)] = Field(
+        9464, description="The port of those; 0 takes a free one and logs it."
+    )
+    log_format: Literal["auto", "json", "console"] = Field(
+        "auto", description="`auto` writes for reading on a terminal, and JSON lines anywhere else."
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="The least that is logged; DEBUG lets libraries log what they send, so never in production."
+    )
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        problems = list(_contradictions(self))
+        if self.environment == "production":
+            problems += _dangers(self)
+        if problems:
+            raise SettingsError(tuple(problems))
+        return self
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting, for documents: as it is written in the environment."""
+
+    name: str
+    default: str
+    reason: str
+
+
+def read() -> Settings:
+    """From the environment. Raises SettingsError with everything that is wrong."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        problems = tuple(f"{_name(str(one['loc'][0]))}: {_expected(one['msg'])}" for one in error.errors())
+        raise SettingsError(problems) from None
+
+
+def described() -> list[Setting]:
+    """All settings, in the order of `Settings`."""
+    return [
+        Setting(_name(field), _as_text(definition.default), definition.description or "")
+        for field, definition in Settings.model_fields.items()
+    ]
+
+
+def _contradictions(settings: Settings) -> Iterator[str]:
+    if settings.delivery_lease <= settings.delivery_timeout:
+        yield _problem("delivery_lease", "expected longer than REPOINT_DELIVERY_TIMEOUT")
+    if settings.knowledge_for < settings.parked_for:
+        yield _problem("knowledge_for", "expected no shorter than REPOINT_PARKED_FOR")
+
+
+def _dangers(settings: Settings) -> Iterator[str]:
+    """What development may do and production may not."""
+    if settings.database_url is None:
+        yield _problem("database_url", "expected in production, where no embedded database is started")
+    if settings.kafka_bootstrap_servers is None:
+        yield _problem("kafka_bootstrap_servers", "expected in production, where no embedded broker is started")
+    if any(allowed.version == never.version and allowed.overlaps(never)
+           for allowed in settings.egress_allow for never in _NEVER_MERCHANTS):  # fmt: skip
+        yield _problem("egress_allow", "expected no loopback, link-local or cloud metadata address in production")
+    if sum(settings.retry_schedule, timedelta()) < _SHORTEST_SCHEDULE:
+        yield _problem("retry_schedule", f"expected {spell(_SHORTEST_SCHEDULE)} or more in all, in production")
+    if settings.log_level == "DEBUG":
+        yield _problem("log_level", "expected INFO, WARNING or ERROR in production")
+    for name in _unknown():
+        close = difflib.get_close_matches(name, [_name(field) for field in Settings.model_fields], n=1)
+        yield f"{name}: no such setting" + (f"; is it {close[0]}?" if close else "")
+
+
+def _unknown() -> list[str]:
+    known = {_name(field) for field in Settings.model_fields}
+    ours = (name for name in os.environ if name.startswith(PREFIX) and not name.startswith(_OF_THE_TESTS))
+    return sorted(set(ours) - known)
+
+
+def _problem(field: str, expected: str) -> str:
+    return f"{_name(field)}: {expected}"
+
+
+def _name(field: str) -> str:
+    return PREFIX + field.upper()
+
+
+def _expected(message: str) -> str:
+    """Pydantic's wording in ours; neither repeats the value."""
+    return message.removeprefix("Value error, ").replace("Input should be", "expected")
+
+
+def _as_text(default: object) -> str:
+    if isinstance(default, timedelta):
+        return spell(default)
+    if isinstance(default, tuple):
+        return ",".join(_as_text(part) for part in default)
+    return "" if default is None else str(default)

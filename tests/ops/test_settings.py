@@ -1,0 +1,180 @@
+"""Settings are read from the environment, and a wrong one is told by its name and never by its value."""
+
+import os
+from datetime import timedelta
+from ipaddress import ip_network
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ops import settings
+from ops.settings import SettingsError, asyncpg_url, described, duration, read, spell
+
+PRODUCTION = {
+    "ENVIRONMENT": "production",
+    "DATABASE_URL": "postgresql://repoint:hunter2@db.internal:5432/repoint",
+    "KAFKA_BOOTSTRAP_SERVERS": "kafka-1:9092, kafka-2:9092",
+}
+
+
+class Environment:
+    """The environment of one test: nothing of ours in it but what is set."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._monkeypatch = monkeypatch
+        for name in list(os.environ):
+            if name.startswith(settings.PREFIX):
+                monkeypatch.delenv(name)
+
+    def set(self, **values: str) -> None:
+        for name, value in values.items():
+            self._monkeypatch.setenv(settings.PREFIX + name, value)
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> Environment:
+    return Environment(monkeypatch)
+
+
+def problems() -> tuple[str, ...]:
+    with pytest.raises(SettingsError) as caught:
+        read()
+    assert str(caught.value) == "\n".join(caught.value.problems)
+    return caught.value.problems
+
+
+def test_nothing_has_to_be_set_in_development(environment: Environment) -> None:
+    defaults = read()
+    assert defaults.database_url is None
+    assert defaults.kafka_topic == "vendor.payment-method-updates"
+    assert defaults.parked_for == timedelta(hours=72)
+    assert defaults.knowledge_for == timedelta(days=800)
+    assert defaults.egress_allow == ()
+    assert timedelta(days=3) <= sum(defaults.retry_schedule, timedelta()) < timedelta(days=4)
+
+
+def test_every_kind_of_value_is_read(environment: Environment) -> None:
+    environment.set(
+        DATABASE_URL="postgresql://u:p@h/d",
+        KAFKA_BOOTSTRAP_SERVERS="a:1, b:2",
+        EGRESS_ALLOW="127.0.0.0/8, fd00::/8",
+        RETRY_SCHEDULE="250ms, 5s,2m,1h,1d",
+        BATCH_SIZE="7",
+        LOG_FORMAT="json",
+        HTTP_PORT="0",
+    )
+    own = read()
+    assert own.database_url == "postgresql+asyncpg://u:p@h/d"
+    assert own.kafka_bootstrap_servers == "a:1,b:2"
+    assert own.egress_allow == (ip_network("127.0.0.0/8"), ip_network("fd00::/8"))
+    assert [spell(delay) for delay in own.retry_schedule] == ["250ms", "5s", "2m", "1h", "1d"]
+    assert (own.batch_size, own.log_format, own.http_port) == (7, "json", 0)
+
+
+def test_an_empty_variable_is_one_not_set(environment: Environment) -> None:
+    environment.set(DATABASE_URL="", EGRESS_ALLOW="", BATCH_SIZE="")
+    assert read().database_url is None
+    assert read().batch_size == 500
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("BATCH_SIZE", "many", "expected a valid integer, unable to parse string as an integer"),
+        ("BATCH_SIZE", "0", "expected greater than or equal to 1"),
+        ("ENVIRONMENT", "prod", "expected 'development' or 'production'"),
+        ("RETRY_SCHEDULE", "5s,soon", "expected a duration such as 250ms, 5s, 2m, 72h or 800d"),
+        ("BATCH_WAIT", "-1s", "expected a duration such as 250ms, 5s, 2m, 72h or 800d"),
+        ("EGRESS_ALLOW", "10.0.0.1/8", "expected networks such as 10.1.0.0/16, separated by commas"),
+        ("DATABASE_URL", "mysql://u:hunter2@h/d", "expected postgresql://user:password@host:port/database"),
+        ("DATABASE_URL", "postgresql://u:hunter2@h:x/d", "expected postgresql://user:password@host:port/database"),
+        ("DATABASE_URL", "postgresql://u:hunter2@h", "expected postgresql://user:password@host:port/database"),
+        ("KAFKA_BOOTSTRAP_SERVERS", "kafka", "expected host:port, or several separated by commas"),
+        ("KAFKA_TOPIC", "two words", "expected up to 249 letters, digits, dots, underscores and dashes"),
+        ("HTTP_PORT", "70000", "expected less than or equal to 65535"),
+        ("DELIVERY_LEASE", "15s", "expected longer than REPOINT_DELIVERY_TIMEOUT"),
+        ("KNOWLEDGE_FOR", "1h", "expected no shorter than REPOINT_PARKED_FOR"),
+    ],
+)
+def test_a_wrong_setting_is_told_by_its_name(environment: Environment, name: str, value: str, told: str) -> None:
+    environment.set(**{name: value})
+    assert problems() == (f"REPOINT_{name}: {told}",)
+
+
+def test_all_wrong_settings_are_told_at_once_and_no_value_is(environment: Environment) -> None:
+    environment.set(DATABASE_URL="postgresql://u:hunter2@", BATCH_SIZE="hunter2", LOG_LEVEL="hunter2")
+    assert [problem.split(":")[0] for problem in problems()] == [
+        "REPOINT_DATABASE_URL",
+        "REPOINT_BATCH_SIZE",
+        "REPOINT_LOG_LEVEL",
+    ]
+    assert "hunter2" not in "".join(problems())
+
+
+def test_production_runs_with_parts_of_its_own(environment: Environment) -> None:
+    environment.set(**PRODUCTION, EGRESS_ALLOW="10.1.0.0/16,fd12::/16")
+    assert read().environment == "production"
+
+
+@pytest.mark.parametrize("missing", ["DATABASE_URL", "KAFKA_BOOTSTRAP_SERVERS"])
+def test_production_refuses_an_embedded_part(environment: Environment, missing: str) -> None:
+    environment.set(**{**PRODUCTION, missing: ""})
+    assert problems()[0].startswith(f"REPOINT_{missing}: expected in production")
+
+
+@pytest.mark.parametrize(
+    "network",
+    ["0.0.0.0/0", "127.0.0.1/32", "169.254.169.254/32", "::1/128", "::/0", "::ffff:127.0.0.1/128", "64:ff9b::/96"],
+)
+def test_production_refuses_to_let_webhooks_reach_this_machine(environment: Environment, network: str) -> None:
+    environment.set(**PRODUCTION, EGRESS_ALLOW=f"10.1.0.0/16,{network}")
+    assert problems() == (
+        "REPOINT_EGRESS_ALLOW: expected no loopback, link-local or cloud metadata address in production",
+    )
+
+
+def test_production_refuses_what_else_is_unsafe(environment: Environment) -> None:
+    environment.set(**PRODUCTION, RETRY_SCHEDULE="1s,2s", LOG_LEVEL="DEBUG", EGRES_ALLOW="10.0.0.0/8")
+    assert problems() == (
+        "REPOINT_RETRY_SCHEDULE: expected 1h or more in all, in production",
+        "REPOINT_LOG_LEVEL: expected INFO, WARNING or ERROR in production",
+        "REPOINT_EGRES_ALLOW: no such setting; is it REPOINT_EGRESS_ALLOW?",
+    )
+
+
+def test_no_form_of_the_settings_shows_a_secret(environment: Environment) -> None:
+    environment.set(**PRODUCTION)
+    assert "hunter2" not in repr(read()) + str(read())
+
+
+@pytest.mark.parametrize(
+    ("given_url", "url"),
+    [
+        ("postgresql://u:p@h:1/d", "postgresql+asyncpg://u:p@h:1/d"),
+        ("postgresql+asyncpg://u:p@h:1/d", "postgresql+asyncpg://u:p@h:1/d"),
+        ("postgres://h/d?sslmode=require", "postgresql+asyncpg://h/d?ssl=require"),
+        ("postgresql://postgres:@/d?host=/run/x", "postgresql+asyncpg://postgres:@/d?host=/run/x"),
+        ("postgresql:///d?host=/run/x", "postgresql+asyncpg:///d?host=/run/x"),
+        ("postgresql://u:p%40%2F@h/d", "postgresql+asyncpg://u:p%40%2F@h/d"),
+    ],
+)
+def test_a_url_as_psql_takes_it_becomes_one_for_asyncpg(given_url: str, url: str) -> None:
+    assert asyncpg_url(given_url) == url
+    assert asyncpg_url(url) == url
+
+
+@given(st.integers(0, 999_999), st.sampled_from(["ms", "s", "m", "h", "d"]))
+def test_a_duration_is_spelled_as_it_is_read(count: int, unit: str) -> None:
+    length = duration(f"{count}{unit}")
+    assert length == count * duration(f"1{unit}")
+    assert duration(spell(length)) == length
+
+
+def test_every_setting_says_why_and_its_default_is_what_it_says(environment: Environment) -> None:
+    assert len({setting.name for setting in described()}) == len(described()) >= 20
+    defaults = read()
+    for setting in described():
+        assert setting.reason.endswith(".")
+        environment.set(**{setting.name.removeprefix(settings.PREFIX): setting.default})
+    assert read() == defaults
