@@ -1,0 +1,53 @@
+"""Standard Webhooks: the id of a message, and the signature over its bytes as they are sent.
+
+https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
+"""
+
+import binascii
+import hmac
+from base64 import b64decode, b64encode
+from collections.abc import Iterable
+from functools import lru_cache
+from uuid import UUID
+
+PREFIX = "whsec_"
+
+# bytes; from the specification
+SHORTEST_KEY = 24
+LONGEST_KEY = 64
+
+
+def event_id(id: UUID) -> str:  # noqa: A002 - it is the row's `id`
+    """An event's id as merchants see it, in its body and as `webhook-id`. No dot: a dot ends the id where it
+    is signed.
+    """
+    return "evt_" + id.hex
+
+
+def secret(key: bytes) -> str:
+    """`key` as it is shown to the merchant and stored: `whsec_` and base64."""
+    return PREFIX + b64encode(key).decode()
+
+
+@lru_cache(maxsize=4096)  # endpoints in use at a time; decoding costs more than signing
+def signing_key(secret: str) -> bytes:
+    """The key in a secret. Raises ValueError, without the secret in its text, if it is none."""
+    if not secret.startswith(PREFIX):
+        raise ValueError(f"a signing secret starts with {PREFIX}")
+    try:
+        key = b64decode(secret.removeprefix(PREFIX), validate=True)
+    except binascii.Error:
+        raise ValueError(f"a signing secret is base64 after {PREFIX}") from None
+    if not SHORTEST_KEY <= len(key) <= LONGEST_KEY:
+        raise ValueError(f"a signing secret is of {SHORTEST_KEY} to {LONGEST_KEY} bytes, this one of {len(key)}")
+    return key
+
+
+def signature(secrets: Iterable[str], message_id: str, timestamp: int, body: bytes) -> str:
+    """The `webhook-signature` header: one `v1` signature per secret, the newest first; `timestamp` in Unix
+    seconds.
+    """
+    signed = f"{message_id}.{timestamp}.".encode() + body
+    return " ".join(
+        ["v1," + b64encode(hmac.digest(signing_key(secret), signed, "sha256")).decode() for secret in secrets]
+    )
