@@ -1,0 +1,330 @@
+"""Deliveries: one event on its way to one endpoint. A live one is a row of `deliveries`, a finished one is
+history.
+
+The live deliveries of one wallet to one endpoint are a *line*: they go out one after another. Exactly one of
+a line has a `due_at`; the others have none and wait until it is finished. Whoever enqueues locks that one
+first, and whoever finishes it looks for the next in a statement of its own after the deletion, so that
+neither can miss the other.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from domain.delivery import Next, Outcome, Status
+from domain.wallet import WalletId
+
+
+@dataclass(frozen=True, slots=True)
+class NewDelivery:
+    """An event for an endpoint; `sequence` is the event's."""
+
+    event_id: UUID
+    endpoint_id: str
+    wallet_id: WalletId
+    sequence: int
+
+
+_LOCK_HEADS = text("""
+    SELECT id
+    FROM deliveries
+    WHERE due_at IS NOT NULL AND id = ANY(ARRAY(
+        SELECT (SELECT id FROM deliveries
+                WHERE endpoint_id = line.endpoint_id AND wallet_id = line.wallet_id AND due_at IS NOT NULL)
+        FROM unnest(CAST(:endpoint_ids AS text[]), CAST(:wallet_ids AS uuid[]))
+             AS line(endpoint_id, wallet_id)))
+    ORDER BY id
+    FOR SHARE
+""")
+
+# Scalar subqueries in place of joins: their plan is an index probe a row whatever the statistics say.
+_ENQUEUE = text("""
+    INSERT INTO deliveries (event_id, endpoint_id, wallet_id, sequence, status, due_at)
+    SELECT event_id, endpoint_id, wallet_id, sequence,
+           CASE (SELECT status FROM endpoints WHERE id = endpoint_id)
+               WHEN 'ENABLED' THEN 'PENDING' ELSE 'PARKED' END,
+           CASE WHEN place = 1 AND (
+               SELECT min(live.sequence) FROM deliveries AS live
+               WHERE live.endpoint_id = new.endpoint_id AND live.wallet_id = new.wallet_id) IS NULL
+           THEN now() END
+    FROM (SELECT event_id, endpoint_id, wallet_id, sequence,
+                 row_number() OVER (PARTITION BY endpoint_id, wallet_id ORDER BY sequence) AS place
+          FROM unnest(CAST(:event_ids AS uuid[]), CAST(:endpoint_ids AS text[]), CAST(:wallet_ids AS uuid[]),
+                      CAST(:sequences AS bigint[])) AS new(event_id, endpoint_id, wallet_id, sequence)) AS new
+    ORDER BY wallet_id, endpoint_id, sequence
+""")
+
+
+async def enqueue(connection: AsyncConnection, deliveries: Sequence[NewDelivery]) -> None:
+    """Put deliveries at the end of their lines, in two statements whatever their number.
+
+    For the transaction that inserts the events, with their wallets locked: nobody else may add to a line of
+    theirs meanwhile. Waits for a dispatcher that is just finishing a line's head.
+    """
+    if not deliveries:
+        return
+    lines = {(delivery.endpoint_id, delivery.wallet_id) for delivery in deliveries}
+    await connection.execute(
+        _LOCK_HEADS,
+        {
+            "endpoint_ids": [endpoint_id for endpoint_id, _ in lines],
+            "wallet_ids": [wallet_id for _, wallet_id in lines],
+        },
+    )
+    await connection.execute(
+        _ENQUEUE,
+        {
+            "event_ids": [delivery.event_id for delivery in deliveries],
+            "endpoint_ids": [delivery.endpoint_id for delivery in deliveries],
+            "wallet_ids": [delivery.wallet_id for delivery in deliveries],
+            "sequences": [delivery.sequence for delivery in deliveries],
+        },
+    )
+
+
+# Endpoints number thousands, so a probe of each costs milliseconds and needs no bookkeeping. A mark keeps the
+# probe from walking the index entries of rows that were claimed before, which stay there while any old
+# transaction is open.
+_DUE = text("""
+    SELECT endpoints.id
+    FROM endpoints
+    LEFT JOIN unnest(CAST(:endpoint_ids AS text[]), CAST(:marks AS timestamptz[])) AS known(id, mark)
+      ON known.id = endpoints.id
+    WHERE endpoints.status = 'ENABLED'
+      AND (endpoints.held_until IS NULL OR endpoints.held_until <= now())
+      AND (SELECT true
+           FROM deliveries
+           WHERE endpoint_id = endpoints.id AND status = 'PENDING'
+             AND due_at <= now() AND due_at > coalesce(known.mark, '-infinity')
+           ORDER BY due_at
+           LIMIT 1)
+""")
+
+
+async def due(connection: AsyncConnection, marks: Mapping[str, datetime]) -> list[str]:
+    """The ids of endpoints that may be sent to and have deliveries due after their marks."""
+    ids = await connection.scalars(_DUE, {"endpoint_ids": list(marks), "marks": list(marks.values())})
+    return list(ids)
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A delivery for the claimer alone, until its lease ends; `was_due` is what a mark can be made of."""
+
+    id: int
+    attempt: int
+    event_id: UUID
+    endpoint_id: str
+    wallet_id: UUID
+    was_due: datetime
+    body: bytes
+    url: str
+    secrets: tuple[str, ...]
+
+
+# This form of claiming kept its plan where joins flipped theirs: the ids are collected first, by an index probe for
+# each endpoint, whatever the statistics say. `was_due` is read below the lock, so it is from before the update.
+_CLAIM = text("""
+    WITH due AS MATERIALIZED (
+        SELECT delivery.id, delivery.due_at, url, secrets
+        FROM unnest(CAST(:endpoint_ids AS text[]), CAST(:most AS int[]), CAST(:marks AS timestamptz[]))
+             AS wanted(id, most, mark)
+        JOIN endpoints ON endpoints.id = wanted.id AND endpoints.status = 'ENABLED'
+                      AND (held_until IS NULL OR held_until <= now())
+        CROSS JOIN LATERAL (
+            SELECT id, due_at
+            FROM deliveries
+            WHERE endpoint_id = wanted.id AND status = 'PENDING'
+              AND due_at <= now() AND due_at > coalesce(wanted.mark, '-infinity')
+            ORDER BY due_at
+            LIMIT wanted.most
+            FOR UPDATE SKIP LOCKED) AS delivery),
+    claimed AS (
+        UPDATE deliveries SET attempt = attempt + 1, due_at = now() + CAST(:lease AS interval)
+        WHERE id = ANY(ARRAY(SELECT id FROM due))
+        RETURNING id, attempt, event_id, endpoint_id, wallet_id)
+    SELECT claimed.id, attempt, event_id, endpoint_id, wallet_id, due.due_at,
+           (SELECT body FROM events WHERE events.id = event_id), url, secrets
+    FROM claimed JOIN due ON due.id = claimed.id
+""")
+
+
+async def claim(
+    connection: AsyncConnection,
+    most: Mapping[str, int],
+    marks: Mapping[str, datetime],
+    *,
+    lease: timedelta,
+) -> list[Claimed]:
+    """Begin an attempt of due deliveries, at most so many of each endpoint, for `lease` from now.
+
+    Whoever does not record a result within the lease loses the delivery to the next claim, which counts as a
+    further attempt.
+    """
+    rows = await connection.execute(
+        _CLAIM,
+        {
+            "endpoint_ids": list(most),
+            "most": list(most.values()),
+            "marks": [marks.get(endpoint_id) for endpoint_id in most],
+            "lease": lease,
+        },
+    )
+    return [Claimed(*row) for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class Attempted:
+    """What came of an attempt of a claimed delivery, and what follows; `took` in milliseconds."""
+
+    claimed: Claimed
+    outcome: Outcome
+    status_code: int | None
+    took: int
+    at: datetime
+    next: Next
+
+
+# One statement, so one look at the rows: what `mine` has locked in id order is what the rest acts on.
+_RECORD = text("""
+    WITH result AS MATERIALIZED (
+        SELECT *
+        FROM unnest(CAST(:ids AS bigint[]), CAST(:attempts AS int[]), CAST(:becomes AS text[]),
+                    CAST(:delays AS interval[]), CAST(:outcomes AS text[]), CAST(:status_codes AS smallint[]),
+                    CAST(:took AS int[]), CAST(:at AS timestamptz[]))
+             AS result(id, attempt, becomes, delay, outcome, status_code, took, at)),
+    mine AS MATERIALIZED (
+        SELECT result.*
+        FROM deliveries JOIN result ON result.id = deliveries.id
+        WHERE deliveries.attempt = result.attempt AND deliveries.id = ANY(CAST(:ids AS bigint[]))
+        ORDER BY deliveries.id
+        FOR UPDATE OF deliveries),
+    finished AS (
+        DELETE FROM deliveries
+        WHERE id = ANY(ARRAY(SELECT id FROM mine WHERE becomes IN ('DELIVERED', 'DEAD')))
+        RETURNING id, event_id, endpoint_id, wallet_id, sequence, attempt, created_at),
+    history AS (
+        INSERT INTO delivery_history
+               (id, event_id, endpoint_id, wallet_id, sequence, status, attempt, created_at, finished_at)
+        SELECT finished.id, event_id, endpoint_id, wallet_id, sequence, becomes, finished.attempt, created_at, now()
+        FROM finished JOIN mine ON mine.id = finished.id),
+    postponed AS (
+        UPDATE deliveries SET due_at = now() + coalesce(mine.delay, interval '0')
+        FROM mine
+        WHERE deliveries.id = mine.id
+          AND deliveries.id = ANY(ARRAY(SELECT id FROM mine WHERE becomes IN ('PENDING', 'PARKED')))),
+    noted AS (
+        INSERT INTO attempts (delivery_id, number, outcome, status_code, took_ms, attempted_at)
+        SELECT id, attempt, outcome, status_code, took, at FROM mine
+        ON CONFLICT DO NOTHING)
+    SELECT id FROM mine
+""")
+
+# After the deletion, in a statement of its own: what was enqueued behind the deleted row is visible now.
+_RELEASE = text("""
+    UPDATE deliveries SET due_at = now()
+    WHERE due_at IS NULL AND id = ANY(ARRAY(
+        SELECT (SELECT id FROM deliveries
+                WHERE endpoint_id = line.endpoint_id AND wallet_id = line.wallet_id
+                ORDER BY sequence
+                LIMIT 1)
+        FROM unnest(CAST(:endpoint_ids AS text[]), CAST(:wallet_ids AS uuid[]))
+             AS line(endpoint_id, wallet_id)))
+""")
+
+_FINISHED = frozenset({Status.DELIVERED, Status.DEAD})
+
+
+async def record(connection: AsyncConnection, results: Sequence[Attempted]) -> set[int]:
+    """Write attempts down and move their deliveries on; the ids of those that were still the recorder's.
+
+    Of an attempt whose lease has passed to another claim nothing is written. Recording the same results again
+    (the first COMMIT's answer was lost) changes nothing.
+    """
+    recorded = await connection.scalars(_RECORD, _columns(results))
+    mine = set(recorded)
+    lines = [result.claimed for result in results if result.claimed.id in mine and result.next.status in _FINISHED]
+    if lines:
+        await connection.execute(
+            _RELEASE,
+            {
+                "endpoint_ids": [claimed.endpoint_id for claimed in lines],
+                "wallet_ids": [claimed.wallet_id for claimed in lines],
+            },
+        )
+    return mine
+
+
+def _columns(results: Sequence[Attempted]) -> dict[str, list[Any]]:
+    return {
+        "ids": [result.claimed.id for result in results],
+        "attempts": [result.claimed.attempt for result in results],
+        "becomes": [result.next.status for result in results],
+        "delays": [result.next.delay for result in results],
+        "outcomes": [result.outcome for result in results],
+        "status_codes": [result.status_code for result in results],
+        "took": [result.took for result in results],
+        "at": [result.at for result in results],
+    }
+
+
+_PUT_BACK = text("""
+    UPDATE deliveries SET due_at = now()
+    FROM unnest(CAST(:ids AS bigint[]), CAST(:attempts AS int[])) AS unsent(id, attempt)
+    WHERE deliveries.id = unsent.id AND deliveries.attempt = unsent.attempt AND due_at IS NOT NULL
+""")
+
+
+async def put_back(connection: AsyncConnection, unsent: Sequence[Claimed]) -> None:
+    """Give up claims before their leases end. Their attempts stay counted: the number is also the fence."""
+    await connection.execute(
+        _PUT_BACK,
+        {"ids": [claimed.id for claimed in unsent], "attempts": [claimed.attempt for claimed in unsent]},
+    )
+
+
+_REPLAYABLE = text("""
+    SELECT DISTINCT event_id, endpoint_id, wallet_id, sequence
+    FROM delivery_history
+    WHERE status = 'DEAD' AND id = ANY(CAST(:ids AS bigint[]))
+""")
+
+_LOCK_WALLETS = text("""
+    SELECT id FROM wallets WHERE id = ANY(CAST(:wallet_ids AS uuid[])) ORDER BY id FOR NO KEY UPDATE
+""")
+
+_LIVE = text("""
+    SELECT event_id, endpoint_id
+    FROM deliveries
+    WHERE (endpoint_id, wallet_id, sequence) IN (
+        SELECT *
+        FROM unnest(CAST(:endpoint_ids AS text[]), CAST(:wallet_ids AS uuid[]), CAST(:sequences AS bigint[])))
+""")
+
+
+async def replay(connection: AsyncConnection, ids: Collection[int]) -> int:
+    """Send dead deliveries again: the same events and bodies, as new deliveries; how many.
+
+    `ids` are those of the dead ones. One that is not dead, or that is on its way again already, is left out.
+    A replayed event is older than what its line still holds, and goes out before it.
+    """
+    dead = [
+        NewDelivery(row.event_id, row.endpoint_id, str(row.wallet_id), row.sequence)
+        for row in await connection.execute(_REPLAYABLE, {"ids": list(ids)})
+    ]
+    # as the batch does it: nobody else adds to a line of these wallets meanwhile
+    await connection.execute(_LOCK_WALLETS, {"wallet_ids": [one.wallet_id for one in dead]})
+    lines = {
+        "endpoint_ids": [one.endpoint_id for one in dead],
+        "wallet_ids": [one.wallet_id for one in dead],
+        "sequences": [one.sequence for one in dead],
+    }
+    live = {(row.event_id, row.endpoint_id) for row in await connection.execute(_LIVE, lines)}
+    again = [one for one in dead if (one.event_id, one.endpoint_id) not in live]
+    await enqueue(connection, again)
+    return len(again)

@@ -1,0 +1,135 @@
+"""Endpoints: where merchants are told, and whether at present.
+
+Enabling, disabling and holding back change one row. The deliveries follow: a claim looks at the endpoint's
+row, and PARKED is put on and taken off by `sort`, which sees every difference again until it is gone. So
+nobody has to hold a lock on an endpoint while a batch writes deliveries for it, and none is left behind
+between the two.
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Row, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A row of `endpoints` without its secrets."""
+
+    id: str
+    merchant_id: str
+    url: str
+    event_types: tuple[str, ...]
+    status: str
+    disabled_reason: str | None
+    held_until: datetime | None
+
+
+_READ = text("""
+    SELECT id, merchant_id, url, event_types, status, disabled_reason, held_until
+    FROM endpoints
+    WHERE CAST(:ids AS text[]) IS NULL OR id = ANY(CAST(:ids AS text[]))
+    ORDER BY id
+""")
+
+
+async def read(connection: AsyncConnection, ids: Collection[str] | None = None) -> list[Endpoint]:
+    """The endpoints with these ids, or all of them, by id."""
+    return list(_endpoints(await connection.execute(_READ, {"ids": None if ids is None else list(ids)})))
+
+
+_SUBSCRIBED = text("""
+    SELECT id, merchant_id, url, event_types, status, disabled_reason, held_until
+    FROM endpoints
+    WHERE merchant_id = ANY(CAST(:merchant_ids AS text[]))
+    ORDER BY id
+""")
+
+
+async def subscribed(connection: AsyncConnection, merchant_ids: Collection[str]) -> dict[str, list[Endpoint]]:
+    """The endpoints of each of these merchants that has any, by merchant."""
+    found: dict[str, list[Endpoint]] = {}
+    for endpoint in _endpoints(await connection.execute(_SUBSCRIBED, {"merchant_ids": list(merchant_ids)})):
+        found.setdefault(endpoint.merchant_id, []).append(endpoint)
+    return found
+
+
+def _endpoints(rows: Iterable[Row[Any]]) -> Iterator[Endpoint]:
+    for row in rows:
+        yield Endpoint(
+            row.id,
+            row.merchant_id,
+            row.url,
+            tuple(row.event_types),
+            row.status,
+            row.disabled_reason,
+            row.held_until,
+        )
+
+
+_DISABLE = text("""
+    UPDATE endpoints SET status = 'DISABLED', disabled_reason = :reason
+    WHERE status = 'ENABLED' AND id = ANY(ARRAY(
+        SELECT id FROM endpoints WHERE id = ANY(CAST(:ids AS text[])) ORDER BY id FOR NO KEY UPDATE))
+    RETURNING id
+""")
+
+
+async def disable(connection: AsyncConnection, ids: Collection[str], reason: str) -> list[str]:
+    """Send nothing more to them from now on; what waits is parked. The ids of those that were enabled."""
+    disabled = await connection.scalars(_DISABLE, {"ids": list(ids), "reason": reason})
+    return list(disabled)
+
+
+_ENABLE = text("""
+    UPDATE endpoints SET status = 'ENABLED', disabled_reason = NULL, held_until = NULL WHERE id =
+    ANY(ARRAY(SELECT id FROM endpoints WHERE id = ANY(CAST(:ids AS text[])) ORDER BY id FOR NO KEY UPDATE))
+    RETURNING id
+""")
+
+
+async def enable(connection: AsyncConnection, ids: Collection[str]) -> list[str]:
+    """Send to them again: also ends a hold. The ids that exist."""
+    enabled = await connection.scalars(_ENABLE, {"ids": list(ids)})
+    return list(enabled)
+
+
+_HOLD = text("""
+    UPDATE endpoints SET held_until = greatest(held_until, now() + held.time)
+    FROM unnest(CAST(:ids AS text[]), CAST(:times AS interval[])) AS held(id, time)
+    WHERE endpoints.id = held.id AND endpoints.id = ANY(ARRAY(
+        SELECT id FROM endpoints WHERE id = ANY(CAST(:ids AS text[])) ORDER BY id FOR NO KEY UPDATE))
+""")
+
+
+async def hold(connection: AsyncConnection, times: Mapping[str, timedelta]) -> None:
+    """Claim nothing for an endpoint (by its id) for this long from now; a longer hold stays."""
+    await connection.execute(_HOLD, {"ids": list(times), "times": list(times.values())})
+
+
+# A thousand of each endpoint at a time keeps the transaction short where a million wait. SKIP LOCKED: a row
+# that somebody is at is sorted the next time.
+_SORT = text("""
+    UPDATE deliveries SET status = CASE status WHEN 'PARKED' THEN 'PENDING' ELSE 'PARKED' END
+    WHERE id = ANY(ARRAY(
+        SELECT misplaced.id
+        FROM endpoints CROSS JOIN LATERAL (
+            SELECT id
+            FROM deliveries
+            WHERE endpoint_id = endpoints.id
+              AND status = CASE endpoints.status WHEN 'ENABLED' THEN 'PARKED' ELSE 'PENDING' END
+            LIMIT 1000
+            FOR UPDATE SKIP LOCKED) AS misplaced))
+""")
+
+
+async def sort(connection: AsyncConnection) -> int:
+    """Park live deliveries of disabled endpoints, un-park those of enabled ones; how many were moved.
+
+    Not all at once where there are many: call it until it moves none.
+    """
+    moved = await connection.execute(_SORT)
+    return int(moved.rowcount)

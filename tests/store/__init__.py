@@ -1,0 +1,1 @@
+"""What stands in the database, and what it refuses to hold."""

@@ -1,0 +1,320 @@
+"""Deliveries wait in lines, are claimed by lease, and leave by their fence; driven through the interleavings too."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import event
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from domain.delivery import Next, Outcome, Status
+from store import deliveries, endpoints
+from store.deliveries import Attempted, Claimed
+from tests.store.outbox import Outbox, Row
+
+LEASE = timedelta(seconds=60)
+DELIVERED = Next(Status.DELIVERED)
+DEAD = Next(Status.DEAD)
+LATER = Next(Status.PENDING, timedelta(minutes=5))
+
+
+@pytest.fixture
+def outbox(engine: AsyncEngine) -> Outbox:
+    return Outbox(engine)
+
+
+async def claim(outbox: Outbox, *names: str, most: int = 100) -> list[Claimed]:
+    async with outbox.engine.begin() as connection:
+        return await deliveries.claim(connection, dict.fromkeys(names, most), {}, lease=LEASE)
+
+
+def attempted(claimed: Claimed, following: Next, outcome: Outcome = Outcome.ACCEPTED) -> Attempted:
+    return Attempted(claimed, outcome, 200, 12, datetime.now(UTC), following)
+
+
+async def record(outbox: Outbox, *results: Attempted) -> set[int]:
+    async with outbox.engine.begin() as connection:
+        return await deliveries.record(connection, results)
+
+
+async def due(outbox: Outbox) -> list[str]:
+    async with outbox.engine.begin() as connection:
+        return await deliveries.due(connection, {})
+
+
+async def test_only_the_first_of_a_line_is_due(outbox: Outbox) -> None:
+    wallet = await outbox.add_wallet()
+    await outbox.add_endpoint("m")
+    await outbox.tell("m", wallet, 3)
+    await outbox.tell("m", wallet, 2)
+    assert await outbox.live() == [
+        Row("m", wallet, n, "PENDING", "head" if n == 1 else "waits", 0) for n in (1, 2, 3, 4, 5)
+    ]
+
+
+async def test_lines_are_of_one_wallet_to_one_endpoint(outbox: Outbox) -> None:
+    first, second = await outbox.add_wallet(), await outbox.add_wallet()
+    for name in ("m", "n"):
+        await outbox.add_endpoint(name)
+        await outbox.tell(name, first, 2)
+        await outbox.tell(name, second, 2)
+    assert await outbox.heads("m") == [1, 1]
+    assert len(await claim(outbox, "m", "n")) == 4
+
+
+async def test_enqueueing_takes_two_statements_whatever_the_number(outbox: Outbox) -> None:
+    await outbox.add_endpoint("m")
+    new = [one for _ in range(50) for one in await outbox.write("m", await outbox.add_wallet(), 3)]
+    statements: list[str] = []
+    event.listen(
+        outbox.engine.sync_engine, "before_cursor_execute", lambda *call: statements.append(call[2]), named=False
+    )
+    async with outbox.engine.begin() as connection:
+        await deliveries.enqueue(connection, new)
+    assert len(statements) == 2
+    assert len(await outbox.heads("m")) == 50
+
+
+async def test_for_a_disabled_endpoint_deliveries_are_parked_in_their_lines(outbox: Outbox) -> None:
+    wallet = await outbox.add_wallet()
+    await outbox.add_endpoint("m")
+    async with outbox.engine.begin() as connection:
+        assert await endpoints.disable(connection, ["m"], "by hand") == ["m"]
+        assert await endpoints.disable(connection, ["m"], "again") == []
+    await outbox.tell("m", wallet, 2)
+    assert await outbox.live() == [Row("m", wallet, 1, "PARKED", "head", 0), Row("m", wallet, 2, "PARKED", "waits", 0)]
+    assert await due(outbox) == []
+    assert await claim(outbox, "m") == []
+
+
+async def test_what_is_parked_goes_out_in_order_once_its_endpoint_is_enabled(outbox: Outbox) -> None:
+    wallet = await outbox.add_wallet()
+    await outbox.add_endpoint("m")
+    await outbox.tell("m", wallet, 2)
+    async with outbox.engine.begin() as connection:
+        await endpoints.disable(connection, ["m"], "by hand")
+        assert await endpoints.sort(connection) == 2
+        assert await endpoints.sort(connection) == 0
+    assert {row.status for row in await outbox.live()} == {"PARKED"}
+    async with outbox.engine.begin() as connection:
+        assert await endpoints.enable(connection, ["m", "unknown"]) == ["m"]
+        assert await endpoints.sort(connection) == 2
+    (claimed,) = await claim(outbox, "m")
+    await record(outbox, attempted(claimed, DELIVERED))
+    assert await outbox.live() == [Row("m", wallet, 2, "PENDING", "head", 0)]
+
+
+async def test_an_unknown_endpoint_or_event_is_refused(outbox: Outbox) -> None:
+    wallet = await outbox.add_wallet()
+    await outbox.add_endpoint("m")
+    (known,) = await outbox.write("m", wallet)
+    with pytest.raises(IntegrityError):
+        async with outbox.engine.begin() as connection:
+            await deliveries.enqueue(connection, [deliveries.NewDelivery(known.event_id, "nobody", wallet, 1)])
+
+
+async def test_a_claim_is_a_lease(outbox: Outbox) -> None:
+    await outbox.add_endpoint("m")
+    (told,) = await outbox.tell("m", await outbox.add_wallet())
+    (claimed,) = await claim(outbox, "m")
+    assert (claimed.event_id, claimed.attempt, claimed.url) == (told, 1, "http://127.0.0.1:9/")
+    assert claimed.body.startswith(b'{"id": "evt_')
+    assert await claim(outbox, "m") == []
+    await outbox.make_due()
+    (again,) = await claim(outbox, "m")
+    assert (again.id, again.attempt) == (claimed.id, 2)
+
+
+async def test_a_claim_takes_the_longest_due_first_and_no_more_than_asked_of_each(outbox: Outbox) -> None:
+    for name in ("m", "n"):
+        await outbox.add_endpoint(name)
+        for _ in range(5):
+            await outbox.tell(name, await outbox.add_wallet())
+    claimed = await claim(outbox, "m", "n", most=2)
+    assert sorted(one.endpoint_id for one in claimed) == ["m", "m", "n", "n"]
+    rows = await outbox.execute("SELECT id FROM deliveries WHERE endpoint_id = 'm' ORDER BY id LIMIT 2")
+    assert sorted(one.id for one in claimed if one.endpoint_id == "m") == [row.id for row in rows]
+
+
+async def test_two_claimers_never_get_the_same_delivery(outbox: Outbox) -> None:
+    await outbox.add_endpoint("m")
+    for _ in range(60):
+        await outbox.tell("m", await outbox.add_wallet())
+    claims = await asyncio.gather(*(claim(outbox, "m", most=20) for _ in range(4)))
+    ids = [one.id for claimed in claims for one in claimed]
+    assert len(ids) == len(set(ids))
+
+
+async def test_a_held_endpoint_is_left_alone_until_the_hold_ends(outbox: Outbox) -> None:
+    await outbox.add_endpoint("m")
+    await outbox.tell("m", await outbox.add_wallet())
+    async with outbox.engine.begin() as connection:
+        await endpoints.hold(connection, {"m": timedelta(hours=1)})
+        await endpoints.hold(connection, {"m": timedelta(seconds=1)})
+    assert await due(outbox) == await claim(outbox, "m") == []
+    (held,) = await outbox.execute("SELECT held_until > now() + interval '59 minutes' FROM endpoints")
+    assert held[0]
+    await outbox.make_due()
+    assert await due(outbox) == ["m"]
+
+
+async def test_a_delivered_one_is_history_and_the_next_of_its_line_is_due(outbox: Outbox) -> None:
+    await outbox.add_endpoint("m")
+    await outbox.tell("m", await outbox.add_wallet(), 3)
+    for sequence in (1, 2, 3):
+        assert await outbox.heads("m") == [sequence]
+        (claimed,) = await claim(outbox, "m")
+        assert await record(outbox, attempted(claimed, DELIVERED)) == {claimed.id}
+    assert await outbox.live() == []
+    assert await outbox.history() == [(1, "DELIVERED", 1), (2, "DELIVERED", 1), (3, "DELIVERED", 1)]
+    assert await outbox.attempts() == [(1, "ACCEPTED", 200)] * 3
+
+
+async def test_a_failed_one_keeps_its_place_and_a_dead_one_makes_way(outbox: Outbox) -> None:
+    await outbox.add_endpoint("m")
+    await outbox.tell("m", await outbox.add_wallet(), 2)
+    (claimed,) = await claim(outbox, "m")
+    await record(outbox, attempted(claimed, LATER, Outcome.CONNECTION_REFUSED))
+    assert await outbox.heads("m") == [1]
+    assert await due(outbox) == []
+    (row,) = await outbox.execute(
+        "SELECT due_at BETWEEN now() + interval '4 minutes' AND now() + interval '5 minutes' AS later "
+        "FROM deliveries WHERE due_at IS NOT NULL"
+    )
+    assert row.later
+    await outbox.make_due()
+    (claimed,) = await claim(outbox, "m")
+    await record(outbox, attempted(claimed, DEAD, Outcome.CONNECTION_REFUSED))
+    assert await outbox.heads("m") == [2]
+    assert await outbox.history() == [(1, "DEAD", 2)]
+
+
+async def test_a_result_that_comes_after_its_lease_records_nothing(outbox: Outbox) -> None:
+    await outbox.add_endpoint("m")
+    await outbox.tell("m", await outbox.add_wallet(), 2)
+    (stopped,) = await claim(outbox, "m")
+    await outbox.make_due()
+    (current,) = await claim(outbox, "m")
+    assert await record(outbox, attempted(stopped, DEAD)) == set()
+    assert await outbox.history() == await outbox.attempts() == []
+    assert await record(outbox, attempted(current, DELIVERED)) == {current.id}
+    assert await record(outbox, attempted(stopped, DEAD)) == set()
+    assert await outbox.history() == [(1, "DELIVERED", 2)]
+
+
+@pytest.mark.parametrize("following", [DELIVERED, DEAD, LATER])
+async def test_recording_the_same_result_twice_changes_nothing(outbox: Outbox, following: Next) -> None:
+    await outbox.add_endpoint("m")
+    await outbox.tell("m", await outbox.add_wallet(), 2)
+    (claimed,) = await claim(outbox, "m")
+    result = attempted(claimed, following)
+    await record(outbox, result)
+    before = await outbox.live(), await outbox.history(), await outbox.attempts()
+    await record(outbox, result)
+    assert (await outbox.live(), await outbox.history(), await outbox.attempts()) == before
+
+
+async def test_what_was_put_back_is_due_at_once_and_its_first_claimer_is_fenced(outbox: Outbox) -> None:
+    await outbox.add_endpoint("m")
+    await outbox.tell("m", await outbox.add_wallet())
+    unsent = await claim(outbox, "m")
+    async with outbox.engine.begin() as connection:
+        await deliveries.put_back(connection, unsent)
+    (claimed,) = await claim(outbox, "m")
+    assert claimed.attempt == 2
+    async with outbox.engine.begin() as connection:
+        await deliveries.put_back(connection, unsent)
+    assert await due(outbox) == []
+
+
+async def test_enqueueing_behind_a_head_that_is_just_finished_leaves_no_one_waiting(outbox: Outbox) -> None:
+    """Both orders of the meeting: each time the later of the two sees what the earlier did."""
+    await outbox.add_endpoint("m")
+    wallet = await outbox.add_wallet()
+    await outbox.tell("m", wallet)
+    (claimed,) = await claim(outbox, "m")
+    second = await outbox.write("m", wallet)
+    async with outbox.engine.begin() as enqueuer:
+        await deliveries.enqueue(enqueuer, second)
+        finisher = asyncio.create_task(record(outbox, attempted(claimed, DELIVERED)))
+        await until_blocked(outbox)
+    assert await finisher == {claimed.id}
+    assert await outbox.heads("m") == [2]
+
+    (claimed,) = await claim(outbox, "m")
+    third = await outbox.write("m", wallet)
+    async with outbox.engine.begin() as finishing:
+        await deliveries.record(finishing, [attempted(claimed, DELIVERED)])
+        enqueuing = asyncio.create_task(enqueue(outbox, third))
+        await until_blocked(outbox)
+    await enqueuing
+    assert await outbox.heads("m") == [3]
+
+
+async def test_lines_lose_no_one_while_batches_and_dispatchers_meet(outbox: Outbox) -> None:
+    """Four lines, each filled by a batch at a time and emptied by two dispatchers, all at once."""
+    await outbox.add_endpoint("m")
+    wallets = [await outbox.add_wallet() for _ in range(4)]
+    told = 0
+
+    async def fill(wallet: str) -> None:
+        nonlocal told
+        for count in (1, 2, 1, 3, 1, 1, 2, 1):
+            await outbox.tell("m", wallet, count)
+            told += count
+
+    async def empty(filling: asyncio.Future[list[None]]) -> None:
+        while not filling.done() or await outbox.live():
+            claimed = await claim(outbox, "m")
+            await record(outbox, *(attempted(one, DELIVERED) for one in claimed))
+
+    async with asyncio.timeout(60):
+        filling = asyncio.gather(*(fill(wallet) for wallet in wallets))
+        await asyncio.gather(filling, empty(filling), empty(filling))
+    rows = await outbox.execute("SELECT wallet_id, sequence FROM delivery_history ORDER BY wallet_id, finished_at, id")
+    by_wallet = {wallet: [row.sequence for row in rows if str(row.wallet_id) == wallet] for wallet in wallets}
+    assert by_wallet == {wallet: list(range(1, 13)) for wallet in wallets}
+    assert told == 48
+
+
+async def test_a_dead_one_is_replayed_before_what_its_line_still_holds(outbox: Outbox) -> None:
+    await outbox.add_endpoint("m")
+    wallet = await outbox.add_wallet()
+    told = await outbox.tell("m", wallet, 3)
+    (first,) = await claim(outbox, "m")
+    await record(outbox, attempted(first, DEAD))
+    assert await replay(outbox, first.id) == 1
+    assert await replay(outbox, first.id) == 0, "it is on its way already"
+    assert await outbox.heads("m") == [2], "one of a line at a time"
+    order = []
+    while claimed := await claim(outbox, "m"):
+        await record(outbox, attempted(claimed[0], DELIVERED))
+        order += [one.event_id for one in claimed]
+    assert order == [told[1], told[0], told[2]]
+
+
+async def test_only_dead_ones_are_replayed(outbox: Outbox) -> None:
+    await outbox.add_endpoint("m")
+    await outbox.tell("m", await outbox.add_wallet())
+    (claimed,) = await claim(outbox, "m")
+    assert await replay(outbox, claimed.id) == 0
+    await record(outbox, attempted(claimed, DELIVERED))
+    assert await replay(outbox, claimed.id, 4711) == 0
+
+
+async def enqueue(outbox: Outbox, new: list[deliveries.NewDelivery]) -> None:
+    async with outbox.engine.begin() as connection:
+        await deliveries.enqueue(connection, new)
+
+
+async def replay(outbox: Outbox, *ids: int) -> int:
+    async with outbox.engine.begin() as connection:
+        return await deliveries.replay(connection, ids)
+
+
+async def until_blocked(outbox: Outbox) -> None:
+    """Until some transaction waits for another's lock."""
+    async with asyncio.timeout(20):
+        while not (await outbox.execute("SELECT count(*) FROM pg_locks WHERE NOT granted"))[0][0]:  # noqa: ASYNC110 - the database has no event to wait for
+            await asyncio.sleep(0.01)
