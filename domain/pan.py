@@ -6,7 +6,7 @@ message carries such digits and one row in ten passes by chance:
 
 - digits joined otherwise: the id `vau-2026-11-20-000017`, a timestamp, the last groups of a UUID;
 - part of a longer row of digits: a PAR is a letter and 28 digits;
-- digits of a hexadecimal word, one of digits and letters from a to f: a fingerprint is a key in hexadecimal.
+- digits of a hexadecimal word, one of digits and letters from a to f, such as a fingerprint or a part of a UUID.
 """
 
 import re
@@ -36,12 +36,6 @@ _SIGHT = re.compile(
 _UNUSUAL = re.compile(rf"[^\x00-\x7f](?<=[\d{_UNUSUAL_SEPARATORS}])")
 
 _DOUBLED = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)
-
-# three in ten thousand hold four groups that are digits and pass Luhn
-_UUID = re.compile(
-    r"(?<![0-9A-Za-z-])[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}(?![0-9A-Za-z-])", re.IGNORECASE
-)
-_DASHES_OF_A_UUID = 4
 
 
 def contains_pan(text: str) -> bool:
@@ -102,12 +96,10 @@ def _pans(text: str) -> Iterator[tuple[int, int]]:
     """Where card numbers stand. They may overlap: `4111 1111 1111 1111 0` can be read in two ways."""
     if "\\" in text:
         text = _ESCAPE.sub(lambda escape: "." * len(escape[0]), text)
-    if text.count("-") >= _DASHES_OF_A_UUID:
-        text = _UUID.sub("." * 36, text)
     for row in _ROW.finditer(text):
         groups = [group.span() for group in _GROUP.finditer(text, *row.span())]
         for start, end, digits in _candidates(text, groups):
-            if _passes_luhn(digits) and not _is_hexadecimal(text, start, end):
+            if _passes_luhn(digits) and not _is_hexadecimal(text, start) and not _is_hexadecimal(text, end - 1):
                 yield start, end
 
 
@@ -137,8 +129,9 @@ def _passes_luhn(digits: str) -> bool:
     return (sum(numbers[::2]) + sum(_DOUBLED[number] for number in numbers[1::2])) % 10 == 0
 
 
-def _is_hexadecimal(text: str, start: int, end: int) -> bool:
-    """Whether the digits are part of a hexadecimal word."""
+def _is_hexadecimal(text: str, at: int) -> bool:
+    """Whether the digit at `at` is part of a hexadecimal word, as the outer ones of a UUID mostly are."""
+    start = end = at
     while start and text[start - 1].isalnum():
         start -= 1
     while end < len(text) and text[end].isalnum():

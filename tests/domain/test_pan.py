@@ -66,6 +66,9 @@ def test_a_row_of_digits_is_a_card_number_exactly_when_its_length_and_luhn_say_s
 
 @given(st.uuids())
 @example(uuid.UUID("12345678-1234-4321-8765-000041111111"))
+@example(uuid.UUID("abcd4111-1111-1111-1111-abcdefabcdef"))  # four fours, the first one inside a word
+@example(uuid.UUID("abcdefab-4111-1111-1111-1111abcdefab"))
+@example(uuid.UUID("abcdefab-4222-2222-2222-2abcdefabcde"))
 def test_a_uuid_is_no_card_number(value: uuid.UUID) -> None:
     assert not contains_pan(str(value))
     assert not contains_pan(f'{{"id": "{str(value).upper()}"}}')
