@@ -1,7 +1,8 @@
 """One batch of messages, one transaction: read → take in → lock → load → decide → apply → announce → record.
 
-It runs a fixed number of statements whatever the size of the batch, one more round only where facts lead to credentials that
-were not loaded yet. Whatever fails, fails the whole transaction: nothing of the batch has happened then, and it is taken again.
+It runs a fixed number of statements whatever the size of the batch, one more round only where facts lead to
+credentials that were not loaded yet. Whatever fails, fails the whole transaction: nothing of the batch has happened
+then, and it is taken again.
 """
 
 from collections import Counter
@@ -11,9 +12,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from hashlib import blake2b
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from aiokafka import ConsumerRecord
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from domain import pan
@@ -27,6 +27,9 @@ from store import dead_letters, deliveries, events, inbox, knowledge, merchants,
 from store.dead_letters import DeadLetter
 from store.ids import uuid7
 from store.inbox import Arrival
+
+if TYPE_CHECKING:
+    from aiokafka import ConsumerRecord
 
 Message: TypeAlias = "ConsumerRecord[bytes | None, bytes | None]"
 
@@ -58,7 +61,7 @@ async def take(
     keeping: Keeping,
     *,
     within_reach: AbstractSet[Key] = frozenset(),
-    at: Callable[[Point], None] = lambda point: None,
+    at: Callable[[Point], None] = lambda _: None,
 ) -> Taken:
     """Take in `messages`, settle the wallets they touch, and write what is to be told of it, in one transaction.
 
@@ -118,7 +121,7 @@ def dead_letter(message: Message, reason: str) -> DeadLetter:
 
 
 def _sort_out(arrivals: Sequence[Arrival], met: inbox.Met) -> tuple[list[Arrival], list[tuple[Arrival, Verdict]]]:
-    """The updates to decide, and those whose (vendor, id) is taken; what was taken in from the same place is left out."""
+    """The updates to decide, and those whose (vendor, id) is taken; what was taken in from its place is left out."""
     originals = dict(met.originals)
     fresh, repeated = [], []
     for arrival in arrivals:
@@ -187,7 +190,7 @@ def new_names() -> Callable[[WalletId, Key], MethodId]:
     """Ids for methods to be made: asked again for the same wallet and credential, the same id."""
 
     @cache
-    def name(wallet_id: WalletId, key: Key) -> MethodId:
+    def name(_wallet_id: WalletId, _key: Key) -> MethodId:
         return str(uuid7())
 
     return name

@@ -8,12 +8,13 @@
     IGNORED      told of no change, or of a method that its customer removed
     QUARANTINED  conflicts with what a wallet is (see `Conflict`), or names another customer than the wallets'
 
-Updates are learnt one after another, and the outcome of each is read from what the wallets would be right after it. Only what
-the wallets are at the end is written and told, so many updates of one wallet cost their merchants one set of events.
+Updates are learnt one after another, and the outcome of each is read from what the wallets would be right after it.
+Only what the wallets are at the end is written and told, so many updates of one wallet cost their merchants one set
+of events.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeAlias
 
@@ -206,6 +207,10 @@ class _Room:
             return Verdict(Outcome.DUPLICATE, "ALREADY_SO")
         for source in sorted(sources - targets):
             merged = merge(self.unsettled[source], self.unsettled[target])
+            for former in list(self.unsettled.values()):
+                if former.merged_into == source:
+                    self.unsettled[former.id] = replace(former, merged_into=target)
+                    self.settled.pop(former.id, None)
             self.unsettled[source], self.unsettled[target] = merged.source, merged.target
             self.merges.setdefault(target, []).extend((*self.merges.pop(source, ()), *merged.changes))
             for holders in self.knowing.values():
@@ -218,11 +223,9 @@ class _Room:
     def _named(self, scope: Scope) -> set[WalletId]:
         """The wallets of the customer so named; a merged wallet stands for the one it went into."""
         found = set()
-        for wallet_id, wallet in self.unsettled.items():
+        for wallet in self.unsettled.values():
             if belongs_to(scope, wallet):
-                while (further := self.unsettled[wallet_id].merged_into) is not None:
-                    wallet_id = further
-                found.add(wallet_id)
+                found.add(wallet.merged_into or wallet.id)
         return found
 
     def _settle(self, wallet_id: WalletId) -> bool:

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import NamedTuple, TypeAlias
 
 Key: TypeAlias = str
-"""One name of a credential: `vendor:token`, or `:fingerprint`. No vendor's name is empty or holds a colon, so they never meet."""
+"""One name of a credential: `vendor:token`, or `:fingerprint`. No vendor's name is empty or holds a colon."""
 
 WalletId: TypeAlias = str
 MethodId: TypeAlias = str
@@ -126,7 +126,8 @@ class Link:
 class Wallet:
     """`leads` are credentials that facts lead to from the wallet's own, found on none of its methods.
 
-    `former_identities` are those of the wallets that were merged into this one: what a vendor tells of them is meant for it.
+    `former_identities` are those of the wallets that were merged into this one: what a vendor tells of them is meant
+    for it.
     """
 
     id: WalletId

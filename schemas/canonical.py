@@ -1,7 +1,8 @@
 """The canonical vendor update (design.md §4): JSON bytes from the topic to a `domain.update.Update`.
 
-CloudEvents are read too: structured mode (`specversion` in the JSON, the update under `data` or `data_base64`) and binary mode
-(`ce_…` headers). Where the update itself names no `id` or `occurredAt`, the CloudEvent's `id` and `time` serve.
+CloudEvents are read too: structured mode (`specversion` in the JSON, the update under `data` or `data_base64`) and
+binary mode (`ce_…` headers). Where the update itself names no `id` or `occurredAt`, the CloudEvent's `id` and `time`
+serve.
 """
 
 import base64

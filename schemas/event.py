@@ -1,4 +1,4 @@
-"""Events as merchants receive them (design.md §5): bytes, rendered once, stored, and sent unchanged on every attempt."""
+"""Events as merchants receive them (design.md §5): bytes, rendered once, stored, sent unchanged on every attempt."""
 
 import json
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Dead letters: messages that no update could be made of, kept (card numbers masked) until a person replays or discards them."""
+"""Dead letters: messages that no update could be made of, kept, card numbers masked, until a person closes them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -114,7 +114,7 @@ async def due(connection: AsyncConnection, marks: Mapping[str, datetime]) -> lis
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """A delivery for the claimer alone, until its lease ends; `was_due` is what a mark can be made of."""
+    """A delivery for the claimer alone until its lease ends; `was_due` is what a mark can be made of."""
 
     id: int
     attempt: int
@@ -122,6 +122,7 @@ class Claimed:
     endpoint_id: str
     wallet_id: UUID
     was_due: datetime
+    lease_ends: datetime
     body: bytes
     url: str
     secrets: tuple[str, ...]
@@ -147,8 +148,8 @@ _CLAIM = text("""
     claimed AS (
         UPDATE deliveries SET attempt = attempt + 1, due_at = now() + CAST(:lease AS interval)
         WHERE id = ANY(ARRAY(SELECT id FROM due))
-        RETURNING id, attempt, event_id, endpoint_id, wallet_id)
-    SELECT claimed.id, attempt, event_id, endpoint_id, wallet_id, due.due_at,
+        RETURNING id, attempt, event_id, endpoint_id, wallet_id, due_at AS lease_ends)
+    SELECT claimed.id, attempt, event_id, endpoint_id, wallet_id, due.due_at, lease_ends,
            (SELECT body FROM events WHERE events.id = event_id), url, secrets
     FROM claimed JOIN due ON due.id = claimed.id
 """)
@@ -180,12 +181,12 @@ async def claim(
 
 @dataclass(frozen=True, slots=True)
 class Attempted:
-    """What came of an attempt of a claimed delivery, and what follows; `took` in milliseconds."""
+    """What came of an attempt of a claimed delivery, and what follows."""
 
     claimed: Claimed
     outcome: Outcome
     status_code: int | None
-    took: int
+    took: timedelta
     at: datetime
     next: Next
 
@@ -268,23 +269,32 @@ def _columns(results: Sequence[Attempted]) -> dict[str, list[Any]]:
         "delays": [result.next.delay for result in results],
         "outcomes": [result.outcome for result in results],
         "status_codes": [result.status_code for result in results],
-        "took": [result.took for result in results],
+        "took": [round(result.took.total_seconds() * 1000) for result in results],
         "at": [result.at for result in results],
     }
 
 
 _PUT_BACK = text("""
-    UPDATE deliveries SET due_at = now()
-    FROM unnest(CAST(:ids AS bigint[]), CAST(:attempts AS int[])) AS unsent(id, attempt)
-    WHERE deliveries.id = unsent.id AND deliveries.attempt = unsent.attempt AND due_at IS NOT NULL
+    UPDATE deliveries SET attempt = deliveries.attempt - 1, due_at = now()
+    FROM unnest(CAST(:ids AS bigint[]), CAST(:attempts AS int[]), CAST(:lease_ends AS timestamptz[]))
+         AS unsent(id, attempt, lease_ends)
+    WHERE deliveries.id = unsent.id AND deliveries.attempt = unsent.attempt AND due_at = unsent.lease_ends
+      AND deliveries.id = ANY(CAST(:ids AS bigint[]))
 """)
 
 
 async def put_back(connection: AsyncConnection, unsent: Sequence[Claimed]) -> None:
-    """Give up claims before their leases end. Their attempts stay counted: the number is also the fence."""
+    """Give up claims that nothing was sent for: due at once, and not counted as attempts.
+
+    A claim whose lease is not the latest any more is left alone, also where this is done twice.
+    """
     await connection.execute(
         _PUT_BACK,
-        {"ids": [claimed.id for claimed in unsent], "attempts": [claimed.attempt for claimed in unsent]},
+        {
+            "ids": [claimed.id for claimed in unsent],
+            "attempts": [claimed.attempt for claimed in unsent],
+            "lease_ends": [claimed.lease_ends for claimed in unsent],
+        },
     )
 
 

@@ -1,12 +1,14 @@
 """The inbox: one row for every update read from Kafka, with its outcome.
 
-A message is known by where it stood in the topic and by its content, so the same one read again (a rebalance, a crash between
-the two commits) is recognised and left alone. An update is known by its vendor's id: the first to come with it is the original.
+A message is known by where it stood in the topic and by its content, so the same one read again (a rebalance, a crash
+between the two commits) is recognised and left alone. An update is known by its vendor's id: the first to come with
+it is the original.
 """
 
 import json
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -33,7 +35,7 @@ class Arrival:
 
 @dataclass(frozen=True, slots=True)
 class Met:
-    """What the inbox holds of some arrivals: the places taken in before, and the digest of each original by (vendor, id)."""
+    """What the inbox holds of some arrivals: places taken in before, and the digests of originals by (vendor, id)."""
 
     places: frozenset[tuple[str, int, int, bytes]]
     originals: dict[tuple[str, str], bytes]
@@ -94,8 +96,8 @@ _RECORD = text("""
 async def record(connection: AsyncConnection, judged: Sequence[tuple[Arrival, Verdict, bool]]) -> list[int]:
     """Insert arrivals with their outcome and whether each is the original of its id; the new rows' ids, in that order.
 
-    Two workers that take in the same id at once collide here: the later one fails with a unique violation, and begins again.
-    They must come ordered by (vendor, id), or the two might wait for each other.
+    Two workers that take in the same id at once collide here: the later one fails with a unique violation, and begins
+    again. They must come ordered by (vendor, id), or the two might wait for each other.
     """
     rows = await connection.execute(
         _RECORD,
@@ -186,6 +188,24 @@ async def resolve(connection: AsyncConnection, resolved: Sequence[tuple[Parked, 
     )
 
 
+_GIVE_UP = text("""
+    WITH given_up AS (
+        UPDATE inbox SET outcome = 'IGNORED', reason = 'UNKNOWN_PAYMENT_METHOD'
+        WHERE id IN (SELECT id FROM inbox
+                     WHERE outcome = 'PARKED' AND received_at < now() - CAST(:parked_for AS interval)
+                     ORDER BY received_at LIMIT :most FOR UPDATE SKIP LOCKED)
+        RETURNING id)
+    DELETE FROM parked_updates WHERE inbox_id IN (SELECT id FROM given_up)
+""")
+# small enough to be done in a blink; what remains waits for the next round
+_AT_ONCE = 10_000
+
+
+async def give_up_parked(connection: AsyncConnection, *, parked_for: timedelta) -> int:
+    """Ignore updates that no wallet turned up for in time; how many rows waited for them."""
+    return (await connection.execute(_GIVE_UP, {"parked_for": parked_for, "most": _AT_ONCE})).rowcount
+
+
 def waits_for(update: Update) -> list[Key]:
     """What must become known before the update can be settled: a credential, or for a merge a customer's identity."""
     if update.old is not None:
@@ -194,7 +214,7 @@ def waits_for(update: Update) -> list[Key]:
 
 
 def identity_keys(scope: Iterable[tuple[str, str]]) -> list[Key]:
-    """Names of a customer that no credential has, for a vendor's name is never empty and a fingerprint's key begins with `:`."""
+    """Names of a customer; no credential's, for no vendor's name begins with an @."""
     return [f"@{name}={value}" for name, value in scope]
 
 

@@ -1,12 +1,13 @@
 """What vendors told: the rows of `credentials` and `replacement_facts`.
 
-A `credentials` row is also where knowledge and wallets meet. Whoever learns something of a credential, and whoever lets a wallet
-come to know one, first locks its row; so of two workers, one that learns A → B and one that learns B → C, the second sees what
-the first did. All credentials are locked before any wallet, each in the order of its key.
+A `credentials` row is also where knowledge and wallets meet. Whoever learns something of a credential, and whoever
+lets a wallet come to know one, first locks its row; so of two workers, one that learns A → B and one that learns B →
+C, the second sees what the first did. All credentials are locked before any wallet, each in the order of its key.
 """
 
 import json
-from collections.abc import Collection, Iterable, Set
+from collections.abc import Collection, Iterable
+from collections.abc import Set as AbstractSet
 from datetime import datetime, timedelta
 
 from sqlalchemy import text
@@ -127,17 +128,20 @@ _SAVE_TOLD = text("""
          EXCLUDED.expiry_month, EXCLUDED.details, greatest(credentials.kept_until, EXCLUDED.kept_until))
 """)
 _SAVE_FACTS = text("""
-    INSERT INTO replacement_facts (old_key, old_alias, new_key, new_alias, scope, vendor, update_id, occurred_at, reason,
-                                   method_type, last4, brand, expiry_year, expiry_month, par, details, kept_until)
+    INSERT INTO replacement_facts (old_key, old_alias, new_key, new_alias, scope, vendor, update_id, occurred_at,
+                                   reason, method_type, last4, brand, expiry_year, expiry_month, par, details,
+                                   kept_until)
     SELECT old_key, old_alias, new_key, new_alias, scope, vendor, update_id, at, reason, method_type, last4, brand,
            year, month, par, CAST(details AS jsonb), now() + keep
-    FROM unnest(CAST(:olds AS text[]), CAST(:old_aliases AS text[]), CAST(:news AS text[]), CAST(:new_aliases AS text[]),
-                CAST(:scopes AS text[]), CAST(:vendors AS text[]), CAST(:update_ids AS text[]),
+    FROM unnest(CAST(:olds AS text[]), CAST(:old_aliases AS text[]), CAST(:news AS text[]),
+                CAST(:new_aliases AS text[]), CAST(:scopes AS text[]), CAST(:vendors AS text[]),
+                CAST(:update_ids AS text[]),
                 CAST(:ats AS timestamptz[]), CAST(:reasons AS text[]), CAST(:method_types AS text[]),
                 CAST(:last4s AS text[]), CAST(:brands AS text[]), CAST(:years AS smallint[]),
-                CAST(:months AS smallint[]), CAST(:pars AS text[]), CAST(:details AS text[]), CAST(:keeps AS interval[]))
-         AS fact(old_key, old_alias, new_key, new_alias, scope, vendor, update_id, at, reason, method_type, last4, brand,
-                 year, month, par, details, keep)
+                CAST(:months AS smallint[]), CAST(:pars AS text[]), CAST(:details AS text[]),
+                CAST(:keeps AS interval[]))
+         AS fact(old_key, old_alias, new_key, new_alias, scope, vendor, update_id, at, reason, method_type, last4,
+                 brand, year, month, par, details, keep)
     ON CONFLICT (old_key, new_key, scope) DO UPDATE
     SET (old_alias, new_alias, vendor, update_id, occurred_at, reason, method_type, last4, brand, expiry_year,
          expiry_month, par, details, kept_until)
@@ -151,7 +155,7 @@ _SAVE_FACTS = text("""
 async def save(
     connection: AsyncConnection,
     knowledge: Knowledge,
-    known: Set[Key],
+    known: AbstractSet[Key],
     *,
     keep: timedelta,
     keep_unknown: timedelta,
@@ -241,3 +245,24 @@ def _read_details(written: str) -> dict[str, Dated]:
         name: Dated(value, Stamp(datetime.fromisoformat(at), vendor, update_id))
         for name, (value, at, vendor, update_id) in json.loads(written).items()
     }
+
+
+_FORGET_FACTS = text("""
+    DELETE FROM replacement_facts WHERE (old_key, new_key, scope) IN (
+        SELECT old_key, new_key, scope FROM replacement_facts WHERE kept_until < now()
+        LIMIT :most FOR UPDATE SKIP LOCKED)
+""")
+# a row that is being learnt about is locked, and left for another time
+_FORGET_TOLD = text("""
+    DELETE FROM credentials WHERE (key, scope) IN (
+        SELECT key, scope FROM credentials WHERE kept_until < now() LIMIT :most FOR UPDATE SKIP LOCKED)
+""")
+# small enough to be done in a blink; what remains waits for the next round
+_AT_ONCE = 10_000
+
+
+async def forget(connection: AsyncConnection) -> int:
+    """Delete what is past the time it is kept for; how many rows."""
+    facts = await connection.execute(_FORGET_FACTS, {"most": _AT_ONCE})
+    told = await connection.execute(_FORGET_TOLD, {"most": _AT_ONCE})
+    return facts.rowcount + told.rowcount

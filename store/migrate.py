@@ -40,9 +40,7 @@ async def revisions(url: str) -> tuple[str | None, str | None]:
     engine = connect(url, pool_size=1)
     try:
         async with engine.connect() as connection:
-            current = await connection.run_sync(
-                lambda sync: MigrationContext.configure(sync).get_current_revision()
-            )
+            current = await connection.run_sync(lambda sync: MigrationContext.configure(sync).get_current_revision())
     finally:
         await engine.dispose()
     return current, newest

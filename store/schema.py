@@ -1,13 +1,13 @@
-"""What the rows are. Every rule of the domain that SQL can hold is a constraint here, so that no code path, script or person can break it.
+"""What the rows are. Every rule of the domain that SQL can hold is a constraint: nobody breaks it by a script.
 
-merchants ─< endpoints                       credentials        what vendors told about a credential; also the row that is
-    │                                                           locked while a credential is learnt (see store/knowledge.py)
-wallets ─< wallet_merchants (sequence)       replacement_facts  old → new, each pair once
+merchants ─< endpoints                    credentials        what vendors told about a credential; locked while
+                                                             one is learnt about (see store/knowledge.py)
+wallets ─< wallet_merchants (sequence)    replacement_facts  old → new, each pair once
     ├─< payment_methods ─< payment_method_credentials
-    ├─< wallet_leads                         inbox              one row per message read from Kafka, with its outcome
-    ├─< payment_links                        parked_updates     which credentials a parked row of the inbox waits for
-    └─< lineage                              dead_letters       messages nobody could read
-                                             events ─< deliveries (live) → delivery_history (finished), attempts
+    ├─< wallet_leads                      inbox              one row per message read, with its outcome
+    ├─< payment_links                     parked_updates     what a parked row of the inbox waits for
+    └─< lineage                           dead_letters       messages nobody could read
+                                          events ─< deliveries (live) → delivery_history (finished), attempts
 """
 
 from sqlalchemy import (
@@ -424,7 +424,7 @@ deliveries = Table(
     Column(
         "due_at",
         Instant,
-        comment="a claim pushes it to the end of its lease; NULL while an earlier event of the wallet is on its way there",
+        comment="a claim pushes it to its lease's end; NULL while an earlier event of the wallet is on its way",
     ),
     Column(
         "attempt",

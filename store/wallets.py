@@ -1,4 +1,4 @@
-"""Wallets with their methods, links and merchants: found by credential or customer, locked, loaded, and written back."""
+"""Wallets with their methods, links and merchants: found by credential or customer, locked, loaded, written back."""
 
 import json
 from collections.abc import Collection, Iterable, Sequence
@@ -91,14 +91,15 @@ _WALLETS = text("""
     FROM wallets WHERE id = ANY(CAST(:ids AS uuid[])) ORDER BY id
 """)
 _METHODS = text("""
-    SELECT CAST(wallet_id AS text), CAST(id AS text), type, status, last4, brand, expiry_year, expiry_month, holder_name,
-           zip_code, manufacturer_card, account_type, bank_name, CAST(extra_details AS text), nickname, par, is_default,
-           is_subscription_default, CAST(replaced_by AS text), deleted_reason,
+    SELECT CAST(wallet_id AS text), CAST(id AS text), type, status, last4, brand, expiry_year, expiry_month,
+           holder_name, zip_code, manufacturer_card, account_type, bank_name, CAST(extra_details AS text), nickname, par,
+           is_default, is_subscription_default, CAST(replaced_by AS text), deleted_reason,
            ARRAY(SELECT key FROM payment_method_credentials WHERE payment_method_id = id)
     FROM payment_methods WHERE wallet_id = ANY(CAST(:ids AS uuid[])) ORDER BY id
 """)
 _LINKS = text("""
-    SELECT CAST(wallet_id AS text), CAST(id AS text), merchant_id, CAST(payment_method_id AS text), kind, reference, status
+    SELECT CAST(wallet_id AS text), CAST(id AS text), merchant_id, CAST(payment_method_id AS text), kind, reference,
+           status
     FROM payment_links WHERE wallet_id = ANY(CAST(:ids AS uuid[])) ORDER BY id
 """)
 
@@ -192,8 +193,9 @@ def _identities(enterprise_id: str | None, hsid: str | None, metadata: str) -> f
 
 # --- writing back -------------------------------------------------------------------------------------------------
 #
-# The order matters: a replaced method lets go of its flags and identity before another takes them, and the merchants of a
-# merged wallet are united before its links arrive. What is not true in between is deferred to the commit by the schema.
+# The order matters: a replaced method lets go of its flags and identity before another takes them, and the merchants
+# of a merged wallet are united before its links arrive. What is not true in between is deferred to the commit by the
+# schema.
 
 _UNITE = text("""
     INSERT INTO wallet_merchants (wallet_id, merchant_id)
@@ -208,13 +210,15 @@ _DELETE = text("""
     UPDATE payment_methods AS method
     SET status = 'DELETED', is_default = false, is_subscription_default = false, replaced_by = gone.replaced_by,
         deleted_reason = gone.reason, wallet_id = gone.wallet_id
-    FROM unnest(CAST(:ids AS uuid[]), CAST(:wallet_ids AS uuid[]), CAST(:replaced_by AS uuid[]), CAST(:reasons AS text[]))
+    FROM unnest(CAST(:ids AS uuid[]), CAST(:wallet_ids AS uuid[]), CAST(:replaced_by AS uuid[]),
+                CAST(:reasons AS text[]))
          AS gone(id, wallet_id, replaced_by, reason)
     WHERE method.id = gone.id
 """)
 _COLUMNS = """
     id, wallet_id, type, status, last4, brand, expiry_year, expiry_month, holder_name, zip_code, manufacturer_card,
-    account_type, bank_name, extra_details, nickname, par, is_default, is_subscription_default, replaced_by, deleted_reason
+    account_type, bank_name, extra_details, nickname, par, is_default, is_subscription_default, replaced_by,
+    deleted_reason
 """
 _ROWS = """
     unnest(CAST(:ids AS uuid[]), CAST(:wallet_ids AS uuid[]), CAST(:types AS text[]), CAST(:statuses AS text[]),
@@ -233,8 +237,8 @@ _UPDATE = text(f"""
         is_subscription_default = new.is_subscription_default
     FROM {_ROWS} AS new({_COLUMNS})
     WHERE method.id = new.id
-""")
-_INSERT = text(f"INSERT INTO payment_methods ({_COLUMNS}) SELECT * FROM {_ROWS}")
+""")  # noqa: S608 - constants
+_INSERT = text(f"INSERT INTO payment_methods ({_COLUMNS}) SELECT * FROM {_ROWS}")  # noqa: S608 - constants
 _CREDENTIALS = text("""
     INSERT INTO payment_method_credentials (payment_method_id, key, wallet_id, type, live)
     SELECT * FROM unnest(CAST(:method_ids AS uuid[]), CAST(:keys AS text[]), CAST(:wallet_ids AS uuid[]),
@@ -411,8 +415,8 @@ _EXISTING_METHODS = text("""
 async def insert(connection: AsyncConnection, new: Sequence[Wallet]) -> set[str]:
     """Insert wallets as they are given; the ids (of wallets, methods or links) that are there already.
 
-    Where any are, the transaction is to be rolled back. What vendors told of their credentials is not looked at: settle them
-    before the commit, behind the gate (`close_the_gate`).
+    Where any are, the transaction is to be rolled back. What vendors told of their credentials is not looked at:
+    settle them before the commit, behind the gate (`close_the_gate`).
     """
     wallet_ids = await connection.scalars(
         _INSERT_WALLETS,
@@ -492,8 +496,8 @@ _TO_SETTLE = text("""
 async def close_the_gate(connection: AsyncConnection) -> None:
     """Wait for the batches that are under way, and keep others out until the transaction ends.
 
-    An import lets wallets come to know credentials whose rows it has not locked. It settles them behind the closed gate, so
-    that no worker learns something of one in between.
+    An import lets wallets come to know credentials whose rows it has not locked. It settles them behind the closed
+    gate, so that no worker learns something of one in between.
     """
     await connection.execute(_CLOSE_THE_GATE, {"gate": GATE})
 
