@@ -1,0 +1,111 @@
+"""Pages of rows for people to look through: merchants, deliveries, the inbox."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from domain.wallet import MerchantId, WalletId
+
+_MERCHANTS = text("SELECT id, name FROM merchants ORDER BY id")
+
+
+async def merchants(connection: AsyncConnection) -> list[tuple[MerchantId, str]]:
+    """All of them, each with its name."""
+    return [(merchant_id, name) for merchant_id, name in await connection.execute(_MERCHANTS)]
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One event to one endpoint; `due_at` is None for a finished one, and while another must go out first."""
+
+    id: int
+    event_id: UUID
+    name: str
+    merchant_id: MerchantId
+    endpoint_id: str
+    wallet_id: WalletId
+    sequence: int
+    status: str
+    attempts: int
+    due_at: datetime | None
+    created_at: datetime
+    finished_at: datetime | None
+
+
+_WANTED = """
+    (CAST(:status AS text) IS NULL OR status = :status)
+    AND (CAST(:endpoint AS text) IS NULL OR endpoint_id = :endpoint)
+    AND (CAST(:merchant AS text) IS NULL OR endpoint_id IN (SELECT id FROM endpoints WHERE merchant_id = :merchant))
+"""
+_LIVE = text(f"""
+    SELECT delivery.id, event_id, name, merchant_id, endpoint_id, CAST(delivery.wallet_id AS text), delivery.sequence,
+           status, attempt, due_at, delivery.created_at, NULL
+    FROM (SELECT id, event_id, endpoint_id, wallet_id, sequence, status, attempt, due_at, created_at
+          FROM deliveries WHERE {_WANTED} ORDER BY id DESC LIMIT :limit) AS delivery
+    JOIN events ON events.id = event_id
+    ORDER BY delivery.id DESC
+""")  # noqa: S608 - our own text
+_FINISHED = """
+    SELECT delivery.id, event_id, name, merchant_id, endpoint_id, CAST(delivery.wallet_id AS text), delivery.sequence,
+           status, attempt, NULL, delivery.created_at, finished_at
+    FROM (SELECT id, event_id, endpoint_id, wallet_id, sequence, status, attempt, created_at, finished_at
+          FROM delivery_history WHERE {wanted} ORDER BY finished_at DESC, id DESC LIMIT :limit) AS delivery
+    JOIN events ON events.id = event_id
+    ORDER BY finished_at DESC, delivery.id DESC
+"""
+_HISTORY = text(_FINISHED.format(wanted=_WANTED))
+# The dead ones have an index of their own, which is found by the constant.
+_DEAD = text(_FINISHED.format(wanted=_WANTED + " AND status = 'DEAD'"))
+
+
+async def deliveries(
+    connection: AsyncConnection, *, status: str | None, endpoint: str | None, merchant: str | None, limit: int
+) -> list[Delivery]:
+    """Live ones first, then finished ones, the newest of each first; None is any."""
+    wanted = {"status": status, "endpoint": endpoint, "merchant": merchant}
+    found = list(await connection.execute(_LIVE, {**wanted, "limit": limit}))
+    if len(found) < limit:
+        statement = _DEAD if status == "DEAD" else _HISTORY
+        found += await connection.execute(statement, {**wanted, "limit": limit - len(found)})
+    return [Delivery(*row) for row in found]
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A row of the inbox: an update, where it was read, and what became of it."""
+
+    id: int
+    vendor: str
+    update_id: str
+    type: str
+    outcome: str
+    reason: str | None
+    occurred_at: datetime
+    received_at: datetime
+    topic: str
+    partition: int
+    offset: int
+
+
+_INBOX = text("""
+    SELECT id, vendor, update_id, type, outcome, reason, occurred_at, received_at, topic, partition, kafka_offset
+    FROM inbox
+    WHERE (CAST(:outcome AS text) IS NULL OR outcome = :outcome)
+      AND (CAST(:vendor AS text) IS NULL OR vendor = :vendor)
+      AND (CAST(:update_id AS text) IS NULL OR update_id = :update_id)
+    ORDER BY id DESC LIMIT :limit
+""")
+
+
+async def inbox(
+    connection: AsyncConnection, *, outcome: str | None, vendor: str | None, update_id: str | None, limit: int
+) -> Sequence[Received]:
+    """The newest first; None is any."""
+    rows = await connection.execute(
+        _INBOX, {"outcome": outcome, "vendor": vendor, "update_id": update_id, "limit": limit}
+    )
+    return [Received(*row) for row in rows]

@@ -1,0 +1,140 @@
+"""All there is to tell about one payment method: what replaced it, its links, and what merchants were told of it."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from domain.wallet import Link, MerchantId, Method, MethodId, Wallet, WalletId
+from store import wallets
+
+
+@dataclass(frozen=True, slots=True)
+class Replacement:
+    """A row of `lineage`."""
+
+    old_id: MethodId
+    new_id: MethodId
+    reason: str
+    vendor: str | None
+    update_id: str | None
+    replaced_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A row of `attempts`; `took` in milliseconds."""
+
+    number: int
+    outcome: str
+    status_code: int | None
+    took: int
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One event on its way to one endpoint, or there."""
+
+    id: int
+    event_id: UUID
+    name: str
+    merchant_id: MerchantId
+    sequence: int
+    method_id: MethodId
+    endpoint_id: str
+    status: str
+    created_at: datetime
+    attempts: tuple[Attempt, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """`chain` are the replacements that lead to `current`, oldest first, among `methods`.
+
+    `current` is None where the customer removed it. `links` are those of the method itself and of the current one;
+    `deliveries` tell of any method of the chain.
+    """
+
+    wallet_id: WalletId
+    method: Method
+    current: Method | None
+    methods: Mapping[MethodId, Method]
+    chain: tuple[Replacement, ...]
+    links: tuple[Link, ...]
+    deliveries: tuple[Delivery, ...]
+
+
+_WALLET_OF = text("SELECT CAST(wallet_id AS text) FROM payment_methods WHERE id = :id")
+
+
+async def find(connection: AsyncConnection, method_id: MethodId) -> Status | None:
+    """None where no payment method has this id, be it a UUID or not. Several statements: give it a snapshot."""
+    try:
+        uuid = UUID(method_id)
+    except ValueError:
+        return None
+    wallet_id = await connection.scalar(_WALLET_OF, {"id": uuid})
+    if wallet_id is None:
+        return None
+    [wallet] = await wallets.load(connection, [wallet_id])
+    methods = {method.id: method for method in wallet.methods}
+    method = methods[str(uuid)]
+    last = _last(method, methods)
+    family = {each.id: each for each in wallet.methods if _last(each, methods) is last}
+    return Status(
+        wallet_id,
+        method,
+        last if last.live else None,
+        family,
+        await _chain(connection, wallet, family),
+        tuple(link for link in wallet.links if link.method_id in {method.id, last.id}),
+        await _deliveries(connection, family),
+    )
+
+
+def _last(method: Method, methods: Mapping[MethodId, Method]) -> Method:
+    """Lineage has no circles, so this ends."""
+    while method.replaced_by is not None:
+        method = methods[method.replaced_by]
+    return method
+
+
+_LINEAGE = text("""
+    SELECT CAST(old_id AS text), CAST(new_id AS text), reason, vendor, update_id, replaced_at
+    FROM lineage WHERE wallet_id = :wallet_id AND old_id = ANY(CAST(:ids AS uuid[]))
+    ORDER BY replaced_at, old_id
+""")
+
+
+async def _chain(connection: AsyncConnection, wallet: Wallet, family: Collection[MethodId]) -> tuple[Replacement, ...]:
+    rows = await connection.execute(_LINEAGE, {"wallet_id": wallet.id, "ids": list(family)})
+    return tuple(Replacement(*row) for row in rows)
+
+
+_DELIVERIES = text("""
+    SELECT delivery.id, event.id, event.name, event.merchant_id, event.sequence, CAST(event.payment_method_id AS text),
+           delivery.endpoint_id, delivery.status, delivery.created_at
+    FROM events AS event
+    CROSS JOIN LATERAL (
+        SELECT id, endpoint_id, status, created_at FROM deliveries WHERE event_id = event.id
+        UNION ALL
+        SELECT id, endpoint_id, status, created_at FROM delivery_history WHERE event_id = event.id) AS delivery
+    WHERE event.payment_method_id = ANY(CAST(:ids AS uuid[]))
+    ORDER BY event.merchant_id, event.sequence, delivery.endpoint_id, delivery.id
+""")
+_ATTEMPTS = text("""
+    SELECT delivery_id, number, outcome, status_code, took_ms, attempted_at
+    FROM attempts WHERE delivery_id = ANY(CAST(:ids AS bigint[])) ORDER BY delivery_id, number
+""")
+
+
+async def _deliveries(connection: AsyncConnection, methods: Collection[MethodId]) -> tuple[Delivery, ...]:
+    rows = list(await connection.execute(_DELIVERIES, {"ids": list(methods)}))
+    attempts: dict[int, list[Attempt]] = {row[0]: [] for row in rows}
+    for delivery_id, *attempt in await connection.execute(_ATTEMPTS, {"ids": list(attempts)}):
+        attempts[delivery_id].append(Attempt(*attempt))
+    return tuple(Delivery(*(*row, tuple(attempts[row[0]]))) for row in rows)
