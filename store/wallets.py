@@ -92,7 +92,8 @@ _WALLETS = text("""
 """)
 _METHODS = text("""
     SELECT CAST(wallet_id AS text), CAST(id AS text), type, status, last4, brand, expiry_year, expiry_month,
-           holder_name, zip_code, manufacturer_card, account_type, bank_name, CAST(extra_details AS text), nickname, par,
+           holder_name, zip_code, manufacturer_card, account_type, bank_name, CAST(extra_details AS text),
+           nickname, par,
            is_default, is_subscription_default, CAST(replaced_by AS text), deleted_reason,
            ARRAY(SELECT key FROM payment_method_credentials WHERE payment_method_id = id)
     FROM payment_methods WHERE wallet_id = ANY(CAST(:ids AS uuid[])) ORDER BY id

@@ -25,11 +25,7 @@ def upgrade() -> None:
         "credentials",
         sa.Column("key", sa.Text(), nullable=False),
         sa.Column(
-            "scope",
-            sa.Text(),
-            server_default="",
-            nullable=False,
-            comment="the customer it was told of; '' is anyone",
+            "scope", sa.Text(), server_default="", nullable=False, comment="the customer it was told of; '' is anyone"
         ),
         sa.Column("status", sa.Text(), nullable=True),
         sa.Column("status_at", sa.DateTime(timezone=True), nullable=True),
@@ -45,8 +41,7 @@ def upgrade() -> None:
         ),
         sa.Column("kept_until", sa.DateTime(timezone=True), nullable=False),
         sa.CheckConstraint(
-            "status IN ('ACTIVE', 'ACTION_REQUIRED', 'SUSPENDED', 'CLOSED')",
-            name=op.f("ck_credentials_status"),
+            "status IN ('ACTIVE', 'ACTION_REQUIRED', 'SUSPENDED', 'CLOSED')", name=op.f("ck_credentials_status")
         ),
         sa.CheckConstraint("(expiry_month IS NULL) = (expiry_year IS NULL)", name=op.f("ck_credentials_expiry")),
         sa.CheckConstraint("(status IS NULL) = (status_at IS NULL)", name=op.f("ck_credentials_status_stamp")),
@@ -122,26 +117,14 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_inbox")),
         sa.UniqueConstraint(
-            "topic",
-            "partition",
-            "kafka_offset",
-            "digest",
-            name=op.f("uq_inbox_topic_partition_kafka_offset_digest"),
+            "topic", "partition", "kafka_offset", "digest", name=op.f("uq_inbox_topic_partition_kafka_offset_digest")
         ),
     )
     op.create_index(
-        "ix_inbox_parked",
-        "inbox",
-        ["received_at"],
-        unique=False,
-        postgresql_where=sa.text("outcome = 'PARKED'"),
+        "ix_inbox_parked", "inbox", ["received_at"], unique=False, postgresql_where=sa.text("outcome = 'PARKED'")
     )
     op.create_index(
-        "ix_inbox_quarantined",
-        "inbox",
-        ["id"],
-        unique=False,
-        postgresql_where=sa.text("outcome = 'QUARANTINED'"),
+        "ix_inbox_quarantined", "inbox", ["id"], unique=False, postgresql_where=sa.text("outcome = 'QUARANTINED'")
     )
     op.create_index("uq_inbox_original", "inbox", ["vendor", "update_id"], unique=True, postgresql_where="original")
     op.create_table(
@@ -237,10 +220,7 @@ def upgrade() -> None:
         sa.Column("merchant_id", sa.Text(), nullable=False),
         sa.Column("url", sa.Text(), nullable=False),
         sa.Column(
-            "secrets",
-            sa.ARRAY(sa.Text()),
-            nullable=False,
-            comment="newest first; a second one while a secret rotates",
+            "secrets", sa.ARRAY(sa.Text()), nullable=False, comment="newest first; a second one while a secret rotates"
         ),
         sa.Column("event_types", sa.ARRAY(sa.Text()), nullable=False),
         sa.Column("status", sa.Text(), server_default="ENABLED", nullable=False),
@@ -315,10 +295,7 @@ def upgrade() -> None:
         sa.Column("extra_details", postgresql.JSONB(astext_type=sa.Text()), server_default="{}", nullable=False),
         sa.Column("nickname", sa.Text(), nullable=True),
         sa.Column(
-            "par",
-            sa.Text(),
-            nullable=True,
-            comment="payment account reference: one account over its cards and tokens",
+            "par", sa.Text(), nullable=True, comment="payment account reference: one account over its cards and tokens"
         ),
         sa.Column("is_default", sa.Boolean(), server_default=sa.text("false"), nullable=False),
         sa.Column("is_subscription_default", sa.Boolean(), server_default=sa.text("false"), nullable=False),
@@ -336,8 +313,7 @@ def upgrade() -> None:
             name=op.f("ck_payment_methods_status"),
         ),
         sa.CheckConstraint(
-            "type IN ('CARD', 'BANK_ACCOUNT', 'DIGITAL_WALLET', 'GIFT_CARD')",
-            name=op.f("ck_payment_methods_type"),
+            "type IN ('CARD', 'BANK_ACCOUNT', 'DIGITAL_WALLET', 'GIFT_CARD')", name=op.f("ck_payment_methods_type")
         ),
         sa.CheckConstraint("(expiry_month IS NULL) = (expiry_year IS NULL)", name=op.f("ck_payment_methods_expiry")),
         sa.CheckConstraint("expiry_month BETWEEN 1 AND 12", name=op.f("ck_payment_methods_expiry_month")),
@@ -364,11 +340,7 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_payment_methods_wallet_id"), "payment_methods", ["wallet_id"], unique=False)
     op.create_index(
-        "uq_payment_methods_default",
-        "payment_methods",
-        ["wallet_id"],
-        unique=True,
-        postgresql_where="is_default",
+        "uq_payment_methods_default", "payment_methods", ["wallet_id"], unique=True, postgresql_where="is_default"
     )
     op.create_index(
         "uq_payment_methods_subscription_default",
@@ -381,10 +353,7 @@ def upgrade() -> None:
         "wallet_leads",
         sa.Column("wallet_id", sa.Uuid(), nullable=False),
         sa.Column(
-            "key",
-            sa.Text(),
-            nullable=False,
-            comment="a credential that facts lead to, on no method of the wallet",
+            "key", sa.Text(), nullable=False, comment="a credential that facts lead to, on no method of the wallet"
         ),
         sa.ForeignKeyConstraint(["wallet_id"], ["wallets.id"], name=op.f("fk_wallet_leads_wallet_id")),
         sa.PrimaryKeyConstraint("wallet_id", "key", name=op.f("pk_wallet_leads")),
@@ -394,13 +363,7 @@ def upgrade() -> None:
         "wallet_merchants",
         sa.Column("wallet_id", sa.Uuid(), nullable=False),
         sa.Column("merchant_id", sa.Text(), nullable=False),
-        sa.Column(
-            "sequence",
-            sa.BigInteger(),
-            server_default="0",
-            nullable=False,
-            comment="of the latest event told",
-        ),
+        sa.Column("sequence", sa.BigInteger(), server_default="0", nullable=False, comment="of the latest event told"),
         sa.ForeignKeyConstraint(["merchant_id"], ["merchants.id"], name=op.f("fk_wallet_merchants_merchant_id")),
         sa.ForeignKeyConstraint(["wallet_id"], ["wallets.id"], name=op.f("fk_wallet_merchants_wallet_id")),
         sa.PrimaryKeyConstraint("wallet_id", "merchant_id", name=op.f("pk_wallet_merchants")),
@@ -417,14 +380,10 @@ def upgrade() -> None:
             "due_at",
             sa.DateTime(timezone=True),
             nullable=True,
-            comment="a claim pushes it to the end of its lease; NULL while an earlier event of the wallet is on its way there",
+            comment="a claim pushes it to its lease's end; NULL while an earlier event of the wallet is on its way",
         ),
         sa.Column(
-            "attempt",
-            sa.Integer(),
-            server_default="0",
-            nullable=False,
-            comment="the latest begun; fences late writers",
+            "attempt", sa.Integer(), server_default="0", nullable=False, comment="the latest begun; fences late writers"
         ),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.CheckConstraint("status IN ('PENDING', 'PARKED')", name=op.f("ck_deliveries_status")),
