@@ -1,8 +1,10 @@
 """The parts that every other test stands on."""
 
 import asyncio
+import re
 
 import aiohttp
+import asyncpg
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from sqlalchemy import text
@@ -10,7 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.parts.kafka import Broker
 from tests.parts.postgres import Databases
+from tests.parts.proxy import Proxy
 from tests.parts.receiver import Answer, Receiver, gzip_bomb, redirect, unavailable
+from tests.parts.until import until
 
 
 async def test_each_test_has_a_migrated_database_of_its_own(engine: AsyncEngine, databases: Databases) -> None:
@@ -67,3 +71,35 @@ async def test_awaiting_what_never_comes_says_what_came(receiver: Receiver) -> N
         await client.post(receiver.url("/b"))
     with pytest.raises(TimeoutError, match=r"2 requests to /b awaited; seen: {'/b': 1}"):
         await receiver.arrived(2, "/b", within=0.05)
+
+
+async def test_a_proxy_can_lose_the_answer_to_a_commit_that_happened(engine: AsyncEngine, database_url: str) -> None:
+    async with engine.begin() as connection:
+        await connection.execute(text("CREATE TABLE kept (answer int)"))
+    async with Proxy(database_url) as proxy:
+        through = await asyncpg.connect(proxy.url.replace("+asyncpg", ""))
+        try:
+            proxy.mute()
+            commit = asyncio.ensure_future(through.execute("INSERT INTO kept VALUES (42)"))
+            async with engine.connect() as connection:
+                await until(lambda: connection.scalar(text("SELECT answer FROM kept")))
+            assert not commit.done()
+            proxy.refuse()
+            with pytest.raises(asyncpg.ConnectionDoesNotExistError):
+                await commit
+            with pytest.raises(ConnectionError):
+                await asyncpg.connect(proxy.url.replace("+asyncpg", ""))
+            proxy.pass_on()
+            again = await asyncpg.connect(proxy.url.replace("+asyncpg", ""))
+            assert await again.fetchval("SELECT answer FROM kept") == 42
+            await again.close()
+        finally:
+            through.terminate()
+
+
+async def test_waiting_for_what_never_becomes_true_says_what_is() -> None:
+    async def told() -> list[int]:
+        return []
+
+    with pytest.raises(AssertionError, match=re.escape("still [] after 0.05 s")):
+        await until(told, within=0.05)

@@ -139,9 +139,7 @@ def _apache() -> Iterator[Broker]:
         directory = Path(name)
         port, controller = _free_ports(2)
         properties = directory / "server.properties"
-        properties.write_text(
-            PROPERTIES.format(port=port, controller=controller, directory=directory / "log")
-        )
+        properties.write_text(PROPERTIES.format(port=port, controller=controller, directory=directory / "log"))
         java = [*JAVA, *LOG, "-cp", classpath]
         subprocess.run(
             [*java, "kafka.tools.StorageTool", "format", "-t", CLUSTER, "-c", str(properties)],

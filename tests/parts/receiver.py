@@ -111,9 +111,7 @@ class Receiver:
                 await self._arrival.wait_for(lambda: len(so_far()) >= count)
         except TimeoutError:
             seen = Counter(request.path for request in self.requests)
-            raise TimeoutError(
-                f"{count} requests to {path or 'any path'} awaited; seen: {dict(seen)}"
-            ) from None
+            raise TimeoutError(f"{count} requests to {path or 'any path'} awaited; seen: {dict(seen)}") from None
         return list(so_far())
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
