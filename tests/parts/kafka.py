@@ -39,28 +39,26 @@ threading.Thread(target=lambda: (sys.stdin.read(), child.kill()), daemon=True).s
 sys.exit(child.wait())
 """
 
-PROPERTIES = """
-process.roles=broker,controller
-node.id=1
-controller.quorum.voters=1@127.0.0.1:{controller}
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
-controller.listener.names=CONTROLLER
-log.dirs={directory}
-auto.create.topics.enable=false
-offsets.topic.replication.factor=1
-offsets.topic.num.partitions=4
-transaction.state.log.replication.factor=1
-transaction.state.log.min.isr=1
-transaction.state.log.num.partitions=1
-share.coordinator.state.topic.replication.factor=1
-share.coordinator.state.topic.min.isr=1
-group.initial.rebalance.delay.ms=0
-group.min.session.timeout.ms=1000
-num.network.threads=2
-num.io.threads=4
-log.cleaner.enable=false
-"""
+# One node, which is broker and controller. Small internal topics make it start and stop quickly.
+PROPERTIES = {
+    "process.roles": "broker,controller",
+    "node.id": "1",
+    "controller.listener.names": "CONTROLLER",
+    "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+    "auto.create.topics.enable": "false",
+    "offsets.topic.replication.factor": "1",
+    "offsets.topic.num.partitions": "4",
+    "transaction.state.log.replication.factor": "1",
+    "transaction.state.log.min.isr": "1",
+    "transaction.state.log.num.partitions": "1",
+    "share.coordinator.state.topic.replication.factor": "1",
+    "share.coordinator.state.topic.min.isr": "1",
+    # Tests wait for their groups: no pause for members that might still come, and sessions may be short.
+    "group.initial.rebalance.delay.ms": "0",
+    "group.min.session.timeout.ms": "1000",
+    "num.network.threads": "2",
+    "num.io.threads": "4",
+}
 
 
 @dataclass(frozen=True)
@@ -77,7 +75,7 @@ def kafka(named: str | None, wanted: str) -> Iterator[Broker]:
     """`named` is REPOINT_TEST_KAFKA_BOOTSTRAP_SERVERS; `wanted` REPOINT_TEST_KAFKA: auto, apache or mock."""
     if wanted not in {"auto", "apache", "mock"}:
         raise ValueError(f"REPOINT_TEST_KAFKA: {wanted!r} is none of auto, apache, mock")
-    missing = _missing()
+    missing = missing()
     if wanted == "mock":
         yield from _mock("REPOINT_TEST_KAFKA=mock")
     elif named:
@@ -98,14 +96,21 @@ def _mock(why: str) -> Iterator[Broker]:
 
 
 def _container() -> Iterator[Broker]:
-    from testcontainers.kafka import KafkaContainer  # noqa: PLC0415 - slow, and rarely needed
+    from testcontainers.core.container import DockerContainer  # noqa: PLC0415 - slow, and rarely needed
+    from testcontainers.core.wait_strategies import LogMessageWaitStrategy  # noqa: PLC0415 - as above
 
     image = f"apache/kafka:{VERSION}"
-    with KafkaContainer(image).with_kraft() as container:
-        yield Broker(container.get_bootstrap_server(), f"container {image}")
+    # The address that the broker tells its clients must be one of ours, so the port is chosen before it starts.
+    (port,) = _free_ports(1)
+    container = DockerContainer(image).with_bind_ports(port, port)
+    servers = f"{container.get_container_host_ip()}:{port}"
+    properties = PROPERTIES | _listeners(f"0.0.0.0:{port}", "127.0.0.1:9093", told=servers)
+    container.with_envs(**{f"KAFKA_{name.upper().replace('.', '_')}": value for name, value in properties.items()})
+    with container.waiting_for(LogMessageWaitStrategy("Kafka Server started")):
+        yield Broker(servers, f"container {image}")
 
 
-def _missing() -> str | None:
+def missing() -> str | None:
     """What keeps Apache Kafka from running here, if anything does."""
     for tool in ("java", "mvn"):
         if shutil.which(tool) is None:
@@ -139,7 +144,9 @@ def _apache() -> Iterator[Broker]:
         directory = Path(name)
         port, controller = _free_ports(2)
         properties = directory / "server.properties"
-        properties.write_text(PROPERTIES.format(port=port, controller=controller, directory=directory / "log"))
+        own = _listeners(f"127.0.0.1:{port}", f"127.0.0.1:{controller}", told=f"127.0.0.1:{port}")
+        settings = PROPERTIES | own | {"log.dirs": str(directory / "log")}
+        properties.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
         java = [*JAVA, *LOG, "-cp", classpath]
         subprocess.run(
             [*java, "kafka.tools.StorageTool", "format", "-t", CLUSTER, "-c", str(properties)],
@@ -158,6 +165,14 @@ def _apache() -> Iterator[Broker]:
                     assert keeper.stdin is not None
                     keeper.stdin.close()
                     keeper.wait(30)
+
+
+def _listeners(clients: str, controller: str, *, told: str) -> dict[str, str]:
+    return {
+        "listeners": f"PLAINTEXT://{clients},CONTROLLER://{controller}",
+        "advertised.listeners": f"PLAINTEXT://{told}",
+        "controller.quorum.voters": f"1@{controller}",
+    }
 
 
 def _free_ports(count: int) -> list[int]:

@@ -20,7 +20,7 @@ def postgres(named: str | None) -> Iterator[tuple[str, str]]:
     if named:
         yield named, "yours, by REPOINT_TEST_DATABASE_URL"
     elif engine_answers():
-        from testcontainers.postgres import PostgresContainer  # noqa: PLC0415 - slow, and rarely needed
+        from testcontainers.community.postgres import PostgresContainer  # noqa: PLC0415 - slow, and rarely needed
 
         with PostgresContainer(IMAGE, driver="asyncpg") as container:
             yield container.get_connection_url(), f"container {IMAGE}"

@@ -1,0 +1,61 @@
+"""Which broker the tests get, and that it ends with them."""
+
+import signal
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from tests.parts import kafka
+from tests.parts.engine import engine_answers
+from tests.parts.until import until
+
+HOLD = """
+import sys
+from tests.parts.kafka import kafka
+with kafka(None, "apache") as broker:
+    print(broker.servers, flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_broker_that_is_named_is_the_one() -> None:
+    with kafka.kafka("kafka.example:9092", "auto") as broker:
+        assert (broker.servers, broker.real) == ("kafka.example:9092", True)
+
+
+def test_an_unknown_wish_is_refused() -> None:
+    with pytest.raises(ValueError, match="none of auto, apache, mock"), kafka.kafka(None, "redpanda"):
+        pytest.fail("started something")
+
+
+def test_where_kafka_cannot_be_had_the_stand_in_says_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    if engine_answers():
+        pytest.skip("a Docker engine answers, so Kafka can be had")
+    monkeypatch.setenv("PATH", "")
+    with kafka.kafka(None, "auto") as broker:
+        assert not broker.real
+        assert broker.origin == "NOT Apache Kafka but librdkafka's broker: there is no `java` here"
+    with pytest.raises(RuntimeError, match="there is no `java` here"), kafka.kafka(None, "apache"):
+        pytest.fail("took a stand-in where Kafka was insisted on")
+
+
+async def test_the_broker_ends_when_the_tests_are_killed() -> None:
+    if engine_answers() or kafka.missing() is not None:
+        pytest.skip(f"Kafka is not run by this machine's Java: {kafka.missing() or 'a Docker engine answers'}")
+    holder = subprocess.Popen([sys.executable, "-c", HOLD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert holder.stdout is not None
+    host, port = holder.stdout.readline().strip().split(":")
+    socket.create_connection((host, int(port))).close()
+    holder.send_signal(signal.SIGKILL)
+    holder.communicate()
+
+    async def gone() -> bool:
+        try:
+            socket.create_connection((host, int(port))).close()
+        except ConnectionRefusedError:
+            return True
+        return False
+
+    await until(gone)
