@@ -20,6 +20,14 @@ with kafka(None, "apache") as broker:
 """
 
 
+def hold() -> tuple[subprocess.Popen[str], tuple[str, str]]:
+    """A process that runs Kafka until it ends, and where it answers."""
+    holder = subprocess.Popen([sys.executable, "-c", HOLD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert holder.stdout is not None
+    host, _, port = holder.stdout.readline().strip().partition(":")
+    return holder, (host, port)
+
+
 def test_a_broker_that_is_named_is_the_one() -> None:
     with kafka.kafka("kafka.example:9092", "auto") as broker:
         assert (broker.servers, broker.real) == ("kafka.example:9092", True)
@@ -44,9 +52,7 @@ def test_where_kafka_cannot_be_had_the_stand_in_says_what_it_is(monkeypatch: pyt
 async def test_the_broker_ends_when_the_tests_are_killed() -> None:
     if engine_answers() or kafka.missing() is not None:
         pytest.skip(f"Kafka is not run by this machine's Java: {kafka.missing() or 'a Docker engine answers'}")
-    holder = subprocess.Popen([sys.executable, "-c", HOLD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert holder.stdout is not None
-    host, port = holder.stdout.readline().strip().split(":")
+    holder, (host, port) = hold()
     socket.create_connection((host, int(port))).close()
     holder.send_signal(signal.SIGKILL)
     holder.communicate()

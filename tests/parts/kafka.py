@@ -75,19 +75,19 @@ def kafka(named: str | None, wanted: str) -> Iterator[Broker]:
     """`named` is REPOINT_TEST_KAFKA_BOOTSTRAP_SERVERS; `wanted` REPOINT_TEST_KAFKA: auto, apache or mock."""
     if wanted not in {"auto", "apache", "mock"}:
         raise ValueError(f"REPOINT_TEST_KAFKA: {wanted!r} is none of auto, apache, mock")
-    missing = missing()
+    lacking = missing()
     if wanted == "mock":
         yield from _mock("REPOINT_TEST_KAFKA=mock")
     elif named:
         yield Broker(named, "yours, by REPOINT_TEST_KAFKA_BOOTSTRAP_SERVERS")
     elif engine_answers():
         yield from _container()
-    elif missing is None:
+    elif lacking is None:
         yield from _apache()
     elif wanted == "apache":
-        raise RuntimeError(f"REPOINT_TEST_KAFKA=apache, but {missing}")
+        raise RuntimeError(f"REPOINT_TEST_KAFKA=apache, but {lacking}")
     else:
-        yield from _mock(missing)
+        yield from _mock(lacking)
 
 
 def _mock(why: str) -> Iterator[Broker]:
