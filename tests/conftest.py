@@ -19,9 +19,7 @@ from tests.parts.receiver import Receiver
 
 # Examples are many in CI and few at the desk; a shared machine's slowness is never a failure.
 hypothesis.settings.register_profile("dev", max_examples=60, deadline=None)
-hypothesis.settings.register_profile(
-    "ci", max_examples=400, deadline=None, print_blob=True, derandomize=False
-)
+hypothesis.settings.register_profile("ci", max_examples=400, deadline=None, print_blob=True, derandomize=False)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
 PARTS_USED = pytest.StashKey[dict[str, str]]()
@@ -29,9 +27,7 @@ PARTS_USED = pytest.StashKey[dict[str, str]]()
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[PARTS_USED] = {}
-    config.addinivalue_line(
-        "markers", "partitions(count): how many partitions the test's `topic` has; 3 if not said"
-    )
+    config.addinivalue_line("markers", "partitions(count): how many partitions the test's `topic` has; 3 if not said")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
