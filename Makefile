@@ -17,11 +17,12 @@ setup: $(STAMP) ## install exactly what requirements/dev.lock names into .venv
 
 # The stamp is written last, so that an interrupted installation is taken up again.
 $(STAMP): requirements/dev.lock pyproject.toml
-	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "Repoint needs Python 3.11 or newer")'
-	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r requirements/dev.lock
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
-	touch $@
+	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "Repoint needs Python 3.11 or newer")'
+	@echo "installing requirements/dev.lock into $(VENV): a minute, the first time"
+	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r requirements/dev.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
 
 demo: setup ## the story end to end, on a database and a broker that start by themselves
 	@$(BIN)/repoint demo

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
-from ipaddress import ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypeAlias
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -18,7 +18,8 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from domain.delivery import RETRY_SCHEDULE
-from producers.egress import Network
+
+Network: TypeAlias = IPv4Network | IPv6Network
 
 PREFIX = "REPOINT_"
 
