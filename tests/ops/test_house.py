@@ -40,6 +40,18 @@ def test_the_rules_ask_no_clock() -> None:
     assert found == []
 
 
+def test_outside_store_nothing_of_sqlalchemy_but_what_a_transaction_is_opened_on() -> None:
+    taken: set[str] = set()
+    for room in ("api", "consumers", "domain", "ops", "producers", "schemas"):
+        for path in (ROOT / room).glob("**/*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("sqlalchemy"):
+                    taken |= {f"{node.module}.{alias.name}" for alias in node.names}
+                elif isinstance(node, ast.Import):
+                    taken |= {alias.name for alias in node.names if alias.name.startswith("sqlalchemy")}
+    assert taken <= {"sqlalchemy.ext.asyncio.AsyncEngine", "sqlalchemy.ext.asyncio.AsyncConnection"}
+
+
 @pytest.mark.parametrize("name", ["runtime", "dev", "build"])
 def test_every_locked_package_is_pinned_by_hash_and_names_no_address(name: str) -> None:
     lock = (ROOT / "requirements" / f"{name}.lock").read_text()
