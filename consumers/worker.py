@@ -51,15 +51,16 @@ _HANDOVER_SECONDS = 30
 # it.
 _STALLED_SECONDS = 180
 
+# In one session timeout: some may be late before the group gives the member up.
+_HEARTBEATS = 15
+
 # aiokafka's defaults lose or repeat work (auto-commit, latest, uncommitted reads) or are too short for a batch.
 _CONSUMER = {
     "enable_auto_commit": False,
     "auto_offset_reset": "earliest",
     "isolation_level": "read_committed",
-    "session_timeout_ms": 45_000,
     "rebalance_timeout_ms": 60_000,
     "request_timeout_ms": 90_000,
-    "heartbeat_interval_ms": 3_000,
     "max_poll_interval_ms": 300_000,
     "fetch_min_bytes": 64 * 1024,
     "fetch_max_wait_ms": 100,
@@ -80,6 +81,7 @@ class Worker:
     """One member of the consumer group.
 
     `batch_size` messages at most are polled at a time, for `batch_wait` seconds at most from the first one on.
+    After `session_timeout` seconds without a sign of life the group goes on without it.
     `at` is told each point that is passed; crash tests stop the process there.
     """
 
@@ -95,6 +97,7 @@ class Worker:
         batch_wait: float = 0.05,
         lanes: int = 2,
         drain_within: float = 25,
+        session_timeout: float = 45,
         at: Callable[[Place], None] = lambda _: None,
     ) -> None:
         self._engine = engine
@@ -106,6 +109,7 @@ class Worker:
         self._batch_wait = batch_wait
         self._lanes = lanes
         self._drain_within = drain_within
+        self._session_timeout = session_timeout
         self._at = at
         self._stopping = asyncio.Event()
         self._idle = asyncio.Event()
@@ -170,8 +174,14 @@ class Worker:
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[Consumer]:
         """A started consumer; waits for the broker as long as it takes, unless told to stop."""
+        session_timeout_ms = int(self._session_timeout * 1000)
         consumer: Consumer = AIOKafkaConsumer(
-            bootstrap_servers=self._bootstrap_servers, group_id=self._group, client_id="repoint", **_CONSUMER
+            bootstrap_servers=self._bootstrap_servers,
+            group_id=self._group,
+            client_id="repoint",
+            session_timeout_ms=session_timeout_ms,
+            heartbeat_interval_ms=session_timeout_ms // _HEARTBEATS,
+            **_CONSUMER,
         )
         consumer.subscribe([self._topic], listener=_Handover(self._idle))
         try:
