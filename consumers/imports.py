@@ -14,7 +14,11 @@ from store import inbox, merchants, wallets
 
 
 class Refused(ValueError):
-    """A wallet of the file cannot be imported; the text says which and why."""
+    """A wallet of the file cannot be imported: `subject` is the id at fault, the text says what was expected."""
+
+    def __init__(self, subject: str, expected: str) -> None:
+        super().__init__(f"expected {expected}")
+        self.subject = subject
 
 
 async def import_wallets(
@@ -32,7 +36,7 @@ async def import_wallets(
         await _check_merchants(connection, new)
         taken = await wallets.insert(connection, new)
         if taken:
-            raise Refused(f"{min(taken)} is there already: expected a new id for each wallet, payment method and link")
+            raise Refused(min(taken), f"a new id, {min(taken)} is there already")
         ids += [wallet.id for wallet in new]
     await wallets.close_the_gate(connection)
     unsettled = await wallets.to_settle(connection, ids)
@@ -46,7 +50,7 @@ async def _check_merchants(connection: AsyncConnection, new: Iterable[Wallet]) -
     named = {merchant for wallet in new for merchant in wallet.merchants}
     unknown = named - await merchants.known(connection, named)
     if unknown:
-        raise Refused(f"merchant {min(unknown)}: expected it to be imported first (repoint merchants import)")
+        raise Refused(min(unknown), f"{min(unknown)} to be imported first (repoint merchants import)")
 
 
 async def _settle(connection: AsyncConnection, ids: Sequence[WalletId], keeping: Keeping) -> None:

@@ -22,6 +22,9 @@ from domain.update import Credential, NewCredential, Reason, Scope, Stamp, Updat
 from domain.wallet import Expiry, MethodType, fingerprint_key, token_key
 from schemas.text import Instant, Last4, Text, Vendor, what_is_wrong
 
+UNREADABLE_HEADER = "repoint-unreadable"
+"""Its value is why the message is none: whoever masked a card number in it knows, and nobody can see any more."""
+
 
 class Unreadable(ValueError):
     """A message that no update can be made of. Its text names the field and what was expected, never a value."""
@@ -39,8 +42,11 @@ def parse(body: bytes, headers: Sequence[tuple[str, bytes]] = ()) -> Canonical:
     """Read one message of the topic.
 
     Raises:
-        Unreadable: it is no JSON object, a field is missing or wrong, or it holds a card number.
+        Unreadable: it is no JSON object, a field is missing or wrong, it holds a card number, or it is marked so.
     """
+    for name, value in headers:
+        if name == UNREADABLE_HEADER:
+            raise Unreadable(value.decode(errors="replace"))
     try:
         text = body.decode()
     except UnicodeDecodeError as error:

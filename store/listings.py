@@ -1,6 +1,5 @@
 """Pages of rows for people to look through: merchants, deliveries, the inbox."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -103,7 +102,7 @@ _INBOX = text("""
 
 async def inbox(
     connection: AsyncConnection, *, outcome: str | None, vendor: str | None, update_id: str | None, limit: int
-) -> Sequence[Received]:
+) -> list[Received]:
     """The newest first; None is any."""
     rows = await connection.execute(
         _INBOX, {"outcome": outcome, "vendor": vendor, "update_id": update_id, "limit": limit}

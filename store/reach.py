@@ -3,12 +3,16 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from sqlalchemy import text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from store import migrate
 from store.engine import connect
-from store.failures import DATABASE_ERRORS, sqlstate
+from store.failures import DATABASE_ERRORS, failure, sqlstate
+
+_NOTHING = text("SELECT 1")
+_CHECK_NOW = text("SET CONSTRAINTS ALL IMMEDIATE")
 
 
 class Unusable(Exception):
@@ -41,6 +45,17 @@ async def revisions(url: str) -> tuple[str | None, str | None]:
         raise Unusable(f"the database {_name(make_url(url))} {_why(error)}") from None
 
 
+async def answers(engine: AsyncEngine) -> str | None:
+    """Why the database cannot be used just now; None if it can."""
+    try:
+        async with engine.connect() as connection:
+            await connection.execute(_NOTHING)
+    except DATABASE_ERRORS as error:
+        kind = failure(error)
+        return "it refuses us" if kind is None else kind.value
+    return None
+
+
 @asynccontextmanager
 async def snapshot(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
     """A transaction that only reads, and sees the database as it is at its first statement all along."""
@@ -48,6 +63,16 @@ async def snapshot(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
         await connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
         async with connection.begin():
             yield connection
+
+
+@asynccontextmanager
+async def transaction(engine: AsyncEngine, *, dry_run: bool) -> AsyncIterator[AsyncConnection]:
+    """Committed at the end; with `dry_run` rolled back, once the database has checked what it checks at a commit."""
+    async with engine.connect() as connection, connection.begin() as begun:
+        yield connection
+        if dry_run:
+            await connection.execute(_CHECK_NOW)
+            await begun.rollback()
 
 
 _REFUSALS = {

@@ -1,0 +1,174 @@
+"""`repoint dead-letters list|show|replay|discard`."""
+
+import re
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from ops import parts, terminal
+from ops.terminal import AsJson, DryRun, Failed, Limit, moment
+from producers import ingest
+from producers.ingest import Line
+from store import dead_letters, reach
+from store.dead_letters import Kept
+
+app = typer.Typer(help="Messages that no update could be made of.", no_args_is_help=True)
+
+Id = Annotated[int, typer.Argument(metavar="ID")]
+Ids = Annotated[list[int], typer.Argument(metavar="ID…")]
+
+# What masking a card number leaves: thirteen stars or more, perhaps in groups.
+_MASKED = re.compile(r"\*(?:[^\w*]?\*){12,}")
+
+
+@app.command("list")
+def list_(
+    *,
+    status: Annotated[
+        Literal["OPEN", "REPLAYED", "DISCARDED", "ANY"], typer.Option(help="Which ones.", case_sensitive=False)
+    ] = "OPEN",
+    after: Annotated[int, typer.Option(metavar="ID", help="Only those after this one.")] = 0,
+    limit: Limit = 100,
+    as_json: AsJson = False,
+) -> None:
+    """Those that wait for a person, the oldest first."""
+
+    async def work(engine: AsyncEngine) -> list[Kept]:
+        async with reach.snapshot(engine) as connection:
+            wanted = None if status == "ANY" else status
+            return await dead_letters.page(connection, status=wanted, after=after, limit=limit)
+
+    found = parts.on_database(parts.settings_of_a_command(), work)
+    if as_json:
+        terminal.write_json([_written(one) for one in found])
+        return
+    terminal.write_table(
+        ("id", "received", "partition", "offset", "status", "reason"),
+        [(one.id, one.received_at, one.partition, one.offset, one.status, one.reason) for one in found],
+    )
+
+
+@app.command()
+def show(letter_id: Id, *, as_json: AsJson = False) -> None:
+    """One of them whole, its body as it was received, but for card numbers."""
+
+    async def work(engine: AsyncEngine) -> tuple[Kept, bytes]:
+        async with reach.snapshot(engine) as connection:
+            return await _find(connection, letter_id)
+
+    letter, body = parts.on_database(parts.settings_of_a_command(), work)
+    if as_json:
+        terminal.write_json({**_written(letter), "body": body.decode(errors="backslashreplace")})
+        return
+    for name, value in _written(letter).items():
+        terminal.write_line(f"{name:<11}{terminal.printable(str(value))}")
+    terminal.write_line(f"\n{_visible(body)}")
+
+
+@app.command()
+def replay(
+    ids: Ids,
+    *,
+    body: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="Send this file's content in place of the letter's."),
+    ] = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Put them on the topic again, and close them once the broker has them.
+
+    For letters that have become readable meanwhile, or with --body for one that was mended by hand. What came through
+    already is recognised by its vendor and id.
+    """
+    settings = parts.settings_of_a_command()
+    if body is not None and len(ids) != 1:
+        raise typer.BadParameter("expected one ID beside --body")
+    servers = None if dry_run else parts.running_broker(settings)
+    mended = None if body is None else body.read_bytes().strip()
+
+    async def work(engine: AsyncEngine) -> None:
+        async with reach.snapshot(engine) as connection:
+            letters = [await _find(connection, one) for one in ids]
+        lines = [_line(letter, mended or kept) for letter, kept in letters]
+        if servers is not None:
+            await _send(lines, servers, settings.kafka_topic)
+            await _close(engine, ids, "REPLAYED", dry_run=False)
+
+    parts.on_database(settings, work)
+    terminal.write_line(f"{'would replay' if dry_run else 'replayed'} {_listed(ids)}")
+
+
+@app.command()
+def discard(ids: Ids, *, dry_run: DryRun = False) -> None:
+    """Close them for good: nothing can be made of them. They stay on record."""
+    parts.on_database(parts.settings_of_a_command(), lambda engine: _close(engine, ids, "DISCARDED", dry_run=dry_run))
+    terminal.write_line(f"{'would discard' if dry_run else 'discarded'} {_listed(ids)}")
+
+
+async def _find(connection: AsyncConnection, letter_id: int) -> tuple[Kept, bytes]:
+    found = await dead_letters.find(connection, letter_id)
+    if found is None:
+        raise Failed(f"there is no dead letter {letter_id}")
+    return found
+
+
+def _line(letter: Kept, body: bytes) -> Line:
+    """The message as it is to be sent. Raises Failed for one that would only come back as another dead letter."""
+    if letter.status != "OPEN":
+        raise Failed(f"dead letter {letter.id} was {letter.status.lower()} before; nothing was replayed")
+    if _MASKED.search(body.decode(errors="replace")):
+        raise Failed(
+            f"dead letter {letter.id} held a card number, which was masked for good; nothing was replayed:"
+            " put a token in its place and send that with --body FILE"
+        )
+    line = ingest.read(letter.id, body)
+    if line.unusable is not None:
+        raise Failed(
+            f"dead letter {letter.id} would not be readable now either: {line.unusable}; nothing was replayed:"
+            " mend it and send that with --body FILE"
+        )
+    return line
+
+
+async def _send(lines: Sequence[Line], servers: str, topic: str) -> None:
+    async def each() -> AsyncIterator[Line]:
+        for line in lines:
+            yield line
+
+    sent = await ingest.send(each(), bootstrap_servers=servers, topic=topic)
+    if sent.refused:
+        raise Failed(f"the broker did not take {sent.refused} of {sent.lines}: {sent.first_refusal}; none was closed")
+
+
+async def _close(engine: AsyncEngine, ids: Sequence[int], status: str, *, dry_run: bool) -> None:
+    async with reach.transaction(engine, dry_run=dry_run) as connection:
+        for one in ids:
+            await _find(connection, one)
+        closed = await dead_letters.close(connection, ids, status)
+        others = sorted(set(ids).difference(closed))
+        if others:
+            raise Failed(f"{_listed(others)}: expected a dead letter that is open; nothing was changed")
+
+
+def _written(letter: Kept) -> dict[str, Any]:
+    return {
+        "id": letter.id,
+        "topic": letter.topic,
+        "partition": letter.partition,
+        "offset": letter.offset,
+        "key": letter.key,
+        "reason": letter.reason,
+        "receivedAt": moment(letter.received_at),
+        "status": letter.status,
+    }
+
+
+def _visible(body: bytes) -> str:
+    return "\n".join(terminal.printable(line) for line in body.decode(errors="backslashreplace").splitlines())
+
+
+def _listed(ids: Sequence[int]) -> str:
+    return ", ".join(map(str, ids))

@@ -1,0 +1,64 @@
+"""`repoint deliveries list`."""
+
+from typing import Annotated
+
+import typer
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from domain.delivery import Status
+from ops import parts, terminal
+from ops.terminal import AsJson, Limit, moment
+from schemas.signature import event_id
+from store import listings, reach
+from store.listings import Delivery
+
+app = typer.Typer(help="Events on their way to endpoints, and those that arrived or did not.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_(
+    *,
+    status: Annotated[Status | None, typer.Option(help="Only these.", case_sensitive=False)] = None,
+    endpoint: Annotated[str | None, typer.Option(metavar="ENDPOINT_ID", help="Only to this one.")] = None,
+    merchant: Annotated[str | None, typer.Option(metavar="MERCHANT_ID", help="Only to this one.")] = None,
+    limit: Limit = 100,
+    as_json: AsJson = False,
+) -> None:
+    """Live ones first, then finished ones; the newest of each first."""
+
+    async def work(engine: AsyncEngine) -> list[Delivery]:
+        async with reach.snapshot(engine) as connection:
+            wanted = None if status is None else status.value
+            return await listings.deliveries(
+                connection, status=wanted, endpoint=endpoint, merchant=merchant, limit=limit
+            )
+
+    found = parts.on_database(parts.settings_of_a_command(), work)
+    if as_json:
+        terminal.write_json([_written(one) for one in found])
+        return
+    terminal.write_table(
+        ("id", "event", "#", "merchant", "endpoint", "status", "attempts", "due", "finished"),
+        [
+            (one.id, one.name, one.sequence, one.merchant_id, one.endpoint_id, one.status, one.attempts, one.due_at,
+             one.finished_at)
+            for one in found
+        ],
+    )  # fmt: skip
+
+
+def _written(one: Delivery) -> dict[str, object]:
+    return {
+        "id": one.id,
+        "eventId": event_id(one.event_id),
+        "name": one.name,
+        "merchantId": one.merchant_id,
+        "endpointId": one.endpoint_id,
+        "walletId": one.wallet_id,
+        "sequence": one.sequence,
+        "status": one.status,
+        "attempts": one.attempts,
+        "dueAt": moment(one.due_at),
+        "createdAt": moment(one.created_at),
+        "finishedAt": moment(one.finished_at),
+    }

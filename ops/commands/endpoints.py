@@ -1,0 +1,86 @@
+"""`repoint endpoints list|enable|disable`."""
+
+from typing import Annotated, Any
+
+import typer
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from ops import parts, terminal
+from ops.terminal import AsJson, DryRun, Failed
+from store import endpoints, reach
+from store.endpoints import Endpoint
+
+app = typer.Typer(help="Where merchants are told, and whether at present.", no_args_is_help=True)
+
+Ids = Annotated[list[str], typer.Argument(metavar="ENDPOINT_ID…", help="Their ids.")]
+
+
+@app.command("list")
+def list_(*, as_json: AsJson = False) -> None:
+    """All endpoints, without their secrets."""
+    found = parts.on_database(parts.settings_of_a_command(), _all)
+    if as_json:
+        terminal.write_json([written(one) for one in found])
+        return
+    terminal.write_table(
+        ("endpoint", "merchant", "status", "why", "held until", "events", "url"),
+        [
+            (one.id, one.merchant_id, one.status, one.disabled_reason, one.held_until, one.event_types, one.url)
+            for one in found
+        ],
+    )
+
+
+@app.command()
+def enable(ids: Ids, *, dry_run: DryRun = False) -> None:
+    """Send to them again, what was parked meanwhile first. Also ends a hold that a Retry-After asked for."""
+
+    async def work(engine: AsyncEngine) -> None:
+        async with reach.transaction(engine, dry_run=dry_run) as connection:
+            _all_there(ids, [one.id for one in await endpoints.read(connection, ids)])
+            await endpoints.enable(connection, ids)
+
+    parts.on_database(parts.settings_of_a_command(), work)
+    terminal.write_line(f"{'would enable' if dry_run else 'enabled'} {', '.join(ids)}")
+
+
+@app.command()
+def disable(
+    ids: Ids,
+    *,
+    reason: Annotated[str, typer.Option(help="Why, for those who list them later.")] = "disabled by hand",
+    dry_run: DryRun = False,
+) -> None:
+    """Send nothing more to them; their deliveries are parked and go out when they are enabled again."""
+
+    async def work(engine: AsyncEngine) -> None:
+        async with reach.transaction(engine, dry_run=dry_run) as connection:
+            _all_there(ids, [one.id for one in await endpoints.read(connection, ids)])
+            await endpoints.disable(connection, ids, reason)
+
+    parts.on_database(parts.settings_of_a_command(), work)
+    terminal.write_line(f"{'would disable' if dry_run else 'disabled'} {', '.join(ids)}")
+
+
+def written(endpoint: Endpoint) -> dict[str, Any]:
+    """As JSON shows it."""
+    return {
+        "id": endpoint.id,
+        "merchantId": endpoint.merchant_id,
+        "url": endpoint.url,
+        "eventTypes": list(endpoint.event_types),
+        "status": endpoint.status,
+        "disabledReason": endpoint.disabled_reason,
+        "heldUntil": endpoint.held_until,
+    }
+
+
+def _all_there(wanted: list[str], found: list[str]) -> None:
+    missing = set(wanted).difference(found)
+    if missing:
+        raise Failed(f"nothing was changed: there is no endpoint {', '.join(sorted(missing))}")
+
+
+async def _all(engine: AsyncEngine) -> list[Endpoint]:
+    async with reach.snapshot(engine) as connection:
+        return await endpoints.read(connection)

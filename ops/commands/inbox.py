@@ -1,0 +1,59 @@
+"""`repoint inbox list`."""
+
+from typing import Annotated
+
+import typer
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from domain.update import Outcome
+from ops import parts, terminal
+from ops.terminal import AsJson, Limit, moment
+from store import listings, reach
+from store.listings import Received
+
+app = typer.Typer(help="Vendor updates that came in, and what became of each.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_(
+    *,
+    outcome: Annotated[Outcome | None, typer.Option(help="Only these.", case_sensitive=False)] = None,
+    vendor: Annotated[str | None, typer.Option(help="Only from this one.")] = None,
+    update_id: Annotated[str | None, typer.Option("--id", help="Only with this id of the vendor's.")] = None,
+    limit: Limit = 100,
+    as_json: AsJson = False,
+) -> None:
+    """The newest first. QUARANTINED ones wait for a person."""
+
+    async def work(engine: AsyncEngine) -> list[Received]:
+        async with reach.snapshot(engine) as connection:
+            wanted = None if outcome is None else outcome.value
+            return await listings.inbox(connection, outcome=wanted, vendor=vendor, update_id=update_id, limit=limit)
+
+    found = parts.on_database(parts.settings_of_a_command(), work)
+    if as_json:
+        terminal.write_json([_written(one) for one in found])
+        return
+    terminal.write_table(
+        ("id", "vendor", "update", "type", "outcome", "reason", "occurred", "received"),
+        [
+            (one.id, one.vendor, one.update_id, one.type, one.outcome, one.reason, one.occurred_at, one.received_at)
+            for one in found
+        ],
+    )
+
+
+def _written(one: Received) -> dict[str, object]:
+    return {
+        "id": one.id,
+        "vendor": one.vendor,
+        "updateId": one.update_id,
+        "type": one.type,
+        "outcome": one.outcome,
+        "reason": one.reason,
+        "occurredAt": moment(one.occurred_at),
+        "receivedAt": moment(one.received_at),
+        "topic": one.topic,
+        "partition": one.partition,
+        "offset": one.offset,
+    }

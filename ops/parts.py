@@ -1,0 +1,117 @@
+"""The database and the broker that a command works on: those that are set, or embedded ones.
+
+An embedded database stays in REPOINT_EMBEDDED_DIRECTORY for the next command. An embedded broker is gone with the
+process that started it; while that runs, other commands find its address in the same directory.
+"""
+
+import asyncio
+import logging
+import socket
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from ops import embedded, logs, loop
+from ops.settings import Settings, read
+from ops.terminal import Failed, remark
+from store import migrate, reach
+from store.failures import DATABASE_ERRORS, Failure, failure, refused_by
+
+T = TypeVar("T")
+
+
+@contextmanager
+def database(settings: Settings) -> Iterator[str]:
+    """The URL of the database that is set, as it is; or of the embedded one, migrated."""
+    if settings.database_url is not None:
+        yield settings.database_url
+        return
+    directory = settings.embedded_directory / "postgres"
+    remark(f"REPOINT_DATABASE_URL is not set: using an embedded PostgreSQL, with its data in {directory}")
+    with embedded.postgres(directory.resolve()) as url:
+        asyncio.run(migrate.upgrade(url))
+        yield url
+
+
+@contextmanager
+def broker(settings: Settings) -> Iterator[str]:
+    """The bootstrap servers that are set; or those of the embedded broker that runs; or of one started here."""
+    running = settings.kafka_bootstrap_servers or _embedded_that_runs(settings)
+    if running is not None:
+        yield running
+        return
+    remark("REPOINT_KAFKA_BOOTSTRAP_SERVERS is not set: using an embedded broker, which keeps nothing when it ends")
+    address = _address(settings)
+    with embedded.broker() as servers:
+        address.parent.mkdir(parents=True, exist_ok=True)
+        address.write_text(servers)
+        try:
+            yield servers
+        finally:
+            address.unlink(missing_ok=True)
+
+
+def running_broker(settings: Settings) -> str:
+    """The bootstrap servers that are set, or those of the embedded broker of a `repoint run`. Failed if none runs."""
+    servers = settings.kafka_bootstrap_servers or _embedded_that_runs(settings)
+    if servers is None:
+        raise Failed("no broker: set REPOINT_KAFKA_BOOTSTRAP_SERVERS, or let `repoint run` go on beside this")
+    return servers
+
+
+def _embedded_that_runs(settings: Settings) -> str | None:
+    address = _address(settings)
+    if not address.exists():
+        return None
+    servers = address.read_text()
+    host, _, port = servers.partition(",")[0].rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=1).close()
+    except OSError:  # its process was killed
+        return None
+    return servers
+
+
+def settings_of_a_command() -> Settings:
+    """The settings, with the logs turned down to warnings: a command tells what matters itself."""
+    settings = read()
+    logs.configure(form=settings.log_format, level="WARNING")
+    # it logs what it then raises
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    return settings
+
+
+def on_database(settings: Settings, work: Callable[[AsyncEngine], Awaitable[T]]) -> T:
+    """What `work` gives, run on the database.
+
+    Raises:
+        Failed, store.reach.Unusable: it cannot be reached, or does not take what is written.
+    """
+
+    async def opened(url: str) -> T:
+        async with reach.opened(url) as engine:
+            return await work(engine)
+
+    with database(settings) as url:
+        try:
+            return loop.run(opened(url))
+        except DATABASE_ERRORS as error:
+            kind = failure(error)
+            if kind is None or _is_about_a_file(error):
+                raise
+            rule = f" ({refused_by(error)})" if kind is Failure.REFUSED else ""
+            raise Failed(f"nothing was changed: {kind.value}{rule}") from None
+
+
+def _is_about_a_file(error: BaseException) -> bool:
+    """Or about stdout; what goes wrong on the way to the database is about a connection."""
+    return isinstance(error, OSError) and not isinstance(
+        error, ConnectionRefusedError | ConnectionResetError | TimeoutError
+    )
+
+
+def _address(settings: Settings) -> Path:
+    return settings.embedded_directory / "broker"

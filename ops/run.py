@@ -1,0 +1,203 @@
+"""`repoint run` in one process: the parts of a role wired together, and ended together."""
+
+import asyncio
+import gc
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from importlib.metadata import version
+from typing import Any
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from consumers import upkeep
+from consumers.batch import Keeping
+from consumers.worker import Worker
+from ops import telemetry
+from ops.settings import Settings
+from ops.telemetry import Probe
+from producers.dispatcher import Dispatcher
+from producers.sender import Sender
+from store import reach
+
+log = structlog.get_logger()
+
+# A stalled dispatcher says so itself; this is how often it is asked.
+_LOOK_SECONDS = 5
+# What is left of the 30 s that supervisors wait, after everybody has drained.
+_LATE_SECONDS = 2
+
+
+class Role(StrEnum):
+    """What a process does: `all` is consume and deliver. Upkeep goes with consume."""
+
+    ALL = "all"
+    CONSUME = "consume"
+    DELIVER = "deliver"
+    RECONCILE = "reconcile"
+    API = "api"
+
+    @property
+    def consumes(self) -> bool:
+        return self in {Role.ALL, Role.CONSUME}
+
+    @property
+    def delivers(self) -> bool:
+        return self in {Role.ALL, Role.DELIVER}
+
+
+class Stalled(Exception):
+    """A part has stood still for too long; ending the process lets it begin again."""
+
+
+@dataclass
+class Parts:
+    """What runs in a process: `jobs` end when they are told to stop."""
+
+    jobs: dict[str, Coroutine[Any, Any, None]] = field(default_factory=dict)
+    ready: dict[str, Callable[[], str | None]] = field(default_factory=dict)
+    stalled: list[Callable[[], str | None]] = field(default_factory=list)
+
+    def stuck(self) -> str | None:
+        return next(filter(None, (ask() for ask in self.stalled)), None)
+
+
+async def run(settings: Settings, role: Role, *, database_url: str, servers: str, stopping: asyncio.Event) -> None:
+    """Work in `role` until `stopping` is set, then drain.
+
+    Raises:
+        store.reach.Unusable: the database does not answer, or was not migrated. Later on it is waited for.
+    """
+    # Batches make tens of thousands of objects that all live until the commit: collecting in between finds nothing.
+    gc.set_threshold(50_000, 20, 20)
+    async with (
+        reach.opened(database_url, pool_size=settings.consumer_lanes + 5) as engine,
+        assembled(settings, role, engine, servers, stopping) as parts,
+        telemetry.serve(
+            settings.http_host, settings.http_port, stuck=parts.stuck, probes=_probes(parts, engine, stopping)
+        ) as port,
+    ):
+        log.info("running", role=role.value, port=port, process=os.getpid())
+        await together(parts.jobs, stopping, drain_within=settings.drain_timeout.total_seconds() + _LATE_SECONDS)
+    log.info("stopped", role=role.value)
+
+
+@asynccontextmanager
+async def assembled(
+    settings: Settings, role: Role, engine: AsyncEngine, servers: str, stopping: asyncio.Event
+) -> AsyncIterator[Parts]:
+    """The parts of `role`, not started yet."""
+    parts = Parts()
+    async with AsyncExitStack() as stack:
+        if role.consumes:
+            worker = _worker(settings, engine, servers)
+            parts.jobs["consumer"] = worker.run(stopping)
+            parts.jobs["upkeep"] = upkeep.run(engine, parked_for=settings.parked_for, stopping=stopping)
+            parts.ready["consumer"] = worker.ready
+            parts.stalled.append(worker.stalled)
+        if role.delivers:
+            dispatcher = _dispatcher(settings, engine, await stack.enter_async_context(_sender(settings)))
+            parts.jobs["dispatcher"] = dispatcher.run(stopping)
+            parts.ready["dispatcher"] = dispatcher.ready
+            parts.stalled.append(dispatcher.stalled)
+        parts.jobs["watchdog"] = _watch(parts, stopping)
+        yield parts
+
+
+async def together(jobs: Mapping[str, Coroutine[Any, Any, None]], stopping: asyncio.Event, drain_within: float) -> None:
+    """Run `jobs` until `stopping` is set or one of them fails; then all are told to stop, and have `drain_within` s.
+
+    Raises what the failed one raised. Nothing is cancelled that still drains in time.
+    """
+    tasks = [asyncio.create_task(job, name=name) for name, job in jobs.items()]
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    stopping.set()
+    done, late = await asyncio.wait(tasks, timeout=drain_within)
+    for task in late:
+        log.warning("did not drain in time", part=task.get_name())
+        task.cancel()
+    if late:
+        await asyncio.wait(late, timeout=1)
+    for task in done:
+        task.result()
+
+
+def stop_on_signals(stopping: asyncio.Event) -> None:
+    """SIGTERM and Ctrl-C only say so: what is under way is finished."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+
+
+def stop_with_parent(stopping: asyncio.Event) -> None:
+    """When stdin ends, for the parent that holds its other end has ended, however it did."""
+
+    def look() -> None:
+        if not os.read(sys.stdin.fileno(), 1):
+            asyncio.get_running_loop().remove_reader(sys.stdin)
+            stopping.set()
+
+    asyncio.get_running_loop().add_reader(sys.stdin, look)
+
+
+def _worker(settings: Settings, engine: AsyncEngine, servers: str) -> Worker:
+    return Worker(
+        engine,
+        bootstrap_servers=servers,
+        topic=settings.kafka_topic,
+        group=settings.kafka_group,
+        keeping=Keeping(known=settings.knowledge_for, unknown=settings.parked_for),
+        batch_size=settings.batch_size,
+        batch_wait=settings.batch_wait.total_seconds(),
+        lanes=settings.consumer_lanes,
+        drain_within=settings.drain_timeout.total_seconds(),
+    )
+
+
+def _sender(settings: Settings) -> Sender:
+    return Sender(
+        version=version("repoint"), deadline=settings.delivery_timeout.total_seconds(), allow=settings.egress_allow
+    )
+
+
+def _dispatcher(settings: Settings, engine: AsyncEngine, sender: Sender) -> Dispatcher:
+    return Dispatcher(
+        engine,
+        sender,
+        schedule=settings.retry_schedule,
+        connections=settings.delivery_connections,
+        lease=settings.delivery_lease,
+        drain_within=settings.drain_timeout.total_seconds(),
+    )
+
+
+async def _watch(parts: Parts, stopping: asyncio.Event) -> None:
+    while not stopping.is_set():
+        if reason := parts.stuck():
+            raise Stalled(reason)
+        try:
+            async with asyncio.timeout(_LOOK_SECONDS):
+                await stopping.wait()
+        except TimeoutError:
+            continue
+
+
+def _probes(parts: Parts, engine: AsyncEngine, stopping: asyncio.Event) -> dict[str, Probe]:
+    async def database() -> str | None:
+        return await reach.answers(engine)
+
+    async def goes_on() -> str | None:
+        return "draining: told to stop" if stopping.is_set() else None
+
+    return {"database": database, "stopping": goes_on} | {name: _probe(ask) for name, ask in parts.ready.items()}
+
+
+def _probe(ask: Callable[[], str | None]) -> Probe:
+    async def probe() -> str | None:
+        return ask()
+
+    return probe
