@@ -1,9 +1,12 @@
 """Which broker the tests get, and that it ends with them."""
 
+import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -47,6 +50,17 @@ def test_where_kafka_cannot_be_had_the_stand_in_says_what_it_is(monkeypatch: pyt
         assert broker.origin == "NOT Apache Kafka but librdkafka's broker: there is no `java` here"
     with pytest.raises(RuntimeError, match="there is no `java` here"), kafka.kafka(None, "apache"):
         pytest.fail("took a stand-in where Kafka was insisted on")
+
+
+def test_where_maven_fetches_nothing_the_stand_in_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    if shutil.which("java") is None or engine_answers():
+        pytest.skip("Kafka would not be run by this machine's Java")
+    (tmp_path / "mvn").symlink_to("/bin/false")
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    with kafka.kafka(None, "auto") as broker:
+        assert broker.origin.endswith(f"Maven cannot fetch Kafka {kafka.VERSION}")
+    assert list((tmp_path / "cache" / "repoint").iterdir()) == []
 
 
 async def test_the_broker_ends_when_the_tests_are_killed() -> None:

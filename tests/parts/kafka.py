@@ -75,14 +75,13 @@ def kafka(named: str | None, wanted: str) -> Iterator[Broker]:
     """`named` is REPOINT_TEST_KAFKA_BOOTSTRAP_SERVERS; `wanted` REPOINT_TEST_KAFKA: auto, apache or mock."""
     if wanted not in {"auto", "apache", "mock"}:
         raise ValueError(f"REPOINT_TEST_KAFKA: {wanted!r} is none of auto, apache, mock")
-    lacking = missing()
     if wanted == "mock":
         yield from _mock("REPOINT_TEST_KAFKA=mock")
     elif named:
         yield Broker(named, "yours, by REPOINT_TEST_KAFKA_BOOTSTRAP_SERVERS")
     elif engine_answers():
         yield from _container()
-    elif lacking is None:
+    elif (lacking := missing()) is None:
         yield from _apache()
     elif wanted == "apache":
         raise RuntimeError(f"REPOINT_TEST_KAFKA=apache, but {lacking}")
@@ -111,35 +110,37 @@ def _container() -> Iterator[Broker]:
 
 
 def missing() -> str | None:
-    """What keeps Apache Kafka from running here, if anything does."""
+    """What keeps Apache Kafka from running by this machine's Java, if anything does; fetches it to find out."""
     for tool in ("java", "mvn"):
         if shutil.which(tool) is None:
             return f"there is no `{tool}` here"
     told = subprocess.run(["java", "-version"], capture_output=True, text=True, check=True).stderr
     major = int(told.split('"')[1].split(".")[0])
-    return None if major >= JAVA_NEEDED else f"Java {major} is too old for Kafka {VERSION}"
+    if major < JAVA_NEEDED:
+        return f"Java {major} is too old for Kafka {VERSION}"
+    return None if _fetch().exists() else f"Maven cannot fetch Kafka {VERSION}"
 
 
-def _jars() -> Path:
-    """The broker's jars, fetched once into the cache folder; half a download never looks like a whole one."""
+def _fetch() -> Path:
+    """The folder of the broker's jars, fetched once into the cache; it is not there where that cannot be done."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "repoint"
     jars = cache / f"kafka-{VERSION}"
-    if not jars.exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=cache, ignore_cleanup_errors=True) as partial:
-            subprocess.run(
-                ["mvn", "-q", "-B", "-f", str(POM), "dependency:copy-dependencies",
-                 f"-DoutputDirectory={partial}/jars", "-DincludeScope=runtime"],
-                check=True, stdin=subprocess.DEVNULL,
-            )  # fmt: skip
-            # Another session may have been first: then its folder serves.
-            if not jars.exists():
-                Path(partial, "jars").rename(jars)
+    if jars.exists():
+        return jars
+    cache.mkdir(parents=True, exist_ok=True)
+    # Aside first, so that half a download never looks like a whole one.
+    with tempfile.TemporaryDirectory(dir=cache, ignore_cleanup_errors=True) as aside:
+        output = f"-DoutputDirectory={aside}/jars"
+        command = ["mvn", "-q", "-B", "-f", str(POM), "dependency:copy-dependencies", output, "-DincludeScope=runtime"]
+        fetched = subprocess.run(command, check=False, stdin=subprocess.DEVNULL).returncode == 0
+        # Another run may have been first: then its folder serves.
+        if fetched and not jars.exists():
+            Path(aside, "jars").rename(jars)
     return jars
 
 
 def _apache() -> Iterator[Broker]:
-    classpath = f"{_jars()}/*"
+    classpath = f"{_fetch()}/*"
     with tempfile.TemporaryDirectory(prefix="repoint-kafka-", ignore_cleanup_errors=True) as name:
         directory = Path(name)
         port, controller = _free_ports(2)
