@@ -64,13 +64,14 @@ async def try_lock(connection: AsyncConnection, keys: Collection[Key]) -> None:
 
 
 _TOLD = text("""
-    SELECT key, scope, status, status_at, status_vendor, status_update_id, expiry_year, expiry_month, details
+    SELECT key, scope, status, status_at, status_vendor, status_update_id, expiry_year, expiry_month,
+           CAST(details AS text)
     FROM credentials
     WHERE key = ANY(CAST(:keys AS text[])) AND (status IS NOT NULL OR expiry_year IS NOT NULL OR details IS NOT NULL)
 """)
 _FACTS = text("""
     SELECT old_key, old_alias, new_key, new_alias, scope, vendor, update_id, occurred_at, reason, method_type,
-           last4, brand, expiry_year, expiry_month, par, details
+           last4, brand, expiry_year, expiry_month, par, CAST(details AS text)
     FROM replacement_facts
     WHERE old_key = ANY(CAST(:keys AS text[])) OR old_alias = ANY(CAST(:keys AS text[]))
 """)
