@@ -13,6 +13,7 @@ import typer
 
 from ops import loop, parts, terminal
 from ops.commands import dead_letters, deliveries, endpoints, inbox, merchants, wallets
+from ops.commands.demo import demo
 from ops.commands.ingest import ingest
 from ops.commands.run import run
 from ops.commands.status import status
@@ -31,6 +32,7 @@ app = typer.Typer(
     # a traceback with the values of local variables would show what no log may hold
     pretty_exceptions_enable=False,
 )
+app.command()(demo)
 app.command()(run)
 app.command()(ingest)
 app.command()(status)

@@ -21,8 +21,8 @@ app = typer.Typer(help="Who is told, and where.", no_args_is_help=True)
 def import_(file: InputFile, *, dry_run: DryRun = False) -> None:
     """Insert merchants with their endpoints, or bring those that are there to what the file says; all or nothing."""
     settings = parts.settings_of_a_command()
-    read = _read(file)
-    parts.on_database(settings, lambda engine: _put(engine, read, file, dry_run=dry_run))
+    read = read_file(file)
+    parts.on_database(settings, lambda engine: put(engine, read, file, dry_run=dry_run))
     at = sum(len(one.endpoints) for one in read.values())
     count = f"{terminal.counted(len(read), 'merchant')} with {terminal.counted(at, 'endpoint')}"
     terminal.write_line(f"{count} can be imported; nothing was changed" if dry_run else f"imported {count}")
@@ -42,8 +42,8 @@ def list_(*, as_json: AsJson = False) -> None:
     terminal.write_table(("merchant", "name", "endpoint", "status", "url"), sorted(rows))
 
 
-def _read(file: Path) -> dict[int, MerchantLine]:
-    """By line number."""
+def read_file(file: Path) -> dict[int, MerchantLine]:
+    """The merchants of a file, by line number. Raises Failed for a line that is none."""
     read: dict[int, MerchantLine] = {}
     seen: dict[str, int] = {}
     for number, text in files.lines(file):
@@ -64,7 +64,7 @@ def _names(merchant: MerchantLine) -> list[tuple[str, str]]:
     return names + [(f"endpoints.{at}.id", f"endpoint {one.id}") for at, one in enumerate(merchant.endpoints)]
 
 
-async def _put(engine: AsyncEngine, read: dict[int, MerchantLine], file: Path, *, dry_run: bool) -> None:
+async def put(engine: AsyncEngine, read: dict[int, MerchantLine], file: Path, *, dry_run: bool) -> None:
     new = [
         merchants.NewEndpoint(one.id, merchant.id, one.url, one.secret, one.event_types)
         for merchant in read.values()

@@ -153,12 +153,17 @@ def _section(title: str, columns: tuple[str, ...], rows: list[tuple[object, ...]
 
 def describe(method: Method) -> str:
     """As `<id>  VISA •••• 1234  12/2028  ACTIVE  default`."""
+    flags = ("default" if method.default else None, "subscription default" if method.subscription_default else None)
+    told = (method.id, called(method), method.status.value, *flags)
+    return "  ".join(each for each in told if each)
+
+
+def called(method: Method) -> str:
+    """As a person knows it: `VISA •••• 1234  12/2028`."""
     details = method.details
     what = details.brand or details.bank_name or method.type.value.replace("_", " ").lower()
     expiry = None if details.expiry is None else f"{details.expiry.month:02d}/{details.expiry.year}"
-    flags = ("default" if method.default else None, "subscription default" if method.subscription_default else None)
-    told = (method.id, f"{what} •••• {details.last4 or '?'}", expiry, method.status.value, *flags)
-    return terminal.printable("  ".join(each for each in told if each))
+    return terminal.printable("  ".join(filter(None, (f"{what} •••• {details.last4 or '?'}", expiry))))
 
 
 def _told_by(one: Replacement) -> str | None:

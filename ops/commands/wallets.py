@@ -29,7 +29,7 @@ _BATCH = 500
 def import_(file: InputFile, *, dry_run: DryRun = False) -> None:
     """Insert new wallets, and settle them by what vendors told before they came; all of the file or nothing."""
     settings = parts.settings_of_a_command()
-    count = parts.on_database(settings, lambda engine: _import(engine, file, keeping(settings), dry_run=dry_run))
+    count = parts.on_database(settings, lambda engine: import_file(engine, file, keeping(settings), dry_run=dry_run))
     wallets_ = terminal.counted(count, "wallet")
     terminal.write_line(f"{wallets_} can be imported; nothing was changed" if dry_run else f"imported {wallets_}")
 
@@ -60,7 +60,8 @@ def keeping(settings: Settings) -> Keeping:
     return Keeping(known=settings.knowledge_for, unknown=settings.parked_for)
 
 
-async def _import(engine: AsyncEngine, file: Path, keep: Keeping, *, dry_run: bool) -> int:
+async def import_file(engine: AsyncEngine, file: Path, keep: Keeping, *, dry_run: bool) -> int:
+    """How many wallets there were. Raises Failed, with the line, for one that cannot be imported."""
     batches = _Batches(file)
     async with reach.transaction(engine, dry_run=dry_run) as connection:
         try:

@@ -1,0 +1,42 @@
+"""`repoint demo`."""
+
+import asyncio
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ops import demo as stage
+from ops import embedded, logs, loop, terminal
+from ops.settings import read
+from ops.terminal import Failed
+from store import migrate
+
+_FILES = ("merchants.jsonl", "wallets.jsonl", "updates.jsonl")
+_SOURCE = Path(__file__).parents[2] / "examples"
+
+
+def demo(
+    *,
+    examples: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="Where merchants.jsonl, wallets.jsonl and updates.jsonl are.")
+    ] = _SOURCE,
+) -> None:
+    """The story end to end: a feed goes in, links are repointed, signed webhooks come out, and the accounts balance.
+
+    On an embedded database and broker, whatever is set; nothing is left behind.
+    """
+    settings = stage.settings_of_the_demo(read())
+    # the story tells what the logs would
+    level = settings.log_level if "log_level" in settings.model_fields_set else "ERROR"
+    logs.configure(form=settings.log_format, level=level)
+    for name in _FILES:
+        if not (examples / name).exists():
+            raise Failed(f"there is no {examples / name}: name the source's folder examples with --examples")
+    with ExitStack() as stack:
+        with terminal.notes().status("starting an embedded PostgreSQL and an embedded broker"):
+            url = stack.enter_context(embedded.postgres(durable=False))
+            servers = stack.enter_context(embedded.broker())
+            asyncio.run(migrate.upgrade(url))
+        loop.run(stage.play(settings, examples, database_url=url, servers=servers))
