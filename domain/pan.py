@@ -21,7 +21,9 @@ _UNUSUAL_SEPARATORS = "\u00a0\u2009\u202f\u2010-\u2014\u2212"
 _SEPARATORS = rf" \-{_UNUSUAL_SEPARATORS}"
 _ROW = re.compile(rf"\d(?:[{_SEPARATORS}]?\d){{{SHORTEST - 1},}}")
 _GROUP = re.compile(r"\d+")
-_HEXADECIMAL = re.compile(r"(?=\d*[a-f])[0-9a-f]+", re.IGNORECASE)
+_DIGIT = re.compile(r"\d")
+_HEXADECIMAL_DIGITS = "0123456789abcdefABCDEF"
+_LONGEST_WORD = 256  # no digest is longer, and a message of nothing else is looked through in no time
 
 # JSON can write a digit as an escape, and the letters of any other escape belong to no word.
 _ESCAPED_DIGIT = re.compile(r"\\u003(\d)")
@@ -48,10 +50,14 @@ def mask(text: str) -> str:
     if not _worth_a_look(text):
         return text
     plain = _with_digits(text)
-    masked = plain
+    pieces: list[str] = []
+    done = 0
     for start, end in _pans(plain):
-        masked = masked[:start] + re.sub(r"\d", "*", masked[start:end]) + masked[end:]
-    return text if masked is plain else masked
+        if end > done:
+            begin = max(start, done)
+            pieces += (plain[done:begin], _DIGIT.sub("*", plain[begin:end]))
+            done = end
+    return "".join((*pieces, plain[done:])) if pieces else text
 
 
 def pan_in_json(value: object) -> str | None:
@@ -108,7 +114,7 @@ def _candidates(text: str, groups: list[tuple[int, int]]) -> Iterator[tuple[int,
     for first, (start, _) in enumerate(groups):
         digits = ""
         sizes: tuple[int, ...] = ()
-        for group_start, end in groups[first:]:
+        for group_start, end in groups[first : first + LONGEST]:
             digits += text[group_start:end]
             sizes += (end - group_start,)
             if len(digits) > LONGEST:
@@ -131,9 +137,8 @@ def _passes_luhn(digits: str) -> bool:
 
 def _is_hexadecimal(text: str, at: int) -> bool:
     """Whether the digit at `at` is part of a hexadecimal word, as the outer ones of a UUID mostly are."""
-    start = end = at
-    while start and text[start - 1].isalnum():
-        start -= 1
-    while end < len(text) and text[end].isalnum():
-        end += 1
-    return _HEXADECIMAL.fullmatch(text, start, end) is not None
+    before, after = text[max(at - _LONGEST_WORD, 0) : at], text[at : at + _LONGEST_WORD]
+    start = at - len(before) + len(before.rstrip(_HEXADECIMAL_DIGITS))
+    end = at + len(after) - len(after.lstrip(_HEXADECIMAL_DIGITS))
+    around = text[max(start - 1, 0) : start] + text[end : end + 1]
+    return not text[start:end].isdecimal() and not any(character.isalnum() for character in around)
