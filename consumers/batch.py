@@ -22,7 +22,7 @@ from domain.knowledge import Knowledge
 from domain.update import Outcome, Update
 from domain.wallet import Key, MethodId, Wallet, WalletId
 from schemas import event as wire
-from schemas.canonical import Unreadable, parse
+from schemas.canonical import Unreadable, masked, parse
 from store import dead_letters, deliveries, events, inbox, knowledge, merchants, wallets
 from store.dead_letters import DeadLetter
 from store.ids import uuid7
@@ -114,10 +114,15 @@ def _read(messages: Sequence[Message]) -> tuple[list[DeadLetter], list[Arrival]]
 
 def dead_letter(message: Message, reason: str) -> DeadLetter:
     """What is kept of a message that could not be used: all of it, card numbers masked."""
-    body = pan.mask((message.value or b"").decode(errors="backslashreplace")).encode()
-    key = None if message.key is None else pan.mask(message.key.decode(errors="backslashreplace"))
+    body = masked(message.value or b"").encode()
+    key = None if message.key is None else _storable(masked(message.key))
     digest = blake2b(body, digest_size=16).digest()
-    return DeadLetter(message.topic, message.partition, message.offset, digest, pan.mask(reason), key, body)
+    return DeadLetter(message.topic, message.partition, message.offset, digest, _storable(pan.mask(reason)), key, body)
+
+
+def _storable(text: str) -> str:
+    """Without what PostgreSQL keeps in no text: a NUL, and half of a surrogate pair."""
+    return text.replace("\0", "\\x00").encode(errors="backslashreplace").decode()
 
 
 def _sort_out(arrivals: Sequence[Arrival], met: inbox.Met) -> tuple[list[Arrival], list[tuple[Arrival, Verdict]]]:

@@ -26,7 +26,7 @@ _HEXADECIMAL_DIGITS = "0123456789abcdefABCDEF"
 _LONGEST_WORD = 256  # no digest is longer, and a message of nothing else is looked through in no time
 
 # JSON can write a digit as an escape, and the letters of any other escape belong to no word.
-_ESCAPED_DIGIT = re.compile(r"\\u003(\d)")
+_ESCAPED = re.compile(r"\\u([0-9a-fA-F]{4})")
 _ESCAPE = re.compile(r"\\(?:u[0-9a-fA-F]{4}|[a-z])")
 
 # All digits made one digit and both ASCII separators one, what is worth a look is a fixed sight. It begins with
@@ -95,7 +95,12 @@ def _worth_a_look(text: str) -> bool:
 
 
 def _with_digits(text: str) -> str:
-    return _ESCAPED_DIGIT.sub(r"\1", text) if "\\u003" in text else text
+    return _ESCAPED.sub(_digit, text) if "\\u" in text else text
+
+
+def _digit(escape: re.Match[str]) -> str:
+    character = chr(int(escape[1], 16))
+    return character if character.isdecimal() else escape[0]
 
 
 def _pans(text: str) -> Iterator[tuple[int, int]]:

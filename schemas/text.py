@@ -1,9 +1,13 @@
 """Texts and instants as they come from outside, with what every room behind may rely on."""
 
+import re
 from datetime import UTC, datetime
 from typing import Annotated
 
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, StringConstraints, ValidationError
+
+# what else a datetime may be read from, such as "1732093653": nobody knows whether its unit is meant
+_DATE = re.compile(r"\d{4}-")
 
 
 def _no_nul(value: str) -> str:
@@ -12,9 +16,9 @@ def _no_nul(value: str) -> str:
     return value
 
 
-def _is_text(value: object) -> object:
-    if not isinstance(value, str):
-        raise ValueError("expected an ISO 8601 timestamp with a time zone")  # noqa: TRY004 - pydantic reports ValueErrors
+def _is_written_out(value: object) -> object:
+    if not isinstance(value, str) or not _DATE.match(value):
+        raise ValueError("expected an ISO 8601 timestamp with a time zone")
     return value
 
 
@@ -29,7 +33,7 @@ Last4 = Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z*]{1,4}$")]
 # the bounds keep a broken clock's year 0001 or 9999 from overflowing a timestamp column
 Instant = Annotated[
     AwareDatetime,
-    BeforeValidator(_is_text),
+    BeforeValidator(_is_written_out),
     Field(ge=datetime(1970, 1, 1, tzinfo=UTC), lt=datetime(2200, 1, 1, tzinfo=UTC)),
 ]
 
