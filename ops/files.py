@@ -1,5 +1,6 @@
 """Files of one JSON object a line, named on the command line; `-` is stdin."""
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,19 +12,23 @@ import typer
 
 from ops.terminal import Failed
 
-InputFile = Annotated[
-    Path,
-    typer.Argument(
-        metavar="FILE",
-        exists=True,
-        dir_okay=False,
-        readable=True,
-        allow_dash=True,
-        help="One JSON object a line; - is stdin.",
-    ),
-]
-
 STDIN = Path("-")
+
+
+def _readable(text: str) -> Path:
+    """Typer's own checks know no `-` beside them."""
+    file = Path(text)
+    if file != STDIN and not (file.is_file() and os.access(file, os.R_OK)):
+        raise typer.BadParameter(f"{text!r} is not a file that can be read.")
+    return file
+
+
+InputFile = Annotated[
+    Path, typer.Argument(metavar="FILE", parser=_readable, help="One JSON object a line; - is stdin.")
+]
+InputFiles = Annotated[
+    list[Path], typer.Argument(metavar="FILE…", parser=_readable, help="One JSON object a line; - is stdin.")
+]
 
 
 @contextmanager

@@ -160,6 +160,7 @@ async def send(
     try:
         await producer.start()
     except KafkaConnectionError:
+        await producer.stop()
         raise Unreachable(f"no broker at {bootstrap_servers} (REPOINT_KAFKA_BOOTSTRAP_SERVERS)") from None
     sending = asyncio.create_task(_send_all(producer, topic, lines, each, sent))
     try:

@@ -11,6 +11,7 @@ from typing import Annotated, TextIO
 import typer
 
 from ops import files, loop, parts, terminal
+from ops.files import InputFiles
 from ops.terminal import DryRun, Failed
 from producers import ingest as feed
 from producers.ingest import Line
@@ -25,14 +26,8 @@ class Format(StrEnum):
     CANONICAL = "canonical"
 
 
-Files = Annotated[
-    list[Path],
-    typer.Argument(metavar="FILE…", exists=True, dir_okay=False, readable=True, allow_dash=True, help="- is stdin."),
-]
-
-
 def ingest(
-    feeds: Files,
+    feeds: InputFiles,
     *,
     written_in: Annotated[Format, typer.Option("--format", help="What the lines are written in.")],
     dry_run: DryRun = False,

@@ -1,0 +1,331 @@
+"""What the commands take, print and refuse, on a real database."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.lines import merchant, method_id, replaced, wallet
+from tests.acceptance.program import Program
+from tests.parts.postgres import Databases
+
+NOWHERE = "postgresql://reader:hidden@127.0.0.1:1/wallets"
+UNKNOWN = "00000000-0000-0000-0000-00000000dead"
+
+
+@pytest.fixture
+def program(tmp_path: Path, database_url: str) -> Program:
+    return Program(tmp_path, DATABASE_URL=database_url)
+
+
+# --- settings, arguments, what is away --------------------------------------------------------------------------------
+
+
+async def test_wrong_settings_are_named_all_at_once(tmp_path: Path) -> None:
+    ended = await Program(tmp_path, BATCH_SIZE="many", KAFKA_BOOTSTRAP_SERVERS="nowhere")("merchants", "list")
+    assert ended.code == 2
+    assert ended.out == ""
+    lines = ended.err.splitlines()
+    assert [line.split(":")[1].strip() for line in lines] == ["REPOINT_KAFKA_BOOTSTRAP_SERVERS", "REPOINT_BATCH_SIZE"]
+    assert "many" not in ended.err
+    assert "Traceback" not in ended.err
+
+
+async def test_production_starts_nothing_embedded(tmp_path: Path) -> None:
+    ended = await Program(tmp_path, ENVIRONMENT="production")("run")
+    assert ended.code == 2
+    assert "REPOINT_DATABASE_URL" in ended.err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("migrate",),
+        ("run",),
+        ("run", "--processes", "2"),
+        ("status", UNKNOWN),
+        ("wallets", "export"),
+        ("inbox", "list"),
+    ],
+    ids=" ".join,
+)
+async def test_a_database_that_is_away_is_said_in_one_line(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    program = Program(tmp_path, DATABASE_URL=NOWHERE, KAFKA_BOOTSTRAP_SERVERS="127.0.0.1:1")
+    ended = await program(*arguments)
+    assert ended.code == 1
+    assert ended.out == ""
+    assert ended.err == ("repoint: the database wallets at 127.0.0.1:1 cannot be reached (REPOINT_DATABASE_URL)\n")
+
+
+async def test_a_database_that_does_not_exist_is_told_from_one_that_is_away(tmp_path: Path, database_url: str) -> None:
+    base, _, query = database_url.partition("?")
+    url = base.rpartition("/")[0] + "/no_such_database" + (f"?{query}" if query else "")
+    ended = await Program(tmp_path, DATABASE_URL=url)("merchants", "list")
+    assert ended.code == 1
+    assert "no_such_database" in ended.err
+    assert "does not exist" in ended.err
+
+
+async def test_a_broker_that_is_away_is_said_in_one_line(program: Program) -> None:
+    feed = program.write("feed.jsonl", replaced(1))
+    ended = await program("ingest", "--format", "canonical", feed, KAFKA_BOOTSTRAP_SERVERS="127.0.0.1:1")
+    assert (ended.code, ended.out) == (1, "")
+    assert ended.err == "repoint: no broker at 127.0.0.1:1 (REPOINT_KAFKA_BOOTSTRAP_SERVERS)\n"
+
+
+async def test_without_any_broker_a_feed_is_not_sent_into_nothing(program: Program) -> None:
+    ended = await program("ingest", "--format", "canonical", program.write("feed.jsonl", replaced(1)))
+    assert ended.code == 1
+    assert "REPOINT_KAFKA_BOOTSTRAP_SERVERS" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("run", "--role", "api"), "not part of this version"),
+        (("run", "--role", "reconcile"), "not part of this version"),
+        (("run", "--role", "dance"), "--role"),
+        (("run", "--processes", "0"), "--processes"),
+        (("ingest", "feed.jsonl"), "--format"),
+        (("ingest", "--format", "canonical", "missing.jsonl"), "missing.jsonl"),
+        (("wallets", "import", "missing.jsonl"), "missing.jsonl"),
+        (("deliveries", "list", "--status", "LOST"), "--status"),
+        (("no-such-command",), "no-such-command"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+async def test_what_is_not_understood_exits_with_2(program: Program, arguments: tuple[str, ...], said: str) -> None:
+    program.write("feed.jsonl", replaced(1))
+    ended = await program(*arguments)
+    assert ended.code == 2
+    assert said in ended.err
+    assert "Traceback" not in ended.err
+
+
+# --- migrate ----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_database_is_migrated_once(tmp_path: Path, empty_database_url: str) -> None:
+    program = Program(tmp_path, DATABASE_URL=empty_database_url)
+    before = await program("merchants", "list")
+    assert before.code == 1
+    assert "was never migrated: run `repoint migrate`" in before.err
+    assert "would migrate from nothing" in (await program("migrate", "--dry-run")).well().out
+    assert (await program("merchants", "list")).code == 1
+    assert "migrated from nothing" in (await program("migrate")).well().out
+    assert "already" in (await program("migrate")).well().out
+    assert (await program("merchants", "list", "--json")).json() == []
+
+
+# --- merchants and endpoints ------------------------------------------------------------------------------------------
+
+
+async def test_merchants_are_imported_and_brought_up_to_date(program: Program) -> None:
+    program.write("merchants.jsonl", merchant("m-1"), "", merchant("m-2", endpoints=[]))
+    assert (
+        (await program("merchants", "import", "merchants.jsonl", "--dry-run"))
+        .well()
+        .out.endswith("nothing was changed\n")
+    )
+    assert (await program("merchants", "list", "--json")).json() == []
+    ended = (await program("merchants", "import", "merchants.jsonl")).well()
+    assert ended.out == "imported 2 merchants with 1 endpoint\n"
+    moved = merchant("m-1", url="https://elsewhere.example/", name="Renamed")
+    (await program("merchants", "import", "-", stdin=_text(program, moved))).well()
+    listed = await program("merchants", "list", "--json")
+    first, second = listed.json()
+    assert (first["name"], second) == ("Renamed", {"id": "m-2", "name": "Merchant m-2", "endpoints": []})
+    assert [(one["id"], one["url"], one["status"]) for one in first["endpoints"]] == [
+        ("ep-m-1", "https://elsewhere.example/", "ENABLED")
+    ]
+    assert "whsec_" not in listed.out
+
+
+@pytest.mark.parametrize(
+    ("second", "said"),
+    [
+        ({"id": "m-2"}, "merchants.jsonl:2: name: Field required"),
+        (merchant("m-1", endpoints=[]), "merchants.jsonl:2: id: expected an id of its own, line 1 has it"),
+        (merchant("m-2", url="ftp://elsewhere.example"), "merchants.jsonl:2: endpoints.0.url: "),
+        ("{", "merchants.jsonl:2: line: expected a JSON object"),
+    ],
+)
+async def test_a_merchant_file_is_taken_whole_or_not_at_all(program: Program, second: object, said: str) -> None:
+    program.write("merchants.jsonl", merchant("m-1"), second)
+    ended = await program("merchants", "import", "merchants.jsonl")
+    assert (ended.code, ended.out) == (1, "")
+    assert said in ended.err
+    assert (await program("merchants", "list", "--json")).json() == []
+
+
+async def test_an_endpoint_stays_with_its_merchant(program: Program) -> None:
+    (await program("merchants", "import", program.write("1.jsonl", merchant("m-1")))).well()
+    taken = merchant("m-2", endpoints=merchant("m-1")["endpoints"])
+    ended = await program("merchants", "import", program.write("2.jsonl", merchant("m-3", endpoints=[]), taken))
+    assert ended.code == 1
+    assert "2.jsonl:2: endpoints: expected another id than ep-m-1" in ended.err
+    assert [one["id"] for one in (await program("merchants", "list", "--json")).json()] == ["m-1"]
+
+
+async def test_endpoints_are_disabled_and_enabled(program: Program) -> None:
+    program.write("merchants.jsonl", merchant("m-1"), merchant("m-2"))
+    (await program("merchants", "import", "merchants.jsonl")).well()
+
+    async def status() -> list[tuple[str, str | None]]:
+        return [(one["status"], one["disabledReason"]) for one in (await program("endpoints", "list", "--json")).json()]
+
+    assert "would disable" in (await program("endpoints", "disable", "ep-m-1", "--dry-run")).well().out
+    assert await status() == [("ENABLED", None), ("ENABLED", None)]
+    (await program("endpoints", "disable", "ep-m-1", "--reason", "moves house")).well()
+    assert await status() == [("DISABLED", "moves house"), ("ENABLED", None)]
+    unknown = await program("endpoints", "enable", "ep-m-1", "ep-nobody")
+    assert unknown.code == 1
+    assert "ep-nobody" in unknown.err
+    assert await status() == [("DISABLED", "moves house"), ("ENABLED", None)]
+    (await program("endpoints", "enable", "ep-m-1")).well()
+    assert await status() == [("ENABLED", None), ("ENABLED", None)]
+
+
+# --- wallets ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def shop(program: Program) -> Program:
+    """With one merchant, m-1."""
+    (await program("merchants", "import", program.write("merchants.jsonl", merchant("m-1")))).well()
+    return program
+
+
+@pytest.mark.parametrize(
+    ("third", "said"),
+    [
+        ("not JSON", "wallets.jsonl:4: line: expected a JSON object"),
+        (wallet(3) | {"customer": {}}, "wallets.jsonl:4: customer: the customer identifier is missing"),
+        (wallet(3) | {"wallet": 1}, "wallets.jsonl:4: wallet: Extra inputs are not permitted"),
+        (wallet(3, merchants=("m-9",)), "wallets.jsonl:4: merchants: expected m-9 to be imported first"),
+        (wallet(1), f"wallets.jsonl:4: id: expected a new id, {wallet(1)['id']} is on line 1 already"),
+        (wallet(3) | {"paymentMethods": wallet(1)["paymentMethods"], "paymentLinks": []},
+         f"wallets.jsonl:4: paymentMethods.0.id: expected a new id, {method_id(1)} is on line 1 already"),
+        (wallet(3) | {"customer": {"hsid": "4111 1111 1111 1111"}}, "wallets.jsonl:4: $.customer.hsid: expected"),
+    ],
+)  # fmt: skip
+async def test_one_bad_line_and_no_wallet_is_imported(shop: Program, third: object, said: str) -> None:
+    shop.write("wallets.jsonl", wallet(1), "", wallet(2), third)
+    ended = await shop("wallets", "import", "wallets.jsonl")
+    assert (ended.code, ended.out) == (1, "")
+    assert ended.err.startswith(f"repoint: {said}")
+    assert "4111" not in ended.err
+    assert ended.err.count("\n") == 1
+    assert (await shop("wallets", "export")).well().out == ""
+
+
+async def test_what_is_there_already_is_not_imported_over(shop: Program) -> None:
+    (await shop("wallets", "import", shop.write("1.jsonl", wallet(1)))).well()
+    taken = wallet(3) | {"paymentLinks": [wallet(1)["paymentLinks"][0] | {"paymentMethodId": method_id(3)}]}
+    for line, field in ((wallet(1), "id"), (taken, "paymentLinks.0.id")):
+        ended = await shop("wallets", "import", shop.write("2.jsonl", wallet(2), line))
+        assert ended.code == 1
+        assert f"2.jsonl:2: {field}: expected a new id" in ended.err
+    assert (await shop("wallets", "export")).well().out.count("\n") == 1
+
+
+async def test_what_only_the_database_refuses_is_refused_whole(shop: Program) -> None:
+    """Two wallets that claim to be merged into one that is not there."""
+    orphan = wallet(2) | {"mergedInto": UNKNOWN, "paymentMethods": [], "paymentLinks": []}
+    shop.write("wallets.jsonl", wallet(1), orphan)
+    for arguments in (("--dry-run",), ()):
+        ended = await shop("wallets", "import", "wallets.jsonl", *arguments)
+        assert (ended.code, ended.out) == (1, "")
+        assert "the database refuses what was written (23503" in ended.err
+        assert ended.err.count("\n") == 1
+    assert (await shop("wallets", "export")).well().out == ""
+
+
+async def test_a_dry_run_imports_nothing(shop: Program) -> None:
+    ended = (await shop("wallets", "import", shop.write("wallets.jsonl", wallet(1)), "--dry-run")).well()
+    assert ended.out == "1 wallet can be imported; nothing was changed\n"
+    assert (await shop("wallets", "export")).well().out == ""
+
+
+async def test_an_export_imported_is_exported_to_the_byte(shop: Program, databases: Databases) -> None:
+    """More wallets than are read or written at a time, in no order."""
+    numbers = [(7919 * number) % 1201 + 1 for number in range(1200)]
+    (await shop("wallets", "import", shop.write("wallets.jsonl", *(wallet(number) for number in numbers)))).well()
+    (await shop("wallets", "export", "first.jsonl")).well()
+    first = (shop.directory / "first.jsonl").read_bytes()
+    assert first.count(b"\n") == 1200
+    assert [line[8:44] for line in first.splitlines()] == sorted(line[8:44] for line in first.splitlines())
+    url = await databases.create()
+    (await shop("merchants", "import", "merchants.jsonl", DATABASE_URL=url)).well()
+    (await shop("wallets", "import", "-", stdin=first, DATABASE_URL=url)).well()
+    second = (await shop("wallets", "export", DATABASE_URL=url)).well()
+    assert second.out.encode() == first
+    await databases.drop(url)
+
+
+async def test_an_export_that_fails_leaves_no_file(shop: Program) -> None:
+    ended = await shop("wallets", "export", "all.jsonl", DATABASE_URL=NOWHERE)
+    assert ended.code == 1
+    assert [file.name for file in shop.directory.iterdir()] == ["merchants.jsonl"]
+
+
+# --- status -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("id_", [UNKNOWN, "tok_A", "'; DROP TABLE wallets"])
+async def test_an_unknown_payment_method_is_said_to_be_unknown(shop: Program, id_: str) -> None:
+    ended = await shop("status", id_)
+    assert (ended.code, ended.out) == (1, "")
+    assert ended.err == f"repoint: no payment method has the id {id_}\n"
+
+
+async def test_a_method_that_nothing_happened_to_is_its_own_current_one(shop: Program) -> None:
+    (await shop("wallets", "import", shop.write("wallets.jsonl", wallet(1)))).well()
+    told = (await shop("status", method_id(1), "--json")).json()
+    assert told["paymentMethod"] == told["currentPaymentMethod"]
+    assert (told["chain"], told["deliveries"]) == ([], [])
+    assert [link["reference"] for link in told["paymentLinks"]] == ["sub_1"]
+    assert "VISA •••• 1234  12/2026  ACTIVE  default" in (await shop("status", method_id(1).upper())).well().out
+
+
+# --- feeds, checked only ----------------------------------------------------------------------------------------------
+
+
+async def test_a_checked_feed_names_every_line_that_is_not_usable(program: Program) -> None:
+    undated = {key: value for key, value in replaced(3).items() if key != "occurredAt"}
+    card = replaced(4, new="4111111111111111")
+    feed = program.write("feed.jsonl", replaced(1), "", "half a li", undated, card, "x" * 1_000_001)
+    ended = await program("ingest", "--format", "canonical", "--dry-run", feed)
+    assert ended.code == 1
+    assert ended.out == "feed.jsonl: 1 of 5 lines usable; nothing was sent\n"
+    reasons = [line.removeprefix("repoint: feed.jsonl:") for line in ended.err.splitlines()]
+    assert [reason.split(":")[:2] for reason in reasons[:-1]] == [
+        ["3", " message"],
+        ["4", " occurredAt"],
+        ["5", " $.new.token"],
+        ["6", " line"],
+    ]
+    assert "4111" not in ended.err
+    assert not (program.directory / "feed.jsonl.refused").exists()
+    assert (
+        await program("ingest", "--format", "canonical", "--dry-run", "-", stdin=_text(program, replaced(1)))
+    ).code == 0
+
+
+# --- without any setting ----------------------------------------------------------------------------------------------
+
+
+async def test_commands_share_an_embedded_database_that_stays(tmp_path: Path) -> None:
+    program = Program(tmp_path)
+    ended = (await program("merchants", "import", program.write("merchants.jsonl", merchant("m-1")))).well()
+    assert ended.err == (
+        "repoint: REPOINT_DATABASE_URL is not set: using an embedded PostgreSQL, with its data in .repoint/postgres\n"
+    )
+    (await program("wallets", "import", program.write("wallets.jsonl", wallet(1)))).well()
+    exported = (await program("wallets", "export")).well().out
+    assert '"reference": "sub_1"' in exported
+    assert exported.count("\n") == 1
+
+
+def _text(program: Program, line: object) -> str:
+    return (program.directory / program.write("stdin", line)).read_text()
