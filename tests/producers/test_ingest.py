@@ -1,0 +1,126 @@
+"""What reaches the topic of a feed: every line, in order, and no card number."""
+
+import asyncio
+import base64
+import json
+import os
+from collections.abc import AsyncIterator
+from io import BufferedReader, BytesIO
+from typing import Any, cast
+
+import pytest
+from aiokafka import AIOKafkaConsumer
+
+from ops import embedded
+from producers import ingest
+from producers.ingest import LONGEST_LINE, Line
+from schemas.canonical import UNREADABLE_HEADER, Unreadable, parse
+from tests.acceptance.lines import replaced
+
+PAN = "4111111111111111"
+ENCODED = base64.b64encode(json.dumps(replaced(1) | {"note": PAN}).encode()).decode()
+
+
+async def read(servers: str, topic: str, count: int) -> list[Any]:
+    consumer = AIOKafkaConsumer(topic, bootstrap_servers=servers, auto_offset_reset="earliest")
+    got: list[Any] = []
+    async with consumer, asyncio.timeout(60):
+        while len(got) < count:
+            got += [one for each in (await consumer.getmany(timeout_ms=500)).values() for one in each]
+    return got
+
+
+def feed(*lines: bytes | object) -> BufferedReader:
+    texts = (line if isinstance(line, bytes) else json.dumps(line).encode() for line in lines)
+    return cast(BufferedReader, BytesIO(b"\n".join(texts)))
+
+
+async def test_every_line_arrives_in_the_order_of_its_credential(kafka: str, topic: str) -> None:
+    lines = [replaced(number % 7, update_id=f"vau-{number}") for number in range(3000)]
+    sent = await ingest.send(ingest.canonical(feed(*lines)), bootstrap_servers=kafka, topic=topic)
+    assert (sent.lines, sent.acknowledged, sent.refused, sent.unusable) == (3000, 3000, 0, 0)
+    by_key: dict[bytes, list[int]] = {}
+    for message in await read(kafka, topic, 3000):
+        by_key.setdefault(message.key, []).append(int(json.loads(message.value)["id"].removeprefix("vau-")))
+    assert set(by_key) == {f"vau:tok_{number}".encode() for number in range(7)}
+    assert all(numbers == sorted(numbers) for numbers in by_key.values())
+    assert sum(map(len, by_key.values())) == 3000
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (replaced(1, new=PAN), "$.new.token: expected no card number"),
+        (replaced(1) | {"old": {"token": PAN}}, "$.old.token: expected no card number"),
+        (replaced(1) | {"note": f"was {PAN[:4]} {PAN[4:8]} {PAN[8:12]} {PAN[12:]}"}, "$.note: expected no card number"),
+        (json.dumps(replaced(1, new=PAN)).replace("4111", "\\u00341\\u00311").encode(), "$.new.token: expected no"),
+        ({"specversion": "1.0", "data_base64": ENCODED}, "$.note: expected no card number"),
+        (f"half a line with {PAN}".encode(), "message: expected JSON"),
+        (b"\xff\xfe " + PAN.encode(), "message: expected UTF-8"),
+    ],
+    ids=["new token", "old token", "unknown field", "escaped", "base64", "no JSON", "no UTF-8"],
+)
+async def test_a_card_number_never_reaches_the_topic(kafka: str, topic: str, line: object, reason: str) -> None:
+    sent = await ingest.send(ingest.canonical(feed(line)), bootstrap_servers=kafka, topic=topic)
+    assert (sent.acknowledged, sent.unusable) == (1, 1)
+    [message] = await read(kafka, topic, 1)
+    whole = b" ".join((message.key or b"", message.value, *(value for _, value in message.headers)))
+    for shown in (PAN.encode(), PAN[4:8].encode(), base64.b64encode(PAN.encode())[:12], b"\\u00341"):
+        assert shown not in whole
+    assert [name for name, _ in message.headers] == [UNREADABLE_HEADER]
+    with pytest.raises(Unreadable) as refused:
+        parse(message.value, message.headers)
+    assert str(refused.value).startswith(reason)
+
+
+async def test_what_is_no_update_is_sent_as_it_is(kafka: str, topic: str) -> None:
+    """So that it becomes a dead letter, with its own bytes and a reason found anew."""
+    undated = {key: value for key, value in replaced(1).items() if key != "occurredAt"}
+    lines = ingest.canonical(feed(b"half a li", undated, b"", b"  ", replaced(2)))
+    sent = await ingest.send(lines, bootstrap_servers=kafka, topic=topic)
+    assert (sent.lines, sent.acknowledged, sent.unusable) == (3, 3, 2)
+    messages = {message.value: message for message in await read(kafka, topic, 3)}
+    assert messages[b"half a li"].key is None
+    assert messages[json.dumps(undated).encode()].key == b"vau:tok_1"
+    assert not any(message.headers for message in messages.values())
+
+
+async def test_lines_are_numbered_as_an_editor_numbers_them() -> None:
+    lines = [line async for line in ingest.canonical(feed(replaced(1), b"", b"x", replaced(2)))]
+    assert [(line.number, line.unusable is None) for line in lines] == [(1, True), (3, False), (4, True)]
+
+
+async def test_a_line_without_end_is_refused_and_the_next_one_read() -> None:
+    lines = [line async for line in ingest.canonical(feed(b"x" * (3 * LONGEST_LINE), replaced(2)))]
+    assert [(line.number, line.value is None) for line in lines] == [(1, True), (2, False)]
+
+
+async def test_a_line_is_sent_as_soon_as_it_comes(kafka: str, topic: str) -> None:
+    """A pipe may be silent for hours; what it said before is on the topic meanwhile."""
+    out, into = os.pipe()
+    with os.fdopen(out, "rb") as stream, os.fdopen(into, "wb", buffering=0) as writer:
+        lines = ingest.canonical(stream)
+        sending = asyncio.create_task(ingest.send(lines, bootstrap_servers=kafka, topic=topic))
+        writer.write(json.dumps(replaced(1)).encode() + b"\n" + b'{"id": "half')
+        [message] = await read(kafka, topic, 1)
+        assert message.key == b"vau:tok_1"
+        assert not sending.done()
+        writer.close()
+        sent = await sending
+    assert (sent.lines, sent.acknowledged, sent.unusable) == (2, 2, 1)
+
+
+async def test_a_broker_that_goes_away_is_not_waited_for_for_ever() -> None:
+    gone = asyncio.Event()
+
+    async def lines() -> AsyncIterator[Line]:
+        yield ingest.read(1, json.dumps(replaced(1)).encode())
+        await gone.wait()
+        yield ingest.read(2, json.dumps(replaced(2)).encode())
+
+    with embedded.broker() as servers:
+        sending = asyncio.create_task(ingest.send(lines(), bootstrap_servers=servers, topic="updates", patience=2))
+        await read(servers, "updates", 1)
+    gone.set()
+    with pytest.raises(ingest.Unreachable, match="took 1 of 2 lines"):
+        await sending
