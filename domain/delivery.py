@@ -52,6 +52,7 @@ class Outcome(StrEnum):
     # it was not asked
     EGRESS_DENIED = "egress_denied"
     URL_UNUSABLE = "url_unusable"
+    UNSIGNABLE = "unsignable"
 
 
 ANSWERED = frozenset({
@@ -101,6 +102,9 @@ class Next:
     delay: timedelta | None = None
 
 
+_DELIVERED, _PARKED, _DEAD = Next(Status.DELIVERED), Next(Status.PARKED), Next(Status.DEAD)
+
+
 def answered(status_code: int) -> Outcome:
     """The outcome that a status line tells. Only 2xx is success."""
     return _BY_STATUS.get(status_code) or _BY_CLASS.get(status_code // 100, Outcome.STATUS_REFUSED)
@@ -113,9 +117,9 @@ def after_attempt(number: int, outcome: Outcome, *, schedule: Sequence[timedelta
     database's clock, which is why no time is passed in.
     """
     if outcome is Outcome.ACCEPTED:
-        return Next(Status.DELIVERED)
+        return _DELIVERED
     if outcome is Outcome.GONE:
-        return Next(Status.PARKED)
+        return _PARKED
     if number > len(schedule):
-        return Next(Status.DEAD)
+        return _DEAD
     return Next(Status.PENDING, schedule[number - 1] * (1 + JITTER * (2 * roll - 1)))

@@ -7,10 +7,11 @@ first, and whoever finishes it looks for the next in a statement of its own afte
 neither can miss the other.
 """
 
+import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import text
@@ -101,6 +102,7 @@ _DUE = text("""
            FROM deliveries
            WHERE endpoint_id = endpoints.id AND status = 'PENDING'
              AND due_at <= now() AND due_at > coalesce(known.mark, '-infinity')
+             AND (leased_until IS NULL OR leased_until <= now())
            ORDER BY due_at
            LIMIT 1)
 """)
@@ -112,44 +114,44 @@ async def due(connection: AsyncConnection, marks: Mapping[str, datetime]) -> lis
     return list(ids)
 
 
-@dataclass(frozen=True, slots=True)
-class Claimed:
-    """A delivery for the claimer alone until its lease ends; `was_due` is what a mark can be made of."""
+class Claimed(NamedTuple):
+    """A delivery for the claimer alone until its lease ends. A mark is made of `due_at`."""
 
     id: int
     attempt: int
     event_id: UUID
     endpoint_id: str
     wallet_id: UUID
-    was_due: datetime
-    lease_ends: datetime
+    due_at: datetime
+    leased_until: datetime
     body: bytes
     url: str
-    secrets: tuple[str, ...]
+    secrets: Sequence[str]
 
 
 # This form of claiming kept its plan where joins flipped theirs: the ids are collected first, by an index probe for
-# each endpoint, whatever the statistics say. `was_due` is read below the lock, so it is from before the update.
+# each endpoint, whatever the statistics say. Neither it nor giving back changes an indexed column.
 _CLAIM = text("""
     WITH due AS MATERIALIZED (
-        SELECT delivery.id, delivery.due_at, url, secrets
+        SELECT delivery.id, url, secrets
         FROM unnest(CAST(:endpoint_ids AS text[]), CAST(:most AS int[]), CAST(:marks AS timestamptz[]))
              AS wanted(id, most, mark)
         JOIN endpoints ON endpoints.id = wanted.id AND endpoints.status = 'ENABLED'
                       AND (held_until IS NULL OR held_until <= now())
         CROSS JOIN LATERAL (
-            SELECT id, due_at
+            SELECT id
             FROM deliveries
             WHERE endpoint_id = wanted.id AND status = 'PENDING'
               AND due_at <= now() AND due_at > coalesce(wanted.mark, '-infinity')
+              AND (leased_until IS NULL OR leased_until <= now())
             ORDER BY due_at
             LIMIT wanted.most
             FOR UPDATE SKIP LOCKED) AS delivery),
     claimed AS (
-        UPDATE deliveries SET attempt = attempt + 1, due_at = now() + CAST(:lease AS interval)
+        UPDATE deliveries SET attempt = attempt + 1, leased_until = now() + CAST(:lease AS interval)
         WHERE id = ANY(ARRAY(SELECT id FROM due))
-        RETURNING id, attempt, event_id, endpoint_id, wallet_id, due_at AS lease_ends)
-    SELECT claimed.id, attempt, event_id, endpoint_id, wallet_id, due.due_at, lease_ends,
+        RETURNING id, attempt, event_id, endpoint_id, wallet_id, due_at, leased_until)
+    SELECT claimed.id, attempt, event_id, endpoint_id, wallet_id, due_at, leased_until,
            (SELECT body FROM events WHERE events.id = event_id), url, secrets
     FROM claimed JOIN due ON due.id = claimed.id
 """)
@@ -176,11 +178,10 @@ async def claim(
             "lease": lease,
         },
     )
-    return [Claimed(*row) for row in rows]
+    return [Claimed._make(row) for row in rows]
 
 
-@dataclass(frozen=True, slots=True)
-class Attempted:
+class Attempted(NamedTuple):
     """What came of an attempt of a claimed delivery, and what follows."""
 
     claimed: Claimed
@@ -195,14 +196,13 @@ class Attempted:
 _RECORD = text("""
     WITH result AS MATERIALIZED (
         SELECT *
-        FROM unnest(CAST(:ids AS bigint[]), CAST(:attempts AS int[]), CAST(:becomes AS text[]),
-                    CAST(:delays AS interval[]), CAST(:outcomes AS text[]), CAST(:status_codes AS smallint[]),
-                    CAST(:took AS int[]), CAST(:at AS timestamptz[]))
-             AS result(id, attempt, becomes, delay, outcome, status_code, took, at)),
+        FROM jsonb_to_recordset(CAST(:results AS jsonb))
+             AS result(id bigint, attempt int, becomes text, delay float8, outcome text, status_code smallint,
+                       took int, at timestamptz)),
     mine AS MATERIALIZED (
         SELECT result.*
         FROM deliveries JOIN result ON result.id = deliveries.id
-        WHERE deliveries.attempt = result.attempt AND deliveries.id = ANY(CAST(:ids AS bigint[]))
+        WHERE deliveries.attempt = result.attempt AND deliveries.id = ANY(ARRAY(SELECT id FROM result))
         ORDER BY deliveries.id
         FOR UPDATE OF deliveries),
     finished AS (
@@ -215,7 +215,7 @@ _RECORD = text("""
         SELECT finished.id, event_id, endpoint_id, wallet_id, sequence, becomes, finished.attempt, created_at, now()
         FROM finished JOIN mine ON mine.id = finished.id),
     postponed AS (
-        UPDATE deliveries SET due_at = now() + coalesce(mine.delay, interval '0')
+        UPDATE deliveries SET due_at = now() + coalesce(mine.delay, 0) * interval '1 second', leased_until = NULL
         FROM mine
         WHERE deliveries.id = mine.id
           AND deliveries.id = ANY(ARRAY(SELECT id FROM mine WHERE becomes IN ('PENDING', 'PARKED')))),
@@ -247,7 +247,7 @@ async def record(connection: AsyncConnection, results: Sequence[Attempted]) -> s
     Of an attempt whose lease has passed to another claim nothing is written. Recording the same results again
     (the first COMMIT's answer was lost) changes nothing.
     """
-    recorded = await connection.scalars(_RECORD, _columns(results))
+    recorded = await connection.scalars(_RECORD, {"results": json.dumps(_rows(results))})
     mine = set(recorded)
     lines = [result.claimed for result in results if result.claimed.id in mine and result.next.status in _FINISHED]
     if lines:
@@ -261,24 +261,29 @@ async def record(connection: AsyncConnection, results: Sequence[Attempted]) -> s
     return mine
 
 
-def _columns(results: Sequence[Attempted]) -> dict[str, list[Any]]:
-    return {
-        "ids": [result.claimed.id for result in results],
-        "attempts": [result.claimed.attempt for result in results],
-        "becomes": [result.next.status for result in results],
-        "delays": [result.next.delay for result in results],
-        "outcomes": [result.outcome for result in results],
-        "status_codes": [result.status_code for result in results],
-        "took": [round(result.took.total_seconds() * 1000) for result in results],
-        "at": [result.at for result in results],
-    }
+def _rows(results: Sequence[Attempted]) -> list[dict[str, Any]]:
+    """One JSON text is encoded in a third of the time of eight arrays, and the server reads it on another core."""
+    return [
+        {
+            "id": result.claimed.id,
+            "attempt": result.claimed.attempt,
+            "becomes": result.next.status,
+            "delay": None if result.next.delay is None else result.next.delay.total_seconds(),
+            "outcome": result.outcome,
+            "status_code": result.status_code,
+            "took": round(result.took.total_seconds() * 1000),
+            "at": result.at.isoformat(),
+        }
+        for result in results
+    ]
 
 
 _PUT_BACK = text("""
-    UPDATE deliveries SET attempt = deliveries.attempt - 1, due_at = now()
-    FROM unnest(CAST(:ids AS bigint[]), CAST(:attempts AS int[]), CAST(:lease_ends AS timestamptz[]))
-         AS unsent(id, attempt, lease_ends)
-    WHERE deliveries.id = unsent.id AND deliveries.attempt = unsent.attempt AND due_at = unsent.lease_ends
+    UPDATE deliveries SET attempt = deliveries.attempt - 1, leased_until = NULL
+    FROM unnest(CAST(:ids AS bigint[]), CAST(:attempts AS int[]), CAST(:leases AS timestamptz[]))
+         AS unsent(id, attempt, leased_until)
+    WHERE deliveries.id = unsent.id AND deliveries.attempt = unsent.attempt
+      AND deliveries.leased_until = unsent.leased_until
       AND deliveries.id = ANY(CAST(:ids AS bigint[]))
 """)
 
@@ -293,7 +298,7 @@ async def put_back(connection: AsyncConnection, unsent: Sequence[Claimed]) -> No
         {
             "ids": [claimed.id for claimed in unsent],
             "attempts": [claimed.attempt for claimed in unsent],
-            "lease_ends": [claimed.lease_ends for claimed in unsent],
+            "leases": [claimed.leased_until for claimed in unsent],
         },
     )
 

@@ -99,7 +99,10 @@ class Outbox:
 
     async def make_due(self) -> None:
         """Let the time pass that retries, leases and holds wait for."""
-        await self.execute("UPDATE deliveries SET due_at = now() - interval '1 minute' WHERE due_at IS NOT NULL")
+        await self.execute(
+            "UPDATE deliveries SET due_at = now() - interval '1 minute', leased_until = now() - interval '1 second' "
+            "WHERE due_at IS NOT NULL"
+        )
         await self.execute("UPDATE endpoints SET held_until = NULL")
 
     def _event(self, merchant_id: str, wallet_id: str) -> events.Event:

@@ -94,6 +94,13 @@ def upgrade() -> None:
         unique=False,
         postgresql_where=sa.text("status = 'DEAD'"),
     )
+    op.create_index(
+        "ix_delivery_history_dead_id",
+        "delivery_history",
+        ["id"],
+        unique=False,
+        postgresql_where=sa.text("status = 'DEAD'"),
+    )
     op.create_index(op.f("ix_delivery_history_event_id"), "delivery_history", ["event_id"], unique=False)
     op.create_table(
         "inbox",
@@ -380,28 +387,31 @@ def upgrade() -> None:
             "due_at",
             sa.DateTime(timezone=True),
             nullable=True,
-            comment="a claim pushes it to its lease's end; NULL while an earlier event of the wallet is on its way",
+            comment="when the next attempt may begin; NULL while an earlier event of the wallet is on its way",
+        ),
+        sa.Column(
+            "leased_until",
+            sa.DateTime(timezone=True),
+            nullable=True,
+            comment="an attempt is under way, or was when its dispatcher died",
         ),
         sa.Column(
             "attempt", sa.Integer(), server_default="0", nullable=False, comment="the latest begun; fences late writers"
         ),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.CheckConstraint("status IN ('PENDING', 'PARKED')", name=op.f("ck_deliveries_status")),
+        sa.CheckConstraint("leased_until IS NULL OR due_at IS NOT NULL", name=op.f("ck_deliveries_leased_is_due")),
         sa.ForeignKeyConstraint(["endpoint_id"], ["endpoints.id"], name=op.f("fk_deliveries_endpoint_id")),
         sa.ForeignKeyConstraint(["event_id"], ["events.id"], name=op.f("fk_deliveries_event_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_deliveries")),
         sa.UniqueConstraint(
             "endpoint_id", "wallet_id", "sequence", name=op.f("uq_deliveries_endpoint_id_wallet_id_sequence")
         ),
+        postgresql_with={"fillfactor": 60, "autovacuum_vacuum_scale_factor": 0.02},
     )
     op.create_index(
-        "ix_deliveries_due",
-        "deliveries",
-        ["due_at"],
-        unique=False,
-        postgresql_where=sa.text("status = 'PENDING' AND due_at IS NOT NULL"),
+        op.f("ix_deliveries_endpoint_id_status_due_at"), "deliveries", ["endpoint_id", "status", "due_at"], unique=False
     )
-    op.create_index(op.f("ix_deliveries_event_id"), "deliveries", ["event_id"], unique=False)
     op.create_table(
         "lineage",
         sa.Column("old_id", sa.Uuid(), nullable=False, comment="at most one successor"),
