@@ -56,6 +56,9 @@ async def _check_merchants(connection: AsyncConnection, new: Iterable[Wallet]) -
 async def _settle(connection: AsyncConnection, ids: Sequence[WalletId], keeping: Keeping) -> None:
     found = await wallets.load(connection, ids)
     customers = {pair for wallet in found for pair in wallet.customer.identities}
+    # a merge waits for two customers, and the other one may have been here before
+    for parked in await inbox.waiting(connection, inbox.identity_keys(customers)):
+        customers.update(parked.merge_from, parked.merge_into)
     others = set(await wallets.lock(connection, (), customers)).difference(ids)
     found += await wallets.load(connection, others)
     keys = {key for wallet in found for key in wallet.knows()}

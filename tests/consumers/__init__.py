@@ -1,0 +1,1 @@
+"""How updates are taken in, against a real database."""
