@@ -38,6 +38,8 @@ _PRODUCER = {
 }
 
 
+# A broker that makes topics when they are asked for has made it by then.
+_TOPIC_SECONDS = 10
 # A broker that has gone away is not waited for a second time.
 _STOP_SECONDS = 5
 
@@ -162,6 +164,7 @@ async def send(
     except KafkaConnectionError:
         await producer.stop()
         raise Unreachable(f"no broker at {bootstrap_servers} (REPOINT_KAFKA_BOOTSTRAP_SERVERS)") from None
+    await _check_topic(producer, bootstrap_servers, topic)
     sending = asyncio.create_task(_send_all(producer, topic, lines, each, sent))
     try:
         await _watch(sending, sent, patience)
@@ -171,6 +174,17 @@ async def send(
             async with asyncio.timeout(_STOP_SECONDS):
                 await producer.stop()
     return sent
+
+
+async def _check_topic(producer: AIOKafkaProducer, bootstrap_servers: str, topic: str) -> None:
+    """Once, for otherwise every single line is tried for half a minute."""
+    try:
+        async with asyncio.timeout(_TOPIC_SECONDS):
+            await producer.partitions_for(topic)
+    except (TimeoutError, KafkaError) as error:
+        await producer.stop()
+        why = "not known there" if isinstance(error, TimeoutError) else f"refused: {type(error).__name__}"
+        raise Unreachable(f"topic {topic} at {bootstrap_servers} is {why} (REPOINT_KAFKA_TOPIC)") from None
 
 
 async def _send_all(

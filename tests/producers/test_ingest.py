@@ -16,6 +16,7 @@ from producers import ingest
 from producers.ingest import LONGEST_LINE, Line
 from schemas.canonical import UNREADABLE_HEADER, Unreadable, parse
 from tests.acceptance.lines import replaced
+from tests.parts.kafka import Broker
 
 PAN = "4111111111111111"
 ENCODED = base64.b64encode(json.dumps(replaced(1) | {"note": PAN}).encode()).decode()
@@ -108,6 +109,14 @@ async def test_a_line_is_sent_as_soon_as_it_comes(kafka: str, topic: str) -> Non
         writer.close()
         sent = await sending
     assert (sent.lines, sent.acknowledged, sent.unusable) == (2, 2, 1)
+
+
+async def test_a_topic_that_is_not_there_is_said_once(broker: Broker) -> None:
+    if not broker.real:
+        pytest.skip("the stand-in broker makes every topic that it is asked for")
+    lines = ingest.canonical(feed(*(replaced(number) for number in range(100))))
+    with pytest.raises(ingest.Unreachable, match=r"topic nowhere at .* is not known there \(REPOINT_KAFKA_TOPIC\)"):
+        await ingest.send(lines, bootstrap_servers=broker.servers, topic="nowhere")
 
 
 async def test_a_broker_that_goes_away_is_not_waited_for_for_ever() -> None:
