@@ -210,7 +210,7 @@ def waits_for(update: Update) -> list[Key]:
     """What must become known before the update can be settled: a credential, or for a merge a customer's identity."""
     if update.old is not None:
         return list(update.old.keys)
-    return identity_keys(update.merge_from) + identity_keys(update.merge_into)
+    return identity_keys(dict.fromkeys(update.merge_from + update.merge_into))
 
 
 def identity_keys(scope: Iterable[tuple[str, str]]) -> list[Key]:

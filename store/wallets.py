@@ -203,9 +203,16 @@ _UNITE = text("""
     SELECT * FROM unnest(CAST(:wallet_ids AS uuid[]), CAST(:merchant_ids AS text[])) ON CONFLICT DO NOTHING
 """)
 _MERGED = text("""
-    UPDATE wallets SET merged_into = merged.target
-    FROM unnest(CAST(:sources AS uuid[]), CAST(:targets AS uuid[])) AS merged(source, target)
-    WHERE wallets.id = merged.source OR wallets.merged_into = merged.source
+    WITH merged AS (
+        SELECT * FROM unnest(CAST(:sources AS uuid[]), CAST(:targets AS uuid[])) AS merged(source, target)
+    ),
+    -- what it knew, the target knows now
+    forgotten AS (DELETE FROM wallet_leads WHERE wallet_id IN (SELECT source FROM merged))
+    UPDATE wallets SET merged_into = target
+    FROM (SELECT id, target FROM wallets JOIN merged ON id = source
+          UNION
+          SELECT id, target FROM wallets JOIN merged ON merged_into = source) AS moved
+    WHERE wallets.id = moved.id
 """)
 _DELETE = text("""
     UPDATE payment_methods AS method
@@ -317,9 +324,10 @@ async def _save_merges(connection: AsyncConnection, turns: Iterable[Turn]) -> No
         _UNITE,
         {"wallet_ids": [wallet_id for wallet_id, _ in united], "merchant_ids": [merchant for _, merchant in united]},
     )
-    # one after another: a wallet may be the target of one merge and the source of the next
-    for turn in merged:
-        await connection.execute(_MERGED, {"sources": [turn.after.id], "targets": [turn.after.merged_into]})
+    await connection.execute(
+        _MERGED,
+        {"sources": [turn.after.id for turn in merged], "targets": [turn.after.merged_into for turn in merged]},
+    )
 
 
 async def _save_credentials(connection: AsyncConnection, credentials: Sequence[tuple[Method, Key, WalletId]]) -> None:
