@@ -1,0 +1,130 @@
+"""What a person can do with messages that nobody could read."""
+
+import json
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiokafka import AIOKafkaConsumer
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from store import dead_letters
+from store.dead_letters import DeadLetter
+from tests.acceptance.lines import replaced
+from tests.acceptance.program import Program
+
+READABLE = json.dumps(replaced(1)).encode()
+MASKED = json.dumps(replaced(2, new="****************")).encode()
+BROKEN = b'{"id": "half a'
+
+
+@pytest.fixture
+async def program(tmp_path: Path, engine: AsyncEngine, database_url: str, kafka: str, topic: str) -> Program:
+    """With three letters: 1 became readable, 2 held a card number, 3 is half a message."""
+    async with engine.begin() as connection:
+        await dead_letters.keep(
+            connection,
+            [
+                DeadLetter(topic, 0, offset, blake2b(body, digest_size=16).digest(), reason, "vau:tok_1", body)
+                for offset, (body, reason) in enumerate(
+                    [
+                        (READABLE, "type: unknown"),
+                        (MASKED, "$.new.token: expected no card number"),
+                        (BROKEN, "message: JSON"),
+                    ]
+                )
+            ],
+        )
+    return Program(tmp_path, DATABASE_URL=database_url, KAFKA_BOOTSTRAP_SERVERS=kafka, KAFKA_TOPIC=topic)
+
+
+async def status(program: Program) -> list[str]:
+    return [one["status"] for one in (await program("dead-letters", "list", "--status", "any", "--json")).json()]
+
+
+async def on_topic(kafka: str, topic: str) -> list[Any]:
+    """All messages that the topic has at this moment."""
+    async with AIOKafkaConsumer(bootstrap_servers=kafka, auto_offset_reset="earliest") as consumer:
+        consumer.subscribe([topic])
+        got: list[Any] = []
+        while more := await consumer.getmany(timeout_ms=2000):
+            got += [one for each in more.values() for one in each]
+        return got
+
+
+async def test_letters_are_listed_and_shown(program: Program) -> None:
+    listed = (await program("dead-letters", "list", "--json")).json()
+    assert [(one["id"], one["offset"], one["status"]) for one in listed] == [
+        (1, 0, "OPEN"),
+        (2, 1, "OPEN"),
+        (3, 2, "OPEN"),
+    ]
+    assert [
+        one["id"] for one in (await program("dead-letters", "list", "--after", "1", "--limit", "1", "--json")).json()
+    ] == [2]
+    shown = (await program("dead-letters", "show", "3", "--json")).json()
+    assert (shown["reason"], shown["body"]) == ("message: JSON", BROKEN.decode())
+    assert BROKEN.decode() in (await program("dead-letters", "show", "3")).well().out
+    unknown = await program("dead-letters", "show", "4")
+    assert (unknown.code, unknown.err) == (1, "repoint: there is no dead letter 4\n")
+
+
+async def test_a_letter_that_became_readable_is_put_on_the_topic_again(
+    program: Program, kafka: str, topic: str
+) -> None:
+    assert "would replay 1" in (await program("dead-letters", "replay", "1", "--dry-run")).well().out
+    assert await status(program) == ["OPEN", "OPEN", "OPEN"]
+    assert (await program("dead-letters", "replay", "1")).well().out == "replayed 1\n"
+    assert await status(program) == ["REPLAYED", "OPEN", "OPEN"]
+    [message] = await on_topic(kafka, topic)
+    assert (message.key, message.value, message.headers) == (b"vau:tok_1", READABLE, ())
+    again = await program("dead-letters", "replay", "1")
+    assert again.code == 1
+    assert "was replayed before" in again.err
+
+
+@pytest.mark.parametrize(
+    ("ids", "said"),
+    [
+        (("1", "2"), "dead letter 2 held a card number"),
+        (("3",), "dead letter 3 would not be readable"),
+        (("9",), "no dead letter 9"),
+    ],
+)
+async def test_what_would_only_come_back_is_not_replayed(
+    program: Program, kafka: str, topic: str, ids: tuple[str, ...], said: str
+) -> None:
+    ended = await program("dead-letters", "replay", *ids)
+    assert (ended.code, ended.out) == (1, "")
+    assert said in ended.err
+    assert await status(program) == ["OPEN", "OPEN", "OPEN"]
+    assert await on_topic(kafka, topic) == []
+
+
+async def test_a_mended_letter_is_sent_in_place_of_the_kept_one(program: Program, kafka: str, topic: str) -> None:
+    mended = program.write("mended.json", replaced(2, new="tok_2_new"))
+    assert (await program("dead-letters", "replay", "2", "3", "--body", mended)).code == 2
+    (await program("dead-letters", "replay", "2", "--body", mended)).well()
+    [message] = await on_topic(kafka, topic)
+    assert (message.key, json.loads(message.value)) == (b"vau:tok_2", replaced(2, new="tok_2_new"))
+    assert await status(program) == ["OPEN", "REPLAYED", "OPEN"]
+
+
+async def test_without_a_broker_a_letter_stays_open(program: Program) -> None:
+    ended = await program("dead-letters", "replay", "1", KAFKA_BOOTSTRAP_SERVERS="127.0.0.1:1")
+    assert (ended.code, ended.err) == (1, "repoint: no broker at 127.0.0.1:1 (REPOINT_KAFKA_BOOTSTRAP_SERVERS)\n")
+    assert await status(program) == ["OPEN", "OPEN", "OPEN"]
+
+
+async def test_letters_are_discarded_all_or_none(program: Program) -> None:
+    (await program("dead-letters", "discard", "2", "3", "--dry-run")).well()
+    assert await status(program) == ["OPEN", "OPEN", "OPEN"]
+    assert (await program("dead-letters", "discard", "2", "9")).code == 1
+    assert await status(program) == ["OPEN", "OPEN", "OPEN"]
+    (await program("dead-letters", "discard", "2", "3")).well()
+    assert await status(program) == ["OPEN", "DISCARDED", "DISCARDED"]
+    again = await program("dead-letters", "discard", "1", "2")
+    assert (again.code, again.err) == (1, "repoint: 2: expected a dead letter that is open; nothing was changed\n")
+    assert await status(program) == ["OPEN", "DISCARDED", "DISCARDED"]
+    assert [one["id"] for one in (await program("dead-letters", "list", "--json")).json()] == [1]
