@@ -91,7 +91,7 @@ def replay(
 
     async def work(engine: AsyncEngine) -> None:
         async with reach.snapshot(engine) as connection:
-            letters = [await _find(connection, one) for one in ids]
+            letters = [await _find(connection, one) for one in dict.fromkeys(ids)]
         lines = [_line(letter, mended or kept) for letter, kept in letters]
         if servers is not None:
             await _send(lines, servers, settings.kafka_topic)
