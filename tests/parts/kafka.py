@@ -26,6 +26,7 @@ VERSION = ET.parse(POM).findtext("m:properties/m:kafka.version", namespaces=MAVE
 CLUSTER = "cmVwb2ludC10ZXN0cy0wMQ"  # any 16 bytes in base64
 START_DEADLINE = 120  # seconds; 6 s on a quiet machine
 JAVA_NEEDED = 17  # what Kafka 4's broker is compiled for
+CONTAINER_PORT = 9092  # inside; outside it is whatever is free
 
 # A JVM for a broker with a handful of small topics: little memory, quick to start, few threads.
 JAVA = ("java", "-Xms128m", "-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto")
@@ -37,6 +38,13 @@ import subprocess, sys, threading
 child = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL)
 threading.Thread(target=lambda: (sys.stdin.read(), child.kill()), daemon=True).start()
 sys.exit(child.wait())
+"""
+
+# The address that the broker tells its clients must be one that reaches it from here, and only a running container
+# has one: the image's own start waits for it. A line without its end was not written to the end yet.
+TOLD_LATER = """
+until read -r told 2>/dev/null < /tmp/told; do sleep 0.1; done
+KAFKA_ADVERTISED_LISTENERS=PLAINTEXT://$told exec /etc/kafka/docker/run
 """
 
 # One node, which is broker and controller. Small internal topics make it start and stop quickly.
@@ -99,13 +107,14 @@ def _container() -> Iterator[Broker]:
     from testcontainers.core.wait_strategies import LogMessageWaitStrategy  # noqa: PLC0415 - as above
 
     image = f"apache/kafka:{VERSION}"
-    # The address that the broker tells its clients must be one of ours, so the port is chosen before it starts.
-    (port,) = _free_ports(1)
-    container = DockerContainer(image).with_bind_ports(port, port)
-    servers = f"{container.get_container_host_ip()}:{port}"
-    properties = PROPERTIES | _listeners(f"0.0.0.0:{port}", "127.0.0.1:9093", told=servers)
+    container = DockerContainer(image).with_exposed_ports(CONTAINER_PORT)
+    properties = PROPERTIES | _listeners(f"0.0.0.0:{CONTAINER_PORT}", "127.0.0.1:9093")
     container.with_envs(**{f"KAFKA_{name.upper().replace('.', '_')}": value for name, value in properties.items()})
-    with container.waiting_for(LogMessageWaitStrategy("Kafka Server started")):
+    container.with_command(["bash", "-c", TOLD_LATER])
+    with container:
+        servers = f"{container.get_container_host_ip()}:{container.get_exposed_port(CONTAINER_PORT)}"
+        container.exec(["bash", "-c", f"echo {servers} > /tmp/told"])
+        LogMessageWaitStrategy("Kafka Server started").wait_until_ready(container)
         yield Broker(servers, f"container {image}")
 
 
@@ -145,7 +154,7 @@ def _apache() -> Iterator[Broker]:
         directory = Path(name)
         port, controller = _free_ports(2)
         properties = directory / "server.properties"
-        own = _listeners(f"127.0.0.1:{port}", f"127.0.0.1:{controller}", told=f"127.0.0.1:{port}")
+        own = _listeners(f"127.0.0.1:{port}", f"127.0.0.1:{controller}")
         settings = PROPERTIES | own | {"log.dirs": str(directory / "log")}
         properties.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
         java = [*JAVA, *LOG, "-cp", classpath]
@@ -168,10 +177,9 @@ def _apache() -> Iterator[Broker]:
                     keeper.wait(30)
 
 
-def _listeners(clients: str, controller: str, *, told: str) -> dict[str, str]:
+def _listeners(clients: str, controller: str) -> dict[str, str]:
     return {
         "listeners": f"PLAINTEXT://{clients},CONTROLLER://{controller}",
-        "advertised.listeners": f"PLAINTEXT://{told}",
         "controller.quorum.voters": f"1@{controller}",
     }
 
