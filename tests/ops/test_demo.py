@@ -84,6 +84,14 @@ def test_it_tells_of_one_customer_line_by_line(played: Played) -> None:
     assert [webhook[8] for webhook in webhooks if webhook[1] == "Gym"] == ["410:"]
 
 
+def test_what_is_left_behind_would_be_found(tmp_path: Path) -> None:
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    with subprocess.Popen([sys.executable, "-c", "input()"], env=environment, stdin=subprocess.PIPE) as left:
+        assert len(left_behind(tmp_path, within=0)) == 1
+        assert left.stdin is not None
+        left.stdin.close()
+
+
 def test_without_its_files_it_says_which_are_missing(tmp_path: Path) -> None:
     ended = play(tmp_path, "--examples", str(tmp_path))
     assert (ended.returncode, ended.stdout) == (1, "")
@@ -180,11 +188,11 @@ def play(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     )
 
 
-def left_behind(folder: Path) -> list[str]:
+def left_behind(folder: Path, *, within: float = 20) -> list[str]:
     """Processes that were started with that folder and still run, after a moment for what is ending."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + within
     while True:
-        told = subprocess.run(["ps", "-Aeww", "-o", "stat=,args="], check=True, capture_output=True, text=True).stdout
+        told = subprocess.run(["ps", "axeww", "-o", "stat=,args="], check=True, capture_output=True, text=True).stdout
         found = [line for line in told.splitlines() if f"TMPDIR={folder}" in line and not line.startswith("Z")]
         if not found or time.monotonic() > deadline:
             return found
