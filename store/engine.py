@@ -31,5 +31,7 @@ def connect(url: str, *, pool_size: int = 5) -> AsyncEngine:
         pool_timeout=10,
         # after a database restart the pool holds dead connections; finding out costs one round trip a transaction
         pool_pre_ping=True,
+        # an error's text would hold tokens, secrets and webhook bodies
+        hide_parameters=True,
         connect_args={"server_settings": _SERVER_SETTINGS, "timeout": 10, "command_timeout": 30},
     )
