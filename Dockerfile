@@ -13,7 +13,7 @@ RUN pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir dist . \
     && pip --python /opt/repoint/bin/python install --no-cache-dir --no-deps --no-index dist/*.whl
 
 FROM python:${PYTHON}
-RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin repoint
+RUN useradd --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin repoint
 COPY --from=build /opt/repoint /opt/repoint
 ENV PATH=/opt/repoint/bin:$PATH \
     PYTHONUNBUFFERED=1 \
