@@ -6,7 +6,7 @@ then, and it is taken again.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -78,7 +78,7 @@ async def take(
         loaded = await _load(connection, [arrival.update for arrival in fresh], within_reach, keeping)
         decision = _decide(fresh, loaded)
         at("settled")
-        await apply(connection, decision, loaded, keeping)
+        await apply(connection, decision, loaded, keeping, known_by(loaded.wallets))
         at("applied")
         told = await announce(connection, decision.turns)
         at("announced")
@@ -165,25 +165,34 @@ async def _load(
     await knowledge.lock(connection, keys, keep=keeping.unknown)
     olds = {key for update in updates if update.old is not None for key in update.old.keys}
     found = await wallets.load(connection, await wallets.lock(connection, olds, customers))
-    known = {key for wallet in found for key in wallet.knows()}
+    known = known_by(found)
     if customers and not known <= keys:
         # a merge lets one wallet come to know what is in another; it does not matter which of them here
         raise knowledge.Contended(known - keys)
     return await within(connection, found, keys | known)
 
 
-async def within(connection: AsyncConnection, found: Sequence[Wallet], keys: AbstractSet[Key]) -> Loaded:
-    """Load all that is known within reach of `keys`, for the wallets `found`; both are locked."""
+async def within(
+    connection: AsyncConnection, found: Sequence[Wallet], keys: AbstractSet[Key], *, alone: bool = False
+) -> Loaded:
+    """Load all that is known within reach of `keys`, for the wallets `found`.
+
+    Both are locked, and so is what is met further on, unless we are `alone` behind the closed gate.
+    """
     knows = Knowledge()
     loaded: set[Key] = set()
     reached: AbstractSet[Key] = keys
     while unloaded := reached - loaded:
-        if loaded:
+        if loaded and not alone:
             await knowledge.try_lock(connection, unloaded)
         await knowledge.load(connection, unloaded, knows)
         loaded |= unloaded
         reached = knows.reach(loaded)
     return Loaded(found, knows, await inbox.waiting(connection, loaded))
+
+
+def known_by(found: Iterable[Wallet]) -> set[Key]:
+    return {key for wallet in found for key in wallet.knows()}
 
 
 def _decide(fresh: Sequence[Arrival], loaded: Loaded) -> Decision:
@@ -204,11 +213,16 @@ def new_names() -> Callable[[WalletId, Key], MethodId]:
 # --- apply, announce, record --------------------------------------------------------------------------------------
 
 
-async def apply(connection: AsyncConnection, decision: Decision, loaded: Loaded, keeping: Keeping) -> None:
+async def apply(
+    connection: AsyncConnection, decision: Decision, loaded: Loaded, keeping: Keeping, known_before: AbstractSet[Key]
+) -> None:
+    """Write what was learnt and what became of the wallets.
+
+    `known_before` are the credentials that wallets knew when what is loaded of them was told.
+    """
     knows = loaded.knowledge
     await knowledge.save(connection, knows, decision.known, keep=keeping.known, keep_unknown=keeping.unknown)
-    before = {key for wallet in loaded.wallets for key in wallet.knows()}
-    came_to_know = {key for key in decision.known - before if knows.told.get(key) or knows.facts_from(key)}
+    came_to_know = {key for key in decision.known - known_before if knows.told.get(key) or knows.facts_from(key)}
     if came_to_know:
         await knowledge.keep_longer(connection, came_to_know, keep=keeping.known)
     await wallets.save(connection, decision.turns)

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterable, Iterable, Sequence
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from consumers.batch import Keeping, announce, apply, new_names, within
+from consumers.batch import Keeping, announce, apply, known_by, new_names, within
 from domain.decide import decide
 from domain.wallet import Wallet, WalletId
 from store import inbox, merchants, wallets
@@ -29,7 +29,8 @@ async def import_wallets(
     The caller's transaction must not be committed if this raises.
 
     Raises:
-        Refused: a wallet, method or link is there already, or a wallet names a merchant that is none.
+        Refused: a wallet, method or link is there already, or twice; or a wallet names a merchant that is none, or is
+            merged into a wallet that is none.
     """
     ids: list[WalletId] = []
     async for new in batches:
@@ -38,6 +39,9 @@ async def import_wallets(
         if taken:
             raise Refused(min(taken), f"a new id, {min(taken)} is there already")
         ids += [wallet.id for wallet in new]
+    astray = await wallets.merged_astray(connection, ids)
+    if astray:
+        raise Refused(min(astray), "the id of a wallet that is not merged itself")
     await wallets.close_the_gate(connection)
     unsettled = await wallets.to_settle(connection, ids)
     # the wallets of one customer may be merged with each other, so they are settled together
@@ -59,13 +63,11 @@ async def _settle(connection: AsyncConnection, ids: Sequence[WalletId], keeping:
     # a merge waits for two customers, and the other one may have been here before
     for parked in await inbox.waiting(connection, inbox.identity_keys(customers)):
         customers.update(parked.merge_from, parked.merge_into)
-    others = set(await wallets.lock(connection, (), customers)).difference(ids)
-    found += await wallets.load(connection, others)
-    keys = {key for wallet in found for key in wallet.knows()}
-    keys.update(inbox.identity_keys(customers))
-    loaded = await within(connection, found, keys)
+    others = await wallets.load(connection, set(await wallets.lock(connection, (), customers)).difference(ids))
+    found += others
+    loaded = await within(connection, found, known_by(found).union(inbox.identity_keys(customers)), alone=True)
     decision = decide((), loaded.wallets, loaded.knowledge, loaded.parked, new_names())
-    await apply(connection, decision, loaded, keeping)
+    await apply(connection, decision, loaded, keeping, known_by(others))
     await announce(connection, decision.turns)
     if decision.resolved:
         await inbox.resolve(connection, decision.resolved)

@@ -90,7 +90,13 @@ wallets = Table(
     Column("hsid", Text),
     Column("date_of_birth", Date),
     Column("metadata", JSONB, nullable=False, server_default="{}", comment="further customer identifiers"),
-    Column("merged_into", Uuid, ForeignKey("wallets.id"), comment="its methods live there now"),
+    # deferred, for an import brings a merged wallet before the one that its methods went to
+    Column(
+        "merged_into",
+        Uuid,
+        ForeignKey("wallets.id", deferrable=True, initially="DEFERRED"),
+        comment="its methods live there now",
+    ),
     CheckConstraint("enterprise_id IS NOT NULL OR hsid IS NOT NULL OR metadata <> '{}'", name="customer_identifier"),
     CheckConstraint("merged_into <> id", name="merged_into"),
 )

@@ -1,6 +1,7 @@
 """Wallets with their methods, links and merchants: found by credential or customer, locked, loaded, written back."""
 
 import json
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
@@ -422,11 +423,17 @@ _EXISTING_METHODS = text("""
 
 
 async def insert(connection: AsyncConnection, new: Sequence[Wallet]) -> set[str]:
-    """Insert wallets as they are given; the ids (of wallets, methods or links) that are there already.
+    """Insert wallets as they are given; the ids (of wallets, methods or links) that are there already, or twice.
 
     Where any are, the transaction is to be rolled back. What vendors told of their credentials is not looked at:
     settle them before the commit, behind the gate (`close_the_gate`).
     """
+    methods = [(wallet.id, method) for wallet in new for method in wallet.methods]
+    links = [(wallet.id, link) for wallet in new for link in wallet.links]
+    taken = _twice(wallet.id for wallet in new)
+    taken |= _twice(method.id for _, method in methods) | _twice(link.id for _, link in links)
+    if taken:
+        return taken
     wallet_ids = await connection.scalars(
         _INSERT_WALLETS,
         {
@@ -438,7 +445,6 @@ async def insert(connection: AsyncConnection, new: Sequence[Wallet]) -> set[str]
             "merged_into": [wallet.merged_into for wallet in new],
         },
     )
-    methods = [(wallet.id, method) for wallet in new for method in wallet.methods]
     taken = {wallet.id for wallet in new}.difference(wallet_ids)
     taken |= set(await connection.scalars(_EXISTING_METHODS, {"ids": [method.id for _, method in methods]}))
     if taken:
@@ -472,7 +478,6 @@ async def insert(connection: AsyncConnection, new: Sequence[Wallet]) -> set[str]
             "update_ids": [None for _ in replaced],
         },
     )
-    links = [(wallet.id, link) for wallet in new for link in wallet.links]
     link_ids = await connection.scalars(
         _INSERT_LINKS,
         {
@@ -486,6 +491,22 @@ async def insert(connection: AsyncConnection, new: Sequence[Wallet]) -> set[str]
         },
     )
     return {link.id for _, link in links}.difference(link_ids)
+
+
+def _twice(ids: Iterable[str]) -> set[str]:
+    return {each for each, count in Counter(ids).items() if count > 1}
+
+
+_MERGED_ASTRAY = text("""
+    SELECT CAST(source.id AS text)
+    FROM wallets AS source LEFT JOIN wallets AS target ON target.id = source.merged_into AND target.merged_into IS NULL
+    WHERE source.id = ANY(CAST(:ids AS uuid[])) AND source.merged_into IS NOT NULL AND target.id IS NULL
+""")
+
+
+async def merged_astray(connection: AsyncConnection, ids: Collection[WalletId]) -> list[WalletId]:
+    """Those of `ids` that are merged into no wallet, or into one that is merged itself."""
+    return list(await connection.scalars(_MERGED_ASTRAY, {"ids": list(ids)}))
 
 
 _CLOSE_THE_GATE = text("SELECT pg_advisory_xact_lock(:gate)")

@@ -72,11 +72,15 @@ async def import_file(engine: AsyncEngine, file: Path, keep: Keeping, *, dry_run
 
 
 class _Batches:
-    """The wallets of a file, some hundreds at a time; of those at hand it is known where each id stands."""
+    """The wallets of a file, some hundreds at a time; of those at hand it is known where each id stands.
+
+    Of merged ones it is known all along: whether the other wallet comes is seen at the end.
+    """
 
     def __init__(self, file: Path) -> None:
         self._file = file
         self._places: dict[str, tuple[int, str]] = {}
+        self._merged: dict[str, tuple[int, str]] = {}
 
     async def read(self) -> AsyncIterator[list[Wallet]]:
         with terminal.progress("importing", files.size(self._file)) as advance:
@@ -87,7 +91,7 @@ class _Batches:
 
     def place_of(self, id_: str) -> tuple[int, str]:
         """The line and the field of a wallet, payment method, link or merchant of the batch at hand."""
-        return self._places[id_]
+        return self._places.get(id_) or self._merged[id_]
 
     def _wallet(self, number: int, text: str, advance: Callable[[int], None]) -> Wallet:
         try:
@@ -98,6 +102,8 @@ class _Batches:
             line, _ = self._places.setdefault(id_, (number, field))
             if line != number:
                 raise files.wrong(self._file, number, f"{field}: expected a new id, {id_} is on line {line} already")
+        if wallet.merged_into is not None:
+            self._merged[wallet.id] = (number, "mergedInto")
         for merchant in wallet.merchants:
             self._places.setdefault(merchant, (number, "merchants"))
         advance(len(text))

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.acceptance.lines import merchant, method_id, replaced, wallet
 from tests.acceptance.program import Program
@@ -207,6 +208,8 @@ async def shop(program: Program) -> Program:
         (wallet(3) | {"paymentMethods": wallet(1)["paymentMethods"], "paymentLinks": []},
          f"wallets.jsonl:4: paymentMethods.0.id: expected a new id, {method_id(1)} is on line 1 already"),
         (wallet(3) | {"customer": {"hsid": "4111 1111 1111 1111"}}, "wallets.jsonl:4: $.customer.hsid: expected"),
+        (wallet(3) | {"mergedInto": UNKNOWN, "paymentMethods": [], "paymentLinks": []},
+         "wallets.jsonl:4: mergedInto: expected the id of a wallet that is not merged itself"),
     ],
 )  # fmt: skip
 async def test_one_bad_line_and_no_wallet_is_imported(shop: Program, third: object, said: str) -> None:
@@ -229,14 +232,15 @@ async def test_what_is_there_already_is_not_imported_over(shop: Program) -> None
     assert (await shop("wallets", "export")).well().out.count("\n") == 1
 
 
-async def test_what_only_the_database_refuses_is_refused_whole(shop: Program) -> None:
-    """Two wallets that claim to be merged into one that is not there."""
-    orphan = wallet(2) | {"mergedInto": UNKNOWN, "paymentMethods": [], "paymentLinks": []}
-    shop.write("wallets.jsonl", wallet(1), orphan)
+async def test_what_only_the_database_refuses_is_refused_whole(shop: Program, engine: AsyncEngine) -> None:
+    """A rule that somebody added to the database, and that the program never heard of."""
+    async with engine.begin() as connection:
+        await connection.exec_driver_sql("ALTER TABLE wallets ADD CONSTRAINT no_second CHECK (enterprise_id <> 'e-2')")
+    shop.write("wallets.jsonl", wallet(1), wallet(2))
     for arguments in (("--dry-run",), ()):
         ended = await shop("wallets", "import", "wallets.jsonl", *arguments)
         assert (ended.code, ended.out) == (1, "")
-        assert "the database refuses what was written (23503" in ended.err
+        assert "the database refuses what was written (23514 no_second" in ended.err
         assert ended.err.count("\n") == 1
     assert (await shop("wallets", "export")).well().out == ""
 

@@ -203,7 +203,9 @@ def upgrade() -> None:
             name=op.f("ck_wallets_customer_identifier"),
         ),
         sa.CheckConstraint("merged_into <> id", name=op.f("ck_wallets_merged_into")),
-        sa.ForeignKeyConstraint(["merged_into"], ["wallets.id"], name=op.f("fk_wallets_merged_into")),
+        sa.ForeignKeyConstraint(
+            ["merged_into"], ["wallets.id"], name=op.f("fk_wallets_merged_into"), initially="DEFERRED", deferrable=True
+        ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_wallets")),
     )
     op.create_index(
