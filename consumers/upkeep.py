@@ -21,9 +21,10 @@ async def run(engine: AsyncEngine, *, parked_for: timedelta, stopping: asyncio.E
         try:
             await run_once(engine, parked_for=parked_for)
         except DATABASE_ERRORS as error:
-            if failure(error) is Failure.REFUSED or failure(error) is None:
+            kind = failure(error)
+            if kind is None or kind is Failure.REFUSED:
                 raise
-            log.warning("upkeep put off", reason=failure(error))
+            log.warning("upkeep put off", reason=kind.value)
         with suppress(TimeoutError):
             async with asyncio.timeout(_EVERY_SECONDS):
                 await stopping.wait()
