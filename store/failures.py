@@ -29,10 +29,12 @@ class Failure(Enum):
 # 08 connection, 53 resources (too many connections, disk full), 57 operator (shutdown, starting up, cancelled),
 # 25P03 and 25006: the transaction was ended while the process was stopped, or the server became a replica
 _AWAY = ("08", "53", "57", "25P03", "25006")
-# serialization, deadlock, lock timeout; a unique row that another worker wrote first
-_CONTENDED = ("40", "55P03", "23505")
-# data and integrity: the next attempt would end the same
-_REFUSED = ("22", "23")
+# serialization, deadlock, lock timeout, a statement that took too long: less at a time may get through
+_CONTENDED = ("40", "55P03", "57014")
+# data, integrity, and what exceeds a limit, such as an index row's: the next attempt would end the same
+_REFUSED = ("22", "23", "54")
+# but not where another worker wrote a message's row first: the next attempt finds it
+_WRITTEN_FIRST = frozenset(("uq_inbox_original", "uq_inbox_topic_partition_kafka_offset_digest"))
 
 
 def failure(error: BaseException) -> Failure | None:
@@ -47,7 +49,9 @@ def failure(error: BaseException) -> Failure | None:
     if state is None:
         cause = error.__cause__
         return failure(cause) if cause is not None else None
-    for kind, states in ((Failure.AWAY, _AWAY), (Failure.CONTENDED, _CONTENDED), (Failure.REFUSED, _REFUSED)):
+    if constraint(error) in _WRITTEN_FIRST:
+        return Failure.CONTENDED
+    for kind, states in ((Failure.CONTENDED, _CONTENDED), (Failure.AWAY, _AWAY), (Failure.REFUSED, _REFUSED)):
         if state.startswith(states):
             return kind
     return None
@@ -59,8 +63,12 @@ def sqlstate(error: BaseException) -> str | None:
     return getattr(original, "sqlstate", None)
 
 
+def constraint(error: BaseException) -> str | None:
+    """The name of the constraint that was violated, if one was."""
+    original = error.orig if isinstance(error, DBAPIError) else error
+    return getattr(getattr(original, "__cause__", None), "constraint_name", None)
+
+
 def refused_by(error: BaseException) -> str:
     """The rule that a message broke, without the value: `SQLSTATE constraint`."""
-    original = error.orig if isinstance(error, DBAPIError) else error
-    constraint = getattr(getattr(original, "__cause__", None), "constraint_name", None)
-    return " ".join(filter(None, (sqlstate(error), constraint)))
+    return " ".join(filter(None, (sqlstate(error), constraint(error))))
