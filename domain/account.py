@@ -5,15 +5,18 @@ different types or of different payment account references. Facts are tried from
 irreconcilable ones is refused does not depend on which came in first.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from heapq import heappop, heappush
+from typing import TYPE_CHECKING, TypeAlias
 
 from domain.groups import Groups
 from domain.knowledge import Fact, Knowledge, Pair
-from domain.update import Stamp
 from domain.wallet import Key, Method, MethodType, Wallet, belongs_to
+
+if TYPE_CHECKING:
+    from domain.update import Stamp
 
 
 class Conflict(StrEnum):
@@ -23,14 +26,24 @@ class Conflict(StrEnum):
     ACCOUNT_CONFLICT = "ACCOUNT_CONFLICT"
 
 
-@dataclass(frozen=True, slots=True)
+Refused: TypeAlias = tuple[Fact, Conflict]
+
+
+@dataclass(slots=True, eq=False)
 class Account:
-    """Credentials joined by being on one method or by a followed fact; `facts` hold each pair once, earliest first."""
+    """Credentials joined by being on one method or by a followed fact; it grows while facts are followed.
+
+    The same token on a card and on a bank account are two identities (design.md §3), so they are in two accounts.
+    """
 
     type: MethodType
-    keys: frozenset[Key]
-    methods: tuple[Method, ...]
-    facts: tuple[Fact, ...]
+    keys: set[Key] = field(default_factory=set)
+    methods: list[Method] = field(default_factory=list)
+    pars: set[str] = field(default_factory=set)
+    followed: list[Fact] = field(default_factory=list)
+    """Earliest first."""
+    facts: Sequence[Fact] = ()
+    """Of those followed, each pair once."""
 
     @property
     def live(self) -> tuple[Method, ...]:
@@ -40,138 +53,141 @@ class Account:
     def latest(self) -> Fact | None:
         return self.facts[-1] if self.facts else None
 
-    def card(self, key: Key) -> frozenset[Key]:
-        """The credentials of the account that are the same card as `key`.
+    def card(self, fact: Fact) -> frozenset[Key]:
+        """The credentials that are the same card as the `new` of `fact`.
 
-        They are on one method, or two names of one credential, or the `new` of facts from different vendors who give an equal
-        brand, last4 and expiry: the network, the token service and the processor each tell one reissue under tokens of their own.
+        They are on one method, or two names of one credential, or told alike: the network, the token service and the
+        processor each tell one reissue under tokens of their own.
         """
-        cards: Groups[Key] = Groups()
-        for method in self.methods:
-            cards.join(method.keys)
-        alike: dict[object, list[Fact]] = {}
-        for fact in self.facts:
-            cards.join(fact.old.keys)
-            cards.join(fact.new.keys)
-            told = fact.told
-            if told.brand is not None and told.last4 is not None and told.expiry is not None:
-                alike.setdefault((told.brand, told.last4, told.expiry), []).append(fact)
-        for facts in alike.values():
-            if len({fact.stamp.vendor for fact in facts}) > 1:
-                cards.join(fact.new.key for fact in facts)
-        return cards.of(key)
+        card = set(fact.new.keys)
+        groups: list[Collection[Key]] = [method.keys for method in self.methods]
+        groups += [credential.keys for fact in self.followed for credential in (fact.old, fact.new)]
+        groups += _alike(self.followed)
+        while touching := [group for group in groups if not card.isdisjoint(group)]:
+            groups = [group for group in groups if card.isdisjoint(group)]
+            card.update(*touching)
+        return frozenset(card)
 
 
-@dataclass(frozen=True, slots=True)
-class Accounts:
-    """`known` is every credential the wallet knows; `refused` are the facts it would know of but does not follow."""
-
-    accounts: tuple[Account, ...]
-    known: frozenset[Key]
-    refused: tuple[tuple[Fact, Conflict], ...]
-
-
-def accounts_of(wallet: Wallet, knowledge: Knowledge) -> Accounts:
-    follower = _Follower(wallet, knowledge)
-    follower.follow()
-    return Accounts(follower.accounts(), frozenset(follower.types), tuple(follower.refused))
-
-
-_Node = tuple[MethodType, Key]
-"""The same token on a card and on a bank account are two identities (design.md §3), so they are two nodes."""
+def accounts_of(wallet: Wallet, knowledge: Knowledge) -> tuple[tuple[Account, ...], tuple[Refused, ...]]:
+    """The accounts of `wallet`, and the facts that it would know of but does not follow."""
+    found = _Finding(wallet, knowledge)
+    for method in wallet.methods:
+        found.add(method)
+    while found.waiting:
+        _, _, fact = heappop(found.waiting)
+        found.follow(fact)
+    for account in found.accounts:
+        account.followed.sort(key=lambda fact: fact.stamp)
+        account.facts = _each_pair_once(account.followed)
+    return tuple(found.accounts), tuple(found.refused)
 
 
-class _Follower:
+class _Finding:
+    """The accounts as far as they are found; `waiting` are facts about what is known by now, the earliest first."""
+
     def __init__(self, wallet: Wallet, knowledge: Knowledge) -> None:
         self.wallet = wallet
         self.knowledge = knowledge
-        self.types: dict[Key, tuple[MethodType, ...]] = {}
-        self.followed: list[tuple[_Node, Fact]] = []
-        self.refused: list[tuple[Fact, Conflict]] = []
-        self._groups: Groups[_Node] = Groups()
-        self._pars: dict[_Node, frozenset[str]] = {}
-        self._waiting: list[tuple[Stamp, Pair, Fact]] = []
+        self.accounts: list[Account] = []
+        self.waiting: list[tuple[Stamp, Pair, Fact]] = []
+        self.refused: list[Refused] = []
+        self._at: dict[Key, dict[MethodType, Account]] = {}
         self._met: set[Pair] = set()
-        for method in wallet.methods:
-            self._join(method.type, method.keys, method.par)
 
-    def follow(self) -> None:
-        while self._waiting:
-            _, _, fact = heappop(self._waiting)
-            keys = fact.old.keys + fact.new.keys
-            method_type = self._type_of(fact)
-            if method_type is None or any(method_type not in self.types.get(key, (method_type,)) for key in keys):
-                self.refused.append((fact, Conflict.TYPE_CONFLICT))
-            elif len(self._pars_of(method_type, keys).union(_maybe(fact.told.par))) > 1:
-                self.refused.append((fact, Conflict.ACCOUNT_CONFLICT))
-            else:
-                self._join(method_type, keys, fact.told.par)
-                self.followed.append(((method_type, fact.old.key), fact))
+    def add(self, method: Method) -> None:
+        account = self._join(method.type, method.keys)
+        account.methods.append(method)
+        if method.par is not None:
+            account.pars.add(method.par)
 
-    def accounts(self) -> tuple[Account, ...]:
-        methods: dict[_Node, list[Method]] = {}
-        for method in self.wallet.methods:
-            for key in method.keys:
-                methods.setdefault(self._groups.find((method.type, key)), []).append(method)
-                break
-        facts: dict[_Node, list[Fact]] = {}
-        for node, fact in self.followed:
-            facts.setdefault(self._groups.find(node), []).append(fact)
-        keys: dict[_Node, list[Key]] = {}
-        for key, types in self.types.items():
-            for method_type in types:
-                keys.setdefault(self._groups.find((method_type, key)), []).append(key)
-        return tuple(
-            Account(root[0], frozenset(keys[root]), tuple(members), _each_pair_once(facts.get(root, ())))
-            for root, members in methods.items()
-        )
+    def follow(self, fact: Fact) -> None:
+        keys = fact.old.keys + fact.new.keys
+        known = [self._at[key] for key in keys if key in self._at]
+        method_type = self._type_of(fact)
+        if method_type is None or not all(method_type in by_type for by_type in known):
+            self.refused.append((fact, Conflict.TYPE_CONFLICT))
+            return
+        pars = {par for by_type in known for par in by_type[method_type].pars}
+        if fact.told.par is not None:
+            pars.add(fact.told.par)
+        if len(pars) > 1:
+            self.refused.append((fact, Conflict.ACCOUNT_CONFLICT))
+            return
+        account = self._join(method_type, keys)
+        account.pars = pars
+        account.followed.append(fact)
 
-    def _join(self, method_type: MethodType, keys: Iterable[Key], par: str | None) -> None:
-        pars = self._pars_of(method_type, keys).union(_maybe(par))
-        nodes = [(method_type, key) for key in keys]
-        self._groups.join(nodes)
+    def _join(self, method_type: MethodType, keys: Iterable[Key]) -> Account:
+        """The one account that holds all of `keys` from now on."""
+        account: Account | None = None
+        fresh: list[Key] = []
         for key in keys:
-            types = self.types.get(key, ())
-            if method_type not in types:
-                self.types[key] = (*types, method_type)
-                self._meet(key)
-        if pars and nodes:
-            self._pars[self._groups.find(nodes[0])] = pars
+            other = self._at.setdefault(key, {}).get(method_type)
+            if other is None:
+                fresh.append(key)
+            elif account is None:
+                account = other
+            elif other is not account:
+                self._unite(account, other)
+        if account is None:
+            account = Account(method_type)
+            self.accounts.append(account)
+        for key in fresh:
+            self._at[key][method_type] = account
+            account.keys.add(key)
+            self._meet(key)
+        return account
+
+    def _unite(self, one: Account, other: Account) -> None:
+        self.accounts.remove(other)
+        for key in other.keys:
+            self._at[key][one.type] = one
+        one.keys |= other.keys
+        one.methods += other.methods
+        one.pars |= other.pars
+        one.followed += other.followed
 
     def _meet(self, key: Key) -> None:
         for fact in self.knowledge.facts_from(key):
             if fact.pair not in self._met and belongs_to(fact.scope, self.wallet):
                 self._met.add(fact.pair)
-                heappush(self._waiting, (fact.stamp, fact.pair, fact))
+                heappush(self.waiting, (fact.stamp, fact.pair, fact))
 
     def _type_of(self, fact: Fact) -> MethodType | None:
         """Of the method that the fact is about; None where that cannot be told or is not what the fact says."""
-        types = {method_type for key in fact.old.keys for method_type in self.types.get(key, ())}
+        types = {method_type for key in fact.old.keys for method_type in self._at.get(key, ())}
         if fact.method_type is not None:
             return fact.method_type if fact.method_type in types else None
         return types.pop() if len(types) == 1 else None
 
-    def _pars_of(self, method_type: MethodType, keys: Iterable[Key]) -> frozenset[str]:
-        if not self._pars:
-            return frozenset()
-        roots = {self._groups.find((method_type, key)) for key in keys if (method_type, key) in self._groups}
-        return frozenset().union(*(self._pars.get(root, ()) for root in roots))
+
+def _alike(facts: Iterable[Fact]) -> list[frozenset[Key]]:
+    """The `new` of facts from different vendors whose brand, last4 and expiry are all given and equal."""
+    seen: dict[object, list[Fact]] = {}
+    for fact in facts:
+        told = fact.told
+        if told.brand is not None and told.last4 is not None and told.expiry is not None:
+            seen.setdefault((told.brand, told.last4, told.expiry), []).append(fact)
+    return [
+        frozenset(fact.new.key for fact in alike)
+        for alike in seen.values()
+        if len({fact.stamp.vendor for fact in alike}) > 1
+    ]
 
 
-def _maybe(par: str | None) -> tuple[str, ...]:
-    return () if par is None else (par,)
+def _each_pair_once(followed: Sequence[Fact]) -> Sequence[Fact]:
+    """Of those that name one pair by different names of its credentials only the earliest.
 
-
-def _each_pair_once(facts: Iterable[Fact]) -> tuple[Fact, ...]:
-    """By stamp, and of those that name one pair by different names of its credentials only the earliest."""
-    in_order = sorted(facts, key=lambda fact: fact.stamp)
-    if len(in_order) < 2:
-        return tuple(in_order)
+    What only gives a credential another name replaces nothing, so it counts where there is nothing else.
+    """
+    if len(followed) <= 1:
+        return followed
     names: Groups[Key] = Groups()
-    for fact in in_order:
+    for fact in followed:
         names.join(fact.old.keys)
         names.join(fact.new.keys)
     pairs: dict[tuple[Key, Key], Fact] = {}
-    for fact in in_order:
+    for fact in followed:
         pairs.setdefault((names.find(fact.old.key), names.find(fact.new.key)), fact)
-    return tuple(pairs.values())
+    return [fact for (old, new), fact in pairs.items() if old != new] or list(pairs.values())

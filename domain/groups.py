@@ -1,4 +1,4 @@
-"""Things that belong together because some pair of them does (union–find)."""
+"""Things that belong together because some pair of them does (union-find)."""
 
 from collections.abc import Iterable
 from typing import Generic, TypeVar
@@ -11,9 +11,6 @@ class Groups(Generic[T]):
 
     def __init__(self) -> None:
         self._parent: dict[T, T] = {}
-
-    def __contains__(self, thing: T) -> bool:
-        return thing in self._parent
 
     def find(self, thing: T) -> T:
         """The thing that stands for the group of `thing`: the same one for each of them, until the next `join`."""
@@ -36,8 +33,3 @@ class Groups(Generic[T]):
                 root = own
             elif own != root:
                 parent[own] = root
-
-    def of(self, thing: T) -> frozenset[T]:
-        """Everything in the group of `thing`."""
-        root = self.find(thing)
-        return frozenset(other for other in self._parent if self.find(other) == root)

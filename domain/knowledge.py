@@ -1,7 +1,10 @@
-"""What vendors have told about credentials, whatever wallets they are in. It only grows, and the order of telling does not matter.
+"""What vendors have told about credentials, whatever wallets they are in.
+
+It only grows, and the order of telling does not matter.
 
     told                        kept
     old → new                   each pair once, at the earliest stamp told and with what was said then
+    names of a credential       all of them: a token's fingerprint counts whichever telling gave it
     status of a credential      the latest stamp
     expiry of a credential      the latest expiry ever told; it never goes back
     details of a credential     the latest stamp, detail by detail
@@ -9,8 +12,8 @@
 What names a customer is kept apart, under that customer's `Scope`, and is not spoken of anybody else.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import NamedTuple, TypeAlias
 
@@ -35,7 +38,7 @@ class Fact:
     reason: Reason = Reason.REISSUED
     scope: Scope = ()
     method_type: MethodType | None = None
-    told: NewCredential = NewCredential()
+    told: NewCredential = field(default_factory=NewCredential)
 
     @property
     def pair(self) -> "Pair":
@@ -81,6 +84,9 @@ class Knowledge:
 
     def add_fact(self, fact: Fact) -> None:
         """Put in a fact as it was stored; it replaces the pair's former one."""
+        former = self.facts.get(fact.pair)
+        for key in () if former is None else former.old.keys:
+            del self._from[key][fact.pair]
         self.facts[fact.pair] = fact
         for key in fact.old.keys:
             self._from.setdefault(key, {})[fact.pair] = fact
@@ -91,9 +97,8 @@ class Knowledge:
     def facts_from(self, key: Key) -> Iterable[Fact]:
         return self._from.get(key, _NO_FACTS).values()
 
-    def told_of(self, keys: Iterable[Key]) -> Iterator[tuple[Scope, Told]]:
-        for key in keys:
-            yield from self.told.get(key, _NOTHING_TOLD).items()
+    def told_of(self, keys: Iterable[Key]) -> list[tuple[Scope, Told]]:
+        return [told for key in keys if key in self.told for told in self.told[key].items()]
 
     def reach(self, keys: Iterable[Key]) -> set[Key]:
         """All that facts may lead to from `keys`, these included; more than a wallet follows, never less."""
@@ -107,17 +112,22 @@ class Knowledge:
         return reached
 
     def learn(self, update: Update) -> News:
-        """Take in what one update tells."""
+        """Take in what one update tells.
+
+        Of `old`, and of `new` too where a pair is told again with another expiry: what is known of both must be loaded.
+        """
         if update.old is None:
             return News.NONE
         if update.type is UpdateType.NUMBER_REPLACED and not renames_itself(update):
             return self._learn_fact(update)
-        if update.type in TOLD_STATUS:
-            status = (TOLD_STATUS[update.type], update.stamp)
-            return self._learn_of(update, Told(status=status))
         if update.type in _TELLS_IN_PLACE:
-            details = {name: Dated(value, update.stamp) for name, value in update.new.details.items()}
-            return self._learn_of(update, Told(expiry=update.new.expiry, details=details))
+            status = TOLD_STATUS.get(update.type)
+            told = Told(
+                None if status is None else (status, update.stamp),
+                update.new.expiry,
+                {name: Dated(value, update.stamp) for name, value in update.new.details.items()},
+            )
+            return self._learn_of(update.old, update.scope, told)
         return News.NONE
 
     def without(self, stamp: Stamp) -> "Knowledge":
@@ -134,7 +144,8 @@ class Knowledge:
         return rest
 
     def _learn_fact(self, update: Update) -> News:
-        assert update.old is not None and update.new.credential is not None
+        assert update.old is not None
+        assert update.new.credential is not None
         fact = Fact(
             old=update.old,
             new=update.new.credential,
@@ -145,25 +156,43 @@ class Knowledge:
             told=update.new,
         )
         known = self.facts.get(fact.pair)
-        if known is not None and known.stamp <= fact.stamp:
-            return News.NONE
-        self.add_fact(fact)
-        self.learnt_facts.add(fact.pair)
-        return News.NEW if known is None else News.NONE
-
-    def _learn_of(self, update: Update, told: Told) -> News:
-        assert update.old is not None
+        if known is None:
+            self.add_fact(fact)
+            self.learnt_facts.add(fact.pair)
+            return News.NEW
         news = News.NONE
-        for key in update.old.keys:
-            known = self.told.get(key, _NOTHING_TOLD).get(update.scope, _NEVER_TOLD)
+        expiries = {expiry for expiry in (known.told.expiry, fact.told.expiry) if expiry is not None}
+        if known.told.expiry != fact.told.expiry:
+            # The fact keeps what was said first, the credential the latest expiry ever told.
+            news = self._learn_of(fact.new, fact.scope, Told(expiry=max(expiries)))
+        united = unite(known, fact)
+        if united != known:
+            self.add_fact(united)
+            self.learnt_facts.add(united.pair)
+        return news
+
+    def _learn_of(self, credential: Credential, scope: Scope, told: Told) -> News:
+        news = News.NONE
+        for key in credential.keys:
+            known = self.told.get(key, _NOTHING_TOLD).get(scope, _NEVER_TOLD)
             merged = merge(known, told)
             if merged != known:
-                self.add_told(key, update.scope, merged)
-                self.learnt_of.add((key, update.scope))
+                self.add_told(key, scope, merged)
+                self.learnt_of.add((key, scope))
                 news = News.NEW
             elif news is News.NONE and not _says_the_same(told, known):
                 news = News.OLDER
         return news
+
+
+def unite(one: Fact, other: Fact) -> Fact:
+    """A pair told twice: as it was said first, and under every name that its credentials were told by."""
+    first = min(one, other, key=lambda fact: fact.stamp)
+    old = Credential(one.old.key, min(filter(None, (one.old.alias, other.old.alias)), default=None))
+    new = Credential(one.new.key, min(filter(None, (one.new.alias, other.new.alias)), default=None))
+    if (old, new) == (first.old, first.new):
+        return first
+    return replace(first, old=old, new=new, told=replace(first.told, credential=new))
 
 
 def merge(one: Told, other: Told) -> Told:
@@ -186,13 +215,16 @@ def _says_the_same(told: Told, known: Told) -> bool:
 
 
 def renames_itself(update: Update) -> bool:
-    """A → A under the code for "number changed" (six rows of 37 in a real file): no replacement, its expiry counts."""
-    new = update.new.credential
-    return update.old is not None and new is not None and not set(update.old.keys).isdisjoint(new.keys)
+    """A → A under the code for "number changed" (six rows of 37 in a real file): no replacement, its expiry counts.
+
+    Another token for the same fingerprint is a name that was not known, so it is a fact; it replaces nothing.
+    """
+    old, new = update.old, update.new.credential
+    return old is not None and new is not None and (new.key == old.key or set(new.keys) <= set(old.keys))
 
 
 _TELLS_IN_PLACE = frozenset(
-    (UpdateType.EXPIRY_UPDATED, UpdateType.DETAILS_UPDATED, UpdateType.NUMBER_REPLACED)
+    (*TOLD_STATUS, UpdateType.EXPIRY_UPDATED, UpdateType.DETAILS_UPDATED, UpdateType.NUMBER_REPLACED)
 )
 _NEVER_TOLD = Told()
 _NO_FACTS: Mapping[Pair, Fact] = {}

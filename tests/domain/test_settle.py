@@ -1,0 +1,629 @@
+"""One test for each scenario that design.md §4 names."""
+
+from dataclasses import replace
+
+import pytest
+
+from domain.account import Conflict
+from domain.knowledge import News
+from domain.settle import Replaced, Updated, settle
+from domain.update import Reason, Update, UpdateType
+from domain.wallet import Details, Expiry, LinkStatus, MethodStatus, MethodType, Wallet
+from tests.domain.build import (
+    FACT_EXPIRY,
+    IMPORTED_EXPIRY,
+    Ids,
+    at_once,
+    key,
+    knowledge,
+    link,
+    live,
+    method,
+    one_by_one,
+    paid_with,
+    removed,
+    replaced,
+    told,
+    wallet,
+)
+
+
+def both_ways(start: Wallet, one: Update, other: Update) -> Wallet:
+    """The wallet after both, having seen to it that their order did not matter."""
+    after, turned = one_by_one(start, one, other), one_by_one(start, other, one)
+    seen = [
+        {
+            name: (method.status, method.details.expiry, method.default, method.subscription_default)
+            for name, method in live(end).items()
+        }
+        for end in (after, turned)
+    ]
+    assert seen[0] == seen[1]
+    return after
+
+
+# --- the seed's story ------------------------------------------------------------------------------------------------
+
+
+def test_a_is_replaced_by_b_where_both_are_in_the_wallet() -> None:
+    start = wallet(method("A", default=True, subscription_default=True), method("B"), links=[link("m-A"), link("m-B")])
+
+    settlement = at_once(start, replaced("A", "B", on=1, reason=Reason.EXPIRED))
+
+    (change,) = [change for change in settlement.changes if isinstance(change, Replaced)]
+    assert (change.old.id, change.new.id, change.reason) == ("m-A", "m-B", Reason.EXPIRED)
+    assert [moved.id for moved in change.links] == ["l-m-A"]
+    assert change.new == live(settlement.wallet)["B"]
+    assert change.new.default
+    assert change.new.subscription_default
+    assert change.old.status is MethodStatus.DELETED
+    assert change.old.replaced_by == "m-B"
+    assert change.old.deleted_reason == "EXPIRED"
+    assert not change.old.default
+    assert {link.method_id for link in settlement.wallet.links} == {"m-B"}
+
+
+def test_b_is_made_where_the_wallet_does_not_have_it() -> None:
+    start = wallet(method("A", default=True), method("Z"), links=[link("m-A")])
+
+    after = at_once(start, replaced("A", "B", on=1, last4="5678", brand="VISA")).wallet
+
+    assert set(live(after)) == {"B", "Z"}
+    made = live(after)["B"]
+    assert made.id == "made-vau:B"
+    assert (made.details.last4, made.details.brand, made.details.expiry) == ("5678", "VISA", FACT_EXPIRY)
+    assert made.status is MethodStatus.ACTIVE
+    assert made.default
+    assert paid_with(after, "l-m-A") == made.id
+
+
+@pytest.mark.parametrize("kind", [MethodType.BANK_ACCOUNT, MethodType.DIGITAL_WALLET, MethodType.GIFT_CARD])
+def test_every_type_of_method_is_replaced_by_one_of_its_type(kind: MethodType) -> None:
+    after = at_once(wallet(method("A", type=kind)), replaced("A", "B", on=1)).wallet
+
+    assert [(made.type, made.keys) for made in after.live_methods] == [(kind, frozenset({key("B")}))]
+
+
+# --- order, chains, forks --------------------------------------------------------------------------------------------
+
+
+def test_a_chain_told_in_order_ends_at_its_end() -> None:
+    start = wallet(method("A"), links=[link("m-A")])
+
+    after = one_by_one(start, replaced("A", "B", on=1), replaced("B", "C", on=2))
+
+    assert set(live(after)) == {"C"}
+    assert paid_with(after, "l-m-A") == live(after)["C"].id
+
+
+def test_a_chain_told_backwards_ends_there_too() -> None:
+    start = wallet(method("A"), links=[link("m-A")])
+
+    after = one_by_one(start, replaced("B", "C", on=2), replaced("A", "B", on=1))
+
+    assert set(live(after)) == {"C"}
+    assert [old.replaced_by for old in after.methods if old.id == "m-A"] == ["made-vau:C"]
+
+
+def test_a_late_word_of_an_earlier_link_of_the_chain_changes_nothing() -> None:
+    start = wallet(method("B"))
+    settled = one_by_one(start, replaced("B", "C", on=2))
+
+    settlement = at_once(settled, replaced("B", "C", on=2), replaced("A", "B", on=1))
+
+    assert settlement.wallet is settled
+    assert not settlement.changes
+
+
+def test_a_late_a_to_b_after_b_to_c_takes_an_a_still_in_the_wallet_to_c() -> None:
+    start = wallet(method("A"), method("B"), links=[link("m-A"), link("m-B")])
+
+    after = one_by_one(start, replaced("B", "C", on=2), replaced("A", "B", on=1))
+
+    assert set(live(after)) == {"C"}
+    assert {link.method_id for link in after.links} == {live(after)["C"].id}
+    assert {old.replaced_by for old in after.methods if not old.live} == {live(after)["C"].id}
+
+
+def test_of_a_fork_the_later_one_is_current_and_replaces_the_other() -> None:
+    start = wallet(method("A", default=True), links=[link("m-A")])
+
+    after = both_ways(start, replaced("A", "B", on=1), replaced("A", "C", on=2))
+
+    assert set(live(after)) == {"C"}
+    assert live(after)["C"].default
+    assert paid_with(after, "l-m-A") == live(after)["C"].id
+
+
+def test_a_reversal_brings_a_back_as_a_fresh_method() -> None:
+    start = wallet(method("A", default=True), links=[link("m-A")])
+
+    after = both_ways(start, replaced("A", "B", on=1), replaced("B", "A", on=2))
+
+    assert set(live(after)) == {"A"}
+    assert live(after)["A"].id != "m-A"
+    assert [old.replaced_by for old in after.methods if old.id == "m-A"] == ["made-vau:B"]
+
+
+def test_two_cards_become_one() -> None:
+    start = wallet(method("A"), method("B", default=True), links=[link("m-A"), link("m-B")])
+
+    after = both_ways(start, replaced("A", "C", on=1), replaced("B", "C", on=2))
+
+    assert set(live(after)) == {"C"}
+    assert live(after)["C"].default
+    assert {link.method_id for link in after.links} == {live(after)["C"].id}
+
+
+def test_a_to_a_is_no_replacement_but_its_expiry_counts() -> None:
+    start = wallet(method("A"))
+
+    settlement = at_once(start, replaced("A", "A", on=1, expiry=Expiry(2031, 3)))
+
+    assert [change.after.details.expiry for change in settlement.changes if isinstance(change, Updated)] == [
+        Expiry(2031, 3)
+    ]
+    assert live(settlement.wallet)["A"].id == "m-A"
+
+
+def test_a_to_a_told_late_does_not_bring_a_back() -> None:
+    after = one_by_one(wallet(method("A")), replaced("A", "B", on=1), replaced("A", ("A", ":fp_A"), on=9))
+
+    assert set(live(after)) == {"B"}
+
+
+def test_a_new_token_for_the_same_number_is_another_name_of_the_same_method() -> None:
+    start = wallet(method("A", ":fp"))
+
+    settlement = at_once(start, replaced(("A", ":fp"), ("A2", ":fp"), on=1, expiry=None))
+
+    assert not settlement.changes
+    assert live(settlement.wallet)[":fp A A2"].id == "m-A"
+
+
+# --- told again, and by others ---------------------------------------------------------------------------------------
+
+
+def test_a_resend_under_another_id_changes_nothing() -> None:
+    first = [replaced("A", "B", on=1), told(UpdateType.CLOSED, "B", on=20)]
+    settled = one_by_one(wallet(method("A")), *first)
+
+    settlement = at_once(settled, *first, replaced("A", "B", on=41, id="again"))
+
+    assert settlement.wallet is settled
+    assert live(settled)["B"].status is MethodStatus.CLOSED
+
+
+def test_a_resend_after_a_reversal_does_not_turn_it_back() -> None:
+    told_so_far = [replaced("A", "B", on=1), replaced("B", "A", on=2)]
+    settled = one_by_one(wallet(method("A")), *told_so_far)
+
+    assert at_once(settled, *told_so_far, replaced("A", "B", on=42, id="again")).wallet is settled
+
+
+def test_a_fact_keeps_its_earliest_stamp_and_what_was_said_then() -> None:
+    late, early = replaced("A", "B", on=9, last4="9999"), replaced("A", "B", on=1, last4="1111")
+
+    learnt, turned = knowledge(late, early), knowledge(early, late)
+
+    assert list(learnt.facts.values()) == list(turned.facts.values())
+    assert [(fact.stamp, fact.told.last4) for fact in learnt.facts.values()] == [(early.stamp, "1111")]
+
+
+def test_three_vendors_telling_one_reissue_under_their_own_tokens_make_one_method() -> None:
+    reissue = {"last4": "5678", "brand": "VISA", "expiry": FACT_EXPIRY}
+    start = wallet(method("A", "mdes:X", "acme:P", default=True), links=[link("m-A")])
+
+    after = one_by_one(
+        start,
+        replaced("A", "B", on=1, **reissue),  # type: ignore[arg-type]
+        replaced("mdes:X", "mdes:Y", on=2, vendor="mdes", **reissue),  # type: ignore[arg-type]
+        replaced("acme:P", "acme:Q", on=3, vendor="acme", **reissue),  # type: ignore[arg-type]
+    )
+
+    assert [(made.id, made.keys) for made in after.live_methods] == [
+        ("made-vau:B", frozenset({"vau:B", "mdes:Y", "acme:Q"}))
+    ]
+
+
+def test_one_vendor_telling_two_new_numbers_tells_of_two_cards() -> None:
+    reissue = {"last4": "5678", "brand": "VISA", "expiry": FACT_EXPIRY}
+    start = wallet(method("A"), method("X"))
+
+    after = at_once(
+        start,
+        replaced("A", "B", on=1, **reissue),  # type: ignore[arg-type]
+        replaced("X", "Y", on=2, **reissue),  # type: ignore[arg-type]
+    ).wallet
+
+    assert set(live(after)) == {"B", "Y"}
+
+
+def test_new_cards_that_differ_in_what_is_known_of_them_are_two_cards() -> None:
+    start = wallet(method("A", "mdes:X"))
+    one = replaced("A", "B", on=1, last4="5678", brand="VISA")
+    another = replaced("mdes:X", "mdes:Y", on=2, vendor="mdes", last4="5679", brand="VISA")
+
+    assert set(live(both_ways(start, one, another))) == {"mdes:Y"}
+
+
+def test_a_fact_told_by_token_and_by_fingerprint_is_one_fact() -> None:
+    by_both = replaced(("A", ":fp_A"), ("B", ":fp_B"), on=1)
+    back = replaced(("B", ":fp_B"), ("A", ":fp_A"), on=2)
+    by_fingerprint = replaced(":fp_A", ":fp_B", on=3, vendor="mdes")
+    start = wallet(method("A"))
+
+    settlement = at_once(start, by_both, back, by_fingerprint)
+
+    assert set(live(settlement.wallet)) == {":fp_A A"}
+    assert [fact.stamp for account in settlement.accounts for fact in account.facts] == [
+        by_both.stamp,
+        back.stamp,
+    ]
+
+
+def test_the_other_name_of_a_credential_is_kept_whichever_telling_gave_it() -> None:
+    without, with_names = replaced("A", "B", on=1), replaced(("A", ":fp_A"), ("B", ":fp_B"), on=2)
+
+    for updates in ([without, with_names], [with_names, without]):
+        (fact,) = knowledge(*updates).facts.values()
+        assert (fact.stamp, fact.old.alias, fact.new.alias) == (without.stamp, ":fp_A", ":fp_B")
+        assert set(live(one_by_one(wallet(method(":fp_A")), *updates))) == {":fp_B B"}
+
+
+def test_what_a_fingerprint_is_told_holds_for_the_token_on_the_same_method() -> None:
+    after = at_once(wallet(method("A", ":fp_A")), told(UpdateType.CLOSED, ":fp_A", on=1)).wallet
+
+    assert live(after)[":fp_A A"].status is MethodStatus.CLOSED
+
+
+# --- what customers do -----------------------------------------------------------------------------------------------
+
+
+def test_an_outdated_card_added_by_hand_is_replaced_at_once() -> None:
+    facts = [replaced("A", "B", on=1)]
+    settled = at_once(wallet(method("A"), links=[link("m-A")]), *facts).wallet
+    by_hand = replace(
+        settled, methods=(*settled.methods, method("A", id="m-again")), links=(*settled.links, link("m-again"))
+    )
+
+    after = at_once(by_hand, *facts).wallet
+
+    assert set(live(after)) == {"B"}
+    assert {link.method_id for link in after.links} == {"made-vau:B"}
+
+
+def test_a_shared_card_is_replaced_in_each_wallet_on_its_own() -> None:
+    hers, his = wallet(method("A", id="hers"), customer="e1"), wallet(method("A", id="his"), customer="e2")
+    update = replaced("A", "B", on=1)
+
+    assert [change.old.id for change in at_once(hers, update).changes if isinstance(change, Replaced)] == ["hers"]
+    assert [change.old.id for change in at_once(his, update).changes if isinstance(change, Replaced)] == ["his"]
+
+
+def test_facts_join_nothing_where_the_wallet_does_not_know_their_old() -> None:
+    start = wallet(method("B"), method("C"))
+
+    assert at_once(start, replaced("A", "B", on=1), replaced("A", "C", on=2)).wallet is start
+
+
+def test_what_the_customer_removed_stays_removed() -> None:
+    start = wallet(removed("A"), method("Z"), links=[link("m-A")])
+
+    settlement = at_once(start, replaced("A", "B", on=1), told(UpdateType.RESUMED, "A", on=2))
+
+    assert not settlement.changes
+    assert settlement.wallet.methods == start.methods
+    assert not any(account.live for account in settlement.accounts if key("A") in account.keys)
+
+
+def test_a_successor_that_the_customer_removed_is_not_made_again() -> None:
+    facts = [replaced("A", "B", on=1)]
+    settled = at_once(wallet(method("A")), *facts).wallet
+    gone = replace(
+        settled,
+        methods=tuple(
+            replace(each, status=MethodStatus.DELETED, deleted_reason="CUSTOMER") for each in settled.methods
+        ),
+    )
+
+    assert not at_once(gone, *facts, replaced("B", "C", on=2)).changes
+
+
+def test_a_removed_card_that_is_reissued_from_a_live_one_is_made_anew() -> None:
+    after = at_once(wallet(removed("A"), method("C")), replaced("C", "A", on=1)).wallet
+
+    assert [(made.id, made.keys) for made in after.live_methods] == [("made-vau:A", frozenset({key("A")}))]
+    assert not next(each for each in after.methods if each.id == "m-A").live
+
+
+# --- conflicts -------------------------------------------------------------------------------------------------------
+
+
+def test_a_card_is_not_replaced_by_a_bank_account() -> None:
+    start = wallet(method("A"), method("B", type=MethodType.BANK_ACCOUNT))
+    update = replaced("A", "B", on=1)
+
+    settlement = at_once(start, update)
+
+    assert [(fact.stamp, why) for fact, why in settlement.refused] == [(update.stamp, Conflict.TYPE_CONFLICT)]
+    assert settlement.wallet is start
+
+
+def test_a_fact_about_another_type_of_method_is_not_followed() -> None:
+    start = wallet(method("A"))
+    update = replaced("A", "B", on=1, method_type=MethodType.BANK_ACCOUNT)
+
+    assert [why for _, why in at_once(start, update).refused] == [Conflict.TYPE_CONFLICT]
+
+
+def test_a_token_on_a_card_and_on_a_bank_account_is_followed_for_the_type_that_the_fact_names() -> None:
+    start = wallet(method("A", id="card"), method("A", id="bank", type=MethodType.BANK_ACCOUNT))
+
+    unnamed = at_once(start, replaced("A", "B", on=1))
+    named = at_once(start, replaced("A", "B", on=1, method_type=MethodType.BANK_ACCOUNT))
+
+    assert unnamed.wallet is start
+    assert [why for _, why in unnamed.refused] == [Conflict.TYPE_CONFLICT]
+    assert {each.id for each in named.wallet.live_methods} == {"card", "made-vau:B"}
+
+
+def test_a_payment_account_is_not_replaced_by_another() -> None:
+    start = wallet(method("A", par="P1"), method("B", par="P2"))
+    update = replaced("A", "B", on=1)
+
+    settlement = at_once(start, update)
+
+    assert [(fact.stamp, why) for fact, why in settlement.refused] == [(update.stamp, Conflict.ACCOUNT_CONFLICT)]
+    assert settlement.wallet is start
+
+
+def test_the_reference_that_a_fact_gives_counts_as_well() -> None:
+    start = wallet(method("A", par="P1"))
+
+    assert [why for _, why in at_once(start, replaced("A", "B", on=1, par="P2")).refused] == [Conflict.ACCOUNT_CONFLICT]
+    assert live(at_once(start, replaced("A", "B", on=1, par="P1")).wallet)["B"].par == "P1"
+
+
+def test_of_two_facts_that_cannot_both_be_the_earlier_is_followed() -> None:
+    start = wallet(method("A"), method("B", par="P1"), method("C", par="P2"))
+
+    settlement = at_once(start, replaced("A", "B", on=2), replaced("A", "C", on=1))
+
+    assert set(live(settlement.wallet)) == {"B", "C"}
+    assert [fact.new.key for fact, _ in settlement.refused] == [key("B")]
+
+
+def test_a_fact_that_names_a_customer_speaks_of_that_customers_wallets_only() -> None:
+    update = replaced("A", "B", on=1, customer="e1")
+
+    assert set(live(at_once(wallet(method("A"), customer="e1"), update).wallet)) == {"B"}
+    assert set(live(at_once(wallet(method("A"), customer="e2"), update).wallet)) == {"A"}
+
+
+def test_so_does_whatever_else_is_told_of_a_customers_credential() -> None:
+    update = told(UpdateType.CLOSED, "A", on=1, customer="e1")
+
+    assert live(at_once(wallet(method("A"), customer="e1"), update).wallet)["A"].status is MethodStatus.CLOSED
+    assert live(at_once(wallet(method("A"), customer="e2"), update).wallet)["A"].status is MethodStatus.ACTIVE
+
+
+# --- in place --------------------------------------------------------------------------------------------------------
+
+
+def test_an_expiry_never_goes_back() -> None:
+    later = told(UpdateType.EXPIRY_UPDATED, "A", on=1, expiry=Expiry(2030, 1))
+    earlier = told(UpdateType.EXPIRY_UPDATED, "A", on=2, expiry=Expiry(2029, 12))
+
+    after = both_ways(wallet(method("A")), later, earlier)
+
+    assert live(after)["A"].details.expiry == Expiry(2030, 1)
+    assert at_once(after, later, earlier).wallet is after
+
+
+def test_an_expiry_earlier_than_the_methods_own_is_not_taken() -> None:
+    start = wallet(method("A"))
+
+    assert at_once(start, told(UpdateType.EXPIRY_UPDATED, "A", on=1, expiry=Expiry(2020, 1))).wallet is start
+
+
+def test_closed_picks_no_other_method() -> None:
+    start = wallet(method("A", default=True), method("B"), links=[link("m-A")])
+
+    settlement = at_once(start, told(UpdateType.CLOSED, "A", on=1))
+
+    assert [type(change) for change in settlement.changes] == [Updated]
+    assert live(settlement.wallet)["A"].status is MethodStatus.CLOSED
+    assert live(settlement.wallet)["A"].default
+    assert paid_with(settlement.wallet, "l-m-A") == "m-A"
+
+
+@pytest.mark.parametrize(
+    ("what", "status"),
+    [
+        (UpdateType.SUSPENDED, MethodStatus.SUSPENDED),
+        (UpdateType.RESUMED, MethodStatus.ACTIVE),
+        (UpdateType.CLOSED, MethodStatus.CLOSED),
+        (UpdateType.CONTACT_CARDHOLDER, MethodStatus.ACTION_REQUIRED),
+    ],
+)
+def test_the_latest_status_told_is_the_methods(what: UpdateType, status: MethodStatus) -> None:
+    before, latest = told(UpdateType.SUSPENDED, "A", on=1), told(what, "A", on=2)
+
+    assert live(both_ways(wallet(method("A")), before, latest))["A"].status is status
+
+
+def test_a_fact_tells_that_its_new_was_active_then() -> None:
+    start = wallet(method("A"), method("B", status=MethodStatus.SUSPENDED))
+    fact = replaced("A", "B", on=5)
+
+    closed_before = both_ways(start, fact, told(UpdateType.CLOSED, "B", on=4))
+    closed_after = both_ways(start, fact, told(UpdateType.CLOSED, "B", on=6))
+
+    assert live(closed_before)["B"].status is MethodStatus.ACTIVE
+    assert live(closed_after)["B"].status is MethodStatus.CLOSED
+
+
+def test_a_status_of_the_old_card_is_not_the_new_ones() -> None:
+    after = both_ways(wallet(method("A")), replaced("A", "B", on=1), told(UpdateType.CLOSED, "A", on=2))
+
+    assert live(after)["B"].status is MethodStatus.ACTIVE
+
+
+def test_details_are_taken_by_stamp_one_by_one() -> None:
+    start = wallet(method("A", details=Details(holder_name="J. Doe", zip_code="00000")))
+    early = told(UpdateType.DETAILS_UPDATED, "A", on=1, holder_name="John Doe", zip_code="12345")
+    late = told(UpdateType.DETAILS_UPDATED, "A", on=2, holder_name="John H. Doe")
+
+    after = both_ways(start, early, late)
+
+    assert live(after)["A"].details == Details(holder_name="John H. Doe", zip_code="12345")
+
+
+@pytest.mark.parametrize("what", [UpdateType.OPTED_OUT, UpdateType.NO_CHANGE, UpdateType.NO_MATCH])
+def test_what_tells_of_no_change_changes_nothing(what: UpdateType) -> None:
+    learnt = knowledge()
+
+    assert learnt.learn(told(what, "A", on=1)) is News.NONE
+    start = wallet(method("A"))
+    assert settle(start, learnt, Ids()).wallet is start
+
+
+# --- what a replacement carries over ---------------------------------------------------------------------------------
+
+
+def test_flags_move_only_if_the_old_method_held_them() -> None:
+    start = wallet(method("A", subscription_default=True), method("B"), method("Z", default=True))
+
+    after = live(at_once(start, replaced("A", "B", on=1)).wallet)
+
+    assert (after["B"].default, after["B"].subscription_default) == (False, True)
+    assert after["Z"].default
+
+
+def test_of_several_replaced_at_once_each_flag_finds_its_way() -> None:
+    start = wallet(method("A", default=True), method("B", subscription_default=True), method("C"))
+
+    after = live(at_once(start, replaced("A", "C", on=1), replaced("B", "C", on=2)).wallet)
+
+    assert (after["C"].default, after["C"].subscription_default) == (True, True)
+
+
+def test_a_gift_card_takes_no_flag() -> None:
+    gift = MethodType.GIFT_CARD
+    start = wallet(method("A", type=gift), method("Z", default=True), links=[link("m-A")])
+
+    after = at_once(start, replaced("A", "B", on=1)).wallet
+
+    assert (live(after)["B"].type, live(after)["B"].default) == (gift, False)
+    assert live(after)["Z"].default
+    assert paid_with(after, "l-m-A") == "made-vau:B"
+
+
+def test_paused_links_move_and_cancelled_ones_stay() -> None:
+    start = wallet(
+        method("A"),
+        links=[
+            link("m-A", id="active"),
+            link("m-A", id="paused", status=LinkStatus.PAUSED),
+            link("m-A", id="cancelled", status=LinkStatus.CANCELLED),
+        ],
+    )
+
+    after = at_once(start, replaced("A", "B", on=1)).wallet
+
+    assert [paid_with(after, name) for name in ("active", "paused", "cancelled")] == [
+        "made-vau:B",
+        "made-vau:B",
+        "m-A",
+    ]
+
+
+def test_a_made_method_inherits_what_the_network_does_not_tell() -> None:
+    known = Details("1234", "VISA", IMPORTED_EXPIRY, "John Doe", "12345", manufacturer_card=True)
+    start = wallet(method("A", nickname="Personal Card", details=known))
+
+    made = live(at_once(start, replaced("A", "B", on=1, last4="5678", brand="MC")).wallet)["B"]
+
+    assert made.nickname == "Personal Card"
+    assert made.details == Details("5678", "MC", FACT_EXPIRY, "John Doe", "12345", manufacturer_card=True)
+
+
+def test_what_the_fact_tells_goes_before_what_the_old_method_knew() -> None:
+    start = wallet(method("A", details=Details(holder_name="Jane Doe", zip_code="12345")))
+
+    made = live(at_once(start, replaced("A", "B", on=1, holder_name="Jane Roe")).wallet)["B"]
+
+    assert (made.details.holder_name, made.details.zip_code) == ("Jane Roe", "12345")
+
+
+def test_details_told_of_the_new_credential_go_before_both() -> None:
+    start = wallet(method("A", details=Details(holder_name="Jane Doe")))
+    fact = replaced("A", "B", on=1, holder_name="Jane Roe")
+    married = told(UpdateType.DETAILS_UPDATED, "B", on=2, holder_name="Jane Poe")
+
+    assert live(both_ways(start, fact, married))["B"].details.holder_name == "Jane Poe"
+
+
+def test_a_made_method_inherits_from_the_default_first() -> None:
+    start = wallet(
+        method("A", nickname="Old", details=Details(zip_code="11111")),
+        method("B", nickname="Main", default=True),
+    )
+
+    made = live(at_once(start, replaced("A", "C", on=1), replaced("B", "C", on=2)).wallet)["C"]
+
+    assert (made.nickname, made.details.zip_code) == ("Main", "11111")
+
+
+def test_an_existing_method_keeps_its_own_and_takes_blanks() -> None:
+    start = wallet(
+        method("A", nickname="Old", details=Details("1234", holder_name="John Doe", zip_code="12345")),
+        method("B", nickname="New", details=Details("5678", zip_code="54321")),
+    )
+
+    kept = live(at_once(start, replaced("A", "B", on=1, last4="9999", zip_code="99999")).wallet)["B"]
+
+    assert kept.nickname == "New"
+    assert kept.details == Details("5678", expiry=FACT_EXPIRY, holder_name="John Doe", zip_code="54321")
+
+
+# --- the shape of it -------------------------------------------------------------------------------------------------
+
+
+def test_each_replacement_names_the_fact_it_follows() -> None:
+    start = wallet(method("A"), method("B"))
+    first, second = replaced("A", "B", on=1, reason=Reason.LOST_OR_STOLEN), replaced("B", "C", on=2)
+
+    changes = at_once(start, first, second).changes
+
+    assert {
+        (change.old.id, change.fact and change.fact.stamp, change.reason)
+        for change in changes
+        if isinstance(change, Replaced)
+    } == {("m-A", first.stamp, Reason.LOST_OR_STOLEN), ("m-B", second.stamp, Reason.REISSUED)}
+
+
+def test_settling_again_gives_back_the_very_same_wallet() -> None:
+    facts = [replaced("A", "B", on=1), told(UpdateType.EXPIRY_UPDATED, "B", on=2, expiry=Expiry(2033, 1))]
+    settled = at_once(wallet(method("A"), method("Z")), *facts).wallet
+
+    again = at_once(settled, *facts)
+
+    assert again.wallet is settled
+    assert not again.changes
+
+
+def test_a_method_that_nothing_is_told_of_is_left_untouched() -> None:
+    start = wallet(method("A"), method("Z"))
+
+    after = at_once(start, replaced("A", "B", on=1)).wallet
+
+    assert any(each is start.methods[1] for each in after.methods)
+
+
+def test_a_wallet_knows_where_facts_lead_even_if_no_method_holds_it() -> None:
+    settled = at_once(wallet(method("A"), method("C")), replaced("A", "B", on=1), replaced("A", "C", on=2)).wallet
+
+    assert settled.leads == {key("B")}
+    assert settled.knows() == {key("A"), key("B"), key("C")}
