@@ -199,7 +199,7 @@ async def _working(stage: _Stage) -> AsyncIterator[None]:
     """Consumer and dispatcher at work, as `repoint run` has them."""
     stopping = asyncio.Event()
     drain = stage.settings.drain_timeout.total_seconds()
-    async with assembled(stage.settings, Role.ALL, stage.engine, stage.servers, stopping) as parts:
+    async with assembled(stage.settings, Role.ALL, stage.engine, stage.servers) as parts:
         work = asyncio.create_task(together(parts.jobs, stopping, drain_within=drain))
         try:
             yield

@@ -8,9 +8,11 @@ import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from enum import StrEnum
+from functools import partial
 from importlib.metadata import version
-from typing import Any
+from typing import Any, TypeAlias
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -21,6 +23,7 @@ from consumers.worker import Worker
 from ops import telemetry
 from ops.settings import Settings
 from ops.telemetry import Probe
+from ops.terminal import Failed
 from producers.dispatcher import Dispatcher
 from producers.sender import Sender
 from store import reach
@@ -51,15 +54,18 @@ class Role(StrEnum):
         return self in {Role.ALL, Role.DELIVER}
 
 
+Job: TypeAlias = Callable[[asyncio.Event], Coroutine[Any, Any, None]]
+
+
 class Stalled(Exception):
     """A part has stood still for too long; ending the process lets it begin again."""
 
 
 @dataclass
 class Parts:
-    """What runs in a process: `jobs` end when they are told to stop."""
+    """What runs in a process: `jobs` end when the event they are given is set."""
 
-    jobs: dict[str, Coroutine[Any, Any, None]] = field(default_factory=dict)
+    jobs: dict[str, Job] = field(default_factory=dict)
     ready: dict[str, Callable[[], str | None]] = field(default_factory=dict)
     stalled: list[Callable[[], str | None]] = field(default_factory=list)
 
@@ -77,10 +83,8 @@ async def run(settings: Settings, role: Role, *, database_url: str, servers: str
     gc.set_threshold(50_000, 20, 20)
     async with (
         reach.opened(database_url, pool_size=settings.consumer_lanes + 5) as engine,
-        assembled(settings, role, engine, servers, stopping) as parts,
-        telemetry.serve(
-            settings.http_host, settings.http_port, stuck=parts.stuck, probes=_probes(parts, engine, stopping)
-        ) as port,
+        assembled(settings, role, engine, servers) as parts,
+        _telling(settings, parts, engine, stopping) as port,
     ):
         log.info("running", role=role.value, port=port, process=os.getpid())
         await together(parts.jobs, stopping, drain_within=settings.drain_timeout.total_seconds() + _LATE_SECONDS)
@@ -88,33 +92,31 @@ async def run(settings: Settings, role: Role, *, database_url: str, servers: str
 
 
 @asynccontextmanager
-async def assembled(
-    settings: Settings, role: Role, engine: AsyncEngine, servers: str, stopping: asyncio.Event
-) -> AsyncIterator[Parts]:
+async def assembled(settings: Settings, role: Role, engine: AsyncEngine, servers: str) -> AsyncIterator[Parts]:
     """The parts of `role`, not started yet."""
     parts = Parts()
     async with AsyncExitStack() as stack:
         if role.consumes:
             worker = _worker(settings, engine, servers)
-            parts.jobs["consumer"] = worker.run(stopping)
-            parts.jobs["upkeep"] = upkeep.run(engine, parked_for=settings.parked_for, stopping=stopping)
+            parts.jobs["consumer"] = worker.run
+            parts.jobs["upkeep"] = partial(_keep_up, engine, settings.parked_for)
             parts.ready["consumer"] = worker.ready
             parts.stalled.append(worker.stalled)
         if role.delivers:
             dispatcher = _dispatcher(settings, engine, await stack.enter_async_context(_sender(settings)))
-            parts.jobs["dispatcher"] = dispatcher.run(stopping)
+            parts.jobs["dispatcher"] = dispatcher.run
             parts.ready["dispatcher"] = dispatcher.ready
             parts.stalled.append(dispatcher.stalled)
-        parts.jobs["watchdog"] = _watch(parts, stopping)
+        parts.jobs["watchdog"] = partial(_watch, parts)
         yield parts
 
 
-async def together(jobs: Mapping[str, Coroutine[Any, Any, None]], stopping: asyncio.Event, drain_within: float) -> None:
+async def together(jobs: Mapping[str, Job], stopping: asyncio.Event, drain_within: float) -> None:
     """Run `jobs` until `stopping` is set or one of them fails; then all are told to stop, and have `drain_within` s.
 
     Raises what the failed one raised. Nothing is cancelled that still drains in time.
     """
-    tasks = [asyncio.create_task(job, name=name) for name, job in jobs.items()]
+    tasks = [asyncio.create_task(job(stopping), name=name) for name, job in jobs.items()]
     await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     stopping.set()
     done, late = await asyncio.wait(tasks, timeout=drain_within)
@@ -173,6 +175,27 @@ def _dispatcher(settings: Settings, engine: AsyncEngine, sender: Sender) -> Disp
         lease=settings.delivery_lease,
         drain_within=settings.drain_timeout.total_seconds(),
     )
+
+
+@asynccontextmanager
+async def _telling(
+    settings: Settings, parts: Parts, engine: AsyncEngine, stopping: asyncio.Event
+) -> AsyncIterator[int]:
+    """Metrics and health on the port that is set; gives its number."""
+    async with AsyncExitStack() as stack:
+        serving = telemetry.serve(
+            settings.http_host, settings.http_port, stuck=parts.stuck, probes=_probes(parts, engine, stopping)
+        )
+        try:
+            port = await stack.enter_async_context(serving)
+        except OSError as error:
+            where = f"{settings.http_host}:{settings.http_port} (REPOINT_HTTP_HOST, REPOINT_HTTP_PORT)"
+            raise Failed(f"metrics and health cannot be served on {where}: {error.strerror}") from None
+        yield port
+
+
+async def _keep_up(engine: AsyncEngine, parked_for: timedelta, stopping: asyncio.Event) -> None:
+    await upkeep.run(engine, parked_for=parked_for, stopping=stopping)
 
 
 async def _watch(parts: Parts, stopping: asyncio.Event) -> None:
