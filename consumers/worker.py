@@ -295,7 +295,7 @@ class Worker:
 
         return AsyncRetrying(
             retry=retry_if_exception(passes),
-            wait=wait_exponential_jitter(initial=0.1, max=5),
+            wait=wait_exponential_jitter(multiplier=0.1, max=5),
             sleep=self._sleep_or_stop,
             before_sleep=announce,
             reraise=True,
