@@ -7,7 +7,8 @@
 """
 
 import sys
-from typing import Any, cast
+from importlib.metadata import version
+from typing import Annotated, Any, cast
 
 import typer
 
@@ -26,7 +27,6 @@ from store import reach
 
 app = typer.Typer(
     name="repoint",
-    help="Card reissued? Every payment link moves to the new card, and every merchant is told.",
     no_args_is_help=True,
     add_completion=False,
     # a traceback with the values of local variables would show what no log may hold
@@ -42,6 +42,22 @@ app.add_typer(wallets.app, name="wallets")
 app.add_typer(inbox.app, name="inbox")
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(deliveries.app, name="deliveries")
+
+
+def _say_version(wanted: bool) -> None:  # noqa: FBT001 - how typer calls it
+    if wanted:
+        terminal.write_line(version("repoint"))
+        raise typer.Exit
+
+
+@app.callback()
+def repoint(
+    *,
+    _version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_say_version, help="Say which version this is.")
+    ] = False,
+) -> None:
+    """Card reissued? Every payment link moves to the new card, and every merchant is told."""
 
 
 @app.command()
