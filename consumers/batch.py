@@ -166,9 +166,12 @@ async def _load(
     olds = {key for update in updates if update.old is not None for key in update.old.keys}
     found = await wallets.load(connection, await wallets.lock(connection, olds, customers))
     known = known_by(found)
-    if customers and not known <= keys:
+    if customers:
         # a merge lets one wallet come to know what is in another; it does not matter which of them here
-        raise knowledge.Contended(known - keys)
+        heirs = {wallet.merged_into for wallet in found} - {None}
+        if not known <= keys or not heirs <= {wallet.id for wallet in found}:
+            # heirs not found came with the merge that we waited for
+            raise knowledge.Contended(known - keys)
     return await within(connection, found, keys | known)
 
 
