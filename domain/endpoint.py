@@ -15,21 +15,21 @@ from domain.delivery import ANSWERED, Outcome
 LONGEST_HOLD = timedelta(hours=24)
 
 # Ten times what a receiver that queues the event and answers takes over a bad line.
-SLUGGISH = timedelta(seconds=1)
+SLUGGISH = 1.0  # seconds
 
 _MAY_HOLD = frozenset({Outcome.TOO_MANY_REQUESTS, Outcome.UNAVAILABLE})
 
 
 def hold(outcome: Outcome, retry_after: timedelta | None) -> timedelta | None:
     """How long the endpoint is held back from now on; None if it is not."""
-    if outcome not in _MAY_HOLD or retry_after is None or retry_after <= timedelta(0):
+    if retry_after is None or retry_after <= timedelta(0) or outcome not in _MAY_HOLD:
         return None
     return min(retry_after, LONGEST_HOLD)
 
 
-def is_sluggish(outcome: Outcome, took: timedelta) -> bool:
-    """Whether its latest attempt says that the endpoint keeps a connection busy for long, or for nothing."""
-    return outcome not in ANSWERED or took > SLUGGISH
+def is_sluggish(outcome: Outcome, took: float) -> bool:
+    """Whether its latest attempt, of `took` seconds, kept a connection busy for long, or for nothing."""
+    return took > SLUGGISH or outcome not in ANSWERED
 
 
 def room(*, held: int, sluggish: bool, held_by_sluggish: int, connections: int) -> int:

@@ -11,12 +11,12 @@ import asyncio
 import random
 import time
 from collections import Counter as Count
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from math import ceil, inf
-from typing import Literal, NamedTuple, TypeAlias, TypeVar
+from typing import Literal, TypeAlias, TypeVar
 
 import structlog
 from prometheus_client import Counter, Gauge, Histogram
@@ -30,6 +30,7 @@ from schemas.signature import event_id, signature
 from store import deliveries, endpoints
 from store.deliveries import Attempted, Claimed
 from store.failures import Failure, failure
+from store.kept import Kept
 
 log = structlog.get_logger()
 
@@ -53,20 +54,14 @@ _IDLE_SECONDS = (0.1, 0.5)
 _LOOK_SECONDS = 0.25
 # How often the marks are forgotten, and deliveries parked or un-parked after their endpoint's status.
 _SWEEP_SECONDS = 5.0
-# `due_at` tells when a transaction began, and it is seen from its COMMIT on: marks stay behind by what most take. A
-# sweep finds the rest.
-_MARK_BEHIND = timedelta(seconds=2)
 # So many for each connection are claimed ahead; half of them keeps all busy while the next claim is under way.
 _CLAIMS_PER_CONNECTION = 6
 # Slower than any wait or attempt: a loop that hangs is ended, and restarted by who runs it.
 _STALLED_SECONDS = 180
 
 
-class _Ready(NamedTuple):
-    """A claimed delivery, and the monotonic time after which its attempt would outlast its lease."""
-
-    claimed: Claimed
-    begin_before: float
+_Ready: TypeAlias = tuple[Claimed, float]
+"""A claimed delivery, and the monotonic time after which its attempt would outlast its lease."""
 
 
 class Dispatcher:
@@ -89,9 +84,9 @@ class Dispatcher:
         roll: Callable[[], float] = random.random,
         at: Callable[[Point], None] = lambda _: None,
     ) -> None:
-        self._engine = engine
         # looking and claiming are a statement each: a transaction around one costs two round trips
-        self._autocommit = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._claims = Kept(engine.execution_options(isolation_level="AUTOCOMMIT"))
+        self._records = Kept(engine)
         self._sender = sender
         self._schedule = schedule
         self._connections = connections
@@ -112,7 +107,7 @@ class Dispatcher:
         # what is known of endpoints
         self._due: list[str] = []
         self._marks: dict[str, datetime] = {}
-        self._held: Count[str] = Count()
+        self._held: defaultdict[str, int] = defaultdict(int)
         self._sluggish: set[str] = set()
         self._looked = self._swept = -inf
 
@@ -128,7 +123,7 @@ class Dispatcher:
         """Deliver until `stopping` is set; then finish what is under way, and give back what is not begun."""
         self._stopping = stopping
         self._made_progress()
-        async with asyncio.TaskGroup() as tasks:
+        async with self._claims, self._records, asyncio.TaskGroup() as tasks:
             waking = tasks.create_task(self._wake_to_stop())
             recording = tasks.create_task(self._record_on())
             posting = [tasks.create_task(self._post_on()) for _ in range(self._connections)]
@@ -139,12 +134,12 @@ class Dispatcher:
 
     async def run_once(self) -> int:
         """Claim what is due, attempt it, record the results; how many attempts. A test's `run`."""
-        await self._sweep()
-        self._looked = -inf
-        await self._claim()
-        attempts, self._ready = self._ready, deque()
-        await asyncio.gather(*(self._post(one) for one in attempts))
-        await self._record()
+        async with self._claims, self._records:
+            await self._sweep()
+            await self._claim()
+            attempts, self._ready = self._ready, deque()
+            await asyncio.gather(*(self._post(*one) for one in attempts))
+            await self._record()
         return len(attempts)
 
     def kick(self) -> None:
@@ -177,7 +172,7 @@ class Dispatcher:
             idle = _IDLE_SECONDS[0] if found else min(2 * idle, _IDLE_SECONDS[1])
 
     async def _sweep(self) -> None:
-        async with self._engine.begin() as connection:
+        async with self._claims.begin() as connection:
             moved = await endpoints.sort(connection)
         self._marks.clear()
         self._looked = -inf
@@ -189,7 +184,7 @@ class Dispatcher:
         begun = time.monotonic()
         self._kicked.clear()
         self._fewer.clear()
-        async with self._autocommit.begin() as connection:
+        async with self._claims.begin() as connection:
             if not self._due or begun - self._looked > _LOOK_SECONDS:
                 self._look_at(await deliveries.due(connection, self._marks))
                 self._looked = begun
@@ -222,12 +217,11 @@ class Dispatcher:
 
     def _take(self, claimed: Sequence[Claimed], most: dict[str, int], begun: float) -> None:
         begin_before = begun + (self._lease.total_seconds() - self._sender.deadline) / 2
-        for one in claimed:
-            self._ready.append(_Ready(one, begin_before))
-            mark = one.due_at - _MARK_BEHIND
-            self._marks[one.endpoint_id] = max(mark, self._marks.get(one.endpoint_id, mark))
-        found = Count(one.endpoint_id for one in claimed)
-        self._held.update(found)
+        self._ready.extend((one, begin_before) for one in claimed)
+        self._marks.update({one.endpoint_id: one.due_at for one in claimed})
+        found = Count([one.endpoint_id for one in claimed])
+        for id_, number in found.items():
+            self._held[id_] += number
         full = [id_ for id_, asked in most.items() if found[id_] == asked]
         self._due = [id_ for id_ in self._due if id_ not in most] + full
         self._outstanding += len(claimed)
@@ -242,30 +236,24 @@ class Dispatcher:
             while not self._ready:
                 self._more.clear()
                 await self._more.wait()
-            await self._post(self._ready.popleft())
+            await self._post(*self._ready.popleft())
 
-    async def _post(self, ready: _Ready) -> None:
-        claimed = ready.claimed
-        if time.monotonic() > ready.begin_before or self._is_stopped(claimed.endpoint_id):
+    async def _post(self, claimed: Claimed, begin_before: float) -> None:
+        if time.monotonic() > begin_before or self._is_stopped(claimed.endpoint_id):
             self._give_back(claimed)
             return
         self._at("claimed")
-        begun = datetime.now(UTC)
-        answer = await self._send(claimed, int(begun.timestamp()))
+        begun = time.time()
+        headers = _headers(claimed, int(begun))
+        if headers is None:
+            answer = Answer(Outcome.UNSIGNABLE, 0.0)
+        else:
+            answer = await self._sender.post(claimed.url, headers, claimed.body)
         self._at("read")
         self._note(claimed, begun, answer)
         self._let_go(claimed.endpoint_id)
 
-    async def _send(self, claimed: Claimed, timestamp: int) -> Answer:
-        id_ = event_id(claimed.event_id)
-        try:
-            signed = signature(claimed.secrets, id_, timestamp, claimed.body)
-        except ValueError:
-            return Answer(Outcome.UNSIGNABLE, timedelta(0))
-        headers = {"webhook-id": id_, "webhook-timestamp": str(timestamp), "webhook-signature": signed}
-        return await self._sender.post(claimed.url, headers, claimed.body)
-
-    def _note(self, claimed: Claimed, begun: datetime, answer: Answer) -> None:
+    def _note(self, claimed: Claimed, begun: float, answer: Answer) -> None:
         following = after_attempt(claimed.attempt, answer.outcome, schedule=self._schedule, roll=self._roll())
         self._results.append(Attempted(claimed, answer.outcome, answer.status_code, answer.took, begun, following))
         id_ = claimed.endpoint_id
@@ -280,13 +268,11 @@ class Dispatcher:
 
     def _is_stopped(self, endpoint_id: str) -> bool:
         """Whether it asked not to be sent more, and the database does not know it yet."""
-        return endpoint_id in self._gone or endpoint_id in self._holds
+        return bool(self._gone or self._holds) and (endpoint_id in self._gone or endpoint_id in self._holds)
 
     def _let_go(self, endpoint_id: str) -> None:
         self._outstanding -= 1
         self._held[endpoint_id] -= 1
-        if not self._held[endpoint_id]:
-            del self._held[endpoint_id]
         if self._outstanding <= self._few:
             self._fewer.set()
 
@@ -308,7 +294,7 @@ class Dispatcher:
         gone, holds = self._gone.copy(), self._holds.copy()
         if not results and not unsent:
             return
-        async with self._engine.begin() as connection:
+        async with self._records.begin() as connection:
             mine = await deliveries.record(connection, results) if results else set()
             if unsent:
                 await deliveries.put_back(connection, unsent)
@@ -327,11 +313,11 @@ class Dispatcher:
         if not self._gone and not self._holds:
             return
         ready, self._ready = self._ready, deque()
-        for one in ready:
-            if self._is_stopped(one.claimed.endpoint_id):
-                self._give_back(one.claimed)
+        for claimed, begin_before in ready:
+            if self._is_stopped(claimed.endpoint_id):
+                self._give_back(claimed)
             else:
-                self._ready.append(one)
+                self._ready.append((claimed, begin_before))
 
     def _give_back(self, claimed: Claimed) -> None:
         self._unsent.append(claimed)
@@ -348,7 +334,7 @@ class Dispatcher:
 
     async def _drain(self) -> None:
         while self._ready:
-            self._give_back(self._ready.popleft().claimed)
+            self._give_back(self._ready.popleft()[0])
         self._few = 0
         try:
             async with asyncio.timeout(self._drain_within):
@@ -390,6 +376,16 @@ class Dispatcher:
         self._waits_for = waits_for
 
 
+def _headers(claimed: Claimed, timestamp: int) -> dict[str, str] | None:
+    """What makes the request a Standard Webhook; None where a secret is none."""
+    id_ = event_id(claimed.event_id)
+    try:
+        signed = signature(claimed.secrets, id_, timestamp, claimed.body)
+    except ValueError:
+        return None
+    return {"webhook-id": id_, "webhook-timestamp": str(timestamp), "webhook-signature": signed}
+
+
 async def _either(event: asyncio.Event, seconds: float) -> None:
     """Wait for one or the other."""
     with suppress(TimeoutError):
@@ -405,7 +401,7 @@ def _count(results: Sequence[Attempted], *, late: int, disabled: Sequence[str]) 
     for outcome, number in Count(result.outcome for result in results).items():
         ATTEMPTS.labels(outcome).inc(number)
     for result in results:
-        ATTEMPT_SECONDS.observe(result.took.total_seconds())
+        ATTEMPT_SECONDS.observe(result.took)
     LATE.inc(late)
     DISABLED.inc(len(disabled))
     for id_ in disabled:

@@ -10,12 +10,11 @@ import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from types import SimpleNamespace, TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -34,12 +33,11 @@ _KEEP_IDLE = 4.0
 _LOOKUP_THREADS = 32
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What came of one request; `retry_after` as the endpoint asked, unbounded."""
+class Answer(NamedTuple):
+    """What came of one request; `took` in seconds, `retry_after` as the endpoint asked, unbounded."""
 
     outcome: Outcome
-    took: timedelta
+    took: float
     status_code: int | None = None
     retry_after: timedelta | None = None
 
@@ -108,10 +106,10 @@ class Sender:
                 retry_after = response.headers.get("Retry-After")
                 await _read(response.content)
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-            return Answer(_name_of(error), _since(begun))
+            return Answer(_name_of(error), time.perf_counter() - begun)
         return Answer(
             answered(status_code),
-            _since(begun),
+            time.perf_counter() - begun,
             status_code,
             None if retry_after is None else _delay(retry_after),
         )
@@ -128,14 +126,10 @@ async def _read(body: aiohttp.StreamReader) -> None:
     """
     left = MOST_OF_A_BODY
     try:
-        while left > 0 and (chunk := await body.read(left)):
-            left -= len(chunk)
+        while left > 0 and not body.at_eof():
+            left -= len(await body.read(left))
     except (aiohttp.ClientError, TimeoutError):
         pass
-
-
-def _since(begun: float) -> timedelta:
-    return timedelta(seconds=time.perf_counter() - begun)
 
 
 # The first class that fits names the failure.

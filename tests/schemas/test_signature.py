@@ -1,6 +1,8 @@
 """Merchants verify with a library that is not ours; so do these tests."""
 
+import hmac
 import time
+from base64 import b64encode
 from uuid import UUID
 
 import pytest
@@ -21,6 +23,12 @@ def test_a_signature_verifies_over_the_exact_bytes(key: bytes, text: str) -> Non
     Webhook(secret(key)).verify(body, headers, json_parse=False)
     with pytest.raises(WebhookVerificationError):
         Webhook(secret(key)).verify(body + b" ", headers, json_parse=False)
+
+
+@given(KEYS, st.binary(max_size=300))
+def test_a_signature_is_the_standard_librarys_hmac(key: bytes, body: bytes) -> None:
+    expected = hmac.digest(key, b"evt_1.1700000000." + body, "sha256")
+    assert signature([secret(key)], "evt_1", 1_700_000_000, body) == "v1," + b64encode(expected).decode()
 
 
 @given(KEYS, KEYS)
