@@ -7,6 +7,8 @@ _SERVER_SETTINGS = {
     "application_name": "repoint",
     # plans of set-based statements cost more to compile than to run
     "jit": "off",
+    # a batch looks up some hundred rows, which are in memory or on an SSD: by index, however small the table still is
+    "random_page_cost": "1.1",
     # a stopped process keeps its row locks: these end its transaction, and so its hold on wallets and deliveries
     "idle_in_transaction_session_timeout": "30s",
     "statement_timeout": "20s",

@@ -38,7 +38,7 @@ _LOCK = text("""
         FROM wallets JOIN customer_identities ON wallet_id = id
         WHERE (name, value) IN (SELECT * FROM unnest(CAST(:names AS text[]), CAST(:values AS text[])))
     )
-    SELECT CAST(id AS text) FROM wallets WHERE id IN (SELECT wallet_id FROM named) ORDER BY id FOR NO KEY UPDATE
+    SELECT CAST(id AS text) FROM wallets WHERE id IN (SELECT wallet_id FROM named) ORDER BY wallets.id FOR NO KEY UPDATE
 """)
 
 
@@ -89,7 +89,7 @@ _WALLETS = text("""
            ARRAY(SELECT ARRAY[identity.name, identity.value]
                  FROM wallets AS former JOIN customer_identities AS identity ON identity.wallet_id = former.id
                  WHERE former.merged_into = wallets.id)
-    FROM wallets WHERE id = ANY(CAST(:ids AS uuid[])) ORDER BY id
+    FROM wallets WHERE id = ANY(CAST(:ids AS uuid[])) ORDER BY wallets.id
 """)
 _METHODS = text("""
     SELECT CAST(wallet_id AS text), CAST(id AS text), type, status, last4, brand, expiry_year, expiry_month,
@@ -97,12 +97,12 @@ _METHODS = text("""
            nickname, par,
            is_default, is_subscription_default, CAST(replaced_by AS text), deleted_reason,
            ARRAY(SELECT key FROM payment_method_credentials WHERE payment_method_id = id)
-    FROM payment_methods WHERE wallet_id = ANY(CAST(:ids AS uuid[])) ORDER BY id
+    FROM payment_methods WHERE wallet_id = ANY(CAST(:ids AS uuid[])) ORDER BY payment_methods.id
 """)
 _LINKS = text("""
     SELECT CAST(wallet_id AS text), CAST(id AS text), merchant_id, CAST(payment_method_id AS text), kind, reference,
            status
-    FROM payment_links WHERE wallet_id = ANY(CAST(:ids AS uuid[])) ORDER BY id
+    FROM payment_links WHERE wallet_id = ANY(CAST(:ids AS uuid[])) ORDER BY payment_links.id
 """)
 
 
@@ -545,7 +545,7 @@ def _metadata(customer: Customer) -> str:
 # --- exporting ----------------------------------------------------------------------------------------------------
 
 _PAGE = text("""
-    SELECT CAST(id AS text) FROM wallets WHERE id > CAST(:after AS uuid) ORDER BY id LIMIT :limit
+    SELECT CAST(id AS text) FROM wallets WHERE id > CAST(:after AS uuid) ORDER BY wallets.id LIMIT :limit
 """)
 _FIRST = "00000000-0000-0000-0000-000000000000"
 
