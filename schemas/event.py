@@ -1,12 +1,13 @@
 """Events as merchants receive them (design.md §5): bytes, rendered once, stored, sent unchanged on every attempt."""
 
-import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
+
+from pydantic_core import to_json
 
 from domain.decide import Change
 from domain.merge import Seen
@@ -37,29 +38,27 @@ class Told:
 def tell(wallet: Wallet, changes: tuple[Change, ...]) -> list[Told]:
     """What each merchant of `wallet` (as it is now) is told of `changes`, in the order it is told."""
     customer = write_customer(wallet.customer)
-    told: list[Told] = []
-    for change in changes:
-        for merchant in wallet.merchants:
-            told.extend(_tell(change, merchant, customer))
-    return told
+    return [told for change in changes for told in _tell(change, wallet.merchants, customer)]
 
 
 def render(told: Told, event: UUID, sequence: int, created_at: datetime) -> bytes:
     """The body of the event, as signed and sent."""
-    body = {
-        "id": event_id(event),
-        "name": told.name.value,
-        "createdAt": timestamp(created_at),
-        "sequence": sequence,
-        "reason": told.reason,
-        "payload": told.payload,
-    }
-    return json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode()
+    # pydantic's writer gives the bytes of json.dumps, less the spaces, in a quarter of its time
+    return to_json(
+        {
+            "id": event_id(event),
+            "name": told.name.value,
+            "createdAt": timestamp(created_at),
+            "sequence": sequence,
+            "reason": told.reason,
+            "payload": told.payload,
+        }
+    )
 
 
 def timestamp(moment: datetime) -> str:
     """RFC 3339 in UTC, to the millisecond."""
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+    return moment.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 
 def write_customer(customer: Customer) -> dict[str, Any]:
@@ -72,41 +71,27 @@ def write_customer(customer: Customer) -> dict[str, Any]:
     }
 
 
-def _tell(change: Change, merchant: MerchantId, customer: Mapping[str, Any]) -> list[Told]:
+def _tell(change: Change, merchants: Sequence[MerchantId], customer: Mapping[str, Any]) -> Iterator[Told]:
     match change:
         case Replaced(old, new, reason, links):
-            mine = [_link(link) for link in links if link.merchant_id == merchant]
-            return [
-                Told(
-                    EventName.REPLACED,
-                    merchant,
-                    new.id,
-                    reason.value,
-                    {
-                        "paymentMethod": _method(new),
-                        "customer": customer,
-                        "deletedPaymentMethodId": old.id,
-                        "paymentLinks": mine,
-                    },
-                ),
-                Told(
-                    EventName.DELETED,
-                    merchant,
-                    old.id,
-                    reason.value,
-                    {"paymentMethod": _method(old), "customer": customer, "replacedByPaymentMethodId": new.id},
-                ),
-            ]
+            current = {"paymentMethod": _method(new), "customer": customer, "deletedPaymentMethodId": old.id}
+            gone = {"paymentMethod": _method(old), "customer": customer, "replacedByPaymentMethodId": new.id}
+            for merchant in merchants:
+                mine = [_link(link) for link in links if link.merchant_id == merchant]
+                replaced = {**current, "paymentLinks": mine}
+                yield Told(EventName.REPLACED, merchant, new.id, reason.value, replaced)
+                yield Told(EventName.DELETED, merchant, old.id, reason.value, gone)
         case Updated(before, after):
             was, now = _flat(before), _flat(after)
             previous = {key: value for key, value in was.items() if now.get(key) != value}
             payload = {"paymentMethod": _method(after), "customer": customer, "previous": previous}
-            return [Told(EventName.UPDATED, merchant, after.id, _what_changed(previous, after), payload)]
-        case Seen(method, merchants):
-            if merchant not in merchants:
-                return []
+            for merchant in merchants:
+                yield Told(EventName.UPDATED, merchant, after.id, _what_changed(previous, after), payload)
+        case Seen(method, newcomers):
             payload = {"paymentMethod": _method(method), "customer": customer, "previous": {}}
-            return [Told(EventName.UPDATED, merchant, method.id, Reason.WALLET_MERGE.value, payload)]
+            for merchant in merchants:
+                if merchant in newcomers:
+                    yield Told(EventName.UPDATED, merchant, method.id, Reason.WALLET_MERGE.value, payload)
 
 
 def _method(method: Method) -> dict[str, Any]:
@@ -123,7 +108,9 @@ def _method(method: Method) -> dict[str, Any]:
 
 
 def _details(method: Method) -> dict[str, Any]:
-    return write_details(method.type, method.details) | {"type": method.type.value, "status": method.status.value}
+    details = write_details(method.type, method.details)
+    details["type"], details["status"] = method.type.value, method.status.value
+    return details
 
 
 def _flat(method: Method) -> dict[str, Any]:

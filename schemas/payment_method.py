@@ -38,19 +38,21 @@ SECTION: Mapping[MethodType, str] = {
 
 def write_details(method_type: MethodType, details: Details) -> dict[str, Any]:
     """Every key of the type, null where nothing is known, then the extra ones."""
-    expiry = details.expiry
+    year, month = details.expiry or (None, None)
     values = {
         "last4": details.last4,
         "brand": details.brand,
-        "expiry_month": None if expiry is None else expiry.month,
-        "expiry_year": None if expiry is None else expiry.year,
+        "expiry_month": month,
+        "expiry_year": year,
         "holder_name": details.holder_name,
         "zip_code": details.zip_code,
         "manufacturer_card": details.manufacturer_card,
         "account_type": details.account_type,
         "bank_name": details.bank_name,
     }
-    return {key: values[name] for key, name in FIELDS[method_type].items()} | dict(details.extra)
+    written = {key: values[name] for key, name in FIELDS[method_type].items()}
+    written.update(details.extra)
+    return written
 
 
 def read_details(method_type: MethodType, written: Mapping[str, Any]) -> Details:
