@@ -26,14 +26,13 @@ from typing import NamedTuple
 import aiohttp
 import httpx
 import uvloop
-from prometheus_client import REGISTRY
 from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 from yarl import URL
 
 from bench.receiver import addresses
 from ops import embedded
-from producers.dispatcher import Dispatcher
+from producers.dispatcher import Dispatcher, Point
 from producers.egress import networks
 from producers.sender import Sender
 from schemas.signature import event_id, secret, signature
@@ -286,7 +285,7 @@ async def enqueue(engine: AsyncEngine, endpoint_ids: list[str], number: int) -> 
 
 
 async def dispatch(engine: AsyncEngine, number: int) -> tuple[Round, float]:
-    """Deliver all that waits; the round, and SQL statements per delivery."""
+    """Deliver all that waits, record and stop; the round, and SQL statements per delivery."""
     statements = 0
 
     def counted(*_call: object) -> None:
@@ -295,23 +294,19 @@ async def dispatch(engine: AsyncEngine, number: int) -> tuple[Round, float]:
 
     event.listen(engine.sync_engine, "before_cursor_execute", counted)
     stopping = asyncio.Event()
+    left = count(number - 1, -1)
+
+    def at(point: Point) -> None:
+        if point == "read" and not next(left):
+            stopping.set()
+
     async with Sender(version="bench", allow=networks(["127.0.0.0/8"])) as sender:
-        dispatcher = Dispatcher(engine, sender, connections=CONNECTIONS)
+        dispatcher = Dispatcher(engine, sender, connections=CONNECTIONS, at=at)
         begun, used = time.perf_counter(), time.process_time()
-        running = asyncio.create_task(dispatcher.run(stopping))
-        before = recorded()
-        while recorded() < before + number:  # noqa: ASYNC110 - it is looked at, as a scraper does
-            await asyncio.sleep(0.01)
+        await dispatcher.run(stopping)
         took, used = time.perf_counter() - begun, time.process_time() - used
-        stopping.set()
-        await running
     event.remove(engine.sync_engine, "before_cursor_execute", counted)
     return Round("dispatcher", number / took, used / number * 1e6), statements / number
-
-
-def recorded() -> float:
-    """The dispatcher counts an attempt when it has been recorded."""
-    return REGISTRY.get_sample_value("repoint_delivery_attempts_total", {"outcome": "ACCEPTED"}) or 0.0
 
 
 async def compare_dispatcher(number: int, rounds: int) -> None:

@@ -15,6 +15,7 @@ from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
+from itertools import chain
 from math import ceil, inf
 from typing import Literal, TypeAlias, TypeVar
 
@@ -82,7 +83,7 @@ class Dispatcher:
         lease: timedelta = timedelta(seconds=60),
         drain_within: float = 25,
         roll: Callable[[], float] = random.random,
-        at: Callable[[Point], None] = lambda _: None,
+        at: Callable[[Point], None] | None = None,
     ) -> None:
         # looking and claiming are a statement each: a transaction around one costs two round trips
         self._claims = Kept(engine.execution_options(isolation_level="AUTOCOMMIT"))
@@ -217,12 +218,21 @@ class Dispatcher:
 
     def _take(self, claimed: Sequence[Claimed], most: dict[str, int], begun: float) -> None:
         begin_before = begun + (self._lease.total_seconds() - self._sender.deadline) / 2
-        self._ready.extend((one, begin_before) for one in claimed)
-        self._marks.update({one.endpoint_id: one.due_at for one in claimed})
-        found = Count([one.endpoint_id for one in claimed])
+        found: dict[str, int] = {}
+        # one of each endpoint in turn: two at a time to one host would take a second connection to it
+        turns: list[list[_Ready]] = []
+        for one in claimed:
+            id_ = one.endpoint_id
+            turn = found.get(id_, 0)
+            found[id_] = turn + 1
+            if turn == len(turns):
+                turns.append([])
+            turns[turn].append((one, begin_before))
+            self._marks[id_] = one.due_at
+        self._ready.extend(chain.from_iterable(turns))
         for id_, number in found.items():
             self._held[id_] += number
-        full = [id_ for id_, asked in most.items() if found[id_] == asked]
+        full = [id_ for id_, asked in most.items() if found.get(id_) == asked]
         self._due = [id_ for id_ in self._due if id_ not in most] + full
         self._outstanding += len(claimed)
         self._few = self._outstanding // 2
@@ -242,14 +252,16 @@ class Dispatcher:
         if time.monotonic() > begin_before or self._is_stopped(claimed.endpoint_id):
             self._give_back(claimed)
             return
-        self._at("claimed")
+        if self._at:
+            self._at("claimed")
         begun = time.time()
         headers = _headers(claimed, int(begun))
         if headers is None:
             answer = Answer(Outcome.UNSIGNABLE, 0.0)
         else:
             answer = await self._sender.post(claimed.url, headers, claimed.body)
-        self._at("read")
+        if self._at:
+            self._at("read")
         self._note(claimed, begun, answer)
         self._let_go(claimed.endpoint_id)
 
@@ -303,7 +315,8 @@ class Dispatcher:
             disabled = await endpoints.disable(connection, gone, "answered 410 Gone") if gone else []
             if disabled:
                 await endpoints.sort(connection)
-        self._at("recorded")
+        if self._at:
+            self._at("recorded")
         self._withdraw()
         self._forget(len(results), len(unsent), gone, holds)
         _count(results, late=len(results) - len(mine), disabled=disabled)

@@ -101,18 +101,19 @@ class Sender:
         """Never raises for what the endpoint, its name server or the network does."""
         begun = time.perf_counter()
         try:
-            async with self._session.post(_parsed(url), data=body, headers=headers, allow_redirects=False) as response:
-                status_code = response.status
-                retry_after = response.headers.get("Retry-After")
-                await _read(response.content)
+            response = await self._session.post(
+                _parsed(url), data=aiohttp.BytesPayload(body), headers=headers, allow_redirects=False
+            )
+            # a short answer came whole with its head, and its connection serves the next request already
+            if not response.content.is_eof():
+                await _read(response)
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             return Answer(_name_of(error), time.perf_counter() - begun)
-        return Answer(
-            answered(status_code),
-            time.perf_counter() - begun,
-            status_code,
-            None if retry_after is None else _delay(retry_after),
-        )
+        took = time.perf_counter() - begun
+        outcome = answered(response.status)
+        if outcome is Outcome.ACCEPTED:
+            return Answer(outcome, took, response.status)
+        return Answer(outcome, took, response.status, _delay(response.headers.get("Retry-After")))
 
 
 @lru_cache(maxsize=4096)  # parsing a URL takes a tenth of the time of a request
@@ -120,16 +121,16 @@ def _parsed(url: str) -> URL:
     return URL(url)
 
 
-async def _read(body: aiohttp.StreamReader) -> None:
-    """Read to the end, or to MOST_OF_A_BODY. The status line has told the outcome: how the body ends changes
-    nothing.
-    """
+async def _read(response: aiohttp.ClientResponse) -> None:
+    """Read to its end or to MOST_OF_A_BODY. The status line has told the outcome; how the body ends changes nothing."""
     left = MOST_OF_A_BODY
     try:
-        while left > 0 and not body.at_eof():
-            left -= len(await body.read(left))
+        while left > 0 and not response.content.at_eof():
+            left -= len(await response.content.read(left))
     except (aiohttp.ClientError, TimeoutError):
         pass
+    finally:
+        response.release()
 
 
 # The first class that fits names the failure.
@@ -164,8 +165,10 @@ def _first_name(error: Exception, names: Sequence[tuple[type[Exception], Outcome
     return next(name for kind, name in names if isinstance(error, kind))
 
 
-def _delay(retry_after: str) -> timedelta | None:
+def _delay(retry_after: str | None) -> timedelta | None:
     """A Retry-After header, seconds or a date, as a delay from now; None if it is neither."""
+    if retry_after is None:
+        return None
     if retry_after.isascii() and retry_after.isdigit():
         return timedelta(seconds=min(int(retry_after[:9]), 10**8))
     try:

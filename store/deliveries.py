@@ -7,11 +7,10 @@ first, and whoever finishes it looks for the next in a statement of its own afte
 neither can miss the other.
 """
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import UUID
 
 from sqlalchemy import text
@@ -249,7 +248,7 @@ async def record(connection: AsyncConnection, results: Sequence[Attempted]) -> s
     Of an attempt whose lease has passed to another claim nothing is written. Recording the same results again
     (the first COMMIT's answer was lost) changes nothing.
     """
-    recorded = await connection.scalars(_RECORD, {"results": json.dumps(_rows(results))})
+    recorded = await connection.scalars(_RECORD, {"results": _json(results)})
     mine = set(recorded)
     lines = [result.claimed for result in results if result.claimed.id in mine and result.next.status in _FINISHED]
     if lines:
@@ -263,25 +262,21 @@ async def record(connection: AsyncConnection, results: Sequence[Attempted]) -> s
     return mine
 
 
-def _rows(results: Sequence[Attempted]) -> list[dict[str, Any]]:
-    """Of most attempts there is little to tell: what is left out has its default in the statement."""
-    rows = []
-    for claimed, outcome, status_code, took, at, following in results:
-        row: dict[str, Any] = {
-            "id": claimed.id,
-            "attempt": claimed.attempt,
-            "status_code": status_code,
-            "took": int(took * 1000),
-            "at": at,
-        }
-        if outcome is not Outcome.ACCEPTED:
-            row["outcome"] = outcome
-        if following.status is not Status.DELIVERED:
-            row["becomes"] = following.status
-        if following.delay is not None:
-            row["delay"] = following.delay.total_seconds()
-        rows.append(row)
-    return rows
+def _json(results: Sequence[Attempted]) -> str:
+    return "[" + ",".join([_json_row(result) for result in results]) + "]"
+
+
+def _json_row(result: Attempted) -> str:
+    """Of most attempts there are only numbers to tell; what is left out has its default in the statement."""
+    claimed, outcome, status_code, took, at, following = result
+    numbers = (
+        f'{{"id":{claimed.id},"attempt":{claimed.attempt},"took":{took * 1000:.0f},"at":{at:.3f},'
+        f'"status_code":{"null" if status_code is None else status_code}'
+    )
+    if following.status is Status.DELIVERED:
+        return numbers + "}"
+    delay = 0.0 if following.delay is None else following.delay.total_seconds()
+    return f'{numbers},"outcome":"{outcome}","becomes":"{following.status}","delay":{delay}}}'
 
 
 _PUT_BACK = text("""
