@@ -1,0 +1,200 @@
+"""Real workers and dispatchers in processes of their own, which die or stop where they are told to.
+
+`python -m tests.crash.child PARENT` has a socket as its standard input. For each `Life` that comes in on it, with the
+two files that come along, it forks a child: loading the program takes longer than what most of them live. On the first
+file, a socket too, it writes `born PID`, the child `at POINT` before it strikes (and at each point it passes from then
+on, if it was only stopped), and it writes `ended CODE` at last. The second file is the child's log. SIGTERM ends a
+child as it ends Repoint.
+"""
+
+import asyncio
+import ctypes
+import json
+import os
+import select
+import signal
+import socket
+import sys
+from dataclasses import dataclass
+from datetime import timedelta
+from ipaddress import ip_network
+from typing import Any, Literal
+
+from sqlalchemy import event
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from consumers.batch import Keeping
+from consumers.worker import Worker
+from ops import logs, loop
+from producers.dispatcher import Dispatcher
+from producers.sender import Sender
+from store.engine import connect
+
+_PR_SET_PDEATHSIG = 1
+
+KEEPING = Keeping(known=timedelta(days=800), unknown=timedelta(hours=72))
+LEASE = 3.0
+"""Seconds. The sender's deadline leaves half a second for waiting and half for recording, on a busy machine too."""
+DEADLINE = 2.0
+IDLE_IN_TRANSACTION = 4.0
+"""Seconds a stopped process keeps its locks: fewer than `lock_timeout` lets others wait for them."""
+# A busy machine may miss a deadline more often than once, and no delivery may end DEAD for that.
+SCHEDULE = (timedelta(seconds=0.2),) * 20
+
+
+@dataclass(frozen=True)
+class Life:
+    """What a child does, and what comes upon it: `fault`, when it passes `point` (any, if not said) for that time."""
+
+    name: str
+    roles: tuple[Literal["consume", "deliver"], ...]
+    database_url: str
+    bootstrap_servers: str
+    topic: str
+    group: str
+    session_timeout: float
+    batch_size: int = 50
+    fault: Literal["kill", "stop"] | None = None
+    point: str | None = None
+    passing: int = 1
+
+
+class _Fault:
+    """The `at` of a worker and of a dispatcher, and the `sent` of a sender."""
+
+    def __init__(self, life: Life) -> None:
+        self._life = life
+        self._left = life.passing
+
+    def __call__(self, point: str) -> None:
+        if self._life.fault is None:
+            return
+        if self._left == 0:
+            self._tell(point)
+        elif self._life.point in {None, point}:
+            self._left -= 1
+            if self._left == 0:
+                self._tell(point)
+                os.kill(os.getpid(), signal.SIGKILL if self._life.fault == "kill" else signal.SIGSTOP)
+
+    def _tell(self, point: str) -> None:
+        os.write(1, f"at {point}\n".encode())
+
+
+# --- a life -------------------------------------------------------------------------------------------------------
+
+
+async def _live(life: Life) -> None:
+    stopping = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
+    fault = _Fault(life)
+    engine = connect(life.database_url)
+    _let_go_sooner(engine, life.name)
+    try:
+        async with asyncio.TaskGroup() as roles:
+            if "consume" in life.roles:
+                roles.create_task(_consume(life, engine, fault, stopping))
+            if "deliver" in life.roles:
+                roles.create_task(_deliver(engine, fault, stopping))
+    finally:
+        await engine.dispose()
+
+
+async def _consume(life: Life, engine: AsyncEngine, fault: _Fault, stopping: asyncio.Event) -> None:
+    worker = Worker(
+        engine,
+        bootstrap_servers=life.bootstrap_servers,
+        topic=life.topic,
+        group=life.group,
+        keeping=KEEPING,
+        batch_size=life.batch_size,
+        session_timeout=life.session_timeout,
+        at=fault,
+    )
+    await worker.run(stopping)
+
+
+async def _deliver(engine: AsyncEngine, fault: _Fault, stopping: asyncio.Event) -> None:
+    allow = [ip_network("127.0.0.0/8")]
+    async with Sender(version="0", deadline=DEADLINE, allow=allow, sent=lambda: fault("sent")) as sender:
+        dispatcher = Dispatcher(
+            engine, sender, schedule=SCHEDULE, connections=20, lease=timedelta(seconds=LEASE), at=fault
+        )
+        await dispatcher.run(stopping)
+
+
+def _let_go_sooner(engine: AsyncEngine, name: str) -> None:
+    """What the engine sets to half a minute, if it does, is set to what a test can wait for; and sessions are named."""
+    # one statement, and no transaction that a stop might find open: the engine would not know whose fault its end is
+    told = f"""
+        SELECT set_config('application_name', '{name}', false);
+        SELECT set_config(name, '{IDLE_IN_TRANSACTION:g}s', false) FROM pg_settings
+        WHERE name = 'idle_in_transaction_session_timeout' AND setting <> '0'
+    """  # noqa: S608 - our own text
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def connected(connection: Any, _record: object) -> None:
+        connection.run_async(lambda driver: driver.execute(told))
+
+
+# --- processes ----------------------------------------------------------------------------------------------------
+
+
+def main() -> None:
+    _die_with(int(sys.argv[1]))
+    lives = socket.socket(fileno=sys.stdin.fileno())
+    ends, ended = socket.socketpair()
+    ended.setblocking(False)  # noqa: FBT003 - the standard library's signature
+    signal.set_wakeup_fd(ended.fileno())
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    told: dict[int, int] = {}
+    while True:
+        ready, _, _ = select.select([lives, ends], [], [])
+        if ends in ready:
+            ends.recv(4096)
+            _tell_of_the_ended(told)
+        if lives in ready:
+            life, files, _, _ = socket.recv_fds(lives, 1 << 16, 2)
+            if not life:  # the parent is done, or gone
+                return
+            parent, pid = os.getpid(), os.fork()
+            if pid == 0:
+                signal.set_wakeup_fd(-1)
+                ends.close()
+                ended.close()
+                _live_apart(Life(**json.loads(life)), *files, parent=parent)
+                return
+            told[pid] = files[0]
+            os.close(files[1])
+            os.write(files[0], f"born {pid}\n".encode())
+
+
+def _tell_of_the_ended(told: dict[int, int]) -> None:
+    for pid in list(told):
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            os.write(told[pid], f"ended {os.waitstatus_to_exitcode(status)}\n".encode())
+            os.close(told.pop(pid))
+
+
+def _live_apart(life: Life, told: int, log: int, *, parent: int) -> None:
+    """Live, in a process just forked."""
+    _die_with(parent)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    for file, number in ((os.open(os.devnull, os.O_RDONLY), 0), (told, 1), (log, 2)):
+        os.dup2(file, number)
+        os.close(file)
+    logs.configure(form="json", level="INFO")
+    loop.run(_live(life))
+
+
+def _die_with(parent: int) -> None:
+    """Also where pytest is killed, no child outlives it. Linux tells a child so, and others see the socket end."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        sys.exit("the parent has gone")
+
+
+if __name__ == "__main__":
+    main()

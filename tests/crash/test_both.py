@@ -1,0 +1,42 @@
+"""Worker and dispatcher side by side, each killed again and again wherever it happens to be."""
+
+import asyncio
+import random
+from typing import Literal
+
+import pytest
+
+from tests.crash.beginnings import Beginnings
+from tests.crash.runs import Run
+from tests.crash.verdict import check_consumed, check_delivered
+
+# How often each is killed, and how many points it passes at most before it is. All of them together are fewer than a
+# worker passes in the stream's 16 batches of 20, or a dispatcher in its deliveries.
+WORKER_KILLS, WORKER_PASSES = 8, 16
+DISPATCHER_KILLS, DISPATCHER_PASSES = 8, 100
+
+
+@pytest.mark.parametrize("seed", [2026])
+async def test_any_number_of_kills_at_any_points(beginnings: Beginnings, seed: int) -> None:
+    chance = random.Random(seed)
+    worker = [chance.randint(1, WORKER_PASSES) for _ in range(WORKER_KILLS)]
+    dispatcher = [chance.randint(1, DISPATCHER_PASSES) for _ in range(DISPATCHER_KILLS)]
+    async with beginnings.to_consume() as run:
+        async with asyncio.TaskGroup() as side_by_side:
+            side_by_side.create_task(_live_and_die(beginnings, run, "consume", worker))
+            side_by_side.create_task(_live_and_die(beginnings, run, "deliver", dispatcher))
+        async with beginnings.living(run.life("last", "consume", "deliver")) as last:
+            await run.all_consumed()
+            await run.all_delivered()
+            await last.end()
+        await check_consumed(run, beginnings.uninterrupted)
+        await check_delivered(run)
+
+
+async def _live_and_die(
+    beginnings: Beginnings, run: Run, role: Literal["consume", "deliver"], passes: list[int]
+) -> None:
+    for number, passing in enumerate(passes, 1):
+        life = run.life(f"{role} {number}", role, batch_size=20, fault="kill", passing=passing)
+        async with beginnings.living(life) as child:
+            await child.is_killed_at(None)
