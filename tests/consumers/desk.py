@@ -128,41 +128,45 @@ class Desk:
             " ORDER BY partition, kafka_offset"
         )
 
-    async def wallets(self) -> dict[str, Wallet]:
-        """All of them by name."""
+    async def wallets(self, *names: str) -> dict[str, Wallet]:
+        """By name; all of them if none is named."""
         async with self.engine.begin() as connection:
-            found = [self._named(wallet) for wallet in await wallets.page(connection)]
-        return {wallet.id: wallet for wallet in found}
+            if names:
+                found = await wallets.load(connection, [self.id_of(name) for name in names])
+            else:
+                found = await wallets.page(connection)
+        return {self.name_of(wallet.id): _renamed(wallet, self.name_of) for wallet in found}
 
     async def wallet(self, customer: str = "e1") -> Wallet:
         """That of the customer of this enterpriseId, if it was given none of another name."""
-        return (await self.wallets())[f"w-{customer}"]
+        (found,) = (await self.wallets(f"w-{customer}")).values()
+        return found
 
     async def exported(self) -> str:
         async with self.engine.begin() as connection:
             return "".join(write_wallet(wallet) + "\n" for wallet in await wallets.page(connection))
 
-    async def events(self, merchant: str, customer: str = "e1") -> list[dict[str, Any]]:
+    async def events(self, merchant: str, wallet: str = "w-e1") -> list[dict[str, Any]]:
         """The bodies that a merchant is told of a wallet, in order."""
         rows = await self.rows(
             "SELECT body FROM events WHERE merchant_id = :merchant AND wallet_id = :wallet ORDER BY sequence",
             merchant=merchant,
-            wallet=self.id_of(f"w-{customer}"),
+            wallet=self.id_of(wallet),
         )
         return [json.loads(row.body) for row in rows]
 
-    async def told(self, merchant: str, customer: str = "e1") -> list[tuple[str, str]]:
+    async def told(self, merchant: str, wallet: str = "w-e1") -> list[tuple[str, str]]:
         """(name, payment method by name) of each event."""
         return [
             (each["name"].removeprefix("PAYMENT_METHOD_"), self.name_of(each["payload"]["paymentMethod"]["id"]))
-            for each in await self.events(merchant, customer)
+            for each in await self.events(merchant, wallet)
         ]
 
-    async def deliveries(self, customer: str = "e1") -> list[Delivery]:
+    async def deliveries(self, wallet: str = "w-e1") -> list[Delivery]:
         rows = await self.rows(
             "SELECT endpoint_id, sequence, status FROM deliveries WHERE wallet_id = :wallet"
             " ORDER BY endpoint_id, sequence",
-            wallet=self.id_of(f"w-{customer}"),
+            wallet=self.id_of(wallet),
         )
         return [Delivery(*row) for row in rows]
 
@@ -178,9 +182,6 @@ class Desk:
 
     def stored(self, wallet: Wallet) -> Wallet:
         return _renamed(wallet, self.id_of)
-
-    def _named(self, wallet: Wallet) -> Wallet:
-        return _renamed(wallet, self.name_of)
 
 
 def written(update: Update) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from consumers.worker import Place
 from domain.update import Update, UpdateType
 from domain.wallet import Wallet
 from tests.consumers.desk import KEEPING, Desk, in_batches, merging
-from tests.consumers.elsewhere import standing_still, waits, worker
+from tests.consumers.elsewhere import Elsewhere, standing_still, waits, worker
 from tests.domain.build import link, live, method, replaced, told, wallet, who
 
 
@@ -123,11 +123,21 @@ MEETINGS = {
 
 @pytest.mark.parametrize("meeting", MEETINGS.values(), ids=MEETINGS.keys())
 @pytest.mark.parametrize("first", ["one", "other"])
-@pytest.mark.parametrize("at", ["took in", "announced"])
+@pytest.mark.parametrize(
+    ("at", "met_before"),
+    [("took in", False), ("announced", False), ("announced", True)],
+    ids=["before a lock", "before the commit", "before the commit, on rows that stand"],
+)
 async def test_whoever_is_first_nothing_is_missed(
-    desk: Desk, database_url: str, meeting: Meeting, first: str, at: Place
+    desk: Desk, database_url: str, meeting: Meeting, first: str, at: Place, *, met_before: bool
 ) -> None:
     await desk.bring(*meeting.wallets)
+    if met_before:
+        keys = {key for update in (*meeting.one, *meeting.other) for key in update.keys}
+        await desk.rows(
+            "INSERT INTO credentials (key, kept_until) SELECT unnest(CAST(:keys AS text[])), now() + interval '1 day'",
+            keys=list(keys),
+        )
     if meeting.told_before:
         await desk.tell(*meeting.told_before)
     early, late = (meeting.one, meeting.other) if first == "one" else (meeting.other, meeting.one)
@@ -146,11 +156,30 @@ async def test_whoever_is_first_nothing_is_missed(
     }
     assert len(await desk.outcomes()) == len((*meeting.told_before, *early, *late))
     assert await desk.letters() == []
-    links = [each for every_wallet in every.values() for each in every_wallet.links]
-    assert all(each.method_id in {method.id for method in owner.live_methods}
-               for owner in every.values() for each in owner.links)  # fmt: skip
-    assert len(links) == sum(len(each.links) for each in meeting.wallets)
+    paid = [(each, owner) for owner in every.values() for each in owner.links]
+    assert len(paid) == sum(len(each.links) for each in meeting.wallets)
+    assert all(each.method_id in {one.id for one in owner.live_methods} for each, owner in paid)
     await check_sequences(desk)
+
+
+async def test_what_a_wallet_came_to_know_while_its_merge_waited_is_merged_with_it(
+    desk: Desk, database_url: str
+) -> None:
+    """The merge waits for a worker that brings the source a new card, and another worker learns of that one."""
+    await desk.bring(A, wallet(method("S"), customer="e2"))
+    first = [desk.message(replaced("S", "T", on=1), partition=1)]
+    merge = [desk.message(merging(who("e2"), who("e1")), partition=2)]
+    third = [desk.message(replaced("T", "U", on=2), partition=3)]
+    async with standing_still(database_url, first, "announced") as elsewhere, asyncio.TaskGroup() as group:
+        merger = Elsewhere(database_url, merge, "announced")
+        merging_ = group.create_task(merger.work())
+        await waits(desk.engine, merging_)
+        elsewhere.go_on()
+        await merger.stands_still()
+        here = group.create_task(worker(desk.engine)._take(third))
+        await waits(desk.engine, here)
+        merger.go_on()
+    assert live(await desk.wallet()).keys() == {"A", "U"}
 
 
 async def test_one_id_at_once_is_taken_once(desk: Desk, database_url: str) -> None:

@@ -447,7 +447,7 @@ async def test_parked_updates_follow_when_a_wallet_is_imported(desk: Desk, batch
         current = live(await desk.wallet(customer))["B"]
         assert (current.status, current.details.last4) == (MethodStatus.CLOSED, "2222")
     assert [name for name, _ in await desk.told("pharmacy")] == ["REPLACED", "DELETED"]
-    assert [name for name, _ in await desk.told("optician", "e2")] == ["REPLACED", "DELETED"]
+    assert [name for name, _ in await desk.told("optician", "w-e2")] == ["REPLACED", "DELETED"]
     assert await desk.rows("SELECT * FROM parked_updates") == []
 
 
