@@ -39,7 +39,7 @@ DEADLINE = 2.0
 IDLE_IN_TRANSACTION = 4.0
 """Seconds a stopped process keeps its locks: fewer than `lock_timeout` lets others wait for them."""
 # A busy machine may miss a deadline more often than once, and no delivery may end DEAD for that.
-SCHEDULE = (timedelta(seconds=0.2),) * 20
+SCHEDULE = (timedelta(seconds=0.2),) * 5 + (timedelta(seconds=1),) * 100
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from tests.crash.commits import LossyProxy
 from tests.crash.runs import Run
 from tests.crash.verdict import check_delivered
 from tests.parts.receiver import ACCEPTED, Answer
+from tests.parts.until import until
 
 KILLED_AT = [[("claimed", 40), ("sent", 60)], [("read", 80), ("recorded", 3)]]
 STOPPED_AT = [[("claimed", 40), ("sent", 60)], [("read", 80)]]
@@ -89,7 +90,7 @@ async def test_a_dispatcher_may_wake_up_after_its_leases_ended(
 
 
 async def _stopped(beginnings: Beginnings, point: str, passing: int) -> None:
-    """The second delivers all that there is; then the first goes on, and what it writes down is refused."""
+    """The second claims what the first was at, and delivers it, but where it is refused. Then the first goes on."""
     async with (
         beginnings.to_deliver() as run,
         beginnings.living(run.life("first", "deliver", fault="stop", point=point, passing=passing)) as first,
@@ -97,15 +98,30 @@ async def _stopped(beginnings: Beginnings, point: str, passing: int) -> None:
         _let_some_fail(run)
         await first.reaches(point)
         await first.is_stopped()
+        assert 1 in await _attempts_refused(run), "it has claimed nothing that another could claim meanwhile"
+        run.receiver.answer("/m2-shop", Answer(500))
         async with beginnings.living(run.life("second", "deliver")) as second:
-            await run.all_delivered()
+            await until(lambda: _all_are_claimed_anew(run), within=60)
             before = await _results(run)
             first.go_on()
             await first.reaches("recorded")
             assert await _results(run) == before, "a late result was written"
+            run.receiver.answer("/m2-shop", ACCEPTED)
+            await run.all_delivered()
             await first.end()
             await second.end()
         await check_delivered(run)
+
+
+async def _attempts_refused(run: Run) -> set[int]:
+    """The numbers of the attempts that the refusing endpoint's live deliveries are at."""
+    rows = await run.rows("SELECT attempt FROM deliveries WHERE endpoint_id = 'm2-shop' AND due_at IS NOT NULL")
+    return {row.attempt for row in rows}
+
+
+async def _all_are_claimed_anew(run: Run) -> bool:
+    others = await run.number("SELECT count(*) FROM deliveries WHERE endpoint_id <> 'm2-shop'")
+    return not others and min(await _attempts_refused(run)) > 1
 
 
 async def _finish(beginnings: Beginnings, run: Run) -> None:
