@@ -1,0 +1,99 @@
+"""A batch costs as many statements whatever its size."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import pytest
+from sqlalchemy import event
+
+from domain.update import Update, UpdateType
+from domain.wallet import Expiry
+from tests.consumers.desk import Desk, merging
+from tests.domain.build import link, live, method, replaced, told, wallet, who
+
+
+@contextmanager
+def counted(desk: Desk) -> Iterator[list[str]]:
+    """The statements that are run meanwhile."""
+    statements: list[str] = []
+
+    def note(*called: object) -> None:
+        statements.append(str(called[2]))
+
+    event.listen(desk.engine.sync_engine, "before_cursor_execute", note)
+    yield statements
+    event.remove(desk.engine.sync_engine, "before_cursor_execute", note)
+
+
+def of_every_kind(n: int) -> Sequence[Update | bytes]:
+    """Of the wallets e<n> and f<n>: one of each thing that a batch has statements for."""
+    new = replaced(f"A{n}", (f"B{n}", f":b{n}"), on=2, id=f"a{n}", last4="1234")
+    return [
+        new,
+        new,
+        told(UpdateType.CLOSED, f"B{n}", on=3, id=f"b{n}"),
+        told(UpdateType.DETAILS_UPDATED, f"O{n}", on=1, id=f"c{n}", holder_name="Jo"),
+        told(UpdateType.EXPIRY_UPDATED, f"O{n}", on=1, id=f"d{n}", expiry=Expiry(2031, 1)),
+        # known of a wallet because of it, and told of before
+        replaced(f"O{n}", f"P{n}", on=5, id=f"e{n}"),
+        replaced(f"X{n}", f"Y{n}", on=1, id=f"f{n}"),
+        told(UpdateType.CLOSED, f"A{n}", on=1, id=f"g{n}", customer="nobody"),
+        told(UpdateType.NO_MATCH, f"A{n}", on=1, id=f"h{n}"),
+        merging(who(f"f{n}"), who(f"e{n}"), id=f"m{n}"),
+        b"{",
+    ]
+
+
+async def test_a_batch_of_everything_runs_as_many_statements_for_one_as_for_forty_and_two_hundred(desk: Desk) -> None:
+    numbers = range(241)
+    await desk.bring(
+        *(
+            wallet(method(f"A{n}"), method(f"O{n}"), links=[link(f"m-A{n}")], customer=f"e{n}", merchants=("pharmacy",))
+            for n in numbers
+        ),
+        *(wallet(method(f"F{n}"), customer=f"f{n}", merchants=("optician",)) for n in numbers),
+    )
+    await desk.tell(*(told(UpdateType.SUSPENDED, f"P{n}", on=9, id=f"p{n}") for n in numbers))
+    counts = []
+    for some in (numbers[:1], numbers[1:41], numbers[41:]):
+        with counted(desk) as statements:
+            taken = await desk.tell(*(each for n in some for each in of_every_kind(n)))
+        counts.append(len(statements))
+        assert sum(taken.outcomes.values()) == 10 * len(some)
+        assert len(taken.outcomes) == 5
+    assert counts == [counts[0]] * 3
+    # begun twice, for a merge must lock what is in both wallets
+    assert counts[0] < 60
+
+
+@pytest.mark.parametrize("kind", range(10))
+async def test_a_batch_of_one_kind_runs_as_many_statements_whatever_its_size(desk: Desk, kind: int) -> None:
+    numbers = range(601)
+    await desk.bring(
+        *(
+            wallet(method(f"A{n}"), method(f"O{n}"), links=[link(f"m-A{n}")], customer=f"e{n}", merchants=("pharmacy",))
+            for n in numbers
+        )
+    )
+    counts = []
+    for some in (numbers[:1], numbers[1:101], numbers[101:]):
+        with counted(desk) as statements:
+            await desk.tell(*(of_every_kind(n)[kind] for n in some))
+        counts.append(len(statements))
+    assert counts == [counts[0]] * 3
+    assert counts[0] < 32
+
+
+@pytest.mark.parametrize("length", [1, 5, 20])
+async def test_a_chain_that_was_not_loaded_costs_a_round_for_each_of_its_steps_and_no_more(
+    desk: Desk, length: int
+) -> None:
+    await desk.bring(wallet(method("0")), wallet(method("Z"), customer="e2"))
+    with counted(desk) as plain:
+        await desk.tell(replaced("Z", "Y", on=1))
+    await desk.tell(*(replaced(f"{n}", f"{n + 1}", on=n, id=f"{n}") for n in range(1, length + 1)))
+    with counted(desk) as statements:
+        await desk.tell(replaced("0", "1", on=1, id="0"))
+    assert live(await desk.wallet()).keys() == {str(length + 1)}
+    # a lock and two loads a step; what waited is resolved, what was told of it kept longer (two tables), leads written
+    assert len(statements) <= len(plain) + 3 * length + 4
