@@ -6,6 +6,7 @@ for the database, another computes.
 """
 
 import asyncio
+import itertools
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
@@ -153,21 +154,24 @@ class Worker:
         return f"no progress for {idle:.0f} s" if idle > _STALLED_SECONDS else None
 
     async def _work(self) -> None:
-        async with self._connected() as consumer:
-            while not self._stopping.is_set():
-                polled = await self._poll(consumer)
-                self._made_progress()
-                if not polled:
-                    continue
-                self._at("polled")
-                self._idle.clear()
-                try:
-                    await self._take_in(polled)
-                    await self._commit(consumer, polled)
-                except* Stopped:
-                    log.info("stopped while the database was away", messages=sum(map(len, polled.values())))
-                finally:
-                    self._idle.set()
+        try:
+            async with self._connected() as consumer:
+                while not self._stopping.is_set():
+                    polled = await self._poll(consumer)
+                    self._made_progress()
+                    if polled:
+                        self._at("polled")
+                        await self._take_in_and_commit(consumer, polled)
+        except* Stopped:
+            log.info("stopped while waiting; what was polled will be taken in by whoever reads it next")
+
+    async def _take_in_and_commit(self, consumer: Consumer, polled: Polled) -> None:
+        self._idle.clear()
+        try:
+            await self._take_in(polled)
+            await self._commit(consumer, polled)
+        finally:
+            self._idle.set()
 
     # --- the broker -----------------------------------------------------------------------------------------------
 
@@ -191,8 +195,6 @@ class Worker:
             self._waits_for = None
             log.info("consuming", topic=self._topic, group=self._group)
             yield consumer
-        except Stopped:
-            log.info("stopped before the broker was reached")
         finally:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_COMMIT_SECONDS):
@@ -236,7 +238,9 @@ class Worker:
         """Take one batch in: as a whole, or where it cannot be, in halves, down to the message that is at fault."""
         within_reach: frozenset[Key] = frozenset()
         kind, rule = None, ""
-        for _ in range(_TRIES):
+        # a single message cannot be halved: whoever is in its way will be gone some time
+        for _ in range(_TRIES) if len(messages) > 1 else itertools.count():
+            self._made_progress()
             try:
                 taken = await self._when_database_is_there(messages, within_reach)
             except DATABASE_ERRORS as error:
@@ -258,10 +262,8 @@ class Worker:
         if len(messages) > 1:
             await self._take(messages[: len(messages) // 2])
             await self._take(messages[len(messages) // 2 :])
-        elif kind is Failure.REFUSED:
-            await self._set_aside(messages[0], f"{Failure.REFUSED.value}: {rule}")
         else:
-            await self._take(messages)
+            await self._set_aside(messages[0], f"{Failure.REFUSED.value}: {rule}")
 
     async def _when_database_is_there(self, messages: Sequence[Message], within_reach: frozenset[Key]) -> Taken:
         async for attempt in self._until_it_passes(_is_away, "the database cannot be reached"):

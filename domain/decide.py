@@ -149,8 +149,9 @@ class _Room:
             if wallet_id not in self.settled:
                 self._settle(wallet_id)
             wallet = self.unsettled[wallet_id]
-            otherwise = settle(wallet, self.knowledge.without(parked.stamp), partial(self.name, wallet_id))
-            if _differ(otherwise.wallet, self.settled[wallet_id].wallet):
+            otherwise = self.knowledge.without(parked.stamp, wallet.knows())
+            other = settle(wallet, otherwise, partial(self.name, wallet_id))
+            if _differ(other.wallet, self.settled[wallet_id].wallet):
                 return Verdict(Outcome.APPLIED)
         return self._unchanged(parked.stamp, parked.keys, owners, News.NEW)
 

@@ -130,14 +130,17 @@ class Knowledge:
             return self._learn_of(update.old, update.scope, told)
         return News.NONE
 
-    def without(self, stamp: Stamp) -> "Knowledge":
-        """All of it but what stands on the word of `stamp` alone: what would be, had that update not come."""
+    def without(self, stamp: Stamp, keys: Iterable[Key]) -> "Knowledge":
+        """What is known within reach of `keys`, but for what stands on the word of `stamp` alone.
+
+        What would be, had that update not come. A batch may know a thousand times more than one wallet asks of.
+        """
         rest = Knowledge()
-        for fact in self.facts.values():
-            if fact.stamp != stamp:
-                rest.add_fact(fact)
-        for key, by_scope in self.told.items():
-            for scope, told in by_scope.items():
+        for key in self.reach(keys):
+            for fact in self.facts_from(key):
+                if fact.stamp != stamp:
+                    rest.add_fact(fact)
+            for scope, told in self.told.get(key, _NOTHING_TOLD).items():
                 status = None if told.status is not None and told.status[1] == stamp else told.status
                 details = {name: dated for name, dated in told.details.items() if dated.stamp != stamp}
                 rest.add_told(key, scope, Told(status, told.expiry, details))

@@ -66,7 +66,10 @@ def parse(body: bytes, headers: Sequence[tuple[str, bytes | None]] = ()) -> Cano
 
 def masked(body: bytes) -> str:
     """The message as text, every card number in it masked, also one inside a CloudEvent's base64."""
-    return pan.mask(_BASE64.sub(_masked_base64, body.decode(errors="backslashreplace")))
+    text = body.decode(errors="backslashreplace")
+    if "\0" in text and pan.contains_pan(text.replace("\0", "")):
+        return re.sub(r"\d", "*", text)  # UTF-16 read as UTF-8: a NUL stands between the digits
+    return pan.mask(_BASE64.sub(_masked_base64, text))
 
 
 # --- the message as it stands in JSON -----------------------------------------------------------------------------
@@ -238,6 +241,7 @@ def _unwrap(message: Any, headers: Mapping[str, str]) -> Any:
             raise Unreadable("data: expected a JSON object")
         message = inner
     named = {"id": event_id, "occurredAt": time}
+    _refuse_pan(named)
     return {name: value for name, value in named.items() if value is not None} | message
 
 

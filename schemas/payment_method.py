@@ -37,7 +37,7 @@ SECTION: Mapping[MethodType, str] = {
 
 
 def write_details(method_type: MethodType, details: Details) -> dict[str, Any]:
-    """Every key of the type, null where nothing is known, then the extra ones."""
+    """Every key of the type, null where nothing is known. `extra` is no merchant's business: files alone have it."""
     year, month = details.expiry or (None, None)
     values = {
         "last4": details.last4,
@@ -50,9 +50,7 @@ def write_details(method_type: MethodType, details: Details) -> dict[str, Any]:
         "account_type": details.account_type,
         "bank_name": details.bank_name,
     }
-    written = {key: values[name] for key, name in FIELDS[method_type].items()}
-    written.update(details.extra)
-    return written
+    return {key: values[name] for key, name in FIELDS[method_type].items()}
 
 
 def read_details(method_type: MethodType, written: Mapping[str, Any]) -> Details:

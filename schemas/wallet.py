@@ -97,6 +97,26 @@ _DETAILS: Mapping[str, TypeAdapter[Any]] = {
 _ANY_DETAIL: TypeAdapter[Any] = TypeAdapter(Text | StrictInt | StrictBool | None)
 
 
+# what names the account itself, or proves that one holds the card (design.md §3)
+_NEVER = frozenset(
+    (
+        "pan",
+        "cardnumber",
+        "accountnumber",
+        "iban",
+        "cvv",
+        "cvv2",
+        "cvc",
+        "cvc2",
+        "cid",
+        "securitycode",
+        "pin",
+        "track1",
+        "track2",
+    )
+)
+
+
 class _Method(_Line):
     id: _Id
     type: MethodType
@@ -114,6 +134,8 @@ class _Method(_Line):
     @model_validator(mode="after")
     def _is_possible(self) -> Self:
         for key, value in self.details.items():
+            if key.lower() in _NEVER:
+                raise ValueError(f"details.{key}: expected no such secret, nowhere")
             try:
                 _DETAILS.get(key, _ANY_DETAIL).validate_python(value)
             except ValidationError as error:
@@ -343,7 +365,7 @@ def _write_method(method: Method) -> dict[str, Any]:
         + [{"fingerprint": fingerprint} for fingerprint in fingerprints[1:]],
         "fingerprint": fingerprints[0] if fingerprints else None,
         "par": method.par,
-        "details": write_details(method.type, method.details),
+        "details": write_details(method.type, method.details) | dict(method.details.extra),
         "nickname": method.nickname,
         "default": method.default,
         "subscriptionDefault": method.subscription_default,

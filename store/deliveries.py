@@ -30,16 +30,20 @@ class NewDelivery:
     sequence: int
 
 
-_LOCK_HEADS = text("""
+# The last of a line, for it alone cannot go without the line being empty: were the head locked, it could be recorded
+# while we wait for it, and the next one after it before we commit. KEY SHARE keeps it from being deleted, not released.
+_LOCK_LASTS = text("""
     SELECT id
     FROM deliveries
-    WHERE due_at IS NOT NULL AND id = ANY(ARRAY(
+    WHERE id = ANY(ARRAY(
         SELECT (SELECT id FROM deliveries
-                WHERE endpoint_id = line.endpoint_id AND wallet_id = line.wallet_id AND due_at IS NOT NULL)
+                WHERE endpoint_id = line.endpoint_id AND wallet_id = line.wallet_id
+                ORDER BY sequence DESC
+                LIMIT 1)
         FROM unnest(CAST(:endpoint_ids AS text[]), CAST(:wallet_ids AS uuid[]))
              AS line(endpoint_id, wallet_id)))
     ORDER BY id
-    FOR SHARE
+    FOR KEY SHARE
 """)
 
 # Scalar subqueries in place of joins: their plan is an index probe a row whatever the statistics say.
@@ -70,7 +74,7 @@ async def enqueue(connection: AsyncConnection, deliveries: Sequence[NewDelivery]
         return
     lines = {(delivery.endpoint_id, delivery.wallet_id) for delivery in deliveries}
     await connection.execute(
-        _LOCK_HEADS,
+        _LOCK_LASTS,
         {
             "endpoint_ids": [endpoint_id for endpoint_id, _ in lines],
             "wallet_ids": [wallet_id for _, wallet_id in lines],

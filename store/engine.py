@@ -24,7 +24,7 @@ def connect(url: str, *, pool_size: int = 5) -> AsyncEngine:
     """An engine on `url` (`postgresql://` or `postgresql+asyncpg://`); the caller disposes of it.
 
     No connection is made before the first statement. Transactions run at READ COMMITTED: what may not
-    interleave is kept apart by row locks (see `store.credentials` and `store.wallets`).
+    interleave is kept apart by row locks (see `store.knowledge` and `store.wallets`).
     """
     return create_async_engine(
         make_url(url).set(drivername="postgresql+asyncpg"),
