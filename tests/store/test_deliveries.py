@@ -252,6 +252,28 @@ async def test_enqueueing_behind_a_head_that_is_just_finished_leaves_no_one_wait
     assert await outbox.heads("m") == [3]
 
 
+async def test_enqueueing_while_two_of_its_line_are_finished_one_after_the_other_leaves_no_one_waiting(
+    outbox: Outbox,
+) -> None:
+    """The head goes while the batch enqueues, and the one after it before the batch commits."""
+    await outbox.add_endpoint("m")
+    wallet = await outbox.add_wallet()
+    await outbox.tell("m", wallet, 2)
+    (first,) = await claim(outbox, "m")
+    third = await outbox.write("m", wallet)
+    async with outbox.engine.begin() as enqueuer:
+        async with outbox.engine.begin() as finishing:
+            await deliveries.record(finishing, [attempted(first, DELIVERED)])
+            enqueuing = asyncio.create_task(deliveries.enqueue(enqueuer, third))
+            await asyncio.wait((enqueuing,), timeout=1)
+        await enqueuing
+        (second,) = await claim(outbox, "m")
+        finisher = asyncio.create_task(record(outbox, attempted(second, DELIVERED)))
+        await until_blocked(outbox)
+    assert await finisher == {second.id}
+    assert await outbox.heads("m") == [3]
+
+
 async def test_lines_lose_no_one_while_batches_and_dispatchers_meet(outbox: Outbox) -> None:
     """Four lines, each filled by a batch at a time and emptied by two dispatchers, all at once."""
     await outbox.add_endpoint("m")
