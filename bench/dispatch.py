@@ -129,7 +129,7 @@ async def aiohttp_client() -> AsyncIterator[Post]:
 
 @asynccontextmanager
 async def httpx_client() -> AsyncIterator[Post]:
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
+    limits = httpx.Limits(max_connections=HOSTS, max_keepalive_connections=HOSTS)
     async with httpx.AsyncClient(limits=limits, trust_env=False, timeout=15) as client:
 
         async def post(url: str, headers: dict[str, str], body: bytes) -> int:

@@ -56,7 +56,9 @@ _LOOK_SECONDS = 0.25
 # How often the marks are forgotten, and deliveries parked or un-parked after their endpoint's status.
 _SWEEP_SECONDS = 5.0
 # So many for each connection are claimed ahead; half of them keeps all busy while the next claim is under way.
-_CLAIMS_PER_CONNECTION = 6
+_CLAIMS_PER_CONNECTION = 8
+# Nothing is claimed while so many results wait: they cannot be recorded, and what is sent will be sent again.
+_RESULTS_PER_CONNECTION = 50
 # Slower than any wait or attempt: a loop that hangs is ended, and restarted by who runs it.
 _STALLED_SECONDS = 180
 
@@ -202,6 +204,8 @@ class Dispatcher:
     def _shares(self) -> dict[str, int]:
         """How many to claim of each endpoint: equal shares, as far as each has room."""
         left = self._connections * _CLAIMS_PER_CONNECTION - self._outstanding
+        if len(self._results) > self._connections * _RESULTS_PER_CONNECTION:
+            return {}
         share = ceil(left / max(1, len(self._due)))
         sluggish = sum(self._held[id_] for id_ in self._sluggish)
         most = {}
@@ -293,7 +297,8 @@ class Dispatcher:
     async def _record_on(self) -> None:
         while True:
             await asyncio.sleep(_RECORD_SECONDS)
-            await self._patiently(self._record)
+            if self._results or self._unsent:
+                await self._patiently(self._record)
 
     async def _record(self) -> None:
         """Write down all there is to tell so far; it is kept until that has succeeded."""
