@@ -149,7 +149,7 @@ _CLAIM = text("""
               AND (leased_until IS NULL OR leased_until <= now())
             ORDER BY due_at
             LIMIT wanted.most
-            FOR UPDATE SKIP LOCKED) AS delivery),
+            FOR NO KEY UPDATE SKIP LOCKED) AS delivery),
     claimed AS (
         UPDATE deliveries SET attempt = attempt + 1, leased_until = now() + CAST(:lease AS interval)
         WHERE id = ANY(ARRAY(SELECT id FROM due))
