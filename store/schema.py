@@ -291,7 +291,7 @@ credentials = Table(
     Column("kept_until", Instant, nullable=False),
     PrimaryKeyConstraint("key", "scope"),
     _one_of("status", "ACTIVE", "ACTION_REQUIRED", "SUSPENDED", "CLOSED"),
-    CheckConstraint("(status IS NULL) = (status_at IS NULL)", name="status_stamp"),
+    CheckConstraint("num_nulls(status, status_at, status_vendor, status_update_id) IN (0, 4)", name="status_stamp"),
     CheckConstraint("(expiry_month IS NULL) = (expiry_year IS NULL)", name="expiry"),
 )
 Index(None, credentials.c.kept_until)

@@ -44,7 +44,10 @@ def upgrade() -> None:
             "status IN ('ACTIVE', 'ACTION_REQUIRED', 'SUSPENDED', 'CLOSED')", name=op.f("ck_credentials_status")
         ),
         sa.CheckConstraint("(expiry_month IS NULL) = (expiry_year IS NULL)", name=op.f("ck_credentials_expiry")),
-        sa.CheckConstraint("(status IS NULL) = (status_at IS NULL)", name=op.f("ck_credentials_status_stamp")),
+        sa.CheckConstraint(
+            "num_nulls(status, status_at, status_vendor, status_update_id) IN (0, 4)",
+            name=op.f("ck_credentials_status_stamp"),
+        ),
         sa.PrimaryKeyConstraint("key", "scope", name=op.f("pk_credentials")),
     )
     op.create_index(op.f("ix_credentials_kept_until"), "credentials", ["kept_until"], unique=False)

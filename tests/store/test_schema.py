@@ -1,0 +1,373 @@
+"""Nobody breaks a rule by a script: each constraint refuses what it is there for, and migrating makes all of them."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import Any
+
+import asyncpg
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import null, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from store import migrate
+from store.engine import connect
+from store.failures import constraint, sqlstate
+from store.schema import metadata
+from tests.parts.postgres import Databases
+
+# One row of everything at least, each as it may be. Ids end in a digit: 1 and 2 are wallets, a to d and f are methods.
+ROWS = """
+    INSERT INTO merchants (id, name) VALUES ('m', 'M'), ('n', 'N');
+    INSERT INTO endpoints (id, merchant_id, url, secrets, event_types) VALUES ('e', 'm', 'u', '{s}', '{}');
+    INSERT INTO wallets (id, hsid) VALUES (pg_temp.id('1'), 'h'), (pg_temp.id('2'), 'h');
+    INSERT INTO customer_identities (name, value, wallet_id) VALUES ('hsid', 'h', pg_temp.id('1'));
+    INSERT INTO wallet_merchants (wallet_id, merchant_id) VALUES (pg_temp.id('1'), 'm'), (pg_temp.id('2'), 'n');
+    INSERT INTO payment_methods (id, wallet_id, type, status, is_default, is_subscription_default, replaced_by)
+    VALUES (pg_temp.id('a'), pg_temp.id('1'), 'CARD', 'ACTIVE', true, true, NULL),
+           (pg_temp.id('b'), pg_temp.id('1'), 'CARD', 'CLOSED', false, false, NULL),
+           (pg_temp.id('c'), pg_temp.id('1'), 'GIFT_CARD', 'ACTIVE', false, false, NULL),
+           (pg_temp.id('d'), pg_temp.id('1'), 'CARD', 'DELETED', false, false, pg_temp.id('a')),
+           (pg_temp.id('f'), pg_temp.id('2'), 'CARD', 'ACTIVE', false, false, NULL);
+    INSERT INTO payment_method_credentials (payment_method_id, key, wallet_id, type, live)
+    VALUES (pg_temp.id('a'), 'v:A', pg_temp.id('1'), 'CARD', true),
+           (pg_temp.id('d'), 'v:A', pg_temp.id('1'), 'CARD', false),
+           (pg_temp.id('c'), 'v:A', pg_temp.id('1'), 'GIFT_CARD', true),
+           (pg_temp.id('b'), 'v:B', pg_temp.id('1'), 'CARD', true);
+    INSERT INTO wallet_leads (wallet_id, key) VALUES (pg_temp.id('1'), 'v:C');
+    INSERT INTO payment_links (id, wallet_id, merchant_id, payment_method_id, kind, reference, status)
+    VALUES (pg_temp.id('1'), pg_temp.id('1'), 'm', pg_temp.id('b'), 'SUBSCRIPTION', 'r', 'ACTIVE'),
+           (pg_temp.id('2'), pg_temp.id('1'), 'm', pg_temp.id('d'), 'SUBSCRIPTION', 'r', 'CANCELLED');
+    INSERT INTO lineage (old_id, new_id, wallet_id, reason)
+    VALUES (pg_temp.id('d'), pg_temp.id('a'), pg_temp.id('1'), 'REISSUED');
+    INSERT INTO credentials (key, kept_until) VALUES ('v:A', now());
+    INSERT INTO replacement_facts (old_key, new_key, vendor, update_id, occurred_at, reason, kept_until)
+    VALUES ('v:A', 'v:B', 'v', 'u', now(), 'REISSUED', now());
+    INSERT INTO inbox (topic, partition, kafka_offset, digest, vendor, update_id, original, type, occurred_at, outcome)
+    VALUES ('t', 0, 0, 'x', 'v', 'u', true, 'CLOSED', now(), 'PARKED');
+    INSERT INTO parked_updates (key, inbox_id) SELECT 'v:A', id FROM inbox;
+    INSERT INTO dead_letters (topic, partition, kafka_offset, digest, reason, body) VALUES ('t', 0, 0, 'x', 'r', 'b');
+    INSERT INTO events (id, wallet_id, merchant_id, sequence, name, payment_method_id, body, created_at)
+    VALUES (pg_temp.id('1'), pg_temp.id('1'), 'm', 1, 'PAYMENT_METHOD_DELETED', pg_temp.id('d'), 'b', now());
+    INSERT INTO deliveries (event_id, endpoint_id, wallet_id, sequence, status)
+    VALUES (pg_temp.id('1'), 'e', pg_temp.id('1'), 1, 'PENDING');
+    INSERT INTO delivery_history
+        (id, event_id, endpoint_id, wallet_id, sequence, status, attempt, created_at, finished_at)
+    VALUES (1, pg_temp.id('1'), 'e', pg_temp.id('1'), 1, 'DELIVERED', 1, now(), 'today');
+    INSERT INTO attempts (delivery_id, number, outcome, took_ms, attempted_at) VALUES (1, 1, 'ACCEPTED', 5, 'today');
+"""
+ID = """
+    CREATE FUNCTION pg_temp.id(name text) RETURNS uuid IMMUTABLE LANGUAGE SQL
+    AS $$ SELECT CAST('00000000-0000-0000-0000-00000000000' || name AS uuid) $$;
+"""
+
+# By the name of the rule, what breaks it and no other. A method's or wallet's id is written as <a> or <1>.
+BROKEN = {
+    # who is told
+    "pk_merchants": "INSERT INTO merchants VALUES ('m', 'again')",
+    "pk_endpoints": "INSERT INTO endpoints (id, merchant_id, url, secrets, event_types)"
+    " VALUES ('e', 'm', 'u', '{s}', '{}')",
+    "fk_endpoints_merchant_id": "UPDATE endpoints SET merchant_id = 'nobody'",
+    "ck_endpoints_status": "UPDATE endpoints SET status = 'BROKEN'",
+    "ck_endpoints_secrets": "UPDATE endpoints SET secrets = '{}'",
+    "ck_endpoints_disabled_reason": "UPDATE endpoints SET disabled_reason = 'GONE'",
+    # wallets
+    "pk_wallets": "INSERT INTO wallets (id, hsid) VALUES (<1>, 'h')",
+    "ck_wallets_customer_identifier": "UPDATE wallets SET hsid = NULL",
+    "ck_wallets_merged_into": "UPDATE wallets SET merged_into = id",
+    "fk_wallets_merged_into": "UPDATE wallets SET merged_into = <9>",
+    "pk_customer_identities": "INSERT INTO customer_identities SELECT * FROM customer_identities",
+    "fk_customer_identities_wallet_id": "UPDATE customer_identities SET wallet_id = <9>",
+    "pk_wallet_merchants": "INSERT INTO wallet_merchants SELECT * FROM wallet_merchants",
+    "fk_wallet_merchants_wallet_id": "INSERT INTO wallet_merchants VALUES (<9>, 'm')",
+    "fk_wallet_merchants_merchant_id": "INSERT INTO wallet_merchants VALUES (<1>, 'nobody')",
+    "pk_wallet_leads": "INSERT INTO wallet_leads SELECT * FROM wallet_leads",
+    "fk_wallet_leads_wallet_id": "UPDATE wallet_leads SET wallet_id = <9>",
+    # methods
+    "pk_payment_methods": "INSERT INTO payment_methods (id, wallet_id, type, status)"
+    " VALUES (<a>, <1>, 'CARD', 'ACTIVE')",
+    "fk_payment_methods_wallet_id": "INSERT INTO payment_methods (id, wallet_id, type, status)"
+    " VALUES (<9>, <9>, 'CARD', 'ACTIVE')",
+    "ck_payment_methods_type": "UPDATE payment_methods SET type = 'CHEQUE' WHERE id = <b>",
+    "ck_payment_methods_status": "UPDATE payment_methods SET status = 'LOST' WHERE id = <b>",
+    "ck_payment_methods_last4": "UPDATE payment_methods SET last4 = '12345'",
+    "ck_payment_methods_expiry": "UPDATE payment_methods SET expiry_month = 12",
+    "ck_payment_methods_expiry_month": "UPDATE payment_methods SET expiry_month = 13, expiry_year = 2030",
+    "ck_payment_methods_flags_need_a_live_eligible_method": [
+        "UPDATE payment_methods SET status = 'DELETED' WHERE id = <a>",
+        "UPDATE payment_methods SET is_default = true WHERE id = <d>",
+        "UPDATE payment_methods SET is_default = id = <c>, is_subscription_default = false WHERE id IN (<a>, <c>)",
+        "UPDATE payment_methods SET is_subscription_default = id = <c>, is_default = false WHERE id IN (<a>, <c>)",
+    ],
+    "ck_payment_methods_replaced_is_deleted": "UPDATE payment_methods SET replaced_by = <a> WHERE id = <b>",
+    "ck_payment_methods_replaced_by_another": "UPDATE payment_methods SET replaced_by = id WHERE id = <d>",
+    "fk_payment_methods_replaced_by_wallet_id": [
+        "UPDATE payment_methods SET replaced_by = <f> WHERE id = <d>",  # a method of another wallet
+        "UPDATE payment_methods SET replaced_by = <9> WHERE id = <d>",
+    ],
+    "uq_payment_methods_default": "UPDATE payment_methods SET is_default = true WHERE id = <b>",
+    "uq_payment_methods_subscription_default": "UPDATE payment_methods SET is_subscription_default = true"
+    " WHERE id = <b>",
+    "pk_payment_method_credentials": "INSERT INTO payment_method_credentials VALUES (<a>, 'v:A', <1>, 'CARD', true)",
+    "fk_payment_method_credentials_payment_method_id_wallet_id_live": [
+        "INSERT INTO payment_method_credentials VALUES (<9>, 'v:X', <1>, 'CARD', true)",
+        "INSERT INTO payment_method_credentials VALUES (<a>, 'v:X', <2>, 'CARD', true)",
+        "INSERT INTO payment_method_credentials VALUES (<a>, 'v:X', <1>, 'CARD', false)",
+    ],
+    "uq_live_identity": [
+        "INSERT INTO payment_method_credentials VALUES (<b>, 'v:A', <1>, 'CARD', true)",
+        "UPDATE payment_methods SET status = 'ACTIVE', replaced_by = NULL WHERE id = <d>",  # revived
+    ],
+    # links
+    "pk_payment_links": "INSERT INTO payment_links"
+    " (id, wallet_id, merchant_id, payment_method_id, kind, reference, status)"
+    " VALUES (<1>, <1>, 'm', <a>, 'SUBSCRIPTION', 'r', 'ACTIVE')",
+    "ck_payment_links_kind": "UPDATE payment_links SET kind = 'GIFT'",
+    "ck_payment_links_status": "UPDATE payment_links SET status = 'LOST' WHERE id = <2>",
+    "fk_payment_links_payment_method_id_wallet_id": [
+        "UPDATE payment_links SET payment_method_id = <f> WHERE id = <2>",  # of another wallet
+        "UPDATE payment_links SET payment_method_id = <9> WHERE id = <2>",
+    ],
+    "fk_payment_links_live_method": [
+        "UPDATE payment_links SET payment_method_id = <d> WHERE id = <1>",
+        "UPDATE payment_links SET status = 'PAUSED' WHERE id = <2>",
+        "UPDATE payment_methods SET status = 'DELETED' WHERE id = <b>",
+    ],
+    "fk_payment_links_wallet_id_merchant_id": "UPDATE payment_links SET merchant_id = 'n'",
+    # lineage
+    "pk_lineage": "INSERT INTO lineage (old_id, new_id, wallet_id, reason) VALUES (<d>, <b>, <1>, 'EXPIRED')",
+    "ck_lineage_two_ends": "UPDATE lineage SET new_id = old_id",
+    "fk_lineage_old_id_wallet_id": "UPDATE lineage SET wallet_id = <2>",
+    "fk_lineage_new_id": "UPDATE lineage SET new_id = <9>",
+    # what vendors told
+    "pk_credentials": "INSERT INTO credentials (key, kept_until) VALUES ('v:A', now())",
+    "ck_credentials_status": "UPDATE credentials SET status = 'DELETED', status_at = now(), status_vendor = 'v',"
+    " status_update_id = 'u'",
+    "ck_credentials_status_stamp": [
+        "UPDATE credentials SET status = 'CLOSED'",
+        "UPDATE credentials SET status_at = now()",
+        "UPDATE credentials SET status = 'CLOSED', status_at = now(), status_vendor = 'v'",
+        "UPDATE credentials SET status = 'CLOSED', status_at = now(), status_update_id = 'u'",
+    ],
+    "ck_credentials_expiry": "UPDATE credentials SET expiry_year = 2030",
+    "pk_replacement_facts": "INSERT INTO replacement_facts SELECT * FROM replacement_facts",
+    "ck_replacement_facts_two_ends": "UPDATE replacement_facts SET new_key = old_key",
+    "ck_replacement_facts_expiry": "UPDATE replacement_facts SET expiry_month = 1",
+    "ck_replacement_facts_reason": "UPDATE replacement_facts SET reason = 'WHIM'",
+    "ck_replacement_facts_method_type": "UPDATE replacement_facts SET method_type = 'CHEQUE'",
+    # what came in
+    "pk_inbox": "INSERT INTO inbox (id, topic, partition, kafka_offset, digest, vendor, update_id, original, type,"
+    " occurred_at, outcome) OVERRIDING SYSTEM VALUE SELECT id, 'new', 0, 0, 'x', 'v', 'new', true, 'CLOSED', now(),"
+    " 'PARKED' FROM inbox",
+    "ck_inbox_outcome": "UPDATE inbox SET outcome = 'LOST'",
+    "uq_inbox_topic_partition_kafka_offset_digest": "INSERT INTO inbox (topic, partition, kafka_offset, digest, vendor,"
+    " update_id, original, type, occurred_at, outcome) VALUES ('t', 0, 0, 'x', 'v', 'u', false, '', now(), 'IGNORED')",
+    "uq_inbox_original": "INSERT INTO inbox (topic, partition, kafka_offset, digest, vendor,"
+    " update_id, original, type, occurred_at, outcome) VALUES ('t', 0, 1, 'x', 'v', 'u', true, '', now(), 'IGNORED')",
+    "pk_parked_updates": "INSERT INTO parked_updates SELECT * FROM parked_updates",
+    "fk_parked_updates_inbox_id": "UPDATE parked_updates SET inbox_id = -1",
+    "pk_dead_letters": "INSERT INTO dead_letters (id, topic, partition, kafka_offset, digest, reason, body)"
+    " OVERRIDING SYSTEM VALUE SELECT id, 'new', 0, 0, 'x', 'r', 'b' FROM dead_letters",
+    "ck_dead_letters_status": "UPDATE dead_letters SET status = 'LOST', closed_at = now()",
+    "ck_dead_letters_closed_at": [
+        "UPDATE dead_letters SET status = 'DISCARDED'",
+        "UPDATE dead_letters SET closed_at = now()",
+    ],
+    "uq_dead_letters_topic_partition_kafka_offset_digest": "INSERT INTO dead_letters"
+    " (topic, partition, kafka_offset, digest, reason, body) VALUES ('t', 0, 0, 'x', 'r', 'b')",
+    # what is told
+    "pk_events": "INSERT INTO events SELECT id, wallet_id, merchant_id, 2, name, payment_method_id, body, created_at"
+    " FROM events",
+    "uq_events_wallet_id_merchant_id_sequence": "INSERT INTO events SELECT <9>, wallet_id, merchant_id, sequence, name,"
+    " payment_method_id, body, created_at FROM events",
+    "ck_events_name": "UPDATE events SET name = 'PAYMENT_METHOD_LOST'",
+    "fk_events_wallet_id": "UPDATE events SET wallet_id = <9>",
+    "fk_events_merchant_id": "UPDATE events SET merchant_id = 'nobody'",
+    "pk_deliveries": "INSERT INTO deliveries (id, event_id, endpoint_id, wallet_id, sequence, status)"
+    " OVERRIDING SYSTEM VALUE SELECT id, event_id, endpoint_id, wallet_id, 2, status FROM deliveries",
+    "uq_deliveries_endpoint_id_wallet_id_sequence": "INSERT INTO deliveries"
+    " (event_id, endpoint_id, wallet_id, sequence, status)"
+    " SELECT event_id, endpoint_id, wallet_id, sequence, status FROM deliveries",
+    "ck_deliveries_status": "UPDATE deliveries SET status = 'DEAD'",
+    "ck_deliveries_leased_is_due": "UPDATE deliveries SET due_at = NULL, leased_until = now()",
+    "fk_deliveries_event_id": "UPDATE deliveries SET event_id = <9>",
+    "fk_deliveries_endpoint_id": "UPDATE deliveries SET endpoint_id = 'nobody'",
+    "pk_delivery_history": "INSERT INTO delivery_history SELECT * FROM delivery_history",
+    "ck_delivery_history_status": "UPDATE delivery_history SET status = 'PENDING'",
+    "pk_attempts": "INSERT INTO attempts SELECT * FROM attempts",
+}
+# They only carry foreign keys, and the id in them is unique by itself.
+NEVER_ALONE = {"uq_payment_methods_id_wallet_id", "uq_payment_methods_id_wallet_id_live"}
+
+CASES = [
+    pytest.param(name, statement, id=f"{name} {number}")
+    for name, statements in BROKEN.items()
+    for number, statement in enumerate([statements] if isinstance(statements, str) else statements)
+]
+
+
+@pytest.fixture(scope="module")
+def filled_url(databases: Databases) -> Iterator[str]:
+    """A database with a row of everything."""
+
+    async def fill(url: str) -> None:
+        connection = await asyncpg.connect(
+            make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+        )
+        await connection.execute(ID + ROWS)
+        await connection.close()
+
+    url = asyncio.run(databases.create())
+    asyncio.run(fill(url))
+    yield url
+    asyncio.run(databases.drop(url))
+
+
+@pytest.fixture
+async def filled(filled_url: str) -> AsyncIterator[AsyncConnection]:
+    """A transaction that comes to nothing."""
+    engine = connect(filled_url, pool_size=1)
+    async with engine.connect() as connection:
+        await connection.execute(text(ID.replace(":", r"\:")))
+        yield connection
+        await connection.rollback()
+    await engine.dispose()
+
+
+@pytest.mark.parametrize(("rule", "statement"), CASES)
+async def test_each_rule_refuses_what_breaks_it(filled: AsyncConnection, rule: str, statement: str) -> None:
+    for name in "12abcdf9":
+        statement = statement.replace(f"<{name}>", f"pg_temp.id('{name}')")
+    with pytest.raises(IntegrityError) as refused:
+        await run_to_its_end(filled, statement)
+    # a partition has the rules of its table under names of its own
+    assert constraint(refused.value) in {rule, f"{rule.removeprefix('pk_')}_default_pkey"}
+
+
+async def run_to_its_end(connection: AsyncConnection, statement: str) -> None:
+    await connection.exec_driver_sql(statement)
+    await connection.exec_driver_sql("SET CONSTRAINTS ALL IMMEDIATE")
+
+
+async def test_every_rule_of_the_database_is_tried(filled: AsyncConnection) -> None:
+    rules = await filled.scalars(
+        text("""
+            SELECT conname FROM pg_constraint
+            WHERE connamespace = CAST('public' AS regnamespace) AND contype <> 'n'
+              AND conrelid NOT IN (SELECT inhrelid FROM pg_inherits)
+            UNION
+            SELECT relname FROM pg_index JOIN pg_class ON oid = indexrelid
+            WHERE indisunique AND relnamespace = CAST('public' AS regnamespace)
+              AND indexrelid NOT IN (SELECT inhrelid FROM pg_inherits)
+            EXCEPT SELECT 'alembic_version_pkc'
+        """)
+    )
+    assert set(rules) == BROKEN.keys() | NEVER_ALONE
+
+
+NULL, GENERATED = "23502", "428C9"
+
+
+async def test_no_column_that_must_be_told_is_left_out(filled: AsyncConnection) -> None:
+    """Every one that may not be NULL, and is not made by the database, refuses to be."""
+    for table in metadata.sorted_tables:
+        for column in table.columns:
+            if column.nullable or column.computed is not None:
+                continue
+            async with filled.begin_nested() as attempt:
+                with pytest.raises(DBAPIError) as refused:
+                    await filled.execute(table.update().values({column: null()}))
+                assert sqlstate(refused.value) in {NULL, GENERATED}, f"{table.name}.{column.name}"
+                await attempt.rollback()
+
+
+async def test_a_cancelled_link_may_stay_and_a_moved_method_takes_all_along(filled: AsyncConnection) -> None:
+    """What the constraints allow: a merge moves methods with their credentials, links and lineage by one UPDATE."""
+    await filled.exec_driver_sql("INSERT INTO wallet_merchants VALUES (pg_temp.id('2'), 'm')")
+    await filled.exec_driver_sql("UPDATE payment_methods SET wallet_id = pg_temp.id('2')")
+    await filled.exec_driver_sql("SET CONSTRAINTS ALL IMMEDIATE")
+    for table in ("payment_method_credentials", "payment_links", "lineage"):
+        assert await filled.scalar(text(f"SELECT count(DISTINCT wallet_id) FROM {table}")) == 1  # noqa: S608
+        assert await filled.scalar(text(f"SELECT count(*) FROM {table} WHERE wallet_id = pg_temp.id('1')")) == 0  # noqa: S608
+
+
+# --- migrating ----------------------------------------------------------------------------------------------------
+
+# Everything that pg_dump would write of them, by name.
+CATALOG = """
+    SELECT 'column', table_name || '.' || column_name, concat_ws(' ', data_type, udt_name, is_nullable, column_default,
+           is_identity, identity_generation, is_generated, generation_expression, ordinal_position,
+           col_description(CAST(table_name AS regclass), ordinal_position))
+    FROM information_schema.columns WHERE table_schema = 'public'
+    UNION ALL
+    SELECT 'constraint', conrelid || '.' || conname, pg_get_constraintdef(oid)
+    FROM (SELECT CAST(CAST(conrelid AS regclass) AS text) AS conrelid, conname, oid FROM pg_constraint
+          WHERE connamespace = CAST('public' AS regnamespace)) AS named
+    UNION ALL
+    SELECT 'index', indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'
+    UNION ALL
+    SELECT 'table', relname, concat_ws(' ', relkind, pg_get_partkeydef(oid), pg_get_expr(relpartbound, oid))
+    FROM pg_class WHERE relnamespace = CAST('public' AS regnamespace) AND relkind IN ('r', 'p', 'v', 'm', 'S')
+    UNION ALL
+    SELECT 'function', proname, prosrc FROM pg_proc WHERE pronamespace = CAST('public' AS regnamespace)
+    UNION ALL
+    SELECT 'trigger', tgname, pg_get_triggerdef(oid) FROM pg_trigger WHERE NOT tgisinternal
+"""
+# Alembic's own table, and the partitions, which upkeep makes and no table describes.
+NOT_DESCRIBED = ("alembic_version", "delivery_history_default", "attempts_default")
+
+
+async def catalog(connection: AsyncConnection) -> dict[tuple[str, str], str]:
+    rows: Sequence[Any] = (await connection.exec_driver_sql(CATALOG)).all()
+    return {(kind, name): what for kind, name, what in rows if not any(part in name for part in NOT_DESCRIBED)}
+
+
+async def test_migrating_makes_what_the_tables_describe(databases: Databases) -> None:
+    urls = [await databases.create(), await databases.create_empty()]
+    engines = [connect(url, pool_size=1) for url in urls]
+    async with engines[1].begin() as connection:
+        await connection.run_sync(metadata.create_all)
+    found: list[dict[tuple[str, str], Any]] = []
+    for engine in engines:
+        async with engine.connect() as connection:
+            found.append(await catalog(connection))
+            differences = await connection.run_sync(
+                lambda sync: compare_metadata(
+                    MigrationContext.configure(
+                        sync,
+                        opts={
+                            "compare_type": True,
+                            "include_name": lambda name, kind, _: kind != "table" or name not in NOT_DESCRIBED,
+                        },
+                    ),
+                    metadata,
+                )
+            )
+            assert differences == []
+        await engine.dispose()
+    assert found[0] == found[1]
+    assert len(found[0]) > 200
+    for url in urls:
+        await databases.drop(url)
+
+
+async def test_a_migrated_database_says_so_and_migrating_it_again_changes_nothing(database_url: str) -> None:
+    current, newest = await migrate.revisions(database_url)
+    assert current == newest
+    engine = connect(database_url, pool_size=1)
+    async with engine.connect() as connection:
+        before = await catalog(connection)
+        await connection.rollback()
+        await migrate.upgrade(database_url)
+        assert await catalog(connection) == before
+    await engine.dispose()
+
+
+async def test_an_empty_database_was_never_migrated_and_two_may_migrate_it_at_once(empty_database_url: str) -> None:
+    current, newest = await migrate.revisions(empty_database_url)
+    assert (current, newest is None) == (None, False)
+    await asyncio.gather(*(migrate.upgrade(empty_database_url) for _ in range(3)))
+    assert await migrate.revisions(empty_database_url) == (newest, newest)
