@@ -129,7 +129,8 @@ async def aiohttp_client() -> AsyncIterator[Post]:
 
 @asynccontextmanager
 async def httpx_client() -> AsyncIterator[Post]:
-    limits = httpx.Limits(max_connections=HOSTS, max_keepalive_connections=HOSTS)
+    # it is slow enough here for its pool to close connections, after 5 s by default, that are just being taken
+    limits = httpx.Limits(max_connections=2 * HOSTS, max_keepalive_connections=2 * HOSTS, keepalive_expiry=None)
     async with httpx.AsyncClient(limits=limits, trust_env=False, timeout=15) as client:
 
         async def post(url: str, headers: dict[str, str], body: bytes) -> int:
