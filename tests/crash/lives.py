@@ -53,11 +53,10 @@ class Nursery:
 def nursery() -> Iterator[Nursery]:
     here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     command = [sys.executable, "-m", "tests.crash.child", str(os.getpid())]
-    with here, subprocess.Popen(command, stdin=there.fileno(), cwd=ROOT) as process:
+    with subprocess.Popen(command, stdin=there.fileno(), cwd=ROOT):
         there.close()
-        yield Nursery(here)
-        here.close()
-        process.wait(_PATIENCE)
+        with here:  # its end is what ends the nursery
+            yield Nursery(here)
 
 
 class Child:
