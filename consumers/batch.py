@@ -238,13 +238,14 @@ async def announce(connection: AsyncConnection, turns: Sequence[Turn]) -> int:
         return 0
     numbers = dict(await events.number(connection, ((wallet, each.merchant_id) for wallet, each in told)))
     now = datetime.now(UTC)
+    created_at = wire.timestamp(now)
     written = []
     for wallet_id, each in told:
         line = (wallet_id, each.merchant_id)
         sequence = numbers[line]
         numbers[line] = sequence + 1
         event_id = uuid7()
-        body = wire.render(each, event_id, sequence, now)
+        body = wire.render(each, event_id, sequence, created_at)
         written.append(
             events.Event(event_id, wallet_id, each.merchant_id, sequence, each.name.value, each.method_id, body, now)
         )

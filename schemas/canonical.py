@@ -9,10 +9,9 @@ import base64
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC
 from hashlib import blake2b
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StrictInt, ValidationError
 from pydantic.alias_generators import to_camel
@@ -30,8 +29,7 @@ class Unreadable(ValueError):
     """A message that no update can be made of. Its text names the field and what was expected, never a value."""
 
 
-@dataclass(frozen=True, slots=True)
-class Canonical:
+class Canonical(NamedTuple):
     """An update, and the digest (16 bytes) of its content: two messages that say the same have the same."""
 
     update: Update

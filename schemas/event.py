@@ -1,10 +1,9 @@
 """Events as merchants receive them (design.md §5): bytes, rendered once, stored, sent unchanged on every attempt."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from pydantic_core import to_json
@@ -24,15 +23,14 @@ class EventName(StrEnum):
     UPDATED = "PAYMENT_METHOD_UPDATED"
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
-    """One event, but for its id, sequence and time: `payload` is ready for JSON."""
+class Told(NamedTuple):
+    """One event, but for its id, sequence and time; `payload` is JSON already, for most merchants are told the same."""
 
     name: EventName
     merchant_id: MerchantId
     method_id: MethodId
     reason: str | None
-    payload: Mapping[str, Any]
+    payload: bytes
 
 
 def tell(wallet: Wallet, changes: tuple[Change, ...]) -> list[Told]:
@@ -41,19 +39,16 @@ def tell(wallet: Wallet, changes: tuple[Change, ...]) -> list[Told]:
     return [told for change in changes for told in _tell(change, wallet.merchants, customer)]
 
 
-def render(told: Told, event: UUID, sequence: int, created_at: datetime) -> bytes:
-    """The body of the event, as signed and sent."""
-    # pydantic's writer gives the bytes of json.dumps, less the spaces, in a quarter of its time
-    return to_json(
-        {
-            "id": event_id(event),
-            "name": told.name.value,
-            "createdAt": timestamp(created_at),
-            "sequence": sequence,
-            "reason": told.reason,
-            "payload": told.payload,
-        }
-    )
+def render(told: Told, event: UUID, sequence: int, created_at: str) -> bytes:
+    """The body of the event, as signed and sent; `created_at` is its `timestamp`."""
+    head = {
+        "id": event_id(event),
+        "name": told.name.value,
+        "createdAt": created_at,
+        "sequence": sequence,
+        "reason": told.reason,
+    }
+    return _with(to_json(head), "payload", told.payload)
 
 
 def timestamp(moment: datetime) -> str:
@@ -76,22 +71,27 @@ def _tell(change: Change, merchants: Sequence[MerchantId], customer: Mapping[str
         case Replaced(old, new, reason, links):
             current = {"paymentMethod": _method(new), "customer": customer, "deletedPaymentMethodId": old.id}
             gone = {"paymentMethod": _method(old), "customer": customer, "replacedByPaymentMethodId": new.id}
+            replaced, deleted = to_json(current), to_json(gone)
             for merchant in merchants:
-                mine = [_link(link) for link in links if link.merchant_id == merchant]
-                replaced = {**current, "paymentLinks": mine}
-                yield Told(EventName.REPLACED, merchant, new.id, reason.value, replaced)
-                yield Told(EventName.DELETED, merchant, old.id, reason.value, gone)
+                mine = to_json([_link(link) for link in links if link.merchant_id == merchant])
+                yield Told(EventName.REPLACED, merchant, new.id, reason.value, _with(replaced, "paymentLinks", mine))
+                yield Told(EventName.DELETED, merchant, old.id, reason.value, deleted)
         case Updated(before, after):
             was, now = _flat(before), _flat(after)
             previous = {key: value for key, value in was.items() if now.get(key) != value}
-            payload = {"paymentMethod": _method(after), "customer": customer, "previous": previous}
+            payload = to_json({"paymentMethod": _method(after), "customer": customer, "previous": previous})
             for merchant in merchants:
                 yield Told(EventName.UPDATED, merchant, after.id, _what_changed(previous, after), payload)
         case Seen(method, newcomers):
-            payload = {"paymentMethod": _method(method), "customer": customer, "previous": {}}
+            payload = to_json({"paymentMethod": _method(method), "customer": customer, "previous": {}})
             for merchant in merchants:
                 if merchant in newcomers:
                     yield Told(EventName.UPDATED, merchant, method.id, Reason.WALLET_MERGE.value, payload)
+
+
+def _with(written: bytes, key: str, value: bytes) -> bytes:
+    """A JSON object with one key more, its value JSON as well."""
+    return written[:-1] + b',"' + key.encode() + b'":' + value + b"}"
 
 
 def _method(method: Method) -> dict[str, Any]:

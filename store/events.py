@@ -2,8 +2,8 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 from sqlalchemy import text
@@ -12,8 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from domain.wallet import MerchantId, MethodId, WalletId
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """A row of `events`; `body` is what is signed and sent."""
 
     id: UUID
