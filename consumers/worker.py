@@ -46,6 +46,9 @@ _TRIES = 5
 # No poll may take longer: this is how fast a stop is noticed.
 _POLL_SECONDS = 0.25
 _COMMIT_SECONDS = 10
+# After so long without a message the broker is asked whether it is there, and so long it may take to answer.
+_SILENT_SECONDS = 2
+_NO_BROKER = "the broker cannot be reached"
 # Half the rebalance timeout: after it the group goes on without this member.
 _HANDOVER_SECONDS = 30
 # No batch takes that long, nor any wait that is not announced; a loop that hangs is ended, and restarted by who runs
@@ -156,12 +159,18 @@ class Worker:
     async def _work(self) -> None:
         try:
             async with self._connected() as consumer:
+                heard = time.monotonic()
                 while not self._stopping.is_set():
                     polled = await self._poll(consumer)
                     self._made_progress()
                     if polled:
                         self._at("polled")
                         await self._take_in_and_commit(consumer, polled)
+                    elif time.monotonic() - heard > _SILENT_SECONDS:
+                        await self._ask_whether_it_is_there(consumer)
+                    else:
+                        continue
+                    heard = time.monotonic()
         except* Stopped:
             log.info("stopped while waiting; what was polled will be taken in by whoever reads it next")
 
@@ -189,7 +198,7 @@ class Worker:
         )
         consumer.subscribe([self._topic], listener=_Handover(self._idle))
         try:
-            async for attempt in self._until_it_passes(_is_no_broker, "the broker cannot be reached"):
+            async for attempt in self._until_it_passes(_is_no_broker, _NO_BROKER):
                 with attempt:
                     await consumer.start()
             self._waits_for = None
@@ -214,6 +223,16 @@ class Worker:
                 wanted -= len(messages)
             patience = until - time.monotonic()
         return polled
+
+    async def _ask_whether_it_is_there(self, consumer: Consumer) -> None:
+        """A consumer without a broker looks like one without messages; it comes back by itself, but does not say so."""
+        try:
+            async with asyncio.timeout(_SILENT_SECONDS):
+                await consumer.topics()
+        except (KafkaError, TimeoutError):
+            self._wait_for(_NO_BROKER)
+        else:
+            self._waits_for = None
 
     async def _commit(self, consumer: Consumer, polled: Polled) -> None:
         """Commit the offsets of what was taken in. Where that fails, it will come again and be known."""
@@ -291,9 +310,7 @@ class Worker:
 
         def announce(_: RetryCallState) -> None:
             self._made_progress()
-            if self._waits_for != missing:
-                log.warning("waiting", reason=missing)
-            self._waits_for = missing
+            self._wait_for(missing)
 
         return AsyncRetrying(
             retry=retry_if_exception(passes),
@@ -302,6 +319,11 @@ class Worker:
             before_sleep=announce,
             reraise=True,
         )
+
+    def _wait_for(self, missing: str) -> None:
+        if self._waits_for != missing:
+            log.warning("waiting", reason=missing)
+        self._waits_for = missing
 
     async def _sleep_or_stop(self, seconds: float) -> None:
         with suppress(TimeoutError):

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -148,14 +148,21 @@ def _fetch() -> Path:
     return jars
 
 
-def _apache() -> Iterator[Broker]:
+@contextmanager
+def apache_behind(servers: str, port: int) -> Iterator[None]:
+    """Apache Kafka on `port`, which tells its clients to come to `servers`: a way to it that a test can break."""
+    yield from (None for _ in _apache(port, {"advertised.listeners": f"PLAINTEXT://{servers}"}))
+
+
+def _apache(own_port: int | None = None, told: Mapping[str, str] | None = None) -> Iterator[Broker]:
     classpath = f"{_fetch()}/*"
     with tempfile.TemporaryDirectory(prefix="repoint-kafka-", ignore_cleanup_errors=True) as name:
         directory = Path(name)
-        port, controller = _free_ports(2)
+        free, controller = _free_ports(2)
+        port = own_port or free
         properties = directory / "server.properties"
         own = _listeners(f"127.0.0.1:{port}", f"127.0.0.1:{controller}")
-        settings = PROPERTIES | own | {"log.dirs": str(directory / "log")}
+        settings = {**PROPERTIES, **own, "log.dirs": str(directory / "log"), **(told or {})}
         properties.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
         java = [*JAVA, *LOG, "-cp", classpath]
         subprocess.run(

@@ -1,0 +1,464 @@
+"""The loop on a real broker: what is read is taken in once, whatever goes away meanwhile and however it ends."""
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from random import Random
+from typing import Any
+
+import pytest
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from consumers.worker import Place, Stalled, Worker
+from domain.update import Update, UpdateType
+from store.engine import connect
+from tests.consumers.desk import KEEPING, Desk, written
+from tests.domain.build import link, live, method, replaced, told, wallet
+from tests.parts import kafka as kafka_part
+from tests.parts.proxy import Proxy
+from tests.parts.until import until
+
+CLOSED = UpdateType.CLOSED
+
+
+class Post:
+    """Puts messages on the topic, and looks how far the group has come."""
+
+    def __init__(self, servers: str, topic: str, group: str) -> None:
+        self.servers, self.topic, self.group = servers, topic, group
+        self.sent: Counter[int] = Counter()
+
+    async def send(self, *contents: Update | bytes | None, partition: int | None = None, **more: Any) -> None:
+        """One after another over the partitions, or all to one; each has reached the broker's log."""
+        producer = AIOKafkaProducer(bootstrap_servers=self.servers, acks="all")
+        await producer.start()
+        try:
+            for number, content in enumerate(contents):
+                place = number % 3 if partition is None else partition
+                value = as_bytes(content)
+                await producer.send_and_wait(self.topic, value, partition=place, **more)
+                self.sent[place] += 1
+        finally:
+            await producer.stop()
+
+    async def committed(self) -> dict[int, int]:
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.servers)
+        await admin.start()
+        try:
+            found = await admin.list_consumer_group_offsets(self.group)
+        finally:
+            await admin.close()
+        return {place.partition: at.offset for place, at in found.items() if at.offset >= 0}
+
+    async def is_read_up(self) -> bool:
+        return await self.committed() == self.sent
+
+
+def as_bytes(content: Update | bytes | None) -> bytes | None:
+    return json.dumps(written(content)).encode() if isinstance(content, Update) else content
+
+
+@pytest.fixture
+def post(kafka: str, topic: str, group: str) -> Post:
+    return Post(kafka, topic, group)
+
+
+def member(engine: AsyncEngine, post: Post, **more: Any) -> Worker:
+    return Worker(engine, bootstrap_servers=post.servers, topic=post.topic, group=post.group, keeping=KEEPING, **more)
+
+
+@asynccontextmanager
+async def working(engine: AsyncEngine, post: Post, **more: Any) -> AsyncIterator[Worker]:
+    """A worker that runs meanwhile, and is told to stop at the end as SIGTERM tells it."""
+    worker = member(engine, post, **more)
+    stopping = asyncio.Event()
+    running = asyncio.create_task(worker.run(stopping))
+    try:
+        yield worker
+    finally:
+        stopping.set()
+        async with asyncio.timeout(40):
+            await running
+
+
+async def taken_in(desk: Desk, count: int) -> None:
+    """Wait until so many messages have an outcome or a dead letter."""
+
+    async def so_many() -> bool:
+        (row,) = await desk.rows("SELECT (SELECT count(*) FROM inbox) + (SELECT count(*) FROM dead_letters) AS count")
+        assert row.count <= count
+        return bool(row.count == count)
+
+    await until(so_many, within=60)
+
+
+def closings(count: int) -> list[Update]:
+    return [told(CLOSED, f"X{number}", on=1, id=f"u{number}") for number in range(count)]
+
+
+# --- as it should be ----------------------------------------------------------------------------------------------
+
+
+async def test_it_takes_in_what_is_there_and_what_comes_and_commits_how_far_it_is(desk: Desk, post: Post) -> None:
+    await desk.bring(wallet(method("A"), links=[link("m-A")]))
+    await post.send(replaced("A", "B", on=1), b"{", *closings(50), key=b"vau:A", headers=[("ce_id", None)])
+    async with working(desk.engine, post, batch_size=7) as worker:
+        await until(lambda: as_said(worker, None))
+        await taken_in(desk, 52)
+        await post.send(replaced("B", "C", on=2), None, key=b"vau:B")
+        await taken_in(desk, 54)
+        await until(post.is_read_up)
+    assert live(await desk.wallet()).keys() == {"C"}
+    letters = await desk.letters()
+    assert [(each.topic, each.partition, each.offset, each.key) for each in letters] == [
+        (post.topic, 1, 0, "vau:A"),
+        (post.topic, 1, 17, "vau:B"),
+    ]
+
+
+async def as_said(worker: Worker, reason: str | None) -> bool:
+    return worker.ready() == reason
+
+
+async def test_the_next_one_goes_on_where_the_last_one_stopped(desk: Desk, post: Post) -> None:
+    await post.send(*closings(20))
+    async with working(desk.engine, post):
+        await taken_in(desk, 20)
+    assert await post.is_read_up()
+    seen: list[Place] = []
+    await post.send(told(CLOSED, "Y", on=1, id="y"))
+    async with working(desk.engine, post, at=seen.append):
+        await taken_in(desk, 21)
+    assert Counter(seen)["committed"] == 1
+
+
+async def test_what_was_taken_in_but_not_committed_is_read_again_and_left_alone(desk: Desk, post: Post) -> None:
+    """It ends after the database's commit, and the offsets were never sent."""
+
+    class Died(Exception):
+        pass
+
+    def die(place: Place) -> None:
+        if place == "committed":
+            raise Died
+
+    await desk.bring(wallet(method("A")))
+    await post.send(replaced("A", "B", on=1), *closings(5))
+    with pytest.raises(ExceptionGroup) as ended:
+        await member(desk.engine, post, at=die, lanes=1).run(asyncio.Event())
+    assert ended.group_contains(Died)
+    assert await post.committed() == {}
+    before = await desk.events("pharmacy")
+    async with working(desk.engine, post):
+        await until(post.is_read_up)
+    assert len(await desk.outcomes()) == 6
+    assert await desk.events("pharmacy") == before
+
+
+# --- refused ------------------------------------------------------------------------------------------------------
+
+
+def too_long() -> bytes:
+    """Every field is as long as it may be, and together they are more than an index row holds."""
+    draw = Random(1)
+    old, new, customer = ("".join(chr(draw.randrange(0x20000, 0x2A000)) for _ in range(255)) for _ in range(3))
+    message = written(replaced("old", "new", on=1, id="long", customer="e1"))
+    message |= {"old": {"token": old}, "new": {"token": new}, "customer": {"metadata": {customer: old}}}
+    return json.dumps(message, ensure_ascii=False).encode()
+
+
+async def test_what_the_database_refuses_is_set_aside_and_its_mates_are_applied(desk: Desk, post: Post) -> None:
+    await desk.bring(*(wallet(method(f"X{n}"), customer=f"e{n}") for n in range(30)))
+    some = closings(30)
+    await post.send(*some[:11], too_long(), *some[11:], b"{", partition=0)
+    async with working(desk.engine, post):
+        await taken_in(desk, 32)
+        await until(post.is_read_up)
+    assert Counter(outcome for _, outcome, _ in await desk.outcomes()) == {"APPLIED": 30}
+    refused, unreadable = await desk.letters()
+    assert (refused.offset, refused.reason) == (11, "the database refuses what was written: 54000 pk_replacement_facts")
+    assert unreadable.offset == 31
+
+
+async def test_of_many_that_are_refused_each_is_set_aside(desk: Desk, post: Post) -> None:
+    await desk.rows("ALTER TABLE credentials ADD CONSTRAINT not_today CHECK (key NOT LIKE '%7') NOT VALID")
+    try:
+        await post.send(*closings(40))
+        async with working(desk.engine, post):
+            await taken_in(desk, 40)
+            await until(post.is_read_up)
+    finally:
+        await desk.rows("ALTER TABLE credentials DROP CONSTRAINT not_today")
+    assert {each.reason for each in await desk.letters()} == {"the database refuses what was written: 23514 not_today"}
+    assert len(await desk.letters()) == 4
+
+
+async def test_a_defect_ends_it_and_nothing_is_lost(desk: Desk, post: Post) -> None:
+    await desk.rows("ALTER TABLE credentials RENAME TO mislaid")
+    try:
+        await post.send(*closings(3))
+        with pytest.raises(ExceptionGroup, match="unhandled errors"):
+            await member(desk.engine, post).run(asyncio.Event())
+    finally:
+        await desk.rows("ALTER TABLE mislaid RENAME TO credentials")
+    assert await post.committed() == {}
+    async with working(desk.engine, post):
+        await taken_in(desk, 3)
+
+
+# --- the database away --------------------------------------------------------------------------------------------
+
+
+async def test_a_database_that_is_away_is_waited_for_and_nothing_is_lost(
+    desk: Desk, database_url: str, post: Post
+) -> None:
+    await desk.bring(wallet(method("A")))
+    async with Proxy(database_url) as proxy:
+        proxy.refuse()
+        engine = connect(proxy.url)
+        await post.send(replaced("A", "B", on=1), *closings(10))
+        async with working(engine, post, batch_size=4) as worker:
+            await until(lambda: as_said(worker, "the database cannot be reached"))
+            assert worker.stalled() is None
+            proxy.pass_on()
+            await taken_in(desk, 11)
+            await until(lambda: as_said(worker, None))
+            for number in range(3):
+                proxy.refuse()
+                await post.send(*(told(CLOSED, f"Y{n}", on=1, id=f"y{number}-{n}") for n in range(5)))
+                await until(lambda: as_said(worker, "the database cannot be reached"))
+                proxy.pass_on()
+                await taken_in(desk, 11 + 5 * (number + 1))
+            await until(post.is_read_up)
+        await engine.dispose()
+    assert live(await desk.wallet()).keys() == {"B"}
+    assert await desk.letters() == []
+
+
+@pytest.mark.parametrize("place", ["took in", "settled", "applied", "announced"])
+async def test_a_database_that_goes_away_in_a_transaction_has_not_heard_of_it(
+    desk: Desk, database_url: str, post: Post, place: Place
+) -> None:
+    await desk.bring(wallet(method("A")))
+    async with Proxy(database_url) as proxy:
+        cut: list[Place] = []
+
+        def cut_once(at: Place) -> None:
+            if at == place and not cut:
+                cut.append(at)
+                proxy.cut()
+
+        engine = connect(proxy.url)
+        await post.send(replaced("A", "B", on=1), *closings(3))
+        async with working(engine, post, at=cut_once):
+            await taken_in(desk, 4)
+            await until(post.is_read_up)
+        await engine.dispose()
+    assert cut
+    assert [name for name, _ in await desk.told("pharmacy")] == ["REPLACED", "DELETED"]
+
+
+async def test_a_database_restarted_under_it_is_gone_back_to(desk: Desk, post: Post) -> None:
+    async with working(desk.engine, post):
+        for number in range(3):
+            await desk.rows(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+            await post.send(*(told(CLOSED, f"Y{n}", on=1, id=f"y{number}-{n}") for n in range(6)))
+            await taken_in(desk, 6 * (number + 1))
+
+
+# --- stopping -----------------------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def held_up(engine: AsyncEngine) -> AsyncIterator[Callable[[], Awaitable[bool]]]:
+    """Nobody gets a row of the inbox meanwhile; what is given tells whether somebody tries."""
+
+    async def somebody_waits() -> bool:
+        async with engine.begin() as connection:
+            return bool(
+                await connection.scalar(
+                    text("SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = CAST('inbox' AS regclass)")
+                )
+            )
+
+    async with engine.begin() as holder:
+        await holder.execute(text("LOCK TABLE inbox"))
+        yield somebody_waits
+
+
+async def test_told_to_stop_it_finishes_the_batch_at_hand(desk: Desk, post: Post) -> None:
+    await post.send(*closings(10))
+    stopped = asyncio.Event()
+    async with held_up(desk.engine) as somebody_waits:
+        worker = asyncio.create_task(until_told(desk, post, stopped, drain_within=20))
+        await until(somebody_waits)
+        stopped.set()
+    async with asyncio.timeout(20):
+        await worker
+    assert len(await desk.outcomes()) == 10
+    assert await post.is_read_up()
+
+
+async def test_told_to_stop_it_does_not_wait_for_ever(desk: Desk, post: Post) -> None:
+    """The batch at hand is held up for longer than it may take; nothing of it has happened, and it is read again."""
+    await post.send(*closings(10))
+    stopped = asyncio.Event()
+    async with held_up(desk.engine) as somebody_waits:
+        worker = asyncio.create_task(until_told(desk, post, stopped, drain_within=0.5))
+        await until(somebody_waits)
+        stopped.set()
+        # 30 s after it is told, it is killed
+        async with asyncio.timeout(25):
+            await worker
+    assert await post.committed() == {}
+    async with working(desk.engine, post):
+        await taken_in(desk, 10)
+
+
+async def test_told_to_stop_while_the_database_is_away_it_stops(database_url: str, desk: Desk, post: Post) -> None:
+    await post.send(*closings(10))
+    async with Proxy(database_url) as proxy:
+        proxy.refuse()
+        engine = connect(proxy.url)
+        async with working(engine, post) as worker:
+            await until(lambda: as_said(worker, "the database cannot be reached"))
+        await engine.dispose()
+    assert await post.committed() == {}
+    async with working(desk.engine, post):
+        await taken_in(desk, 10)
+
+
+async def until_told(desk: Desk, post: Post, stopped: asyncio.Event, **more: Any) -> None:
+    async with working(desk.engine, post, **more):
+        await stopped.wait()
+
+
+async def test_a_loop_that_hangs_ends_itself(desk: Desk, post: Post) -> None:
+    await post.send(*closings(2))
+    async with held_up(desk.engine) as somebody_waits:
+        worker = member(desk.engine, post)
+        running = asyncio.create_task(worker.run(asyncio.Event()))
+        await until(somebody_waits)
+        worker._progress -= 1000
+        with pytest.raises(Stalled, match="no progress for 10"):
+            await running
+    async with working(desk.engine, post):
+        await taken_in(desk, 2)
+
+
+# --- the group ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.partitions(4)
+async def test_partitions_go_from_one_to_the_other_and_nothing_is_taken_twice(
+    desk: Desk, database_url: str, post: Post
+) -> None:
+    await desk.bring(*(wallet(method(f"X{n}"), customer=f"e{n}") for n in range(20)))
+    engine = connect(database_url)
+    seen: dict[str, list[Place]] = {"first": [], "second": []}
+    sending = asyncio.Event()
+    updates = [told(CLOSED, f"X{n % 20}", on=n % 9 + 1, id=f"u{n}") for n in range(400)]
+
+    async def send() -> None:
+        for start in range(0, 400, 20):
+            for partition in range(4):
+                await post.send(*updates[start + partition * 5 : start + partition * 5 + 5], partition=partition)
+            if start == 100:
+                sending.set()
+
+    quick = {"batch_size": 10, "session_timeout": 6.0}
+    async with asyncio.timeout(120), working(desk.engine, post, at=seen["first"].append, **quick):
+        sender = asyncio.create_task(send())
+        await sending.wait()
+        async with working(engine, post, at=seen["second"].append, **quick):
+            await until(lambda: both_work(seen), within=40)
+        await sender
+        await taken_in(desk, 400)
+        await until(post.is_read_up, within=40)
+    await engine.dispose()
+    assert len(await desk.outcomes()) == 400
+    assert {each for each, _, _ in await desk.outcomes()} == {f"u{n}" for n in range(400)}
+    assert await desk.letters() == []
+
+
+async def both_work(seen: dict[str, list[Place]]) -> bool:
+    return all("offsets committed" in places for places in seen.values())
+
+
+# --- the broker away ----------------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def broker_on_a_leash() -> AsyncIterator[tuple[Proxy, str]]:
+    """An Apache Kafka to which all ways lead through a proxy, away at first; and its address."""
+    if lacking := kafka_part.missing():
+        pytest.skip(f"needs an Apache Kafka of its own, but {lacking}")
+    (port,) = kafka_part._free_ports(1)
+    async with Proxy(f"kafka://127.0.0.1:{port}") as proxy:
+        proxy.refuse()
+        servers = proxy.url.removeprefix("kafka://")
+        apache = kafka_part.apache_behind(servers, port)
+        await asyncio.to_thread(apache.__enter__)
+        try:
+            yield proxy, servers
+        finally:
+            await asyncio.to_thread(apache.__exit__, None, None, None)
+
+
+async def test_a_broker_that_is_away_is_waited_for_and_nothing_is_lost(desk: Desk) -> None:
+    """At the start, in between, and when offsets are to be committed."""
+    async with broker_on_a_leash() as (proxy, servers):
+        post = Post(servers, "updates", "worker")
+        async with working(desk.engine, post) as worker:
+            await until(lambda: as_said(worker, "the broker cannot be reached"))
+            proxy.pass_on()
+            await make_topic(servers, "updates")
+            await until(lambda: as_said(worker, None))
+            await post.send(*closings(6))
+            await taken_in(desk, 6)
+            proxy.refuse()
+            await until(lambda: as_said(worker, "the broker cannot be reached"), within=40)
+            assert worker.stalled() is None
+            proxy.pass_on()
+            await post.send(*(told(CLOSED, f"Y{n}", on=1, id=f"y{n}") for n in range(6)))
+            await taken_in(desk, 12)
+            await until(lambda: as_said(worker, None), within=40)
+            await until(post.is_read_up)
+        assert await desk.letters() == []
+
+        await post.send(*(told(CLOSED, f"Z{n}", on=1, id=f"z{n}") for n in range(6)))
+        gone: list[Place] = []
+
+        def goes_away(place: Place) -> None:
+            if place == "committed" and not gone:
+                gone.append(place)
+                proxy.refuse()
+
+        async with working(desk.engine, post, at=goes_away) as worker:
+            await taken_in(desk, 18)
+            await until(lambda: as_said(worker, "the broker cannot be reached"), within=40)
+            proxy.pass_on()
+            await post.send(told(CLOSED, "last", on=1, id="last"), partition=0)
+            await taken_in(desk, 19)
+            await until(lambda: as_said(worker, None), within=40)
+        assert len(await desk.outcomes()) == 19
+
+
+async def make_topic(servers: str, name: str) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=servers)
+    await admin.start()
+    await admin.create_topics([NewTopic(name, num_partitions=3, replication_factor=1)])
+    await admin.close()
+
+
+async def test_told_to_stop_while_the_broker_is_away_it_stops(desk: Desk) -> None:
+    async with working(desk.engine, Post("127.0.0.1:1", "updates", "worker")) as worker:
+        await until(lambda: as_said(worker, "the broker cannot be reached"))
