@@ -8,7 +8,7 @@ from tests.parts.proxy import Proxy
 # asyncpg sends it as a message of its own, once it has the answers to all before; the answer is of one piece too.
 _COMMIT = b"COMMIT;\0"
 _COMMITTED = b"COMMIT\0"
-_PATIENCE = 60
+_PATIENCE = 240
 
 
 class LossyProxy(Proxy):

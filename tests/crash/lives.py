@@ -19,7 +19,7 @@ from tests.parts.until import until
 
 ROOT = Path(__file__).parents[2]
 # A few seconds on a quiet machine.
-_PATIENCE = 60
+_PATIENCE = 240
 
 
 class Nursery:

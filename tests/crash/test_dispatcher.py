@@ -101,7 +101,7 @@ async def _stopped(beginnings: Beginnings, point: str, passing: int) -> None:
         assert 1 in await _attempts_refused(run), "it has claimed nothing that another could claim meanwhile"
         run.receiver.answer("/m2-shop", Answer(500))
         async with beginnings.living(run.life("second", "deliver")) as second:
-            await until(lambda: _all_are_claimed_anew(run), within=60)
+            await until(lambda: _all_are_claimed_anew(run), within=240)
             before = await _results(run)
             first.go_on()
             await first.reaches("recorded")

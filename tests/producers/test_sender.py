@@ -81,8 +81,8 @@ async def test_what_is_answered_has_a_name(sender: Sender, receiver: Receiver, t
     [
         ("120", 120, 120),
         ("0", 0, 0),
-        (format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True), 3000, 3600),
-        (format_datetime(datetime.now(UTC) - timedelta(hours=1), usegmt=True), -4000, -3600),
+        (format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True), 0, 3600),
+        (format_datetime(datetime.now(UTC) - timedelta(hours=1), usegmt=True), -7200, -3600),
         ("9" * 400, 10**8, 10**9),
     ],
 )
