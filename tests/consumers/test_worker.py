@@ -424,6 +424,7 @@ async def test_a_broker_that_is_away_is_waited_for_and_nothing_is_lost(desk: Des
             await until(lambda: as_said(worker, None))
             await post.send(*closings(6))
             await taken_in(desk, 6)
+            await until(post.is_read_up)
             proxy.refuse()
             await until(lambda: as_said(worker, "the broker cannot be reached"), within=40)
             assert worker.stalled() is None
