@@ -172,12 +172,16 @@ _RESOLVE = text("""
     UPDATE inbox SET outcome = told.outcome, reason = told.reason
     FROM unnest(CAST(:inbox_ids AS bigint[]), CAST(:outcomes AS text[]), CAST(:reasons AS text[]))
          AS told(inbox_id, outcome, reason)
-    WHERE inbox.id = told.inbox_id
+    WHERE inbox.id = told.inbox_id AND inbox.outcome <> 'APPLIED'
 """)
 
 
 async def resolve(connection: AsyncConnection, resolved: Sequence[tuple[Parked, Verdict]]) -> None:
-    """Give parked updates the outcome that followed."""
+    """Give parked updates the outcome that followed.
+
+    Two workers may find one at once, by its token and by its fingerprint, each for wallets of its own: it was applied
+    if it was in either.
+    """
     await connection.execute(
         _RESOLVE,
         {

@@ -9,7 +9,7 @@ import pytest
 from consumers.imports import import_wallets
 from consumers.worker import Place
 from domain.update import Update, UpdateType
-from domain.wallet import Wallet
+from domain.wallet import MethodStatus, Wallet
 from tests.consumers.desk import KEEPING, Desk, in_batches, merging
 from tests.consumers.elsewhere import Elsewhere, standing_still, waits, worker
 from tests.domain.build import link, live, method, replaced, told, wallet, who
@@ -195,6 +195,27 @@ async def test_one_id_at_once_is_taken_once(desk: Desk, database_url: str) -> No
         [("u", "APPLIED", None), ("u", "QUARANTINED", "ID_REUSED")],
         [("u", "PARKED", None), ("u", "QUARANTINED", "ID_REUSED")],
     )
+
+
+@pytest.mark.parametrize("first", ["applied", "superseded"])
+async def test_what_two_workers_find_at_once_was_applied_if_it_was_by_one(
+    desk: Desk, database_url: str, first: str
+) -> None:
+    """A closing waits for a token and for a fingerprint; to one wallet it is news, to the other it comes too late."""
+    await desk.bring(A, wallet(method("B"), customer="e2"))
+    await desk.tell(told(CLOSED, ("X", ":x"), on=9, id="waits"))
+    applied = [desk.message(replaced("A", "X", on=1), partition=1)]
+    superseded = [desk.message(each, partition=2) for each in (replaced("B", ":x", on=2), replaced("B", "Z", on=5))]
+    early, late = (applied, superseded) if first == "applied" else (superseded, applied)
+    async with standing_still(database_url, early, "announced") as elsewhere:
+        here = asyncio.create_task(worker(desk.engine)._take(late))
+        await waits(desk.engine, here)
+        elsewhere.go_on()
+        await here
+    assert await desk.outcome("waits") == ("APPLIED", None)
+    assert live(await desk.wallet())["X"].status is MethodStatus.CLOSED
+    assert live(await desk.wallet("e2")).keys() == {"Z"}
+    assert await desk.rows("SELECT * FROM parked_updates") == []
 
 
 async def check_sequences(desk: Desk) -> None:
