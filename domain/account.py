@@ -6,7 +6,7 @@ irreconcilable ones is refused does not depend on which came in first.
 """
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, TypeAlias
@@ -37,17 +37,14 @@ class Account:
     """
 
     type: MethodType
-    keys: set[Key] = field(default_factory=set)
-    methods: list[Method] = field(default_factory=list)
-    pars: set[str] = field(default_factory=set)
-    followed: list[Fact] = field(default_factory=list)
+    keys: set[Key]
+    methods: list[Method]
+    live: list[Method]
+    pars: set[str]
+    followed: list[Fact]
     """Earliest first."""
     facts: Sequence[Fact] = ()
     """Of those followed, each pair once."""
-
-    @property
-    def live(self) -> tuple[Method, ...]:
-        return tuple(method for method in self.methods if method.live)
 
     @property
     def latest(self) -> Fact | None:
@@ -59,13 +56,18 @@ class Account:
         They are on one method, or two names of one credential, or told alike: the network, the token service and the
         processor each tell one reissue under tokens of their own.
         """
-        card = set(fact.new.keys)
         groups: list[Collection[Key]] = [method.keys for method in self.methods]
-        groups += [credential.keys for fact in self.followed for credential in (fact.old, fact.new)]
-        groups += _alike(self.followed)
-        while touching := [group for group in groups if not card.isdisjoint(group)]:
-            groups = [group for group in groups if card.isdisjoint(group)]
-            card.update(*touching)
+        for followed in self.followed:
+            groups += (followed.old.keys, followed.new.keys)
+        if len(self.followed) > 1:
+            groups += _alike(self.followed)
+        card: set[Key] = set()
+        grown = set(fact.new.keys)
+        while len(card) < len(grown):
+            card = grown.copy()
+            for group in groups:
+                if not grown.isdisjoint(group):
+                    grown.update(group)
         return frozenset(card)
 
 
@@ -78,8 +80,8 @@ def accounts_of(wallet: Wallet, knowledge: Knowledge) -> tuple[tuple[Account, ..
         _, _, fact = heappop(found.waiting)
         found.follow(fact)
     for account in found.accounts:
-        account.followed.sort(key=lambda fact: fact.stamp)
-        account.facts = _each_pair_once(account.followed)
+        if account.followed:
+            account.facts = _each_pair_once(account.followed)
     return tuple(found.accounts), tuple(found.refused)
 
 
@@ -92,25 +94,28 @@ class _Finding:
         self.accounts: list[Account] = []
         self.waiting: list[tuple[Stamp, Pair, Fact]] = []
         self.refused: list[Refused] = []
-        self._at: dict[Key, dict[MethodType, Account]] = {}
+        self._of: dict[MethodType, dict[Key, Account]] = {}
         self._met: set[Pair] = set()
 
     def add(self, method: Method) -> None:
         account = self._join(method.type, method.keys)
         account.methods.append(method)
+        if method.live:
+            account.live.append(method)
         if method.par is not None:
             account.pars.add(method.par)
 
     def follow(self, fact: Fact) -> None:
         keys = fact.old.keys + fact.new.keys
-        known = [self._at[key] for key in keys if key in self._at]
         method_type = self._type_of(fact)
-        if method_type is None or not all(method_type in by_type for by_type in known):
+        if method_type is None:
             self.refused.append((fact, Conflict.TYPE_CONFLICT))
             return
-        pars = {par for by_type in known for par in by_type[method_type].pars}
-        if fact.told.par is not None:
-            pars.add(fact.told.par)
+        there = self._of[method_type]
+        pars = set() if fact.told.par is None else {fact.told.par}
+        for key in keys:
+            if key in there:
+                pars |= there[key].pars
         if len(pars) > 1:
             self.refused.append((fact, Conflict.ACCOUNT_CONFLICT))
             return
@@ -120,46 +125,52 @@ class _Finding:
 
     def _join(self, method_type: MethodType, keys: Iterable[Key]) -> Account:
         """The one account that holds all of `keys` from now on."""
+        there = self._of.setdefault(method_type, {})
         account: Account | None = None
-        fresh: list[Key] = []
+        fresh = []
         for key in keys:
-            other = self._at.setdefault(key, {}).get(method_type)
+            other = there.get(key)
             if other is None:
                 fresh.append(key)
-            elif account is None:
-                account = other
             elif other is not account:
-                self._unite(account, other)
+                account = other if account is None else self._unite(account, other)
         if account is None:
-            account = Account(method_type)
+            account = Account(method_type, set(), [], [], set(), [])
             self.accounts.append(account)
         for key in fresh:
-            self._at[key][method_type] = account
+            there[key] = account
             account.keys.add(key)
-            self._meet(key)
+            for fact in self.knowledge.facts_from(key):
+                self._meet(fact)
         return account
 
-    def _unite(self, one: Account, other: Account) -> None:
+    def _unite(self, one: Account, other: Account) -> Account:
         self.accounts.remove(other)
-        for key in other.keys:
-            self._at[key][one.type] = one
+        self._of[one.type].update(dict.fromkeys(other.keys, one))
         one.keys |= other.keys
         one.methods += other.methods
+        one.live += other.live
         one.pars |= other.pars
         one.followed += other.followed
+        return one
 
-    def _meet(self, key: Key) -> None:
-        for fact in self.knowledge.facts_from(key):
-            if fact.pair not in self._met and belongs_to(fact.scope, self.wallet):
-                self._met.add(fact.pair)
-                heappush(self.waiting, (fact.stamp, fact.pair, fact))
+    def _meet(self, fact: Fact) -> None:
+        pair = fact.pair
+        if pair not in self._met and belongs_to(fact.scope, self.wallet):
+            self._met.add(pair)
+            heappush(self.waiting, (fact.stamp, pair, fact))
 
     def _type_of(self, fact: Fact) -> MethodType | None:
-        """Of the method that the fact is about; None where that cannot be told or is not what the fact says."""
-        types = {method_type for key in fact.old.keys for method_type in self._at.get(key, ())}
+        """The one type of method that the fact is about; None if it is about none, or would join two."""
+        about = [each for each, there in self._of.items() if not there.keys().isdisjoint(fact.old.keys)]
         if fact.method_type is not None:
-            return fact.method_type if fact.method_type in types else None
-        return types.pop() if len(types) == 1 else None
+            about = [fact.method_type] if fact.method_type in about else []
+        if len(about) != 1:
+            return None
+        ours = self._of[about[0]]
+        strange = [key for key in fact.old.keys + fact.new.keys if key not in ours]
+        elsewhere = [there for there in self._of.values() if not there.keys().isdisjoint(strange)]
+        return None if elsewhere else about[0]
 
 
 def _alike(facts: Iterable[Fact]) -> list[frozenset[Key]]:
@@ -176,13 +187,14 @@ def _alike(facts: Iterable[Fact]) -> list[frozenset[Key]]:
     ]
 
 
-def _each_pair_once(followed: Sequence[Fact]) -> Sequence[Fact]:
+def _each_pair_once(followed: list[Fact]) -> Sequence[Fact]:
     """Of those that name one pair by different names of its credentials only the earliest.
 
     What only gives a credential another name replaces nothing, so it counts where there is nothing else.
     """
-    if len(followed) <= 1:
+    if len(followed) == 1:
         return followed
+    followed.sort(key=lambda fact: fact.stamp)
     names: Groups[Key] = Groups()
     for fact in followed:
         names.join(fact.old.keys)

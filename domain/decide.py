@@ -22,7 +22,7 @@ from domain.knowledge import Knowledge, News, renames_itself
 from domain.merge import Seen, merge
 from domain.settle import Replaced, Settlement, Updated, settle
 from domain.update import Outcome, Scope, Stamp, Update, UpdateType
-from domain.wallet import Key, MethodId, Wallet, WalletId, belongs_to
+from domain.wallet import Key, Method, MethodId, Wallet, WalletId, belongs_to
 
 Change: TypeAlias = Replaced | Updated | Seen
 
@@ -190,12 +190,27 @@ class _Room:
             return Verdict(Outcome.IGNORED, "CUSTOMER_REMOVED")
         if any(account.latest is not None and account.latest.stamp == stamp for account in accounts):
             return Verdict(Outcome.DUPLICATE, "ALREADY_SO")
-        current = (method for settlement in settlements for method in settlement.wallet.live_methods)
-        if any(fact.stamp == stamp for account in accounts for fact in account.facts) or all(
-            method.keys.isdisjoint(keys) for method in current
-        ):
+        holding = [
+            method
+            for settlement in settlements
+            for method in settlement.wallet.live_methods
+            if not method.keys.isdisjoint(keys)
+        ]
+        if not holding or any(fact.stamp == stamp for account in accounts for fact in account.facts):
             return Verdict(Outcome.SUPERSEDED, "NEWER_FACT")
+        if self._expire_later(holding, keys, stamp):
+            return Verdict(Outcome.SUPERSEDED, "NEWER_TOLD")
         return Verdict(Outcome.DUPLICATE, "ALREADY_SO")
+
+    def _expire_later(self, methods: Iterable[Method], keys: Sequence[Key], stamp: Stamp) -> bool:
+        """Whether they are known, by their customer or by another fact, to be good for longer than `stamp` told."""
+        told = [told.expiry for _, told in self.knowledge.told_of(keys) if told.expiry is not None]
+        expiries = [expiry.value for expiry in told if expiry.stamp == stamp]
+        return any(
+            method.details.expiry is not None and method.details.expiry > expiry
+            for method in methods
+            for expiry in expiries
+        )
 
     def _merge(self, merge_from: Scope, merge_into: Scope) -> Verdict:
         sources, targets = self._named(merge_from), self._named(merge_into)

@@ -3,7 +3,8 @@
 It only grows, and the order of telling does not matter.
 
     told                        kept
-    old → new                   each pair once, at the earliest stamp told and with what was said then
+    old → new                   each pair once, at the earliest stamp told and with what was said then;
+                                only its expiry is the latest that the pair was ever told with
     names of a credential       all of them: a token's fingerprint counts whichever telling gave it
     status of a credential      the latest stamp
     expiry of a credential      the latest expiry ever told; it never goes back
@@ -15,7 +16,8 @@ What names a customer is kept apart, under that customer's `Scope`, and is not s
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import NamedTuple, TypeAlias
+from types import MappingProxyType
+from typing import Generic, NamedTuple, TypeAlias, TypeVar
 
 from domain.update import Credential, NewCredential, Reason, Scope, Stamp, Update, UpdateType
 from domain.wallet import Expiry, Key, MethodStatus, MethodType
@@ -28,9 +30,19 @@ TOLD_STATUS: Mapping[UpdateType, MethodStatus] = {
 }
 
 
+T = TypeVar("T")
+
+
+class Dated(NamedTuple, Generic[T]):
+    """A value, and by whose word it is so."""
+
+    value: T
+    stamp: Stamp
+
+
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """`old` was replaced by `new`."""
+    """`old` was replaced by `new`; `told` is what was said of `new` when the pair was first told."""
 
     old: Credential
     new: Credential
@@ -39,27 +51,30 @@ class Fact:
     scope: Scope = ()
     method_type: MethodType | None = None
     told: NewCredential = field(default_factory=NewCredential)
+    later: Dated[Expiry] | None = None
+    """A later expiry, where the pair was told with one, or with one at all, when it was told again."""
 
     @property
     def pair(self) -> "Pair":
         return (self.old.key, self.new.key, self.scope)
 
+    @property
+    def expiry(self) -> Dated[Expiry] | None:
+        """The latest that the pair was ever told with."""
+        if self.later is not None or self.told.expiry is None:
+            return self.later
+        return Dated(self.told.expiry, self.stamp)
+
 
 Pair: TypeAlias = tuple[Key, Key, Scope]
 
 
-class Dated(NamedTuple):
-    value: object
-    stamp: Stamp
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
+class Told(NamedTuple):
     """What is known of one credential."""
 
-    status: tuple[MethodStatus, Stamp] | None = None
-    expiry: Expiry | None = None
-    details: Mapping[str, Dated] = field(default_factory=dict)
+    status: Dated[MethodStatus] | None = None
+    expiry: Dated[Expiry] | None = None
+    details: Mapping[str, Dated[object]] = MappingProxyType({})
 
 
 class News(Enum):
@@ -112,19 +127,16 @@ class Knowledge:
         return reached
 
     def learn(self, update: Update) -> News:
-        """Take in what one update tells.
-
-        Of `old`, and of `new` too where a pair is told again with another expiry: what is known of both must be loaded.
-        """
+        """Take in what one update tells; what is known of its `old` must be loaded."""
         if update.old is None:
             return News.NONE
         if update.type is UpdateType.NUMBER_REPLACED and not renames_itself(update):
             return self._learn_fact(update)
         if update.type in _TELLS_IN_PLACE:
-            status = TOLD_STATUS.get(update.type)
+            status, expiry = TOLD_STATUS.get(update.type), update.new.expiry
             told = Told(
-                None if status is None else (status, update.stamp),
-                update.new.expiry,
+                None if status is None else Dated(status, update.stamp),
+                None if expiry is None else Dated(expiry, update.stamp),
                 {name: Dated(value, update.stamp) for name, value in update.new.details.items()},
             )
             return self._learn_of(update.old, update.scope, told)
@@ -139,11 +151,10 @@ class Knowledge:
         for key in self.reach(keys):
             for fact in self.facts_from(key):
                 if fact.stamp != stamp:
-                    rest.add_fact(fact)
+                    rest.add_fact(replace(fact, later=_but_by(stamp, fact.later)))
             for scope, told in self.told.get(key, _NOTHING_TOLD).items():
-                status = None if told.status is not None and told.status[1] == stamp else told.status
                 details = {name: dated for name, dated in told.details.items() if dated.stamp != stamp}
-                rest.add_told(key, scope, Told(status, told.expiry, details))
+                rest.add_told(key, scope, Told(_but_by(stamp, told.status), _but_by(stamp, told.expiry), details))
         return rest
 
     def _learn_fact(self, update: Update) -> News:
@@ -163,16 +174,15 @@ class Knowledge:
             self.add_fact(fact)
             self.learnt_facts.add(fact.pair)
             return News.NEW
-        news = News.NONE
-        expiries = {expiry for expiry in (known.told.expiry, fact.told.expiry) if expiry is not None}
-        if known.told.expiry != fact.told.expiry:
-            # The fact keeps what was said first, the credential the latest expiry ever told.
-            news = self._learn_of(fact.new, fact.scope, Told(expiry=max(expiries)))
         united = unite(known, fact)
         if united != known:
             self.add_fact(united)
             self.learnt_facts.add(united.pair)
-        return news
+        if united.expiry is None or fact.told.expiry is None:
+            return News.NONE
+        if known.expiry is None or known.expiry.value < fact.told.expiry:
+            return News.NEW
+        return News.OLDER if fact.told.expiry < united.expiry.value else News.NONE
 
     def _learn_of(self, credential: Credential, scope: Scope, told: Told) -> News:
         news = News.NONE
@@ -188,31 +198,43 @@ class Knowledge:
         return news
 
 
-def unite(one: Fact, other: Fact) -> Fact:
-    """A pair told twice: as it was said first, and under every name that its credentials were told by."""
-    first = min(one, other, key=lambda fact: fact.stamp)
-    old = Credential(one.old.key, min(filter(None, (one.old.alias, other.old.alias)), default=None))
-    new = Credential(one.new.key, min(filter(None, (one.new.alias, other.new.alias)), default=None))
-    if (old, new) == (first.old, first.new):
+def unite(known: Fact, again: Fact) -> Fact:
+    """A pair told twice: as said first, by every name that its credentials were told by, and with the later expiry."""
+    first = min(known, again, key=lambda fact: fact.stamp)
+    old = Credential(known.old.key, min(filter(None, (known.old.alias, again.old.alias)), default=None))
+    new = Credential(known.new.key, min(filter(None, (known.new.alias, again.new.alias)), default=None))
+    expiry = _later(known.expiry, again.expiry)
+    later = None if expiry is None or expiry.value == first.told.expiry else expiry
+    if (old, new, later) == (first.old, first.new, first.later):
         return first
-    return replace(first, old=old, new=new, told=replace(first.told, credential=new))
+    return replace(first, old=old, new=new, told=replace(first.told, credential=new), later=later)
 
 
-def merge(one: Told, other: Told) -> Told:
-    """What is known after both were told, in either order."""
-    status = max(filter(None, (one.status, other.status)), key=lambda told: told[1], default=None)
-    expiry = max(filter(None, (one.expiry, other.expiry)), default=None)
-    details = dict(one.details)
-    for name, dated in other.details.items():
+def merge(known: Told, told: Told) -> Told:
+    """What is known after both were told, whichever came first."""
+    status = max(filter(None, (known.status, told.status)), key=lambda dated: dated.stamp, default=None)
+    details = dict(known.details)
+    for name, dated in told.details.items():
         if name not in details or details[name].stamp < dated.stamp:
             details[name] = dated
-    return Told(status, expiry, details)
+    return Told(status, _later(known.expiry, told.expiry), details)
+
+
+def _later(known: Dated[Expiry] | None, told: Dated[Expiry] | None) -> Dated[Expiry] | None:
+    """The later expiry; of the same one it stays known by whose word it was known."""
+    if known is None or told is None:
+        return known or told
+    return told if told.value > known.value else known
+
+
+def _but_by(stamp: Stamp, dated: Dated[T] | None) -> Dated[T] | None:
+    return None if dated is not None and dated.stamp == stamp else dated
 
 
 def _says_the_same(told: Told, known: Told) -> bool:
     return (
-        (told.status is None or (known.status is not None and told.status[0] is known.status[0]))
-        and (told.expiry is None or told.expiry == known.expiry)
+        (told.status is None or (known.status is not None and told.status.value is known.status.value))
+        and (told.expiry is None or (known.expiry is not None and told.expiry.value == known.expiry.value))
         and all(known.details[name].value == dated.value for name, dated in told.details.items())
     )
 

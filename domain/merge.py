@@ -47,7 +47,9 @@ def merge(source: Wallet, target: Wallet) -> Merged:
             continue
         kept = draft.methods.get(twins[0].id, twins[0])
         keys = kept.keys | method.keys.difference(*(other.keys for other in twins[1:]))
-        draft.replace(method, heir(replace(kept, keys=keys), [method]), Reason.WALLET_MERGE)
+        kept = heir(replace(kept, keys=keys), [method])
+        draft.put(kept)
+        draft.replace(method, kept, Reason.WALLET_MERGE)
     merged = draft.settled()
     return Merged(
         source=replace(source, methods=(), links=(), leads=frozenset(), merged_into=target.id),

@@ -11,14 +11,13 @@ account by account:
 4. The current method takes the latest status, expiry and details told of its card, in place.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from domain.account import Account, Refused, accounts_of
-from domain.knowledge import Fact, Knowledge, Told, merge
+from domain.knowledge import Dated, Fact, Knowledge, Told, merge
 from domain.update import Reason
 from domain.wallet import (
     Details,
@@ -34,6 +33,7 @@ from domain.wallet import (
 )
 
 T = TypeVar("T", Method, Details)
+V = TypeVar("V")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,24 +75,26 @@ def settle(wallet: Wallet, knowledge: Knowledge, name: Callable[[Key], MethodId]
     accounts, refused = accounts_of(wallet, knowledge)
     draft = Draft(wallet)
     for account in accounts:
-        live, latest = account.live, account.latest
-        if not live:
+        if not account.live:
             continue
-        if latest is None:
-            told = _told_of(account.keys, account, wallet, knowledge)
-            for method in live:
-                draft.update(method, _as_told(method, told))
+        card = _card(account, wallet, knowledge)
+        if account.latest is None:
+            for method in account.live if card.told else ():
+                draft.update(method, _as_told(method, card))
             continue
-        card = account.card(latest)
-        current = _current(live, card, latest)
-        after = _made(name, account, card) if current is None else _with_all_of(card, current, account)
-        after = _as_told(after, _told_of(card, account, wallet, knowledge))
-        if current is not None:
+        current = _current(account.live, card, account.latest)
+        others = _default_first([method for method in account.live if method is not current])
+        if current is None:
+            made = name(f"{account.type}:{account.latest.new.key}")
+            after = _as_told(Method(made, account.type, MethodStatus.ACTIVE, card.keys), card)
+        else:
+            after = _as_told(current, card)
             draft.update(current, after)
-        others = [method for method in live if method is not current]
-        after = heir(after, others)
+        if others:
+            after = heir(after, others)
+            draft.put(after)
         for old in others:
-            fact = _why(old, account, latest)
+            fact = _why(old, account.facts)
             draft.replace(old, after, fact.reason, fact)
     return Settlement(draft.settled(accounts), tuple(draft.changes), accounts, refused)
 
@@ -106,138 +108,154 @@ class Draft:
         self.links: dict[LinkId, Link] = {}
         self.changes: list[Replaced | Updated] = []
 
+    def put(self, method: Method) -> None:
+        """Have `method` as it is, fresh or in place of what it was."""
+        self.methods[method.id] = method
+
     def update(self, before: Method, after: Method) -> None:
         if after is not before:
-            self.methods[after.id] = after
+            self.put(after)
             if _shown(before) != _shown(after):
                 self.changes.append(Updated(before, after))
 
     def replace(self, old: Method, new: Method, reason: Reason, fact: Fact | None = None) -> None:
-        gone = replace(
-            old,
-            status=MethodStatus.DELETED,
-            default=False,
-            subscription_default=False,
-            replaced_by=new.id,
-            deleted_reason=reason.value,
-        )
-        moved = tuple(
-            replace(link, method_id=new.id) for link in self.wallet.links if link.method_id == old.id and link.moves
-        )
-        self.methods[old.id], self.methods[new.id] = gone, new
-        self.links.update((link.id, link) for link in moved)
+        gone = old.tombstone(new.id, reason.value)
+        moved = tuple([link.on(new.id) for link in self.wallet.links if link.method_id == old.id and link.moves])
+        self.put(gone)
+        for link in moved:
+            self.links[link.id] = link
         self.changes.append(Replaced(gone, new, reason, moved, fact))
 
     def settled(self, accounts: Iterable[Account] = ()) -> Wallet:
         """The wallet as drafted; where the facts of `accounts` lead, it knows from now on."""
-        wallet, drafted = self.wallet, self.methods
-        led_to = set().union(*(account.keys for account in accounts if account.followed))
-        leads = led_to.difference(wallet.leads, *(method.keys for method in (*wallet.methods, *drafted.values())))
-        if not drafted and not leads:
+        wallet, links = self.wallet, self.links
+        methods = wallet.methods
+        if self.methods:
+            methods = tuple(({method.id: method for method in methods} | self.methods).values())
+        leads: set[Key] = set()
+        for account in accounts:
+            if account.followed:
+                leads.update(account.keys)
+        if leads:
+            leads.difference_update(wallet.leads, *[method.keys for method in methods])
+        if not self.methods and not leads:
             return wallet
-        there = {method.id for method in wallet.methods}
-        return replace(
-            wallet,
-            methods=(
-                *(drafted.get(method.id, method) for method in wallet.methods),
-                *(method for method in drafted.values() if method.id not in there),
-            ),
-            links=tuple(self.links.get(link.id, link) for link in wallet.links) if self.links else wallet.links,
-            leads=wallet.leads | leads,
+        return wallet.settled(
+            methods,
+            tuple([links.get(link.id, link) for link in wallet.links]) if links else wallet.links,
+            wallet.leads | leads if leads else wallet.leads,
         )
+
+
+class _Card(NamedTuple):
+    """A card: its credentials, the facts that name it (the latest first), methods it ever was, and what was told."""
+
+    keys: frozenset[Key]
+    facts: Sequence[Fact]
+    methods: Sequence[Method]
+    told: Told | None
+
+
+def _card(account: Account, wallet: Wallet, knowledge: Knowledge) -> _Card:
+    """The current card of `account`; of one without facts only what was told of it.
+
+    A fact also tells that its `new` was active then, and when it expires.
+    """
+    keys = account.keys if account.latest is None else account.card(account.latest)
+    told = [told for scope, told in knowledge.told_of(keys) if belongs_to(scope, wallet)]
+    if account.latest is None:
+        return _Card(frozenset(), (), (), reduce(merge, told) if told else None)
+    facts = [fact for fact in reversed(account.followed) if fact.new.key in keys]
+    expiry = max([fact.expiry for fact in facts if fact.expiry is not None], default=None)
+    by_facts = Told(Dated(MethodStatus.ACTIVE, account.latest.stamp), expiry)
+    methods = [method for method in account.methods if not keys.isdisjoint(method.keys)]
+    return _Card(frozenset(keys), facts, methods, reduce(merge, told, by_facts))
+
+
+def _current(live: Sequence[Method], card: _Card, latest: Fact) -> Method | None:
+    """Where several hold credentials of the card, the one that holds the very credential that was named."""
+    holders = [method for method in live if latest.new.key in method.keys]
+    holders = holders or [method for method in live if not card.keys.isdisjoint(method.keys)]
+    return min(holders, key=lambda method: method.id) if holders else None
+
+
+def _as_told(method: Method, card: _Card) -> Method:
+    """`method` with all credentials of its card, as told of it; of expiries the latest counts.
+
+    Its blanks say what facts do, the latest first, or what former methods of the card did.
+    """
+    assert card.told is not None
+    status, expiry, told_details = card.told
+    details = method.details
+    said: dict[str, Any] = {}
+    for fact in reversed(card.facts):
+        said.update((name, value) for name, value in fact.told.details.items() if getattr(details, name) is None)
+    said.update((name, dated.value) for name, dated in told_details.items())
+    expiries = [each.details.expiry for each in (method, *card.methods) if each.details.expiry is not None]
+    if expiry is not None:
+        expiries.append(expiry.value)
+    if expiries:
+        said["expiry"] = max(expiries)
+    if details.last4 is None:
+        said["last4"] = _first([fact.told.last4 for fact in card.facts] + [each.details.last4 for each in card.methods])
+    if details.brand is None:
+        said["brand"] = _first([fact.told.brand for fact in card.facts] + [each.details.brand for each in card.methods])
+    return _with(
+        method,
+        status=method.status if status is None else status.value,
+        keys=method.keys | card.keys,
+        par=method.par or _first([fact.told.par for fact in card.facts] + [each.par for each in card.methods]),
+        details=_with(details, **said),
+    )
 
 
 def heir(current: Method, olds: Sequence[Method]) -> Method:
     """`current` with the flags of those it replaces, and with what their customer said of them and not of it.
 
-    The network tells no name, zip or nickname; the one with the default flag goes first.
+    The network tells no name, zip or nickname. What several of `olds` say the first one does.
     """
-    if not olds:
-        return current
-    olds = sorted(olds, key=lambda old: (not old.default, not old.subscription_default, old.id))
-    eligible = can_be_default(current.type)
-    blanks = _blanks(current.details, [_known(_OF_ITS_CUSTOMER, old) for old in olds])
+    said = _said_by_customer(olds)
+    blanks = {name: value for name, value in said.items() if getattr(current.details, name) is None}
     return _with(
         current,
         details=_with(current.details, **blanks),
-        nickname=_first(current.nickname, *(old.nickname for old in olds)),
-        par=_first(current.par, *(old.par for old in olds)),
-        default=eligible and (current.default or any(old.default for old in olds)),
-        subscription_default=eligible
-        and (current.subscription_default or any(old.subscription_default for old in olds)),
+        nickname=current.nickname or _first([old.nickname for old in olds]),
+        par=current.par or _first([old.par for old in olds]),
+        default=current.default or _passes("default", olds),
+        subscription_default=current.subscription_default or _passes("subscription_default", olds),
     )
 
 
-def _current(live: Iterable[Method], card: AbstractSet[Key], latest: Fact) -> Method | None:
-    """Where several hold credentials of the card, the one that holds the very credential that was named."""
-    holders = [method for method in live if not card.isdisjoint(method.keys)]
-    return min(holders, key=lambda method: (latest.new.key not in method.keys, method.id), default=None)
+def _said_by_customer(olds: Sequence[Method]) -> dict[str, Any]:
+    said: dict[str, Any] = {}
+    for old in reversed(olds):
+        for name in _OF_ITS_CUSTOMER:
+            value = getattr(old.details, name)
+            if value is not None:
+                said[name] = value
+    return said
 
 
-def _made(name: Callable[[Key], MethodId], account: Account, card: frozenset[Key]) -> Method:
-    assert account.latest is not None
-    method_id = name(f"{account.type}:{account.latest.new.key}")
-    return _with_all_of(card, Method(method_id, account.type, MethodStatus.ACTIVE, card), account)
+def _passes(flag: str, olds: Sequence[Method]) -> bool:
+    return any(getattr(old, flag) for old in olds) and can_be_default(olds[0].type)
 
 
-def _with_all_of(card: frozenset[Key], method: Method, account: Account) -> Method:
-    """`method` with all credentials of its card; its blanks say what facts do, the latest first, or former methods."""
-    facts = [fact for fact in reversed(account.followed) if fact.new.key in card]
-    former = [other for other in account.methods if other is not method and not card.isdisjoint(other.keys)]
-    said = [{"last4": fact.told.last4, "brand": fact.told.brand, **fact.told.details} for fact in facts]
-    blanks = _blanks(method.details, said + [_known(_OF_THE_CARD, other) for other in former])
-    return _with(
-        method,
-        keys=method.keys | card,
-        details=_with(method.details, **blanks),
-        par=_first(method.par, *(fact.told.par for fact in facts), *(other.par for other in former)),
-    )
+def _default_first(methods: list[Method]) -> list[Method]:
+    if len(methods) > 1:
+        methods.sort(key=lambda method: (not method.default, not method.subscription_default, method.id))
+    return methods
 
 
-def _told_of(card: AbstractSet[Key], account: Account, wallet: Wallet, knowledge: Knowledge) -> Told:
-    """What was told of the card; a fact also tells that its `new` was active then, and when it expires."""
-    told = [told for scope, told in knowledge.told_of(card) if belongs_to(scope, wallet)]
-    if account.latest is not None:
-        expiries = [fact.told.expiry for fact in account.followed if fact.new.key in card]
-        expiry = max((expiry for expiry in expiries if expiry is not None), default=None)
-        told.append(Told((MethodStatus.ACTIVE, account.latest.stamp), expiry))
-    return reduce(merge, told) if told else _NOTHING_TOLD
-
-
-def _as_told(method: Method, told: Told) -> Method:
-    if told is _NOTHING_TOLD:
-        return method
-    expiries = [expiry for expiry in (method.details.expiry, told.expiry) if expiry is not None]
-    values = {name: dated.value for name, dated in told.details.items()}
-    return _with(
-        method,
-        status=method.status if told.status is None else told.status[0],
-        details=_with(method.details, expiry=max(expiries, default=None), **values),
-    )
-
-
-def _why(old: Method, account: Account, latest: Fact) -> Fact:
-    """The fact that `old` was replaced by: the latest one about it, or else the account's latest."""
-    about_it = (fact for fact in reversed(account.facts) if not old.keys.isdisjoint(fact.old.keys))
-    return next(about_it, latest)
+def _why(old: Method, facts: Sequence[Fact]) -> Fact:
+    """The fact that `old` was replaced by: the latest one about it, or else the latest of its account."""
+    for fact in reversed(facts):
+        if not old.keys.isdisjoint(fact.old.keys):
+            return fact
+    return facts[-1]
 
 
 def _shown(method: Method) -> tuple[object, ...]:
     return (method.status, method.details, method.nickname, method.default, method.subscription_default)
-
-
-def _known(names: Iterable[str], method: Method) -> dict[str, object]:
-    return {name: getattr(method.details, name) for name in names}
-
-
-def _blanks(details: Details, sources: Iterable[Mapping[str, object]]) -> dict[str, object]:
-    """What `sources` say, the first one first, of that which `details` do not say."""
-    blanks: dict[str, object] = {}
-    for source in sources:
-        for name, value in source.items():
-            if value is not None and name not in blanks and getattr(details, name) is None:
-                blanks[name] = value
-    return blanks
 
 
 def _with(thing: T, **values: object) -> T:
@@ -246,10 +264,11 @@ def _with(thing: T, **values: object) -> T:
     return replace(thing, **changed) if changed else thing
 
 
-def _first(*values: str | None) -> str | None:
-    return next((value for value in values if value is not None), None)
+def _first(values: Iterable[V | None]) -> V | None:
+    for value in values:
+        if value is not None:
+            return value
+    return None
 
 
-_OF_THE_CARD = ("last4", "brand", "expiry")
 _OF_ITS_CUSTOMER = ("holder_name", "zip_code", "manufacturer_card", "account_type")
-_NOTHING_TOLD = Told()

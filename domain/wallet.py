@@ -104,6 +104,20 @@ class Method:
     def live(self) -> bool:
         return self.status is not MethodStatus.DELETED
 
+    def tombstone(self, replaced_by: MethodId, reason: str) -> "Method":
+        """What is left of it when another method has taken its place."""
+        return Method(
+            self.id,
+            self.type,
+            MethodStatus.DELETED,
+            self.keys,
+            self.details,
+            self.nickname,
+            self.par,
+            replaced_by=replaced_by,
+            deleted_reason=reason,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Link:
@@ -120,6 +134,10 @@ class Link:
     def moves(self) -> bool:
         """A cancelled link stays with the method it was cancelled on."""
         return self.status is not LinkStatus.CANCELLED
+
+    def on(self, method_id: MethodId) -> "Link":
+        """The link as it is when it points at another method."""
+        return Link(self.id, self.merchant_id, method_id, self.kind, self.reference, self.status)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +161,19 @@ class Wallet:
     def live_methods(self) -> tuple[Method, ...]:
         return tuple(method for method in self.methods if method.live)
 
+    def settled(self, methods: tuple[Method, ...], links: tuple[Link, ...], leads: frozenset[Key]) -> "Wallet":
+        """The same customer's wallet with other contents."""
+        return Wallet(
+            self.id,
+            self.customer,
+            self.merchants,
+            methods,
+            links,
+            leads,
+            self.former_identities,
+            self.merged_into,
+        )
+
     def knows(self) -> set[Key]:
         """Every credential of its methods, deleted ones too, and those that facts lead to."""
         return self.leads.union(*(method.keys for method in self.methods))  # type: ignore[return-value]
@@ -163,9 +194,9 @@ def belongs_to(scope: Iterable[tuple[str, str]], wallet: Wallet) -> bool:
     At least one identity must agree and none may contradict: an update for a stranger must not reach the wallet.
     No scope at all is anyone.
     """
-    named = dict(scope)
-    if not named:
+    if not scope:
         return True
+    named = dict(scope)
     for identities in (wallet.customer.identities, wallet.former_identities):
         agreeing = [pair for pair in identities if named.get(pair[0]) == pair[1]]
         contradicting = {name for name, value in identities if name in named and named[name] != value}

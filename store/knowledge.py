@@ -64,14 +64,14 @@ async def try_lock(connection: AsyncConnection, keys: Collection[Key]) -> None:
 
 
 _TOLD = text("""
-    SELECT key, scope, status, status_at, status_vendor, status_update_id, expiry_year, expiry_month,
-           CAST(details AS text)
+    SELECT key, scope, status, status_at, status_vendor, status_update_id, expiry_year, expiry_month, expiry_at,
+           expiry_vendor, expiry_update_id, CAST(details AS text)
     FROM credentials
     WHERE key = ANY(CAST(:keys AS text[])) AND (status IS NOT NULL OR expiry_year IS NOT NULL OR details IS NOT NULL)
 """)
 _FACTS = text("""
     SELECT old_key, old_alias, new_key, new_alias, scope, vendor, update_id, occurred_at, reason, method_type,
-           last4, brand, expiry_year, expiry_month, par, CAST(details AS text)
+           last4, brand, expiry_year, expiry_month, par, CAST(details AS text), CAST(later_expiry AS text)
     FROM replacement_facts
     WHERE old_key = ANY(CAST(:keys AS text[])) OR old_alias = ANY(CAST(:keys AS text[]))
 """)
@@ -80,19 +80,19 @@ _FACTS = text("""
 async def load(connection: AsyncConnection, keys: Collection[Key], into: Knowledge) -> None:
     """Add to `into` what is known of the credentials `keys`, and the facts that lead from them."""
     for row in await connection.execute(_TOLD, {"keys": list(keys)}):
-        key, scope, status, at, vendor, update_id, year, month, details = row
+        key, scope, status, at, vendor, update_id, year, month, expiry_at, expiry_vendor, expiry_id, details = row
         into.add_told(
             key,
             read_scope(scope),
             Told(
-                status=None if status is None else (MethodStatus(status), Stamp(at, vendor, update_id)),
-                expiry=None if year is None else Expiry(year, month),
+                status=None if status is None else Dated(MethodStatus(status), Stamp(at, vendor, update_id)),
+                expiry=None if year is None else Dated(Expiry(year, month), Stamp(expiry_at, expiry_vendor, expiry_id)),
                 details={} if details is None else _read_details(details),
             ),
         )
     for row in await connection.execute(_FACTS, {"keys": list(keys)}):
         old, old_alias, new, new_alias, scope, vendor, update_id, at, reason, kind, *new_told = row
-        last4, brand, year, month, par, details = new_told
+        last4, brand, year, month, par, details, later = new_told
         credential = Credential(new, new_alias)
         into.add_fact(
             Fact(
@@ -110,45 +110,53 @@ async def load(connection: AsyncConnection, keys: Collection[Key], into: Knowled
                     par,
                     {} if details is None else json.loads(details),
                 ),
+                later=None if later is None else _read_expiry(later),
             )
         )
 
 
 _SAVE_TOLD = text("""
     INSERT INTO credentials (key, scope, status, status_at, status_vendor, status_update_id, expiry_year, expiry_month,
-                             details, kept_until)
-    SELECT key, scope, status, at, vendor, update_id, year, month, CAST(details AS jsonb), now() + keep
-    FROM unnest(CAST(:keys AS text[]), CAST(:scopes AS text[]), CAST(:statuses AS text[]), CAST(:ats AS timestamptz[]),
-                CAST(:vendors AS text[]), CAST(:update_ids AS text[]), CAST(:years AS smallint[]),
-                CAST(:months AS smallint[]), CAST(:details AS text[]), CAST(:keeps AS interval[]))
-         AS told(key, scope, status, at, vendor, update_id, year, month, details, keep)
+                             expiry_at, expiry_vendor, expiry_update_id, details, kept_until)
+    SELECT key, scope, status, status_at, status_vendor, status_id, year, month, expiry_at, expiry_vendor, expiry_id,
+           CAST(details AS jsonb), now() + keep
+    FROM unnest(CAST(:keys AS text[]), CAST(:scopes AS text[]),
+                CAST(:statuses AS text[]), CAST(:status_ats AS timestamptz[]), CAST(:status_vendors AS text[]),
+                CAST(:status_ids AS text[]),
+                CAST(:years AS smallint[]), CAST(:months AS smallint[]), CAST(:expiry_ats AS timestamptz[]),
+                CAST(:expiry_vendors AS text[]), CAST(:expiry_ids AS text[]),
+                CAST(:details AS text[]), CAST(:keeps AS interval[]))
+         AS told(key, scope, status, status_at, status_vendor, status_id, year, month, expiry_at, expiry_vendor,
+                 expiry_id, details, keep)
     ORDER BY key, scope
     ON CONFLICT (key, scope) DO UPDATE
-    SET (status, status_at, status_vendor, status_update_id, expiry_year, expiry_month, details, kept_until)
+    SET (status, status_at, status_vendor, status_update_id, expiry_year, expiry_month, expiry_at, expiry_vendor,
+         expiry_update_id, details, kept_until)
       = (EXCLUDED.status, EXCLUDED.status_at, EXCLUDED.status_vendor, EXCLUDED.status_update_id, EXCLUDED.expiry_year,
-         EXCLUDED.expiry_month, EXCLUDED.details, greatest(credentials.kept_until, EXCLUDED.kept_until))
+         EXCLUDED.expiry_month, EXCLUDED.expiry_at, EXCLUDED.expiry_vendor, EXCLUDED.expiry_update_id,
+         EXCLUDED.details, greatest(credentials.kept_until, EXCLUDED.kept_until))
 """)
 _SAVE_FACTS = text("""
     INSERT INTO replacement_facts (old_key, old_alias, new_key, new_alias, scope, vendor, update_id, occurred_at,
                                    reason, method_type, last4, brand, expiry_year, expiry_month, par, details,
-                                   kept_until)
+                                   later_expiry, kept_until)
     SELECT old_key, old_alias, new_key, new_alias, scope, vendor, update_id, at, reason, method_type, last4, brand,
-           year, month, par, CAST(details AS jsonb), now() + keep
+           year, month, par, CAST(details AS jsonb), CAST(later_expiry AS jsonb), now() + keep
     FROM unnest(CAST(:olds AS text[]), CAST(:old_aliases AS text[]), CAST(:news AS text[]),
                 CAST(:new_aliases AS text[]), CAST(:scopes AS text[]), CAST(:vendors AS text[]),
                 CAST(:update_ids AS text[]),
                 CAST(:ats AS timestamptz[]), CAST(:reasons AS text[]), CAST(:method_types AS text[]),
                 CAST(:last4s AS text[]), CAST(:brands AS text[]), CAST(:years AS smallint[]),
                 CAST(:months AS smallint[]), CAST(:pars AS text[]), CAST(:details AS text[]),
-                CAST(:keeps AS interval[]))
+                CAST(:later_expiries AS text[]), CAST(:keeps AS interval[]))
          AS fact(old_key, old_alias, new_key, new_alias, scope, vendor, update_id, at, reason, method_type, last4,
-                 brand, year, month, par, details, keep)
+                 brand, year, month, par, details, later_expiry, keep)
     ON CONFLICT (old_key, new_key, scope) DO UPDATE
     SET (old_alias, new_alias, vendor, update_id, occurred_at, reason, method_type, last4, brand, expiry_year,
-         expiry_month, par, details, kept_until)
+         expiry_month, par, details, later_expiry, kept_until)
       = (EXCLUDED.old_alias, EXCLUDED.new_alias, EXCLUDED.vendor, EXCLUDED.update_id, EXCLUDED.occurred_at,
          EXCLUDED.reason, EXCLUDED.method_type, EXCLUDED.last4, EXCLUDED.brand, EXCLUDED.expiry_year,
-         EXCLUDED.expiry_month, EXCLUDED.par, EXCLUDED.details,
+         EXCLUDED.expiry_month, EXCLUDED.par, EXCLUDED.details, EXCLUDED.later_expiry,
          greatest(replacement_facts.kept_until, EXCLUDED.kept_until))
 """)
 
@@ -165,18 +173,22 @@ async def save(
     if knowledge.learnt_of:
         learnt = sorted(knowledge.learnt_of)
         told = [knowledge.told[key][scope] for key, scope in learnt]
-        stamps = [None if each.status is None else each.status[1] for each in told]
+        statuses = [None if each.status is None else each.status.stamp for each in told]
+        expiries = [None if each.expiry is None else each.expiry.stamp for each in told]
         await connection.execute(
             _SAVE_TOLD,
             {
                 "keys": [key for key, _ in learnt],
                 "scopes": [write_scope(scope) for _, scope in learnt],
-                "statuses": [None if each.status is None else each.status[0].value for each in told],
-                "ats": [None if stamp is None else stamp.occurred_at for stamp in stamps],
-                "vendors": [None if stamp is None else stamp.vendor for stamp in stamps],
-                "update_ids": [None if stamp is None else stamp.update_id for stamp in stamps],
-                "years": [None if each.expiry is None else each.expiry.year for each in told],
-                "months": [None if each.expiry is None else each.expiry.month for each in told],
+                "statuses": [None if each.status is None else each.status.value.value for each in told],
+                "status_ats": [None if stamp is None else stamp.occurred_at for stamp in statuses],
+                "status_vendors": [None if stamp is None else stamp.vendor for stamp in statuses],
+                "status_ids": [None if stamp is None else stamp.update_id for stamp in statuses],
+                "years": [None if each.expiry is None else each.expiry.value.year for each in told],
+                "months": [None if each.expiry is None else each.expiry.value.month for each in told],
+                "expiry_ats": [None if stamp is None else stamp.occurred_at for stamp in expiries],
+                "expiry_vendors": [None if stamp is None else stamp.vendor for stamp in expiries],
+                "expiry_ids": [None if stamp is None else stamp.update_id for stamp in expiries],
                 "details": [_write_details(each) if each.details else None for each in told],
                 "keeps": [keep if key in known else keep_unknown for key, _ in learnt],
             },
@@ -202,6 +214,7 @@ async def save(
                 "months": [None if fact.told.expiry is None else fact.told.expiry.month for fact in facts],
                 "pars": [fact.told.par for fact in facts],
                 "details": [json.dumps(dict(fact.told.details)) if fact.told.details else None for fact in facts],
+                "later_expiries": [None if fact.later is None else _write_expiry(fact.later) for fact in facts],
                 "keeps": [keep if not known.isdisjoint(fact.old.keys) else keep_unknown for fact in facts],
             },
         )
@@ -232,20 +245,29 @@ def read_scope(written: str) -> Scope:
     return tuple((name, value) for name, value in json.loads(written)) if written else ()
 
 
+def _write_expiry(expiry: Dated[Expiry]) -> str:
+    return json.dumps([expiry.value, *_written(expiry.stamp)])
+
+
+def _read_expiry(written: str) -> Dated[Expiry]:
+    (year, month), *stamp = json.loads(written)
+    return Dated(Expiry(year, month), _read_stamp(*stamp))
+
+
 def _write_details(told: Told) -> str:
-    return json.dumps(
-        {
-            name: [value, stamp.occurred_at.isoformat(), stamp.vendor, stamp.update_id]
-            for name, (value, stamp) in told.details.items()
-        }
-    )
+    return json.dumps({name: [dated.value, *_written(dated.stamp)] for name, dated in told.details.items()})
 
 
-def _read_details(written: str) -> dict[str, Dated]:
-    return {
-        name: Dated(value, Stamp(datetime.fromisoformat(at), vendor, update_id))
-        for name, (value, at, vendor, update_id) in json.loads(written).items()
-    }
+def _read_details(written: str) -> dict[str, Dated[object]]:
+    return {name: Dated(value, _read_stamp(*stamp)) for name, (value, *stamp) in json.loads(written).items()}
+
+
+def _written(stamp: Stamp) -> tuple[str, str, str]:
+    return (stamp.occurred_at.isoformat(), stamp.vendor, stamp.update_id)
+
+
+def _read_stamp(at: str, vendor: str, update_id: str) -> Stamp:
+    return Stamp(datetime.fromisoformat(at), vendor, update_id)
 
 
 _FORGET_FACTS = text("""

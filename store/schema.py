@@ -287,12 +287,17 @@ credentials = Table(
     Column("status_update_id", Text),
     Column("expiry_month", SmallInteger),
     Column("expiry_year", SmallInteger),
+    Column("expiry_at", Instant),
+    Column("expiry_vendor", Text),
+    Column("expiry_update_id", Text),
     Column("details", JSONB, comment='{"<detail>": [value, occurred at, vendor, update id]}'),
     Column("kept_until", Instant, nullable=False),
     PrimaryKeyConstraint("key", "scope"),
     _one_of("status", "ACTIVE", "ACTION_REQUIRED", "SUSPENDED", "CLOSED"),
     CheckConstraint("num_nulls(status, status_at, status_vendor, status_update_id) IN (0, 4)", name="status_stamp"),
-    CheckConstraint("(expiry_month IS NULL) = (expiry_year IS NULL)", name="expiry"),
+    CheckConstraint(
+        "num_nulls(expiry_month, expiry_year, expiry_at, expiry_vendor, expiry_update_id) IN (0, 5)", name="expiry"
+    ),
 )
 Index(None, credentials.c.kept_until)
 
@@ -315,6 +320,7 @@ replacement_facts = Table(
     Column("expiry_year", SmallInteger),
     Column("par", Text),
     Column("details", JSONB, comment="what else was told of the new credential: name, zip, account type, …"),
+    Column("later_expiry", JSONB, comment="[[year, month], occurred at, vendor, update id], told when told again"),
     Column("kept_until", Instant, nullable=False),
     PrimaryKeyConstraint("old_key", "new_key", "scope"),
     _one_of("method_type", "CARD", "BANK_ACCOUNT", "DIGITAL_WALLET", "GIFT_CARD"),

@@ -119,6 +119,32 @@ async def test_what_an_older_update_tells_is_superseded(world: World) -> None:
     assert await only_outcome(world, update("SUSPENDED", "c", day=8)) == ("SUPERSEDED", "NEWER_TOLD")
 
 
+async def test_an_expiry_before_the_methods_own_is_superseded(world: World) -> None:
+    await world.wallets(wallet("ann", card("a", wallet="ann")))
+    earlier = update("EXPIRY_UPDATED", "a", new={"expiryMonth": 11, "expiryYear": 2026})
+    assert await only_outcome(world, earlier) == ("SUPERSEDED", "NEWER_TOLD")
+    same = update("EXPIRY_UPDATED", "a", new={"expiryMonth": 12, "expiryYear": 2026})
+    assert await only_outcome(world, same) == ("DUPLICATE", "ALREADY_SO")
+    assert await world.told() == []
+
+
+async def test_a_pair_told_again_gives_its_later_expiry_to_those_who_follow_it(world: World) -> None:
+    """Over batches, so that what is known of the pair is read back; and whichever telling comes first."""
+    await world.wallets(wallet("ann", card("a", wallet="ann")), wallet("bob", card("b", wallet="bob")))
+    assert await only_outcome(world, replaced("a", "b", day=5)) == ("APPLIED", None)
+    later, latest = {"expiryYear": 2030}, {"expiryYear": 2031}
+    assert await only_outcome(world, replaced("a", "b", day=9, new=later)) == ("APPLIED", None)
+    assert await only_outcome(world, replaced("a", "b", day=1, new=latest)) == ("APPLIED", None)
+    assert await only_outcome(world, replaced("a", "b", day=2, new=later)) == ("SUPERSEDED", "NEWER_TOLD")
+    assert await only_outcome(world, replaced("a", "b", day=2, new=latest)) == ("DUPLICATE", "ALREADY_TOLD")
+    exported = {each["customer"]["enterpriseId"]: each["paymentMethods"] for each in await world.export()}
+    years = {
+        name: [method["details"]["expiryYear"] for method in methods if method["status"] != "DELETED"]
+        for name, methods in exported.items()
+    }
+    assert years == {"ann": [2031], "bob": [2026]}
+
+
 async def test_a_removed_method_stays_removed(world: World) -> None:
     gone = card("a", wallet="ann", status="DELETED", deletedReason="CUSTOMER_REMOVED")
     await world.wallets(wallet("ann", gone))
@@ -182,6 +208,16 @@ async def test_a_parked_update_is_settled_when_a_wallet_is_imported(world: World
         stranger["id"]: ("PARKED", None),
     }
     assert [name for _, name, _ in await world.told()] == ["PAYMENT_METHOD_REPLACED", "PAYMENT_METHOD_DELETED"]
+
+
+async def test_what_was_told_while_nobody_knew_the_card_is_applied_by_whoever_told_it(world: World) -> None:
+    expiry = update("EXPIRY_UPDATED", "a", new={"expiryMonth": 1, "expiryYear": 2030})
+    fact, again = replaced("b", "c", day=1), replaced("b", "c", day=2, new={"expiryYear": 2033})
+    await world.take(expiry, fact)
+    await world.take(again)
+    assert Counter((await world.outcomes()).values()) == {("PARKED", None): 3}
+    await world.wallets(wallet("ann", card("a", wallet="ann")), wallet("bob", card("b", wallet="bob")))
+    assert Counter((await world.outcomes()).values()) == {("APPLIED", None): 3}
 
 
 async def test_a_parked_merge_is_done_when_the_wallets_are_imported(world: World) -> None:

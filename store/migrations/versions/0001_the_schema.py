@@ -33,6 +33,9 @@ def upgrade() -> None:
         sa.Column("status_update_id", sa.Text(), nullable=True),
         sa.Column("expiry_month", sa.SmallInteger(), nullable=True),
         sa.Column("expiry_year", sa.SmallInteger(), nullable=True),
+        sa.Column("expiry_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("expiry_vendor", sa.Text(), nullable=True),
+        sa.Column("expiry_update_id", sa.Text(), nullable=True),
         sa.Column(
             "details",
             postgresql.JSONB(astext_type=sa.Text()),
@@ -43,7 +46,10 @@ def upgrade() -> None:
         sa.CheckConstraint(
             "status IN ('ACTIVE', 'ACTION_REQUIRED', 'SUSPENDED', 'CLOSED')", name=op.f("ck_credentials_status")
         ),
-        sa.CheckConstraint("(expiry_month IS NULL) = (expiry_year IS NULL)", name=op.f("ck_credentials_expiry")),
+        sa.CheckConstraint(
+            "num_nulls(expiry_month, expiry_year, expiry_at, expiry_vendor, expiry_update_id) IN (0, 5)",
+            name=op.f("ck_credentials_expiry"),
+        ),
         sa.CheckConstraint(
             "num_nulls(status, status_at, status_vendor, status_update_id) IN (0, 4)",
             name=op.f("ck_credentials_status_stamp"),
@@ -165,6 +171,12 @@ def upgrade() -> None:
             postgresql.JSONB(astext_type=sa.Text()),
             nullable=True,
             comment="what else was told of the new credential: name, zip, account type, …",
+        ),
+        sa.Column(
+            "later_expiry",
+            postgresql.JSONB(astext_type=sa.Text()),
+            nullable=True,
+            comment="[[year, month], occurred at, vendor, update id], told when told again",
         ),
         sa.Column("kept_until", sa.DateTime(timezone=True), nullable=False),
         sa.CheckConstraint(
