@@ -107,7 +107,7 @@ async def play(settings: Settings, examples: Path, *, database_url: str, servers
 
 async def _load(stage: _Stage) -> None:
     wallets = stage.examples / "wallets.jsonl"
-    await merchant_files.put(stage.engine, stage.merchants, wallets, dry_run=False)
+    await merchant_files.put(stage.engine, stage.merchants, wallets, stage.settings.egress_allow, dry_run=False)
     keeping = wallet_files.keeping(stage.settings)
     count = await wallet_files.import_file(stage.engine, wallets, keeping, dry_run=False)
     schedule = ",".join(map(spell, stage.settings.retry_schedule))

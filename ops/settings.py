@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypeAlias
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -18,8 +18,7 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from domain.delivery import RETRY_SCHEDULE
-
-Network: TypeAlias = IPv4Network | IPv6Network
+from producers.egress import Network, networks
 
 PREFIX = "REPOINT_"
 
@@ -98,7 +97,7 @@ def _durations(text: str) -> tuple[timedelta, ...]:
 
 def _networks(text: str) -> tuple[Network, ...]:
     try:
-        return tuple(ip_network(part.strip()) for part in text.split(","))
+        return tuple(networks(part.strip() for part in text.split(",")))
     except ValueError:
         raise ValueError("expected networks such as 10.1.0.0/16, separated by commas") from None
 

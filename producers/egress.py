@@ -1,11 +1,12 @@
 """Which addresses a webhook may reach: public ones, and what EGRESS_ALLOW names.
 
-A merchant chooses the URL, so it is a stranger's wish. It is looked at when it is registered, for a clear
+A merchant chooses the URL, so it is a stranger's wish. It is looked at when it is imported, for a clear
 answer then, and again at every connection, on the address of the socket that is about to be dialled: names
 change what they resolve to, and there are many spellings of 127.0.0.1.
 """
 
 import asyncio
+import re
 import socket
 from collections.abc import Callable, Iterable, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
@@ -39,6 +40,12 @@ _DENIED: Sequence[Network] = [
         "ff00::/8",  # multicast
     )
 ]
+
+# A person waits for it; a resolver asks a second server after five.
+_LOOK_UP_SECONDS = 10
+
+# No name ends in a number (so browsers read URLs, too), and none has a colon: this is an address, or tries to be one.
+_NUMERIC = re.compile(r":|(?:^|\.)(?:\d+|0[xX][0-9a-fA-F]*)\.?$")
 
 
 class EgressDenied(OSError):
@@ -86,31 +93,43 @@ def guarded_sockets(allow: Sequence[Network]) -> Callable[[AddrInfoType], socket
 
 
 async def refusal(url: str, allow: Sequence[Network]) -> str | None:
-    """Why webhooks cannot go to `url`, for the person who registers it; None if they can.
+    """What was expected of `url`, for the person who registers it; None if webhooks can go there.
 
-    Looks the host up. Plain http is for addresses in `allow` only: anywhere else the body would travel in the
+    Looks the host up, for some seconds at most. A name that is not known yet may be by the time it is dialled, which
+    is looked at again then. Plain http is for addresses in `allow` only: anywhere else the body would travel in the
     open.
     """
     try:
         parsed = URL(url)
         port = parsed.port
     except ValueError:
-        return "it is not a URL"
+        return "expected a URL"
     if parsed.scheme not in {"https", "http"} or not parsed.host or not port:
-        return "it is not an absolute https URL"
+        return "expected an absolute https URL"
     if parsed.user is not None or parsed.password is not None or parsed.fragment:
-        return "it holds a user name, a password or a fragment"
+        return "expected no user name, password or fragment in the URL"
     return await _refusal_of_host(parsed.host, port, allow, plain=parsed.scheme == "http")
 
 
 async def _refusal_of_host(host: str, port: int, allow: Sequence[Network], *, plain: bool) -> str | None:
     try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError):
-        return "its host is not known"
-    addresses = {_unmapped(str(name[0])) for *_, name in found}
+        addresses = await _look_up(host, port)
+    except UnicodeError:
+        return "expected a host name"
+    if not addresses and _NUMERIC.search(host):
+        return "expected a host name, or an address as 192.0.2.1 or [2001:db8::1]"
     if not all(_permitted(ip, allow) for ip in addresses):
-        return "its host has an address that webhooks may not reach"
-    if plain and not all(_among(ip, allow) for ip in addresses):
-        return "it is plain http"
+        return "expected a host whose addresses are public, or in REPOINT_EGRESS_ALLOW"
+    if plain and not (addresses and all(_among(ip, allow) for ip in addresses)):
+        return "expected https: plain http is for addresses in REPOINT_EGRESS_ALLOW"
     return None
+
+
+async def _look_up(host: str, port: int) -> set[Address]:
+    """None where the name is not known, or whoever knows it does not answer."""
+    try:
+        async with asyncio.timeout(_LOOK_UP_SECONDS):
+            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (socket.gaierror, TimeoutError):
+        return set()
+    return {_unmapped(str(name[0])) for *_, name in found}

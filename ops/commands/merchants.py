@@ -1,5 +1,7 @@
 """`repoint merchants import|list`."""
 
+import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
 import typer
@@ -10,6 +12,7 @@ from ops import files, parts, terminal
 from ops.commands.endpoints import written
 from ops.files import InputFile
 from ops.terminal import AsJson, DryRun
+from producers.egress import Network, refusal
 from schemas.wallet import Malformed, MerchantLine, read_merchant
 from store import endpoints, listings, merchants, reach
 from store.endpoints import Endpoint
@@ -22,7 +25,7 @@ def import_(file: InputFile, *, dry_run: DryRun = False) -> None:
     """Insert merchants with their endpoints, or bring those that are there to what the file says; all or nothing."""
     settings = parts.settings_of_a_command()
     read = read_file(file)
-    parts.on_database(settings, lambda engine: put(engine, read, file, dry_run=dry_run))
+    parts.on_database(settings, lambda engine: put(engine, read, file, settings.egress_allow, dry_run=dry_run))
     at = sum(len(one.endpoints) for one in read.values())
     count = f"{terminal.counted(len(read), 'merchant')} with {terminal.counted(at, 'endpoint')}"
     terminal.write_line(f"{count} can be imported; nothing was changed" if dry_run else f"imported {count}")
@@ -64,7 +67,11 @@ def _names(merchant: MerchantLine) -> list[tuple[str, str]]:
     return names + [(f"endpoints.{at}.id", f"endpoint {one.id}") for at, one in enumerate(merchant.endpoints)]
 
 
-async def put(engine: AsyncEngine, read: dict[int, MerchantLine], file: Path, *, dry_run: bool) -> None:
+async def put(
+    engine: AsyncEngine, read: dict[int, MerchantLine], file: Path, allow: Sequence[Network], *, dry_run: bool
+) -> None:
+    """Insert or update all of them. Raises Failed, with nothing changed, where webhooks may not go to one's URL."""
+    await _check_urls(read, file, allow)
     new = [
         merchants.NewEndpoint(one.id, merchant.id, one.url, one.secret, one.event_types)
         for merchant in read.values()
@@ -77,6 +84,15 @@ async def put(engine: AsyncEngine, read: dict[int, MerchantLine], file: Path, *,
             raise files.wrong(
                 file, number, f"endpoints: expected another id than {taken[0]}, which another merchant has"
             )
+
+
+async def _check_urls(read: dict[int, MerchantLine], file: Path, allow: Sequence[Network]) -> None:
+    urls = {one.url for merchant in read.values() for one in merchant.endpoints}
+    refusals = dict(zip(urls, await asyncio.gather(*(refusal(url, allow) for url in urls)), strict=True))
+    for number, merchant in read.items():
+        for at, one in enumerate(merchant.endpoints):
+            if expected := refusals[one.url]:
+                raise files.wrong(file, number, f"endpoints.{at}.url: {expected}")
 
 
 async def _all(engine: AsyncEngine) -> list[tuple[MerchantId, str, list[Endpoint]]]:

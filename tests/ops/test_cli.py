@@ -159,6 +159,37 @@ async def test_a_merchant_file_is_taken_whole_or_not_at_all(program: Program, se
     assert (await program("merchants", "list", "--json")).json() == []
 
 
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("http://93.184.216.34/hooks", "https: plain http is for addresses in REPOINT_EGRESS_ALLOW"),
+        ("http://merchant.example/hooks", "https: plain http is for addresses in REPOINT_EGRESS_ALLOW"),
+        ("https://10.0.0.1/hooks", "a host whose addresses are public, or in REPOINT_EGRESS_ALLOW"),
+        ("http://127.0.0.1:8080/hooks", "a host whose addresses are public, or in REPOINT_EGRESS_ALLOW"),
+        ("https://localhost/hooks", "a host whose addresses are public, or in REPOINT_EGRESS_ALLOW"),
+        ("https://169.254.169.254/latest", "a host whose addresses are public, or in REPOINT_EGRESS_ALLOW"),
+        ("https://[::ffff:127.0.0.1]/", "a host whose addresses are public, or in REPOINT_EGRESS_ALLOW"),
+        ("https://user:password@merchant.example/", "no user name, password or fragment in the URL"),
+    ],
+)
+async def test_an_endpoint_where_webhooks_may_not_go_is_not_imported(program: Program, url: str, expected: str) -> None:
+    second = merchant("m-2")["endpoints"][0] | {"id": "ep-2b", "url": url}
+    there = merchant("m-2", endpoints=[merchant("m-2")["endpoints"][0], second])
+    program.write("merchants.jsonl", merchant("m-1"), "", there)
+    for arguments in ((), ("--dry-run",)):
+        ended = await program("merchants", "import", "merchants.jsonl", *arguments)
+        assert (ended.code, ended.out) == (1, "")
+        assert ended.err == f"repoint: merchants.jsonl:3: endpoints.1.url: expected {expected}\n"
+    assert (await program("merchants", "list", "--json")).json() == []
+
+
+async def test_networks_that_are_allowed_may_be_plain_and_within(program: Program) -> None:
+    line = merchant("m-1", url="http://127.0.0.1:8080/hooks")
+    (await program("merchants", "import", program.write("1.jsonl", line), EGRESS_ALLOW="127.0.0.0/8")).well()
+    beside = await program("merchants", "import", program.write("1.jsonl", line), EGRESS_ALLOW="10.0.0.0/8")
+    assert beside.code == 1
+
+
 async def test_an_endpoint_stays_with_its_merchant(program: Program) -> None:
     (await program("merchants", "import", program.write("1.jsonl", merchant("m-1")))).well()
     taken = merchant("m-2", endpoints=merchant("m-1")["endpoints"])

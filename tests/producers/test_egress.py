@@ -116,7 +116,11 @@ async def test_no_spelling_of_an_inner_address_is_registered(host: str) -> None:
         ("https://user:password@1.1.1.1/", "user"),
         ("https://1.1.1.1/#part", "fragment"),
         ("http://1.1.1.1/", "plain"),
-        ("https://no-such-name.invalid/", "not known"),
+        ("http://no-such-name.invalid/", "plain"),
+        (f"https://{'a' * 64}.example/", "host name"),
+        ("https://300.1.1.1/", "host name"),
+        ("https://1.1.1.1.1/", "host name"),
+        ("https://1.1.1.0x/", "host name"),
     ],
 )
 async def test_an_unusable_url_is_refused_with_the_reason(url: str, why: str) -> None:
@@ -130,6 +134,11 @@ async def test_a_public_https_url_is_accepted_and_so_is_what_is_allowed() -> Non
     assert await refusal("http://127.0.0.1:8080/hooks", LOOPBACK) is None
     assert await refusal("https://127.0.0.1/hooks", LOOPBACK) is None
     assert await refusal("https://10.0.0.1/hooks", LOOPBACK) is not None
+
+
+async def test_a_name_that_nobody_knows_yet_may_be_known_when_it_is_dialled() -> None:
+    assert await refusal("https://no-such-name.invalid/hooks", ()) is None
+    assert await refusal("https://v2.no-such-name.invalid:8443/hooks", LOOPBACK) is None
 
 
 def test_a_network_that_is_none_is_named() -> None:
