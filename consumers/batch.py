@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from domain import pan
 from domain.decide import Decision, Parked, Turn, Verdict, decide
 from domain.knowledge import Knowledge
-from domain.update import Outcome, Update
+from domain.update import Outcome, Update, UpdateType
 from domain.wallet import Key, MethodId, Wallet, WalletId
 from schemas import event as wire
 from schemas.canonical import Unreadable, masked, parse
@@ -279,10 +279,16 @@ async def _record(
     ids = await inbox.record(connection, judged)
     waiting = [
         (inbox_id, arrival.update)
-        for inbox_id, (arrival, verdict, _) in zip(ids, judged, strict=True)
-        if verdict.outcome is Outcome.PARKED
+        for inbox_id, (arrival, verdict, original) in zip(ids, judged, strict=True)
+        if original and _may_follow(arrival.update, verdict)
     ]
     if waiting:
         await inbox.park(connection, waiting)
     if decision.resolved:
         await inbox.resolve(connection, decision.resolved)
+
+
+def _may_follow(update: Update, verdict: Verdict) -> bool:
+    """Whether another wallet, or a change of its own, may yet let the update be followed: it has been learnt."""
+    quarantined = verdict.outcome is Outcome.QUARANTINED and update.type is not UpdateType.WALLET_MERGED
+    return verdict.outcome is Outcome.PARKED or quarantined

@@ -37,7 +37,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Parked:
-    """An update taken in earlier that waits for a wallet; `inbox_id` finds it again."""
+    """An update taken in earlier that waits for a wallet, or for another one; `inbox_id` finds it again."""
 
     inbox_id: int
     stamp: Stamp
@@ -83,13 +83,13 @@ def decide(
 
     `wallets` are those that know an `old` of the updates or are named by a merge, merged ones among them; a wallet that
     has learnt a credential in another way (an import) is among them too, and is settled. `parked` are the updates that
-    wait for any credential within reach.
+    wait for any credential within reach; quarantined ones wait too, for a wallet that can follow them.
     """
     room = _Room(wallets, knowledge, name)
     verdicts = [room.take(update) for update in updates]
     resolved = [(update, room.resolve(update)) for update in parked if room.knows(update)]
     for number, update in enumerate(updates):
-        if verdicts[number].outcome is Outcome.PARKED:
+        if verdicts[number].outcome in (Outcome.PARKED, Outcome.QUARANTINED):
             again = _as_parked(update)
             if room.knows(again):
                 verdicts[number] = room.resolve(again)

@@ -149,7 +149,7 @@ _WAITING = text("""
 
 
 async def waiting(connection: AsyncConnection, keys: Collection[Key]) -> list[Parked]:
-    """The parked updates that wait for any of `keys`."""
+    """The updates that wait for any of `keys`, parked or quarantined."""
     parked = []
     for inbox_id, at, vendor, update_id, names, about in await connection.execute(_WAITING, {"keys": list(keys)}):
         told = json.loads(about) if about else {}
@@ -168,16 +168,21 @@ async def waiting(connection: AsyncConnection, keys: Collection[Key]) -> list[Pa
 
 
 _RESOLVE = text("""
-    WITH gone AS (DELETE FROM parked_updates WHERE inbox_id = ANY(CAST(:inbox_ids AS bigint[])))
+    WITH told AS (
+        SELECT * FROM unnest(CAST(:inbox_ids AS bigint[]), CAST(:outcomes AS text[]), CAST(:reasons AS text[]))
+                      AS told(inbox_id, outcome, reason)),
+    gone AS (
+        DELETE FROM parked_updates USING told
+        WHERE parked_updates.inbox_id = told.inbox_id AND told.outcome <> 'QUARANTINED')
     UPDATE inbox SET outcome = told.outcome, reason = told.reason
-    FROM unnest(CAST(:inbox_ids AS bigint[]), CAST(:outcomes AS text[]), CAST(:reasons AS text[]))
-         AS told(inbox_id, outcome, reason)
+    FROM told
     WHERE inbox.id = told.inbox_id AND inbox.outcome <> 'APPLIED'
+      AND (inbox.outcome, inbox.reason) IS DISTINCT FROM (told.outcome, told.reason)
 """)
 
 
 async def resolve(connection: AsyncConnection, resolved: Sequence[tuple[Parked, Verdict]]) -> None:
-    """Give parked updates the outcome that followed.
+    """Give waiting updates the outcome that followed; those that are quarantined go on waiting.
 
     Two workers may find one at once, by its token and by its fingerprint, each for wallets of its own: it was applied
     if it was in either.

@@ -167,6 +167,21 @@ async def test_conflicts_are_quarantined_and_change_nothing(world: World) -> Non
     assert await world.told() == []
 
 
+async def test_what_was_quarantined_is_applied_when_its_customer_turns_up(world: World) -> None:
+    await world.wallets(wallet("ann", card("a", wallet="ann")))
+    stranger = replaced("a", "b", customer={"enterpriseId": "bob"})
+    assert await only_outcome(world, stranger) == ("QUARANTINED", "OWNER_MISMATCH")
+    await world.take(replaced("a", "c", id=stranger["id"]))
+    await world.take(update("SUSPENDED", "a"))
+    assert (await world.outcomes())[stranger["id"]] == ("QUARANTINED", "OWNER_MISMATCH")
+    await world.wallets(wallet("bob", card("a", wallet="bob")))
+    by_reason = await world.rows(
+        "SELECT outcome, reason FROM inbox WHERE update_id = :id ORDER BY id", id=stranger["id"]
+    )
+    assert by_reason == [("APPLIED", None), ("QUARANTINED", "ID_REUSED")]
+    assert await world.rows("SELECT count(*) FROM parked_updates") == [(0,)]
+
+
 async def test_what_cannot_be_read_becomes_a_dead_letter_and_holds_up_nobody(world: World) -> None:
     await world.wallets(wallet("ann", card("a", wallet="ann")))
     holds_a_card = replaced("a", "z") | {"note": "4111 1111 1111 1111"}
