@@ -1,0 +1,93 @@
+"""Ingest: Repoint's batch path, the same work as one ORM transaction per update, and the same writes in SQL alone.
+
+All three in one process with two connections, from messages as they are polled (Kafka itself is left out) to the
+commit, on copies of one database. Repoint and SQL write the same rows in the same batches. The ORM, which is slower
+by far, gets fewer updates of the same mix.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from bench import decided, load, orm
+from bench.databases import Copies
+from bench.meter import Meter
+from consumers.batch import Keeping, take
+
+LANES = 2
+POLLED = 500
+KEEPING = Keeping(known=timedelta(days=800), unknown=timedelta(hours=72))
+
+REPOINT = "Repoint"
+SQL = "one SQL function, decided already"
+ORM = "one ORM transaction per update"
+
+
+@dataclass(frozen=True)
+class Size:
+    """`number` updates a round by Repoint and by SQL, `by_orm` by the ORM."""
+
+    wallets: int
+    number: int
+    by_orm: int
+    rounds: int
+
+
+async def compare(url: str, size: Size) -> float:
+    """Print what each round took, and the medians of their ratios; Repoint's rate."""
+    async with (
+        Copies.of(url, "bench_ingest", lambda engine: load.seed(engine, size.wallets)) as copies,
+        copies.copy("bench_ingest_repoint") as repoint,
+        copies.copy("bench_ingest_sql") as sql,
+        copies.copy("bench_ingest_orm") as by_orm,
+        decided.connections(sql, LANES) as connections,
+    ):
+        meter = await Meter.of(repoint)
+
+        async def by_repoint_and_sql(polls: load.Polls) -> None:
+            """The second writes what the first has written."""
+            number = load.number(polls)
+            since = await decided.latest(repoint)
+            with meter.measure(REPOINT, number):
+                await take_in(repoint, polls)
+            await load.analyze(repoint)
+            written = await decided.harvest(repoint, since)
+            with meter.measure(SQL, number):
+                await decided.write(connections, written)
+            await load.analyze(sql)
+
+        async def one_by_one(polls: load.Polls) -> None:
+            with meter.measure(ORM, load.number(polls)):
+                await orm.take_in(by_orm, polls)
+            await load.analyze(by_orm)
+
+        # to warm up, and to see that all of them write the same
+        polls = load.polls(0, size.by_orm, size.wallets, LANES, POLLED)
+        await by_repoint_and_sql(polls)
+        await one_by_one(polls)
+        written = await decided.contents(repoint)
+        assert decided.numbers(written) == decided.numbers(await decided.contents(by_orm))
+        print("rows written by each of them, for the same updates:", decided.numbers(written))
+
+        meter.rounds.clear()
+        for each in range(size.rounds):
+            await one_by_one(load.polls(size.by_orm * (1 + each), size.by_orm, size.wallets, LANES, POLLED))
+            await by_repoint_and_sql(
+                load.polls(size.by_orm + size.number * each, size.number, size.wallets, LANES, POLLED)
+            )
+        assert await decided.contents(repoint) == await decided.contents(sql)
+
+    meter.print()
+    print(f"ingest: {meter.ratio(REPOINT, SQL):.2f} of {SQL} (to reach: 0.60),",
+          f"{meter.ratio(REPOINT, ORM):.1f} times {ORM} (to reach: 20)")  # fmt: skip
+    return meter.rate(REPOINT)
+
+
+async def take_in(engine: AsyncEngine, polls: load.Polls) -> None:
+    """As the Worker does: what is polled together is taken in at once in its lanes, and then its offsets go."""
+    for polled in polls:
+        async with asyncio.TaskGroup() as lanes:
+            for batch in polled:
+                lanes.create_task(take(engine, batch, KEEPING))

@@ -1,0 +1,190 @@
+"""Wallets and vendor updates that are made up, the same ones every time, from a number each.
+
+A wallet has a card (default, with a link to each of its merchants), a bank account and, every second one, a digital
+wallet; each with a token and a fingerprint. One merchant shares it, or two. Ids, tokens and fingerprints are random to
+look at, so that neighbours by number are nowhere neighbours in an index.
+"""
+
+import json
+import random
+from array import array
+from collections.abc import Iterator, Sequence
+from functools import cache
+from hashlib import md5
+from typing import Any, NamedTuple, TypeAlias
+from zlib import crc32
+
+from aiokafka import ConsumerRecord
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from consumers.batch import Message
+from store import merchants
+
+MERCHANTS = 50
+TOPIC = "vendor.payment-method-updates"
+EVENT_NAMES = ("PAYMENT_METHOD_REPLACED", "PAYMENT_METHOD_DELETED", "PAYMENT_METHOD_UPDATED")
+SECRET = "whsec_" + "QUJD" * 8
+
+# --- wallets ------------------------------------------------------------------------------------------------------
+
+# In this order: each refers to the ones before it.
+_SEED = (
+    """INSERT INTO wallets (id, enterprise_id, hsid, date_of_birth, metadata)
+       SELECT md5('wallet' || n)::uuid, 'e' || n, 'h' || n, '1980-01-31', jsonb_build_object('patientId', 'rx-' || n)
+       FROM generate_series(CAST(:first AS int), CAST(:last AS int)) AS n""",
+    """INSERT INTO customer_identities (name, value, wallet_id)
+       SELECT name, value, md5('wallet' || n)::uuid
+       FROM generate_series(CAST(:first AS int), CAST(:last AS int)) AS n,
+            LATERAL (VALUES ('enterpriseId', 'e' || n), ('hsid', 'h' || n), ('metadata.patientId', 'rx-' || n))
+                    AS identity(name, value)""",
+    """INSERT INTO wallet_merchants (wallet_id, merchant_id)
+       SELECT md5('wallet' || n)::uuid, 'm-' || (n + k) % CAST(:merchants AS int)
+       FROM generate_series(CAST(:first AS int), CAST(:last AS int)) AS n, generate_series(0, n % 2) AS k""",
+    """INSERT INTO payment_methods (id, wallet_id, type, status, last4, brand, expiry_month, expiry_year, holder_name,
+                                    zip_code, manufacturer_card, account_type, bank_name, nickname, is_default,
+                                    is_subscription_default)
+       SELECT md5('method' || n || role)::uuid, md5('wallet' || n)::uuid, type, 'ACTIVE', '1234',
+              CASE WHEN type <> 'BANK_ACCOUNT' THEN 'VISA' END, CASE WHEN type <> 'BANK_ACCOUNT' THEN 12 END,
+              CASE WHEN type <> 'BANK_ACCOUNT' THEN 2026 END, 'John Doe',
+              CASE WHEN type <> 'BANK_ACCOUNT' THEN '12345' END, CASE WHEN type <> 'BANK_ACCOUNT' THEN false END,
+              CASE WHEN type = 'BANK_ACCOUNT' THEN 'CHECKING' END, CASE WHEN type = 'BANK_ACCOUNT' THEN 'Bank' END,
+              CASE WHEN type = 'CARD' THEN 'Personal Card' END, type = 'CARD', type = 'CARD'
+       FROM generate_series(CAST(:first AS int), CAST(:last AS int)) AS n,
+            (VALUES ('card', 'CARD'), ('bank', 'BANK_ACCOUNT'), ('pay', 'DIGITAL_WALLET')) AS kind(role, type)
+       WHERE role <> 'pay' OR n % 2 = 0""",
+    """INSERT INTO payment_method_credentials (payment_method_id, key, wallet_id, type, live)
+       SELECT md5('method' || n || role)::uuid, vendor || md5(n || role || 0), md5('wallet' || n)::uuid, type, true
+       FROM generate_series(CAST(:first AS int), CAST(:last AS int)) AS n,
+            (VALUES ('card', 'CARD', 'vau:tok_'), ('card', 'CARD', '\\:fp_'),
+                    ('bank', 'BANK_ACCOUNT', 'ach:tok_'), ('bank', 'BANK_ACCOUNT', '\\:fp_'),
+                    ('pay', 'DIGITAL_WALLET', 'vts:tok_'), ('pay', 'DIGITAL_WALLET', '\\:fp_'))
+                    AS kind(role, type, vendor)
+       WHERE role <> 'pay' OR n % 2 = 0""",
+    """INSERT INTO payment_links (id, wallet_id, merchant_id, payment_method_id, kind, reference, status)
+       SELECT md5('link' || n || k)::uuid, md5('wallet' || n)::uuid, 'm-' || (n + k) % CAST(:merchants AS int),
+              md5('method' || n || 'card')::uuid, 'SUBSCRIPTION', 'sub_' || n, 'ACTIVE'
+       FROM generate_series(CAST(:first AS int), CAST(:last AS int)) AS n, generate_series(0, n % 2) AS k""",
+)
+_AT_ONCE = 50_000
+
+
+async def seed(engine: AsyncEngine, wallets: int, *, endpoint: str = "http://127.0.0.1:9/hooks") -> None:
+    """Wallets 0 to `wallets` - 1, and MERCHANTS merchants with an endpoint each; then VACUUM ANALYZE."""
+    async with engine.begin() as connection:
+        await merchants.put(
+            connection,
+            [(f"m-{number}", f"Merchant {number}") for number in range(MERCHANTS)],
+            [
+                merchants.NewEndpoint(f"e-{number}", f"m-{number}", endpoint, SECRET, EVENT_NAMES)
+                for number in range(MERCHANTS)
+            ],
+        )
+    for first in range(0, wallets, _AT_ONCE):
+        async with engine.begin() as connection:
+            await connection.execute(text("SET LOCAL statement_timeout = 0"))
+            # what is made up keeps the rules, and foreign keys are most of the cost of a row
+            await connection.execute(text("SET LOCAL session_replication_role = replica"))
+            for statement in _SEED:
+                values = {"first": first, "last": min(first + _AT_ONCE, wallets) - 1}
+                if ":merchants" in statement:
+                    values["merchants"] = MERCHANTS
+                await connection.execute(text(statement), values)
+    async with engine.connect() as connection:
+        await connection.execution_options(isolation_level="AUTOCOMMIT")
+        await connection.execute(text("SET statement_timeout = 0"))
+        await connection.execute(text("VACUUM ANALYZE"))
+        await connection.execute(text("RESET statement_timeout"))
+
+
+async def analyze(engine: AsyncEngine) -> None:
+    """What autovacuum would do in its own time."""
+    async with engine.begin() as connection:
+        await connection.execute(text("ANALYZE"))
+
+
+# --- updates ------------------------------------------------------------------------------------------------------
+
+
+class Update(NamedTuple):
+    """A message's key and value."""
+
+    key: bytes
+    body: bytes
+
+
+def updates(first: int, count: int, wallets: int) -> Iterator[Update]:
+    """`count` updates, of which 85 in 100 replace a card; the others extend one, suspend one, or come twice.
+
+    Wallets come in an order of chance, in which `first` says where to begin; when all have come they come again, with
+    the card that they have by then.
+    """
+    order = _order(wallets)
+    for place in range(first, first + count):
+        generation, at = divmod(place, wallets)
+        wallet = order[at]
+        match place % 20:
+            case 5:
+                told = {"type": "EXPIRY_UPDATED", "new": {"expiryMonth": 12, "expiryYear": 2029 + generation}}
+            case 10:
+                told = {"type": "SUSPENDED"}
+            case 15:
+                yield _update(f"u-{place - 1}", order[at - 1], generation, _replacement(order[at - 1], generation))
+                continue
+            case _:
+                told = _replacement(wallet, generation)
+        yield _update(f"u-{place}", wallet, generation, told)
+
+
+@cache
+def _order(wallets: int) -> Sequence[int]:
+    order = array("I", range(wallets))
+    random.Random(wallets).shuffle(order)
+    return order
+
+
+def _update(id_: str, wallet: int, generation: int, told: dict[str, Any]) -> Update:
+    name = _name(wallet, generation)
+    message: dict[str, Any] = {
+        "id": id_,
+        "vendor": "vau",
+        "reason": "LOST_OR_STOLEN",
+        "occurredAt": f"2026-11-{1 + generation:02}T09:14:13.512Z",
+        "old": {"token": f"tok_{name}", "fingerprint": f"fp_{name}", "methodType": "CARD"},
+    }
+    return Update(f"vau:tok_{name}".encode(), json.dumps(message | told).encode())
+
+
+def _replacement(wallet: int, generation: int) -> dict[str, Any]:
+    name = _name(wallet, generation + 1)
+    new = {"token": f"tok_{name}", "fingerprint": f"fp_{name}", "methodType": "CARD", "last4": "5678", "brand": "VISA"}
+    return {"type": "NUMBER_REPLACED", "new": new | {"expiryMonth": 12, "expiryYear": 2028}}
+
+
+def _name(wallet: int, generation: int) -> str:
+    return md5(f"{wallet}card{generation}".encode(), usedforsecurity=False).hexdigest()
+
+
+Polls: TypeAlias = list[list[list[Message]]]
+"""What is polled at a time, shared out over the lanes: a batch each."""
+
+
+def polls(first: int, count: int, wallets: int, lanes: int, size: int) -> Polls:
+    """`count` updates from the one at `first` on, as messages: `size` at a time, every key in one lane.
+
+    Their place in the order of updates is their offset, in whichever partition.
+    """
+    made: Polls = []
+    for at, update in enumerate(updates(first, count, wallets)):
+        if at % size == 0:
+            made.append([[] for _ in range(lanes)])
+        key, body = update
+        partition = crc32(key) % lanes
+        record = ConsumerRecord(TOPIC, partition, first + at, 0, 0, key, body, None, len(key), len(body), ())
+        made[-1][partition].append(record)
+    return made
+
+
+def number(polls: Polls) -> int:
+    """How many messages these are."""
+    return sum(len(batch) for polled in polls for batch in polled)

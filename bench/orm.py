@@ -1,0 +1,356 @@
+"""The same work as one SQLAlchemy ORM transaction per update, the way it is commonly written.
+
+A wallet is loaded with what belongs to it, changed as objects, and flushed; the session puts rows of one table into one
+INSERT where it can. Of the rules, only what the updates of `bench.load` need is here: it is the writes that are
+compared.
+"""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+from pydantic_core import to_json
+from sqlalchemy import bindparam, select
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.orm import DeclarativeBase, Mapped, relationship, selectinload
+
+from bench.load import Polls
+from consumers.batch import Message
+from domain.update import Credential, Update, UpdateType
+from schemas.canonical import Canonical, parse
+from schemas.event import timestamp
+from schemas.signature import event_id
+from store import schema
+from store.ids import uuid7
+
+_KEPT = timedelta(days=800)
+_INBOX = schema.inbox
+_METHODS = schema.payment_methods
+_CREDENTIALS = schema.payment_method_credentials
+_TOLD = schema.credentials
+
+
+# --- the rows -----------------------------------------------------------------------------------------------------
+
+
+class _Row(DeclarativeBase):
+    metadata = schema.metadata
+
+    if TYPE_CHECKING:  # every column is an attribute, by its name in store.schema
+
+        def __getattr__(self, name: str) -> Any: ...  # noqa: ANN401 - of any column
+        def __setattr__(self, name: str, value: Any) -> None: ...  # noqa: ANN401 - of any column
+
+
+class Inbox(_Row):
+    __table__ = schema.inbox
+
+
+class CredentialTold(_Row):
+    __table__ = schema.credentials
+
+
+class ReplacementFact(_Row):
+    __table__ = schema.replacement_facts
+
+
+class Endpoint(_Row):
+    __table__ = schema.endpoints
+
+
+class Merchant(_Row):
+    __table__ = schema.merchants
+    endpoints: Mapped[list[Endpoint]] = relationship()
+
+
+class WalletMerchant(_Row):
+    __table__ = schema.wallet_merchants
+    merchant: Mapped[Merchant] = relationship()
+
+
+class MethodCredential(_Row):
+    __table__ = schema.payment_method_credentials
+
+
+class Link(_Row):
+    __table__ = schema.payment_links
+
+
+class Lineage(_Row):
+    __table__ = schema.lineage
+
+
+class Method(_Row):
+    __table__ = schema.payment_methods
+    # joined by the id alone: what else they copy of their method is the database's to keep (ON UPDATE CASCADE)
+    credentials: Mapped[list[MethodCredential]] = relationship(
+        primaryjoin=_METHODS.c.id == _CREDENTIALS.c.payment_method_id,
+        foreign_keys=[_CREDENTIALS.c.payment_method_id],
+    )
+    links: Mapped[list[Link]] = relationship(
+        primaryjoin=_METHODS.c.id == schema.payment_links.c.payment_method_id,
+        foreign_keys=[schema.payment_links.c.payment_method_id],
+        viewonly=True,
+    )
+
+
+class Wallet(_Row):
+    __table__ = schema.wallets
+    # the class has a `metadata` of its own
+    __mapper_args__ = {"properties": {"metadata_": schema.wallets.c.metadata}}  # noqa: RUF012 - as SQLAlchemy has it
+    methods: Mapped[list[Method]] = relationship()
+    merchants: Mapped[list[WalletMerchant]] = relationship()
+
+
+class Event(_Row):
+    __table__ = schema.events
+
+
+class Delivery(_Row):
+    __table__ = schema.deliveries
+    event: Mapped[Event] = relationship()
+
+
+# --- one update, one transaction ----------------------------------------------------------------------------------
+
+
+async def take_in(engine: AsyncEngine, polls: Polls) -> None:
+    """Take in the messages of each lane one after another."""
+
+    async def lane(batches: Iterable[Sequence[Message]]) -> None:
+        for message in chain.from_iterable(batches):
+            async with AsyncSession(engine, expire_on_commit=False) as session, session.begin():
+                await _take(session, message)
+
+    await asyncio.gather(*map(lane, zip(*polls, strict=True)))
+
+
+async def _take(session: AsyncSession, message: Message) -> None:
+    read = parse(message.value or b"", message.headers)
+    told = read.update
+    assert told.old is not None
+    if await session.scalar(_MET, {"vendor": told.stamp.vendor, "update_id": told.stamp.update_id}):
+        session.add(_arrival(message, read, original=False, outcome="DUPLICATE", reason="SAME_MESSAGE"))
+        return
+    session.add(_arrival(message, read, original=True, outcome="APPLIED", reason=None))
+    wallet = (await session.scalars(_LOCKED, {"keys": told.old.keys})).one()
+    held = next(each for each in wallet.methods if each.status != "DELETED" and _holds(each, told.old))
+    await _learn(session, told)
+    if told.type is UpdateType.NUMBER_REPLACED:
+        new = await _replace(session, held, told)
+        links = [link for link in held.links if link.status != "CANCELLED"]
+        for link in links:
+            link.payment_method_id = new.id
+        for shared in wallet.merchants:
+            mine = [_link(link) for link in links if link.merchant_id == shared.merchant_id]
+            replaced = {"deletedPaymentMethodId": held.id, "paymentLinks": mine}
+            session.add_all(_tell(wallet, shared, "PAYMENT_METHOD_REPLACED", new, replaced, reason=told.reason))
+            deleted = {"replacedByPaymentMethodId": new.id}
+            session.add_all(_tell(wallet, shared, "PAYMENT_METHOD_DELETED", held, deleted, reason=told.reason))
+    else:
+        previous = _change(held, told)
+        reason = "SUSPENDED" if "status" in previous else "EXPIRY_UPDATED"
+        for shared in wallet.merchants:
+            session.add_all(
+                _tell(wallet, shared, "PAYMENT_METHOD_UPDATED", held, {"previous": previous}, reason=reason)
+            )
+
+
+_MET = select(Inbox).where(
+    _INBOX.c.original, _INBOX.c.vendor == bindparam("vendor"), _INBOX.c.update_id == bindparam("update_id")
+)
+_LOCKED = (
+    select(Wallet)
+    .where(
+        schema.wallets.c.id.in_(
+            select(_CREDENTIALS.c.wallet_id).where(
+                _CREDENTIALS.c.live, _CREDENTIALS.c.key.in_(bindparam("keys", expanding=True))
+            )
+        )
+    )
+    .with_for_update()
+    .options(
+        selectinload(Wallet.methods).options(selectinload(Method.credentials), selectinload(Method.links)),
+        selectinload(Wallet.merchants).selectinload(WalletMerchant.merchant).selectinload(Merchant.endpoints),
+    )
+)
+
+
+def _arrival(message: Message, read: Canonical, *, original: bool, outcome: str, reason: str | None) -> Inbox:
+    told = read.update
+    return Inbox(
+        topic=message.topic,
+        partition=message.partition,
+        kafka_offset=message.offset,
+        digest=read.digest,
+        vendor=told.stamp.vendor,
+        update_id=told.stamp.update_id,
+        original=original,
+        type=told.type.value,
+        old_key=told.old and told.old.key,
+        occurred_at=told.stamp.occurred_at,
+        outcome=outcome,
+        reason=reason,
+    )
+
+
+def _holds(method: Method, named: Credential) -> bool:
+    return any(each.key in named.keys for each in method.credentials)
+
+
+async def _learn(session: AsyncSession, told: Update) -> None:
+    """A row for every credential named; what is told in place stands in those of the old one."""
+    kept_until = datetime.now(UTC) + _KEPT
+    known = await session.scalars(select(CredentialTold).where(_TOLD.c.key.in_(told.keys), _TOLD.c.scope == ""))
+    rows = {row.key: row for row in known}
+    for key in told.keys:
+        if key not in rows:
+            rows[key] = CredentialTold(key=key, scope="", kept_until=kept_until)
+            session.add(rows[key])
+        if told.type is UpdateType.SUSPENDED:
+            rows[key].status, rows[key].status_at = "SUSPENDED", told.stamp.occurred_at
+            rows[key].status_vendor, rows[key].status_update_id = told.stamp.vendor, told.stamp.update_id
+        if told.type is UpdateType.EXPIRY_UPDATED:
+            rows[key].expiry_year, rows[key].expiry_month = told.new.expiry or (None, None)
+
+
+async def _replace(session: AsyncSession, old: Method, told: Update) -> Method:
+    assert told.old is not None
+    assert told.new.credential is not None
+    flags = {"is_default": old.is_default, "is_subscription_default": old.is_subscription_default}
+    year, month = told.new.expiry or (None, None)
+    new = Method(
+        id=uuid7(),
+        wallet_id=old.wallet_id,
+        type=old.type,
+        status="ACTIVE",
+        last4=told.new.last4,
+        brand=told.new.brand,
+        expiry_year=year,
+        expiry_month=month,
+        holder_name=old.holder_name,
+        zip_code=old.zip_code,
+        manufacturer_card=old.manufacturer_card,
+        nickname=old.nickname,
+        **flags,
+    )
+    new.credentials = [
+        MethodCredential(key=key, wallet_id=old.wallet_id, type=old.type, live=True) for key in told.new.credential.keys
+    ]
+    old.status, old.replaced_by, old.deleted_reason = "DELETED", new.id, told.reason.value
+    old.is_default = old.is_subscription_default = False
+    await session.flush()  # the session inserts before it updates, and the flags are one method's at a time
+    stamp = {"vendor": told.stamp.vendor, "update_id": told.stamp.update_id}
+    session.add(new)
+    session.add(
+        ReplacementFact(
+            old_key=told.old.key,
+            old_alias=told.old.alias,
+            new_key=told.new.credential.key,
+            new_alias=told.new.credential.alias,
+            occurred_at=told.stamp.occurred_at,
+            reason=told.reason.value,
+            method_type=told.method_type and told.method_type.value,
+            last4=told.new.last4,
+            brand=told.new.brand,
+            expiry_year=year,
+            expiry_month=month,
+            kept_until=datetime.now(UTC) + _KEPT,
+            **stamp,
+        )
+    )
+    await session.flush()  # links and the lineage refer to it
+    session.add(Lineage(old_id=old.id, new_id=new.id, wallet_id=old.wallet_id, reason=told.reason.value, **stamp))
+    return new
+
+
+def _change(method: Method, told: Update) -> dict[str, Any]:
+    """What it was before, where it is something else now."""
+    before = _details(method)
+    if told.type is UpdateType.SUSPENDED:
+        method.status = "SUSPENDED"
+    elif told.new.expiry is not None:
+        method.expiry_year, method.expiry_month = told.new.expiry
+    after = _details(method)
+    return {name: value for name, value in before.items() if after[name] != value}
+
+
+def _tell(
+    wallet: Wallet, shared: WalletMerchant, name: str, method: Method, payload: dict[str, Any], *, reason: str
+) -> list[Delivery]:
+    """An event for one merchant, with a delivery for each of its endpoints, the first of its line due now."""
+    shared.sequence += 1
+    now = datetime.now(UTC)
+    id_ = uuid7()
+    body = {
+        "id": event_id(id_),
+        "name": name,
+        "createdAt": timestamp(now),
+        "sequence": shared.sequence,
+        "reason": reason,
+        "payload": {"paymentMethod": _method(method), "customer": _customer(wallet)} | payload,
+    }
+    event = Event(
+        id=id_,
+        wallet_id=wallet.id,
+        merchant_id=shared.merchant_id,
+        sequence=shared.sequence,
+        name=name,
+        payment_method_id=method.id,
+        body=to_json(body),
+        created_at=now,
+    )
+    return [
+        Delivery(
+            event=event,
+            endpoint_id=endpoint.id,
+            wallet_id=wallet.id,
+            sequence=shared.sequence,
+            status="PENDING",
+            due_at=None if name == "PAYMENT_METHOD_DELETED" else now,
+        )
+        for endpoint in shared.merchant.endpoints
+        if name in endpoint.event_types
+    ]
+
+
+def _method(method: Method) -> dict[str, Any]:
+    details = _details(method)
+    return {
+        "id": method.id,
+        "card": details,
+        "paymentMethodDetails": details,
+        "default": method.is_default,
+        "subscriptionDefault": method.is_subscription_default,
+        "paymentMethodType": method.type,
+        "nickname": method.nickname,
+    }
+
+
+def _details(method: Method) -> dict[str, Any]:
+    return {
+        "last4": method.last4,
+        "cardBrand": method.brand,
+        "expiryMonth": method.expiry_month,
+        "expiryYear": method.expiry_year,
+        "nameOnCard": method.holder_name,
+        "zipCode": method.zip_code,
+        "manufacturerCard": method.manufacturer_card,
+        "type": method.type,
+        "status": method.status,
+    }
+
+
+def _customer(wallet: Wallet) -> dict[str, Any]:
+    return {
+        "enterpriseId": wallet.enterprise_id,
+        "hsid": wallet.hsid,
+        "dateOfBirth": wallet.date_of_birth,
+        "metadata": wallet.metadata_,
+    }
+
+
+def _link(link: Link) -> dict[str, Any]:
+    return {"id": link.id, "reference": link.reference, "kind": link.kind}
