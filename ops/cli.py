@@ -16,6 +16,7 @@ from ops import loop, parts, terminal
 from ops.commands import dead_letters, deliveries, endpoints, inbox, merchants, wallets
 from ops.commands.demo import demo
 from ops.commands.ingest import ingest
+from ops.commands.replay import replay
 from ops.commands.run import run
 from ops.commands.status import status
 from ops.embedded import EmbeddedError
@@ -36,6 +37,7 @@ app.command()(demo)
 app.command()(run)
 app.command()(ingest)
 app.command()(status)
+app.command()(replay)
 app.add_typer(merchants.app, name="merchants")
 app.add_typer(endpoints.app, name="endpoints")
 app.add_typer(wallets.app, name="wallets")

@@ -195,6 +195,7 @@ class Attempted(NamedTuple):
     next: Next
 
 
+# Due is the head alone; a result that comes so late that a replayed event has taken its place makes no second one.
 # One statement, so one look at the rows: what `mine` has locked in id order is what the rest acts on. One JSON text is
 # encoded in a third of the time of eight arrays, and read by the server on another core.
 _RECORD = text("""
@@ -222,7 +223,7 @@ _RECORD = text("""
     postponed AS (
         UPDATE deliveries SET due_at = now() + mine.delay * interval '1 second', leased_until = NULL
         FROM mine
-        WHERE deliveries.id = mine.id
+        WHERE deliveries.id = mine.id AND due_at IS NOT NULL
           AND deliveries.id = ANY(ARRAY(SELECT id FROM mine WHERE becomes IN ('PENDING', 'PARKED')))),
     noted AS (
         INSERT INTO attempts (delivery_id, number, outcome, status_code, took_ms, attempted_at)
@@ -308,6 +309,72 @@ async def put_back(connection: AsyncConnection, unsent: Sequence[Claimed]) -> No
     )
 
 
+# What arrived in the meantime, by another replay, is dead no more.
+_DEAD = text("""
+    SELECT id, event_id, endpoint_id
+    FROM delivery_history AS dead
+    WHERE status = 'DEAD'
+      AND (CAST(:ids AS bigint[]) IS NULL OR id = ANY(CAST(:ids AS bigint[]))
+           OR event_id = ANY(CAST(:event_ids AS uuid[])))
+      AND (CAST(:endpoint AS text) IS NULL OR endpoint_id = :endpoint)
+      AND (CAST(:merchant AS text) IS NULL OR endpoint_id IN (SELECT id FROM endpoints WHERE merchant_id = :merchant))
+      AND finished_at >= coalesce(CAST(:since AS timestamptz), '-infinity')
+      AND finished_at < coalesce(CAST(:until AS timestamptz), 'infinity')
+      AND NOT EXISTS (
+          SELECT FROM delivery_history AS arrived
+          WHERE arrived.event_id = dead.event_id AND arrived.endpoint_id = dead.endpoint_id
+            AND arrived.status = 'DELIVERED')
+      AND NOT EXISTS (
+          SELECT FROM deliveries AS live
+          WHERE live.endpoint_id = dead.endpoint_id AND live.wallet_id = dead.wallet_id
+            AND live.sequence = dead.sequence)
+    ORDER BY wallet_id, endpoint_id, sequence, id
+""")
+
+
+class Dead(NamedTuple):
+    """A delivery that was given up, and did not arrive since and is not on its way again."""
+
+    id: int
+    event_id: UUID
+    endpoint_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Dead deliveries by what they have in common; None is any. They died at `since` or later, and before `until`.
+
+    `ids` and `event_ids` are alternatives to each other; everything else narrows them.
+    """
+
+    ids: Collection[int] | None = None
+    event_ids: Collection[UUID] | None = None
+    endpoint: str | None = None
+    merchant: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+async def dead(connection: AsyncConnection, wanted: Selection) -> list[Dead]:
+    """Those that can be replayed, in the order in which their events must go out.
+
+    An event that was given up twice at one endpoint is there twice; `replay` takes it once.
+    """
+    named = wanted.ids is not None or wanted.event_ids is not None
+    rows = await connection.execute(
+        _DEAD,
+        {
+            "ids": list(wanted.ids or ()) if named else None,
+            "event_ids": list(wanted.event_ids or ()),
+            "endpoint": wanted.endpoint,
+            "merchant": wanted.merchant,
+            "since": wanted.since,
+            "until": wanted.until,
+        },
+    )
+    return [Dead._make(row) for row in rows]
+
+
 _REPLAYABLE = text("""
     SELECT DISTINCT event_id, endpoint_id, wallet_id, sequence
     FROM delivery_history
@@ -326,12 +393,32 @@ _LIVE = text("""
         FROM unnest(CAST(:endpoint_ids AS text[]), CAST(:wallet_ids AS uuid[]), CAST(:sequences AS bigint[])))
 """)
 
+# A head that waits for a retry gives its place to an older event: otherwise that would go out after it, a day later
+# perhaps. One that is leased is being attempted, and keeps its place. SKIP LOCKED, for whoever is at a head is about
+# to lease it or to finish it; and waiting for a recorder, which may wait for the end of a line of ours, is a deadlock.
+_STEP_BACK = text("""
+    UPDATE deliveries SET due_at = NULL
+    WHERE id = ANY(ARRAY(
+        SELECT head.id
+        FROM unnest(CAST(:endpoint_ids AS text[]), CAST(:wallet_ids AS uuid[])) AS line(endpoint_id, wallet_id)
+        CROSS JOIN LATERAL (
+            SELECT id
+            FROM deliveries
+            WHERE endpoint_id = line.endpoint_id AND wallet_id = line.wallet_id
+              AND due_at IS NOT NULL AND leased_until IS NULL
+              AND sequence > (SELECT min(sequence) FROM deliveries
+                              WHERE endpoint_id = line.endpoint_id AND wallet_id = line.wallet_id)
+            FOR NO KEY UPDATE SKIP LOCKED) AS head))
+    RETURNING endpoint_id, CAST(wallet_id AS text)
+""")
+
 
 async def replay(connection: AsyncConnection, ids: Collection[int]) -> int:
     """Send dead deliveries again: the same events and bodies, as new deliveries; how many.
 
     `ids` are those of the dead ones. One that is not dead, or that is on its way again already, is left out.
-    A replayed event is older than what its line still holds, and goes out before it.
+    A replayed event is older than what its line still holds, and goes out before it; unless an attempt at the
+    line's head is under way just then: after that one.
     """
     dead = [
         NewDelivery(row.event_id, row.endpoint_id, str(row.wallet_id), row.sequence)
@@ -347,4 +434,21 @@ async def replay(connection: AsyncConnection, ids: Collection[int]) -> int:
     live = {(row.event_id, row.endpoint_id) for row in await connection.execute(_LIVE, lines)}
     again = [one for one in dead if (one.event_id, one.endpoint_id) not in live]
     await enqueue(connection, again)
+    await _overtake(connection, {(one.endpoint_id, one.wallet_id) for one in again})
     return len(again)
+
+
+async def _overtake(connection: AsyncConnection, lines: Collection[tuple[str, WalletId]]) -> None:
+    named = {
+        "endpoint_ids": [endpoint_id for endpoint_id, _ in lines],
+        "wallet_ids": [wallet_id for _, wallet_id in lines],
+    }
+    headless = list(await connection.execute(_STEP_BACK, named))
+    if headless:
+        await connection.execute(
+            _RELEASE,
+            {
+                "endpoint_ids": [endpoint_id for endpoint_id, _ in headless],
+                "wallet_ids": [wallet_id for _, wallet_id in headless],
+            },
+        )

@@ -1,8 +1,10 @@
 """Deliveries wait in lines, are claimed by lease, and leave by their fence; driven through the interleavings too."""
 
 import asyncio
+import random
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import event
@@ -301,19 +303,131 @@ async def test_lines_lose_no_one_while_batches_and_dispatchers_meet(outbox: Outb
 
 
 async def test_a_dead_one_is_replayed_before_what_its_line_still_holds(outbox: Outbox) -> None:
+    """Also before what waits for its next retry, which may be a day away."""
     await outbox.add_endpoint("m")
     wallet = await outbox.add_wallet()
-    told = await outbox.tell("m", wallet, 3)
+    told = await outbox.tell("m", wallet, 4)
+    dead = []
+    for _ in range(2):
+        (claimed,) = await claim(outbox, "m")
+        await record(outbox, attempted(claimed, DEAD))
+        dead.append(claimed.id)
+    (third,) = await claim(outbox, "m")
+    await record(outbox, attempted(third, Next(Status.PENDING, timedelta(days=1))))
+    assert await replay(outbox, dead[1]) == 1
+    assert await replay(outbox, dead[1]) == 0, "it is on its way already"
+    assert await outbox.heads("m") == [2], "one of a line at a time"
+    assert await replay(outbox, *dead) == 1
+    assert await outbox.heads("m") == [1]
+    order = []
+    while claimed_now := await claim(outbox, "m"):
+        await record(outbox, attempted(claimed_now[0], DELIVERED))
+        order += [one.event_id for one in claimed_now]
+    assert order == told
+
+
+async def test_an_attempt_under_way_is_not_overtaken(outbox: Outbox) -> None:
+    await outbox.add_endpoint("m")
+    told = await outbox.tell("m", await outbox.add_wallet(), 3)
     (first,) = await claim(outbox, "m")
     await record(outbox, attempted(first, DEAD))
+    (second,) = await claim(outbox, "m")
     assert await replay(outbox, first.id) == 1
-    assert await replay(outbox, first.id) == 0, "it is on its way already"
-    assert await outbox.heads("m") == [2], "one of a line at a time"
-    order = []
-    while claimed := await claim(outbox, "m"):
-        await record(outbox, attempted(claimed[0], DELIVERED))
-        order += [one.event_id for one in claimed]
-    assert order == [told[1], told[0], told[2]]
+    assert await outbox.heads("m") == [2]
+    assert await claim(outbox, "m") == []
+    await record(outbox, attempted(second, DELIVERED))
+    assert [one.event_id for one in await claim(outbox, "m")] == [told[0]]
+
+
+async def test_a_late_result_of_what_was_overtaken_makes_no_second_head(outbox: Outbox) -> None:
+    """A dispatcher was stopped for longer than its lease; another claimed, and put back what it did not send."""
+    await outbox.add_endpoint("m")
+    await outbox.tell("m", await outbox.add_wallet(), 2)
+    (first,) = await claim(outbox, "m")
+    await record(outbox, attempted(first, DEAD))
+    (late,) = await claim(outbox, "m")
+    await outbox.make_due()
+    await put_back(outbox, await claim(outbox, "m"))
+    assert await replay(outbox, first.id) == 1
+    assert await outbox.heads("m") == [1]
+    await record(outbox, attempted(late, Next(Status.PENDING, timedelta(0))))
+    assert await outbox.heads("m") == [1]
+
+
+async def test_replays_and_two_dispatchers_leave_every_line_one_head(outbox: Outbox) -> None:
+    """However they meet, nothing is lost or stuck, and no two of a line are on their way at once."""
+    await outbox.add_endpoint("m")
+    wallets = [await outbox.add_wallet() for _ in range(4)]
+    told = {event_id for wallet in wallets for event_id in await outbox.tell("m", wallet, 12)}
+    dead: list[int] = []
+    arrived: list[Any] = []
+    fate = random.Random(7)
+
+    async def dispatch() -> None:
+        while len(set(arrived)) < len(told):
+            claimed = await claim(outbox, "m", most=3)
+            assert len({one.wallet_id for one in claimed}) == len(claimed)
+            for one in claimed:
+                outcome = fate.choice((DEAD, DELIVERED, Next(Status.PENDING, timedelta(0))))
+                assert await record(outbox, attempted(one, outcome))
+                if outcome is DEAD:
+                    dead.append(one.id)
+                elif outcome is DELIVERED:
+                    arrived.append(one.event_id)
+            await asyncio.sleep(0)
+
+    async def replay_on() -> None:
+        while len(set(arrived)) < len(told):
+            again, dead[:] = dead[:], []
+            if again:
+                await replay(outbox, *again)
+            heads = [row.wallet_id for row in await outbox.live() if row.place == "head"]
+            assert len(heads) == len(set(heads))
+            await asyncio.sleep(0)
+
+    async with asyncio.timeout(60):
+        await asyncio.gather(dispatch(), dispatch(), replay_on())
+    assert await outbox.live() == []
+    assert sorted(arrived) == sorted(told), "each once"
+
+
+async def test_dead_ones_are_found_by_what_they_have_in_common(outbox: Outbox) -> None:
+    for name in ("a", "b"):
+        await outbox.add_endpoint(name)
+    wallet = await outbox.add_wallet()
+    events = {name: (await outbox.tell(name, wallet, 2)) for name in ("a", "b")}
+    ids: dict[tuple[str, int], int] = {}
+    for sequence in (1, 2):
+        for name in ("a", "b"):
+            (claimed,) = await claim(outbox, name)
+            await record(outbox, attempted(claimed, DEAD))
+            ids[name, sequence] = claimed.id
+    await outbox.execute("UPDATE delivery_history SET finished_at = now() - interval '2 days' WHERE sequence = 1")
+    cut = datetime.now(UTC) - timedelta(days=1)
+
+    async def dead(**wanted: Any) -> list[tuple[str, int]]:
+        async with outbox.engine.connect() as connection:
+            found = [one.id for one in await deliveries.dead(connection, deliveries.Selection(**wanted))]
+        return [next(name for name, id_ in ids.items() if id_ == each) for each in found]
+
+    assert await dead() == [("a", 1), ("a", 2), ("b", 1), ("b", 2)]
+    assert await dead(endpoint="a") == await dead(merchant="a") == [("a", 1), ("a", 2)]
+    assert await dead(since=cut) == [("a", 2), ("b", 2)]
+    assert await dead(until=cut, endpoint="b") == [("b", 1)]
+    assert await dead(ids=[ids["a", 2]], event_ids=[events["b"][0]]) == [("a", 2), ("b", 1)]
+    assert await dead(ids=[]) == []
+    assert await dead(event_ids=events["a"], endpoint="b") == []
+    # on its way, then dead once more, then arrived
+    assert await replay(outbox, ids["a", 1]) == 1
+    assert await dead(endpoint="a") == [("a", 2)]
+    (again,) = await claim(outbox, "a")
+    await record(outbox, attempted(again, DEAD))
+    ids["a", 0] = again.id
+    assert await dead(endpoint="a") == [("a", 1), ("a", 0), ("a", 2)]
+    assert await replay(outbox, ids["a", 1], again.id) == 1
+    (again,) = await claim(outbox, "a")
+    await record(outbox, attempted(again, DELIVERED))
+    assert await dead(endpoint="a") == [("a", 2)]
 
 
 async def test_only_dead_ones_are_replayed(outbox: Outbox) -> None:

@@ -1,0 +1,116 @@
+"""`repoint replay`."""
+
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Annotated
+from uuid import UUID
+
+import typer
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from ops import parts, terminal
+from ops.terminal import DryRun, Failed
+from schemas.signature import event_id
+from store import deliveries, endpoints, merchants, reach
+from store.deliveries import Dead, Selection
+
+# Their wallets are locked until the commit, and no update of them is taken in meanwhile.
+_AT_ONCE = 1000
+
+_EVENT = re.compile(r"evt_([0-9a-f]{32})")
+
+
+def _name(text: str) -> int | UUID:
+    if text.isascii() and text.isdigit() and len(text) < len(str(1 << 63)):
+        return int(text)
+    if event := _EVENT.fullmatch(text):
+        return UUID(event[1])
+    raise typer.BadParameter(f"{text!r}: expected the number of a delivery, or the id of an event (evt_…)")
+
+
+def _moment(text: str) -> datetime:
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r}: expected a moment such as 2026-11-20T09:14:00Z, or a day") from None
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
+
+
+def replay(
+    *,
+    ids: Annotated[
+        list[str] | None, typer.Argument(metavar="[ID…]", help="Deliveries by their numbers, or events (evt_…).")
+    ] = None,
+    endpoint: Annotated[str | None, typer.Option(metavar="ENDPOINT_ID", help="Only to this one.")] = None,
+    merchant: Annotated[str | None, typer.Option(metavar="MERCHANT_ID", help="Only to this one.")] = None,
+    since: Annotated[
+        datetime | None,
+        typer.Option(
+            metavar="MOMENT", parser=_moment, help="Only what died then or later; UTC where no zone is named."
+        ),
+    ] = None,
+    until: Annotated[
+        datetime | None, typer.Option(metavar="MOMENT", parser=_moment, help="Only what died before.")
+    ] = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Send dead deliveries again: the same event ids and bodies, each wallet's in order, with the whole retry schedule.
+
+    What arrived since, or is on its way again, is left alone; so the same command can be repeated.
+    """
+    if not ids and endpoint is None and merchant is None and since is None and until is None:
+        raise typer.BadParameter("expected an ID, or --endpoint, --merchant, --since or --until")
+    if since is not None and until is not None and since >= until:
+        raise typer.BadParameter("expected --since to be before --until")
+    named = [_name(one) for one in ids or ()]
+    wanted = Selection(
+        ids=[one for one in named if isinstance(one, int)] if named else None,
+        event_ids=[one for one in named if isinstance(one, UUID)] if named else None,
+        endpoint=endpoint,
+        merchant=merchant,
+        since=since,
+        until=until,
+    )
+
+    async def work(engine: AsyncEngine) -> tuple[int, int]:
+        async with reach.snapshot(engine) as connection:
+            found = await _find(connection, wanted, named)
+            wait = await _waiting(connection, found)
+        return len({one[1:] for one in found}) if dry_run else await _replay(engine, found), wait
+
+    count, wait = parts.on_database(parts.settings_of_a_command(), work)
+    noun = "delivery" if count == 1 else "deliveries"
+    terminal.write_line(f"{'would replay' if dry_run else 'replayed'} {count:,} {noun}")
+    if wait:
+        terminal.remark(f"{wait:,} of them wait until their endpoint is enabled: see `repoint endpoints list`")
+
+
+async def _find(connection: AsyncConnection, wanted: Selection, ids: Sequence[int | UUID]) -> list[Dead]:
+    if wanted.endpoint is not None and not await endpoints.read(connection, [wanted.endpoint]):
+        raise Failed(f"there is no endpoint {wanted.endpoint}")
+    if wanted.merchant is not None and not await merchants.known(connection, [wanted.merchant]):
+        raise Failed(f"there is no merchant {wanted.merchant}")
+    found = await deliveries.dead(connection, wanted)
+    missing = set(ids).difference({one.id for one in found}, {one.event_id for one in found})
+    if missing:
+        named = ", ".join(sorted(str(one) if isinstance(one, int) else event_id(one) for one in missing))
+        raise Failed(
+            f"{named}: expected a dead delivery, or its event, that has not arrived since and is not on its way again"
+            " (`repoint deliveries list --status DEAD`); nothing was replayed"
+        )
+    return found
+
+
+async def _waiting(connection: AsyncConnection, found: Sequence[Dead]) -> int:
+    at = {one.endpoint_id for one in found}
+    disabled = {one.id for one in await endpoints.read(connection, at) if one.status == "DISABLED"}
+    return len({one[1:] for one in found if one.endpoint_id in disabled})
+
+
+async def _replay(engine: AsyncEngine, found: Sequence[Dead]) -> int:
+    count = 0
+    for at in range(0, len(found), _AT_ONCE):
+        async with reach.transaction(engine, dry_run=False) as connection:
+            count += await deliveries.replay(connection, [one.id for one in found[at : at + _AT_ONCE]])
+    return count

@@ -1,0 +1,143 @@
+"""`repoint replay`: what was given up goes out again when a person asks, and nothing else does."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from domain.delivery import Next, Outcome, Status
+from producers.dispatcher import Dispatcher
+from producers.egress import networks
+from producers.sender import Sender
+from schemas.signature import event_id
+from store import deliveries
+from store.deliveries import Attempted
+from tests.acceptance.program import Program
+from tests.parts.receiver import Receiver
+from tests.store.outbox import Outbox
+
+
+class Given(NamedTuple):
+    """Dead deliveries of one wallet to the endpoint `shop`, and one to `gym`: their numbers, and their events' ids."""
+
+    shop: list[int]
+    gym: int
+    events: list[str]
+
+
+@pytest.fixture
+def outbox(engine: AsyncEngine) -> Outbox:
+    return Outbox(engine)
+
+
+@pytest.fixture
+def program(tmp_path: Path, database_url: str) -> Program:
+    return Program(tmp_path, DATABASE_URL=database_url)
+
+
+@pytest.fixture
+async def dead(outbox: Outbox, receiver: Receiver) -> Given:
+    wallet = await outbox.add_wallet()
+    for name in ("shop", "gym"):
+        await outbox.add_endpoint(name, receiver.url(f"/{name}"))
+    told = await outbox.tell("shop", wallet, 3)
+    await outbox.tell("gym", wallet)
+    numbers: dict[str, list[int]] = {"shop": [], "gym": []}
+    while claimed := await claim(outbox):
+        for one in claimed:
+            numbers[one.endpoint_id].append(one.id)
+    return Given(numbers["shop"], numbers["gym"][0], [event_id(one) for one in told])
+
+
+async def claim(outbox: Outbox) -> list[deliveries.Claimed]:
+    """Claim what is due, and give it up."""
+    async with outbox.engine.begin() as connection:
+        claimed = await deliveries.claim(connection, {"shop": 9, "gym": 9}, {}, lease=timedelta(minutes=1))
+        at = datetime.now(UTC).timestamp()
+        given_up = [Attempted(one, Outcome.UNAVAILABLE, 503, 0.1, at, Next(Status.DEAD)) for one in claimed]
+        await deliveries.record(connection, given_up)
+    return claimed
+
+
+async def delivered(outbox: Outbox, receiver: Receiver, count: int) -> list[str]:
+    """The ids that come to /shop."""
+    async with Sender(version="0", allow=networks(["127.0.0.0/8"])) as sender:
+        dispatcher = Dispatcher(outbox.engine, sender)
+        while await dispatcher.run_once():
+            pass
+    return [request.headers["webhook-id"] for request in await receiver.arrived(count, "/shop")]
+
+
+async def test_what_is_named_goes_out_again_in_order(
+    program: Program, outbox: Outbox, receiver: Receiver, dead: Given
+) -> None:
+    third, first = str(dead.shop[2]), dead.events[0]
+    told = (await program("replay", third, first, "--dry-run")).well()
+    assert told.out == "would replay 2 deliveries\n"
+    assert await outbox.live() == []
+    assert (await program("replay", third, first)).well().out == "replayed 2 deliveries\n"
+    assert await delivered(outbox, receiver, 2) == [dead.events[0], dead.events[2]]
+    bodies = await outbox.execute("SELECT body FROM events WHERE merchant_id = 'shop' ORDER BY sequence")
+    assert [request.body for request in receiver.requests] == [bodies[0].body, bodies[2].body]
+
+
+async def test_the_same_command_again_sends_only_what_has_not_arrived(
+    program: Program, outbox: Outbox, receiver: Receiver, dead: Given
+) -> None:
+    assert (await program("replay", "--endpoint", "shop")).well().out == "replayed 3 deliveries\n"
+    assert (await program("replay", "--endpoint", "shop")).well().out == "replayed 0 deliveries\n"
+    assert await delivered(outbox, receiver, 3) == dead.events
+    assert (await program("replay", "--merchant", "shop")).well().out == "replayed 0 deliveries\n"
+    again = await program("replay", str(dead.gym), str(dead.shop[0]), dead.events[1])
+    assert (again.code, again.out) == (1, "")
+    assert again.err.startswith(f"repoint: {dead.shop[0]}, {dead.events[1]}: expected a dead delivery")
+    assert await outbox.live() == [], "the one of the gym neither"
+
+
+async def test_what_died_within_a_time(program: Program, outbox: Outbox, dead: Given) -> None:
+    await outbox.execute(
+        "UPDATE delivery_history SET finished_at = '2026-11-20T23:30Z' WHERE id = ANY(:ids)", ids=dead.shop[:2]
+    )
+    for since, until, count in (
+        ("2026-11-20", "2026-11-21", 2),
+        ("2026-11-20T23:31:00Z", "2026-11-21T00:00:00Z", 0),
+        ("2026-11-21T01:30:00+02:00", "2026-11-21T01:30:01+02:00", 2),
+    ):
+        told = (await program("replay", "--since", since, "--until", until, "--dry-run")).well()
+        assert told.out == f"would replay {count} deliveries\n"
+    told = (await program("replay", "--until", "2026-11-21", "--endpoint", "gym", "--dry-run")).well()
+    assert told.out == "would replay 0 deliveries\n"
+
+
+async def test_what_waits_for_its_endpoint_is_said(program: Program, outbox: Outbox, dead: Given) -> None:
+    (await program("endpoints", "disable", "shop")).well()
+    ended = (await program("replay", "--since", "2026-01-01")).well()
+    assert ended.out == "replayed 4 deliveries\n"
+    assert ended.err == "repoint: 3 of them wait until their endpoint is enabled: see `repoint endpoints list`\n"
+    assert [(row.endpoint_id, row.status) for row in await outbox.live()] == [
+        ("gym", "PENDING"), ("shop", "PARKED"), ("shop", "PARKED"), ("shop", "PARKED"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        ((), 2, "expected an ID, or --endpoint"),
+        (("evt_1",), 2, "expected the number of a delivery, or the id of an event"),
+        (("99999999999999999999",), 2, "expected the number of a delivery, or the id of an event"),
+        (("--since", "yesterday"), 2, "expected a moment"),
+        (("--since", "2026-11-21", "--until", "2026-11-20"), 2, "expected --since to be before --until"),
+        (("4711",), 1, "repoint: 4711: expected a dead delivery"),
+        (("evt_" + 32 * "0",), 1, f"repoint: evt_{32 * '0'}: expected a dead delivery"),
+        (("--endpoint", "nobody"), 1, "repoint: there is no endpoint nobody\n"),
+        (("--merchant", "nobody"), 1, "repoint: there is no merchant nobody\n"),
+    ],
+)
+async def test_what_cannot_be_replayed_is_said(
+    program: Program, arguments: tuple[str, ...], code: int, said: str
+) -> None:
+    ended = await program("replay", *arguments)
+    assert (ended.code, ended.out) == (code, "")
+    assert said in " ".join(ended.err.replace("│", " ").split()) + "\n"
