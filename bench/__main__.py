@@ -2,14 +2,36 @@
 
 import argparse
 import gc
+import os
+from dataclasses import dataclass
 
-from bench import dispatch, ingest
+from bench import dispatch, ingest, latency, wallets
 from ops import embedded, loop
+from tests.parts.kafka import kafka
 
-SECTIONS = ("ingest", "dispatch")
+SECTIONS = ("ingest", "dispatch", "latency", "wallets")
 
-INGEST = ingest.Size(wallets=50_000, number=5000, by_orm=500, rounds=7)
-QUICK_INGEST = ingest.Size(wallets=10_000, number=2000, by_orm=200, rounds=3)
+
+@dataclass(frozen=True)
+class Sizes:
+    ingest: ingest.Size
+    dispatch: dispatch.Size
+    latency: latency.Size
+    wallets: wallets.Size
+
+
+WHOLE = Sizes(
+    ingest.Size(wallets=50_000, number=5000, by_orm=500, rounds=7),
+    dispatch.Size(number=20_000, rounds=5),
+    latency.Size(wallets=50_000, number=4000, rounds=3, seconds=30),
+    wallets.Size(few=10_000, many=1_000_000, number=4000, rounds=5),
+)
+QUICK = Sizes(
+    ingest.Size(wallets=10_000, number=2000, by_orm=200, rounds=3),
+    dispatch.Size(number=5000, rounds=3),
+    latency.Size(wallets=10_000, number=1000, rounds=2, seconds=5),
+    wallets.Size(few=10_000, many=100_000, number=2000, rounds=3),
+)
 
 
 def main() -> None:
@@ -17,13 +39,32 @@ def main() -> None:
     parser.add_argument("sections", nargs="*", metavar="SECTION", help=f"of {', '.join(SECTIONS)}; all if none")
     parser.add_argument("--quick", action="store_true", help="small numbers, for a look")
     arguments = parser.parse_args()
-    sections = arguments.sections or SECTIONS
+    if unknown := set(arguments.sections).difference(SECTIONS):
+        parser.error(f"no such section: {', '.join(sorted(unknown))}")
     gc.set_threshold(50_000, 20, 20)  # as ops.run does
-    if "ingest" in sections:
-        with embedded.postgres(durable=False) as url:
-            loop.run(ingest.compare(url, QUICK_INGEST if arguments.quick else INGEST))
-    if "dispatch" in sections:
-        dispatch.main()
+    print("PostgreSQL: the embedded one, without fsync; CPU is that of this process + that of PostgreSQL", flush=True)
+    for section in arguments.sections or SECTIONS:
+        print(f"--- {section}", flush=True)
+        run(section, QUICK if arguments.quick else WHOLE)
+
+
+def run(section: str, sizes: Sizes) -> None:
+    """Every section on a server of its own, and on a loop of its own."""
+    with embedded.postgres(durable=False) as url:
+        match section:
+            case "ingest":
+                loop.run(ingest.compare(url, sizes.ingest))
+            case "dispatch":
+                loop.run(dispatch.compare(url, sizes.dispatch))
+            case "wallets":
+                loop.run(wallets.compare(url, sizes.wallets))
+            case "latency":
+                named, wanted = (
+                    os.environ.get("REPOINT_TEST_KAFKA_BOOTSTRAP_SERVERS"),
+                    os.environ.get("REPOINT_TEST_KAFKA"),
+                )
+                with kafka(named, wanted or "auto") as broker:
+                    loop.run(latency.measure(url, broker, sizes.latency))
 
 
 if __name__ == "__main__":

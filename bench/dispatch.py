@@ -1,27 +1,23 @@
 """The dispatcher beside the bare HTTP client: the same receiver, bodies and headers, 100 connections to 200 hosts.
 
-python -m bench.dispatch            the dispatcher against the bare client, in turns
-python -m bench.dispatch clients    the HTTP clients that were to choose from
-
-Figures are ratios and CPU time per request: the machine's mood changes both sides of a round alike.
+`python -m bench.dispatch` compares the HTTP clients that were to choose from instead.
 """
 
 import asyncio
 import gc
 import json
-import os
 import resource
 import socket
-import statistics
 import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from itertools import count
-from typing import NamedTuple
+from statistics import median
 
 import aiohttp
 import httpx
@@ -30,33 +26,24 @@ from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 from yarl import URL
 
+from bench import databases
+from bench.meter import Meter
 from bench.receiver import addresses
-from ops import embedded
 from producers.dispatcher import Dispatcher, Point
 from producers.egress import networks
 from producers.sender import Sender
 from schemas.signature import event_id, secret, signature
-from store import deliveries, events, migrate
-from store.engine import connect
+from store import deliveries, events
 from store.ids import uuid7
 
+BARE = "bare aiohttp"
+WHOLE = "dispatcher"
 HOSTS = 200
 CONNECTIONS = 100
 SECRET = secret(bytes(range(32)))
 PAYLOAD = {"paymentMethod": {"card": "x" * 700}, "customer": {"enterpriseId": "e" * 40}}
 
 Post = Callable[[str, dict[str, str], bytes], Awaitable[int]]
-
-
-class Round(NamedTuple):
-    """A round's requests a second, and the CPU microseconds of each in this process."""
-
-    name: str
-    rate: float
-    cpu: float
-
-    def __str__(self) -> str:
-        return f"{self.name:34} {self.rate:8.0f}/s {self.cpu:8.1f} us CPU each"
 
 
 @contextmanager
@@ -81,7 +68,7 @@ def body_of(id_: str) -> bytes:
 # --- bare clients -----------------------------------------------------------------------------------------------
 
 
-async def drive(name: str, post: Post, urls: list[str], requests: int) -> Round:
+async def drive(post: Post, urls: list[str], requests: int) -> None:
     """CONNECTIONS tasks share the requests; each request goes to the next host."""
     id_ = event_id(uuid7())
     body = body_of(id_)
@@ -101,10 +88,7 @@ async def drive(name: str, post: Post, urls: list[str], requests: int) -> Round:
             status = await post(urls[number % HOSTS], headers, body)
             assert status == 200
 
-    begun, used = time.perf_counter(), time.process_time()
     await asyncio.gather(*(some() for _ in range(CONNECTIONS)))
-    took, used = time.perf_counter() - begun, time.process_time() - used
-    return Round(name, requests / took, used / requests * 1e6)
 
 
 @asynccontextmanager
@@ -217,30 +201,20 @@ def compare_clients(requests: int) -> None:
                 continue
             for loop, run in (("asyncio", asyncio.run), ("uvloop", uvloop.run)):
 
-                async def measure(name: str = f"{package} on {loop}") -> Round:
+                async def measure(number: int = int(requests * part)) -> tuple[float, float]:
                     async with client() as post:  # noqa: B023 - run before the next turn
-                        await drive(name, post, urls, HOSTS)
-                        return await drive(name, post, urls, int(requests * part))  # noqa: B023
+                        await drive(post, urls, HOSTS)
+                        begun, used = time.perf_counter(), time.process_time()
+                        await drive(post, urls, number)
+                        return number / (time.perf_counter() - begun), (time.process_time() - used) / number
 
-                print(run(measure()), f"   {remark}", flush=True)
+                rate, cpu = run(measure())
+                print(
+                    f"{package + ' on ' + loop:34} {rate:8.0f}/s   CPU {1e6 * cpu:7.1f} us each   {remark}", flush=True
+                )
 
 
 # --- the dispatcher ---------------------------------------------------------------------------------------------
-
-
-@asynccontextmanager
-async def database() -> AsyncIterator[AsyncEngine]:
-    """The one that REPOINT_DATABASE_URL names, or an embedded one without fsync."""
-    with embedded.postgres(durable=False) if "REPOINT_DATABASE_URL" not in os.environ else _named() as url:
-        await migrate.upgrade(url)
-        engine = connect(url)
-        yield engine
-        await engine.dispose()
-
-
-@contextmanager
-def _named() -> Iterator[str]:
-    yield os.environ["REPOINT_DATABASE_URL"]
 
 
 async def add_endpoints(engine: AsyncEngine, urls: list[str]) -> list[str]:
@@ -285,8 +259,8 @@ async def enqueue(engine: AsyncEngine, endpoint_ids: list[str], number: int) -> 
             )
 
 
-async def dispatch(engine: AsyncEngine, number: int) -> tuple[Round, float]:
-    """Deliver all that waits, record and stop; the round, and SQL statements per delivery."""
+async def dispatch(engine: AsyncEngine, number: int) -> float:
+    """Deliver all that waits, record and stop; SQL statements per delivery."""
     statements = 0
 
     def counted(*_call: object) -> None:
@@ -302,52 +276,54 @@ async def dispatch(engine: AsyncEngine, number: int) -> tuple[Round, float]:
             stopping.set()
 
     async with Sender(version="bench", allow=networks(["127.0.0.0/8"])) as sender:
-        dispatcher = Dispatcher(engine, sender, connections=CONNECTIONS, at=at)
-        begun, used = time.perf_counter(), time.process_time()
-        await dispatcher.run(stopping)
-        took, used = time.perf_counter() - begun, time.process_time() - used
+        await Dispatcher(engine, sender, connections=CONNECTIONS, at=at).run(stopping)
     event.remove(engine.sync_engine, "before_cursor_execute", counted)
-    return Round("dispatcher", number / took, used / number * 1e6), statements / number
+    return statements / number
 
 
-async def compare_dispatcher(number: int, rounds: int) -> None:
-    """The bare client and the dispatcher in turns, in one process on one loop."""
-    ratios, costs, statements = [], [], []
+@dataclass(frozen=True)
+class Size:
+    """`number` deliveries a round."""
+
+    number: int
+    rounds: int
+
+
+async def compare(url: str, size: Size) -> None:
+    """Print what each round took, and the medians of their ratios: bare client and dispatcher on one loop."""
+    allow_many_sockets()
+    statements = []
     with receiver() as urls:
-        async with database() as engine, aiohttp_client() as post:
+        async with databases.migrated(url, "bench_dispatch") as engine, aiohttp_client() as post:
+            meter = await Meter.of(engine)
             ids = await add_endpoints(engine, urls)
-            await drive("warming up", post, urls, 10 * HOSTS)
+            await drive(post, urls, 10 * HOSTS)
             await enqueue(engine, ids, 1000)
             await dispatch(engine, 1000)
-            for _ in range(rounds):
-                await enqueue(engine, ids, number)
+            for _ in range(size.rounds):
+                await enqueue(engine, ids, size.number)
                 gc.collect()
-                bare = await drive("bare aiohttp", post, urls, number)
-                whole, per_delivery = await dispatch(engine, number)
-                ratios.append(whole.rate / bare.rate)
-                costs.append(whole.cpu / bare.cpu)
-                statements.append(per_delivery)
-                print(bare, whole, f"ratio {ratios[-1]:.2f}   {per_delivery:.3f} statements a delivery", sep="\n")
+                with meter.measure(BARE, size.number):
+                    await drive(post, urls, size.number)
+                with meter.measure(WHOLE, size.number):
+                    statements.append(await dispatch(engine, size.number))
             async with engine.connect() as connection:
                 delivered = await connection.scalar(
                     text("SELECT count(*) FROM delivery_history WHERE status = 'DELIVERED'")
                 )
-            assert delivered == 1000 + rounds * number, delivered
-    print(f"dispatcher / bare client: median {statistics.median(ratios):.2f} of its rate (to reach: 0.85),",
-          f"{statistics.median(costs):.2f} of its CPU;",
-          f"{statistics.median(statements):.3f} SQL statements a delivery (to reach: 0.1)")  # fmt: skip
+            assert delivered == 1000 + size.rounds * size.number, delivered
+    meter.print()
+    print(f"dispatch: {meter.ratio(WHOLE, BARE):.2f} of the bare client (to reach: 0.85),",
+          f"{median(statements):.3f} SQL statements a delivery (to reach: 0.1)")  # fmt: skip
 
 
 def main() -> None:
-    _allow_many_sockets()
-    gc.set_threshold(50_000, 20, 20)  # as ops.run does
-    if sys.argv[1:] == ["clients"]:
-        compare_clients(requests=20_000)
-    else:
-        uvloop.run(compare_dispatcher(number=20_000, rounds=5))
+    """The HTTP clients that were to choose from."""
+    allow_many_sockets()
+    compare_clients(requests=20_000)
 
 
-def _allow_many_sockets() -> None:
+def allow_many_sockets() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(max(soft, 4096), hard), hard))
 

@@ -11,8 +11,7 @@ from datetime import timedelta
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from bench import decided, load, orm
-from bench.databases import Copies
+from bench import databases, decided, load, orm
 from bench.meter import Meter
 from consumers.batch import Keeping, take
 
@@ -35,13 +34,13 @@ class Size:
     rounds: int
 
 
-async def compare(url: str, size: Size) -> float:
-    """Print what each round took, and the medians of their ratios; Repoint's rate."""
+async def compare(url: str, size: Size) -> None:
+    """Print what each round took, and the medians of their ratios."""
     async with (
-        Copies.of(url, "bench_ingest", lambda engine: load.seed(engine, size.wallets)) as copies,
-        copies.copy("bench_ingest_repoint") as repoint,
-        copies.copy("bench_ingest_sql") as sql,
-        copies.copy("bench_ingest_orm") as by_orm,
+        load.seeded(url, "bench_ingest", size.wallets) as seeded,
+        databases.copied(seeded, "bench_ingest_repoint") as repoint,
+        databases.copied(seeded, "bench_ingest_sql") as sql,
+        databases.copied(seeded, "bench_ingest_orm") as by_orm,
         decided.connections(sql, LANES) as connections,
     ):
         meter = await Meter.of(repoint)
@@ -82,7 +81,6 @@ async def compare(url: str, size: Size) -> float:
     meter.print()
     print(f"ingest: {meter.ratio(REPOINT, SQL):.2f} of {SQL} (to reach: 0.60),",
           f"{meter.ratio(REPOINT, ORM):.1f} times {ORM} (to reach: 20)")  # fmt: skip
-    return meter.rate(REPOINT)
 
 
 async def take_in(engine: AsyncEngine, polls: load.Polls) -> None:

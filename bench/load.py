@@ -8,7 +8,8 @@ look at, so that neighbours by number are nowhere neighbours in an index.
 import json
 import random
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
 from functools import cache
 from hashlib import md5
 from typing import Any, NamedTuple, TypeAlias
@@ -18,6 +19,7 @@ from aiokafka import ConsumerRecord
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from bench import databases
 from consumers.batch import Message
 from store import merchants
 
@@ -68,9 +70,34 @@ _SEED = (
 )
 _AT_ONCE = 50_000
 
+# What is made up keeps the rules. Foreign keys and indexes, row by row, are most of what a million wallets cost.
+_WITHOUT_CHECKS = (
+    "SET statement_timeout = 0",
+    "SET session_replication_role = replica",
+    """UPDATE pg_index SET indisready = false, indisvalid = false
+       WHERE indrelid IN (SELECT oid FROM pg_class WHERE relnamespace = 'public'\\:\\:regnamespace)""",
+)
+_WITH_INDEXES = (
+    "SET maintenance_work_mem = '512MB'",
+    "REINDEX SCHEMA public",
+    "VACUUM ANALYZE",
+)
 
-async def seed(engine: AsyncEngine, wallets: int, *, endpoint: str = "http://127.0.0.1:9/hooks") -> None:
-    """Wallets 0 to `wallets` - 1, and MERCHANTS merchants with an endpoint each; then VACUUM ANALYZE."""
+
+@asynccontextmanager
+async def seeded(
+    server: str, name: str, wallets: int, *, endpoint: str = "http://127.0.0.1:9/hooks"
+) -> AsyncIterator[AsyncEngine]:
+    """An engine on a new database of that name, with wallets 0 to `wallets` - 1; it goes at the end.
+
+    There are MERCHANTS merchants, with an endpoint each.
+    """
+    async with databases.migrated(server, name) as engine:
+        await _seed(engine, wallets, endpoint)
+        yield engine
+
+
+async def _seed(engine: AsyncEngine, wallets: int, endpoint: str) -> None:
     async with engine.begin() as connection:
         await merchants.put(
             connection,
@@ -80,21 +107,19 @@ async def seed(engine: AsyncEngine, wallets: int, *, endpoint: str = "http://127
                 for number in range(MERCHANTS)
             ],
         )
-    for first in range(0, wallets, _AT_ONCE):
-        async with engine.begin() as connection:
-            await connection.execute(text("SET LOCAL statement_timeout = 0"))
-            # what is made up keeps the rules, and foreign keys are most of the cost of a row
-            await connection.execute(text("SET LOCAL session_replication_role = replica"))
+    async with engine.connect() as connection:
+        await connection.execution_options(isolation_level="AUTOCOMMIT")
+        for statement in _WITHOUT_CHECKS:
+            await connection.execute(text(statement))
+        for first in range(0, wallets, _AT_ONCE):
             for statement in _SEED:
                 values = {"first": first, "last": min(first + _AT_ONCE, wallets) - 1}
                 if ":merchants" in statement:
                     values["merchants"] = MERCHANTS
                 await connection.execute(text(statement), values)
-    async with engine.connect() as connection:
-        await connection.execution_options(isolation_level="AUTOCOMMIT")
-        await connection.execute(text("SET statement_timeout = 0"))
-        await connection.execute(text("VACUUM ANALYZE"))
-        await connection.execute(text("RESET statement_timeout"))
+        for statement in _WITH_INDEXES:
+            await connection.execute(text(statement))
+        await connection.invalidate()  # its settings are not for others
 
 
 async def analyze(engine: AsyncEngine) -> None:
@@ -107,10 +132,11 @@ async def analyze(engine: AsyncEngine) -> None:
 
 
 class Update(NamedTuple):
-    """A message's key and value."""
+    """A message's key and value, and which wallet it is about."""
 
     key: bytes
     body: bytes
+    wallet: int
 
 
 def updates(first: int, count: int, wallets: int) -> Iterator[Update]:
@@ -152,7 +178,7 @@ def _update(id_: str, wallet: int, generation: int, told: dict[str, Any]) -> Upd
         "occurredAt": f"2026-11-{1 + generation:02}T09:14:13.512Z",
         "old": {"token": f"tok_{name}", "fingerprint": f"fp_{name}", "methodType": "CARD"},
     }
-    return Update(f"vau:tok_{name}".encode(), json.dumps(message | told).encode())
+    return Update(f"vau:tok_{name}".encode(), json.dumps(message | told).encode(), wallet)
 
 
 def _replacement(wallet: int, generation: int) -> dict[str, Any]:
@@ -178,7 +204,7 @@ def polls(first: int, count: int, wallets: int, lanes: int, size: int) -> Polls:
     for at, update in enumerate(updates(first, count, wallets)):
         if at % size == 0:
             made.append([[] for _ in range(lanes)])
-        key, body = update
+        key, body, _ = update
         partition = crc32(key) % lanes
         record = ConsumerRecord(TOPIC, partition, first + at, 0, 0, key, body, None, len(key), len(body), ())
         made[-1][partition].append(record)

@@ -5,6 +5,7 @@ python -m bench.receiver HOSTS PORT
 
 import asyncio
 import sys
+from collections.abc import Callable
 from typing import cast
 
 import uvloop
@@ -17,8 +18,11 @@ def addresses(hosts: int) -> list[str]:
     return [f"127.0.{1 + number // 250}.{1 + number % 250}" for number in range(hosts)]
 
 
-class _Protocol(asyncio.Protocol):
-    """Knows just enough HTTP for requests with a Content-Length, as all of ours have."""
+class Protocol(asyncio.Protocol):
+    """Knows just enough HTTP for requests with a Content-Length, as all of ours have; `got` is given each body."""
+
+    def __init__(self, got: Callable[[bytes], None] = lambda _: None) -> None:
+        self._took = got
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -31,6 +35,7 @@ class _Protocol(asyncio.Protocol):
             length = int(head.split(b"content-length:", 1)[1].split(b"\r\n", 1)[0])
             if len(self._got) < end + 4 + length:
                 return
+            self._took(self._got[end + 4 : end + 4 + length])
             self._got = self._got[end + 4 + length :]
             self._transport.write(_REPLY)
 
@@ -38,7 +43,7 @@ class _Protocol(asyncio.Protocol):
 async def serve(hosts: int, port: int) -> None:
     loop = asyncio.get_running_loop()
     for address in addresses(hosts):
-        await loop.create_server(_Protocol, address, port, backlog=512)
+        await loop.create_server(Protocol, address, port, backlog=512)
     print("listening", flush=True)
     await loop.connect_read_pipe(lambda: _UntilClosed(loop), sys.stdin)
     await asyncio.Event().wait()

@@ -1,0 +1,158 @@
+"""From an update's being due on the topic to its webhooks' coming in, at a quarter of the rate that can be taken in.
+
+`repoint run` is a process of its own, on PostgreSQL and Kafka. Updates are produced at even distances whether or not
+the former ones have come through, and each one's time counts from when it was due.
+"""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from statistics import median, quantiles
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from bench import ingest, load
+from bench.meter import Meter
+from bench.receiver import Protocol
+from tests.parts.kafka import Broker
+
+PARTITIONS = 12
+# The last of them is given so long.
+DEADLINE = 60
+
+
+@dataclass(frozen=True)
+class Size:
+    """The top rate is the median of `rounds` of `number` updates; then `seconds` at a quarter of it."""
+
+    wallets: int
+    number: int
+    rounds: int
+    seconds: int
+
+
+async def measure(url: str, broker: Broker, size: Size) -> None:
+    """Print the median and the 99th percentile, by the name of the event."""
+    came = _Arrivals()
+    server = await asyncio.get_running_loop().create_server(lambda: Protocol(came.got), "127.0.0.1", 0)
+    hooks = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/hooks"
+    async with load.seeded(url, "bench_latency", size.wallets, endpoint=hooks) as engine:
+        top = await _top_rate(engine, size)
+        rate = top / 4
+        async with _topic(broker), _running(engine, broker):
+            await _all_delivered(engine)
+            first = size.number * size.rounds
+            await _produce(broker, list(load.updates(first, int(rate * size.seconds), size.wallets)), rate, came)
+            await came.all()
+    server.close()
+    print(f"latency: {rate:.0f} updates/s (a quarter of {top:.0f}) for {size.seconds} s; Kafka: {broker.origin}")
+    for name, taken in sorted(came.taken.items()):
+        print(f"    {name:24} {len(taken):6} webhooks   p50 {1000 * median(taken):6.0f} ms   "
+              f"p99 {1000 * quantiles(taken, n=100)[98]:6.0f} ms")  # fmt: skip
+
+
+class _Arrivals:
+    """When each wallet's update was due, and how long its webhooks took."""
+
+    def __init__(self) -> None:
+        self._due: dict[str, float] = {}
+        self._awaited = 0
+        self._all = asyncio.Event()
+        self.taken: dict[str, list[float]] = defaultdict(list)
+
+    def expect(self, update: load.Update, due: float) -> None:
+        if self._due.setdefault(f"e{update.wallet}", due) == due:
+            # REPLACED and DELETED, or UPDATED alone, to each of its merchants
+            self._awaited += (1 + update.wallet % 2) * (2 if b"NUMBER_REPLACED" in update.body else 1)
+
+    def got(self, body: bytes) -> None:
+        event = json.loads(body)
+        due = self._due.get(event["payload"]["customer"]["enterpriseId"])
+        if due is not None:
+            self.taken[event["name"]].append(asyncio.get_running_loop().time() - due)
+            self._awaited -= 1
+            if not self._awaited:
+                self._all.set()
+
+    async def all(self) -> None:
+        """Everything that was expected has come.
+
+        Raises:
+            TimeoutError: it has not, after DEADLINE seconds.
+        """
+        self._all.clear()
+        if self._awaited:
+            async with asyncio.timeout(DEADLINE):
+                await self._all.wait()
+
+
+async def _top_rate(engine: AsyncEngine, size: Size) -> float:
+    meter = await Meter.of(engine)
+    for first in range(0, size.number * size.rounds, size.number):
+        polls = load.polls(first, size.number, size.wallets, ingest.LANES, ingest.POLLED)
+        with meter.measure(ingest.REPOINT, size.number):
+            await ingest.take_in(engine, polls)
+        await load.analyze(engine)
+    return meter.rate(ingest.REPOINT)
+
+
+@asynccontextmanager
+async def _topic(broker: Broker) -> AsyncIterator[None]:
+    if not broker.real:  # it knows no administration, and makes a topic when it is asked for one
+        yield
+        return
+    admin = AIOKafkaAdminClient(bootstrap_servers=broker.servers)
+    await admin.start()
+    await admin.create_topics([NewTopic(load.TOPIC, num_partitions=PARTITIONS, replication_factor=1)])
+    yield
+    await admin.delete_topics([load.TOPIC])
+    await admin.close()
+
+
+@asynccontextmanager
+async def _running(engine: AsyncEngine, broker: Broker) -> AsyncIterator[None]:
+    settings = {
+        "DATABASE_URL": engine.url.render_as_string(hide_password=False),
+        "KAFKA_BOOTSTRAP_SERVERS": broker.servers,
+        "KAFKA_TOPIC": load.TOPIC,
+        "EGRESS_ALLOW": "127.0.0.0/8",
+        "HTTP_PORT": "0",
+        "LOG_LEVEL": "WARNING",
+    }
+    environment = os.environ | {f"REPOINT_{name}": value for name, value in settings.items()}
+    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "ops.cli", "run", env=environment)
+    try:
+        yield
+    finally:
+        process.send_signal(signal.SIGTERM)
+        await process.wait()
+
+
+async def _all_delivered(engine: AsyncEngine) -> None:
+    """What the measuring of the top rate has left to deliver is gone."""
+    async with engine.connect() as connection, asyncio.timeout(20 * DEADLINE):
+        await connection.execution_options(isolation_level="AUTOCOMMIT")
+        while await connection.scalar(text("SELECT EXISTS (SELECT FROM deliveries)")):  # noqa: ASYNC110 - another's work
+            await asyncio.sleep(0.5)
+
+
+async def _produce(broker: Broker, updates: list[load.Update], rate: float, came: _Arrivals) -> None:
+    loop = asyncio.get_running_loop()
+    async with AIOKafkaProducer(bootstrap_servers=broker.servers, acks="all", enable_idempotence=True) as producer:
+        await producer.partitions_for(load.TOPIC)
+        begun = loop.time()
+        for at, update in enumerate(updates):
+            due = begun + at / rate
+            if (early := due - loop.time()) > 0:
+                await asyncio.sleep(early)
+            came.expect(update, due)
+            await producer.send(load.TOPIC, update.body, update.key)
