@@ -11,7 +11,7 @@ import random
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
@@ -49,6 +49,7 @@ _COMMIT_SECONDS = 10
 # After so long without a message the broker is asked whether it is there, and so long it may take to answer.
 _SILENT_SECONDS = 2
 _NO_BROKER = "the broker cannot be reached"
+_NO_SECURITY: Mapping[str, Any] = {}
 # Half the rebalance timeout: after it the group goes on without this member.
 _HANDOVER_SECONDS = 30
 # No batch takes that long, nor any wait that is not announced; a loop that hangs is ended, and restarted by who runs
@@ -86,6 +87,7 @@ class Worker:
 
     `batch_size` messages at most are polled at a time, for `batch_wait` seconds at most from the first one on.
     After `session_timeout` seconds without a sign of life the group goes on without it.
+    `security` are aiokafka's arguments for TLS and SASL.
     `at` is told each point that is passed; crash tests stop the process there.
     """
 
@@ -102,6 +104,7 @@ class Worker:
         lanes: int = 2,
         drain_within: float = 25,
         session_timeout: float = 45,
+        security: Mapping[str, Any] = _NO_SECURITY,
         at: Callable[[Place], None] = lambda _: None,
     ) -> None:
         self._engine = engine
@@ -114,6 +117,7 @@ class Worker:
         self._lanes = lanes
         self._drain_within = drain_within
         self._session_timeout = session_timeout
+        self._security = security
         self._at = at
         self._stopping = asyncio.Event()
         self._idle = asyncio.Event()
@@ -194,6 +198,7 @@ class Worker:
             client_id="repoint",
             session_timeout_ms=session_timeout_ms,
             heartbeat_interval_ms=session_timeout_ms // _HEARTBEATS,
+            **self._security,
             **_CONSUMER,
         )
         consumer.subscribe([self._topic], listener=_Handover(self._idle))

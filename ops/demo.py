@@ -78,7 +78,10 @@ class _Stage:
 
 def settings_of_the_demo(settings: Settings) -> Settings:
     """What is set otherwise than elsewhere: webhooks may go to loopback, and retries come quickly."""
-    changed: dict[str, object] = {"egress_allow": (LOOPBACK, *settings.egress_allow)}
+    changed: dict[str, object] = {
+        "egress_allow": (LOOPBACK, *settings.egress_allow),
+        "kafka_security_protocol": "PLAINTEXT",
+    }
     if "retry_schedule" not in settings.model_fields_set:
         changed["retry_schedule"] = RETRY_SCHEDULE
     return settings.model_copy(update=changed)

@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from consumers import upkeep
 from consumers.batch import Keeping
 from consumers.worker import Worker
-from ops import telemetry
+from ops import kafka, telemetry
 from ops.settings import Settings
 from ops.telemetry import Probe
 from ops.terminal import Failed
@@ -157,6 +157,8 @@ def _worker(settings: Settings, engine: AsyncEngine, servers: str) -> Worker:
         batch_wait=settings.batch_wait.total_seconds(),
         lanes=settings.consumer_lanes,
         drain_within=settings.drain_timeout.total_seconds(),
+        session_timeout=settings.kafka_session_timeout.total_seconds(),
+        security=kafka.security(settings),
     )
 
 

@@ -6,6 +6,7 @@ Functions further in get the values they need, never this object.
 import difflib
 import os
 import re
+import ssl
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Literal, Self, TypeAlias
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from domain.delivery import RETRY_SCHEDULE
@@ -49,6 +50,10 @@ _NEVER_MERCHANTS = [
 
 # A fast-forwarded schedule is for demos: in production it would lose a merchant's events to an hour's outage.
 _SHORTEST_SCHEDULE = timedelta(hours=1)
+
+
+# Brokers refuse a shorter one unless they are told otherwise; a longer one outlasts the time for a rebalance.
+_SHORTEST_SESSION, _LONGEST_SESSION = timedelta(seconds=6), timedelta(seconds=60)
 
 
 class SettingsError(Exception):
@@ -155,6 +160,22 @@ class Settings(BaseSettings):
     kafka_group: Name = Field(
         "repoint", description="The consumer group; all processes that share the work have the same."
     )
+    kafka_session_timeout: Duration = Field(
+        timedelta(seconds=45),
+        description="How long the group waits for a process that was killed or hangs before others take its partitions"
+        " over; shorter, and a busy one is taken for dead.",
+    )
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="How the brokers are spoken to, as Kafka calls it."
+    )
+    kafka_ca_file: Path | None = Field(
+        None, description="PEM certificates of who signed the brokers'; those that this machine trusts if not set."
+    )
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = Field(
+        None, description="How we prove who we are, with either SASL protocol."
+    )
+    kafka_sasl_username: str | None = Field(None, description="Who we are to the brokers.")
+    kafka_sasl_password: SecretStr | None = Field(None, repr=False, description="And our password; never logged.")
     embedded_directory: Path = Field(
         Path(".repoint"),
         description="Where the embedded database keeps its data, so that the next command finds what this one wrote.",
@@ -259,6 +280,35 @@ def _contradictions(settings: Settings) -> Iterator[str]:
         yield _problem("delivery_lease", "expected longer than REPOINT_DELIVERY_TIMEOUT")
     if settings.knowledge_for < settings.parked_for:
         yield _problem("knowledge_for", "expected no shorter than REPOINT_PARKED_FOR")
+    yield from _contradictions_of_kafka(settings)
+
+
+def _contradictions_of_kafka(settings: Settings) -> Iterator[str]:
+    protocol = settings.kafka_security_protocol
+    chosen = f"{_name('kafka_security_protocol')}={protocol}"
+    if not _SHORTEST_SESSION <= settings.kafka_session_timeout <= _LONGEST_SESSION:
+        yield _problem("kafka_session_timeout", f"expected {spell(_SHORTEST_SESSION)} to {spell(_LONGEST_SESSION)}")
+    if protocol != "PLAINTEXT" and settings.kafka_bootstrap_servers is None:
+        yield _problem("kafka_bootstrap_servers", f"expected with {chosen}; an embedded broker speaks PLAINTEXT")
+    for field in ("kafka_sasl_mechanism", "kafka_sasl_username", "kafka_sasl_password"):
+        is_set = getattr(settings, field) is not None
+        if protocol.startswith("SASL") and not is_set:
+            yield _problem(field, f"expected with {chosen}")
+        if is_set and not protocol.startswith("SASL"):
+            yield _problem(field, f"expected only with SASL_SSL or SASL_PLAINTEXT, not with {chosen}")
+    if settings.kafka_ca_file is not None:
+        if not protocol.endswith("SSL"):
+            yield _problem("kafka_ca_file", f"expected only with SSL or SASL_SSL, not with {chosen}")
+        elif not _holds_certificates(settings.kafka_ca_file):
+            yield _problem("kafka_ca_file", "expected a file of PEM certificates that can be read")
+
+
+def _holds_certificates(file: Path) -> bool:
+    try:
+        ssl.create_default_context(cafile=file)
+    except OSError:  # an SSLError is one, too
+        return False
+    return True
 
 
 def _dangers(settings: Settings) -> Iterator[str]:
@@ -267,6 +317,8 @@ def _dangers(settings: Settings) -> Iterator[str]:
         yield _problem("database_url", "expected in production, where no embedded database is started")
     if settings.kafka_bootstrap_servers is None:
         yield _problem("kafka_bootstrap_servers", "expected in production, where no embedded broker is started")
+    if (settings.kafka_security_protocol, settings.kafka_sasl_mechanism) == ("SASL_PLAINTEXT", "PLAIN"):
+        yield _problem("kafka_security_protocol", "expected SASL_SSL in production, where no password goes in the open")
     if any(allowed.version == never.version and allowed.overlaps(never)
            for allowed in settings.egress_allow for never in _NEVER_MERCHANTS):  # fmt: skip
         yield _problem("egress_allow", "expected no loopback, link-local or cloud metadata address in production")

@@ -7,7 +7,7 @@ look. One that holds a card number goes out with its digits masked, and marked, 
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from io import BufferedReader
@@ -37,6 +37,8 @@ _PRODUCER = {
     "request_timeout_ms": 30_000,
 }
 
+
+_NO_SECURITY: Mapping[str, Any] = {}
 
 # A broker that makes topics when they are asked for has made it by then.
 _TOPIC_SECONDS = 10
@@ -147,22 +149,27 @@ async def send(
     *,
     bootstrap_servers: str,
     topic: str,
+    security: Mapping[str, Any] = _NO_SECURITY,
     each: Callable[[Line], None] = lambda _: None,
     patience: float = 60.0,
 ) -> Sent:
     """Send all lines, and wait until each is acknowledged or refused; `each` is told every line as it is sent.
 
-    `patience` is in seconds: so long a broker that went away, or is busy, is waited for.
+    `patience` is in seconds: so long a broker that went away, or is busy, is waited for. `security` are aiokafka's
+    arguments for TLS and SASL.
 
     Raises:
         Unreachable: there is no broker, or it has not answered for too long; some lines may have been taken.
     """
     sent = Sent()
-    producer = AIOKafkaProducer(bootstrap_servers=bootstrap_servers, **_PRODUCER)
+    producer = AIOKafkaProducer(bootstrap_servers=bootstrap_servers, **security, **_PRODUCER)
     try:
         await producer.start()
     except KafkaConnectionError:
         await producer.stop()
+        if security:  # one that does not let us in looks like one that is not there
+            settings = "REPOINT_KAFKA_BOOTSTRAP_SERVERS, REPOINT_KAFKA_SECURITY_PROTOCOL"
+            raise Unreachable(f"no broker at {bootstrap_servers} lets us in ({settings})") from None
         raise Unreachable(f"no broker at {bootstrap_servers} (REPOINT_KAFKA_BOOTSTRAP_SERVERS)") from None
     await _check_topic(producer, bootstrap_servers, topic)
     sending = asyncio.create_task(_send_all(producer, topic, lines, each, sent))

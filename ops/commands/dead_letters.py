@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 import typer
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from ops import parts, terminal
+from ops import kafka, parts, terminal
+from ops.settings import Settings
 from ops.terminal import AsJson, DryRun, Failed, Limit, moment
 from producers import ingest
 from producers.ingest import Line
@@ -94,7 +95,7 @@ def replay(
             letters = [await _find(connection, one) for one in dict.fromkeys(ids)]
         lines = [_line(letter, mended or kept) for letter, kept in letters]
         if servers is not None:
-            await _send(lines, servers, settings.kafka_topic)
+            await _send(lines, servers, settings)
             await _close(engine, ids, "REPLAYED", dry_run=False)
 
     parts.on_database(settings, work)
@@ -133,12 +134,14 @@ def _line(letter: Kept, body: bytes) -> Line:
     return line
 
 
-async def _send(lines: Sequence[Line], servers: str, topic: str) -> None:
+async def _send(lines: Sequence[Line], servers: str, settings: Settings) -> None:
     async def each() -> AsyncIterator[Line]:
         for line in lines:
             yield line
 
-    sent = await ingest.send(each(), bootstrap_servers=servers, topic=topic)
+    sent = await ingest.send(
+        each(), bootstrap_servers=servers, topic=settings.kafka_topic, security=kafka.security(settings)
+    )
     if sent.refused:
         raise Failed(f"the broker did not take {sent.refused} of {sent.lines}: {sent.first_refusal}; none was closed")
 

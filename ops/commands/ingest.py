@@ -10,8 +10,9 @@ from typing import Annotated, TextIO
 
 import typer
 
-from ops import files, loop, parts, terminal
+from ops import files, kafka, loop, parts, terminal
 from ops.files import InputFiles
+from ops.settings import Settings
 from ops.terminal import DryRun, Failed
 from producers import ingest as feed
 from producers.ingest import Line
@@ -46,12 +47,12 @@ def ingest(
             raise Failed(f"{unusable} lines are not usable")
         return
     servers = parts.running_broker(settings)
-    refused = sum(loop.run(_send(file, servers, settings.kafka_topic)) for file in feeds)
+    refused = sum(loop.run(_send(file, servers, settings)) for file in feeds)
     if refused:
         raise Failed(f"{refused} lines were not acknowledged; send the whole again, what is there will be recognised")
 
 
-async def _send(file: Path, servers: str, topic: str) -> int:
+async def _send(file: Path, servers: str, settings: Settings) -> int:
     """How many lines were not acknowledged."""
     with (
         files.opened(file) as stream,
@@ -63,7 +64,13 @@ async def _send(file: Path, servers: str, topic: str) -> int:
             report(line)
             advance(line.size)
 
-        sent = await feed.send(feed.canonical(stream), bootstrap_servers=servers, topic=topic, each=each)
+        sent = await feed.send(
+            feed.canonical(stream),
+            bootstrap_servers=servers,
+            topic=settings.kafka_topic,
+            security=kafka.security(settings),
+            each=each,
+        )
     terminal.write_line(f"{files.name(file)}: {sent.acknowledged} of {sent.lines} lines acknowledged")
     if sent.unusable:
         unusable = terminal.counted(sent.unusable, "unusable line")

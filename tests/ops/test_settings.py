@@ -7,8 +7,10 @@ from ipaddress import ip_network
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy.ext.asyncio import AsyncEngine
 
-from ops import settings
+from ops import run, settings
+from ops.kafka import security
 from ops.settings import SettingsError, asyncpg_url, described, duration, read, spell
 
 PRODUCTION = {
@@ -95,11 +97,93 @@ def test_an_empty_variable_is_one_not_set(environment: Environment) -> None:
         ("HTTP_PORT", "70000", "expected less than or equal to 65535"),
         ("DELIVERY_LEASE", "15s", "expected longer than REPOINT_DELIVERY_TIMEOUT"),
         ("KNOWLEDGE_FOR", "1h", "expected no shorter than REPOINT_PARKED_FOR"),
+        ("KAFKA_SESSION_TIMEOUT", "5s", "expected 6s to 1m"),
+        ("KAFKA_SESSION_TIMEOUT", "61s", "expected 6s to 1m"),
+        ("KAFKA_SECURITY_PROTOCOL", "TLS", "expected 'PLAINTEXT', 'SSL', 'SASL_PLAINTEXT' or 'SASL_SSL'"),
+        ("KAFKA_SASL_MECHANISM", "GSSAPI", "expected 'PLAIN', 'SCRAM-SHA-256' or 'SCRAM-SHA-512'"),
     ],
 )
 def test_a_wrong_setting_is_told_by_its_name(environment: Environment, name: str, value: str, told: str) -> None:
     environment.set(**{name: value})
     assert problems() == (f"REPOINT_{name}: {told}",)
+
+
+SASL = {
+    "KAFKA_BOOTSTRAP_SERVERS": "kafka:9093",
+    "KAFKA_SECURITY_PROTOCOL": "SASL_SSL",
+    "KAFKA_SASL_MECHANISM": "SCRAM-SHA-512",
+    "KAFKA_SASL_USERNAME": "repoint",
+    "KAFKA_SASL_PASSWORD": "hunter2",
+}
+
+
+def test_the_brokers_password_is_shown_nowhere(environment: Environment) -> None:
+    environment.set(**SASL)
+    own = read()
+    assert own.kafka_sasl_password is not None
+    assert own.kafka_sasl_password.get_secret_value() == "hunter2"
+    chosen = security(own)
+    assert chosen["sasl_plain_password"] == "hunter2"
+    shown = (repr(own), str(own), own.model_dump_json(), repr(chosen), str(chosen), f"{chosen}", repr({"with": chosen}))
+    assert "hunter2" not in "".join(shown)
+
+
+def test_the_group_waits_for_a_member_as_long_as_is_set(environment: Environment, engine: AsyncEngine) -> None:
+    environment.set(**SASL, KAFKA_SESSION_TIMEOUT="6s")
+    worker = run._worker(read(), engine, "kafka:9093")
+    assert worker._session_timeout == 6
+    assert worker._security["sasl_mechanism"] == "SCRAM-SHA-512"
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"KAFKA_SASL_PASSWORD": ""}, ["SASL_PASSWORD: expected with REPOINT_KAFKA_SECURITY_PROTOCOL=SASL_SSL"]),
+        (
+            {"KAFKA_SASL_MECHANISM": "", "KAFKA_SASL_USERNAME": ""},
+            [
+                "SASL_MECHANISM: expected with REPOINT_KAFKA_SECURITY_PROTOCOL=SASL_SSL",
+                "SASL_USERNAME: expected with REPOINT_KAFKA_SECURITY_PROTOCOL=SASL_SSL",
+            ],
+        ),
+        (
+            {"KAFKA_SECURITY_PROTOCOL": "SSL"},
+            [
+                f"SASL_{name}: expected only with SASL_SSL or SASL_PLAINTEXT,"
+                " not with REPOINT_KAFKA_SECURITY_PROTOCOL=SSL"
+                for name in ("MECHANISM", "USERNAME", "PASSWORD")
+            ],
+        ),
+        (
+            {"KAFKA_BOOTSTRAP_SERVERS": ""},
+            [
+                (
+                    "BOOTSTRAP_SERVERS: expected with REPOINT_KAFKA_SECURITY_PROTOCOL=SASL_SSL;"
+                    " an embedded broker speaks PLAINTEXT"
+                )
+            ],
+        ),
+        (
+            {"KAFKA_SECURITY_PROTOCOL": "SASL_PLAINTEXT", "KAFKA_CA_FILE": "/dev/null"},
+            ["CA_FILE: expected only with SSL or SASL_SSL, not with REPOINT_KAFKA_SECURITY_PROTOCOL=SASL_PLAINTEXT"],
+        ),
+        ({"KAFKA_CA_FILE": "/no/such/file"}, ["CA_FILE: expected a file of PEM certificates that can be read"]),
+        ({"KAFKA_CA_FILE": __file__}, ["CA_FILE: expected a file of PEM certificates that can be read"]),
+    ],
+)  # fmt: skip
+def test_what_does_not_go_together_for_kafka_is_told(
+    environment: Environment, changed: dict[str, str], told: list[str]
+) -> None:
+    environment.set(**{**SASL, **changed})
+    assert list(problems()) == [f"REPOINT_KAFKA_{one}" for one in told]
+    assert "hunter2" not in "".join(problems())
+
+
+def test_production_sends_no_password_in_the_open(environment: Environment) -> None:
+    environment.set(**{**PRODUCTION, **SASL, "KAFKA_SASL_MECHANISM": "PLAIN"})
+    assert read().environment == "production"
+    environment.set(KAFKA_SECURITY_PROTOCOL="SASL_PLAINTEXT")
+    assert problems()[0].startswith("REPOINT_KAFKA_SECURITY_PROTOCOL: expected SASL_SSL in production")
 
 
 def test_all_wrong_settings_are_told_at_once_and_no_value_is(environment: Environment) -> None:

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -154,7 +154,56 @@ def apache_behind(servers: str, port: int) -> Iterator[None]:
     yield from (None for _ in _apache(port, {"advertised.listeners": f"PLAINTEXT://{servers}"}))
 
 
-def _apache(own_port: int | None = None, told: Mapping[str, str] | None = None) -> Iterator[Broker]:
+@dataclass(frozen=True)
+class Guarded:
+    """A broker behind TLS and SASL: `servers` by protocol, and the file that its certificate is trusted by."""
+
+    servers: Mapping[str, str]
+    certificate: Path
+
+
+USER, PASSWORD = "repoint", "correct horse battery staple"
+_LOGIN = "org.apache.kafka.common.security"
+
+
+@contextmanager
+def apache_guarded(directory: Path) -> Iterator[Guarded]:
+    """Apache Kafka that lets USER in by PASSWORD, with every mechanism that it has for one; certificates by openssl."""
+    key, certificate, both = (directory / name for name in ("key.pem", "certificate.pem", "both.pem"))
+    subprocess.run([
+        "openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1",
+        "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate),
+    ], check=True, capture_output=True)  # fmt: skip
+    both.write_text(key.read_text() + certificate.read_text())
+    own, *ports = _free_ports(4)
+    servers = {
+        protocol: f"127.0.0.1:{port}"
+        for protocol, port in zip(("SSL", "SASL_SSL", "SASL_PLAINTEXT"), ports, strict=True)
+    }
+    controller = _listeners(f"127.0.0.1:{own}", f"127.0.0.1:{_free_ports(1)[0]}")
+    told = controller | {
+        "listeners": ",".join([controller["listeners"], *(f"{name}://{at}" for name, at in servers.items())]),
+        "listener.security.protocol.map": ",".join(
+            [PROPERTIES["listener.security.protocol.map"], *(f"{name}:{name}" for name in servers)]
+        ),
+        "ssl.keystore.type": "PEM",
+        "ssl.keystore.location": str(both),
+        "sasl.enabled.mechanisms": "PLAIN,SCRAM-SHA-256,SCRAM-SHA-512",
+    }
+    for name in ("sasl_ssl", "sasl_plaintext"):
+        login = f'{_LOGIN}.plain.PlainLoginModule required user_{USER}="{PASSWORD}";'
+        told[f"listener.name.{name}.plain.sasl.jaas.config"] = login
+        for mechanism in ("scram-sha-256", "scram-sha-512"):
+            login = f"{_LOGIN}.scram.ScramLoginModule required;"
+            told[f"listener.name.{name}.{mechanism}.sasl.jaas.config"] = login
+    users = [f"SCRAM-SHA-{bits}=[name={USER},password={PASSWORD}]" for bits in (256, 512)]
+    for _ in _apache(own, told, [word for user in users for word in ("--add-scram", user)]):
+        yield Guarded(servers | {"PLAINTEXT": f"127.0.0.1:{own}"}, certificate)
+
+
+def _apache(
+    own_port: int | None = None, told: Mapping[str, str] | None = None, formatted_with: Sequence[str] = ()
+) -> Iterator[Broker]:
     classpath = f"{_fetch()}/*"
     with tempfile.TemporaryDirectory(prefix="repoint-kafka-", ignore_cleanup_errors=True) as name:
         directory = Path(name)
@@ -166,7 +215,7 @@ def _apache(own_port: int | None = None, told: Mapping[str, str] | None = None) 
         properties.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
         java = [*JAVA, *LOG, "-cp", classpath]
         subprocess.run(
-            [*java, "kafka.tools.StorageTool", "format", "-t", CLUSTER, "-c", str(properties)],
+            [*java, "kafka.tools.StorageTool", "format", "-t", CLUSTER, "-c", str(properties), *formatted_with],
             check=True, stdin=subprocess.DEVNULL, capture_output=True,
         )  # fmt: skip
         with (directory / "server.out").open("w+") as log:
