@@ -88,6 +88,7 @@ class Worker:
     `batch_size` messages at most are polled at a time, for `batch_wait` seconds at most from the first one on.
     After `session_timeout` seconds without a sign of life the group goes on without it.
     `security` are aiokafka's arguments for TLS and SASL.
+    `told` is called after each commit that leaves something to be told to merchants.
     `at` is told each point that is passed; crash tests stop the process there.
     """
 
@@ -105,6 +106,7 @@ class Worker:
         drain_within: float = 25,
         session_timeout: float = 45,
         security: Mapping[str, Any] = _NO_SECURITY,
+        told: Callable[[], None] = lambda: None,
         at: Callable[[Place], None] = lambda _: None,
     ) -> None:
         self._engine = engine
@@ -118,6 +120,7 @@ class Worker:
         self._drain_within = drain_within
         self._session_timeout = session_timeout
         self._security = security
+        self._told = told
         self._at = at
         self._stopping = asyncio.Event()
         self._idle = asyncio.Event()
@@ -281,6 +284,8 @@ class Worker:
                 await self._sleep_or_stop(random.uniform(0, 0.05))  # noqa: S311 - nothing to guess
             else:
                 _count(taken)
+                if taken.events:
+                    self._told()
                 return
         log.warning("batch not taken in as a whole", failure=kind and kind.value, messages=len(messages))
         if len(messages) > 1:

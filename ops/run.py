@@ -96,17 +96,19 @@ async def assembled(settings: Settings, role: Role, engine: AsyncEngine, servers
     """The parts of `role`, not started yet."""
     parts = Parts()
     async with AsyncExitStack() as stack:
-        if role.consumes:
-            worker = _worker(settings, engine, servers)
-            parts.jobs["consumer"] = worker.run
-            parts.jobs["upkeep"] = partial(_keep_up, engine, settings.parked_for)
-            parts.ready["consumer"] = worker.ready
-            parts.stalled.append(worker.stalled)
+        dispatcher = None
         if role.delivers:
             dispatcher = _dispatcher(settings, engine, await stack.enter_async_context(_sender(settings)))
             parts.jobs["dispatcher"] = dispatcher.run
             parts.ready["dispatcher"] = dispatcher.ready
             parts.stalled.append(dispatcher.stalled)
+        if role.consumes:
+            # an idle dispatcher looks twice a second; one beside the consumer need not wait for that
+            worker = _worker(settings, engine, servers, told=dispatcher.kick if dispatcher else lambda: None)
+            parts.jobs["consumer"] = worker.run
+            parts.jobs["upkeep"] = partial(_keep_up, engine, settings.parked_for)
+            parts.ready["consumer"] = worker.ready
+            parts.stalled.append(worker.stalled)
         parts.jobs["watchdog"] = partial(_watch, parts)
         yield parts
 
@@ -146,7 +148,9 @@ def stop_with_parent(stopping: asyncio.Event) -> None:
     asyncio.get_running_loop().add_reader(sys.stdin, look)
 
 
-def _worker(settings: Settings, engine: AsyncEngine, servers: str) -> Worker:
+def _worker(
+    settings: Settings, engine: AsyncEngine, servers: str, *, told: Callable[[], None] = lambda: None
+) -> Worker:
     return Worker(
         engine,
         bootstrap_servers=servers,
@@ -159,6 +163,7 @@ def _worker(settings: Settings, engine: AsyncEngine, servers: str) -> Worker:
         drain_within=settings.drain_timeout.total_seconds(),
         session_timeout=settings.kafka_session_timeout.total_seconds(),
         security=kafka.security(settings),
+        told=told,
     )
 
 

@@ -146,7 +146,7 @@ class Dispatcher:
         return len(attempts)
 
     def kick(self) -> None:
-        """Look for work now: something has been enqueued."""
+        """Look for work now: something has become due."""
         self._kicked.set()
 
     def ready(self) -> str | None:
@@ -324,6 +324,8 @@ class Dispatcher:
             self._at("recorded")
         self._withdraw()
         self._forget(len(results), len(unsent), gone, holds)
+        # whatever stood behind what is finished is due now
+        self.kick()
         _count(results, late=len(results) - len(mine), disabled=disabled)
 
     def _withdraw(self) -> None:

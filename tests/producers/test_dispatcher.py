@@ -11,6 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 from standardwebhooks.webhooks import Webhook
 
+from producers import dispatcher as module
 from producers.dispatcher import LATE, Dispatcher, Point
 from producers.egress import networks
 from producers.sender import Sender
@@ -68,6 +69,20 @@ async def until_done(outbox: Outbox) -> None:
     async with asyncio.timeout(WITHIN):
         while await outbox.live():  # noqa: ASYNC110 - the database has no event to wait for
             await asyncio.sleep(0.02)
+
+
+async def test_an_idle_one_that_is_kicked_looks_at_once(
+    monkeypatch: pytest.MonkeyPatch, outbox: Outbox, dispatcher: Dispatcher, receiver: Receiver
+) -> None:
+    monkeypatch.setattr(module, "_IDLE_SECONDS", (3600, 3600))
+    await outbox.add_endpoint("m", receiver.url("/m"))
+    async with running(dispatcher):
+        for count in (1, 2):
+            await until(lambda: dispatcher.ready() is None and not dispatcher._kicked.is_set())
+            await outbox.tell("m", await outbox.add_wallet())
+            dispatcher.kick()
+            await receiver.arrived(count, "/m", within=WITHIN)
+            await until_done(outbox)
 
 
 async def test_an_event_arrives_once_signed_over_the_stored_bytes(

@@ -1,0 +1,53 @@
+"""What the parts of one process do for each other."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from ops.run import Role, assembled, together
+from ops.settings import Settings
+from producers import dispatcher
+from tests.acceptance.lines import merchant, replaced, wallet
+from tests.acceptance.program import Program
+from tests.parts.receiver import Receiver
+from tests.parts.until import until
+
+
+@pytest.fixture
+def program(tmp_path: Path, database_url: str, kafka: str, topic: str) -> Program:
+    return Program(
+        tmp_path,
+        DATABASE_URL=database_url,
+        KAFKA_BOOTSTRAP_SERVERS=kafka,
+        KAFKA_TOPIC=topic,
+        KAFKA_GROUP=f"group-of-{topic}",
+        EGRESS_ALLOW="127.0.0.0/8",
+    )
+
+
+async def test_what_is_taken_in_is_told_without_waiting_for_the_dispatchers_next_look(
+    monkeypatch: pytest.MonkeyPatch, program: Program, engine: AsyncEngine, receiver: Receiver
+) -> None:
+    monkeypatch.setattr(dispatcher, "_IDLE_SECONDS", (3600, 3600))
+    line = merchant("m-1", url=receiver.url("/m-1"))
+    (await program("merchants", "import", program.write("merchants.jsonl", line))).well()
+    (await program("wallets", "import", program.write("wallets.jsonl", wallet(1)))).well()
+    for name, value in program.settings.items():
+        monkeypatch.setenv(f"REPOINT_{name}", value)
+    stopping = asyncio.Event()
+    async with assembled(Settings(), Role.ALL, engine, program.settings["KAFKA_BOOTSTRAP_SERVERS"]) as parts:
+        work = asyncio.create_task(together(parts.jobs, stopping, drain_within=30))
+        try:
+
+            async def at_work() -> bool:
+                return [ask() for ask in parts.ready.values()] == [None, None]
+
+            await until(at_work, within=60)
+            feed = program.write("feed.jsonl", replaced(1))
+            (await program("ingest", "--format", "canonical", feed)).well()
+            await receiver.arrived(2, "/m-1", within=60)
+        finally:
+            stopping.set()
+            await work
