@@ -10,7 +10,7 @@
     PARKED      its endpoint is enabled                   PENDING
     DEAD        a person replays it                       PENDING, a new delivery of the same event and body
 
-A delivery that an attempt is under way for is PENDING too: its claim is a lease on `due_at`. An attempt that
+A delivery that an attempt is under way for is PENDING too: its claim is a lease, `leased_until`. An attempt that
 was under way when the endpoint was disabled is recorded like any other.
 """
 

@@ -41,7 +41,7 @@ async def read(connection: AsyncConnection, ids: Collection[str] | None = None) 
     return list(_endpoints(await connection.execute(_READ, {"ids": None if ids is None else list(ids)})))
 
 
-_SUBSCRIBED = text("""
+_OF_MERCHANTS = text("""
     SELECT id, merchant_id, url, event_types, status, disabled_reason, held_until
     FROM endpoints
     WHERE merchant_id = ANY(CAST(:merchant_ids AS text[]))
@@ -49,10 +49,10 @@ _SUBSCRIBED = text("""
 """)
 
 
-async def subscribed(connection: AsyncConnection, merchant_ids: Collection[str]) -> dict[str, list[Endpoint]]:
+async def of_merchants(connection: AsyncConnection, merchant_ids: Collection[str]) -> dict[str, list[Endpoint]]:
     """The endpoints of each of these merchants that has any, by merchant."""
     found: dict[str, list[Endpoint]] = {}
-    for endpoint in _endpoints(await connection.execute(_SUBSCRIBED, {"merchant_ids": list(merchant_ids)})):
+    for endpoint in _endpoints(await connection.execute(_OF_MERCHANTS, {"merchant_ids": list(merchant_ids)})):
         found.setdefault(endpoint.merchant_id, []).append(endpoint)
     return found
 

@@ -98,5 +98,5 @@ async def _check_urls(read: dict[int, MerchantLine], file: Path, allow: Sequence
 async def _all(engine: AsyncEngine) -> list[tuple[MerchantId, str, list[Endpoint]]]:
     async with reach.snapshot(engine) as connection:
         everyone = await listings.merchants(connection)
-        at = await endpoints.subscribed(connection, [merchant_id for merchant_id, _ in everyone])
+        at = await endpoints.of_merchants(connection, [merchant_id for merchant_id, _ in everyone])
     return [(merchant_id, name, at.get(merchant_id, [])) for merchant_id, name in everyone]
