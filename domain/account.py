@@ -198,7 +198,7 @@ def _each_pair_once(followed: list[Fact]) -> Sequence[Fact]:
     names: Groups[Key] = Groups()
     for fact in followed:
         names.join(fact.old.keys)
-        names.join(fact.new.keys)
+        names.join((fact.new.key,) if fact.in_place else fact.new.keys)
     pairs: dict[tuple[Key, Key], Fact] = {}
     for fact in followed:
         pairs.setdefault((names.find(fact.old.key), names.find(fact.new.key)), fact)

@@ -59,6 +59,11 @@ class Fact:
         return (self.old.key, self.new.key, self.scope)
 
     @property
+    def in_place(self) -> bool:
+        """The vendor keeps its token while the card behind it becomes another: (token, A) → (B, token)."""
+        return self.new.alias is not None and self.new.alias in self.old.keys
+
+    @property
     def expiry(self) -> Dated[Expiry] | None:
         """The latest that the pair was ever told with."""
         if self.later is not None or self.told.expiry is None:

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from domain.account import Account, Refused, accounts_of
 from domain.knowledge import Dated, Fact, Knowledge, Told, merge
-from domain.update import Reason
+from domain.update import NewCredential, Reason
 from domain.wallet import (
     Details,
     Key,
@@ -154,6 +154,8 @@ class _Card(NamedTuple):
     facts: Sequence[Fact]
     methods: Sequence[Method]
     told: Told | None
+    shows: NewCredential
+    """What it shows since it became another one behind its vendor's token; nothing, if it did not."""
 
 
 def _card(account: Account, wallet: Wallet, knowledge: Knowledge) -> _Card:
@@ -164,12 +166,13 @@ def _card(account: Account, wallet: Wallet, knowledge: Knowledge) -> _Card:
     keys = account.keys if account.latest is None else account.card(account.latest)
     told = [told for scope, told in knowledge.told_of(keys) if belongs_to(scope, wallet)]
     if account.latest is None:
-        return _Card(frozenset(), (), (), reduce(merge, told) if told else None)
+        return _Card(frozenset(), (), (), reduce(merge, told) if told else None, _NOTHING)
     facts = [fact for fact in reversed(account.followed) if fact.new.key in keys]
     expiry = max([fact.expiry for fact in facts if fact.expiry is not None], default=None)
     by_facts = Told(Dated(MethodStatus.ACTIVE, account.latest.stamp), expiry)
     methods = [method for method in account.methods if not keys.isdisjoint(method.keys)]
-    return _Card(frozenset(keys), facts, methods, reduce(merge, told, by_facts))
+    shows = account.latest.told if account.latest.in_place else _NOTHING
+    return _Card(frozenset(keys), facts, methods, reduce(merge, told, by_facts), shows)
 
 
 def _current(live: Sequence[Method], card: _Card, latest: Fact) -> Method | None:
@@ -187,7 +190,12 @@ def _as_told(method: Method, card: _Card) -> Method:
     assert card.told is not None
     status, expiry, told_details = card.told
     details = method.details
-    said: dict[str, Any] = {}
+    shown: list[NewCredential | Details] = [card.shows, details]
+    shown += [*(fact.told for fact in card.facts), *(each.details for each in card.methods)]
+    said: dict[str, Any] = {
+        "last4": _first([each.last4 for each in shown]),
+        "brand": _first([each.brand for each in shown]),
+    }
     for fact in reversed(card.facts):
         said.update((name, value) for name, value in fact.told.details.items() if getattr(details, name) is None)
     said.update((name, dated.value) for name, dated in told_details.items())
@@ -196,10 +204,6 @@ def _as_told(method: Method, card: _Card) -> Method:
         expiries.append(expiry.value)
     if expiries:
         said["expiry"] = max(expiries)
-    if details.last4 is None:
-        said["last4"] = _first([fact.told.last4 for fact in card.facts] + [each.details.last4 for each in card.methods])
-    if details.brand is None:
-        said["brand"] = _first([fact.told.brand for fact in card.facts] + [each.details.brand for each in card.methods])
     return _with(
         method,
         status=method.status if status is None else status.value,
@@ -271,4 +275,5 @@ def _first(values: Iterable[V | None]) -> V | None:
     return None
 
 
+_NOTHING = NewCredential()
 _OF_ITS_CUSTOMER = ("holder_name", "zip_code", "manufacturer_card", "account_type")

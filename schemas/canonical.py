@@ -83,6 +83,8 @@ class _Wire(BaseModel):
 class _Old(_Wire):
     token: Text | None = None
     fingerprint: Text | None = None
+    # of the same number under the key before, while fingerprints go over to a new one
+    former_fingerprint: Text | None = None
     method_type: MethodType | None = None
 
 
@@ -148,7 +150,8 @@ def _update(message: _Message) -> Update:
     if old is None:
         raise Unreadable("old.token: required, or old.fingerprint")
     new = message.new or _New()
-    if message.type is UpdateType.NUMBER_REPLACED and _credential(message.vendor, new) is None:
+    named = _credential(message.vendor, new)
+    if message.type is UpdateType.NUMBER_REPLACED and named is None:
         raise Unreadable("new.token: required for NUMBER_REPLACED, or new.fingerprint")
     if message.type is UpdateType.EXPIRY_UPDATED and new.expiry_year is None:
         raise Unreadable("new.expiryYear: required for EXPIRY_UPDATED")
@@ -158,6 +161,10 @@ def _update(message: _Message) -> Update:
     types = {message.old.method_type, new.method_type} - {None}
     if len(types) > 1:
         raise Unreadable(f"new.methodType: expected {message.old.method_type}, as in old.methodType")
+    keeps_token = named is not None and message.old.token is not None and named.key == old.key
+    if keeps_token and named is not None and named.alias not in (None, old.alias):
+        # What names the new card behind a token that stays is its fingerprint.
+        named = Credential(named.alias, named.key)
     scope = () if message.customer is None else message.customer.scope()
     if message.customer is not None and not scope:
         raise Unreadable("customer: expected a customer identifier (enterpriseId, hsid or metadata.*)")
@@ -165,7 +172,7 @@ def _update(message: _Message) -> Update:
         stamp,
         message.type,
         old,
-        _told(message.vendor, new),
+        _told(named, new, in_place=keeps_token and new.fingerprint is None),
         message.old.method_type or new.method_type,
         message.reason,
         scope,
@@ -173,25 +180,27 @@ def _update(message: _Message) -> Update:
 
 
 def _credential(vendor: str, named: _Old) -> Credential | None:
-    fingerprint = None if named.fingerprint is None else fingerprint_key(named.fingerprint)
-    if named.token is not None:
-        return Credential(token_key(vendor, named.token), fingerprint)
-    return None if fingerprint is None else Credential(fingerprint)
+    fingerprints = [fingerprint_key(each) for each in (named.fingerprint, named.former_fingerprint) if each is not None]
+    keys = fingerprints if named.token is None else [token_key(vendor, named.token), *fingerprints]
+    return Credential(*keys[:2]) if keys else None
 
 
-def _told(vendor: str, new: _New) -> NewCredential:
+def _told(named: Credential | None, new: _New, *, in_place: bool) -> NewCredential:
+    """Where only a token says which card it is, and keeps saying it, what the card shows is told of the token."""
     details = {
         "holder_name": new.name or new.name_on_card or new.name_on_account,
         "zip_code": new.zip_code,
         "account_type": new.account_type,
         "bank_name": new.bank_name,
         "manufacturer_card": new.manufacturer_card,
+        "last4": new.last4 if in_place else None,
+        "brand": new.brand if in_place else None,
     }
     expiry = None
     if new.expiry_year is not None and new.expiry_month is not None:
         expiry = Expiry(new.expiry_year, new.expiry_month)
     return NewCredential(
-        _credential(vendor, new),
+        named,
         new.last4,
         new.brand,
         expiry,

@@ -196,6 +196,53 @@ async def test_what_cannot_be_read_becomes_a_dead_letter_and_holds_up_nobody(wor
     assert "**** **** **** ****" in letters[1][4]
 
 
+# --- in place -----------------------------------------------------------------------------------------------------
+
+
+async def test_a_vendor_that_keeps_its_token_changes_the_method_in_place(world: World) -> None:
+    """Three cards behind one token, told in another order than they came to be, and one of them twice."""
+    await world.wallets(wallet("ann", card("a", wallet="ann"), links=[link("a", wallet="ann")]))
+    third = {"token": "tok_a", "fingerprint": "fp_3", "last4": "3333"}
+    assert await only_outcome(world, replaced("a", "b", day=3, new=third)) == ("APPLIED", None)
+    second = {"token": "tok_a", "fingerprint": "fp_2", "last4": "2222", "expiryYear": 2027}
+    assert await only_outcome(world, replaced("a", "b", day=2, new=second)) == ("APPLIED", None)
+    assert await only_outcome(world, replaced("a", "b", day=9, new=second)) == ("DUPLICATE", "ALREADY_TOLD")
+    (exported,) = await world.export()
+    (method,) = exported["paymentMethods"]
+    assert (method["id"], method["details"]["last4"], method["details"]["expiryYear"]) == (named("ann/a"), "3333", 2028)
+    assert [name for _, name, _ in await world.told()] == ["PAYMENT_METHOD_UPDATED"]
+
+
+async def test_a_card_that_is_there_already_replaces_the_one_that_became_it_in_place(world: World) -> None:
+    await world.wallets(
+        wallet("ann", card("a", wallet="ann"), card("b", wallet="ann"), links=[link("a", wallet="ann")])
+    )
+    assert await only_outcome(world, replaced("a", "b", new={"token": "tok_a"})) == ("APPLIED", None)
+    (exported,) = await world.export()
+    methods = {method["id"]: method for method in exported["paymentMethods"]}
+    assert methods[named("ann/a")]["replacedBy"] == named("ann/b")
+    assert exported["paymentLinks"][0]["paymentMethodId"] == named("ann/b")
+
+
+async def test_a_card_changed_behind_a_token_alone_shows_what_the_vendor_said_last(world: World) -> None:
+    await world.wallets(wallet("ann", card("a", wallet="ann")))
+    for day, last4 in ((5, "5555"), (2, "2222")):
+        body = replaced("a", "a", day=day, new={"last4": last4, "fingerprint": None, "brand": "MASTERCARD"})
+        await world.take(body)
+    (exported,) = await world.export()
+    (method,) = exported["paymentMethods"]
+    assert (method["details"]["last4"], method["details"]["cardBrand"]) == ("5555", "MASTERCARD")
+
+
+async def test_a_number_is_known_by_its_fingerprint_under_the_key_before(world: World) -> None:
+    await world.wallets(wallet("ann", card("a", wallet="ann")))
+    body = replaced("a", "b") | {"old": {"fingerprint": "v2_a", "formerFingerprint": "fp_a"}}
+    body["new"] = {"fingerprint": "v2_b", "formerFingerprint": "fp_b", "last4": "5678"}
+    assert await only_outcome(world, body) == ("APPLIED", None)
+    known = await world.rows("SELECT key FROM payment_method_credentials WHERE live ORDER BY key")
+    assert known == [(":fp_b",), (":v2_b",)]
+
+
 # --- parked -------------------------------------------------------------------------------------------------------
 
 
