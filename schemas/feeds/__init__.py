@@ -1,0 +1,8 @@
+"""Every vendor's feed by the name it is asked for with `--format`. A new one is a module here and a line below."""
+
+from collections.abc import Mapping
+
+from schemas.feeds import stripe, vau
+from schemas.feeds.feed import Feed
+
+FEEDS: Mapping[str, Feed] = {feed.name: feed for feed in (stripe.FEED, vau.FEED)}

@@ -1,0 +1,277 @@
+"""What a vendor's feed is, and what an adapter has to work with.
+
+An adapter reads one record, a JSON object or a row of a file by the names of its columns, and gives the canonical
+updates (design.md §4) that it tells. A record that it cannot use it refuses by name: a code that is in no table is
+never guessed at. Numbers of cards and accounts become fingerprints here, before anything else sees them.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import Enum
+from hashlib import blake2b
+from typing import Any, TypeAlias
+
+from domain import pan
+from domain.update import Reason, UpdateType
+from schemas.fingerprint import Fingerprints
+
+Record: TypeAlias = Mapping[str, Any]
+Message: TypeAlias = dict[str, Any]
+"""A canonical update as JSON; without an `id` it is known by its content, without `occurredAt` by the feed's time."""
+
+
+class Refused(ValueError):
+    """A record that no update can be made of; the text names the field and what was expected, never a value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """What a thin event leaves to be asked for: `path` below the vendor's address, for the event's `record`."""
+
+    path: str
+    record: Record
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """Where a feed comes in: when, and what its numbers and traces are known by.
+
+    `at` is when what the feed says was so, if its records do not say: a file's date.
+    `traces` finds the credential (`token` or `fingerprint`) of a payment by its trace number.
+    """
+
+    at: datetime
+    fingerprints: Fingerprints | None = None
+    traces: Mapping[str, Mapping[str, str]] | None = None
+
+    def card(self, number: object, field: str) -> Message:
+        """A card by its number, as `fingerprint`, `formerFingerprint` and `last4`; digits may be spaced or dashed."""
+        digits = re.sub(r"[\s\-]", "", text(number, field))
+        if not (digits.isascii() and digits.isdecimal() and pan.SHORTEST <= len(digits) <= pan.LONGEST):
+            raise Refused(f"{field}: expected a card number of {pan.SHORTEST} to {pan.LONGEST} digits")
+        return {**self._fingerprints(field).of_card(digits), "last4": digits[-4:]}
+
+    def bank_account(self, routing: str, account: str, field: str) -> Message:
+        """A bank account by its numbers, as `fingerprint`, `formerFingerprint` and `last4`."""
+        return {**self._fingerprints(field).of_bank_account(routing, account), "last4": account.strip()[-4:]}
+
+    def _fingerprints(self, field: str) -> Fingerprints:
+        if self.fingerprints is None:
+            raise Refused(f"{field}: a full number needs a fingerprint key (REPOINT_FINGERPRINT_KEY)")
+        return self.fingerprints
+
+
+class Layout(Enum):
+    """How a file is cut into records. A row and an object are read alike; a file's first byte shows which it has."""
+
+    RECORDS = "JSON objects, one a line or in one document, or CSV with a line of names"
+    ACH = "records of 94 characters (Nacha)"
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """One entry of a feed's vocabulary: what the vendor says, and what we make of it (None: refused, by name)."""
+
+    said: str
+    meaning: str
+    becomes: UpdateType | None
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """A vendor's feed.
+
+    `adapt` gives the canonical updates that a record tells, or what must be fetched to know; it raises `Refused`.
+    `recognises` says whether a record (its names, not its values) is of this feed. `fetched` makes updates of what a
+    `Fetch` brought, given the event's record and the answer.
+    """
+
+    name: str
+    title: str
+    adapt: Callable[[Record, Edge], Iterable[Message | Fetch]]
+    recognises: Callable[[Record], bool]
+    codes: tuple[Code, ...]
+    layout: Layout = Layout.RECORDS
+    fetched: Callable[[Record, Record, Edge], Iterable[Message]] | None = None
+
+
+def read(feed: Feed, record: Record, edge: Edge) -> list[Message | Fetch]:
+    """All that a record tells, each update under an id and dated.
+
+    Raises:
+        Refused: no update can be made of it.
+    """
+    return [each if isinstance(each, Fetch) else finished(feed, each, edge) for each in feed.adapt(record, edge)]
+
+
+def finished(feed: Feed, message: Message, edge: Edge) -> Message:
+    """`message` under the feed's name; where the vendor gave no id or date, with ones that are the same every time."""
+    whole = {"vendor": feed.name, **{name: value for name, value in message.items() if value is not None}}
+    whole.setdefault("occurredAt", edge.at.astimezone(UTC).isoformat())
+    if "id" not in whole:
+        content = json.dumps(whole, sort_keys=True, default=str).encode()
+        whole["id"] = f"{feed.name}-{blake2b(content, digest_size=16).hexdigest()}"
+    return whole
+
+
+def told(
+    type_: UpdateType,
+    old: Message,
+    new: Message | None = None,
+    *,
+    id: str | None = None,  # noqa: A002  as it stands in the message
+    at: str | None = None,
+    reason: Reason | None = None,
+    customer: Message | None = None,
+) -> Message:
+    """A canonical update. Of `old` only what names it goes in, of `new` all that is known (None is left out)."""
+    named = {name: old[name] for name in _NAMING if old.get(name) is not None}
+    message: Message = {"id": id, "type": type_.value, "occurredAt": at, "old": named}
+    if new is not None:
+        message["new"] = {name: value for name, value in new.items() if value is not None}
+    if reason is not None:
+        message["reason"] = reason.value
+    if customer is not None:
+        message["customer"] = customer
+    return message
+
+
+_NAMING = ("token", "fingerprint", "formerFingerprint", "methodType")
+
+
+# --- what stands in records ---------------------------------------------------------------------------------------
+
+
+def text(value: object, field: str) -> str:
+    """A string that says something, without blanks around it; a number's digits."""
+    if isinstance(value, bool) or not isinstance(value, (str, int)) or not str(value).strip():
+        raise Refused(f"{field}: required")
+    return str(value).strip()
+
+
+def optional(value: object) -> str | None:
+    """A string or number as text; None where there is nothing, or only blanks."""
+    if isinstance(value, bool) or not isinstance(value, (str, int)):
+        return None
+    return str(value).strip() or None
+
+
+def inside(record: Record, *path: str) -> Record:
+    """The object at `path`, as `inside(event, "data", "object")`."""
+    found: object = record
+    for step, name in enumerate(path, 1):
+        found = found.get(name) if isinstance(found, Mapping) else None
+        if not isinstance(found, Mapping):
+            raise Refused(f"{'.'.join(path[:step])}: expected an object")
+    assert isinstance(found, Mapping)
+    return found
+
+
+def objects(record: Record, field: str) -> list[Record]:
+    """The objects of the array `field`; none where it is missing."""
+    found = record.get(field)
+    if found is None:
+        return []
+    if not isinstance(found, list) or not all(isinstance(each, Mapping) for each in found):
+        raise Refused(f"{field}: expected an array of objects")
+    return found
+
+
+def code_of(table: Mapping[str, UpdateType], value: object, field: str) -> UpdateType:
+    """What the vendor's `value` means; an unknown one is refused, and said, unless it could be anything."""
+    said = text(value, field)
+    if said in table:
+        return table[said]
+    shown = said if re.fullmatch(r"[A-Za-z0-9_.\-]{1,40}", said) and not pan.contains_pan(said) else "what is there"
+    raise Refused(f"{field}: {shown} is in no table of this feed")
+
+
+def yymm(value: object, field: str) -> Message:
+    """`expiryMonth` and `expiryYear` of a date such as `2812`; nothing of blanks and zeros."""
+    return _expiry(value, field, "YYMM", year_first=True)
+
+
+def mmyy(value: object, field: str) -> Message:
+    """The same of `1228`, `12/28` or `12/2028`; a leading zero may have got lost in a spreadsheet (`329` is 03/29)."""
+    return _expiry(value, field, "MMYY", year_first=False)
+
+
+def _expiry(value: object, field: str, shape: str, *, year_first: bool) -> Message:
+    said = optional(value)
+    digits = re.sub(r"[\s/\-.]", "", said or "")
+    if not digits.strip("0"):
+        return {}
+    if not (digits.isascii() and digits.isdecimal() and len(digits) in (3, 4, 5, 6)):
+        raise Refused(f"{field}: expected an expiry as {shape}")
+    digits = digits.zfill(4 if len(digits) <= 4 else 6)  # noqa: PLR2004
+    year, month = (digits[:-2], digits[-2:]) if year_first else (digits[2:], digits[:2])
+    return expiry(month, year, field)
+
+
+def expiry(month: object, year: object, field: str) -> Message:
+    """`expiryMonth` and `expiryYear` of numbers or digits; nothing of two blanks. A year of two digits is 20xx."""
+    if optional(month) is None and optional(year) is None:
+        return {}
+    try:
+        numbers = int(text(month, field)), int(text(year, field))
+    except ValueError:
+        raise Refused(f"{field}: expected a month and a year") from None
+    if not 1 <= numbers[0] <= 12:  # noqa: PLR2004
+        raise Refused(f"{field}: expected a month from 1 to 12")
+    return {"expiryMonth": numbers[0], "expiryYear": numbers[1] + (2000 if numbers[1] < 100 else 0)}  # noqa: PLR2004
+
+
+def instant(value: object, field: str) -> str:
+    """An ISO 8601 timestamp, as the vendor wrote it but for what Python reads; without a zone it is UTC."""
+    said = text(value, field)
+    try:
+        moment = datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", said))
+    except ValueError:
+        raise Refused(f"{field}: expected an ISO 8601 timestamp") from None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC).isoformat()
+
+
+def epoch(value: object, field: str) -> str:
+    """A timestamp in seconds since 1970."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 4102444800:  # noqa: PLR2004
+        raise Refused(f"{field}: expected a timestamp in seconds since 1970")
+    return datetime.fromtimestamp(value, UTC).isoformat()
+
+
+_BRANDS = {
+    "visa": "VISA",
+    "v": "VISA",
+    "vi": "VISA",
+    "mastercard": "MASTERCARD",
+    "master card": "MASTERCARD",
+    "m": "MASTERCARD",
+    "mc": "MASTERCARD",
+    "american express": "AMEX",
+    "americanexpress": "AMEX",
+    "amex": "AMEX",
+    "ax": "AMEX",
+    "discover": "DISCOVER",
+    "di": "DISCOVER",
+    "d": "DISCOVER",
+    "jcb": "JCB",
+    "diners": "DINERS",
+    "diners club": "DINERS",
+    "maestro": "MAESTRO",
+    "unionpay": "UNIONPAY",
+}
+
+
+def brand(value: object) -> str | None:
+    """One name for each card brand however it is written, so that two feeds' reissues can be seen to be one."""
+    said = optional(value)
+    return None if said is None else _BRANDS.get(said.lower(), said.upper())
+
+
+def last4(value: object) -> str | None:
+    """The last four digits of a masked number; None where they are masked too."""
+    said = optional(value)
+    found = re.search(r"\d{4}$", said or "")
+    return found[0] if found else None

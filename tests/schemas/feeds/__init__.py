@@ -1,0 +1,1 @@
+"""Adapters: a test for every code, and what holds for all of them."""

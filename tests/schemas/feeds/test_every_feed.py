@@ -1,0 +1,122 @@
+"""What is so of every feed: its samples are read, and whatever is broken is refused by name, with no number in it."""
+
+import base64
+import copy
+import csv
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from domain.pan import contains_pan
+from schemas.canonical import Unreadable, parse
+from schemas.feeds import FEEDS
+from schemas.feeds.feed import Feed, Fetch, Layout, Refused, read
+from tests.schemas.feeds.reading import EDGE
+
+SAMPLES = Path(__file__).parents[3] / "examples" / "feeds"
+CANARY = "4539578763621486"
+OF_RECORDS = [feed for feed in FEEDS.values() if feed.layout is Layout.RECORDS]
+
+
+def samples(feed: Feed) -> list[dict[str, Any]]:
+    """The records of the feed's sample file."""
+    (file,) = SAMPLES.glob(f"{feed.name}.*")
+    written = file.read_text(encoding="utf-8")
+    if file.suffix == ".csv":
+        return list(csv.DictReader(io.StringIO(written)))
+    return [json.loads(line) for line in written.splitlines() if line]
+
+
+each_feed = pytest.mark.parametrize("feed", OF_RECORDS, ids=lambda feed: feed.name)
+
+
+@each_feed
+def test_its_samples_are_read_and_recognised_as_its_own(feed: Feed) -> None:
+    for record in samples(feed):
+        assert feed.recognises(record)
+        assert [other.name for other in OF_RECORDS if other.recognises(record)] == [feed.name]
+        for each in read(feed, record, EDGE):
+            if not isinstance(each, Fetch):
+                parse(json.dumps(each).encode())
+
+
+@each_feed
+def test_its_samples_show_every_type_of_update_that_its_codes_can_become(feed: Feed) -> None:
+    told = [each for record in samples(feed) for each in read(feed, record, EDGE)]
+    shown = {each["type"] for each in told if not isinstance(each, Fetch)}
+    if not any(isinstance(each, Fetch) for each in told):
+        assert shown >= {code.becomes.value for code in feed.codes if code.becomes is not None}
+
+
+@each_feed
+@given(data=st.data())
+def test_a_broken_record_is_read_or_refused_by_name_and_tells_no_number(feed: Feed, data: st.DataObject) -> None:
+    record = copy.deepcopy(data.draw(st.sampled_from(samples(feed))))
+    for _ in range(data.draw(st.integers(1, 3))):
+        place, key = data.draw(st.sampled_from(list(places(record)) or [(record, "x")]))
+        place[key] = data.draw(BROKEN)
+    tells_no_number(feed, record)
+
+
+def tells_no_number(feed: Feed, record: dict[str, Any]) -> None:
+    """Read or refused, it leaves no number in a reason; an update that has one is refused on the topic's doorstep."""
+    reasons = []
+    try:
+        for each in read(feed, record, EDGE):
+            if isinstance(each, Fetch):
+                reasons.append(each.path)
+            else:
+                parse(json.dumps(each).encode())
+    except (Refused, Unreadable) as reason:
+        reasons.append(str(reason))
+    assert not any(contains_pan(reason) for reason in reasons)
+
+
+def places(value: Any) -> Iterator[tuple[Any, Any]]:
+    """Everything in a record that can be replaced, as a container and a key in it."""
+    for key in value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ():
+        yield value, key
+        yield from places(value[key])
+
+
+SPACED = "4539 5787 6362 1486"
+BROKEN: st.SearchStrategy[object] = st.one_of(
+    st.sampled_from(
+        [
+            None,
+            "",
+            " ",
+            0,
+            -1,
+            True,
+            [],
+            {},
+            [None],
+            [{}],
+            "x",
+            "\x00",
+            "\ud800",
+            "9" * 400,
+            1e300,
+            "0000",
+            "1399",
+            "2026-13-01",
+            CANARY,
+            int(CANARY),
+            SPACED,
+            SPACED.replace(" ", "-"),
+            f"https://example.test/cards/{CANARY}",
+            base64.b64encode(CANARY.encode()).decode(),
+            {"number": CANARY},
+            [CANARY],
+        ]
+    ),
+    st.text(max_size=20),
+    st.integers(),
+)

@@ -1,0 +1,85 @@
+"""Visa Account Updater, code by code."""
+
+from typing import Any
+
+import pytest
+
+from domain.update import Credential, Update, UpdateType
+from domain.wallet import Expiry
+from schemas.feeds.feed import Edge
+from tests.schemas.feeds.reading import EDGE, fingerprint, refusal, update
+
+OLD, NEW = "4111111111111111", "4012888888881881"
+
+
+def response(code: str, **changes: Any) -> dict[str, Any]:
+    return {
+        "oldCardholderAccountNumber": OLD,
+        "oldExpirationDate": "2612",
+        "newCardholderAccountNumber": NEW if code in "AV" else " " * 19,
+        "newExpirationDate": "2911" if code in "AEV" else "    ",
+        "serviceIdentifier": code,
+        "previouslySentFlag": "N",
+    } | changes
+
+
+def read(code: str, **changes: Any) -> Update:
+    return update("vau", response(code, **changes))
+
+
+def test_a_is_a_new_number_with_its_expiry() -> None:
+    told = read("A")
+    assert (told.type, told.old) == (UpdateType.NUMBER_REPLACED, Credential(fingerprint(OLD)))
+    assert told.new.credential == Credential(fingerprint(NEW))
+    assert (told.new.last4, told.new.brand, told.new.expiry) == ("1881", "VISA", Expiry(2029, 11))
+
+
+def test_e_is_a_new_expiry() -> None:
+    told = read("E")
+    assert (told.type, told.new.expiry) == (UpdateType.EXPIRY_UPDATED, Expiry(2029, 11))
+
+
+@pytest.mark.parametrize(
+    ("code", "type_"),
+    [
+        ("C", UpdateType.CLOSED),
+        ("Q", UpdateType.CONTACT_CARDHOLDER),
+        ("O", UpdateType.OPTED_OUT),
+        ("P", UpdateType.NO_MATCH),
+        ("N", UpdateType.NO_MATCH),
+        ("V", UpdateType.NO_CHANGE),
+    ],
+)
+def test_every_other_code_speaks_of_the_old_number_alone(code: str, type_: UpdateType) -> None:
+    told = read(code)
+    assert (told.type, told.old, told.new.credential) == (type_, Credential(fingerprint(OLD)), None)
+
+
+@pytest.mark.parametrize("code", ["R", "U", "", "a", OLD])
+def test_an_unknown_code_is_refused(code: str) -> None:
+    assert refusal("vau", response(code)).startswith("serviceIdentifier: ")
+    assert OLD not in refusal("vau", response(code))
+
+
+def test_what_visa_rejected_is_refused_with_its_reason() -> None:
+    assert refusal("vau", response("A", rejectReasonCode="4")) == (
+        "rejectReasonCode: Visa rejected the inquiry, the number has not 13, 15, 16 or 19 digits"
+    )
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("newExpirationDate", "1399"), ("newCardholderAccountNumber", " "), ("oldCardholderAccountNumber", "4111x")],
+)
+def test_a_broken_field_is_named(field: str, value: str) -> None:
+    assert refusal("vau", response("A", **{field: value})).startswith(f"{field}: ")
+
+
+def test_the_same_row_is_the_same_update_and_a_row_of_another_day_is_not() -> None:
+    assert read("A") == read("A")
+    later = Edge(EDGE.at.replace(day=21), EDGE.fingerprints)
+    assert update("vau", response("A"), later).stamp != read("A").stamp
+
+
+def test_no_number_goes_in_without_a_key() -> None:
+    assert "REPOINT_FINGERPRINT_KEY" in refusal("vau", response("A"), Edge(EDGE.at))
