@@ -170,6 +170,11 @@ def inside(record: Record, *path: str) -> Record:
     return found
 
 
+def part(record: Record, name: str) -> Record:
+    """The object `name`, an empty one where it is missing."""
+    return {} if record.get(name) is None else inside(record, name)
+
+
 def objects(record: Record, field: str) -> list[Record]:
     """The objects of the array `field`; none where it is missing."""
     found = record.get(field)

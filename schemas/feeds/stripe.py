@@ -21,6 +21,7 @@ from schemas.feeds.feed import (
     inside,
     last4,
     optional,
+    part,
     text,
     told,
 )
@@ -41,8 +42,7 @@ def adapt(record: Record, _edge: Edge) -> Iterable[Message]:
     if kind not in _TYPES:
         raise Refused("data.object.type: expected card or us_bank_account")
     now = inside(method, kind)
-    before = record["data"].get("previous_attributes") or {}
-    was = inside(before, kind) if kind in before else {}
+    was = part(part(inside(record, "data"), "previous_attributes"), kind)
     token = {"token": text(method.get("id"), "data.object.id"), "methodType": _TYPES[kind]}
     new = {
         **token,
