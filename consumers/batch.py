@@ -117,7 +117,13 @@ def dead_letter(message: Message, reason: str) -> DeadLetter:
     body = masked(message.value or b"").encode()
     key = None if message.key is None else _storable(masked(message.key))
     digest = blake2b(body, digest_size=16).digest()
-    return DeadLetter(message.topic, message.partition, message.offset, digest, _storable(pan.mask(reason)), key, body)
+    headers = [
+        (_storable(pan.mask(name)), None if value is None else _storable(masked(value)))
+        for name, value in message.headers
+    ]
+    return DeadLetter(
+        message.topic, message.partition, message.offset, digest, _storable(pan.mask(reason)), key, body, headers
+    )
 
 
 def _storable(text: str) -> str:

@@ -7,11 +7,11 @@ look. One that holds a card number goes out with its digits masked, and marked, 
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from io import BufferedReader
-from typing import Any
+from typing import Any, TypeAlias
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaConnectionError, KafkaError
@@ -50,6 +50,9 @@ class Unreachable(Exception):
     """The broker does not answer; the text says which."""
 
 
+Headers: TypeAlias = Sequence[tuple[str, bytes | None]]
+
+
 @dataclass(frozen=True, slots=True)
 class Line:
     """One line of a feed, as it goes onto the topic; `unusable` is why no update can be made of it.
@@ -62,11 +65,7 @@ class Line:
     key: bytes | None
     value: bytes | None
     unusable: str | None = None
-    masked: bool = False
-
-    @property
-    def headers(self) -> list[tuple[str, bytes]]:
-        return [(UNREADABLE_HEADER, self.unusable.encode())] if self.masked and self.unusable else []
+    headers: Headers = ()
 
 
 async def canonical(stream: BufferedReader) -> AsyncIterator[Line]:
@@ -78,16 +77,16 @@ async def canonical(stream: BufferedReader) -> AsyncIterator[Line]:
             yield read(number, text)
 
 
-def read(number: int, text: bytes) -> Line:
-    """One line, of at most `LONGEST_LINE` bytes, without its end."""
+def read(number: int, text: bytes, headers: Headers = ()) -> Line:
+    """One line, of at most `LONGEST_LINE` bytes, without its end; or a message that has `headers` too."""
     size = len(text) + 1
     if len(text) > LONGEST_LINE:
         return Line(number, size, None, None, f"line: expected {LONGEST_LINE:,} bytes at most")
     try:
-        update = parse(text).update
+        update = parse(text, headers).update
     except Unreadable as error:
         return _unusable(number, text, str(error))
-    return Line(number, size, None if update.old is None else update.old.key.encode(), text)
+    return Line(number, size, None if update.old is None else update.old.key.encode(), text, headers=headers)
 
 
 def _unusable(number: int, text: bytes, reason: str) -> Line:
@@ -99,7 +98,8 @@ def _unusable(number: int, text: bytes, reason: str) -> Line:
         # encoded in a way that masking cannot reach
         masked = ""
     value = masked.encode()
-    return Line(number, len(text) + 1, _key(value), value, pan.mask(reason), masked=True)
+    reason = pan.mask(reason)
+    return Line(number, len(text) + 1, _key(value), value, reason, [(UNREADABLE_HEADER, reason.encode())])
 
 
 def _still_shows_a_card_number(text: bytes) -> bool:
@@ -231,7 +231,7 @@ async def _send(producer: AIOKafkaProducer, topic: str, line: Line, sent: Sent) 
         sent.refused += 1
         return
     try:
-        on_its_way = await producer.send(topic, line.value, key=line.key, headers=line.headers)
+        on_its_way = await producer.send(topic, line.value, key=line.key, headers=list(line.headers))
     except KafkaError as error:
         _count(sent, error)
     else:

@@ -1,11 +1,16 @@
 """Dead letters: messages that no update could be made of, kept, card numbers masked, until a person closes them."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeAlias
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
+
+Headers: TypeAlias = Sequence[tuple[str, str | None]]
+"""A message's headers in their order, masked, as text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,13 +24,16 @@ class DeadLetter:
     reason: str
     key: str | None
     body: bytes
+    headers: Headers = ()
 
 
 _KEEP = text("""
-    INSERT INTO dead_letters (topic, partition, kafka_offset, digest, reason, message_key, body)
-    SELECT * FROM unnest(CAST(:topics AS text[]), CAST(:partitions AS int[]), CAST(:offsets AS bigint[]),
-                         CAST(:digests AS bytea[]), CAST(:reasons AS text[]), CAST(:keys AS text[]),
-                         CAST(:bodies AS bytea[]))
+    INSERT INTO dead_letters (topic, partition, kafka_offset, digest, reason, message_key, body, headers)
+    SELECT topic, partition, kafka_offset, digest, reason, message_key, body, CAST(headers AS jsonb)
+    FROM unnest(CAST(:topics AS text[]), CAST(:partitions AS int[]), CAST(:offsets AS bigint[]),
+                CAST(:digests AS bytea[]), CAST(:reasons AS text[]), CAST(:keys AS text[]),
+                CAST(:bodies AS bytea[]), CAST(:headers AS text[]))
+         AS letter(topic, partition, kafka_offset, digest, reason, message_key, body, headers)
     ON CONFLICT DO NOTHING
 """)
 
@@ -42,13 +50,14 @@ async def keep(connection: AsyncConnection, letters: Sequence[DeadLetter]) -> No
             "reasons": [letter.reason for letter in letters],
             "keys": [letter.key for letter in letters],
             "bodies": [letter.body for letter in letters],
+            "headers": [json.dumps(letter.headers) for letter in letters],
         },
     )
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A row of `dead_letters`, without its body."""
+    """A row of `dead_letters`, without its body and headers."""
 
     id: int
     topic: str
@@ -67,7 +76,7 @@ _LIST = text("""
     ORDER BY id LIMIT :limit
 """)
 _BODY = text("""
-    SELECT id, topic, partition, kafka_offset, reason, message_key, received_at, status, body
+    SELECT id, topic, partition, kafka_offset, reason, message_key, received_at, status, CAST(headers AS text), body
     FROM dead_letters WHERE id = :id
 """)
 _CLOSE = text("""
@@ -84,10 +93,13 @@ async def page(
     return [Kept(*row) for row in rows]
 
 
-async def find(connection: AsyncConnection, letter_id: int) -> tuple[Kept, bytes] | None:
-    """A letter and its masked body."""
+async def find(connection: AsyncConnection, letter_id: int) -> tuple[Kept, Headers, bytes] | None:
+    """A letter, and its headers and body, masked."""
     row = (await connection.execute(_BODY, {"id": letter_id})).one_or_none()
-    return None if row is None else (Kept(*row[:-1]), row[-1])
+    if row is None:
+        return None
+    *kept, headers, body = row
+    return Kept(*kept), [(name, value) for name, value in json.loads(headers)], body
 
 
 async def close(connection: AsyncConnection, ids: Sequence[int], status: str) -> list[int]:

@@ -397,6 +397,7 @@ dead_letters = Table(
     Column("digest", LargeBinary, nullable=False, comment="of the masked body"),
     Column("reason", Text, nullable=False),
     Column("message_key", Text),
+    Column("headers", JSONB, nullable=False, server_default="[]", comment="[[name, value], …], masked as the body is"),
     Column("body", LargeBinary, nullable=False, comment="as received, card numbers masked"),
     Column("received_at", Instant, nullable=False, server_default=NOW),
     Column("status", Text, nullable=False, server_default="OPEN"),

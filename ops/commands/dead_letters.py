@@ -13,8 +13,9 @@ from ops.settings import Settings
 from ops.terminal import AsJson, DryRun, Failed, Limit, moment
 from producers import ingest
 from producers.ingest import Line
+from schemas.canonical import UNREADABLE_HEADER
 from store import dead_letters, reach
-from store.dead_letters import Kept
+from store.dead_letters import Headers, Kept
 
 app = typer.Typer(help="Messages that no update could be made of.", no_args_is_help=True)
 
@@ -54,18 +55,21 @@ def list_(
 
 @app.command()
 def show(letter_id: Id, *, as_json: AsJson = False) -> None:
-    """One of them whole, its body as it was received, but for card numbers."""
+    """One of them whole, its headers and body as they were received, but for card numbers."""
 
-    async def work(engine: AsyncEngine) -> tuple[Kept, bytes]:
+    async def work(engine: AsyncEngine) -> tuple[Kept, Headers, bytes]:
         async with reach.snapshot(engine) as connection:
             return await _find(connection, letter_id)
 
-    letter, body = parts.on_database(parts.settings_of_a_command(), work)
+    letter, headers, body = parts.on_database(parts.settings_of_a_command(), work)
     if as_json:
-        terminal.write_json({**_written(letter), "body": body.decode(errors="backslashreplace")})
+        text = body.decode(errors="backslashreplace")
+        terminal.write_json({**_written(letter), "headers": headers, "body": text})
         return
     for name, value in _written(letter).items():
         terminal.write_line(f"{name:<11}{terminal.printable(str(value))}")
+    for name, value in headers:
+        terminal.write_line(f"{'header':<11}{terminal.printable(f'{name}: {value}')}")
     terminal.write_line(f"\n{_visible(body)}")
 
 
@@ -81,8 +85,9 @@ def replay(
 ) -> None:
     """Put them on the topic again, and close them once the broker has them.
 
-    For letters that have become readable meanwhile, or with --body for one that was mended by hand. What came through
-    already is recognised by its vendor and id.
+    For letters that have become readable meanwhile, or with --body for one that was mended by hand. Their headers go
+    with them, but for those that a card number was masked in. What came through already is recognised by its vendor
+    and id.
     """
     settings = parts.settings_of_a_command()
     if body is not None and len(ids) != 1:
@@ -93,7 +98,7 @@ def replay(
     async def work(engine: AsyncEngine) -> None:
         async with reach.snapshot(engine) as connection:
             letters = [await _find(connection, one) for one in dict.fromkeys(ids)]
-        lines = [_line(letter, mended or kept) for letter, kept in letters]
+        lines = [_line(letter, headers, kept, mended) for letter, headers, kept in letters]
         if servers is not None:
             await _send(lines, servers, settings)
             await _close(engine, ids, "REPLAYED", dry_run=False)
@@ -109,29 +114,39 @@ def discard(ids: Ids, *, dry_run: DryRun = False) -> None:
     terminal.write_line(f"{'would discard' if dry_run else 'discarded'} {_listed(ids)}")
 
 
-async def _find(connection: AsyncConnection, letter_id: int) -> tuple[Kept, bytes]:
+async def _find(connection: AsyncConnection, letter_id: int) -> tuple[Kept, Headers, bytes]:
     found = await dead_letters.find(connection, letter_id)
     if found is None:
         raise Failed(f"there is no dead letter {letter_id}")
     return found
 
 
-def _line(letter: Kept, body: bytes) -> Line:
+def _line(letter: Kept, headers: Headers, body: bytes, mended: bytes | None) -> Line:
     """The message as it is to be sent. Raises Failed for one that would only come back as another dead letter."""
     if letter.status != "OPEN":
         raise Failed(f"dead letter {letter.id} was {letter.status.lower()} before; nothing was replayed")
-    if _MASKED.search(body.decode(errors="replace")):
+    whole = [one for one in headers if not _is_masked(one)]
+    sent_body = body if mended is None else mended
+    if _MASKED.search(sent_body.decode(errors="replace")) or (mended is None and len(whole) < len(headers)):
         raise Failed(
             f"dead letter {letter.id} held a card number, which was masked for good; nothing was replayed:"
             " put a token in its place and send that with --body FILE"
         )
-    line = ingest.read(letter.id, body)
+    line = ingest.read(
+        letter.id, sent_body, [(name, None if value is None else value.encode()) for name, value in whole]
+    )
     if line.unusable is not None:
         raise Failed(
             f"dead letter {letter.id} would not be readable now either: {line.unusable}; nothing was replayed:"
             " mend it and send that with --body FILE"
         )
     return line
+
+
+def _is_masked(header: tuple[str, str | None]) -> bool:
+    """Or it says that the body is."""
+    name, value = header
+    return name == UNREADABLE_HEADER or bool(_MASKED.search(f"{name}: {value}"))
 
 
 async def _send(lines: Sequence[Line], servers: str, settings: Settings) -> None:

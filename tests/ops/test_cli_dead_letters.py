@@ -9,8 +9,9 @@ import pytest
 from aiokafka import AIOKafkaConsumer
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from schemas.canonical import UNREADABLE_HEADER, parse
 from store import dead_letters
-from store.dead_letters import DeadLetter
+from store.dead_letters import DeadLetter, Headers
 from tests.acceptance.lines import replaced
 from tests.acceptance.program import Program
 
@@ -109,6 +110,59 @@ async def test_a_mended_letter_is_sent_in_place_of_the_kept_one(program: Program
     [message] = await on_topic(kafka, topic)
     assert (message.key, json.loads(message.value)) == (b"vau:tok_2", replaced(2, new="tok_2_new"))
     assert await status(program) == ["OPEN", "REPLAYED", "OPEN"]
+
+
+async def keep(engine: AsyncEngine, topic: str, body: bytes, headers: Headers) -> str:
+    """One more letter; its number."""
+    async with engine.begin() as connection:
+        digest = blake2b(body, digest_size=16).digest()
+        await dead_letters.keep(connection, [DeadLetter(topic, 1, 0, digest, "why", None, body, headers)])
+    return "4"
+
+
+async def test_a_binary_cloud_event_is_sent_again_with_its_headers(
+    program: Program, engine: AsyncEngine, kafka: str, topic: str
+) -> None:
+    """Its id and its time stand nowhere else."""
+    body = json.dumps({name: value for name, value in replaced(4).items() if name not in {"id", "occurredAt"}}).encode()
+    headers = [
+        ("ce_id", "vau-4"),
+        ("ce_time", "2026-11-20T09:14:13.512Z"),
+        ("ce_größe", None),
+        ("content-type", "x\ty"),
+    ]
+    letter = await keep(engine, topic, body, headers)
+    shown = await program("dead-letters", "show", letter, "--json")
+    assert shown.json()["headers"] == [list(one) for one in headers]
+    lines = (await program("dead-letters", "show", letter)).well().out.splitlines()
+    assert {"header     ce_id: vau-4", "header     content-type: x\\x09y"} <= set(lines)
+    (await program("dead-letters", "replay", letter)).well()
+    [message] = await on_topic(kafka, topic)
+    assert (message.key, message.value) == (b"vau:tok_4", body)
+    assert message.headers == tuple((name, None if value is None else value.encode()) for name, value in headers)
+    assert parse(message.value, message.headers).update.stamp.update_id == "vau-4"
+
+
+@pytest.mark.parametrize(
+    ("masked", "left"),
+    [
+        ([("ce_id", "vau-1"), ("ce_source", "card ****************")], [("ce_id", b"vau-1")]),
+        ([(UNREADABLE_HEADER, "$.a: expected no card number"), ("x", "y")], [("x", b"y")]),
+    ],
+)
+async def test_a_letter_that_was_masked_in_its_headers_goes_out_without_them_and_mended(
+    program: Program, engine: AsyncEngine, kafka: str, masked: Headers, left: object
+) -> None:
+    topic = program.settings["KAFKA_TOPIC"]
+    letter = await keep(engine, topic, READABLE + b" ", masked)
+    ended = await program("dead-letters", "replay", letter)
+    assert (ended.code, "held a card number" in ended.err) == (1, True)
+    stars = program.write("stars.json", replaced(2, new="****************"))
+    ended = await program("dead-letters", "replay", letter, "--body", stars)
+    assert (ended.code, "held a card number" in ended.err) == (1, True)
+    (await program("dead-letters", "replay", letter, "--body", program.write("mended.json", replaced(2)))).well()
+    [message] = await on_topic(kafka, topic)
+    assert list(message.headers) == left
 
 
 async def test_without_a_broker_a_letter_stays_open(program: Program) -> None:

@@ -66,6 +66,13 @@ def upgrade() -> None:
         sa.Column("digest", sa.LargeBinary(), nullable=False, comment="of the masked body"),
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("message_key", sa.Text(), nullable=True),
+        sa.Column(
+            "headers",
+            postgresql.JSONB(astext_type=sa.Text()),
+            server_default="[]",
+            nullable=False,
+            comment="[[name, value], …], masked as the body is",
+        ),
         sa.Column("body", sa.LargeBinary(), nullable=False, comment="as received, card numbers masked"),
         sa.Column("received_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.Column("status", sa.Text(), server_default="OPEN", nullable=False),
