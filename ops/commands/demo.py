@@ -14,14 +14,16 @@ from ops.terminal import Failed
 from store import migrate
 
 _FILES = ("merchants.jsonl", "wallets.jsonl", "updates.jsonl")
-_SOURCE = Path(__file__).parents[2] / "examples"
+# in an installed wheel, and in a source checkout
+_PLACES = (Path(__file__).parents[1] / "examples", Path(__file__).parents[2] / "examples")
 
 
 def demo(
     *,
     examples: Annotated[
-        Path, typer.Option(metavar="FOLDER", help="Where merchants.jsonl, wallets.jsonl and updates.jsonl are.")
-    ] = _SOURCE,
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Others than its own: merchants.jsonl, wallets.jsonl and updates.jsonl."),
+    ] = None,
 ) -> None:
     """The story end to end: a feed goes in, links are repointed, signed webhooks come out, and the accounts balance.
 
@@ -31,12 +33,17 @@ def demo(
     # the story tells what the logs would
     level = settings.log_level if "log_level" in settings.model_fields_set else "ERROR"
     logs.configure(form=settings.log_format, level=level)
+    folder = examples or _own()
     for name in _FILES:
-        if not (examples / name).exists():
-            raise Failed(f"there is no {examples / name}: name the source's folder examples with --examples")
+        if not (folder / name).exists():
+            raise Failed(f"there is no {folder / name}: name the source's folder examples with --examples")
     with ExitStack() as stack:
         with terminal.notes().status("starting an embedded PostgreSQL and an embedded broker"):
             url = stack.enter_context(embedded.postgres(durable=False))
             servers = stack.enter_context(embedded.broker())
             asyncio.run(migrate.upgrade(url))
-        loop.run(stage.play(settings, examples, database_url=url, servers=servers))
+        loop.run(stage.play(settings, folder, database_url=url, servers=servers))
+
+
+def _own() -> Path:
+    return next(filter(Path.is_dir, _PLACES), _PLACES[0])

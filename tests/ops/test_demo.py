@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+import zipfile
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -96,6 +97,19 @@ def test_without_its_files_it_says_which_are_missing(tmp_path: Path) -> None:
     ended = play(tmp_path, "--examples", str(tmp_path))
     assert (ended.returncode, ended.stdout) == (1, "")
     assert f"there is no {tmp_path}/merchants.jsonl" in ended.stderr
+
+
+def test_who_installed_a_wheel_has_its_files_too(tmp_path: Path) -> None:
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
+    [wheel] = tmp_path.glob("*.whl")
+    zipfile.ZipFile(wheel).extractall(tmp_path / "installed")
+    where = [sys.executable, "-c", "from ops.commands.demo import _own; print(_own())"]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "installed")}
+    told = subprocess.run(where, cwd=tmp_path, env=environment, check=True, capture_output=True, text=True).stdout
+    assert Path(told.strip()) == tmp_path / "installed" / "ops" / "examples"
+    for name in ("merchants.jsonl", "wallets.jsonl", "updates.jsonl"):
+        assert Path(told.strip(), name).read_text() == (EXAMPLES / name).read_text()
 
 
 def test_its_files_are_what_the_script_beside_them_makes(tmp_path: Path) -> None:
