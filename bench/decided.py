@@ -46,15 +46,20 @@ _WRITE = """
         FROM decided;
 
         INSERT INTO credentials (key, status, status_at, status_vendor, status_update_id, expiry_year, expiry_month,
-                                 kept_until)
+                                 expiry_at, expiry_vendor, expiry_update_id, kept_until)
         SELECT told.key, told_status, CASE WHEN told_status IS NOT NULL THEN occurred_at END,
                CASE WHEN told_status IS NOT NULL THEN vendor END,
-               CASE WHEN told_status IS NOT NULL THEN update_id END, told_year, told_month, told.kept_until
+               CASE WHEN told_status IS NOT NULL THEN update_id END, told_year, told_month,
+               CASE WHEN told_year IS NOT NULL THEN occurred_at END,
+               CASE WHEN told_year IS NOT NULL THEN vendor END,
+               CASE WHEN told_year IS NOT NULL THEN update_id END, told.kept_until
         FROM decided, unnest(keys, kept_untils) AS told(key, kept_until)
         ON CONFLICT (key, scope) DO UPDATE
-        SET (status, status_at, status_vendor, status_update_id, expiry_year, expiry_month, kept_until)
+        SET (status, status_at, status_vendor, status_update_id, expiry_year, expiry_month, expiry_at, expiry_vendor,
+             expiry_update_id, kept_until)
           = (EXCLUDED.status, EXCLUDED.status_at, EXCLUDED.status_vendor, EXCLUDED.status_update_id,
-             EXCLUDED.expiry_year, EXCLUDED.expiry_month, EXCLUDED.kept_until)
+             EXCLUDED.expiry_year, EXCLUDED.expiry_month, EXCLUDED.expiry_at, EXCLUDED.expiry_vendor,
+             EXCLUDED.expiry_update_id, EXCLUDED.kept_until)
         WHERE EXCLUDED.status IS NOT NULL OR EXCLUDED.expiry_year IS NOT NULL;
 
         INSERT INTO replacement_facts (old_key, old_alias, new_key, new_alias, vendor, update_id, occurred_at, reason,
@@ -199,7 +204,8 @@ async def write(connections: Sequence[asyncpg.Connection], batches: Sequence[Bat
 # What both databases must hold alike afterwards: every column that nobody made up by chance or read off a clock.
 _SAME = {
     "inbox": "topic, partition, kafka_offset, vendor, update_id, original, type, old_key, occurred_at, outcome, reason",
-    "credentials": "key, scope, status, status_at, status_vendor, status_update_id, expiry_year, expiry_month",
+    "credentials": "key, scope, status, status_at, status_vendor, status_update_id, expiry_year, expiry_month,"
+    " expiry_at, expiry_vendor, expiry_update_id",
     "replacement_facts": "old_key, old_alias, new_key, new_alias, vendor, update_id, occurred_at, reason, last4, brand",
     "payment_methods": "id, wallet_id, type, status, last4, brand, expiry_year, expiry_month, holder_name, zip_code,"
     " manufacturer_card, nickname, is_default, is_subscription_default, replaced_by, deleted_reason",

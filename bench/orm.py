@@ -209,11 +209,14 @@ async def _learn(session: AsyncSession, told: Update) -> None:
         if key not in rows:
             rows[key] = CredentialTold(key=key, scope="", kept_until=kept_until)
             session.add(rows[key])
+        row = rows[key]
         if told.type is UpdateType.SUSPENDED:
-            rows[key].status, rows[key].status_at = "SUSPENDED", told.stamp.occurred_at
-            rows[key].status_vendor, rows[key].status_update_id = told.stamp.vendor, told.stamp.update_id
+            row.status, row.status_at = "SUSPENDED", told.stamp.occurred_at
+            row.status_vendor, row.status_update_id = told.stamp.vendor, told.stamp.update_id
         if told.type is UpdateType.EXPIRY_UPDATED:
-            rows[key].expiry_year, rows[key].expiry_month = told.new.expiry or (None, None)
+            row.expiry_year, row.expiry_month = told.new.expiry or (None, None)
+            row.expiry_at = told.stamp.occurred_at
+            row.expiry_vendor, row.expiry_update_id = told.stamp.vendor, told.stamp.update_id
 
 
 async def _replace(session: AsyncSession, old: Method, told: Update) -> Method:
