@@ -113,6 +113,7 @@ async def test_who_is_not_let_in_is_told(guarded: Guarded, program: Program, way
         " (REPOINT_KAFKA_BOOTSTRAP_SERVERS, REPOINT_KAFKA_SECURITY_PROTOCOL)\n"
     )
     async with program.going("run", "--role", "consume", **settings) as going:
+        await going.says("Unable connect")
         await going.says("waiting")
         assert await going.stop() == 0
     assert "a wrong one" not in "".join(going.lines)
