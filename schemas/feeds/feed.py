@@ -7,12 +7,13 @@ never guessed at. Numbers of cards and accounts become fingerprints here, before
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
 from hashlib import blake2b
 from typing import Any, TypeAlias
+from urllib.parse import quote
 
 from domain import pan
 from domain.update import Reason, UpdateType
@@ -29,10 +30,18 @@ class Refused(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Fetch:
-    """What a thin event leaves to be asked for: `path` below the vendor's address, for the event's `record`."""
+    """What a thin event leaves to be asked for, with what `fetched` needs of the event as `record`.
+
+    `path` is below the vendor's address; where the event names an address of its own it is that one, `https://…` at
+    one of the vendor's hosts, and asked without credentials. It is a GET, or a POST where there is a `body`.
+
+    The answer is JSON for `Feed.fetched`. With `file_at` it is a file of this feed instead, told at that time.
+    """
 
     path: str
     record: Record
+    body: Record | None = None
+    file_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +65,8 @@ class Edge:
 
     def bank_account(self, routing: str, account: str, field: str) -> Message:
         """A bank account by its numbers, as `fingerprint`, `formerFingerprint` and `last4`."""
-        return {**self._fingerprints(field).of_bank_account(routing, account), "last4": account.strip()[-4:]}
+        last4 = re.sub(r"[^0-9A-Za-z]", "", account)[-4:]
+        return {**self._fingerprints(field).of_bank_account(routing, account), "last4": last4 or None}
 
     def _fingerprints(self, field: str) -> Fingerprints:
         if self.fingerprints is None:
@@ -95,16 +105,48 @@ class Feed:
     recognises: Callable[[Record], bool]
     codes: tuple[Code, ...]
     layout: Layout = Layout.RECORDS
+    carries_numbers: bool = False
+    """Full numbers of cards or accounts come in with it; of a refused record every long row of digits is hidden."""
     fetched: Callable[[Record, Record, Edge], Iterable[Message]] | None = None
+    split: Callable[[Record], Sequence[Record]] | None = None
+    """Cuts a record that tells of many cards; a part is a record of the feed, and is not cut further."""
+
+
+def parts(feed: Feed, record: Record) -> Sequence[Record]:
+    """What can be read each on its own, so that one part that must be refused does not take the others along.
+
+    Raises:
+        Refused: it cannot be cut.
+    """
+    return [record] if feed.split is None else feed.split(record)
 
 
 def read(feed: Feed, record: Record, edge: Edge) -> list[Message | Fetch]:
     """All that a record tells, each update under an id and dated.
 
     Raises:
+        Refused: no update can be made of it, or of a part of it.
+    """
+    told = [each for part in parts(feed, record) for each in feed.adapt(part, edge)]
+    return [_harmless(each) if isinstance(each, Fetch) else finished(feed, each, edge) for each in told]
+
+
+def answered(feed: Feed, fetch: Fetch, answer: Record, edge: Edge) -> list[Message]:
+    """All that the answer to `fetch` tells; at `edge.at`, when the event came, what is dated by neither.
+
+    Raises:
         Refused: no update can be made of it.
     """
-    return [each if isinstance(each, Fetch) else finished(feed, each, edge) for each in feed.adapt(record, edge)]
+    assert feed.fetched is not None
+    return [finished(feed, each, edge) for each in feed.fetched(fetch.record, answer, edge)]
+
+
+def _harmless(fetch: Fetch) -> Fetch:
+    """What is to be fetched is kept until the vendor answers, and is asked of it: no card number goes there."""
+    place = pan.pan_in_json(dict(fetch.record)) or pan.pan_in_json(dict(fetch.body or {}))
+    if place is not None:
+        raise Refused(f"{place}: expected no card number")
+    return fetch
 
 
 def finished(feed: Feed, message: Message, edge: Edge) -> Message:
@@ -168,6 +210,21 @@ def inside(record: Record, *path: str) -> Record:
             raise Refused(f"{'.'.join(path[:step])}: expected an object")
     assert isinstance(found, Mapping)
     return found
+
+
+def path(template: str, **values: object) -> str:
+    """`template` with the values in it, each percent-encoded whole: none of them leads anywhere else."""
+    said = {name: text(value, name) for name, value in values.items()}
+    for name, value in said.items():
+        if value in {".", ".."}:
+            raise Refused(f"{name}: expected an id")
+    return template.format(**{name: quote(value, safe="", errors="replace") for name, value in said.items()})
+
+
+def scoped(vendor: str, value: object) -> str | None:
+    """A vendor's own fingerprint of a card, told apart by its name from everybody else's; None where there is none."""
+    said = optional(value)
+    return None if said is None else f"{vendor}:{said}"
 
 
 def part(record: Record, name: str) -> Record:
@@ -234,9 +291,9 @@ def instant(value: object, field: str) -> str:
     said = text(value, field)
     try:
         moment = datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", said))
-    except ValueError:
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC).isoformat()
+    except (ValueError, OverflowError):
         raise Refused(f"{field}: expected an ISO 8601 timestamp") from None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC).isoformat()
 
 
 def epoch(value: object, field: str) -> str:
