@@ -2,7 +2,22 @@
 
 from collections.abc import Mapping
 
-from schemas.feeds import stripe, vau
+from schemas.feeds import (
+    abu_batch,
+    abu_pull,
+    abu_push,
+    stripe,
+    vau,
+)
 from schemas.feeds.feed import Feed
 
-FEEDS: Mapping[str, Feed] = {feed.name: feed for feed in (stripe.FEED, vau.FEED)}
+FEEDS: Mapping[str, Feed] = {
+    feed.name: feed
+    for feed in (
+        abu_batch.FEED,
+        abu_pull.FEED,
+        abu_push.FEED,
+        stripe.FEED,
+        vau.FEED,
+    )
+}

@@ -1,0 +1,59 @@
+"""Mastercard Automatic Billing Updater, batch files: the codes as iATS, TabaPay and GoToBilling document them.
+
+CONTAC is a closed account and CONTACH "contact the cardholder": one letter apart. UPDATE tells a new number or a new
+expiry, and what has not changed is blank; so is the code where nothing changed. Paysafe spells some codes in another
+way and has a table of its own.
+
+Assumed: the names of the columns (Mastercard's record layout is not public), and dates as MMYY as in its other feeds.
+"""
+
+from collections.abc import Iterable
+
+from domain.update import UpdateType as Type
+from schemas.feeds.card import Said, by_number, table, type_of
+from schemas.feeds.feed import Code, Edge, Feed, Message, Record, mmyy
+
+CODES = (
+    Code("UPDATE", "new number or new expiration date", Type.NUMBER_REPLACED),
+    Code("EXPIRY", "expiration date changed", Type.EXPIRY_UPDATED),
+    Code("CONTAC", "account closed", Type.CLOSED),
+    Code("CONTACH", "contact the cardholder", Type.CONTACT_CARDHOLDER),
+    Code("VALID", "matches, nothing changed", Type.NO_CHANGE),
+    Code("", "nothing changed", Type.NO_CHANGE),
+    Code("UNKNWN", "not known to Mastercard", Type.NO_MATCH),
+    Code("NOMATH", "no match", Type.NO_MATCH),
+    Code("MC_P", "issuer participates, no match", Type.NO_MATCH),
+    Code("MC_N", "issuer does not participate", Type.NO_MATCH),
+    Code("34", "stop all recurring payments of this merchant", Type.OPTED_OUT),
+    Code("43", "card not of the United Kingdom", Type.NO_MATCH),
+    Code("000101", "rejected: the number has other characters than digits", None),
+    Code("000102", "rejected: the number has a wrong check digit", None),
+    Code("000103", "rejected: the expiration date is not valid", None),
+    Code("000104", "rejected: the merchant is not registered", None),
+    Code("000105", "rejected: the number is not valid", None),
+    Code("000122", "rejected: the sub-merchant is not registered", None),
+)
+_MEANING = table(CODES)
+
+
+def adapt(record: Record, edge: Edge) -> Iterable[Message]:
+    kind = type_of(_MEANING, record.get("responseCode"), "responseCode")
+    yield by_number(
+        kind,
+        edge,
+        old=Said(record.get("oldAccountNumber"), "oldAccountNumber"),
+        new=Said(record.get("newAccountNumber"), "newAccountNumber"),
+        expiry=mmyy(record.get("newExpirationDate"), "newExpirationDate"),
+        expires="newExpirationDate",
+        unchanged=mmyy(record.get("oldExpirationDate"), "oldExpirationDate"),
+    )
+
+
+FEED = Feed(
+    name="abu-batch",
+    title="Mastercard Automatic Billing Updater, batch files",
+    adapt=adapt,
+    recognises=lambda record: "responseCode" in record and "oldAccountNumber" in record,
+    codes=CODES,
+    carries_numbers=True,
+)

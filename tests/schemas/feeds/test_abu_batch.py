@@ -1,0 +1,87 @@
+"""Mastercard's batch codes, one by one."""
+
+from typing import Any
+
+import pytest
+
+from domain.update import Credential, UpdateType
+from domain.wallet import Expiry
+from tests.schemas.feeds.reading import fingerprint, refusal, update
+
+OLD, NEW = "5555555555554444", "2223003122003222"
+
+
+def row(code: str, **changes: Any) -> dict[str, Any]:
+    return {
+        "oldAccountNumber": OLD,
+        "oldExpirationDate": "0526",
+        "newAccountNumber": NEW if code == "UPDATE" else "",
+        "newExpirationDate": "0929" if code in ("UPDATE", "EXPIRY") else "",
+        "responseCode": code,
+    } | changes
+
+
+def test_update_is_a_new_number_with_its_expiry() -> None:
+    told = update("abu-batch", row("UPDATE"))
+    assert (told.type, told.old) == (UpdateType.NUMBER_REPLACED, Credential(fingerprint(OLD)))
+    assert (told.new.credential, told.new.expiry) == (Credential(fingerprint(NEW)), Expiry(2029, 9))
+
+
+def test_an_expiry_that_is_blank_has_stayed() -> None:
+    assert update("abu-batch", row("UPDATE", newExpirationDate=" ")).new.expiry == Expiry(2026, 5)
+
+
+def test_a_number_that_is_blank_has_stayed() -> None:
+    told = update("abu-batch", row("UPDATE", newAccountNumber=""))
+    assert (told.type, told.new.credential, told.new.expiry) == (UpdateType.EXPIRY_UPDATED, None, Expiry(2029, 9))
+
+
+def test_expiry_is_a_new_expiry() -> None:
+    told = update("abu-batch", row("EXPIRY"))
+    assert (told.type, told.new.expiry) == (UpdateType.EXPIRY_UPDATED, Expiry(2029, 9))
+
+
+@pytest.mark.parametrize(
+    ("code", "type_"),
+    [
+        ("CONTAC", UpdateType.CLOSED),
+        ("CONTACH", UpdateType.CONTACT_CARDHOLDER),
+        ("VALID", UpdateType.NO_CHANGE),
+        ("", UpdateType.NO_CHANGE),
+        ("UNKNWN", UpdateType.NO_MATCH),
+        ("NOMATH", UpdateType.NO_MATCH),
+        ("MC_P", UpdateType.NO_MATCH),
+        ("MC_N", UpdateType.NO_MATCH),
+        ("34", UpdateType.OPTED_OUT),
+        ("43", UpdateType.NO_MATCH),
+    ],
+)
+def test_every_other_code_speaks_of_the_old_number_alone(code: str, type_: UpdateType) -> None:
+    told = update("abu-batch", row(code))
+    assert (told.type, told.old, told.new.credential) == (type_, Credential(fingerprint(OLD)), None)
+
+
+@pytest.mark.parametrize("code", ["000101", "000102", "000103", "000104", "000105", "000122"])
+def test_what_mastercard_rejected_is_refused_with_its_reason(code: str) -> None:
+    assert refusal("abu-batch", row(code)).startswith(f"responseCode: {code} means rejected: ")
+
+
+@pytest.mark.parametrize("code", ["CONTACT", "contac", "A", "C", OLD, None])
+def test_an_unknown_code_is_refused(code: str | None) -> None:
+    told = refusal("abu-batch", row("VALID", responseCode=code))
+    assert told.startswith("responseCode: ")
+    assert OLD not in told
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"oldAccountNumber": ""}, "oldAccountNumber"),
+        ({"newAccountNumber": "5555 XXXX"}, "newAccountNumber"),
+        ({"newAccountNumber": "", "newExpirationDate": ""}, "newAccountNumber"),
+        ({"newExpirationDate": "2909"}, "newExpirationDate"),
+        ({"oldExpirationDate": "2605"}, "oldExpirationDate"),
+    ],
+)
+def test_a_broken_field_is_named(changes: dict[str, Any], field: str) -> None:
+    assert refusal("abu-batch", row("UPDATE", **changes)).startswith(f"{field}: ")

@@ -1,0 +1,67 @@
+"""Mastercard's pull API, indicator by indicator, in both of its spellings."""
+
+from typing import Any
+
+import pytest
+
+from domain.update import Credential, UpdateType
+from domain.wallet import Expiry
+from tests.schemas.feeds.reading import fingerprint, refusal, update
+
+OLD, NEW = "5555555555554444", "2223003122003222"
+SPELLINGS = [("accountNumber", "expiryDate"), ("number", "expiry")]
+
+
+def answer(indicator: str, *, spelled: tuple[str, str] = SPELLINGS[0], **changes: Any) -> dict[str, Any]:
+    number, expiry = spelled
+    now = {number: NEW if indicator == "ACCOUNT_UPDATE" else OLD, expiry: "0929"}
+    told = {"account": now} if indicator in ("ACCOUNT_UPDATE", "EXPIRY") else {}
+    return {"request": {number: OLD, expiry: "0526"}, "responseIndicator": indicator, **told} | changes
+
+
+@pytest.mark.parametrize("spelled", SPELLINGS)
+def test_account_update_is_a_new_number_however_it_is_spelled(spelled: tuple[str, str]) -> None:
+    told = update("abu-pull", answer("ACCOUNT_UPDATE", spelled=spelled))
+    assert (told.type, told.old) == (UpdateType.NUMBER_REPLACED, Credential(fingerprint(OLD)))
+    assert (told.new.credential, told.new.expiry) == (Credential(fingerprint(NEW)), Expiry(2029, 9))
+
+
+@pytest.mark.parametrize("spelled", SPELLINGS)
+def test_expiry_is_a_new_expiry_however_it_is_spelled(spelled: tuple[str, str]) -> None:
+    told = update("abu-pull", answer("EXPIRY", spelled=spelled))
+    assert (told.type, told.new.credential, told.new.expiry) == (UpdateType.EXPIRY_UPDATED, None, Expiry(2029, 9))
+
+
+@pytest.mark.parametrize(
+    ("indicator", "type_"),
+    [
+        ("CONTACT", UpdateType.CONTACT_CARDHOLDER),
+        ("VALID", UpdateType.NO_CHANGE),
+        ("UNKNOWN", UpdateType.NO_MATCH),
+        ("NON_PARTICIPATING", UpdateType.NO_MATCH),
+    ],
+)
+def test_every_other_indicator_speaks_of_the_account_asked_about(indicator: str, type_: UpdateType) -> None:
+    told = update("abu-pull", answer(indicator))
+    assert (told.type, told.old, told.new.credential) == (type_, Credential(fingerprint(OLD)), None)
+
+
+@pytest.mark.parametrize("indicator", ["C", "A", "E", "CONTAC", "CONTACH", "valid", ""])
+def test_what_another_dialect_says_is_refused(indicator: str) -> None:
+    assert refusal("abu-pull", answer("VALID", responseIndicator=indicator)).startswith("responseIndicator: ")
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"request": None}, "request"),
+        ({"request": {}}, "request.accountNumber"),
+        ({"request": {"number": "x"}}, "request.number"),
+        ({"account": {}}, "account.accountNumber"),
+        ({"account": {"number": NEW, "accountNumber": OLD}}, "account.accountNumber"),
+        ({"account": {"number": NEW, "expiry": "1399"}}, "account.expiry"),
+        ({"account": "gone"}, "account"),
+    ],
+)
+def test_a_broken_field_is_named(changes: dict[str, Any], field: str) -> None:
+    assert refusal("abu-pull", answer("ACCOUNT_UPDATE", **changes)).startswith(f"{field}: ")
