@@ -6,6 +6,7 @@ from schemas.feeds import (
     abu_batch,
     abu_pull,
     abu_push,
+    discover,
     stripe,
     vau,
 )
@@ -17,6 +18,7 @@ FEEDS: Mapping[str, Feed] = {
         abu_batch.FEED,
         abu_pull.FEED,
         abu_push.FEED,
+        discover.FEED,
         stripe.FEED,
         vau.FEED,
     )

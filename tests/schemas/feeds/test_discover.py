@@ -1,0 +1,86 @@
+"""Discover, code by code; O above all, which undoes."""
+
+from typing import Any
+
+import pytest
+
+from domain.update import Credential, UpdateType
+from domain.wallet import Expiry
+from tests.schemas.feeds.reading import fingerprint, refusal, update
+
+OLD, NEW = "6011111111111117", "6011000990139424"
+
+
+def row(code: str, **changes: Any) -> dict[str, Any]:
+    return {
+        "id": "1001",
+        "object": "cardUpdate",
+        "originalAccount": OLD,
+        "originalExpiration": "0526",
+        "updatedAccount": NEW if code == "A" else "",
+        "updatedExpiration": "0929" if code in "AE" else "",
+        "responseCode": code,
+        "responseSource": "D",
+    } | changes
+
+
+def test_a_is_a_new_number() -> None:
+    told = update("discover", row("A"))
+    assert (told.type, told.old) == (UpdateType.NUMBER_REPLACED, Credential(fingerprint(OLD)))
+    assert told.new.credential == Credential(fingerprint(NEW))
+    assert (told.new.last4, told.new.brand, told.new.expiry) == ("9424", "DISCOVER", Expiry(2029, 9))
+
+
+def test_an_expiry_that_is_blank_has_stayed() -> None:
+    assert update("discover", row("A", updatedExpiration="")).new.expiry == Expiry(2026, 5)
+
+
+def test_e_is_a_new_expiry() -> None:
+    told = update("discover", row("E"))
+    assert (told.type, told.new.expiry) == (UpdateType.EXPIRY_UPDATED, Expiry(2029, 9))
+
+
+def test_c_is_a_closed_account() -> None:
+    assert update("discover", row("C")).type is UpdateType.CLOSED
+
+
+def test_o_leads_back_from_the_wrong_number_and_counts_as_later_than_what_it_corrects() -> None:
+    wrong = update("discover", row("A"))
+    told = update("discover", row("O", originalAccount=NEW, updatedAccount=OLD))
+    assert (told.type, told.old, told.new.credential) == (UpdateType.NUMBER_REPLACED, wrong.new.credential, wrong.old)
+    assert told.stamp > wrong.stamp
+
+
+@pytest.mark.parametrize("to", ["", None, OLD, "6011 1111 1111 1117"])
+def test_o_that_names_no_other_number_is_left_to_a_person(to: str | None) -> None:
+    assert refusal("discover", row("O", updatedAccount=to, updatedExpiration="0929")).startswith("updatedAccount: ")
+
+
+def test_o_is_never_an_opt_out() -> None:
+    assert update("discover", row("O", updatedAccount=NEW)).type is UpdateType.NUMBER_REPLACED
+
+
+@pytest.mark.parametrize("source", ["V", "M", "", None])
+def test_the_letters_of_other_networks_are_refused(source: str | None) -> None:
+    assert refusal("discover", row("O", responseSource=source)).startswith("responseSource: ")
+
+
+@pytest.mark.parametrize("code", ["Q", "N", "P", "V", "", "o", OLD])
+def test_a_code_of_unknown_meaning_is_refused(code: str) -> None:
+    told = refusal("discover", row("A", responseCode=code))
+    assert told.startswith("responseCode: ")
+    assert OLD not in told
+
+
+@pytest.mark.parametrize(
+    ("code", "changes", "field"),
+    [
+        ("A", {"originalAccount": "XXXXXXXXXXXX1117"}, "originalAccount"),
+        ("A", {"updatedAccount": ""}, "updatedAccount"),
+        ("A", {"updatedExpiration": "2909"}, "updatedExpiration"),
+        ("A", {"updatedExpiration": "", "originalExpiration": "2605"}, "originalExpiration"),
+        ("E", {"updatedExpiration": ""}, "updatedExpiration"),
+    ],
+)
+def test_a_broken_field_is_named(code: str, changes: dict[str, Any], field: str) -> None:
+    assert refusal("discover", row(code, **changes)).startswith(f"{field}: ")
