@@ -9,6 +9,7 @@ from schemas.feeds import (
     discover,
     stripe,
     vau,
+    worldpay,
 )
 from schemas.feeds.feed import Feed
 
@@ -21,5 +22,6 @@ FEEDS: Mapping[str, Feed] = {
         discover.FEED,
         stripe.FEED,
         vau.FEED,
+        worldpay.FEED,
     )
 }
