@@ -1,0 +1,49 @@
+"""BlueSnap's account updater: the `account-update` resources of a batch, under their documented names.
+
+The codes are Worldpay's. `merchant-updater-id` is the merchant's own reference for one request, and names no card.
+
+Assumed: a card has `card-number`, `expiration-month` and `expiration-year`, as in BlueSnap's other resources, with
+full numbers (the service is for merchants that keep cards themselves); 507 as at Worldpay.
+"""
+
+from collections.abc import Iterable
+
+from domain.update import UpdateType as Type
+from schemas.feeds.card import Said, by_number, table, type_of
+from schemas.feeds.feed import Code, Edge, Feed, Message, Record, expiry, inside, part
+
+CODES = (
+    Code("500", "account number changed", Type.NUMBER_REPLACED),
+    Code("501", "account closed", Type.CLOSED),
+    Code("502", "expiration date changed", Type.EXPIRY_UPDATED),
+    Code("503", "issuer does not participate", Type.NO_MATCH),
+    Code("504", "contact the cardholder", Type.CONTACT_CARDHOLDER),
+    Code("505", "no match", Type.NO_MATCH),
+    Code("506", "nothing changed", Type.NO_CHANGE),
+    Code("507", "cardholder opted out", Type.OPTED_OUT),
+)
+_MEANING = table(CODES)
+
+
+def adapt(record: Record, edge: Edge) -> Iterable[Message]:
+    kind = type_of(_MEANING, record.get("update-response-code"), "update-response-code")
+    original, updated = inside(record, "original-card"), part(record, "updated-card")
+    expires = "updated-card.expiration-month"
+    yield by_number(
+        kind,
+        edge,
+        old=Said(original.get("card-number"), "original-card.card-number"),
+        new=Said(updated.get("card-number"), "updated-card.card-number"),
+        expiry=expiry(updated.get("expiration-month"), updated.get("expiration-year"), expires),
+        expires=expires,
+    )
+
+
+FEED = Feed(
+    name="bluesnap",
+    title="BlueSnap account updater",
+    adapt=adapt,
+    recognises=lambda record: "update-response-code" in record and "original-card" in record,
+    codes=CODES,
+    carries_numbers=True,
+)
