@@ -21,10 +21,10 @@ class Sizes:
 
 
 WHOLE = Sizes(
-    ingest.Size(wallets=50_000, number=5000, by_orm=500, rounds=7),
+    ingest.Size(wallets=50_000, number=5000, by_orm=250, rounds=5),
     dispatch.Size(number=20_000, rounds=5),
     latency.Size(wallets=50_000, number=4000, rounds=3, seconds=30),
-    wallets.Size(few=10_000, many=1_000_000, number=4000, rounds=5),
+    wallets.Size(few=10_000, many=1_000_000, number=2500, rounds=5),
 )
 QUICK = Sizes(
     ingest.Size(wallets=10_000, number=2000, by_orm=200, rounds=3),

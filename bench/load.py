@@ -15,6 +15,7 @@ from hashlib import md5
 from typing import Any, NamedTuple, TypeAlias
 from zlib import crc32
 
+import asyncpg
 from aiokafka import ConsumerRecord
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -34,15 +35,15 @@ SECRET = "whsec_" + "QUJD" * 8
 _SEED = (
     """INSERT INTO wallets (id, enterprise_id, hsid, date_of_birth, metadata)
        SELECT md5('wallet' || n)::uuid, 'e' || n, 'h' || n, '1980-01-31', jsonb_build_object('patientId', 'rx-' || n)
-       FROM generate_series(CAST(:first AS int), CAST(:last AS int)) AS n""",
+       FROM generate_series($1::int, $2::int) AS n""",
     """INSERT INTO customer_identities (name, value, wallet_id)
        SELECT name, value, md5('wallet' || n)::uuid
-       FROM generate_series(CAST(:first AS int), CAST(:last AS int)) AS n,
+       FROM generate_series($1::int, $2::int) AS n,
             LATERAL (VALUES ('enterpriseId', 'e' || n), ('hsid', 'h' || n), ('metadata.patientId', 'rx-' || n))
                     AS identity(name, value)""",
     """INSERT INTO wallet_merchants (wallet_id, merchant_id)
-       SELECT md5('wallet' || n)::uuid, 'm-' || (n + k) % CAST(:merchants AS int)
-       FROM generate_series(CAST(:first AS int), CAST(:last AS int)) AS n, generate_series(0, n % 2) AS k""",
+       SELECT md5('wallet' || n)::uuid, 'm-' || (n + k) % $3::int
+       FROM generate_series($1::int, $2::int) AS n, generate_series(0, n % 2) AS k""",
     """INSERT INTO payment_methods (id, wallet_id, type, status, last4, brand, expiry_month, expiry_year, holder_name,
                                     zip_code, manufacturer_card, account_type, bank_name, nickname, is_default,
                                     is_subscription_default)
@@ -52,30 +53,29 @@ _SEED = (
               CASE WHEN type <> 'BANK_ACCOUNT' THEN '12345' END, CASE WHEN type <> 'BANK_ACCOUNT' THEN false END,
               CASE WHEN type = 'BANK_ACCOUNT' THEN 'CHECKING' END, CASE WHEN type = 'BANK_ACCOUNT' THEN 'Bank' END,
               CASE WHEN type = 'CARD' THEN 'Personal Card' END, type = 'CARD', type = 'CARD'
-       FROM generate_series(CAST(:first AS int), CAST(:last AS int)) AS n,
+       FROM generate_series($1::int, $2::int) AS n,
             (VALUES ('card', 'CARD'), ('bank', 'BANK_ACCOUNT'), ('pay', 'DIGITAL_WALLET')) AS kind(role, type)
        WHERE role <> 'pay' OR n % 2 = 0""",
     """INSERT INTO payment_method_credentials (payment_method_id, key, wallet_id, type, live)
        SELECT md5('method' || n || role)::uuid, vendor || md5(n || role || 0), md5('wallet' || n)::uuid, type, true
-       FROM generate_series(CAST(:first AS int), CAST(:last AS int)) AS n,
-            (VALUES ('card', 'CARD', 'vau:tok_'), ('card', 'CARD', '\\:fp_'),
-                    ('bank', 'BANK_ACCOUNT', 'ach:tok_'), ('bank', 'BANK_ACCOUNT', '\\:fp_'),
-                    ('pay', 'DIGITAL_WALLET', 'vts:tok_'), ('pay', 'DIGITAL_WALLET', '\\:fp_'))
+       FROM generate_series($1::int, $2::int) AS n,
+            (VALUES ('card', 'CARD', 'vau:tok_'), ('card', 'CARD', ':fp_'),
+                    ('bank', 'BANK_ACCOUNT', 'ach:tok_'), ('bank', 'BANK_ACCOUNT', ':fp_'),
+                    ('pay', 'DIGITAL_WALLET', 'vts:tok_'), ('pay', 'DIGITAL_WALLET', ':fp_'))
                     AS kind(role, type, vendor)
        WHERE role <> 'pay' OR n % 2 = 0""",
     """INSERT INTO payment_links (id, wallet_id, merchant_id, payment_method_id, kind, reference, status)
-       SELECT md5('link' || n || k)::uuid, md5('wallet' || n)::uuid, 'm-' || (n + k) % CAST(:merchants AS int),
+       SELECT md5('link' || n || k)::uuid, md5('wallet' || n)::uuid, 'm-' || (n + k) % $3::int,
               md5('method' || n || 'card')::uuid, 'SUBSCRIPTION', 'sub_' || n, 'ACTIVE'
-       FROM generate_series(CAST(:first AS int), CAST(:last AS int)) AS n, generate_series(0, n % 2) AS k""",
+       FROM generate_series($1::int, $2::int) AS n, generate_series(0, n % 2) AS k""",
 )
 _AT_ONCE = 50_000
 
 # What is made up keeps the rules. Foreign keys and indexes, row by row, are most of what a million wallets cost.
 _WITHOUT_CHECKS = (
-    "SET statement_timeout = 0",
     "SET session_replication_role = replica",
     """UPDATE pg_index SET indisready = false, indisvalid = false
-       WHERE indrelid IN (SELECT oid FROM pg_class WHERE relnamespace = 'public'\\:\\:regnamespace)""",
+       WHERE indrelid IN (SELECT oid FROM pg_class WHERE relnamespace = 'public'::regnamespace)""",
 )
 _WITH_INDEXES = (
     "SET maintenance_work_mem = '512MB'",
@@ -107,19 +107,22 @@ async def _seed(engine: AsyncEngine, wallets: int, endpoint: str) -> None:
                 for number in range(MERCHANTS)
             ],
         )
-    async with engine.connect() as connection:
-        await connection.execution_options(isolation_level="AUTOCOMMIT")
-        for statement in _WITHOUT_CHECKS:
-            await connection.execute(text(statement))
-        for first in range(0, wallets, _AT_ONCE):
-            for statement in _SEED:
-                values = {"first": first, "last": min(first + _AT_ONCE, wallets) - 1}
-                if ":merchants" in statement:
-                    values["merchants"] = MERCHANTS
-                await connection.execute(text(statement), values)
-        for statement in _WITH_INDEXES:
-            await connection.execute(text(statement))
-        await connection.invalidate()  # its settings are not for others
+    await _fill(engine.url.set(drivername="postgresql").render_as_string(hide_password=False), wallets)
+
+
+async def _fill(url: str, wallets: int) -> None:
+    """On a connection of its own, for an engine's give a statement 30 s."""
+    connection = await asyncpg.connect(url)
+    for statement in _WITHOUT_CHECKS:
+        await connection.execute(statement)
+    for first in range(0, wallets, _AT_ONCE):
+        last = min(first + _AT_ONCE, wallets) - 1
+        for statement in _SEED:
+            numbers = (first, last, MERCHANTS) if "$3" in statement else (first, last)
+            await connection.execute(statement, *numbers)
+    for statement in _WITH_INDEXES:
+        await connection.execute(statement)
+    await connection.close()
 
 
 async def analyze(engine: AsyncEngine) -> None:
