@@ -11,7 +11,11 @@ from schemas.feeds.feed import Edge, Fetch, Refused, read
 from schemas.fingerprint import Fingerprints, Key
 
 FINGERPRINTS = Fingerprints(Key("v2", b"current key, 16+"))
-EDGE = Edge(at=datetime(2026, 11, 20, tzinfo=UTC), fingerprints=FINGERPRINTS)
+EDGE = Edge(
+    at=datetime(2026, 11, 20, tzinfo=UTC),
+    fingerprints=FINGERPRINTS,
+    traces={"121042880000020": {"token": "tok_international"}},
+)
 
 
 def updates(feed: str, record: dict[str, Any], edge: Edge = EDGE) -> list[Update]:

@@ -15,32 +15,35 @@ from hypothesis import strategies as st
 
 from domain.pan import contains_pan
 from schemas.canonical import Unreadable, parse
-from schemas.feeds import FEEDS
+from schemas.feeds import FEEDS, nacha
 from schemas.feeds.feed import Feed, Fetch, Layout, Refused, read
 from tests.schemas.feeds.reading import EDGE
 
 SAMPLES = Path(__file__).parents[3] / "examples" / "feeds"
 CANARY = "4539578763621486"
-OF_RECORDS = [feed for feed in FEEDS.values() if feed.layout is Layout.RECORDS]
 
 
 def samples(feed: Feed) -> list[dict[str, Any]]:
     """The records of the feed's sample file."""
     (file,) = SAMPLES.glob(f"{feed.name}.*")
     written = file.read_text(encoding="utf-8")
+    if feed.layout is Layout.ACH:
+        pieces = list(nacha.records(written.splitlines()))
+        assert [piece.problem for piece in pieces if piece.problem is not None] == []
+        return [dict(piece.record or {}) for piece in pieces]
     if file.suffix == ".csv":
         return list(csv.DictReader(io.StringIO(written)))
     return [json.loads(line) for line in written.splitlines() if line]
 
 
-each_feed = pytest.mark.parametrize("feed", OF_RECORDS, ids=lambda feed: feed.name)
+each_feed = pytest.mark.parametrize("feed", FEEDS.values(), ids=lambda feed: feed.name)
 
 
 @each_feed
 def test_its_samples_are_read_and_recognised_as_its_own(feed: Feed) -> None:
     for record in samples(feed):
         assert feed.recognises(record)
-        assert [other.name for other in OF_RECORDS if other.recognises(record)] == [feed.name]
+        assert [other.name for other in FEEDS.values() if other.recognises(record)] == [feed.name]
         for each in read(feed, record, EDGE):
             if not isinstance(each, Fetch):
                 parse(json.dumps(each).encode())
