@@ -1,0 +1,142 @@
+"""JPMorgan's report, word by word, and every oddity of the file that JPMorgan shows."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from domain.update import Credential, UpdateType
+from domain.wallet import Expiry
+from tests.schemas.feeds.reading import refusal, update
+
+LETTERS = {"NEW_ACCOUNT": "A", "NEW_ACCOUNT_AND_EXPIRY": "A", "NEW_EXPIRY": "E"}
+CARD = Credential("jpmorgan:pm-1")
+
+
+def row(word: str, letter: str | None = None, **changes: Any) -> dict[str, Any]:
+    return {
+        "Record Type": "ACP-02 ",
+        "Payment Method Id": "pm-1",
+        "Submitted Date": "3/17/2025",
+        "Response ID": "0d7c1c2e-55aa-4a10-9a8e-6f1f0f3a0001",
+        "Payment Brand": "VI",
+        "Payment Brand Change": "N",
+        "Merchant Record Identifier": "",
+        "Submitted Account Number": "411111******1111",
+        "Submitted Expiry": "1040",
+        "New Masked Account": "401288******1881" if "ACCOUNT" in word else "",
+        "New Expiry": "329" if "EXPIRY" in word else "",
+        "Reason Message": word,
+        "Network Response": letter or LETTERS[word],
+        "Request Status": "REGISTER",
+    } | changes
+
+
+@pytest.mark.parametrize(
+    "word", ["NEW_ACCOUNT_AND_EXPIRY", "Account Update provided for both account number and expiry"]
+)
+def test_a_new_account_and_expiry_are_told_of_the_id_that_stays(word: str) -> None:
+    told = update("jpmorgan", row("NEW_ACCOUNT_AND_EXPIRY", **{"Reason Message": word}))
+    assert (told.type, told.old, told.new.credential) == (UpdateType.NUMBER_REPLACED, CARD, CARD)
+    assert told.new.details == {"last4": "1881", "brand": "VISA"}
+    assert told.new.expiry == Expiry(2029, 3)
+    assert told.stamp.occurred_at == datetime(2025, 3, 17, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("word", ["NEW_ACCOUNT", "Account Update provided for Account Number"])
+def test_an_expiry_that_is_blank_stays_as_the_wallet_has_it(word: str) -> None:
+    told = update("jpmorgan", row("NEW_ACCOUNT", **{"Reason Message": word}))
+    assert (told.new.details["last4"], told.new.expiry) == ("1881", None)
+
+
+@pytest.mark.parametrize("word", ["NEW_EXPIRY", "Account Update provided for Account Expiry"])
+def test_a_new_expiry_is_read_without_its_leading_zero(word: str) -> None:
+    told = update("jpmorgan", row("NEW_EXPIRY", **{"Reason Message": word}))
+    assert (told.type, told.new.credential, told.new.expiry) == (UpdateType.EXPIRY_UPDATED, None, Expiry(2029, 3))
+
+
+@pytest.mark.parametrize(
+    ("word", "letter", "type_"),
+    [
+        ("CLOSED_ACCOUNT", "C", UpdateType.CLOSED),
+        ("Account has been closed", "C", UpdateType.CLOSED),
+        ("CONTACT_CARDHOLDER", "Q", UpdateType.CONTACT_CARDHOLDER),
+        ("Contact Cardholder", "Q", UpdateType.CONTACT_CARDHOLDER),
+        ("CARDHOLDER_OPT_OUT", "O", UpdateType.OPTED_OUT),
+        ("MATCH_NO_UPDATE", "V", UpdateType.NO_CHANGE),
+        ("PROVIDED_EXPIRY_NEWER", "V", UpdateType.NO_CHANGE),
+        ("NO_MATCH_PARTICIPATING_BIN", "P", UpdateType.NO_MATCH),
+        ("NO_MATCH_NON_PARTICIPATING_BIN", "N", UpdateType.NO_MATCH),
+        ("ISSUER_NOT_PARTICIPATING", "N", UpdateType.NO_MATCH),
+    ],
+)
+def test_every_other_word_says_nothing_of_a_new_card(word: str, letter: str, type_: UpdateType) -> None:
+    told = update("jpmorgan", row(word, letter))
+    assert (told.type, told.old, told.new.credential) == (type_, CARD, None)
+
+
+def test_a_number_that_stays_under_a_is_no_other_card() -> None:
+    told = update("jpmorgan", row("NEW_ACCOUNT", **{"Submitted Account Number": "401288******1881"}))
+    assert told.old == told.new.credential == CARD
+
+
+def test_copies_say_the_same_under_ids_of_their_own() -> None:
+    first, copy = (update("jpmorgan", row("NEW_ACCOUNT", **{"Response ID": each})) for each in ("r-1", "r-2"))
+    assert (first.stamp.update_id, copy.stamp.update_id) == ("r-1", "r-2")
+    assert (first.old, first.new, first.stamp.occurred_at) == (copy.old, copy.new, copy.stamp.occurred_at)
+
+
+def test_the_merchants_own_identifier_serves_where_there_is_no_other() -> None:
+    told = update("jpmorgan", row("NEW_ACCOUNT", **{"Payment Method Id": "", "Merchant Record Identifier": "cust-1"}))
+    assert told.old == Credential("jpmorgan:cust-1")
+
+
+def test_a_masked_number_alone_names_no_card() -> None:
+    assert refusal("jpmorgan", row("NEW_ACCOUNT", **{"Payment Method Id": ""})).startswith("Payment Method Id: ")
+
+
+def test_a_row_may_end_before_its_last_column() -> None:
+    short = row("NEW_ACCOUNT")
+    del short["Request Status"]
+    assert update("jpmorgan", short).type is UpdateType.NUMBER_REPLACED
+
+
+def test_a_row_that_slipped_by_a_column_is_refused_wherever_it_did() -> None:
+    whole = row("NEW_ACCOUNT_AND_EXPIRY")
+    names = list(whole)
+    for gone in range(names.index("Request Status")):
+        cells = [value for name, value in whole.items() if name != names[gone]]
+        assert refusal("jpmorgan", dict(zip(names, cells, strict=False)))
+
+
+def test_a_response_that_is_no_letter_of_visas_does_no_harm_where_nothing_changed() -> None:
+    assert update("jpmorgan", row("PROVIDED_EXPIRY_NEWER", "VAU013")).type is UpdateType.NO_CHANGE
+    assert refusal("jpmorgan", row("CLOSED_ACCOUNT", "VAU013")).startswith("Network Response: ")
+
+
+@pytest.mark.parametrize("word", ["PORTFOLIO_CONVERSION", "Something else", "", "4111111111111111"])
+def test_a_word_of_unknown_meaning_is_refused(word: str) -> None:
+    told = refusal("jpmorgan", row("NEW_ACCOUNT", **{"Reason Message": word}))
+    assert told.startswith("Reason Message: ")
+    assert "4111111111111111" not in told
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"Record Type": "ACP-01"}, "Record Type"),
+        ({"Network Response": "C"}, "Network Response"),
+        ({"Network Response": ""}, "Network Response"),
+        ({"New Masked Account": ""}, "New Masked Account"),
+        ({"New Expiry": "1399"}, "New Expiry"),
+        ({"Submitted Date": "17/3/2025"}, "Submitted Date"),
+        ({"Payment Brand Change": ""}, "Payment Brand Change"),
+        ({None: ["one more"]}, "Payment Brand Change"),
+    ],
+)
+def test_a_broken_field_is_named(changes: dict[Any, Any], field: str) -> None:
+    assert refusal("jpmorgan", row("NEW_ACCOUNT") | changes).startswith(f"{field}: ")
+
+
+def test_a_new_expiry_is_needed_where_one_is_told() -> None:
+    assert refusal("jpmorgan", row("NEW_EXPIRY", **{"New Expiry": ""})).startswith("New Expiry: ")
