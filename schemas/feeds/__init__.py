@@ -12,6 +12,7 @@ from schemas.feeds import (
     jpmorgan,
     nacha,
     stripe,
+    tabapay,
     vau,
     worldpay,
 )
@@ -29,6 +30,7 @@ FEEDS: Mapping[str, Feed] = {
         jpmorgan.FEED,
         nacha.FEED,
         stripe.FEED,
+        tabapay.FEED,
         vau.FEED,
         worldpay.FEED,
     )

@@ -1,0 +1,89 @@
+"""TabaPay's report "Updated Accounts" (its documentation has the columns and the codes).
+
+`Account ID` is a persistent token for the stored card, so it stays while the card changes. `Network Code` is Visa's
+letter or Mastercard's word, by the brand that the card had; `Reason Code` says the same in TabaPay's own words, and
+must not contradict it.
+
+Assumed: expiration dates as MMYY (`12/28` too) or, as in TabaPay's API, YYYYMM; which of the two it is can be seen.
+"""
+
+import re
+from collections.abc import Iterable
+
+from domain.update import UpdateType as Type
+from schemas.feeds.card import by_token, dialect, table, type_of
+from schemas.feeds.feed import Code, Edge, Feed, Message, Record, Refused, brand, expiry, mmyy, optional, text
+
+_VISA = (
+    Code("A", "account number changed", Type.NUMBER_REPLACED),
+    Code("E", "expiration date changed", Type.EXPIRY_UPDATED),
+    Code("C", "account closed", Type.CLOSED),
+    Code("Q", "contact the cardholder", Type.CONTACT_CARDHOLDER),
+    Code("O", "cardholder opted out", Type.OPTED_OUT),
+    Code("V", "matches, nothing changed", Type.NO_CHANGE),
+    Code("P", "issuer participates, no match", Type.NO_MATCH),
+    Code("N", "issuer does not participate", Type.NO_MATCH),
+    Code("101", "rejected: the number has other characters than digits", None),
+    Code("103", "rejected: the expiration date is not valid", None),
+    Code("104", "rejected: the merchant is not registered", None),
+    Code("122", "rejected: the sub-merchant is not registered", None),
+)
+_MASTERCARD = (
+    Code("UPDATE", "account number changed", Type.NUMBER_REPLACED),
+    Code("EXPIRY", "expiration date changed", Type.EXPIRY_UPDATED),
+    Code("CONTAC", "account closed", Type.CLOSED),
+    Code("CONTACH", "contact the cardholder", Type.CONTACT_CARDHOLDER),
+    Code("VALID", "matches, nothing changed", Type.NO_CHANGE),
+    Code("UNKNWN", "not known to Mastercard", Type.NO_MATCH),
+    Code("NOMATH", "no match", Type.NO_MATCH),
+    Code("MC_P", "issuer participates, no match", Type.NO_MATCH),
+    Code("MC_N", "issuer does not participate", Type.NO_MATCH),
+    Code("000101", "rejected: the number has other characters than digits", None),
+    Code("000102", "rejected: the number has a wrong check digit", None),
+    Code("000103", "rejected: the expiration date is not valid", None),
+    Code("000104", "rejected: the merchant is not registered", None),
+    Code("000105", "rejected: the number is not valid", None),
+    Code("000122", "rejected: the sub-merchant is not registered", None),
+)
+CODES = _VISA + _MASTERCARD
+_TABLES = {"VISA": table(_VISA), "MASTERCARD": table(_MASTERCARD)}
+_REASONS = {"account": Type.NUMBER_REPLACED, "expiry": Type.EXPIRY_UPDATED}
+
+
+def adapt(record: Record, _edge: Edge) -> Iterable[Message]:
+    codes = dialect(_TABLES, record.get("Original Brand"), "Original Brand")
+    kind = type_of(codes, record.get("Network Code"), "Network Code")
+    reason = optional(record.get("Reason Code"))
+    if reason is not None and _REASONS.get(reason.lower()) is not kind:
+        raise Refused("Reason Code: expected what Network Code says (Account for a new number, Expiry for a new date)")
+    yield by_token(
+        kind,
+        text(record.get("Account ID"), "Account ID"),
+        last4=_last4(record) if kind is Type.NUMBER_REPLACED else None,
+        brand=brand(record.get("New Brand")),
+        expiry=_expiry(record.get("New Expiration Date"), "New Expiration Date"),
+        expires="New Expiration Date",
+    )
+
+
+def _last4(record: Record) -> str:
+    """Four digits, of which a spreadsheet may have taken the zeros in front."""
+    digits = text(record.get("New Last 4"), "New Last 4")
+    if not re.fullmatch(r"\d{1,4}", digits, re.ASCII):
+        raise Refused("New Last 4: expected up to four digits")
+    return digits.zfill(4)
+
+
+def _expiry(value: object, field: str) -> Message:
+    """No month begins with 2, and no year of a card with 0 or 1."""
+    written = re.fullmatch(r"(2\d{3})-?(\d{2})", optional(value) or "", re.ASCII)
+    return expiry(written[2], written[1], field) if written else mmyy(value, field)
+
+
+FEED = Feed(
+    name="tabapay",
+    title="TabaPay account updater",
+    adapt=adapt,
+    recognises=lambda record: {"Account ID", "Network Code", "New Last 4"} <= record.keys(),
+    codes=CODES,
+)

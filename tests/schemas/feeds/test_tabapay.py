@@ -1,0 +1,106 @@
+"""TabaPay, code by code, of each network's own."""
+
+from typing import Any
+
+import pytest
+
+from domain.update import Credential, UpdateType
+from domain.wallet import Expiry
+from tests.schemas.feeds.reading import refusal, update
+
+CARD = Credential("tabapay:acct-1")
+REASONS = {"A": "Account", "UPDATE": "Account", "E": "Expiry", "EXPIRY": "Expiry"}
+
+
+def row(brand: str, code: str, **changes: Any) -> dict[str, Any]:
+    changed = code in REASONS
+    return {
+        "Account ID": "acct-1",
+        "Original Last 4": "1111",
+        "Original Brand": brand,
+        "New Last 4": "1881" if changed else "",
+        "New Expiration Date": "1129" if changed else "",
+        "New Brand": brand if changed else "",
+        "Reason Code": REASONS.get(code, ""),
+        "Network Code": code,
+    } | changes
+
+
+@pytest.mark.parametrize(("brand", "code"), [("Visa", "A"), ("Mastercard", "UPDATE")])
+def test_a_new_number_is_told_of_the_account_id_that_stays(brand: str, code: str) -> None:
+    told = update("tabapay", row(brand, code))
+    assert (told.type, told.old, told.new.credential) == (UpdateType.NUMBER_REPLACED, CARD, CARD)
+    assert told.new.details == {"last4": "1881", "brand": brand.upper()}
+    assert told.new.expiry == Expiry(2029, 11)
+
+
+@pytest.mark.parametrize(("brand", "code"), [("Visa", "E"), ("Mastercard", "EXPIRY")])
+def test_a_new_expiry_is_told_alone(brand: str, code: str) -> None:
+    told = update("tabapay", row(brand, code))
+    assert (told.type, told.new.credential, told.new.expiry) == (UpdateType.EXPIRY_UPDATED, None, Expiry(2029, 11))
+
+
+@pytest.mark.parametrize(
+    ("brand", "code", "type_"),
+    [
+        ("Visa", "C", UpdateType.CLOSED),
+        ("Visa", "Q", UpdateType.CONTACT_CARDHOLDER),
+        ("Visa", "O", UpdateType.OPTED_OUT),
+        ("Visa", "V", UpdateType.NO_CHANGE),
+        ("Visa", "P", UpdateType.NO_MATCH),
+        ("Visa", "N", UpdateType.NO_MATCH),
+        ("Mastercard", "CONTAC", UpdateType.CLOSED),
+        ("Mastercard", "CONTACH", UpdateType.CONTACT_CARDHOLDER),
+        ("Mastercard", "VALID", UpdateType.NO_CHANGE),
+        ("Mastercard", "UNKNWN", UpdateType.NO_MATCH),
+        ("Mastercard", "NOMATH", UpdateType.NO_MATCH),
+        ("Mastercard", "MC_P", UpdateType.NO_MATCH),
+        ("Mastercard", "MC_N", UpdateType.NO_MATCH),
+    ],
+)
+def test_every_other_code_says_nothing_of_a_new_card(brand: str, code: str, type_: UpdateType) -> None:
+    told = update("tabapay", row(brand, code))
+    assert (told.type, told.old, told.new.credential) == (type_, CARD, None)
+
+
+@pytest.mark.parametrize(
+    ("brand", "code"),
+    [
+        *(("Visa", code) for code in ("101", "103", "104", "122")),
+        *(("Mastercard", f"000{code}") for code in ("101", "102", "103", "104", "105", "122")),
+    ],
+)
+def test_what_the_network_rejected_is_refused_with_its_reason(brand: str, code: str) -> None:
+    assert refusal("tabapay", row(brand, code)).startswith(f"Network Code: {code} means rejected: ")
+
+
+@pytest.mark.parametrize(
+    ("brand", "code"), [("Visa", "CONTAC"), ("Mastercard", "C"), ("Mastercard", "CONTACT"), ("Visa", ""), ("Visa", "R")]
+)
+def test_a_code_of_another_network_or_of_none_is_refused(brand: str, code: str) -> None:
+    assert refusal("tabapay", row(brand, code)).startswith("Network Code: ")
+
+
+@pytest.mark.parametrize("written", ["1129", "11/29", "112029", "202911", "2029-11"])
+def test_an_expiry_is_read_either_way_round(written: str) -> None:
+    assert update("tabapay", row("Visa", "E", **{"New Expiration Date": written})).new.expiry == Expiry(2029, 11)
+
+
+def test_zeros_that_got_lost_in_front_are_put_back() -> None:
+    assert update("tabapay", row("Visa", "A", **{"New Last 4": "42"})).new.details["last4"] == "0042"
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"Account ID": " "}, "Account ID"),
+        ({"Original Brand": "Discover"}, "Original Brand"),
+        ({"Original Brand": None}, "Original Brand"),
+        ({"Reason Code": "Expiry"}, "Reason Code"),
+        ({"New Last 4": ""}, "New Last 4"),
+        ({"New Last 4": "**81"}, "New Last 4"),
+        ({"New Expiration Date": "2911"}, "New Expiration Date"),
+    ],
+)
+def test_a_broken_field_is_named(changes: dict[str, Any], field: str) -> None:
+    assert refusal("tabapay", row("Visa", "A", **changes)).startswith(f"{field}: ")
