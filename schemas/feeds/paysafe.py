@@ -1,0 +1,72 @@
+"""Paysafe's account updater, file-based: the decision codes that Paysafe documents.
+
+A closed account is CONTACT here, which Mastercard itself writes CONTAC; in Mastercard's pull API the same word means
+"contact the issuer". So a code is looked up by the network in Paysafe's own tables, where CONTAC is unknown. Of the
+Visa letters, F is a later card that has expired already (it is not applied), and G a card not of the United Kingdom.
+
+Assumed: the names of the columns, full numbers as in the request files, blank for what has not changed, and MMYY for
+dates (a YYMM date of these years has no month, so it is refused).
+"""
+
+from collections.abc import Iterable
+
+from domain.update import UpdateType as Type
+from schemas.feeds.card import Said, by_number, dialect, table, type_of
+from schemas.feeds.feed import Code, Edge, Feed, Message, Record, mmyy
+
+_VISA = (
+    Code("A", "new account number, with or without a new expiration date", Type.NUMBER_REPLACED),
+    Code("E", "expiration date changed", Type.EXPIRY_UPDATED),
+    Code("C", "account closed", Type.CLOSED),
+    Code("Q", "contact the cardholder", Type.CONTACT_CARDHOLDER),
+    Code("O", "cardholder opted out", Type.OPTED_OUT),
+    Code("V", "matches, nothing changed", Type.NO_CHANGE),
+    Code("F", "there is a later card, but it has expired already", Type.NO_CHANGE),
+    Code("P", "issuer participates, no match", Type.NO_MATCH),
+    Code("N", "issuer does not participate", Type.NO_MATCH),
+    Code("G", "card not of the United Kingdom", Type.NO_MATCH),
+)
+_MASTERCARD = (
+    Code("UPDATE", "new number or new expiration date", Type.NUMBER_REPLACED),
+    Code("EXPIRY", "expiration date changed", Type.EXPIRY_UPDATED),
+    Code("CONTACT", "account closed", Type.CLOSED),
+    Code("CONTACH", "contact the cardholder", Type.CONTACT_CARDHOLDER),
+    Code("VALID", "matches, nothing changed", Type.NO_CHANGE),
+    Code("", "nothing changed", Type.NO_CHANGE),
+    Code("UNKNWN", "not known to Mastercard", Type.NO_MATCH),
+    Code("NOMATH", "no match", Type.NO_MATCH),
+    Code("34", "stop all recurring payments of this merchant", Type.OPTED_OUT),
+    Code("43", "card not of the United Kingdom", Type.NO_MATCH),
+    Code("000101", "rejected: the number has other characters than digits", None),
+    Code("000102", "rejected: the number has a wrong check digit", None),
+    Code("000103", "rejected: the expiration date is not valid", None),
+    Code("000104", "rejected: the merchant is not registered", None),
+    Code("000105", "rejected: the number is not valid", None),
+    Code("000122", "rejected: the merchant is not registered", None),
+)
+CODES = _VISA + _MASTERCARD
+_TABLES = {"VISA": table(_VISA), "MASTERCARD": table(_MASTERCARD)}
+
+
+def adapt(record: Record, edge: Edge) -> Iterable[Message]:
+    codes = dialect(_TABLES, record.get("Card Type"), "Card Type")
+    kind = type_of(codes, record.get("Decision Code"), "Decision Code")
+    yield by_number(
+        kind,
+        edge,
+        old=Said(record.get("Card Number"), "Card Number"),
+        new=Said(record.get("New Card Number"), "New Card Number"),
+        expiry=mmyy(record.get("New Expiry Date"), "New Expiry Date"),
+        expires="New Expiry Date",
+        unchanged=mmyy(record.get("Expiry Date"), "Expiry Date"),
+    )
+
+
+FEED = Feed(
+    name="paysafe",
+    title="Paysafe account updater",
+    adapt=adapt,
+    recognises=lambda record: {"Card Number", "Decision Code"} <= record.keys(),
+    codes=CODES,
+    carries_numbers=True,
+)
