@@ -1,4 +1,4 @@
-"""BlueSnap's account updater: the `account-update` resources of a batch, under their documented names.
+"""BlueSnap's account updater: a batch's `account-update` resources, under their documented names, whole or each alone.
 
 The codes are Worldpay's. `merchant-updater-id` is the merchant's own reference for one request, and names no card.
 
@@ -6,11 +6,11 @@ Assumed: a card has `card-number`, `expiration-month` and `expiration-year`, as 
 full numbers (the service is for merchants that keep cards themselves); 507 as at Worldpay.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from domain.update import UpdateType as Type
 from schemas.feeds.card import Said, by_number, table, type_of
-from schemas.feeds.feed import Code, Edge, Feed, Message, Record, expiry, inside, part
+from schemas.feeds.feed import Code, Edge, Feed, Message, Record, expiry, inside, objects, part
 
 CODES = (
     Code("500", "account number changed", Type.NUMBER_REPLACED),
@@ -23,6 +23,12 @@ CODES = (
     Code("507", "cardholder opted out", Type.OPTED_OUT),
 )
 _MEANING = table(CODES)
+
+
+def split(record: Record) -> Sequence[Record]:
+    """The resources of a whole batch."""
+    batch = part(record, "batch-account-update") or record
+    return objects(batch, "account-update") if "account-update" in batch else [record]
 
 
 def adapt(record: Record, edge: Edge) -> Iterable[Message]:
@@ -43,7 +49,8 @@ FEED = Feed(
     name="bluesnap",
     title="BlueSnap account updater",
     adapt=adapt,
-    recognises=lambda record: "update-response-code" in record and "original-card" in record,
+    recognises=lambda record: not {"update-response-code", "account-update", "batch-account-update"}.isdisjoint(record),
     codes=CODES,
     carries_numbers=True,
+    split=split,
 )

@@ -1,8 +1,9 @@
 """CyberSource's Account Updater: records of the REST batch report, and detail records of the PAN response file.
 
-The report (CyberSource's API models) has a `sourceRecord` and a `responseRecord` with tokens and masked numbers. A
-token that stays is told of as it is now; one that changed (tokens which keep a card's last four digits do) replaces
-the old one. The file (CyberSource's user guide) has full numbers and no line of names: give it the guide's own.
+The report (CyberSource's API models) has `records`, each with a `sourceRecord` and a `responseRecord` of tokens and
+masked numbers; it is read whole, or one record at a time. A token that stays is told of as it is now; one that changed
+(tokens which keep a card's last four digits do) replaces the old one. The file (CyberSource's user guide) has full
+numbers and no line of names: give it the guide's own.
 
 Records H and F of the file tell nothing. NUP and UNA are in the API's list without a meaning. A token of 16 or 19
 digits that passes for a card number is refused where the message is read; one of 32 hexadecimal digits never does.
@@ -10,7 +11,7 @@ digits that passes for a card number is refused where the message is read; one o
 Assumed: `responseRecord.token` is the token to use from now on, and the one asked about where there is none.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from domain.update import Reason
 from domain.update import UpdateType as Type
@@ -26,6 +27,7 @@ from schemas.feeds.feed import (
     expiry,
     inside,
     last4,
+    objects,
     optional,
     text,
     told,
@@ -62,6 +64,11 @@ _REASONS = {
     "861": "the cardmember is enrolled already, or not enrolled",
     "862": "the cardmember opted out",
 }
+
+
+def split(record: Record) -> Sequence[Record]:
+    """The records of a whole report."""
+    return objects(record, "records") if "records" in record else [record]
 
 
 def adapt(record: Record, edge: Edge) -> Iterable[Message]:
@@ -110,7 +117,12 @@ FEED = Feed(
     name="cybersource",
     title="CyberSource Account Updater",
     adapt=adapt,
-    recognises=lambda record: "responseRecord" in record or {"Old Card Number", "Response Code"} <= record.keys(),
+    recognises=lambda record: (
+        "responseRecord" in record
+        or {"batchId", "records"} <= record.keys()
+        or {"Old Card Number", "Response Code"} <= record.keys()
+    ),
     codes=CODES,
     carries_numbers=True,
+    split=split,
 )

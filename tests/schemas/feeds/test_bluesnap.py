@@ -6,7 +6,7 @@ import pytest
 
 from domain.update import Credential, UpdateType
 from domain.wallet import Expiry
-from tests.schemas.feeds.reading import fingerprint, refusal, update
+from tests.schemas.feeds.reading import fingerprint, refusal, update, updates
 
 OLD, NEW = "4111111111111111", "4012888888881881"
 
@@ -48,6 +48,14 @@ def test_502_is_a_new_expiry() -> None:
 def test_every_other_code_speaks_of_the_original_card_alone(code: str, type_: UpdateType) -> None:
     told = update("bluesnap", resource(code))
     assert (told.type, told.old, told.new.credential) == (type_, Credential(fingerprint(OLD)), None)
+
+
+def test_a_whole_batch_tells_what_its_resources_tell() -> None:
+    batch = {"account-update-batch-id": "b-1", "account-update": [resource("501"), resource("504")]}
+    for record in (batch, {"batch-account-update": batch}):
+        types = [told.type for told in updates("bluesnap", record)]
+        assert types == [UpdateType.CLOSED, UpdateType.CONTACT_CARDHOLDER]
+    assert refusal("bluesnap", batch | {"account-update": "none"}).startswith("account-update: ")
 
 
 @pytest.mark.parametrize("code", ["000", "301", "508", "", OLD])

@@ -84,6 +84,12 @@ def test_a_code_of_unknown_meaning_is_refused(code: str) -> None:
     assert OLD not in refusal("cybersource", row(code))
 
 
+def test_a_whole_report_tells_what_its_records_tell() -> None:
+    report = {"batchId": "b-1", "records": [reported("ACL"), reported("CCH")]}
+    assert [told.type for told in updates("cybersource", report)] == [UpdateType.CLOSED, UpdateType.CONTACT_CARDHOLDER]
+    assert refusal("cybersource", report | {"records": "none"}).startswith("records: ")
+
+
 @pytest.mark.parametrize("identifier", ["H", "F"])
 def test_the_first_and_last_record_of_a_file_tell_nothing(identifier: str) -> None:
     assert updates("cybersource", row("", **{"Record Identifier": identifier})) == []
