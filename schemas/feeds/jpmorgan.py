@@ -1,11 +1,14 @@
-"""JPMorgan's Account Updated report: its detail rows (ACP-02), as in the sample file that JPMorgan publishes.
+"""JPMorgan's two account updater reports, as in the sample files that it publishes.
+
+The "Account Updated Preset Report" has detail rows (ACP-02) below a summary; the "Account Updater" report names the
+same in another way.
 
 The meanings are JPMorgan's own words (`accountUpdaterResponse` in its API), or the sentence that the report has in
 their place; for Visa, the network's letter must agree, or a row has slipped. Numbers are masked, so a card goes by
-`Payment Method Id`, or else by the merchant's own `Merchant Record Identifier`, whatever stands behind it; a row that
-has neither is refused, because four digits name no card.
+`Payment Method Id`, or else by the merchant's own identifier, whatever stands behind it; a row that has neither is
+refused, because four digits name no card.
 
-As seen in that file: the same change up to 14 times, each time under another `Response ID`; code A for a number that
+As seen in the first: the same change up to 14 times, each time under another `Response ID`; code A for a number that
 stays; a blank new expiry, which has not changed and is not told; `329` for 03/29; rows that end before
 `Request Status`. A row that is short of another column is refused. A year of two digits is 20xx, so 02/00 after 02/95
 is earlier, and an expiry never goes back.
@@ -15,6 +18,7 @@ Assumed: the two identifiers stay when the number changes, and `Submitted Date` 
 
 import re
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from domain.update import UpdateType as Type
 from schemas.feeds.card import brand_of, by_token, table, type_of
@@ -57,59 +61,98 @@ _VISA = {
 _TELLS_NOTHING = (Type.OPTED_OUT, Type.NO_CHANGE, Type.NO_MATCH)
 
 
+class _Names(NamedTuple):
+    """Of the columns of a report; the number and the expiry are the new ones."""
+
+    merchants_own: str
+    update_id: str
+    day: str
+    brand: str
+    other_brand: str
+    number: str
+    expiry: str
+    word: str
+    network: str
+
+
+_PRESET = _Names(
+    merchants_own="Merchant Record Identifier",
+    update_id="Response ID",
+    day="Submitted Date",
+    brand="Payment Brand",
+    other_brand="Payment Brand Change",
+    number="New Masked Account",
+    expiry="New Expiry",
+    word="Reason Message",
+    network="Network Response",
+)
+_OTHER = _Names(
+    merchants_own="Merchant Provided Account Update Identifier",
+    update_id="Transaction Identifier",
+    day="Transaction Timestamp",
+    brand="Payment Method Code",
+    other_brand="Card Brand Changed Indicator",
+    number="Account Number",
+    expiry="Card Expiration Month Year Number",
+    word="Account Updater Status Message Text",
+    network="Network Account Update Response Code",
+)
+
+
 def adapt(record: Record, _edge: Edge) -> Iterable[Message]:
-    if text(record.get("Record Type"), "Record Type") != "ACP-02":
+    names = _OTHER if _OTHER.word in record else _PRESET
+    if names is _PRESET and text(record.get("Record Type"), "Record Type") != "ACP-02":
         raise Refused("Record Type: expected ACP-02")
-    kind = _kind(record)
-    new = optional(record.get("New Masked Account"))
+    kind = _kind(record, names)
+    new = optional(record.get(names.number))
     if kind is Type.NUMBER_REPLACED and last4(new) is None:
-        raise Refused("New Masked Account: expected a masked number for a new account")
-    stays = record.get("Payment Brand Change") == "N"
+        raise Refused(f"{names.number}: expected a masked number for a new account")
+    stays = record.get(names.other_brand) == "N"
     yield by_token(
         kind,
-        _token(record),
+        _token(record, names),
         last4=last4(new),
-        brand=brand_of(new) or (brand(record.get("Payment Brand")) if stays else None),
-        expiry=mmyy(record.get("New Expiry"), "New Expiry"),
-        expires="New Expiry",
-        id=optional(record.get("Response ID")),
-        at=_day(record.get("Submitted Date")),
+        brand=brand_of(new) or (brand(record.get(names.brand)) if stays else None),
+        expiry=mmyy(record.get(names.expiry), names.expiry),
+        expires=names.expiry,
+        id=optional(record.get(names.update_id)),
+        at=_day(record.get(names.day), names.day),
     )
 
 
-def _kind(record: Record) -> Type:
-    if record.get("Payment Brand Change") not in ("Y", "N") or None in record:
-        raise Refused("Payment Brand Change: expected Y or N; columns are missing, or too many")
-    said = optional(record.get("Reason Message")) or ""
-    kind = type_of(_MEANING, _SENTENCES.get(said, said), "Reason Message")
-    letter = text(record.get("Network Response"), "Network Response")
+def _kind(record: Record, names: _Names) -> Type:
+    if record.get(names.other_brand) not in ("Y", "N") or None in record:
+        raise Refused(f"{names.other_brand}: expected Y or N; columns are missing, or too many")
+    said = optional(record.get(names.word)) or ""
+    kind = type_of(_MEANING, _SENTENCES.get(said, said), names.word)
+    letter = text(record.get(names.network), names.network)
     other = kind if kind in _TELLS_NOTHING else None  # such as VAU013, where nothing comes of it
-    if brand(record.get("Payment Brand")) == "VISA" and _VISA.get(letter, other) is not kind:
-        raise Refused("Network Response: expected Visa's letter for what Reason Message says")
+    if brand(record.get(names.brand)) == "VISA" and _VISA.get(letter, other) is not kind:
+        raise Refused(f"{names.network}: expected Visa's letter for what {names.word} says")
     return kind
 
 
-def _token(record: Record) -> str:
-    token = optional(record.get("Payment Method Id")) or optional(record.get("Merchant Record Identifier"))
+def _token(record: Record, names: _Names) -> str:
+    token = optional(record.get("Payment Method Id")) or optional(record.get(names.merchants_own))
     if token is None:
-        raise Refused("Payment Method Id: required, or Merchant Record Identifier; a masked number names no card")
+        raise Refused(f"Payment Method Id: required, or {names.merchants_own}; a masked number names no card")
     return token
 
 
-def _day(value: object) -> str | None:
+def _day(value: object, field: str) -> str | None:
     """`3/17/2025`, or an ISO 8601 date; None where there is none."""
     said = optional(value)
     american = re.fullmatch(r"(\d{1,2})/(\d{1,2})/(\d{4})", said or "", re.ASCII)
     if american:
         month, day, year = american.groups()
         said = f"{year}-{month:0>2}-{day:0>2}"
-    return None if said is None else instant(said, "Submitted Date")
+    return None if said is None else instant(said, field)
 
 
 FEED = Feed(
     name="jpmorgan",
-    title="JPMorgan Account Updated report",
+    title="JPMorgan account updater reports",
     adapt=adapt,
-    recognises=lambda record: {"Payment Method Id", "New Masked Account"} <= record.keys(),
+    recognises=lambda record: "Payment Method Id" in record and not {_PRESET.number, _OTHER.word}.isdisjoint(record),
     codes=CODES,
 )

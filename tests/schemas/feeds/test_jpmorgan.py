@@ -140,3 +140,23 @@ def test_a_broken_field_is_named(changes: dict[Any, Any], field: str) -> None:
 
 def test_a_new_expiry_is_needed_where_one_is_told() -> None:
     assert refusal("jpmorgan", row("NEW_EXPIRY", **{"New Expiry": ""})).startswith("New Expiry: ")
+
+
+def test_the_other_report_says_the_same_under_other_names() -> None:
+    other = {
+        "Account Number": "401288******1881",
+        "Account Updater Status Message Text": "NEW_ACCOUNT_AND_EXPIRY",
+        "Card Brand Changed Indicator": "N",
+        "Card Expiration Month Year Number": "329",
+        "Merchant Provided Account Update Identifier": "",
+        "Network Account Update Response Code": "A",
+        "Old Account Number": "411111******1111",
+        "Old Card Expiration Month Year Number": "922",
+        "Payment Method Code": "VI",
+        "Payment Method Id": "pm-1",
+        "Transaction Identifier": "0d7c1c2e-55aa-4a10-9a8e-6f1f0f3a0001",
+        "Transaction Timestamp": "3/17/2025",
+    }
+    assert update("jpmorgan", other) == update("jpmorgan", row("NEW_ACCOUNT_AND_EXPIRY"))
+    assert refusal("jpmorgan", other | {"Account Number": ""}).startswith("Account Number: ")
+    assert refusal("jpmorgan", other | {"Payment Method Id": ""}).startswith("Payment Method Id: ")
