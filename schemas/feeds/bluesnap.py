@@ -8,20 +8,11 @@ full numbers (the service is for merchants that keep cards themselves); 507 as a
 
 from collections.abc import Iterable, Sequence
 
-from domain.update import UpdateType as Type
+from schemas.feeds import worldpay
 from schemas.feeds.card import Said, by_number, table, type_of
-from schemas.feeds.feed import Code, Edge, Feed, Message, Record, expiry, inside, objects, part
+from schemas.feeds.feed import Edge, Feed, Message, Record, expiry, inside, objects, part
 
-CODES = (
-    Code("500", "account number changed", Type.NUMBER_REPLACED),
-    Code("501", "account closed", Type.CLOSED),
-    Code("502", "expiration date changed", Type.EXPIRY_UPDATED),
-    Code("503", "issuer does not participate", Type.NO_MATCH),
-    Code("504", "contact the cardholder", Type.CONTACT_CARDHOLDER),
-    Code("505", "no match", Type.NO_MATCH),
-    Code("506", "nothing changed", Type.NO_CHANGE),
-    Code("507", "cardholder opted out", Type.OPTED_OUT),
-)
+CODES = worldpay.CODES
 _MEANING = table(CODES)
 
 

@@ -21,6 +21,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from domain.update import UpdateType as Type
+from schemas.feeds import vau
 from schemas.feeds.card import brand_of, by_token, table, type_of
 from schemas.feeds.feed import Code, Edge, Feed, Message, Record, Refused, brand, instant, last4, mmyy, optional, text
 
@@ -48,16 +49,7 @@ _SENTENCES = {
     "Account has been closed": "CLOSED_ACCOUNT",
     "Contact Cardholder": "CONTACT_CARDHOLDER",
 }
-_VISA = {
-    "A": Type.NUMBER_REPLACED,
-    "E": Type.EXPIRY_UPDATED,
-    "C": Type.CLOSED,
-    "Q": Type.CONTACT_CARDHOLDER,
-    "O": Type.OPTED_OUT,
-    "V": Type.NO_CHANGE,
-    "P": Type.NO_MATCH,
-    "N": Type.NO_MATCH,
-}
+_VISA = {code.said: code.becomes for code in vau.CODES}
 _TELLS_NOTHING = (Type.OPTED_OUT, Type.NO_CHANGE, Type.NO_MATCH)
 
 

@@ -4,26 +4,20 @@ A closed account is CONTACT here, which Mastercard itself writes CONTAC; in Mast
 "contact the issuer". So a code is looked up by the network in Paysafe's own tables, where CONTAC is unknown. Of the
 Visa letters, F is a later card that has expired already (it is not applied), and G a card not of the United Kingdom.
 
-Assumed: the names of the columns, full numbers as in the request files, blank for what has not changed, and MMYY for
-dates (a YYMM date of these years has no month, so it is refused).
+Assumed: the names of the columns, full numbers as in the request files, blank for what has not changed, O as Visa has
+it, and MMYY for dates (a YYMM date of these years has no month, so it is refused).
 """
 
 from collections.abc import Iterable
 
 from domain.update import UpdateType as Type
+from schemas.feeds import vau
 from schemas.feeds.card import Said, by_number, dialect, table, type_of
 from schemas.feeds.feed import Code, Edge, Feed, Message, Record, mmyy
 
 _VISA = (
-    Code("A", "new account number, with or without a new expiration date", Type.NUMBER_REPLACED),
-    Code("E", "expiration date changed", Type.EXPIRY_UPDATED),
-    Code("C", "account closed", Type.CLOSED),
-    Code("Q", "contact the cardholder", Type.CONTACT_CARDHOLDER),
-    Code("O", "cardholder opted out", Type.OPTED_OUT),
-    Code("V", "matches, nothing changed", Type.NO_CHANGE),
+    *vau.CODES,
     Code("F", "there is a later card, but it has expired already", Type.NO_CHANGE),
-    Code("P", "issuer participates, no match", Type.NO_MATCH),
-    Code("N", "issuer does not participate", Type.NO_MATCH),
     Code("G", "card not of the United Kingdom", Type.NO_MATCH),
 )
 _MASTERCARD = (

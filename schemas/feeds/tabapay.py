@@ -11,18 +11,12 @@ import re
 from collections.abc import Iterable
 
 from domain.update import UpdateType as Type
+from schemas.feeds import vau
 from schemas.feeds.card import by_token, dialect, table, type_of
 from schemas.feeds.feed import Code, Edge, Feed, Message, Record, Refused, brand, expiry, mmyy, optional, text
 
 _VISA = (
-    Code("A", "account number changed", Type.NUMBER_REPLACED),
-    Code("E", "expiration date changed", Type.EXPIRY_UPDATED),
-    Code("C", "account closed", Type.CLOSED),
-    Code("Q", "contact the cardholder", Type.CONTACT_CARDHOLDER),
-    Code("O", "cardholder opted out", Type.OPTED_OUT),
-    Code("V", "matches, nothing changed", Type.NO_CHANGE),
-    Code("P", "issuer participates, no match", Type.NO_MATCH),
-    Code("N", "issuer does not participate", Type.NO_MATCH),
+    *vau.CODES,
     Code("101", "rejected: the number has other characters than digits", None),
     Code("103", "rejected: the expiration date is not valid", None),
     Code("104", "rejected: the merchant is not registered", None),

@@ -61,6 +61,8 @@ def test_a_new_expiry_is_told_alone(card: str, code: str) -> None:
         ("MC", "", UpdateType.NO_CHANGE),
         ("MC", "UNKNWN", UpdateType.NO_MATCH),
         ("MC", "NOMATH", UpdateType.NO_MATCH),
+        ("MC", "MC_P", UpdateType.NO_MATCH),
+        ("MC", "MC_N", UpdateType.NO_MATCH),
         ("MC", "34", UpdateType.OPTED_OUT),
         ("MC", "43", UpdateType.NO_MATCH),
     ],
