@@ -37,7 +37,7 @@ def adapt(record: Record, edge: Edge) -> Iterable[Message]:
     if kind is Type.NUMBER_REPLACED and not expiry:  # blank where it has not changed
         expiry = mmyy(record.get("originalExpiration"), "originalExpiration")
     at = None
-    if record.get("responseCode") == "O":
+    if text(record.get("responseCode"), "responseCode") == "O":
         if edge.card(*old) == edge.card(*new):
             raise Refused("updatedAccount: expected another number than originalAccount for O")
         at = (edge.at + timedelta(microseconds=1)).isoformat()

@@ -51,9 +51,10 @@ def test_o_leads_back_from_the_wrong_number_and_counts_as_later_than_what_it_cor
     assert told.stamp > wrong.stamp
 
 
+@pytest.mark.parametrize("code", ["O", " O "])
 @pytest.mark.parametrize("to", ["", None, OLD, "6011 1111 1111 1117"])
-def test_o_that_names_no_other_number_is_left_to_a_person(to: str | None) -> None:
-    assert refusal("discover", row("O", updatedAccount=to, updatedExpiration="0929")).startswith("updatedAccount: ")
+def test_o_that_names_no_other_number_is_left_to_a_person(code: str, to: str | None) -> None:
+    assert refusal("discover", row(code, updatedAccount=to, updatedExpiration="0929")).startswith("updatedAccount: ")
 
 
 def test_o_is_never_an_opt_out() -> None:
