@@ -143,7 +143,7 @@ def answered(feed: Feed, fetch: Fetch, answer: Record, edge: Edge) -> list[Messa
 
 def _harmless(fetch: Fetch) -> Fetch:
     """What is to be fetched is kept until the vendor answers, and is asked of it: no card number goes there."""
-    place = pan.pan_in_json(dict(fetch.record)) or pan.pan_in_json(dict(fetch.body or {}))
+    place = pan.pan_in_json({"path": fetch.path, "record": dict(fetch.record), "body": dict(fetch.body or {})})
     if place is not None:
         raise Refused(f"{place}: expected no card number")
     return fetch

@@ -7,7 +7,7 @@ from typing import Any
 from domain.update import Update
 from schemas.canonical import parse
 from schemas.feeds import FEEDS
-from schemas.feeds.feed import Edge, Fetch, Refused, read
+from schemas.feeds.feed import Edge, Fetch, Refused, answered, read
 from schemas.fingerprint import Fingerprints, Key
 
 FINGERPRINTS = Fingerprints(Key("v2", b"current key, 16+"))
@@ -28,6 +28,19 @@ def updates(feed: str, record: dict[str, Any], edge: Edge = EDGE) -> list[Update
 def update(feed: str, record: dict[str, Any], edge: Edge = EDGE) -> Update:
     (only,) = updates(feed, record, edge)
     return only
+
+
+def asked(feed: str, record: dict[str, Any], edge: Edge = EDGE) -> Fetch:
+    """What a thin event leaves to be fetched."""
+    (only,) = read(FEEDS[feed], record, edge)
+    assert isinstance(only, Fetch)
+    return only
+
+
+def answers(feed: str, record: dict[str, Any], answer: dict[str, Any], edge: Edge = EDGE) -> list[Update]:
+    """What the answer to a thin event tells."""
+    told = answered(FEEDS[feed], asked(feed, record, edge), answer, edge)
+    return [parse(json.dumps(each).encode()).update for each in told]
 
 
 def refusal(feed: str, record: dict[str, Any], edge: Edge = EDGE) -> str:

@@ -6,7 +6,7 @@ import pytest
 
 from domain.update import Credential, Reason, Update, UpdateType
 from schemas.feeds import nacha
-from schemas.feeds.feed import Edge
+from schemas.feeds.feed import Code, Edge
 from tests.schemas.feeds.reading import EDGE, FINGERPRINTS, refusal, update
 
 OLD_ROUTING, OLD_ACCOUNT = "091000019", "44-5678 901"
@@ -100,7 +100,7 @@ def test_data_that_cannot_be_read_in_one_way_only_are_refused(code: str, correct
 
 
 @pytest.mark.parametrize("code", [each for each in nacha.CODES if each.becomes is None], ids=lambda code: code.said)
-def test_what_is_no_change_of_an_account_is_refused_with_its_meaning(code: nacha.Code) -> None:
+def test_what_is_no_change_of_an_account_is_refused_with_its_meaning(code: Code) -> None:
     assert refusal("nacha", notice(code.said, "whatever")) == f"addenda 4-6: {code.said} means {code.meaning}"
 
 
