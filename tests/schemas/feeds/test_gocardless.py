@@ -1,0 +1,82 @@
+"""GoCardless events, action by action."""
+
+from typing import Any
+
+import pytest
+
+from domain.update import Credential, Reason, UpdateType
+from tests.schemas.feeds.reading import refusal, update, updates
+
+OLD, NEW = Credential("gocardless:MD1"), Credential("gocardless:MD2")
+
+
+def event(action: str, **changes: Any) -> dict[str, Any]:
+    return {
+        "id": "EV1",
+        "created_at": "2026-11-20T09:14:13.512Z",
+        "resource_type": "mandates",
+        "action": action,
+        "links": {"mandate": "MD1"},
+    } | changes
+
+
+def test_a_replaced_mandate_names_the_new_one() -> None:
+    told = update("gocardless", event("replaced", links={"mandate": "MD1", "new_mandate": "MD2"}))
+    assert (told.type, told.old, told.new.credential) == (UpdateType.NUMBER_REPLACED, OLD, NEW)
+    assert told.stamp.update_id == "EV1"
+
+
+def test_a_transferred_mandate_keeps_its_id_and_its_bank_account_is_another() -> None:
+    links = {"mandate": "MD1", "previous_customer_bank_account": "BA1", "new_customer_bank_account": "BA2"}
+    told = update("gocardless", event("transferred", links=links))
+    assert (told.old, told.new.credential) == (Credential("gocardless:BA1"), Credential("gocardless:BA2"))
+    assert told.reason is Reason.BANK_CHANGE
+
+
+@pytest.mark.parametrize(
+    ("action", "type_"),
+    [
+        ("cancelled", UpdateType.CLOSED),
+        ("failed", UpdateType.CLOSED),
+        ("expired", UpdateType.CLOSED),
+        ("consumed", UpdateType.CLOSED),
+        ("blocked", UpdateType.SUSPENDED),
+        ("suspended_by_payer", UpdateType.SUSPENDED),
+        ("active", UpdateType.RESUMED),
+        ("reinstated", UpdateType.RESUMED),
+        ("created", UpdateType.NO_CHANGE),
+        ("submitted", UpdateType.NO_CHANGE),
+        ("resubmission_requested", UpdateType.NO_CHANGE),
+        ("customer_approval_granted", UpdateType.NO_CHANGE),
+        ("customer_approval_skipped", UpdateType.NO_CHANGE),
+    ],
+)
+def test_every_other_action_is_about_the_mandate_alone(action: str, type_: UpdateType) -> None:
+    told = update("gocardless", event(action))
+    assert (told.type, told.old, told.new.credential) == (type_, OLD, None)
+
+
+def test_an_unknown_action_is_refused() -> None:
+    assert refusal("gocardless", event("paused")) == "action: paused is in no table of this feed"
+
+
+def test_a_webhook_tells_of_many_events_and_of_nothing_but_mandates() -> None:
+    payment = event("failed", resource_type="payments", links={"payment": "PM1"})
+    told = updates("gocardless", {"events": [payment, event("cancelled"), event("active", id="EV2")]})
+    assert [each.stamp.update_id for each in told] == ["EV1", "EV2"]
+
+
+@pytest.mark.parametrize(
+    ("field", "broken"),
+    [
+        ("resource_type", event("active", resource_type="unheard_of")),
+        ("links.new_mandate", event("replaced")),
+        ("links.previous_customer_bank_account", event("transferred")),
+        ("links", event("active", links=None)),
+        ("id", event("active", id="")),
+        ("created_at", event("active", created_at="yesterday")),
+        ("events", {"events": [1]}),
+    ],
+)
+def test_a_broken_field_is_named(field: str, broken: dict[str, Any]) -> None:
+    assert refusal("gocardless", broken).startswith(f"{field}: ")
