@@ -1,0 +1,92 @@
+"""Checkout.com's webhooks, code by code."""
+
+from typing import Any
+
+import pytest
+
+from domain.update import Credential, Reason, UpdateType
+from domain.wallet import Expiry
+from tests.schemas.feeds.reading import refusal, update, updates
+
+OLD = {"scheme": "visa", "last4": "2345", "expiry_month": 10, "expiry_year": 2026, "fingerprint": "fpA"}
+NEW = {"scheme": "visa", "last4": "3456", "expiry_month": 12, "expiry_year": 2029, "fingerprint": "fpB"}
+
+
+def event(code: str, **changes: Any) -> dict[str, Any]:
+    data = {"reason_type": code, "original_card": OLD, "replacement_card": NEW, "sources": [{"id": "src_1"}]}
+    kind = "card_closed" if code == "card_closed" else "card_updated"
+    return {"id": "evt_1", "type": kind, "created_on": "2026-11-20T17:21:45.7502303Z", "data": data | changes}
+
+
+def source(was: dict[str, Any]) -> dict[str, Any]:
+    data = {"id": "src_1", "type": "card", **NEW, "previous_attributes": was}
+    return {"id": "evt_1", "type": "source_updated", "created_on": "2026-11-20T17:21:45Z", "data": data}
+
+
+def test_another_number_is_told_of_every_source() -> None:
+    first, second = updates("checkout", event("card_updated", sources=[{"id": "src_1"}, {"id": "src_2"}]))
+    assert (first.type, first.old) == (
+        UpdateType.NUMBER_REPLACED,
+        Credential("checkout:src_1", ":checkout:fpA"),
+    )
+    assert first.new.credential == Credential(":checkout:fpB", "checkout:src_1")
+    assert (first.new.last4, first.new.brand, first.new.expiry) == ("3456", "VISA", Expiry(2029, 12))
+    assert second.old == Credential("checkout:src_2", ":checkout:fpA")
+    assert first.stamp.update_id != second.stamp.update_id
+    assert first.stamp.occurred_at.isoformat() == "2026-11-20T17:21:45.750230+00:00"
+
+
+def test_another_brand_is_said_to_be_one() -> None:
+    flipped = event("card_updated", replacement_card=NEW | {"scheme": "mastercard"})
+    assert update("checkout", flipped).reason is Reason.BRAND_CHANGE
+
+
+@pytest.mark.parametrize(
+    "record", [event("card_expiry_updated"), event("card_updated", replacement_card=NEW | {"fingerprint": "fpA"})]
+)
+def test_the_same_card_has_another_expiry(record: dict[str, Any]) -> None:
+    told = update("checkout", record)
+    assert (told.type, told.old, told.new.expiry) == (
+        UpdateType.EXPIRY_UPDATED,
+        Credential("checkout:src_1"),
+        Expiry(2029, 12),
+    )
+
+
+@pytest.mark.parametrize(
+    ("code", "type_"),
+    [("card_closed", UpdateType.CLOSED), ("contact_cardholder", UpdateType.CONTACT_CARDHOLDER)],
+)
+def test_every_other_code_speaks_of_the_sources_alone(code: str, type_: UpdateType) -> None:
+    told = update("checkout", event(code))
+    assert (told.type, told.old, told.new.credential) == (type_, Credential("checkout:src_1"), None)
+
+
+@pytest.mark.parametrize(
+    ("was", "type_", "old"),
+    [
+        ({"fingerprint": "fpA", "expiry_year": 2026}, UpdateType.NUMBER_REPLACED, ":checkout:fpA"),
+        ({"last4": "2345"}, UpdateType.NUMBER_REPLACED, None),
+        ({"expiry_year": 2026}, UpdateType.EXPIRY_UPDATED, None),
+        ({"name": "x"}, UpdateType.NO_CHANGE, None),
+    ],
+)
+def test_an_updated_source_says_what_it_was(was: dict[str, Any], type_: UpdateType, old: str | None) -> None:
+    told = update("checkout", source(was))
+    assert (told.type, told.old) == (type_, Credential("checkout:src_1", old))
+
+
+@pytest.mark.parametrize(
+    ("field", "broken"),
+    [
+        ("type", event("card_updated") | {"type": "card_lost"}),
+        ("data.reason_type", event("card_lost")),
+        ("data.sources", event("card_updated", sources=[])),
+        ("data.sources.id", event("card_updated", sources=[{}])),
+        ("data.replacement_card", event("card_updated", replacement_card=None)),
+        ("data.replacement_card.expiry_month", event("card_updated", replacement_card=NEW | {"expiry_month": 13})),
+        ("created_on", event("card_updated") | {"created_on": 1}),
+    ],
+)
+def test_an_unknown_code_or_a_broken_field_is_named(field: str, broken: dict[str, Any]) -> None:
+    assert refusal("checkout", broken).startswith(f"{field}: ")
