@@ -18,6 +18,7 @@ from schemas.feeds import (
     stripe,
     tabapay,
     vau,
+    vgs,
     worldpay,
 )
 from schemas.feeds.feed import Feed
@@ -40,6 +41,7 @@ FEEDS: Mapping[str, Feed] = {
         stripe.FEED,
         tabapay.FEED,
         vau.FEED,
+        vgs.FEED,
         worldpay.FEED,
     )
 }

@@ -1,0 +1,74 @@
+"""VGS: card management notifications, `cmp_au_card.…` and the first version's `au_card.…`.
+
+The card keeps its id; `old_account_number` and `new_account_number` are VGS's aliases of the numbers, and tell its card
+from the one before like a fingerprint of VGS's own. An event is as Cheqpay republishes it, the codes are those of VGS's
+documentation; that `card_last4` is the new number's is assumed. Expiries are MMYY.
+"""
+
+from collections.abc import Iterable
+
+from domain.update import UpdateType as Type
+from schemas.feeds.card import table, type_of
+from schemas.feeds.feed import (
+    Code,
+    Edge,
+    Feed,
+    Message,
+    Record,
+    Refused,
+    inside,
+    instant,
+    last4,
+    mmyy,
+    optional,
+    scoped,
+    text,
+    told,
+)
+
+CODES = (
+    Code("updated", "account number changed", Type.NUMBER_REPLACED),
+    Code("expired", "expiration date changed", Type.EXPIRY_UPDATED),
+    Code("closed", "account closed", Type.CLOSED),
+    Code("contact_cardholder_advice", "contact the cardholder", Type.CONTACT_CARDHOLDER),
+    Code("opt_out", "cardholder opted out", Type.OPTED_OUT),
+    Code("non_participating", "issuer does not participate", Type.NO_MATCH),
+    Code("unknown", "no match", Type.NO_MATCH),
+    Code("enrolled", "it will be told when the card changes", Type.NO_CHANGE),
+    Code("enrollment_failed", "it will not be told when the card changes", None),
+    Code("enrollment.failed", "the same, as one page spells it", None),
+)
+_CODES = table(CODES)
+_PREFIXES = ("cmp_au_card.", "au_card.")
+
+
+def adapt(event: Record, _edge: Edge) -> Iterable[Message]:
+    said = text(event.get("event"), "event")
+    prefix = next((each for each in _PREFIXES if said.startswith(each)), None)
+    if prefix is None:
+        raise Refused("event: expected cmp_au_card. or au_card.")
+    kind = type_of(_CODES, said.removeprefix(prefix), "event")
+    details = inside(event, "details")
+    token = {"token": text(details.get("card_id"), "details.card_id"), "methodType": "CARD"}
+    old: Message = token
+    new: Message | None = None
+    if kind in {Type.NUMBER_REPLACED, Type.EXPIRY_UPDATED}:
+        expiry = mmyy(details.get("new_expiration_date"), "details.new_expiration_date")
+        new = {**token, **expiry, "last4": last4(details.get("card_last4"))}
+        if kind is Type.EXPIRY_UPDATED and not expiry:
+            raise Refused("details.new_expiration_date: required for a new expiry")
+    if kind is Type.NUMBER_REPLACED and new is not None:
+        alias = text(details.get("new_account_number"), "details.new_account_number")
+        old = {**token, "fingerprint": scoped("vgs", details.get("old_account_number"))}
+        new["fingerprint"] = scoped("vgs", alias)
+    at = instant(optional(details.get("occurred_at")) or event.get("timestamp"), "details.occurred_at")
+    yield told(kind, old, new, id=text(event.get("id"), "id"), at=at)
+
+
+FEED = Feed(
+    name="vgs",
+    title="VGS card notifications",
+    adapt=adapt,
+    recognises=lambda record: {"id", "event", "details"} <= record.keys(),
+    codes=CODES,
+)
