@@ -1,0 +1,79 @@
+"""NMI's Automatic Card Updater, summary by summary and array by array."""
+
+from typing import Any
+
+import pytest
+
+from domain.update import Credential, UpdateType
+from domain.wallet import Expiry
+from schemas.feeds import FEEDS
+from schemas.feeds.feed import parts
+from tests.schemas.feeds.reading import refusal, update, updates
+
+CARD = {"customer_vault_id": "308", "billing_id": "178", "cc_number": "445701******0009", "cc_exp": "01/30"}
+
+
+def event(kind: str, **arrays: Any) -> dict[str, Any]:
+    body = {"updated_date": "2026-11-20", "merchant": {"id": 1, "name": "Shop"}, **arrays}
+    return {"event_id": "e1", "event_type": f"acu.summary.{kind}", "event_body": body}
+
+
+@pytest.mark.parametrize(
+    ("kind", "array", "type_"),
+    [
+        ("automaticallyupdated", "vault_updated_cards", UpdateType.NUMBER_REPLACED),
+        ("automaticallyupdated", "vault_updated_expiration_dates", UpdateType.EXPIRY_UPDATED),
+        ("automaticallyupdated", "recurring_updated_cards", UpdateType.NUMBER_REPLACED),
+        ("automaticallyupdated", "recurring_updated_expiration_dates", UpdateType.EXPIRY_UPDATED),
+    ],
+)
+def test_an_updated_card_is_told_of_the_ids_that_stay(kind: str, array: str, type_: UpdateType) -> None:
+    told = update("nmi", event(kind, **{array: [CARD]}))
+    assert (told.type, told.old) == (type_, Credential("nmi:308/178"))
+    assert (told.new.details, told.new.expiry) == ({"last4": "0009"}, Expiry(2030, 1))
+
+
+@pytest.mark.parametrize(
+    ("kind", "type_"),
+    [("closedaccount", UpdateType.CLOSED), ("contactcustomer", UpdateType.CONTACT_CARDHOLDER)],
+)
+@pytest.mark.parametrize("array", ["vault_updates", "recurring_updates"])
+def test_every_other_summary_tells_nothing_more(kind: str, type_: UpdateType, array: str) -> None:
+    told = update("nmi", event(kind, **{array: [CARD]}))
+    assert (told.type, told.old, told.new.details) == (type_, Credential("nmi:308/178"), {})
+
+
+def test_a_card_goes_by_what_ids_it_has() -> None:
+    alone, recurring = CARD | {"billing_id": None}, {"subscription_id": "551", "cc_exp": "01/30"}
+    told = updates("nmi", event("closedaccount", vault_updates=[alone], recurring_updates=[recurring]))
+    assert [each.old for each in told] == [Credential("nmi:308"), Credential("nmi:subscription/551")]
+
+
+def test_each_card_is_a_part_of_its_own_and_one_that_is_broken_is_refused_alone() -> None:
+    whole = event("automaticallyupdated", vault_updated_cards=[CARD, {}], vault_updated_expiration_dates=[CARD])
+    first, broken, last = (dict(part) for part in parts(FEEDS["nmi"], whole))
+    assert refusal("nmi", broken).startswith("event_body.vault_updated_cards.customer_vault_id: ")
+    assert update("nmi", first).stamp.update_id != update("nmi", last).stamp.update_id
+
+
+def test_a_day_without_a_card_tells_nothing() -> None:
+    assert updates("nmi", event("automaticallyupdated", vault_updated_cards=[])) == []
+
+
+@pytest.mark.parametrize(
+    ("field", "broken"),
+    [
+        ("event_type", event("reopened", vault_updates=[CARD])),
+        ("event_type", event("", vault_updates=[CARD]) | {"event_type": "updated_cards"}),
+        ("event_body", event("closedaccount", vault_updated_cards=[CARD])),
+        ("event_body", event("closedaccount")),
+        ("vault_updates", event("closedaccount", vault_updates=CARD)),
+        (
+            "event_body.vault_updated_cards.cc_exp",
+            event("automaticallyupdated", vault_updated_cards=[{**CARD, "cc_exp": "1/x"}]),
+        ),
+        ("event_body.updated_date", event("closedaccount", vault_updates=[CARD], updated_date="20.11.")),
+    ],
+)
+def test_an_unknown_code_or_a_broken_field_is_named(field: str, broken: dict[str, Any]) -> None:
+    assert refusal("nmi", broken).startswith(f"{field}: ")
