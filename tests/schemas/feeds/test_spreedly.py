@@ -1,0 +1,73 @@
+"""Spreedly's Account Updater transactions, type by type."""
+
+from typing import Any
+
+import pytest
+
+from domain.update import Credential, UpdateType
+from domain.wallet import Expiry
+from tests.schemas.feeds.reading import refusal, update, updates
+
+TOKEN = Credential("spreedly:pm1")
+METHOD = {
+    "token": "pm1",
+    "last_four_digits": "1881",
+    "card_type": "visa",
+    "month": 11,
+    "year": 2029,
+    "fingerprint": "fp",
+}
+
+
+def transaction(kind: str, **changes: Any) -> dict[str, Any]:
+    return {
+        "token": "t1",
+        "created_at": "2026-11-20T09:14:13Z",
+        "succeeded": True,
+        "transaction_type": kind,
+        "payment_method": METHOD,
+    } | changes
+
+
+def test_a_replaced_payment_method_keeps_its_token_and_has_another_fingerprint() -> None:
+    told = update("spreedly", transaction("ReplacePaymentMethod"))
+    assert (told.type, told.old) == (UpdateType.NUMBER_REPLACED, TOKEN)
+    assert told.new.credential == Credential(":spreedly:fp", "spreedly:pm1")
+    assert (told.new.last4, told.new.brand, told.new.expiry) == ("1881", "VISA", Expiry(2029, 11))
+    assert told.stamp.update_id == "t1"
+
+
+@pytest.mark.parametrize(
+    ("kind", "type_"),
+    [
+        ("ClosePaymentMethod", UpdateType.CLOSED),
+        ("ContactCardHolder", UpdateType.CONTACT_CARDHOLDER),
+        ("InvalidReplacePaymentMethod", UpdateType.NO_CHANGE),
+    ],
+)
+def test_every_other_type_speaks_of_the_token_alone(kind: str, type_: UpdateType) -> None:
+    told = update("spreedly", transaction(kind))
+    assert (told.type, told.old, told.new.credential) == (type_, TOKEN, None)
+
+
+def test_transactions_come_alone_wrapped_or_listed() -> None:
+    one = transaction("ClosePaymentMethod")
+    wrapped, listed = updates("spreedly", {"transaction": one}), updates("spreedly", {"transactions": [one, one]})
+    assert [*wrapped, *wrapped] == listed == [update("spreedly", one)] * 2
+
+
+@pytest.mark.parametrize(
+    ("field", "broken"),
+    [
+        ("transaction_type", transaction("CloseAccount")),
+        ("succeeded", transaction("ReplacePaymentMethod", succeeded=False)),
+        ("payment_method", transaction("ClosePaymentMethod", payment_method=None)),
+        ("payment_method.token", transaction("ClosePaymentMethod", payment_method={})),
+        ("payment_method.month", transaction("ReplacePaymentMethod", payment_method=METHOD | {"month": "x"})),
+        ("token", transaction("ClosePaymentMethod", token=None)),
+        ("created_at", transaction("ClosePaymentMethod", created_at=None)),
+        ("transactions", {"transactions": {}}),
+    ],
+)
+def test_an_unknown_type_or_a_broken_field_is_named(field: str, broken: dict[str, Any]) -> None:
+    assert refusal("spreedly", broken).startswith(f"{field}: ")
