@@ -1,0 +1,86 @@
+"""Basis Theory's results, code by code, in every version of the file and as an answer."""
+
+from typing import Any
+
+import pytest
+
+from domain.update import Credential, Reason, UpdateType
+from domain.wallet import Expiry
+from tests.schemas.feeds.reading import refusal, update
+
+OLD = Credential("basis-theory:old")
+V1_1 = {"new_fingerprint": "fp", "new_brand": "visa"}
+V1_2 = {**V1_1, "new_last4": "1881"}
+
+
+def row(code: str, new: str = "new", **changes: Any) -> dict[str, Any]:
+    return {
+        "token": "old",
+        "expiration_year": "2026",
+        "expiration_month": "12",
+        "new_token": new,
+        "new_expiration_year": "2029",
+        "new_expiration_month": "11",
+        "result_code": code,
+    } | changes
+
+
+@pytest.mark.parametrize("code", ["UPD_PAN", "UPD_PAN_EXP_DATE"])
+def test_another_number_is_another_token(code: str) -> None:
+    told = update("basis-theory", row(code, **V1_2))
+    assert (told.type, told.old, told.reason) == (UpdateType.NUMBER_REPLACED, OLD, Reason.REISSUED)
+    assert told.new.credential == Credential("basis-theory:new", ":basis-theory:fp")
+    assert (told.new.last4, told.new.brand, told.new.expiry) == ("1881", "VISA", Expiry(2029, 11))
+
+
+@pytest.mark.parametrize("columns", [{}, V1_1, V1_2])
+def test_every_version_of_the_file_is_read(columns: dict[str, str]) -> None:
+    told = update("basis-theory", row("UPD_PAN", **columns))
+    assert (told.new.last4, told.new.brand) == (columns.get("new_last4"), "VISA" if columns else None)
+
+
+def test_another_expiry_is_told_of_the_token_if_it_stays() -> None:
+    for stays in ("old", ""):
+        told = update("basis-theory", row("UPD_EXP_DATE", stays, **V1_2))
+        assert (told.type, told.old, told.new.expiry) == (UpdateType.EXPIRY_UPDATED, OLD, Expiry(2029, 11))
+
+
+def test_another_expiry_under_another_token_is_a_replacement() -> None:
+    told = update("basis-theory", row("UPD_EXP_DATE"))
+    assert (told.type, told.reason) == (UpdateType.NUMBER_REPLACED, Reason.EXPIRED)
+    assert told.new.credential == Credential("basis-theory:new")
+
+
+@pytest.mark.parametrize(
+    ("code", "type_"),
+    [
+        ("WRN_CLOSED_ACCOUNT", UpdateType.CLOSED),
+        ("WRN_CONTACT_CARDHOLDER", UpdateType.CONTACT_CARDHOLDER),
+        ("NO_UPDATE", UpdateType.NO_CHANGE),
+        ("NO_MATCH", UpdateType.NO_MATCH),
+    ],
+)
+def test_every_other_code_speaks_of_the_old_token_alone(code: str, type_: UpdateType) -> None:
+    told = update("basis-theory", row(code, ""))
+    assert (told.type, told.old, told.new.credential) == (type_, OLD, None)
+
+
+def test_a_real_time_answer_has_the_token_as_an_object() -> None:
+    card = {"last4": "1881", "brand": "visa", "expiration_month": 11, "expiration_year": 2029}
+    answer = {"token": "old", "result_code": "UPD_PAN", "new_token": {"id": "new", "fingerprint": "fp", "card": card}}
+    assert update("basis-theory", answer).new == update("basis-theory", row("UPD_PAN", **V1_2)).new
+
+
+@pytest.mark.parametrize(
+    ("field", "broken"),
+    [
+        ("result_code", row("UPD_SOMETHING")),
+        ("token", row("NO_UPDATE", token="")),
+        ("new_token", row("UPD_PAN", "")),
+        ("new_expiration_month", row("UPD_PAN", new_expiration_month="13")),
+        ("new_expiration_year", row("UPD_EXP_DATE", new_expiration_year="", new_expiration_month="")),
+        ("card", row("UPD_PAN", new_token={"id": "new", "card": 1})),
+    ],
+)
+def test_an_unknown_code_or_a_broken_field_is_named(field: str, broken: dict[str, Any]) -> None:
+    assert refusal("basis-theory", broken).startswith(f"{field}: ")
