@@ -1,0 +1,95 @@
+"""Braintree's daily report, code by code, and the webhook that says where it lies."""
+
+import base64
+from typing import Any
+
+import pytest
+
+from domain.update import Credential, UpdateType
+from domain.wallet import Expiry
+from tests.schemas.feeds.reading import asked, refusal, update
+
+URL = "https://reports.braintreegateway.com/au/2026-11-20.csv?signature=x"
+
+
+def row(code: str, **changes: Any) -> dict[str, Any]:
+    return {
+        "Payment Method Token": "9f4ncm",
+        "Update Type": code,
+        "Card Type": "Visa",
+        "New Last 4": "1881",
+        "New Expiration Date": "11/2029",
+    } | changes
+
+
+def webhook(url: str = URL, kind: str = "account_updater_daily_report", before: str = "") -> dict[str, Any]:
+    report = f"<report-date type='date'>2026-11-20</report-date><report-url>{url}</report-url>"
+    subject = f"<subject><account-updater-daily-report>{report}</account-updater-daily-report></subject>"
+    xml = f"{before}<notification><kind>{kind}</kind>{subject}</notification>"
+    return {"bt_signature": "key|signature", "bt_payload": base64.encodebytes(xml.encode()).decode()}
+
+
+@pytest.mark.parametrize(
+    ("code", "type_"),
+    [
+        ("New account number", UpdateType.NUMBER_REPLACED),
+        ("New account number and expiration date", UpdateType.NUMBER_REPLACED),
+        ("New expiration date", UpdateType.EXPIRY_UPDATED),
+    ],
+)
+def test_a_change_is_told_of_the_token_that_stays(code: str, type_: UpdateType) -> None:
+    told = update("braintree", row(code))
+    assert (told.type, told.old) == (type_, Credential("braintree:9f4ncm"))
+    assert (told.new.details, told.new.expiry) == ({"last4": "1881", "brand": "VISA"}, Expiry(2029, 11))
+
+
+@pytest.mark.parametrize(
+    ("code", "type_"),
+    [("Account closed", UpdateType.CLOSED), ("Contact customer", UpdateType.CONTACT_CARDHOLDER)],
+)
+def test_every_other_code_tells_nothing_more(code: str, type_: UpdateType) -> None:
+    told = update("braintree", row(code))
+    assert (told.type, told.old, told.new.details) == (type_, Credential("braintree:9f4ncm"), {})
+
+
+def test_a_webhook_leaves_the_report_to_be_fetched_as_of_its_date() -> None:
+    fetch = asked("braintree", webhook())
+    assert fetch.path == URL
+    assert fetch.file_at is not None
+    assert fetch.file_at.isoformat() == "2026-11-20T00:00:00+00:00"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://reports.braintreegateway.com/r.csv",
+        "https://braintreegateway.com.example.test/r.csv",
+        "https://example.test/braintreegateway.com",
+        "https://notbraintreegateway.com/r.csv",
+        "https://user@www.braintreegateway.com/r.csv",
+        "https://www.braintreegateway.com:8443/r.csv",
+        "https://[/r.csv",
+        "https://169.254.169.254/latest",
+    ],
+)
+def test_a_report_lies_nowhere_else(url: str) -> None:
+    assert refusal("braintree", webhook(url)).startswith("bt_payload.report-url: expected https at ")
+
+
+@pytest.mark.parametrize(
+    ("field", "broken"),
+    [
+        ("Update Type", row("Card lost")),
+        ("Update Type", row("")),
+        ("Payment Method Token", row("Account closed", **{"Payment Method Token": ""})),
+        ("New Expiration Date", row("New expiration date", **{"New Expiration Date": ""})),
+        ("bt_payload", {"bt_payload": "%"}),
+        ("bt_payload", {"bt_payload": base64.b64encode(b"<a>").decode()}),
+        ("bt_payload", webhook(before='<!DOCTYPE a [<!ENTITY b "c">]>')),
+        ("bt_payload.kind", webhook(kind="disbursement")),
+        ("bt_payload.report-url", webhook("")),
+        ("$.path", webhook("https://www.braintreegateway.com/4111111111111111")),
+    ],
+)
+def test_an_unknown_code_or_a_broken_field_is_named(field: str, broken: dict[str, Any]) -> None:
+    assert refusal("braintree", broken).startswith(f"{field}: ")
