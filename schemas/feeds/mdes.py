@@ -1,0 +1,104 @@
+"""Mastercard Digital Enablement Service: Notify Token Updated, decrypted.
+
+The fields are those of its API for token requestors and for issuers: `status` says how the token is now, `reasonCode`
+what happened, `eventReasonCode` why, in words of the issuer that grow without notice. A token keeps its reference while
+the card behind it changes; its own number and expiry (`tokenExpiry`) are never the card's. That it is deactivated says
+nothing about the card, unless the account was closed.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from domain.update import UpdateType as Type
+from schemas.feeds.card import table, type_of
+from schemas.feeds.feed import (
+    Code,
+    Edge,
+    Feed,
+    Message,
+    Record,
+    Refused,
+    inside,
+    instant,
+    last4,
+    mmyy,
+    objects,
+    optional,
+    part,
+    text,
+    told,
+)
+
+STATUSES = (
+    Code("ACTIVE", "the token can be used", Type.RESUMED),
+    Code("SUSPENDED", "the token cannot be used for now", Type.SUSPENDED),
+    Code("DEACTIVATED", "the token is gone, the card may live", Type.CONTACT_CARDHOLDER),
+    Code("INACTIVE", "the token is not active yet", Type.NO_CHANGE),
+    Code("PENDING_ACTIVATION", "the token waits for its cardholder", Type.NO_CHANGE),
+)
+REASONS = (
+    Code("FUNDING_ACCOUNT_UPDATE", "another card stands behind the token", Type.NUMBER_REPLACED),
+    Code("STATUS_UPDATE", "its status says all", Type.NO_CHANGE),
+    Code("REDIGITIZATION_COMPLETE", "another number or expiry of the token, not of the card", Type.NO_CHANGE),
+    Code("ACCOUNT_BINDING", "the account was bound", Type.NO_CHANGE),
+    Code("TOKEN_BINDING", "the token was bound", Type.NO_CHANGE),
+    Code("DELETED_FROM_CONSUMER_APP", "the consumer removed it; its status says all", Type.NO_CHANGE),
+)
+CLOSED = Code("ACCOUNT_CLOSED", "why a token was deactivated: account closed", Type.CLOSED)
+CODES = (*STATUSES, *REASONS, CLOSED)
+_STATUSES, _REASONS = table(STATUSES), table(REASONS)
+
+
+def split(record: Record) -> Sequence[Record]:
+    """A notification for each of its tokens."""
+    return [
+        {"requestId": record.get("requestId"), "encryptedPayload": {"encryptedData": {"tokens": [token]}}}
+        for token in _tokens(record)
+    ]
+
+
+def adapt(record: Record, _edge: Edge) -> Iterable[Message]:
+    request = text(record.get("requestId"), "requestId")
+    for token in _tokens(record):
+        yield from _told_of(token, request)
+
+
+def _tokens(record: Record) -> list[Record]:
+    payload = inside(record, "encryptedPayload")
+    if isinstance(payload.get("encryptedData"), str):
+        raise Refused("encryptedPayload.encryptedData: expected it decrypted")
+    tokens = objects(inside(payload, "encryptedData"), "tokens")
+    if not tokens:
+        raise Refused("tokens: expected one at least")
+    return tokens
+
+
+def _told_of(token: Record, request: str) -> Iterable[Message]:
+    status = type_of(_STATUSES, token.get("status"), "tokens.status")
+    why = optional(token.get("reasonCode"))
+    reason = Type.NO_CHANGE if why is None else type_of(_REASONS, why, "tokens.reasonCode")
+    if status is Type.CONTACT_CARDHOLDER and token.get("eventReasonCode") == CLOSED.said:
+        status = Type.CLOSED
+    reference = text(token.get("tokenUniqueReference"), "tokens.tokenUniqueReference")
+    stamp = token.get("statusTimestamp")
+    at = None if stamp is None else instant(stamp, "tokens.statusTimestamp")
+    # without its time an event told again must not look like another one under the same id
+    ids = (None, None) if at is None else (f"{request}-{reference}-card", f"{request}-{reference}")
+    info = part(token, "tokenInfo")
+    card = {
+        "token": reference,
+        "last4": last4(info.get("accountPanSuffix")),
+        **mmyy(info.get("accountPanExpiry"), "tokens.tokenInfo.accountPanExpiry"),
+    }
+    if reason is Type.NUMBER_REPLACED:
+        yield told(reason, {"token": reference}, card, id=ids[0], at=at)
+    yield told(status, {"token": reference}, card, id=ids[1], at=at)
+
+
+FEED = Feed(
+    name="mdes",
+    title="Mastercard MDES Notify Token Updated",
+    adapt=adapt,
+    recognises=lambda record: {"requestId", "encryptedPayload"} <= record.keys(),
+    codes=CODES,
+    split=split,
+)
