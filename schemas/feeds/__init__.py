@@ -26,6 +26,7 @@ from schemas.feeds import (
     tabapay,
     vau,
     vgs,
+    visa_tms,
     worldpay,
 )
 from schemas.feeds.feed import Feed
@@ -56,6 +57,7 @@ FEEDS: Mapping[str, Feed] = {
         tabapay.FEED,
         vau.FEED,
         vgs.FEED,
+        visa_tms.FEED,
         worldpay.FEED,
     )
 }

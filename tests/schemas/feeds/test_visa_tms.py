@@ -1,0 +1,89 @@
+"""Visa tokens in CyberSource's Token Management Service, event by event and state by state."""
+
+import copy
+from typing import Any
+
+import pytest
+
+from domain.update import Credential, UpdateType
+from domain.wallet import Expiry
+from schemas.feeds import FEEDS
+from schemas.feeds.feed import Refused, answered, read
+from tests.schemas.feeds.answering import ANSWERS
+from tests.schemas.feeds.reading import EDGE, answers, asked, refusal, update
+
+TOKEN = Credential("visa-tms:11E005EC")
+HREF = "/tms/v1/paymentinstruments/11E005EC"
+
+
+def event(kind: str, *hrefs: object, **changes: Any) -> dict[str, Any]:
+    links = {
+        "paymentInstruments": [{"href": href} for href in hrefs or (HREF,)],
+        "instrumentIdentifiers": [{"href": "/tms/v1/instrumentidentifiers/7036349999987050572"}],
+    }
+    return {
+        "notificationId": "n1",
+        "eventType": f"tms.networktoken.{kind}",
+        "eventDate": "2026-11-20T04:07:52.157-07:00",
+        "webhookId": "w1",
+        "payload": [{"data": {"_links": links}}],
+    } | changes
+
+
+def answer(state: str, account: str = "ACTIVE") -> dict[str, Any]:
+    found = copy.deepcopy(ANSWERS["visa-tms"])
+    identifier = found["_embedded"]["instrumentIdentifier"]
+    identifier["state"], identifier["tokenizedCard"]["state"] = account, state
+    return found
+
+
+def test_an_updated_token_is_asked_for_by_each_of_its_payment_instruments() -> None:
+    assert asked("visa-tms", event("updated")).path == "tms/v1/paymentinstruments/11E005EC"
+    assert len(read(FEEDS["visa-tms"], event("updated", HREF, f"{HREF}2"), EDGE)) == 2
+
+
+@pytest.mark.parametrize("kind", ["provisioned", "binding"])
+def test_every_other_event_changes_nothing(kind: str) -> None:
+    told = update("visa-tms", event(kind))
+    assert (told.type, told.old) == (UpdateType.NO_CHANGE, TOKEN)
+
+
+@pytest.mark.parametrize(
+    ("state", "account", "type_"),
+    [
+        ("ACTIVE", "ACTIVE", UpdateType.RESUMED),
+        ("SUSPENDED", "ACTIVE", UpdateType.SUSPENDED),
+        ("DELETED", "ACTIVE", UpdateType.CONTACT_CARDHOLDER),
+        ("DELETED", "CLOSED", UpdateType.CLOSED),
+    ],
+)
+def test_the_state_is_told_with_what_the_card_shows_and_never_the_token(
+    state: str, account: str, type_: UpdateType
+) -> None:
+    (told,) = answers("visa-tms", event("updated"), answer(state, account))
+    assert (told.type, told.old) == (type_, TOKEN)
+    assert (told.new.details, told.new.expiry) == ({"last4": "1111", "brand": "VISA"}, Expiry(2029, 12))
+    assert told.stamp.occurred_at.isoformat() == "2026-11-20T11:07:52.157000+00:00"
+
+
+@pytest.mark.parametrize("state", ["UNPROVISIONED", "LOST"])
+def test_an_unknown_state_is_refused(state: str) -> None:
+    with pytest.raises(Refused, match=r"^tokenizedCard\.state: "):
+        answered(FEEDS["visa-tms"], asked("visa-tms", event("updated")), answer(state), EDGE)
+
+
+@pytest.mark.parametrize(
+    ("field", "broken"),
+    [
+        ("eventType", event("lost")),
+        ("eventDate", event("updated", eventDate="")),
+        ("notificationId", event("binding", notificationId=None)),
+        ("payload.data._links.paymentInstruments.href", event("updated", "/tms/v1/paymentinstruments/../../keys")),
+        ("payload.data._links.paymentInstruments.href", event("updated", "https://example.test/tms/v1/x/y")),
+        ("payload.data._links.paymentInstruments", event("updated", payload=[{"data": {"_links": {}}}])),
+        ("data", event("updated", payload=[{}])),
+        ("$.path", event("updated", "/tms/v1/paymentinstruments/4111111111111111")),
+    ],
+)
+def test_an_unknown_event_or_a_broken_field_is_named(field: str, broken: dict[str, Any]) -> None:
+    assert refusal("visa-tms", broken).startswith(f"{field}: ")
