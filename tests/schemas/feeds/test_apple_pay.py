@@ -1,0 +1,75 @@
+"""Apple Pay's merchant token events, type by type."""
+
+from typing import Any
+
+import pytest
+
+from domain.update import Credential, UpdateType
+from domain.wallet import Expiry
+from schemas.feeds import FEEDS
+from schemas.feeds.feed import Refused, answered
+from tests.schemas.feeds.reading import EDGE, answers, asked, refusal
+
+TOKEN = Credential("apple-pay:DNITHE1")
+NOTIFICATION = {"eventId": "3f1c/0b8a"}
+
+
+def event(kind: str, token: dict[str, Any] | None = None, **card: Any) -> dict[str, Any]:
+    metadata = {"cardMetadata": {"fpanSuffix": "5678", "expirationDate": "291130"} | card, "tokenMetadata": token}
+    return {"eventType": kind, "merchantTokenIdentifier": "DNITHE1", "reason": "x", "merchantTokenMetadata": metadata}
+
+
+def test_a_notification_leaves_its_event_to_be_fetched() -> None:
+    assert asked("apple-pay", NOTIFICATION).path == "merchantToken/event/3f1c%2F0b8a"
+    assert refusal("apple-pay", {"eventId": ".."}).startswith("eventId: ")
+    assert refusal("apple-pay", {"eventId": None}).startswith("eventId: ")
+
+
+def test_updated_metadata_are_told_of_the_token_that_stays() -> None:
+    (told,) = answers("apple-pay", NOTIFICATION, event("UPDATED_METADATA", {"expirationDate": "310731"}))
+    assert (told.type, told.old) == (UpdateType.DETAILS_UPDATED, TOKEN)
+    assert (told.new.details, told.new.expiry) == ({"last4": "5678"}, Expiry(2029, 11))
+
+
+def test_another_id_of_the_token_is_a_replacement() -> None:
+    (told,) = answers("apple-pay", NOTIFICATION, event("UPDATED_METADATA", {"mpanId": "DNITHE2"}))
+    assert (told.type, told.old, told.new.credential) == (
+        UpdateType.NUMBER_REPLACED,
+        TOKEN,
+        Credential("apple-pay:DNITHE2"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "type_"),
+    [
+        ("UNLINK", UpdateType.CONTACT_CARDHOLDER),
+        ("UPDATED_CARD_ART", UpdateType.NO_CHANGE),
+        ("UPDATED_MERCHANT_TOKEN_PUBLIC_KEY", UpdateType.NO_CHANGE),
+    ],
+)
+def test_every_other_type_tells_nothing_more(kind: str, type_: UpdateType) -> None:
+    (told,) = answers("apple-pay", NOTIFICATION, event(kind))
+    assert (told.type, told.old, told.new.details) == (type_, TOKEN, {})
+
+
+@pytest.mark.parametrize("written", ["291130", "20291130", "2029-11"])
+def test_an_expiry_is_read_however_it_is_written(written: str) -> None:
+    (told,) = answers("apple-pay", NOTIFICATION, event("UPDATED_METADATA", expirationDate=written))
+    assert told.new.expiry == Expiry(2029, 11)
+
+
+@pytest.mark.parametrize(
+    ("field", "broken"),
+    [
+        ("eventType", event("LOST")),
+        ("merchantTokenIdentifier", event("UNLINK") | {"merchantTokenIdentifier": None}),
+        ("merchantTokenMetadata.cardMetadata.expirationDate", event("UPDATED_METADATA", expirationDate="112029")),
+        ("merchantTokenMetadata.cardMetadata.expirationDate", event("UPDATED_METADATA", expirationDate="291115")),
+        ("merchantTokenMetadata.cardMetadata.expirationDate", event("UPDATED_METADATA", expirationDate="11/29")),
+    ],
+)
+def test_an_unknown_type_or_a_broken_field_is_named(field: str, broken: dict[str, Any]) -> None:
+    with pytest.raises(Refused) as refused:
+        answered(FEEDS["apple-pay"], asked("apple-pay", NOTIFICATION), broken, EDGE)
+    assert str(refused.value).startswith(f"{field}: ")
