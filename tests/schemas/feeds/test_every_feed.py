@@ -5,7 +5,7 @@ import copy
 import csv
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from domain.pan import contains_pan
 from schemas.canonical import Unreadable, parse
 from schemas.feeds import FEEDS, nacha
-from schemas.feeds.feed import Feed, Fetch, Layout, Refused, read
+from schemas.feeds.feed import Feed, Fetch, Layout, Message, Refused, answered, parts, read
+from tests.schemas.feeds.answering import ANSWERS
 from tests.schemas.feeds.reading import EDGE
 
 SAMPLES = Path(__file__).parents[3] / "examples" / "feeds"
@@ -64,14 +65,50 @@ def test_a_broken_record_is_read_or_refused_by_name_and_tells_no_number(feed: Fe
     for _ in range(data.draw(st.integers(1, 3))):
         place, key = data.draw(st.sampled_from(list(places(record)) or [(record, "x")]))
         place[key] = copy.deepcopy(data.draw(BROKEN))  # or it may come to hold itself
-    tells_no_number(feed, record)
+    tells_no_number(lambda: read(feed, record, EDGE))
 
 
-def tells_no_number(feed: Feed, record: dict[str, Any]) -> None:
+@each_feed
+def test_its_samples_tell_the_same_whole_and_part_by_part(feed: Feed) -> None:
+    for record in samples(feed):
+        cut = parts(feed, record)
+        assert [each for part in cut for each in read(feed, part, EDGE)] == read(feed, record, EDGE)
+        assert all(list(parts(feed, part)) == [part] and feed.recognises(part) for part in cut)
+
+
+thin_feed = pytest.mark.parametrize(
+    "feed", [feed for feed in FEEDS.values() if feed.fetched is not None], ids=lambda feed: feed.name
+)
+
+
+def fetches(feed: Feed) -> list[Fetch]:
+    told = [each for record in samples(feed) for each in read(feed, record, EDGE)]
+    return [each for each in told if isinstance(each, Fetch)]
+
+
+@thin_feed
+def test_its_samples_leave_something_to_fetch_and_the_answer_is_read(feed: Feed) -> None:
+    assert fetches(feed)
+    for fetch in fetches(feed):
+        told = answered(feed, fetch, ANSWERS[feed.name], EDGE)
+        assert [parse(json.dumps(each).encode()) for each in told]
+
+
+@thin_feed
+@given(data=st.data())
+def test_a_broken_answer_is_read_or_refused_by_name_and_tells_no_number(feed: Feed, data: st.DataObject) -> None:
+    answer = copy.deepcopy(ANSWERS[feed.name])
+    for _ in range(data.draw(st.integers(1, 3))):
+        place, key = data.draw(st.sampled_from(list(places(answer)) or [(answer, "x")]))
+        place[key] = copy.deepcopy(data.draw(BROKEN))
+    tells_no_number(lambda: answered(feed, fetches(feed)[0], answer, EDGE))
+
+
+def tells_no_number(told: Callable[[], Sequence[Message | Fetch]]) -> None:
     """Read or refused, it leaves no number in a reason; an update that has one is refused on the topic's doorstep."""
     reasons = []
     try:
-        for each in read(feed, record, EDGE):
+        for each in told():
             if isinstance(each, Fetch):
                 reasons.append(each.path)
             else:
