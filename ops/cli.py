@@ -13,7 +13,7 @@ from typing import Annotated, Any, cast
 import typer
 
 from ops import loop, parts, terminal
-from ops.commands import dead_letters, deliveries, endpoints, inbox, merchants, wallets
+from ops.commands import dead_letters, deliveries, endpoints, feeds, inbox, merchants, wallets
 from ops.commands.demo import demo
 from ops.commands.ingest import ingest
 from ops.commands.replay import replay
@@ -22,7 +22,7 @@ from ops.commands.status import status
 from ops.embedded import EmbeddedError
 from ops.settings import SettingsError
 from ops.terminal import DryRun, Failed
-from producers.ingest import Unreachable
+from producers.topic import Unreachable
 from store import migrate as migrations
 from store import reach
 
@@ -41,6 +41,7 @@ app.command()(replay)
 app.add_typer(merchants.app, name="merchants")
 app.add_typer(endpoints.app, name="endpoints")
 app.add_typer(wallets.app, name="wallets")
+app.add_typer(feeds.app, name="feeds")
 app.add_typer(inbox.app, name="inbox")
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(deliveries.app, name="deliveries")

@@ -23,8 +23,8 @@ from ops.run import Role, assembled, together
 from ops.settings import Settings, spell
 from ops.story import Teller
 from ops.terminal import Failed
-from producers import ingest
-from producers.ingest import Line
+from producers import ingest, topic
+from producers.topic import Line
 from schemas.canonical import parse
 from schemas.wallet import MerchantLine, read_wallet
 from store import dead_letters, listings, reach
@@ -60,7 +60,7 @@ class _Stage:
         self.names = {one.id: one.name for one in self.merchants.values()}
 
     async def send(self, lines: AsyncIterator[Line], each: Callable[[Line], None] = lambda _: None) -> None:
-        sent = await ingest.send(lines, bootstrap_servers=self.servers, topic=self.settings.kafka_topic, each=each)
+        sent = await topic.send(lines, bootstrap_servers=self.servers, topic=self.settings.kafka_topic, each=each)
         self.produced += sent.acknowledged
         if sent.refused:
             raise Failed(f"the broker did not take {sent.refused} lines: {sent.first_refusal}")
@@ -124,9 +124,9 @@ async def _one_customer(stage: _Stage, first: Line) -> None:
     _, text = next(files.lines(stage.examples / "wallets.jsonl"))
     wallet = read_wallet(text)
     [old] = wallet.methods
-    assert first.value is not None
+    [message] = first.messages
     stage.say.title(f"One customer: {old.details.holder_name}")
-    stage.say.all([story.told_by_vendor(parse(first.value).update)])
+    stage.say.all([story.told_by_vendor(parse(message.value).update)])
     await stage.send(_only(first))
     await _until(stage, lambda accounts: accounts.received == stage.produced)
     after = await stage.status(old.id)

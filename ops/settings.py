@@ -123,6 +123,13 @@ def _topic(text: str) -> str:
     return text
 
 
+def _fingerprint_key(text: str) -> str:
+    version, _, secret = text.partition(":")
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,16}", version) or not re.fullmatch(r"(?:[0-9a-fA-F]{2}){16,}", secret):
+        raise ValueError("expected VERSION:HEX, such as v1: and 64 hexadecimal digits (32 at least)")
+    return text
+
+
 def _of_text(read: Callable[[str], object]) -> BeforeValidator:
     """Text is read; a default, which is a value already, passes."""
     return BeforeValidator(lambda value: read(value) if isinstance(value, str) else value)
@@ -134,6 +141,7 @@ Networks: TypeAlias = Annotated[tuple[Network, ...], NoDecode, _of_text(_network
 DatabaseUrl: TypeAlias = Annotated[str, BeforeValidator(asyncpg_url)]
 Servers: TypeAlias = Annotated[str, BeforeValidator(_servers)]
 Name: TypeAlias = Annotated[str, BeforeValidator(_topic)]
+FingerprintKey: TypeAlias = Annotated[SecretStr, _of_text(_fingerprint_key)]
 Count: TypeAlias = Annotated[int, Field(ge=1)]
 
 
@@ -190,6 +198,14 @@ class Settings(BaseSettings):
     batch_wait: Duration = Field(
         timedelta(milliseconds=100),
         description="How long a batch waits to fill up, which is what a lone update is delayed by at most.",
+    )
+    fingerprint_key: FingerprintKey | None = Field(
+        None,
+        repr=False,
+        description="`VERSION:HEX`, the key for fingerprints of cards and accounts; feeds with full numbers need it.",
+    )
+    fingerprint_key_former: FingerprintKey | None = Field(
+        None, repr=False, description="The key before it, as long as wallets hold fingerprints made with that one."
     )
     parked_for: Duration = Field(
         timedelta(hours=72),

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 import typer
 from rich.console import Console
@@ -19,6 +19,9 @@ from rich.text import Text
 
 # In a pipe nothing is cut or wrapped; longer than any line of ours.
 _FULL_WIDTH = 2000
+
+Advance: TypeAlias = Callable[[int], None]
+"""To be called for every line, with its size in bytes."""
 
 AsJson = Annotated[bool, typer.Option("--json", help="Write JSON.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
@@ -78,7 +81,7 @@ def write_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
 
 
 @contextmanager
-def progress(label: str, size: int | None) -> Iterator[Callable[[int], None]]:
+def progress(label: str, size: int | None) -> Iterator[Advance]:
     """A bar on stderr, of `size` bytes, while that is a terminal; in a pipe the summary tells it all.
 
     Gives what is to be called for every line, with its size in bytes.

@@ -11,8 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from ops import kafka, parts, terminal
 from ops.settings import Settings
 from ops.terminal import AsJson, DryRun, Failed, Limit, moment
-from producers import ingest
-from producers.ingest import Line
+from producers import ingest, topic
+from producers.topic import Line
 from schemas.canonical import UNREADABLE_HEADER
 from store import dead_letters, reach
 from store.dead_letters import Headers, Kept
@@ -154,7 +154,7 @@ async def _send(lines: Sequence[Line], servers: str, settings: Settings) -> None
         for line in lines:
             yield line
 
-    sent = await ingest.send(
+    sent = await topic.send(
         each(), bootstrap_servers=servers, topic=settings.kafka_topic, security=kafka.security(settings)
     )
     if sent.refused:

@@ -1,131 +1,104 @@
-"""`repoint ingest --format FORMAT FILE…`."""
+"""`repoint ingest --format FORMAT FILE…`, `--watch DIR`, `--detect`."""
 
-import json
-import os
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from enum import StrEnum
+from datetime import datetime
 from pathlib import Path
-from typing import Annotated, TextIO
+from typing import Annotated
 
 import typer
 
-from ops import files, kafka, loop, parts, terminal
+from ops import drop_folder, edge, feed_files, files, loop, parts, terminal
 from ops.files import InputFiles
 from ops.settings import Settings
 from ops.terminal import DryRun, Failed
-from producers import ingest as feed
-from producers.ingest import Line
+from schemas.feeds import FEEDS
+from schemas.feeds.feed import Edge, Feed
 
-# More would scroll away what they begin with; the file beside the feed has them all.
-_REPORTED = 20
+CANONICAL = "canonical"
 
 
-class Format(StrEnum):
-    """What the lines of a feed are written in."""
-
-    CANONICAL = "canonical"
+def _feed(name: str) -> str:
+    if name != CANONICAL and name not in FEEDS:
+        raise typer.BadParameter(f"{name!r} is no feed; `repoint feeds list` names them all.")
+    return name
 
 
 def ingest(
-    feeds: InputFiles,
+    feeds: InputFiles = [],  # noqa: B006  typer's own way to say "none"
     *,
-    written_in: Annotated[Format, typer.Option("--format", help="What the lines are written in.")],
+    written_in: Annotated[
+        str | None,
+        typer.Option("--format", metavar="FORMAT", parser=_feed, help="canonical, or a feed of `repoint feeds list`."),
+    ] = None,
+    watch: Annotated[
+        Path | None,
+        typer.Option(
+            "--watch", exists=True, file_okay=False, writable=True, help="Send every file that is put into this folder."
+        ),
+    ] = None,
+    detect: Annotated[bool, typer.Option("--detect", help="Only say which feed each file is of.")] = False,
+    at: Annotated[
+        datetime | None, typer.Option("--at", help="When it was so, for records without a date; else the file's own.")
+    ] = None,
+    traces: Annotated[
+        Path | None,
+        typer.Option("--traces", exists=True, dir_okay=False, help="CSV of trace,token or trace,fingerprint (Nacha)."),
+    ] = None,
+    anew: Annotated[bool, typer.Option("--anew", help="From the beginning, also where it was interrupted.")] = False,
     dry_run: DryRun = False,
 ) -> None:
-    """Put vendor updates on the topic, one line one message, each acknowledged by every in-sync replica.
+    """Put what vendors tell on the topic, each update acknowledged by every in-sync replica.
 
-    Lines that no update can be made of are named on stderr and written to FILE.refused. They are sent too, card
-    numbers masked, and end up with the dead letters. Sending a file twice does no harm. Exits with 1 unless every
-    line was acknowledged, or with --dry-run unless every line is usable.
+    What is interrupted goes on where it was when it is called again. Lines that no update can be made of are named on
+    stderr and written to FILE.refused. They are sent too, card numbers masked, and end up with the dead letters.
+    Sending a file twice does no harm. Exits with 1 unless all was acknowledged, or with --dry-run unless every line is
+    usable.
     """
-    assert written_in is Format.CANONICAL  # the others have adapters of their own
-    settings = parts.settings_of_a_command()
-    if dry_run:
-        unusable = sum(loop.run(_check(file)) for file in feeds)
-        if unusable:
-            raise Failed(f"{unusable} lines are not usable")
+    if detect:
+        _detect(feeds)
         return
-    servers = parts.running_broker(settings)
-    refused = sum(loop.run(_send(file, servers, settings)) for file in feeds)
+    if written_in is None:
+        raise typer.BadParameter("expected the feed's format; --detect finds it out", param_hint="--format")
+    if bool(feeds) == (watch is not None):
+        raise typer.BadParameter("expected files, or a folder to watch", param_hint="FILE…")
+    settings = parts.settings_of_a_command()
+    feed = FEEDS.get(written_in)
+    if watch is not None:
+        servers = parts.running_broker(settings)
+        loop.run(drop_folder.watch(watch, feed, settings, servers, edge.traces(traces)))
+        return
+    edges = {file: edge.of(settings, at or feed_files.dated(file), traces) for file in feeds}
+    if dry_run:
+        _check(feeds, feed, edges)
+    else:
+        _send(feeds, feed, edges, settings, anew=anew)
+
+
+def _check(feeds: list[Path], feed: Feed | None, edges: dict[Path, Edge]) -> None:
+    refused = 0
+    for file in feeds:
+        summary = loop.run(feed_files.check(file, feed, edges[file]))
+        feed_files.tell(file, summary, dry_run=True)
+        refused += summary.refused
     if refused:
-        raise Failed(f"{refused} lines were not acknowledged; send the whole again, what is there will be recognised")
+        raise Failed(f"{refused} lines are not usable")
 
 
-async def _send(file: Path, servers: str, settings: Settings) -> int:
-    """How many lines were not acknowledged."""
-    with (
-        files.opened(file) as stream,
-        _reporting(file, beside=_beside(file)) as report,
-        terminal.progress(files.name(file), files.size(file)) as advance,
-    ):
-
-        def each(line: Line) -> None:
-            report(line)
-            advance(line.size)
-
-        sent = await feed.send(
-            feed.canonical(stream),
-            bootstrap_servers=servers,
-            topic=settings.kafka_topic,
-            security=kafka.security(settings),
-            each=each,
-        )
-    terminal.write_line(f"{files.name(file)}: {sent.acknowledged} of {sent.lines} lines acknowledged")
-    if sent.unusable:
-        unusable = terminal.counted(sent.unusable, "unusable line")
-        terminal.remark(f"{unusable} will be among the dead letters: `repoint dead-letters list`")
-    if sent.first_refusal:
-        terminal.remark(f"the broker refuses with {sent.first_refusal}")
-    return sent.refused
+def _send(feeds: list[Path], feed: Feed | None, edges: dict[Path, Edge], settings: Settings, *, anew: bool) -> None:
+    servers = parts.running_broker(settings)
+    unsent = 0
+    for file in feeds:
+        summary = loop.run(feed_files.send(file, feed, edges[file], settings, servers, anew=anew))
+        feed_files.tell(file, summary)
+        unsent += summary.unsent
+    if unsent:
+        raise Failed(f"{unsent} lines were not acknowledged; send the whole again, what is there will be recognised")
 
 
-async def _check(file: Path) -> int:
-    """How many lines are not usable."""
-    lines = unusable = 0
-    with files.opened(file) as stream, _reporting(file, beside=None) as report:
-        async for line in feed.canonical(stream):
-            report(line)
-            lines += 1
-            unusable += line.unusable is not None
-    terminal.write_line(f"{files.name(file)}: {lines - unusable} of {lines} lines usable; nothing was sent")
-    return unusable
-
-
-def _beside(file: Path) -> Path | None:
-    if file == files.STDIN:
-        return None
-    if not os.access(file.parent, os.W_OK):
-        terminal.remark(f"{file.parent} cannot be written to, so unusable lines are only named here")
-        return None
-    return file.with_name(file.name + ".refused")
-
-
-@contextmanager
-def _reporting(file: Path, *, beside: Path | None) -> Iterator[Callable[[Line], None]]:
-    """Gives what is to be called with every line: the unusable ones are named on stderr and written to `beside`."""
-    count = 0
-    with ExitStack() as stack:
-        stream: TextIO | None = None
-
-        def report(line: Line) -> None:
-            nonlocal count, stream
-            if line.unusable is None:
-                return
-            count += 1
-            if count <= _REPORTED:
-                terminal.remark(f"{files.name(file)}:{line.number}: {line.unusable}")
-            if beside is not None:
-                stream = stream or stack.enter_context(beside.open("w", encoding="utf-8"))
-                stream.write(json.dumps(_written(line), ensure_ascii=False) + "\n")
-
-        yield report
-    if count > _REPORTED:
-        terminal.remark(f"… and {count - _REPORTED} lines more" + (f", all in {beside}" if beside else ""))
-    if beside is not None and not count:
-        beside.unlink(missing_ok=True)  # of a former version of the file
-
-
-def _written(line: Line) -> dict[str, object]:
-    body = None if line.value is None else line.value.decode(errors="backslashreplace")
-    return {"line": line.number, "problem": line.unusable, "body": body}
+def _detect(feeds: list[Path]) -> None:
+    unknown = 0
+    for file in feeds:
+        found = loop.run(edge.detect(file))
+        unknown += found is None
+        terminal.write_line(f"{files.name(file)}: {found or 'no feed that is known'}")
+    if unknown:
+        raise Failed(f"{unknown} of {len(feeds)} files are of no feed that is known", code=1)

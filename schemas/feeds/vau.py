@@ -53,4 +53,5 @@ FEED = Feed(
     adapt=adapt,
     recognises=lambda record: "serviceIdentifier" in record and "oldCardholderAccountNumber" in record,
     codes=CODES,
+    carries_numbers=True,
 )

@@ -82,7 +82,7 @@ async def test_a_feed_passes_through(guarded: Guarded, program: Program, way: Wa
     name = f"{way.protocol}-{way.mechanism}"
     feed = program.write("feed.jsonl", replaced(1, update_id=name))
     sent = (await program("ingest", "--format", "canonical", feed, **settings)).well()
-    assert sent.out == "feed.jsonl: 1 of 1 lines acknowledged\n"
+    assert sent.out == "feed.jsonl: 1 of 1 line accepted, 1 update sent\n"
     async with program.going("run", "--role", "consume", **settings) as going:
 
         async def taken_in() -> bool:

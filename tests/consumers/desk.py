@@ -197,14 +197,17 @@ def written(update: Update) -> dict[str, Any]:
         return message | {"from": _customer(update.merge_from), "into": _customer(update.merge_into)}
     assert update.old is not None
     new = update.new
+    named = new.credential
+    if named is not None and named.alias is not None and named.alias in update.old.keys:
+        named = Credential(named.alias, named.key)  # the token stays
     said = {
-        **_credential(new.credential, stamp.vendor),
+        **_credential(named, stamp.vendor),
         "last4": new.last4,
         "brand": new.brand,
         "expiryMonth": None if new.expiry is None else new.expiry.month,
         "expiryYear": None if new.expiry is None else new.expiry.year,
         "par": new.par,
-        **{_DETAILS[name]: value for name, value in new.details.items()},
+        **{_DETAILS[name]: value for name, value in new.details.items() if name in _DETAILS},
     }
     message |= {"reason": update.reason.value, "old": _credential(update.old, stamp.vendor), "new": said}
     if update.method_type is not None:

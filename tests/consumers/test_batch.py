@@ -448,7 +448,8 @@ async def test_parked_updates_follow_when_a_wallet_is_imported(desk: Desk, batch
         assert (current.status, current.details.last4) == (MethodStatus.CLOSED, "2222")
     assert [name for name, _ in await desk.told("pharmacy")] == ["REPLACED", "DELETED"]
     assert [name for name, _ in await desk.told("optician", "w-e2")] == ["REPLACED", "DELETED"]
-    assert await desk.rows("SELECT * FROM parked_updates") == []
+    # its customer may still turn up
+    assert await desk.rows("SELECT key FROM parked_updates") == [("vau:N",)]
 
 
 async def test_an_update_that_comes_before_and_in_one_batch_with_its_wallet_s_fact_is_not_parked(desk: Desk) -> None:

@@ -332,7 +332,8 @@ async def test_a_checked_feed_names_every_line_that_is_not_usable(program: Progr
     feed = program.write("feed.jsonl", replaced(1), "", "half a li", undated, card, "x" * 1_000_001)
     ended = await program("ingest", "--format", "canonical", "--dry-run", feed)
     assert ended.code == 1
-    assert ended.out == "feed.jsonl: 1 of 5 lines usable; nothing was sent\n"
+    assert ended.out.splitlines()[0] == "feed.jsonl: 1 of 5 lines accepted, 1 update found; nothing was sent"
+    assert "  1 refused: occurredAt: Field required" in ended.out.splitlines()
     reasons = [line.removeprefix("repoint: feed.jsonl:") for line in ended.err.splitlines()]
     assert [reason.split(":")[:2] for reason in reasons[:-1]] == [
         ["3", " message"],

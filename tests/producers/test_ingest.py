@@ -13,8 +13,9 @@ from aiokafka import AIOKafkaConsumer
 
 from ops import embedded
 from producers import ingest
-from producers.ingest import LONGEST_LINE, Line
+from producers.topic import Line, Unreachable, send
 from schemas.canonical import UNREADABLE_HEADER, Unreadable, parse
+from schemas.intake import LONGEST
 from tests.acceptance.lines import replaced
 from tests.parts.kafka import Broker
 
@@ -38,7 +39,7 @@ def feed(*lines: bytes | object) -> BufferedReader:
 
 async def test_every_line_arrives_in_the_order_of_its_credential(kafka: str, topic: str) -> None:
     lines = [replaced(number % 7, update_id=f"vau-{number}") for number in range(3000)]
-    sent = await ingest.send(ingest.canonical(feed(*lines)), bootstrap_servers=kafka, topic=topic)
+    sent = await send(ingest.canonical(feed(*lines)), bootstrap_servers=kafka, topic=topic)
     assert (sent.lines, sent.acknowledged, sent.refused, sent.unusable) == (3000, 3000, 0, 0)
     by_key: dict[bytes, list[int]] = {}
     for message in await read(kafka, topic, 3000):
@@ -62,7 +63,7 @@ async def test_every_line_arrives_in_the_order_of_its_credential(kafka: str, top
     ids=["new token", "old token", "unknown field", "escaped", "base64", "no JSON", "no UTF-8"],
 )
 async def test_a_card_number_never_reaches_the_topic(kafka: str, topic: str, line: object, reason: str) -> None:
-    sent = await ingest.send(ingest.canonical(feed(line)), bootstrap_servers=kafka, topic=topic)
+    sent = await send(ingest.canonical(feed(line)), bootstrap_servers=kafka, topic=topic)
     assert (sent.acknowledged, sent.unusable) == (1, 1)
     [message] = await read(kafka, topic, 1)
     whole = b" ".join((message.key or b"", message.value, *(value for _, value in message.headers)))
@@ -78,7 +79,7 @@ async def test_what_is_no_update_is_sent_as_it_is(kafka: str, topic: str) -> Non
     """So that it becomes a dead letter, with its own bytes and a reason found anew."""
     undated = {key: value for key, value in replaced(1).items() if key != "occurredAt"}
     lines = ingest.canonical(feed(b"half a li", undated, b"", b"  ", replaced(2)))
-    sent = await ingest.send(lines, bootstrap_servers=kafka, topic=topic)
+    sent = await send(lines, bootstrap_servers=kafka, topic=topic)
     assert (sent.lines, sent.acknowledged, sent.unusable) == (3, 3, 2)
     messages = {message.value: message for message in await read(kafka, topic, 3)}
     assert messages[b"half a li"].key is None
@@ -92,8 +93,8 @@ async def test_lines_are_numbered_as_an_editor_numbers_them() -> None:
 
 
 async def test_a_line_without_end_is_refused_and_the_next_one_read() -> None:
-    lines = [line async for line in ingest.canonical(feed(b"x" * (3 * LONGEST_LINE), replaced(2)))]
-    assert [(line.number, line.value is None) for line in lines] == [(1, True), (2, False)]
+    lines = [line async for line in ingest.canonical(feed(b"x" * (3 * LONGEST), replaced(2)))]
+    assert [(line.number, not line.messages) for line in lines] == [(1, True), (2, False)]
 
 
 async def test_a_line_is_sent_as_soon_as_it_comes(kafka: str, topic: str) -> None:
@@ -101,7 +102,7 @@ async def test_a_line_is_sent_as_soon_as_it_comes(kafka: str, topic: str) -> Non
     out, into = os.pipe()
     with os.fdopen(out, "rb") as stream, os.fdopen(into, "wb", buffering=0) as writer:
         lines = ingest.canonical(stream)
-        sending = asyncio.create_task(ingest.send(lines, bootstrap_servers=kafka, topic=topic))
+        sending = asyncio.create_task(send(lines, bootstrap_servers=kafka, topic=topic))
         writer.write(json.dumps(replaced(1)).encode() + b"\n" + b'{"id": "half')
         [message] = await read(kafka, topic, 1)
         assert message.key == b"vau:tok_1"
@@ -115,8 +116,8 @@ async def test_a_topic_that_is_not_there_is_said_once(broker: Broker) -> None:
     if not broker.real:
         pytest.skip("the stand-in broker makes every topic that it is asked for")
     lines = ingest.canonical(feed(*(replaced(number) for number in range(100))))
-    with pytest.raises(ingest.Unreachable, match=r"topic nowhere at .* is not known there \(REPOINT_KAFKA_TOPIC\)"):
-        await ingest.send(lines, bootstrap_servers=broker.servers, topic="nowhere")
+    with pytest.raises(Unreachable, match=r"topic nowhere at .* is not known there \(REPOINT_KAFKA_TOPIC\)"):
+        await send(lines, bootstrap_servers=broker.servers, topic="nowhere")
 
 
 async def test_a_broker_that_goes_away_is_not_waited_for_for_ever() -> None:
@@ -128,8 +129,8 @@ async def test_a_broker_that_goes_away_is_not_waited_for_for_ever() -> None:
         yield ingest.read(2, json.dumps(replaced(2)).encode())
 
     with embedded.broker() as servers:
-        sending = asyncio.create_task(ingest.send(lines(), bootstrap_servers=servers, topic="updates", patience=2))
+        sending = asyncio.create_task(send(lines(), bootstrap_servers=servers, topic="updates", patience=2))
         await read(servers, "updates", 1)
     gone.set()
-    with pytest.raises(ingest.Unreachable, match="took 1 of 2 lines"):
+    with pytest.raises(Unreachable, match="took 1 of 2 messages"):
         await sending

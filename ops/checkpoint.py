@@ -1,0 +1,70 @@
+"""How far a file has been sent, beside the file: so that an interrupted ingestion goes on where it was.
+
+Everything before the place is acknowledged. What lies after it may have been sent as well; sent again it is recognised.
+"""
+
+import json
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from producers.records import Place
+
+
+@dataclass(slots=True)
+class Checkpoint:
+    """Of one version of one file, read as one feed.
+
+    `modified` is in nanoseconds, as the file system has it. Of `lines`, empty ones and names of columns among them, so
+    many `records` were read. `refused_size` is that of the file of refused lines.
+    """
+
+    feed: str
+    size: int
+    modified: int
+    at: str
+    offset: int = 0
+    lines: int = 0
+    records: int = 0
+    sent: int = 0
+    reasons: dict[str, int] = field(default_factory=dict)
+    refused_size: int = 0
+
+    @property
+    def place(self) -> Place:
+        return Place(self.offset, self.lines)
+
+    @property
+    def dated(self) -> datetime:
+        return datetime.fromisoformat(self.at)
+
+
+def beside(file: Path) -> Path:
+    return file.with_name(f".{file.name}.checkpoint")
+
+
+def of(file: Path, feed: str, at: datetime) -> Checkpoint:
+    """The beginning of `file`, whose records that have no date of their own are of `at`."""
+    state = file.stat()
+    return Checkpoint(feed, state.st_size, state.st_mtime_ns, at.isoformat())
+
+
+def read(file: Path, beginning: Checkpoint) -> Checkpoint | None:
+    """Where an earlier ingestion of `file` was interrupted; None if there was none, or the file is another by now."""
+    try:
+        found = Checkpoint(**json.loads(beside(file).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+    same = (found.feed, found.size, found.modified) == (beginning.feed, beginning.size, beginning.modified)
+    return found if same else None
+
+
+def write(file: Path, checkpoint: Checkpoint) -> None:
+    """In one step: whoever dies while writing leaves the one before."""
+    unfinished = beside(file).with_suffix(".new")
+    unfinished.write_text(json.dumps(asdict(checkpoint)), encoding="utf-8")
+    unfinished.replace(beside(file))
+
+
+def remove(file: Path) -> None:
+    beside(file).unlink(missing_ok=True)

@@ -1,0 +1,74 @@
+"""What adapters are given where a feed comes in, and which feed a file is of."""
+
+import csv
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ops import files
+from ops.settings import Settings
+from ops.terminal import Failed
+from producers import records
+from schemas.canonical import Unreadable, parse
+from schemas.feeds import FEEDS
+from schemas.feeds.feed import Edge
+from schemas.fingerprint import Fingerprints, Key
+
+Traces = Mapping[str, Mapping[str, str]]
+
+
+def of(settings: Settings, at: datetime, file_of_traces: Path | None = None) -> Edge:
+    """`at` without a zone is UTC."""
+    moment = at if at.tzinfo else at.replace(tzinfo=UTC)
+    return Edge(moment, fingerprints(settings), traces(file_of_traces))
+
+
+def fingerprints(settings: Settings) -> Fingerprints | None:
+    """None where no key is set: then feeds with full numbers are refused."""
+    current, former = settings.fingerprint_key, settings.fingerprint_key_former
+    if current is None:
+        return None
+    return Fingerprints(_key(current.get_secret_value()), None if former is None else _key(former.get_secret_value()))
+
+
+def _key(written: str) -> Key:
+    version, _, secret = written.partition(":")
+    return Key(version, bytes.fromhex(secret))
+
+
+def traces(file: Path | None) -> Traces | None:
+    """Credentials by the trace number of a payment. Raises Failed for a file that is not such a table."""
+    if file is None:
+        return None
+    with file.open(encoding="utf-8", newline="") as stream:
+        rows = csv.DictReader(stream)
+        names = set(rows.fieldnames or ())
+        if "trace" not in names or not names & {"token", "fingerprint"}:
+            raise Failed(f"{file}:1: expected the columns trace, and token or fingerprint")
+        found = {}
+        for row in rows:
+            found[(row["trace"] or "").strip()] = {
+                name: row[name] for name in ("token", "fingerprint") if row.get(name)
+            }
+        return found
+
+
+async def detect(file: Path) -> str | None:
+    """The feed whose adapter knows the first record of `file` by its names; None if none, or several, do."""
+    with files.opened(file) as stream:
+        async for cut in records.records(stream):
+            if cut.record is None:
+                return None
+            if _is_canonical(cut.body):
+                return "canonical"
+            found = [feed.name for feed in FEEDS.values() if feed.recognises(cut.record)]
+            return found[0] if len(found) == 1 else None
+    return None
+
+
+def _is_canonical(body: bytes) -> bool:
+    try:
+        parse(body)
+    except Unreadable:
+        return False
+    return True

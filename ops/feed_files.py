@@ -1,0 +1,227 @@
+"""One file of a feed onto the topic: progress, a checkpoint, the refused lines beside it, and the sum of it all."""
+
+import json
+import os
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from io import BufferedReader
+from pathlib import Path
+from typing import TextIO
+
+from ops import checkpoint, files, kafka, terminal
+from ops.checkpoint import Checkpoint
+from ops.settings import Settings
+from producers import ingest, topic
+from producers.topic import Line
+from schemas.feeds.feed import Edge, Feed
+
+# More would scroll away what they begin with; the file beside the feed has them all.
+_REPORTED = 20
+_CHECKPOINT_SECONDS = 1.0
+# Of a feed that is refused for as many reasons something else is wrong.
+_MOST_REASONS = 100
+
+
+@dataclass(slots=True)
+class Summary:
+    """What became of a file: lines read, updates sent, and how many lines were refused for which reason."""
+
+    lines: int = 0
+    sent: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+    unsent: int = 0
+    first_refusal: str | None = None
+
+    @property
+    def refused(self) -> int:
+        return self.reasons.total()
+
+
+async def send(
+    file: Path, feed: Feed | None, edge: Edge, settings: Settings, servers: str, *, anew: bool = False
+) -> Summary:
+    """Send `file`; `feed` None is the canonical form. It goes on where it was interrupted, unless `anew`."""
+    with files.opened(file) as stream, _progress(file, feed, edge, anew=anew) as progress:
+        if progress.begun.offset and feed is None:
+            stream.seek(progress.begun.offset)
+        edge = Edge(progress.begun.dated, edge.fingerprints, edge.traces)
+        place = progress.begun.place
+        lines = ingest.canonical(stream, place) if feed is None else ingest.vendors(feed, stream, edge, place)
+        sent = await topic.send(
+            lines,
+            bootstrap_servers=servers,
+            topic=settings.kafka_topic,
+            security=kafka.security(settings),
+            each=progress.passed,
+        )
+        progress.done = not sent.refused
+    summary = progress.summary
+    summary.unsent, summary.first_refusal = sent.refused, sent.first_refusal
+    return summary
+
+
+async def check(file: Path, feed: Feed | None, edge: Edge) -> Summary:
+    """Read `file` and send nothing."""
+    summary = Summary()
+    with files.opened(file) as stream, ExitStack() as stack:
+        report = _Refused(file, None, stack)
+        async for line in _lines(feed, stream, edge):
+            summary.lines += 1
+            if line.unusable is None:
+                summary.sent += len(line.messages)
+            else:
+                _count(summary.reasons, line.unusable)
+                report.add(line)
+        report.conclude()
+    return summary
+
+
+def tell(file: Path, summary: Summary, *, dry_run: bool = False) -> None:
+    """The sum on stdout, the reasons below it, what follows from them on stderr."""
+    updates = terminal.counted(summary.sent, "update")
+    accepted = f"{summary.lines - summary.refused:,} of {terminal.counted(summary.lines, 'line')} accepted"
+    terminal.write_line(f"{files.name(file)}: {accepted}, {updates} {'found; nothing was sent' if dry_run else 'sent'}")
+    for reason, count in summary.reasons.most_common():
+        terminal.write_line(f"  {count:,} refused: {reason}")
+    if summary.refused and not dry_run:
+        terminal.remark(f"{terminal.counted(summary.refused, 'unusable line')} will be among the dead letters:"
+                        " `repoint dead-letters list`")  # fmt: skip
+    if summary.first_refusal:
+        terminal.remark(f"the broker refuses with {summary.first_refusal}")
+
+
+def dated(file: Path) -> datetime:
+    """When what a file says was so, if its records do not say: when it was last written to."""
+    moment = time.time() if file == files.STDIN else file.stat().st_mtime
+    return datetime.fromtimestamp(int(moment), UTC)
+
+
+def _lines(feed: Feed | None, stream: BufferedReader, edge: Edge) -> AsyncIterator[Line]:
+    return ingest.canonical(stream) if feed is None else ingest.vendors(feed, stream, edge)
+
+
+def _count(reasons: Counter[str], reason: str) -> None:
+    reasons[reason if reason in reasons or len(reasons) < _MOST_REASONS else "for other reasons"] += 1
+
+
+@dataclass(slots=True)
+class _Progress:
+    """Of one file: what was passed, all of it acknowledged, and the checkpoint that says so."""
+
+    file: Path
+    begun: Checkpoint
+    report: "_Refused"
+    advance: terminal.Advance
+    summary: Summary
+    done: bool = False
+    _written: float = field(default_factory=time.monotonic)
+
+    def passed(self, line: Line) -> None:
+        summary, here = self.summary, self.begun
+        summary.lines += 1
+        if line.unusable is None:
+            summary.sent += len(line.messages)
+        else:
+            _count(summary.reasons, line.unusable)
+            self.report.add(line)
+        if line.end:
+            self.advance(line.end - here.offset)
+            here.offset, here.lines = line.end, line.number
+        # a clock costs more than a line
+        if not summary.lines % 1000 and time.monotonic() - self._written > _CHECKPOINT_SECONDS:
+            self.write()
+
+    def write(self) -> None:
+        if self.file == files.STDIN:
+            return
+        here = self.begun
+        here.records, here.sent, here.reasons = self.summary.lines, self.summary.sent, dict(self.summary.reasons)
+        here.refused_size = self.report.size()
+        checkpoint.write(self.file, here)
+        self._written = time.monotonic()
+
+
+@contextmanager
+def _progress(file: Path, feed: Feed | None, edge: Edge, *, anew: bool) -> Iterator[_Progress]:
+    with ExitStack() as stack:
+        begun, resumed = _begun(file, "canonical" if feed is None else feed.name, edge, anew=anew)
+        report = _Refused(file, _beside(file), stack, keep=begun.refused_size if resumed else 0)
+        advance = stack.enter_context(terminal.progress(files.name(file), files.size(file)))
+        if resumed:
+            advance(begun.offset)
+        counted = Counter(begun.reasons)
+        summary = Summary(begun.records, begun.sent, counted)
+        progress = _Progress(file, begun, report, advance, summary)
+        try:
+            yield progress
+        finally:
+            if not progress.done:
+                progress.write()
+        checkpoint.remove(file)
+        report.conclude()
+
+
+def _begun(file: Path, feed: str, edge: Edge, *, anew: bool) -> tuple[Checkpoint, bool]:
+    if file == files.STDIN:
+        return Checkpoint(feed, 0, 0, edge.at.isoformat()), False
+    beginning = checkpoint.of(file, feed, edge.at)
+    found = None if anew else checkpoint.read(file, beginning)
+    if found is None:
+        return beginning, False
+    terminal.remark(f"{files.name(file)}: going on after line {found.lines:,}, where it was interrupted")
+    return found, True
+
+
+def _beside(file: Path) -> Path | None:
+    if file == files.STDIN:
+        return None
+    if not os.access(file.parent, os.W_OK):
+        terminal.remark(f"{file.parent} cannot be written to, so unusable lines are only named here")
+        return None
+    return file.with_name(file.name + ".refused")
+
+
+class _Refused:
+    """Lines that are unusable are named on stderr, and written to `beside`, card numbers masked."""
+
+    def __init__(self, file: Path, beside: Path | None, stack: ExitStack, *, keep: int = 0) -> None:
+        self.file = file
+        self.beside = beside
+        self.stack = stack
+        self.keep = keep
+        self.count = 0
+        self.stream: TextIO | None = None
+        if beside is not None and beside.exists() and not keep:
+            beside.unlink()  # of a former version of the file
+
+    def add(self, line: Line) -> None:
+        self.count += 1
+        if self.count <= _REPORTED:
+            terminal.remark(f"{files.name(self.file)}:{line.number}: {line.unusable}")
+        if self.beside is None:
+            return
+        if self.stream is None:
+            self.stream = self.stack.enter_context(self.beside.open("a", encoding="utf-8"))
+            self.stream.truncate(self.keep)
+        self.stream.write(json.dumps(_written(line), ensure_ascii=False) + "\n")
+
+    def size(self) -> int:
+        """Of what is written, in bytes."""
+        if self.stream is None:
+            return self.keep
+        self.stream.flush()
+        return self.stream.tell()
+
+    def conclude(self) -> None:
+        if self.count > _REPORTED:
+            where = f", all in {self.beside}" if self.beside else ""
+            terminal.remark(f"… and {self.count - _REPORTED} lines more{where}")
+
+
+def _written(line: Line) -> dict[str, object]:
+    body = line.messages[0].value.decode(errors="backslashreplace") if line.messages else None
+    return {"line": line.number, "problem": line.unusable, "body": body}

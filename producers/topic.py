@@ -1,0 +1,259 @@
+"""Lines onto the topic: in order for each credential, and acknowledged by every in-sync replica.
+
+Messages go out in batches that are made here, one at a time for each partition: a future for each single message would
+cost more than all the rest.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncIterable, Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, NamedTuple
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaConnectionError, KafkaError
+from aiokafka.partitioner import DefaultPartitioner
+
+from schemas.intake import Message
+
+_PRODUCER = {
+    "client_id": "repoint-ingest",
+    "acks": "all",
+    # without it, a retry may put a line behind its followers, or twice
+    "enable_idempotence": True,
+    "compression_type": "lz4",
+    "max_batch_size": 128 * 1024,
+    "request_timeout_ms": 30_000,
+}
+# So long a message waits for others to share a batch with.
+_LINGER_SECONDS = 0.02
+# A broker that makes topics when they are asked for has made it by then.
+_TOPIC_SECONDS = 10
+# A broker that has gone away is not waited for a second time.
+_STOP_SECONDS = 5
+
+_NO_SECURITY: Mapping[str, Any] = {}
+
+
+class Unreachable(Exception):
+    """The broker does not answer; the text says which."""
+
+
+class Line(NamedTuple):
+    """One record of a feed, as it goes onto the topic; `unusable` is why no update can be made of it.
+
+    `number` counts lines from 1; `end` is where the next one begins, in bytes. What is unusable has one message too,
+    for the dead letters, unless it is too long to be sent.
+    """
+
+    number: int
+    end: int
+    messages: Sequence[Message]
+    unusable: str | None = None
+
+
+@dataclass(slots=True)
+class Sent:
+    """How the lines of a feed fared. Messages refused were too long, or the broker would not take them."""
+
+    lines: int = 0
+    unusable: int = 0
+    messages: int = 0
+    acknowledged: int = 0
+    refused: int = 0
+    first_refusal: str | None = None
+
+
+async def send(
+    lines: AsyncIterable[Line],
+    *,
+    bootstrap_servers: str,
+    topic: str,
+    security: Mapping[str, Any] = _NO_SECURITY,
+    each: Callable[[Line], None] = lambda _: None,
+    patience: float = 60.0,
+) -> Sent:
+    """Send all lines, and wait until each is acknowledged or refused.
+
+    `each` is told every line, in order, once all of its messages and of the lines before it are acknowledged: whatever
+    is told is safe. `patience` is in seconds: so long a broker that went away, or is busy, is waited for. `security`
+    are aiokafka's arguments for TLS and SASL.
+
+    Raises:
+        Unreachable: there is no broker, or it has not answered for too long; some lines may have been taken.
+    """
+    sent = Sent()
+    producer = AIOKafkaProducer(bootstrap_servers=bootstrap_servers, **security, **_PRODUCER)
+    try:
+        await producer.start()
+    except KafkaConnectionError:
+        await producer.stop()
+        if security:  # one that does not let us in looks like one that is not there
+            settings = "REPOINT_KAFKA_BOOTSTRAP_SERVERS, REPOINT_KAFKA_SECURITY_PROTOCOL"
+            raise Unreachable(f"no broker at {bootstrap_servers} lets us in ({settings})") from None
+        raise Unreachable(f"no broker at {bootstrap_servers} (REPOINT_KAFKA_BOOTSTRAP_SERVERS)") from None
+    partitions = await _partitions(producer, bootstrap_servers, topic)
+    sending = asyncio.create_task(_Sending(producer, topic, partitions, each, sent).all(lines))
+    try:
+        await _watch(sending, sent, patience)
+    finally:
+        sending.cancel()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_STOP_SECONDS):
+                await producer.stop()
+    return sent
+
+
+async def _partitions(producer: AIOKafkaProducer, bootstrap_servers: str, topic: str) -> list[int]:
+    """Asked once, for otherwise every single line is tried for half a minute."""
+    try:
+        async with asyncio.timeout(_TOPIC_SECONDS):
+            return sorted(await producer.partitions_for(topic))
+    except (TimeoutError, KafkaError) as error:
+        await producer.stop()
+        why = "not known there" if isinstance(error, TimeoutError) else f"refused: {type(error).__name__}"
+        raise Unreachable(f"topic {topic} at {bootstrap_servers} is {why} (REPOINT_KAFKA_TOPIC)") from None
+
+
+async def _watch(sending: "asyncio.Task[None]", sent: Sent, patience: float) -> None:
+    """Until all is sent. An idempotent producer tries for ever; a person wants to know."""
+    answered, since = 0, time.monotonic()
+    while not sending.done():
+        await asyncio.wait((sending,), timeout=0.5)
+        now_answered = sent.acknowledged + sent.refused
+        # nothing outstanding: it is the feed that is slow
+        if now_answered != answered or now_answered == sent.messages:
+            answered, since = now_answered, time.monotonic()
+        if time.monotonic() - since > patience:
+            raise Unreachable(
+                f"the broker took {sent.acknowledged} of {sent.messages} messages, and then nothing for"
+                f" {patience:.0f} s; send the whole again, for what is there already will be recognised"
+            )
+    await sending
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class _Open:
+    """A line some of whose messages are not acknowledged yet."""
+
+    line: Line
+    outstanding: int
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What one partition is sent next; `of` is the line of each message in it."""
+
+    builder: Any = None
+    of: list[_Open] = field(default_factory=list)
+    # a batch must not overtake the one before it while both wait for room
+    one_by_one: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+class _Sending:
+    def __init__(
+        self,
+        producer: AIOKafkaProducer,
+        topic: str,
+        partitions: list[int],
+        each: Callable[[Line], None],
+        sent: Sent,
+    ) -> None:
+        self.producer = producer
+        self.topic = topic
+        self.partitions = partitions
+        self.each = each
+        self.sent = sent
+        self.batches = {partition: _Batch() for partition in partitions}
+        self.open: deque[_Open] = deque()
+        self.on_their_way: set[asyncio.Future[object]] = set()
+        self.over = asyncio.Event()
+        self._partition = DefaultPartitioner()
+
+    async def all(self, lines: AsyncIterable[Line]) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._linger())
+            async for line in lines:
+                await self._put(line)
+            self.over.set()
+        await self._send_all()
+        if self.on_their_way:
+            await asyncio.wait(self.on_their_way)
+        self._tell()
+        assert self.sent.acknowledged + self.sent.refused == self.sent.messages
+
+    async def _put(self, line: Line) -> None:
+        sent = self.sent
+        sent.lines += 1
+        sent.unusable += line.unusable is not None
+        sent.messages += len(line.messages) or 1
+        opened = _Open(line, len(line.messages))
+        self.open.append(opened)
+        if not line.messages:
+            sent.refused += 1
+        self._tell()
+        for message in line.messages:
+            await self._append(message, opened)
+
+    async def _append(self, message: Message, opened: _Open) -> None:
+        key, value, headers = message
+        partition = self._partition(key, self.partitions, self.partitions)
+        batch = self.batches[partition]
+        while batch.builder is None or not batch.builder.append(
+            timestamp=None, key=key, value=value, headers=list(headers)
+        ):
+            if batch.of:
+                await self._send(partition)
+            else:
+                batch.builder = self.producer.create_batch()
+        batch.of.append(opened)
+
+    async def _send(self, partition: int) -> None:
+        batch = self.batches[partition]
+        async with batch.one_by_one:
+            if not batch.of:
+                return
+            builder, of = batch.builder, batch.of
+            batch.builder, batch.of = None, []
+            try:
+                on_its_way = await self.producer.send_batch(builder, self.topic, partition=partition)
+            except KafkaError as error:
+                self._settle(of, error)
+            else:
+                self.on_their_way.add(on_its_way)
+                on_its_way.add_done_callback(partial(self._answered, of))
+
+    async def _send_all(self) -> None:
+        for partition in self.partitions:
+            await self._send(partition)
+
+    async def _linger(self) -> None:
+        """A feed may be silent for hours, and what it said before must go out meanwhile."""
+        # never cancelled: it may have a batch in its hands
+        while not self.over.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LINGER_SECONDS):
+                    await self.over.wait()
+            await self._send_all()
+            self._tell()
+
+    def _answered(self, of: list[_Open], answer: "asyncio.Future[object]") -> None:
+        self.on_their_way.discard(answer)
+        if not answer.cancelled():
+            self._settle(of, answer.exception())
+
+    def _settle(self, of: list[_Open], error: BaseException | None) -> None:
+        if error is not None:
+            self.sent.refused += len(of)
+            self.sent.first_refusal = self.sent.first_refusal or type(error).__name__
+            return
+        self.sent.acknowledged += len(of)
+        for opened in of:
+            opened.outstanding -= 1
+
+    def _tell(self) -> None:
+        while self.open and not self.open[0].outstanding:
+            self.each(self.open.popleft().line)

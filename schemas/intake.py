@@ -1,0 +1,61 @@
+"""What a vendor's record becomes on the topic: canonical updates, or a message for the dead letters.
+
+A record that no update can be made of goes on the topic too, marked, so that it is kept in the one place where people
+look. Its numbers are masked; of a feed that carries full numbers every long row of digits is, for one that is mistyped
+passes no check, and still nearly is a card's.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from typing import NamedTuple, TypeAlias
+
+from domain import pan
+from schemas.canonical import UNREADABLE_HEADER, Unreadable, masked, parse
+from schemas.feeds.feed import Edge, Feed, Fetch, Record, Refused, read
+
+Headers: TypeAlias = Sequence[tuple[str, bytes | None]]
+
+FEED_HEADER = "repoint-feed"
+"""Its value is the feed that a dead letter came from, as it is named with `--format`."""
+
+# What a broker takes in one message unless it is told otherwise is 1 MiB, the key and the headers included.
+LONGEST = 1_000_000
+
+# No sequence number, date or amount has as many; account numbers of banks begin with fewer, and are masked whole.
+_LONG_ROW = re.compile(r"\d(?:[ \-]?\d){6,}")
+
+
+class Message(NamedTuple):
+    """As Kafka takes it."""
+
+    key: bytes | None
+    value: bytes
+    headers: Headers = ()
+
+
+def take(feed: Feed, record: Record, edge: Edge) -> list[Message | Fetch]:
+    """What `record` tells, ready for the topic, or what must be fetched to know.
+
+    Raises:
+        Refused: no update can be made of it; also of one that has a card number in a field that is no number's.
+    """
+    return [each if isinstance(each, Fetch) else _message(each) for each in read(feed, record, edge)]
+
+
+def _message(told: dict[str, object]) -> Message:
+    value = json.dumps(told, ensure_ascii=False, separators=(",", ":")).encode(errors="backslashreplace")
+    try:
+        update = parse(value).update
+    except Unreadable as reason:
+        raise Refused(str(reason)) from None
+    return Message(None if update.old is None else update.old.key.encode(), value)
+
+
+def refused(feed: Feed, body: bytes, reason: str) -> Message:
+    """A record for the dead letters."""
+    shown = masked(body)
+    if feed.carries_numbers:
+        shown = _LONG_ROW.sub(lambda row: re.sub(r"\d", "*", row[0]), shown)
+    headers = [(UNREADABLE_HEADER, pan.mask(reason).encode()), (FEED_HEADER, feed.name.encode())]
+    return Message(None, shown.encode()[:LONGEST], headers)
