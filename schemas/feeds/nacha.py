@@ -317,6 +317,11 @@ class Cutter:
             yield Piece(entry[0], None, f"line {entry[0]}: expected an addenda record after the entry")
 
 
+def begins(line: str) -> bool:
+    """Whether a file with this first line, without its end, is one of ACH records: a file header of priority 01."""
+    return len(line) == LENGTH and line.startswith("101")
+
+
 def records(lines: Iterable[str]) -> Iterator[Piece]:
     """The records of a whole file, as it is read."""
     cutter = Cutter()

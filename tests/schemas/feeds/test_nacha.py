@@ -161,6 +161,10 @@ def test_a_file_is_cut_into_its_notifications_and_all_else_is_passed_over(lines:
     assert cut([line.rstrip("\n") + "\r\n" for line in lines]) == cut(lines)
 
 
+def test_a_file_is_known_by_its_header(lines: list[str]) -> None:
+    assert [nacha.begins(line.rstrip("\n")) for line in lines] == [True] + [False] * (len(lines) - 1)
+
+
 def test_a_line_at_fault_is_named_and_the_others_are_read(lines: list[str]) -> None:
     assert cut([*lines[:2], lines[2][:90] + "\n", *lines[3:]])[:3] == [
         (3, "line 3: expected 94 characters"),
