@@ -96,10 +96,10 @@ class Knowledge:
     def __init__(self) -> None:
         self.facts: dict[Pair, Fact] = {}
         self.told: dict[Key, dict[Scope, Told]] = {}
-        self.learnt_facts: set[Pair] = set()
-        """Pairs that are new or changed since loading."""
-        self.learnt_of: set[tuple[Key, Scope]] = set()
-        """Credentials of which something was told that was not known at loading."""
+        self.heard_facts: set[Pair] = set()
+        """Pairs that were told since loading, also those that were known: hearing of one prolongs its keeping."""
+        self.heard_of: set[tuple[Key, Scope]] = set()
+        """Credentials of which something was told since loading, also what was known."""
         self._from: dict[Key, dict[Pair, Fact]] = {}
 
     def add_fact(self, fact: Fact) -> None:
@@ -174,15 +174,14 @@ class Knowledge:
             method_type=update.method_type,
             told=update.new,
         )
+        self.heard_facts.add(fact.pair)
         known = self.facts.get(fact.pair)
         if known is None:
             self.add_fact(fact)
-            self.learnt_facts.add(fact.pair)
             return News.NEW
         united = unite(known, fact)
         if united != known:
             self.add_fact(united)
-            self.learnt_facts.add(united.pair)
         if united.expiry is None or fact.told.expiry is None:
             return News.NONE
         if known.expiry is None or known.expiry.value < fact.told.expiry:
@@ -194,9 +193,10 @@ class Knowledge:
         for key in credential.keys:
             known = self.told.get(key, _NOTHING_TOLD).get(scope, _NEVER_TOLD)
             merged = merge(known, told)
+            if merged != _NEVER_TOLD:
+                self.heard_of.add((key, scope))
             if merged != known:
                 self.add_told(key, scope, merged)
-                self.learnt_of.add((key, scope))
                 news = News.NEW
             elif news is News.NONE and not _says_the_same(told, known):
                 news = News.OLDER

@@ -169,9 +169,12 @@ async def save(
     keep: timedelta,
     keep_unknown: timedelta,
 ) -> None:
-    """Write what was learnt. It is kept for `keep` if its credential is among those that some wallet knows."""
-    if knowledge.learnt_of:
-        learnt = sorted(knowledge.learnt_of)
+    """Write what was heard, known or not: hearing it prolongs how long it is kept.
+
+    That is `keep` from now if its credential is among those that some wallet knows.
+    """
+    if knowledge.heard_of:
+        learnt = sorted(knowledge.heard_of)
         told = [knowledge.told[key][scope] for key, scope in learnt]
         statuses = [None if each.status is None else each.status.stamp for each in told]
         expiries = [None if each.expiry is None else each.expiry.stamp for each in told]
@@ -193,8 +196,8 @@ async def save(
                 "keeps": [keep if key in known else keep_unknown for key, _ in learnt],
             },
         )
-    if knowledge.learnt_facts:
-        facts = [knowledge.facts[pair] for pair in sorted(knowledge.learnt_facts)]
+    if knowledge.heard_facts:
+        facts = [knowledge.facts[pair] for pair in sorted(knowledge.heard_facts)]
         await connection.execute(
             _SAVE_FACTS,
             {

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from consumers import upkeep
-from domain.update import UpdateType
+from domain.update import Update, UpdateType
 from store.engine import connect
 from tests.consumers.desk import KEEPING, Desk, merging
 from tests.domain.build import live, method, replaced, told, wallet, who
@@ -69,6 +69,33 @@ async def test_what_a_wallet_came_to_know_of_later_is_kept_from_then_on(desk: De
     await desk.tell(replaced("A", "B", on=1))
     await let_pass(desk, PAST)
     assert await told_of(desk) == {"vau:C": "CLOSED", "vau:A > vau:B": None, "vau:B > vau:C": None}
+
+
+@pytest.mark.parametrize("again", ["under another id", "by another vendor's word"])
+async def test_what_is_heard_again_is_kept_from_then_on(desk: Desk, again: str) -> None:
+    """Of a wallet's method and of one that is nobody's yet."""
+
+    def tell(n: int) -> list[Update]:
+        later = 100 * n if again == "by another vendor's word" else 0
+        return [
+            replaced("A", "B", on=1 + later, id=f"1-{n}"),
+            told(CLOSED, "B", on=2 + later, id=f"2-{n}"),
+            replaced("X", "Y", on=3 + later, id=f"3-{n}"),
+            told(CLOSED, "X", on=4 + later, id=f"4-{n}"),
+        ]
+
+    await desk.bring(wallet(method("A")))
+    await desk.tell(*tell(0))
+    known = await told_of(desk)
+    assert len(known) == 4
+    for n in (1, 2):
+        await let_pass(desk, KEEPING.unknown - timedelta(hours=1))
+        await desk.tell(*tell(n))
+        assert await told_of(desk) == known
+    await let_pass(desk, PAST)
+    assert (await told_of(desk)).keys() == {"vau:B", "vau:A > vau:B"}
+    await let_pass(desk, KEEPING.known - PAST - timedelta(days=1))
+    assert (await told_of(desk)).keys() == {"vau:B", "vau:A > vau:B"}
 
 
 async def told_of(desk: Desk) -> Mapping[str, str | None]:
