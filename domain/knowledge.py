@@ -139,6 +139,8 @@ class Knowledge:
             return self._learn_fact(update)
         if update.type in _TELLS_IN_PLACE:
             status, expiry = TOLD_STATUS.get(update.type), update.new.expiry
+            if update.type is UpdateType.NUMBER_REPLACED and "last4" in update.new.details:
+                status = MethodStatus.ACTIVE  # another card behind the token that stays
             told = Told(
                 None if status is None else Dated(status, update.stamp),
                 None if expiry is None else Dated(expiry, update.stamp),

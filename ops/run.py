@@ -82,7 +82,7 @@ async def run(settings: Settings, role: Role, *, database_url: str, servers: str
     # Batches make tens of thousands of objects that all live until the commit: collecting in between finds nothing.
     gc.set_threshold(50_000, 20, 20)
     async with (
-        reach.opened(database_url, pool_size=settings.consumer_lanes + 5) as engine,
+        reach.opened(database_url, pool_size=settings.consumer_lanes + 5, short=True) as engine,
         assembled(settings, role, engine, servers) as parts,
         _telling(settings, parts, engine, stopping) as port,
     ):

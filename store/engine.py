@@ -1,5 +1,6 @@
 """Connections to PostgreSQL."""
 
+from sqlalchemy import AdaptedConnection, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
@@ -20,13 +21,21 @@ _SERVER_SETTINGS = {
 }
 
 
-def connect(url: str, *, pool_size: int = 5) -> AsyncEngine:
+# A process may be stopped between two messages of one statement, which no other timeout ends: PostgreSQL takes its
+# session for active then. There is no such setting before PostgreSQL 17.
+_END_LONG_ONES = """
+    SELECT set_config(name, '30s', false) FROM pg_settings WHERE name = 'transaction_timeout'
+"""
+
+
+def connect(url: str, *, pool_size: int = 5, short: bool = False) -> AsyncEngine:
     """An engine on `url` (`postgresql://` or `postgresql+asyncpg://`); the caller disposes of it.
 
-    No connection is made before the first statement. Transactions run at READ COMMITTED: what may not
-    interleave is kept apart by row locks (see `store.knowledge` and `store.wallets`).
+    `short` is for who makes short transactions only: one that takes longer than half a minute is ended then.
+    No connection is made before the first statement. Transactions run at READ COMMITTED: what may not interleave is
+    kept apart by row locks (see `store.knowledge` and `store.wallets`).
     """
-    return create_async_engine(
+    engine = create_async_engine(
         make_url(url).set(drivername="postgresql+asyncpg"),
         pool_size=pool_size,
         max_overflow=0,
@@ -37,3 +46,10 @@ def connect(url: str, *, pool_size: int = 5) -> AsyncEngine:
         hide_parameters=True,
         connect_args={"server_settings": _SERVER_SETTINGS, "timeout": 10, "command_timeout": 30},
     )
+    if short:
+        event.listen(engine.sync_engine, "connect", _end_long_ones)
+    return engine
+
+
+def _end_long_ones(connection: AdaptedConnection, _record: object) -> None:
+    connection.run_async(lambda driver: driver.execute(_END_LONG_ONES))

@@ -20,8 +20,8 @@ class Unusable(Exception):
 
 
 @asynccontextmanager
-async def opened(url: str, *, pool_size: int = 5) -> AsyncIterator[AsyncEngine]:
-    """An engine on a database that answers and stands at the newest revision.
+async def opened(url: str, *, pool_size: int = 5, short: bool = False) -> AsyncIterator[AsyncEngine]:
+    """An engine on a database that answers and stands at the newest revision; `short` as in `store.engine.connect`.
 
     Raises:
         Unusable: it does not answer, refuses us, or has not been migrated.
@@ -30,7 +30,7 @@ async def opened(url: str, *, pool_size: int = 5) -> AsyncIterator[AsyncEngine]:
     if current != newest:
         stands = "was never migrated" if current is None else f"stands at revision {current}, this program at {newest}"
         raise Unusable(f"the database {_name(make_url(url))} {stands}: run `repoint migrate`")
-    engine = connect(url, pool_size=pool_size)
+    engine = connect(url, pool_size=pool_size, short=short)
     try:
         yield engine
     finally:

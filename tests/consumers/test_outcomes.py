@@ -226,12 +226,14 @@ async def test_a_card_that_is_there_already_replaces_the_one_that_became_it_in_p
 
 async def test_a_card_changed_behind_a_token_alone_shows_what_the_vendor_said_last(world: World) -> None:
     await world.wallets(wallet("ann", card("a", wallet="ann")))
+    await world.take(update("CLOSED", "a", day=1))
     for day, last4 in ((5, "5555"), (2, "2222")):
         body = replaced("a", "a", day=day, new={"last4": last4, "fingerprint": None, "brand": "MASTERCARD"})
         await world.take(body)
     (exported,) = await world.export()
     (method,) = exported["paymentMethods"]
     assert (method["details"]["last4"], method["details"]["cardBrand"]) == ("5555", "MASTERCARD")
+    assert method["status"] == "ACTIVE"
 
 
 async def test_a_number_is_known_by_its_fingerprint_under_the_key_before(world: World) -> None:

@@ -88,7 +88,7 @@ async def _live(life: Life) -> None:
     stopping = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
     fault = _Fault(life)
-    engine = connect(life.database_url)
+    engine = connect(life.database_url, short=True)
     _let_go_sooner(engine, life.name)
     try:
         async with asyncio.TaskGroup() as roles:
@@ -129,7 +129,7 @@ def _let_go_sooner(engine: AsyncEngine, name: str) -> None:
     told = f"""
         SELECT set_config('application_name', '{name}', false);
         SELECT set_config(name, '{IDLE_IN_TRANSACTION:g}s', false) FROM pg_settings
-        WHERE name = 'idle_in_transaction_session_timeout' AND setting <> '0'
+        WHERE name IN ('idle_in_transaction_session_timeout', 'transaction_timeout') AND setting <> '0'
     """  # noqa: S608 - our own text
 
     @event.listens_for(engine.sync_engine, "connect")
