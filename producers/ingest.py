@@ -6,6 +6,7 @@ look. One that holds a card number goes out with its digits masked, and marked, 
 
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from io import BufferedReader
 from typing import Any
 
@@ -50,6 +51,7 @@ def adapted(feed: Feed, cut: Cut, edge: Edge) -> Line:
     """A record as it goes onto the topic, refused by name where it cannot."""
     problem = cut.problem
     if cut.record is not None:
+        edge = replace(edge, row=cut.number)
         try:
             return Line(cut.number, cut.end, [_whole(each) for each in intake.take(feed, cut.record, edge)])
         except Refused as reason:

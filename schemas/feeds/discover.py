@@ -25,6 +25,8 @@ CODES = (
     Code("Q", "something that is not documented for Discover", None),
 )
 _MEANING = table(CODES)
+# Records of a file are a microsecond apart, and none has sixty million.
+_LATER_THAN_ITS_FILE = timedelta(minutes=1)
 
 
 def adapt(record: Record, edge: Edge) -> Iterable[Message]:
@@ -40,7 +42,7 @@ def adapt(record: Record, edge: Edge) -> Iterable[Message]:
     if text(record.get("responseCode"), "responseCode") == "O":
         if edge.card(*old) == edge.card(*new):
             raise Refused("updatedAccount: expected another number than originalAccount for O")
-        at = (edge.at + timedelta(microseconds=1)).isoformat()
+        at = edge.in_order(edge.at + _LATER_THAN_ITS_FILE)
     yield by_number(kind, edge, old=old, new=new, expiry=expiry, expires="updatedExpiration", at=at)
 
 

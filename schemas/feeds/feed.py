@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import Enum
 from hashlib import blake2b
 from typing import Any, TypeAlias
@@ -48,13 +48,18 @@ class Fetch:
 class Edge:
     """Where a feed comes in: when, and what its numbers and traces are known by.
 
-    `at` is when what the feed says was so, if its records do not say: a file's date.
+    `at` is when what the feed says was so, if its records do not say: a file's date. `row` is the record's number.
     `traces` finds the credential (`token` or `fingerprint`) of a payment by its trace number.
     """
 
     at: datetime
     fingerprints: Fingerprints | None = None
     traces: Mapping[str, Mapping[str, str]] | None = None
+    row: int = 0
+
+    def in_order(self, moment: datetime) -> str:
+        """`moment` in UTC, as many microseconds later as `row` says: of A→B and B→C in one file the second is later."""
+        return (moment.astimezone(UTC) + timedelta(microseconds=self.row)).isoformat()
 
     def card(self, number: object, field: str) -> Message:
         """A card by its number, as `fingerprint`, `formerFingerprint` and `last4`; digits may be spaced or dashed."""
@@ -152,7 +157,8 @@ def _harmless(fetch: Fetch) -> Fetch:
 def finished(feed: Feed, message: Message, edge: Edge) -> Message:
     """`message` under the feed's name; where the vendor gave no id or date, with ones that are the same every time."""
     whole = {"vendor": feed.name, **{name: value for name, value in message.items() if value is not None}}
-    whole.setdefault("occurredAt", edge.at.astimezone(UTC).isoformat())
+    if "occurredAt" not in whole:
+        whole["occurredAt"] = edge.in_order(edge.at)
     if "id" not in whole:
         content = json.dumps(whole, sort_keys=True, default=str).encode()
         whole["id"] = f"{feed.name}-{blake2b(content, digest_size=16).hexdigest()}"

@@ -13,11 +13,15 @@ stays; a blank new expiry, which has not changed and is not told; `329` for 03/2
 `Request Status`. A row that is short of another column is refused. A year of two digits is 20xx, so 02/00 after 02/95
 is earlier, and an expiry never goes back.
 
+Rows of one day are in the order of the report. So the same row at another place of a later report is told at another
+moment, and goes under another id.
+
 Assumed: the two identifiers stay when the number changes, and `Submitted Date` is a day in UTC.
 """
 
 import re
 from collections.abc import Iterable
+from datetime import datetime
 from typing import NamedTuple
 
 from domain.update import UpdateType as Type
@@ -91,7 +95,7 @@ _OTHER = _Names(
 )
 
 
-def adapt(record: Record, _edge: Edge) -> Iterable[Message]:
+def adapt(record: Record, edge: Edge) -> Iterable[Message]:
     names = _OTHER if _OTHER.word in record else _PRESET
     if names is _PRESET and text(record.get("Record Type"), "Record Type") != "ACP-02":
         raise Refused("Record Type: expected ACP-02")
@@ -107,8 +111,8 @@ def adapt(record: Record, _edge: Edge) -> Iterable[Message]:
         brand=brand_of(new) or (brand(record.get(names.brand)) if stays else None),
         expiry=mmyy(record.get(names.expiry), names.expiry),
         expires=names.expiry,
-        id=optional(record.get(names.update_id)),
-        at=_day(record.get(names.day), names.day),
+        id=_id(record, names, edge),
+        at=_day(record.get(names.day), names.day, edge),
     )
 
 
@@ -131,14 +135,19 @@ def _token(record: Record, names: _Names) -> str:
     return token
 
 
-def _day(value: object, field: str) -> str | None:
-    """`3/17/2025`, or an ISO 8601 date; None where there is none."""
+def _id(record: Record, names: _Names, edge: Edge) -> str | None:
+    said = optional(record.get(names.update_id))
+    return None if said is None else f"{said}.{edge.row}"
+
+
+def _day(value: object, field: str, edge: Edge) -> str | None:
+    """When a row of `3/17/2025`, or of an ISO 8601 date, was told; None where there is no date."""
     said = optional(value)
     american = re.fullmatch(r"(\d{1,2})/(\d{1,2})/(\d{4})", said or "", re.ASCII)
     if american:
         month, day, year = american.groups()
         said = f"{year}-{month:0>2}-{day:0>2}"
-    return None if said is None else instant(said, field)
+    return None if said is None else edge.in_order(datetime.fromisoformat(instant(said, field)))
 
 
 FEED = Feed(

@@ -99,7 +99,7 @@ def adapt(record: Record, edge: Edge) -> Iterable[Message]:
         new["accountType"] = _ACCOUNT_TYPES[said["transaction"][0]]
     if kind is Type.NUMBER_REPLACED:
         new |= edge.bank_account(said.get("routing", routing), said.get("account", account), "addenda 36-64")
-    yield told(kind, old, new, at=_date(batch), reason=Reason.BANK_CHANGE)
+    yield told(kind, old, new, at=_date(batch, edge), reason=Reason.BANK_CHANGE)
 
 
 def _international(entry: str, addenda: str, batch: str, edge: Edge) -> Message:
@@ -114,7 +114,7 @@ def _international(entry: str, addenda: str, batch: str, edge: Edge) -> Message:
     if not _is_written_as_account(account):
         raise Refused("entry 40-74: expected an account number")
     new = {**edge.bank_account(routing, account, "addenda 36-70"), "methodType": "BANK_ACCOUNT"}
-    return told(Type.NUMBER_REPLACED, old, new, at=_date(batch), reason=Reason.BANK_CHANGE)
+    return told(Type.NUMBER_REPLACED, old, new, at=_date(batch, edge), reason=Reason.BANK_CHANGE)
 
 
 def _line(record: Record, name: str, kind: str) -> str:
@@ -149,13 +149,13 @@ def _routing(eight: str) -> str:
     return eight + str(-_weighed(eight) % 10)
 
 
-def _date(batch: str) -> str | None:
-    """The effective date of the batch; some banks leave it blank."""
+def _date(batch: str, edge: Edge) -> str | None:
+    """The effective date of the batch, its entries in their order; some banks leave it blank."""
     said = optional(batch[69:75])
     if said is None:
         return None
     try:
-        return datetime.strptime(said, "%y%m%d").replace(tzinfo=UTC).isoformat()
+        return edge.in_order(datetime.strptime(said, "%y%m%d").replace(tzinfo=UTC))
     except ValueError:
         raise Refused("batch 70-75: expected a date as YYMMDD") from None
 

@@ -1,12 +1,13 @@
 """Discover, code by code; O above all, which undoes."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from domain.update import Credential, UpdateType
 from domain.wallet import Expiry
-from tests.schemas.feeds.reading import fingerprint, refusal, update
+from tests.schemas.feeds.reading import EDGE, fingerprint, refusal, update
 
 OLD, NEW = "6011111111111117", "6011000990139424"
 
@@ -49,6 +50,7 @@ def test_o_leads_back_from_the_wrong_number_and_counts_as_later_than_what_it_cor
     told = update("discover", row("O", originalAccount=NEW, updatedAccount=OLD))
     assert (told.type, told.old, told.new.credential) == (UpdateType.NUMBER_REPLACED, wrong.new.credential, wrong.old)
     assert told.stamp > wrong.stamp
+    assert told.stamp > update("discover", row("A"), replace(EDGE, row=1_000_000)).stamp
 
 
 @pytest.mark.parametrize("code", ["O", " O "])

@@ -1,5 +1,6 @@
 """JPMorgan's report, word by word, and every oddity of the file that JPMorgan shows."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 
 from domain.update import Credential, UpdateType
 from domain.wallet import Expiry
-from tests.schemas.feeds.reading import refusal, update
+from tests.schemas.feeds.reading import EDGE, refusal, update
 
 LETTERS = {"NEW_ACCOUNT": "A", "NEW_ACCOUNT_AND_EXPIRY": "A", "NEW_EXPIRY": "E"}
 CARD = Credential("jpmorgan:pm-1")
@@ -82,8 +83,14 @@ def test_a_number_that_stays_under_a_is_no_other_card() -> None:
 
 def test_copies_say_the_same_under_ids_of_their_own() -> None:
     first, copy = (update("jpmorgan", row("NEW_ACCOUNT", **{"Response ID": each})) for each in ("r-1", "r-2"))
-    assert (first.stamp.update_id, copy.stamp.update_id) == ("r-1", "r-2")
+    assert (first.stamp.update_id, copy.stamp.update_id) == ("r-1.0", "r-2.0")
     assert (first.old, first.new, first.stamp.occurred_at) == (copy.old, copy.new, copy.stamp.occurred_at)
+
+
+def test_rows_of_one_day_are_in_the_order_of_the_report() -> None:
+    first, second = (update("jpmorgan", row("NEW_ACCOUNT"), replace(EDGE, row=each)) for each in (7, 1_000_000))
+    assert first.stamp.occurred_at < second.stamp.occurred_at
+    assert first.stamp.update_id != second.stamp.update_id
 
 
 def test_the_merchants_own_identifier_serves_where_there_is_no_other() -> None:
