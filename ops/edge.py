@@ -3,15 +3,17 @@
 import csv
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from itertools import groupby
 from pathlib import Path
 
 from ops import files
 from ops.settings import Settings
 from ops.terminal import Failed
 from producers import records
+from producers.records import Cut
 from schemas.canonical import Unreadable, parse
 from schemas.feeds import FEEDS
-from schemas.feeds.feed import Edge
+from schemas.feeds.feed import Edge, Feed
 from schemas.fingerprint import Fingerprints, Key
 
 Traces = Mapping[str, Mapping[str, str]]
@@ -55,14 +57,26 @@ def traces(file: Path | None) -> Traces | None:
 
 async def detect(file: Path) -> str | None:
     """The feed whose adapter knows the first record of `file` by its names; None if none, or several, do."""
+    found = set()
+    for _, alike in groupby(sorted(FEEDS.values(), key=_how_it_is_cut), key=_how_it_is_cut):
+        feeds = list(alike)
+        first = await _first(file, feeds[0])
+        if first is None or first.record is None:
+            continue
+        if _is_canonical(first.body):
+            return "canonical"
+        found |= {feed.name for feed in feeds if feed.recognises(first.record)}
+    return found.pop() if len(found) == 1 else None
+
+
+def _how_it_is_cut(feed: Feed) -> str:
+    return f"{feed.layout} {feed.rows}"
+
+
+async def _first(file: Path, feed: Feed) -> Cut | None:
     with files.opened(file) as stream:
-        async for cut in records.records(stream):
-            if cut.record is None:
-                return None
-            if _is_canonical(cut.body):
-                return "canonical"
-            found = [feed.name for feed in FEEDS.values() if feed.recognises(cut.record)]
-            return found[0] if len(found) == 1 else None
+        async for cut in records.cuts(feed, stream):
+            return cut
     return None
 
 

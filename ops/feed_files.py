@@ -55,6 +55,7 @@ async def send(
             lines,
             bootstrap_servers=servers,
             topic=settings.kafka_topic,
+            thin_topic=settings.kafka_thin_topic,
             security=kafka.security(settings),
             each=progress.passed,
         )
@@ -130,7 +131,7 @@ class _Progress:
             self.report.add(line)
         if line.end:
             self.advance(line.end - here.offset)
-            here.offset, here.lines = line.end, line.number
+            here.offset, here.lines = line.end, line.last or line.number
         # a clock costs more than a line
         if not summary.lines % 1000 and time.monotonic() - self._written > _CHECKPOINT_SECONDS:
             self.write()

@@ -43,7 +43,7 @@ def read(number: int, text: bytes, headers: Headers = (), *, end: int = 0) -> Li
 
 async def vendors(feed: Feed, stream: BufferedReader, edge: Edge, begin: Place = _BEGINNING) -> AsyncIterator[Line]:
     """The records of a vendor's file, each with the updates that it tells."""
-    async for cut in records.records(stream, begin):
+    async for cut in records.cuts(feed, stream, begin):
         yield adapted(feed, cut, edge)
 
 
@@ -53,12 +53,13 @@ def adapted(feed: Feed, cut: Cut, edge: Edge) -> Line:
     if cut.record is not None:
         edge = replace(edge, row=cut.number)
         try:
-            return Line(cut.number, cut.end, [_whole(each) for each in intake.take(feed, cut.record, edge)])
+            messages = [_whole(each) for each in intake.take(feed, cut.record, edge)]
+            return Line(cut.number, cut.end, messages, last=cut.last)
         except Refused as reason:
             problem = str(reason)
     assert problem is not None
     message = intake.refused(feed, cut.body, problem)
-    return Line(cut.number, cut.end, (message,) if len(cut.body) <= LONGEST else (), pan.mask(problem))
+    return Line(cut.number, cut.end, (message,) if len(cut.body) <= LONGEST else (), pan.mask(problem), cut.last)
 
 
 def _whole(each: Message | Fetch) -> Message:

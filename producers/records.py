@@ -1,7 +1,7 @@
 """A feed's file, cut into records as it is read: never the whole of it in memory, and no bad row in the way of others.
 
 A file has JSON objects, one a line, or one JSON document (an array's elements are its records), or CSV with a line of
-names. Its first line shows which.
+names. Its first line shows which. Files of banks have lines of 94 characters, of which several make a record.
 """
 
 import asyncio
@@ -11,7 +11,8 @@ from collections.abc import AsyncIterator, Sequence
 from io import BufferedReader
 from typing import NamedTuple
 
-from schemas.feeds.feed import Record
+from schemas.feeds import nacha
+from schemas.feeds.feed import Feed, Layout, Record, Rows
 from schemas.intake import LONGEST
 
 _CHUNK = 256 * 1024
@@ -32,7 +33,8 @@ class Place(NamedTuple):
 class Cut(NamedTuple):
     """A record, the number of its line (from 1) or of the document's element, and where the next one begins.
 
-    `record` is None where there is none, and `problem` says why; `body` are its bytes.
+    `record` is None where there is none, and `problem` says why; `body` are its bytes. `last` is the number of the line
+    before `end`, if it is not the record's own.
     """
 
     number: int
@@ -40,6 +42,7 @@ class Cut(NamedTuple):
     body: bytes
     record: Record | None
     problem: str | None = None
+    last: int = 0
 
 
 class Raw(NamedTuple):
@@ -68,15 +71,24 @@ async def lines(stream: BufferedReader, begin: Place = Place()) -> AsyncIterator
         yield Raw(number + 1, end + len(rest) + cut_off, rest)
 
 
-async def records(stream: BufferedReader, begin: Place = Place()) -> AsyncIterator[Cut]:  # noqa: B008  it is a value
-    """The records of a file, empty lines left out; `begin` is a place that a `Cut` ended at."""
+def cuts(feed: Feed, stream: BufferedReader, begin: Place = Place()) -> AsyncIterator[Cut]:  # noqa: B008  it is a value
+    """The records of a feed's file."""
+    return _entries(stream, begin) if feed.layout is Layout.ACH else records(stream, begin, feed.rows)
+
+
+async def records(
+    stream: BufferedReader,
+    begin: Place = Place(),  # noqa: B008  it is a value
+    rows: Rows = Rows(),  # noqa: B008  it is a value
+) -> AsyncIterator[Cut]:
+    """The records of a file of objects or rows, empty lines left out; `begin` is a place that a `Cut` ended at."""
     whole = lines(stream)
-    first = await _first(whole)
+    first = await _first(whole, rows)
     if first is None:
         return
     text = first.text.removeprefix(b"\xef\xbb\xbf")
     if text.lstrip()[:1] not in (b"{", b"["):
-        async for cut in _rows(text, _from(begin, first, whole, stream)):
+        async for cut in _rows(first._replace(text=text), _from(begin, first, whole, stream), begin, rows):
             yield cut
     elif text.strip() in (b"{", b"[{") or text.lstrip().startswith(b"["):
         async for cut in _document(first._replace(text=text), whole):
@@ -89,12 +101,16 @@ async def records(stream: BufferedReader, begin: Place = Place()) -> AsyncIterat
                 yield _object(raw)
 
 
-async def _first(whole: AsyncIterator[Raw]) -> Raw | None:
-    """The first line that is not empty."""
+async def _first(whole: AsyncIterator[Raw], rows: Rows) -> Raw | None:
+    """The first line that is not empty, nor put aside."""
     async for raw in whole:
-        if raw.text.strip():
+        if raw.text.strip() and not _is_aside(raw, rows):
             return raw
     return None
+
+
+def _is_aside(raw: Raw, rows: Rows) -> bool:
+    return rows.aside is not None and rows.aside.match(raw.text) is not None
 
 
 def _from(begin: Place, first: Raw, whole: AsyncIterator[Raw], stream: BufferedReader) -> AsyncIterator[Raw]:
@@ -142,60 +158,122 @@ async def _document(first: Raw, whole: AsyncIterator[Raw]) -> AsyncIterator[Cut]
         yield _element(number, end if number == len(elements) else 0, json.dumps(element).encode(), element)
 
 
-async def _rows(header: bytes, following: AsyncIterator[Raw]) -> AsyncIterator[Cut]:
+async def _rows(first: Raw, following: AsyncIterator[Raw], begin: Place, rows: Rows) -> AsyncIterator[Cut]:
     try:
-        text = header.decode().rstrip("\r")
+        text = first.text.decode().rstrip("\r")
     except UnicodeDecodeError:
-        yield Cut(1, 0, header, None, "line of names: expected UTF-8")
+        yield Cut(first.number, 0, first.text, None, "line of names: expected UTF-8")
         return
     delimiter = max(_DELIMITERS, key=text.count)
-    names = [name.strip() for name in next(csv.reader([text], delimiter=delimiter))]
+    names = tuple(name.strip() for name in next(csv.reader([text], delimiter=delimiter)))
+    if rows.names and names[0] != rows.names[0]:
+        names = rows.names
+        if not begin.offset:
+            following = _after(first, following)
     if len(set(names)) < len(names) or not all(names):
-        yield Cut(1, 0, header, None, "line of names: expected a name for each column, and each one once")
+        yield Cut(
+            first.number, 0, first.text, None, "line of names: expected a name for each column, and each one once"
+        )
         return
+    table = _Table(names, delimiter, rows.may_lack)
     waiting: list[Raw] = []
     async for raw in following:
-        if not waiting and not raw.text.strip(b"\r \t"):
+        if not waiting and (not raw.text.strip(b"\r \t") or _is_aside(raw, rows)):
             continue
         waiting.append(raw)
         if sum(each.text.count(b'"') for each in waiting) % 2 and len(waiting) < _MOST_LINES_OF_A_ROW:
             continue  # a quoted field goes on in the next line
-        for cut in _rows_of(waiting, names, delimiter):
+        for cut in _rows_of(waiting, table):
             yield cut
         waiting = []
-    for cut in _rows_of(waiting, names, delimiter):
+    for cut in _rows_of(waiting, table):
         yield cut
 
 
-def _rows_of(waiting: Sequence[Raw], names: list[str], delimiter: str) -> list[Cut]:
+async def _after(first: Raw, following: AsyncIterator[Raw]) -> AsyncIterator[Raw]:
+    yield first
+    async for raw in following:
+        yield raw
+
+
+class _Table(NamedTuple):
+    names: tuple[str, ...]
+    delimiter: str
+    may_lack: int
+
+
+def _rows_of(waiting: Sequence[Raw], table: _Table) -> list[Cut]:
     """Lines that are one row; or, where a quote never ends, a bad row and others."""
     if len(waiting) > 1 and sum(raw.text.count(b'"') for raw in waiting) % 2:
-        return [cut for raw in waiting for cut in _rows_of([raw], names, delimiter)]
-    return [_row(waiting, names, delimiter)] if waiting else []
+        return [cut for raw in waiting for cut in _rows_of([raw], table)]
+    return [_row(waiting, table)] if waiting else []
 
 
-def _row(waiting: Sequence[Raw], names: list[str], delimiter: str) -> Cut:
-    number, end = waiting[0].number, waiting[-1].end
+def _row(waiting: Sequence[Raw], table: _Table) -> Cut:
+    number, end, last = waiting[0].number, waiting[-1].end, waiting[-1].number
     body = waiting[0].text if len(waiting) == 1 else b"\n".join(raw.text for raw in waiting)
     if len(body) > LONGEST:
-        return _too_long(Raw(number, end, body))
+        return _too_long(Raw(number, end, body))._replace(last=last)
+    try:
+        cells = _cells(body, table.delimiter)
+    except _NoCells as problem:
+        return Cut(number, end, body, None, f"line: expected {problem}", last)
+    names = table.names
+    if not len(names) - table.may_lack <= len(cells) <= len(names):
+        return Cut(number, end, body, None, f"line: expected {len(names)} columns, not {len(cells)}", last)
+    return Cut(number, end, body, dict(zip(names, cells, strict=False)), None, last)
+
+
+class _NoCells(Exception):
+    """The text is what was expected."""
+
+
+def _cells(body: bytes, delimiter: str) -> list[str]:
     try:
         text = body.decode().rstrip("\r")
     except UnicodeDecodeError:
-        return Cut(number, end, body, None, "line: expected UTF-8")
+        raise _NoCells("UTF-8") from None
     if '"' not in text:
-        cells = text.split(delimiter)
-    elif text.count('"') % 2:
-        return Cut(number, end, body, None, "line: expected a closing quote")
-    else:
-        try:
-            cells = next(csv.reader(text.splitlines(keepends=True), delimiter=delimiter))
-        except csv.Error:
-            return Cut(number, end, body, None, "line: expected CSV")
-    if len(cells) != len(names):
-        return Cut(number, end, body, None, f"line: expected {len(names)} columns, not {len(cells)}")
-    return Cut(number, end, body, dict(zip(names, cells, strict=True)))
+        return text.split(delimiter)
+    if text.count('"') % 2:
+        raise _NoCells("a closing quote")
+    try:
+        return next(csv.reader(text.splitlines(keepends=True), delimiter=delimiter))
+    except csv.Error:
+        raise _NoCells("CSV") from None
 
 
 def _too_long(raw: Raw) -> Cut:
     return Cut(raw.number, raw.end, b"", None, f"line: expected {LONGEST:,} bytes at most")
+
+
+async def _entries(stream: BufferedReader, begin: Place) -> AsyncIterator[Cut]:
+    """Entries with their addenda. Reading can begin between batches alone, where the last one of a batch ends."""
+    if begin.offset:
+        stream.seek(begin.offset)
+    cutter, entry = nacha.Cutter(), Raw(0, 0, b"")
+    held: Cut | None = None
+    async for raw in lines(stream, begin):
+        if raw.text[:1] == b"6":
+            entry = raw
+        for piece in cutter.add(raw.number, _characters(raw.text)):
+            if held is not None:
+                yield held
+            at = raw if piece.number == raw.number else entry
+            body = at.text if piece.record is None else at.text + b"\n" + raw.text
+            held = Cut(piece.number, 0, body[: LONGEST + 1], piece.record, piece.problem)
+        if held is not None and cutter.between_batches:
+            yield held._replace(end=raw.end, last=raw.number)
+            held = None
+    if held is not None:
+        yield held
+    for piece in cutter.end():
+        yield Cut(piece.number, 0, entry.text if piece.number == entry.number else b"", piece.record, piece.problem)
+
+
+def _characters(line: bytes) -> str:
+    """ASCII, as it should be; whatever else it is, a position is a character."""
+    try:
+        return line.decode().rstrip("\r")
+    except UnicodeDecodeError:
+        return line.decode("latin-1").rstrip("\r")

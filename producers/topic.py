@@ -7,7 +7,7 @@ cost more than all the rest.
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterable, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -45,14 +45,16 @@ class Unreachable(Exception):
 class Line(NamedTuple):
     """One record of a feed, as it goes onto the topic; `unusable` is why no update can be made of it.
 
-    `number` counts lines from 1; `end` is where the next one begins, in bytes. What is unusable has one message too,
-    for the dead letters, unless it is too long to be sent.
+    `number` counts lines from 1; `end` is where the next one begins, in bytes, and `last` the number of the line before
+    that, if it is another one; 0 where reading cannot begin. What is unusable has one message too, for the dead
+    letters, unless it is too long to be sent.
     """
 
     number: int
     end: int
     messages: Sequence[Message]
     unusable: str | None = None
+    last: int = 0
 
 
 @dataclass(slots=True)
@@ -72,11 +74,12 @@ async def send(
     *,
     bootstrap_servers: str,
     topic: str,
+    thin_topic: str = "",
     security: Mapping[str, Any] = _NO_SECURITY,
     each: Callable[[Line], None] = lambda _: None,
     patience: float = 60.0,
 ) -> Sent:
-    """Send all lines, and wait until each is acknowledged or refused.
+    """Send all lines, and wait until each is acknowledged or refused; thin events go onto `thin_topic`.
 
     `each` is told every line, in order, once all of its messages and of the lines before it are acknowledged: whatever
     is told is safe. `patience` is in seconds: so long a broker that went away, or is busy, is waited for. `security`
@@ -95,8 +98,15 @@ async def send(
             settings = "REPOINT_KAFKA_BOOTSTRAP_SERVERS, REPOINT_KAFKA_SECURITY_PROTOCOL"
             raise Unreachable(f"no broker at {bootstrap_servers} lets us in ({settings})") from None
         raise Unreachable(f"no broker at {bootstrap_servers} (REPOINT_KAFKA_BOOTSTRAP_SERVERS)") from None
-    partitions = await _partitions(producer, bootstrap_servers, topic)
-    sending = asyncio.create_task(_Sending(producer, topic, partitions, each, sent).all(lines))
+    try:
+        partitions = await _partitions(producer, bootstrap_servers, topic, "REPOINT_KAFKA_TOPIC")
+    except Unreachable:
+        await producer.stop()
+        raise
+    # most feeds have no thin events, and then nobody need have made that topic
+    thin = partial(_partitions, producer, bootstrap_servers, thin_topic, "REPOINT_KAFKA_THIN_TOPIC")
+    sender = _Sending(producer, topic, partitions, thin_topic=thin_topic, partitions_of_thin=thin, each=each, sent=sent)
+    sending = asyncio.create_task(sender.all(lines))
     try:
         await _watch(sending, sent, patience)
     finally:
@@ -107,15 +117,14 @@ async def send(
     return sent
 
 
-async def _partitions(producer: AIOKafkaProducer, bootstrap_servers: str, topic: str) -> list[int]:
+async def _partitions(producer: AIOKafkaProducer, bootstrap_servers: str, topic: str, setting: str) -> list[int]:
     """Asked once, for otherwise every single line is tried for half a minute."""
     try:
         async with asyncio.timeout(_TOPIC_SECONDS):
             return sorted(await producer.partitions_for(topic))
     except (TimeoutError, KafkaError) as error:
-        await producer.stop()
         why = "not known there" if isinstance(error, TimeoutError) else f"refused: {type(error).__name__}"
-        raise Unreachable(f"topic {topic} at {bootstrap_servers} is {why} (REPOINT_KAFKA_TOPIC)") from None
+        raise Unreachable(f"topic {topic} at {bootstrap_servers} is {why} ({setting})") from None
 
 
 async def _watch(sending: "asyncio.Task[None]", sent: Sent, patience: float) -> None:
@@ -159,26 +168,36 @@ class _Sending:
         producer: AIOKafkaProducer,
         topic: str,
         partitions: list[int],
+        *,
+        thin_topic: str,
+        partitions_of_thin: Callable[[], Awaitable[list[int]]],
         each: Callable[[Line], None],
         sent: Sent,
     ) -> None:
         self.producer = producer
         self.topic = topic
-        self.partitions = partitions
+        self.thin_topic = thin_topic
+        self.partitions = {topic: partitions}
+        self.partitions_of_thin = partitions_of_thin
         self.each = each
         self.sent = sent
-        self.batches = {partition: _Batch() for partition in partitions}
+        self.batches = {(topic, partition): _Batch() for partition in partitions}
         self.open: deque[_Open] = deque()
         self.on_their_way: set[asyncio.Future[object]] = set()
         self.over = asyncio.Event()
         self._partition = DefaultPartitioner()
 
     async def all(self, lines: AsyncIterable[Line]) -> None:
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._linger())
-            async for line in lines:
-                await self._put(line)
-            self.over.set()
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._linger())
+                async for line in lines:
+                    await self._put(line)
+                self.over.set()
+        except ExceptionGroup as several:
+            if unreachable := several.subgroup(Unreachable):
+                raise unreachable.exceptions[0] from None
+            raise
         await self._send_all()
         if self.on_their_way:
             await asyncio.wait(self.on_their_way)
@@ -199,27 +218,31 @@ class _Sending:
             await self._append(message, opened)
 
     async def _append(self, message: Message, opened: _Open) -> None:
-        key, value, headers = message
-        partition = self._partition(key, self.partitions, self.partitions)
-        batch = self.batches[partition]
+        key, value, headers, thin = message
+        topic = self.thin_topic if thin else self.topic
+        if topic not in self.partitions:
+            self.partitions[topic] = await self.partitions_of_thin()
+            self.batches |= {(topic, partition): _Batch() for partition in self.partitions[topic]}
+        partition = self._partition(key, self.partitions[topic], self.partitions[topic])
+        batch = self.batches[topic, partition]
         while batch.builder is None or not batch.builder.append(
             timestamp=None, key=key, value=value, headers=list(headers)
         ):
             if batch.of:
-                await self._send(partition)
+                await self._send(topic, partition)
             else:
                 batch.builder = self.producer.create_batch()
         batch.of.append(opened)
 
-    async def _send(self, partition: int) -> None:
-        batch = self.batches[partition]
+    async def _send(self, topic: str, partition: int) -> None:
+        batch = self.batches[topic, partition]
         async with batch.one_by_one:
             if not batch.of:
                 return
             builder, of = batch.builder, batch.of
             batch.builder, batch.of = None, []
             try:
-                on_its_way = await self.producer.send_batch(builder, self.topic, partition=partition)
+                on_its_way = await self.producer.send_batch(builder, topic, partition=partition)
             except KafkaError as error:
                 self._settle(of, error)
             else:
@@ -227,8 +250,8 @@ class _Sending:
                 on_its_way.add_done_callback(partial(self._answered, of))
 
     async def _send_all(self) -> None:
-        for partition in self.partitions:
-            await self._send(partition)
+        for topic, partition in list(self.batches):
+            await self._send(topic, partition)
 
     async def _linger(self) -> None:
         """A feed may be silent for hours, and what it said before must go out meanwhile."""

@@ -95,6 +95,8 @@ def _send(feeds: list[Path], feed: Feed | None, edges: dict[Path, Edge], setting
 
 
 def _detect(feeds: list[Path]) -> None:
+    if files.STDIN in feeds:
+        raise typer.BadParameter("expected files; stdin cannot be read twice", param_hint="FILE…")
     unknown = 0
     for file in feeds:
         found = loop.run(edge.detect(file))

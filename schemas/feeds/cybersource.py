@@ -2,8 +2,8 @@
 
 The report (CyberSource's API models) has `records`, each with a `sourceRecord` and a `responseRecord` of tokens and
 masked numbers; it is read whole, or one record at a time. A token that stays is told of as it is now; one that changed
-(tokens which keep a card's last four digits do) replaces the old one. The file (CyberSource's user guide) has full
-numbers and no line of names: give it the guide's own.
+(tokens which keep a card's last four digits do) replaces the old one. The file has full numbers and no line of names:
+the columns are those of CyberSource's user guide.
 
 Records H and F of the file tell nothing. NUP and UNA are in the API's list without a meaning. A token of 16 or 19
 digits that passes for a card number is refused where the message is read; one of 32 hexadecimal digits never does.
@@ -11,6 +11,7 @@ digits that passes for a card number is refused where the message is read; one o
 Assumed: `responseRecord.token` is the token to use from now on, and the one asked about where there is none.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 
 from domain.update import Reason
@@ -23,6 +24,7 @@ from schemas.feeds.feed import (
     Message,
     Record,
     Refused,
+    Rows,
     brand,
     expiry,
     inside,
@@ -64,6 +66,21 @@ _REASONS = {
     "861": "the cardmember is enrolled already, or not enrolled",
     "862": "the cardmember opted out",
 }
+
+_COLUMNS = (
+    "Record Identifier",
+    "Request ID",
+    "Old Card Number",
+    "Old Card Expiration Month",
+    "Old Card Expiration Year",
+    "New Card Number",
+    "New Card Expiration Month",
+    "New Card Expiration Year",
+    "Merchant Reference ID",
+    "BA Sub Merchant ID",
+    "Response Code",
+    "Reason Code",
+)
 
 
 def split(record: Record) -> Sequence[Record]:
@@ -125,4 +142,5 @@ FEED = Feed(
     codes=CODES,
     carries_numbers=True,
     split=split,
+    rows=Rows(names=_COLUMNS, aside=re.compile(rb"[HF] *(,|\r?$)")),
 )

@@ -87,6 +87,19 @@ class Layout(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Rows:
+    """What is special about a feed's CSV. Otherwise a line of names comes first, and each row has as many cells.
+
+    `names` are those of the columns, where the file does not say them. Lines that begin with `aside` are no rows and
+    tell nothing. A row may end before its last `may_lack` columns; what is left has its name all the same.
+    """
+
+    names: tuple[str, ...] = ()
+    aside: re.Pattern[bytes] | None = None
+    may_lack: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Code:
     """One entry of a feed's vocabulary: what the vendor says, and what we make of it (None: refused, by name)."""
 
@@ -110,6 +123,7 @@ class Feed:
     recognises: Callable[[Record], bool]
     codes: tuple[Code, ...]
     layout: Layout = Layout.RECORDS
+    rows: Rows = Rows()
     carries_numbers: bool = False
     """Full numbers of cards or accounts come in with it; of a refused record every long row of digits is hidden."""
     fetched: Callable[[Record, Record, Edge], Iterable[Message]] | None = None

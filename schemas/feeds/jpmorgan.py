@@ -1,7 +1,7 @@
 """JPMorgan's two account updater reports, as in the sample files that it publishes.
 
-The "Account Updated Preset Report" has detail rows (ACP-02) below a summary; the "Account Updater" report names the
-same in another way.
+The "Account Updated Preset Report" has detail rows (ACP-02) below a summary (ACP-01), both between BEGIN and END; the
+"Account Updater" report names the same in another way.
 
 The meanings are JPMorgan's own words (`accountUpdaterResponse` in its API), or the sentence that the report has in
 their place; for Visa, the network's letter must agree, or a row has slipped. Numbers are masked, so a card goes by
@@ -27,7 +27,21 @@ from typing import NamedTuple
 from domain.update import UpdateType as Type
 from schemas.feeds import vau
 from schemas.feeds.card import brand_of, by_token, table, type_of
-from schemas.feeds.feed import Code, Edge, Feed, Message, Record, Refused, brand, instant, last4, mmyy, optional, text
+from schemas.feeds.feed import (
+    Code,
+    Edge,
+    Feed,
+    Message,
+    Record,
+    Refused,
+    Rows,
+    brand,
+    instant,
+    last4,
+    mmyy,
+    optional,
+    text,
+)
 
 CODES = (
     Code("NEW_ACCOUNT", "account number changed", Type.NUMBER_REPLACED),
@@ -156,4 +170,8 @@ FEED = Feed(
     adapt=adapt,
     recognises=lambda record: "Payment Method Id" in record and not {_PRESET.number, _OTHER.word}.isdisjoint(record),
     codes=CODES,
+    rows=Rows(
+        aside=re.compile(rb"(BEGIN|END),|ProcessingEntityId=|ACP-01\b|Record Type *,Reason Message *,"),
+        may_lack=1,
+    ),
 )

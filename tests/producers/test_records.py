@@ -1,13 +1,16 @@
 """How files are cut: every record once, with where the next one begins, and no bad row in the way of others."""
 
 import json
+from collections.abc import Sequence
 from io import BufferedReader, BytesIO
 from typing import cast
 
 import pytest
 
-from producers.records import Cut, Place, records
+from producers.records import Cut, Place, cuts, records
+from schemas.feeds import FEEDS
 from schemas.intake import LONGEST
+from tests.schemas.feeds.test_nacha import BATCH, notice
 
 
 def opened(content: bytes) -> BufferedReader:
@@ -54,7 +57,7 @@ async def test_objects_come_one_a_line_or_in_one_document() -> None:
 async def test_reading_goes_on_where_a_record_ended(content: bytes) -> None:
     whole = await cut(content)
     for number, each in enumerate(whole):
-        assert await cut(content, Place(each.end, each.number + each.body.count(b"\n"))) == whole[number + 1 :]
+        assert await cut(content, Place(each.end, each.last or each.number)) == whole[number + 1 :]
 
 
 @pytest.mark.parametrize(
@@ -87,3 +90,127 @@ async def test_names_that_are_no_names_are_refused() -> None:
 
 async def test_an_empty_file_has_no_records() -> None:
     assert await cut(b"") == await cut(b"\n \n") == []
+
+
+# --- files as vendors deliver them ----------------------------------------------------------------------------------
+
+
+async def cut_of(feed: str, content: bytes, begin: Place = Place()) -> list[Cut]:  # noqa: B008  it is a value
+    return [each async for each in cuts(FEEDS[feed], opened(content), begin)]
+
+
+JPMORGAN = b"""\
+BEGIN,ProcessingEntityId=1,Frequency=adhoc
+ProcessingEntityId=1,ReportTypeName=Multiple,FromDate=2025-03-17,ToDate=2025-03-31
+Record Type,Reason Message,Response Message,Method,Method of Payment,Total
+ACP-01 ,Account has been closed,CLOSED_ACCOUNT,RTAU,VI,1
+Record Type,Payment Method Id ,Submitted Date ,Network Response,Request Status
+ACP-02 ,pm-1,3/17/2025,A,REGISTER
+ACP-02 ,pm-2,3/17/2025,A
+ACP-02 ,pm-3,3/17/2025
+ACP-02 ,pm-4,3/17/2025,A,REGISTER,
+ACP-02 ,pm-5,3/17/2025,A,
+END,ProcessingEntityId=1,Frequency=adhoc
+"""
+
+
+async def test_jpmorgans_report_is_read_below_its_summary_and_a_row_may_lack_its_last_column() -> None:
+    found = await cut_of("jpmorgan", JPMORGAN)
+    assert [(each.number, each.record and each.record["Payment Method Id"], each.problem) for each in found] == [
+        (6, "pm-1", None),
+        (7, "pm-2", None),
+        (8, None, "line: expected 5 columns, not 3"),
+        (9, None, "line: expected 5 columns, not 6"),
+        (10, "pm-5", None),
+    ]
+    assert found[1].record is not None
+    assert "Request Status" not in found[1].record
+    assert found[1].record["Network Response"] == "A"
+
+
+CYBERSOURCE = b"""\
+H,cybs.au.response.pan,merchant1,001\r
+D,1,4111111111111111,11,26,4012888888881881,11,29,ref,,NAN,800\r
+D,2,4111111111111111,11,26,,,,,,ACL\r
+D,3,4111111111111111,11,26,,,,"a,b",,ACL,800\r
+Hello,4\r
+F,3,COM,800\r
+"""
+
+
+@pytest.mark.parametrize("head", [b"", b"Record Identifier,Request ID,Old Card Number\n"])
+async def test_cybersources_file_needs_no_line_of_names_and_may_have_one(head: bytes) -> None:
+    found = await cut_of("cybersource", head + CYBERSOURCE)
+    if head:
+        assert found[0].problem == "line: expected 3 columns, not 12"
+        return
+    assert [(each.number, each.problem) for each in found] == [
+        (2, None),
+        (3, "line: expected 12 columns, not 11"),
+        (4, None),
+        (5, "line: expected 12 columns, not 2"),
+    ]
+    assert found[0].record is not None
+    assert (found[0].record["New Card Number"], found[0].record["Reason Code"]) == ("4012888888881881", "800")
+
+
+def ach(*batches: Sequence[str]) -> bytes:
+    """A file of batches, each of them the lines between its header and its control."""
+    lines = ["101 091000019 0910000192611191200A094101FEDERAL RESERVE BANK   FOOD SHOP".ljust(94)]
+    for each in batches:
+        lines += [BATCH, *each, "8200000002".ljust(94)]
+    return "\r\n".join([*lines, "9000001".ljust(94), "9" * 94, ""]).encode()
+
+
+def corrected(account: str) -> list[str]:
+    lines = notice("C01", account)
+    return [lines["entry"], lines["addenda"]]
+
+
+ACH = ach([*corrected("1"), *corrected("2")], corrected("3"), [corrected("4")[0], "x" * 94, *corrected("5")[:1]])
+
+
+async def test_entries_of_a_bank_are_read_each_with_its_line_and_the_bad_are_named() -> None:
+    found = await cut_of("nacha", ACH)
+    assert [(each.number, each.record and each.record["addenda"][35:40].strip(), each.problem) for each in found] == [
+        (3, "1", None),
+        (5, "2", None),
+        (9, "3", None),
+        (14, None, "line 14: expected a record type of 1, 5, 6, 7, 8 or 9"),
+        (13, None, "line 13: expected an addenda record after the entry"),
+        (15, None, "line 15: expected an addenda record after the entry"),
+    ]
+    assert found[0].body.decode().splitlines() == corrected("1")
+    assert found[4].body.decode().rstrip() == corrected("4")[0]
+
+
+async def test_entries_that_end_inside_a_batch_are_not_lost() -> None:
+    whole = ach(corrected("1"), corrected("2")).splitlines(keepends=True)
+    found = await cut_of("nacha", b"".join(whole[:7]))
+    assert [(each.number, each.end > 0, each.problem) for each in found] == [
+        (3, True, None),
+        (7, False, "line 7: expected an addenda record after the entry"),
+        (7, False, "line 7: the file ends inside a batch"),
+    ]
+
+
+async def test_a_line_in_no_encoding_moves_no_position() -> None:
+    named = ach(corrected("1")).replace(b"ACCOUNT HOLDER", "JOSÉ OF MÁLAGA".encode("latin-1"))
+    (found,) = await cut_of("nacha", named)
+    assert found.record is not None
+    assert "JOSÉ OF MÁLAGA" in found.record["entry"]
+
+
+@pytest.mark.parametrize(("feed", "content"), [("jpmorgan", JPMORGAN), ("cybersource", CYBERSOURCE), ("nacha", ACH)])
+async def test_reading_such_a_file_goes_on_where_a_record_ended(feed: str, content: bytes) -> None:
+    whole = await cut_of(feed, content)
+    places = [(number, Place(each.end, each.last or each.number)) for number, each in enumerate(whole) if each.end]
+    assert len(places) >= 3
+    for number, place in places:
+        assert await cut_of(feed, content, place) == whole[number + 1 :]
+
+
+async def test_reading_goes_on_between_batches_alone() -> None:
+    found = await cut_of("nacha", ACH)
+    begins = [ACH[each.end :][:1] for each in found if each.end]
+    assert begins == [b"5", b"5", b"9"]

@@ -1,0 +1,35 @@
+"""Which feed a file is of is seen from the file."""
+
+from pathlib import Path
+
+import pytest
+
+from ops import edge
+from schemas.feeds import FEEDS
+from tests.producers.test_records import CYBERSOURCE, JPMORGAN
+
+CANONICAL = b'{"id": "1", "vendor": "v", "type": "CLOSED", "occurredAt": "2026-11-20T00:00:00Z", "old": {"token": "t"}}'
+SAMPLES = Path(__file__).parents[2] / "examples" / "feeds"
+
+
+@pytest.mark.parametrize("name", FEEDS)
+async def test_every_sample_is_known_as_what_it_is(name: str) -> None:
+    (sample,) = SAMPLES.glob(f"{name}.*")
+    assert await edge.detect(sample) == name
+
+
+@pytest.mark.parametrize(
+    ("content", "name"),
+    [
+        (JPMORGAN.replace(b"Network Response", b"New Masked Account"), "jpmorgan"),
+        (CYBERSOURCE, "cybersource"),
+        (CANONICAL, "canonical"),
+        (b"a,b\n1,2\n", None),
+        (b"", None),
+        (b"\xff\xfe", None),
+    ],
+    ids=["jpmorgan", "cybersource", "canonical", "rows", "nothing", "no text"],
+)
+async def test_files_as_they_are_delivered_are_known_too(tmp_path: Path, content: bytes, name: str | None) -> None:
+    (tmp_path / "feed").write_bytes(content)
+    assert await edge.detect(tmp_path / "feed") == name
