@@ -68,7 +68,7 @@ _CONSUMER = {
     "request_timeout_ms": 90_000,
     "max_poll_interval_ms": 300_000,
     "fetch_min_bytes": 64 * 1024,
-    "fetch_max_wait_ms": 100,
+    "fetch_max_wait_ms": 50,
     "fetch_max_bytes": 16 * 1024 * 1024,
     "partition_assignment_strategy": (RoundRobinPartitionAssignor,),
 }
@@ -218,14 +218,17 @@ class Worker:
                     await consumer.stop()
 
     async def _poll(self, consumer: Consumer) -> Polled:
-        """Up to a batch of messages, from the first one's coming on as many as come within the batch's wait."""
+        """Up to a batch of messages, from the first one's coming on as many as come within the batch's wait.
+
+        What came while another batch was in hand, or lay with the broker for a while, has waited already.
+        """
         polled: dict[TopicPartition, list[Message]] = {}
         wanted, patience = self._batch_size, _POLL_SECONDS
         until = time.monotonic() + patience
         while wanted and patience > 0 and not self._stopping.is_set():
             got = await consumer.getmany(timeout_ms=int(patience * 1000) + 1, max_records=wanted)
             if got and not polled:
-                until = time.monotonic() + self._batch_wait
+                until = time.monotonic() + self._batch_wait - min(_age(got), self._batch_wait)
             for partition, messages in got.items():
                 polled.setdefault(partition, []).extend(messages)
                 wanted -= len(messages)
@@ -360,6 +363,12 @@ class _Handover(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka has
 
     async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
         log.info("partitions assigned", partitions=sorted(partition.partition for partition in assigned))
+
+
+def _age(polled: Mapping[TopicPartition, Sequence[Message]]) -> float:
+    """How many seconds ago the oldest of the messages was made, by the clock of its producer or broker."""
+    oldest: int = min(messages[0].timestamp for messages in polled.values())
+    return max(0.0, time.time() - oldest / 1000)
 
 
 def _share_out(polled: Polled, lanes: int) -> list[list[Message]]:
