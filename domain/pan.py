@@ -7,8 +7,12 @@ message carries such digits and one row in ten passes by chance:
 - digits joined otherwise: the id `vau-2026-11-20-000017`, a timestamp, the last groups of a UUID;
 - part of a longer row of digits: a PAR is a letter and 28 digits;
 - digits of a hexadecimal word, one of digits and letters from a to f, such as a fingerprint or a part of a UUID.
+
+One in base64 is found, too, whatever stands before it in there: three bytes that are digits, spaces or dashes are four
+letters of a few, and every card number has three such threes in a row. The whole word of base64 is masked.
 """
 
+import binascii
 import re
 from collections.abc import Iterator
 
@@ -30,11 +34,16 @@ _ESCAPED = re.compile(r"\\u([0-9a-fA-F]{4})")
 _ESCAPE = re.compile(r"\\(?:u[0-9a-fA-F]{4}|[a-z])")
 
 # All digits made one digit and both ASCII separators one, what is worth a look is a fixed sight. It begins with
-# four literal characters because the regex engine then skips from one such place to the next.
-_FLAT = bytes.maketrans(b"123456789 ", b"000000000-")
+# literal characters because the regex engine then skips from one such place to the next. In base64 three bytes that are
+# digits (0011 and 0000 to 1001), spaces (00100000) or dashes (00101101) begin with one of ILMNO and one of CDSTijyz.
+_FLAT = bytes.maketrans(b"123456789 ILNOCSTijyz", b"000000000-MMMMDDDDDDD")
 _SIGHT = re.compile(
     rb"0000(?<!00000)(?:0{9,15}(?!0)|-(?:0000-0000-0|000000-0000|00000-000000))",
 )
+_ENCODED_SIGHT = re.compile(rb"MD[AEMQUYcgk0][gtwxD0](?:MD[AEMQUYcgk0][gtwxD0]){2}")
+_ENCODED = re.compile(rf"{_ESCAPE.pattern}|[A-Za-z0-9+/_\-]{{12,}}")
+_STANDARD = bytes.maketrans(b"-_", b"+/")  # the base64 for URLs has the former instead
+
 _UNUSUAL = re.compile(rf"[^\x00-\x7f](?<=[\d{_UNUSUAL_SEPARATORS}])")
 
 _DOUBLED = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)
@@ -42,14 +51,18 @@ _DOUBLED = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)
 
 def contains_pan(text: str) -> bool:
     """Whether a card number stands anywhere in `text`, which may be JSON."""
-    return _worth_a_look(text) and next(_pans(_with_digits(text)), None) is not None
+    if not _worth_a_look(text):
+        return False
+    plain = _with_digits(text)
+    return next(_pans(plain), None) is not None or _without_encoded(plain) != plain
 
 
 def mask(text: str) -> str:
-    """`text` with every digit of every card number as `*`; the same text where there is none."""
+    """`text` with every digit of every card number as `*`, and base64 of one too; the same text where there is none."""
     if not _worth_a_look(text):
         return text
-    plain = _with_digits(text)
+    read = _with_digits(text)
+    plain = _without_encoded(read)
     pieces: list[str] = []
     done = 0
     for start, end in _pans(plain):
@@ -57,7 +70,7 @@ def mask(text: str) -> str:
             begin = max(start, done)
             pieces += (plain[done:begin], _DIGIT.sub("*", plain[begin:end]))
             done = end
-    return "".join((*pieces, plain[done:])) if pieces else text
+    return "".join((*pieces, plain[done:])) if pieces or plain != read else text
 
 
 def pan_in_json(value: object) -> str | None:
@@ -91,7 +104,12 @@ def _worth_a_look(text: str) -> bool:
     """Cheap, and never wrong when it says no: nearly every message ends here."""
     if "\\u" in text or (not text.isascii() and _UNUSUAL.search(text)):
         return True
-    return _SIGHT.search(text.encode(errors="replace").translate(_FLAT)) is not None
+    flat = _flat(text)
+    return _SIGHT.search(flat) is not None or _ENCODED_SIGHT.search(flat) is not None
+
+
+def _flat(text: str) -> bytes:
+    return text.encode(errors="replace").translate(_FLAT)
 
 
 def _with_digits(text: str) -> str:
@@ -99,8 +117,27 @@ def _with_digits(text: str) -> str:
 
 
 def _digit(escape: re.Match[str]) -> str:
+    """Itself, and letters, of which base64 is."""
     character = chr(int(escape[1], 16))
-    return character if character.isdecimal() else escape[0]
+    return character if character.isdecimal() or (character.isascii() and character.isalpha()) else escape[0]
+
+
+def _without_encoded(text: str) -> str:
+    return _ENCODED.sub(_starred, text) if _ENCODED_SIGHT.search(_flat(text)) else text
+
+
+def _starred(word: re.Match[str]) -> str:
+    """A path is a word of base64, too, so it may begin anywhere in there."""
+    if word[0].startswith("\\") or not _ENCODED_SIGHT.search(_flat(word[0])):
+        return word[0]
+    letters = word[0].encode().translate(_STANDARD)
+    hidden = any(next(_pans(_decoded(letters[begin:])), None) for begin in range(4))
+    return "*" * len(letters) if hidden else word[0]
+
+
+def _decoded(letters: bytes) -> str:
+    whole = letters[: len(letters) - 1] if len(letters) % 4 == 1 else letters
+    return binascii.a2b_base64(whole + b"===").decode("latin-1")
 
 
 def _pans(text: str) -> Iterator[tuple[int, int]]:

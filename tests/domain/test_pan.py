@@ -1,8 +1,10 @@
 """Card numbers are found wherever they stand, and nothing else is taken for one."""
 
+import base64
 import json
 import re
 import uuid
+from collections.abc import Callable
 from datetime import date, datetime
 
 import pytest
@@ -55,8 +57,71 @@ def test_masked_text_holds_no_card_number_and_nothing_but_digits_changed(text: s
     masked = mask(text)
     assert (masked != text) == contains_pan(text)
     assert not contains_pan(masked)
-    if masked != text and "\\u003" not in text:
+    if masked != text and "\\u00" not in text:
         assert all(a == b or (a.isdigit() and b == "*") for a, b in zip(text, masked, strict=True))
+
+
+STANDARD, FOR_URLS = base64.b64encode, base64.urlsafe_b64encode
+PRINTED = st.builds(
+    lambda pan, separator: separator.join(re.findall(r"\d{1,4}", pan)), pans(), st.sampled_from(["", " ", "-"])
+)
+NO_DIGITS = st.text(st.characters(codec="utf-8", exclude_categories=["Nd"], exclude_characters=" -\\")).filter(
+    lambda text: not re.search(r"[a-fA-F]\Z|\A[a-fA-F]", text)
+)
+
+
+@given(
+    NO_DIGITS,
+    PRINTED,
+    NO_DIGITS,
+    st.sampled_from([STANDARD, FOR_URLS]),
+    st.sampled_from(["", "/", "x/", "\\n", '"', "z:"]),
+)
+@example("", VISA, "", STANDARD, "")
+@example("", "4222222222222", "", STANDARD, "")
+@example("xx", "4222222222222", "", STANDARD, "https://example.test/cards/")
+def test_a_card_number_in_base64_is_found_wherever_it_stands_in_there(
+    before: str, pan: str, after: str, encode: Callable[[bytes], bytes], outside: str
+) -> None:
+    word = encode((before + pan + after).encode()).decode()
+    assert contains_pan(f"{outside}{word}")
+    assert contains_pan(outside + word.rstrip("="))
+    masked = mask(f"{outside}{word} and more")
+    assert word.rstrip("=") not in masked
+    assert masked.endswith(" and more")
+    assert not contains_pan(masked)
+
+
+def test_the_whole_word_of_base64_is_masked_and_nothing_else() -> None:
+    word = base64.b64encode(f'{{"number": "{VISA}"}}'.encode()).decode()
+    assert mask(f'{{"a": "1", "b": "{word}", "c": "x"}}') == f'{{"a": "1", "b": "{"*" * len(word)}", "c": "x"}}'
+    assert mask(rf"\n{word}\n") == rf"\n{'*' * len(word)}\n"
+    assert pan_in_json({"a": {"b": [word]}}) == "$.a.b[0]"
+
+
+def test_letters_of_base64_that_json_writes_as_escapes_hide_nothing() -> None:
+    word = base64.b64encode(VISA.encode()).decode()
+    escaped = word.replace("N", r"\u004e").replace("M", r"\u004D")
+    assert contains_pan(escaped)
+    assert not contains_pan(mask(escaped))
+    assert VISA not in base64.b64decode(mask(escaped).replace("*", "A")).decode("latin-1")
+
+
+@given(st.binary(max_size=300))
+def test_other_bytes_in_base64_are_no_card_number(content: bytes) -> None:
+    assume(not re.search(rb"[0-9 \-]{9}", content))
+    assert not contains_pan(base64.b64encode(content).decode())
+
+
+@pytest.mark.parametrize("digits", ["4111111111111112", "411111111111", "41111111111111111111", "2026112000001743"])
+def test_other_digits_in_base64_are_no_card_number(digits: str) -> None:
+    assert not contains_pan(base64.b64encode(digits.encode()).decode())
+
+
+def test_a_long_word_of_base64_is_looked_through_once() -> None:
+    word = base64.b64encode(b"4111111111111112x" * 50_000).decode()
+    assert not contains_pan(word)
+    assert mask(word) is word
 
 
 @given(st.text("0123456789", min_size=1, max_size=40))
