@@ -8,7 +8,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import partial
 from importlib.metadata import version
@@ -17,15 +17,18 @@ from typing import Any, TypeAlias
 import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from api.feeds import Intake, Listener
 from consumers import upkeep
 from consumers.batch import Keeping
 from consumers.worker import Worker
-from ops import kafka, telemetry
+from ops import edge, kafka, telemetry
 from ops.settings import Settings
 from ops.telemetry import Probe
 from ops.terminal import Failed
 from producers.dispatcher import Dispatcher
+from producers.publisher import Publisher
 from producers.sender import Sender
+from schemas.feeds import FEEDS
 from store import reach
 
 log = structlog.get_logger()
@@ -37,7 +40,7 @@ _LATE_SECONDS = 2
 
 
 class Role(StrEnum):
-    """What a process does: `all` is consume and deliver. Upkeep goes with consume."""
+    """What a process does: `all` is consume, deliver and api. Upkeep goes with consume."""
 
     ALL = "all"
     CONSUME = "consume"
@@ -52,6 +55,18 @@ class Role(StrEnum):
     @property
     def delivers(self) -> bool:
         return self in {Role.ALL, Role.DELIVER}
+
+    @property
+    def listens(self) -> bool:
+        return self in {Role.ALL, Role.API}
+
+    @property
+    def needs_broker(self) -> bool:
+        return self.consumes or self.listens
+
+    @property
+    def needs_database(self) -> bool:
+        return self.consumes or self.delivers
 
 
 Job: TypeAlias = Callable[[asyncio.Event], Coroutine[Any, Any, None]]
@@ -82,7 +97,7 @@ async def run(settings: Settings, role: Role, *, database_url: str, servers: str
     # Batches make tens of thousands of objects that all live until the commit: collecting in between finds nothing.
     gc.set_threshold(50_000, 20, 20)
     async with (
-        reach.opened(database_url, pool_size=settings.consumer_lanes + 5, short=True) as engine,
+        _database(settings, role, database_url) as engine,
         assembled(settings, role, engine, servers) as parts,
         _telling(settings, parts, engine, stopping) as port,
     ):
@@ -92,23 +107,47 @@ async def run(settings: Settings, role: Role, *, database_url: str, servers: str
 
 
 @asynccontextmanager
-async def assembled(settings: Settings, role: Role, engine: AsyncEngine, servers: str) -> AsyncIterator[Parts]:
-    """The parts of `role`, not started yet."""
+async def _database(settings: Settings, role: Role, url: str) -> AsyncIterator[AsyncEngine | None]:
+    """None for a role that only takes in what is posted: it goes on while the database is away."""
+    if not role.needs_database:
+        yield None
+        return
+    async with reach.opened(url, pool_size=settings.consumer_lanes + 5, short=True) as engine:
+        yield engine
+
+
+@asynccontextmanager
+async def assembled(settings: Settings, role: Role, engine: AsyncEngine | None, servers: str) -> AsyncIterator[Parts]:
+    """The parts of `role`, not started yet; but who posts is let in from here on.
+
+    Raises:
+        Failed: the port for feeds cannot be had.
+    """
     parts = Parts()
     async with AsyncExitStack() as stack:
+        publisher = None
+        if role.needs_broker:
+            publisher = await stack.enter_async_context(_publisher(settings, servers))
         dispatcher = None
         if role.delivers:
+            assert engine is not None
             dispatcher = _dispatcher(settings, engine, await stack.enter_async_context(_sender(settings)))
             parts.jobs["dispatcher"] = dispatcher.run
             parts.ready["dispatcher"] = dispatcher.ready
             parts.stalled.append(dispatcher.stalled)
         if role.consumes:
+            assert engine is not None
             # an idle dispatcher looks twice a second; one beside the consumer need not wait for that
             worker = _worker(settings, engine, servers, told=dispatcher.kick if dispatcher else lambda: None)
             parts.jobs["consumer"] = worker.run
             parts.jobs["upkeep"] = partial(_keep_up, engine, settings.parked_for)
             parts.ready["consumer"] = worker.ready
             parts.stalled.append(worker.stalled)
+        if role.listens and settings.feed_secrets is not None:
+            assert publisher is not None
+            listener = await stack.enter_async_context(_listener(settings, publisher))
+            parts.jobs["feeds"] = listener.run
+            parts.ready["feeds"] = publisher.ready
         parts.jobs["watchdog"] = partial(_watch, parts)
         yield parts
 
@@ -167,6 +206,36 @@ def _worker(
     )
 
 
+def _publisher(settings: Settings, servers: str) -> Publisher:
+    return Publisher(
+        bootstrap_servers=servers,
+        topic=settings.kafka_topic,
+        thin_topic=settings.kafka_thin_topic,
+        security=kafka.security(settings),
+    )
+
+
+@asynccontextmanager
+async def _listener(settings: Settings, publisher: Publisher) -> AsyncIterator[Listener]:
+    assert settings.feed_secrets is not None
+    intake = Intake(
+        FEEDS,
+        {feed: [one.get_secret_value() for one in secrets] for feed, secrets in settings.feed_secrets.items()},
+        edge=lambda: edge.of(settings, datetime.now(UTC)),
+        send=publisher.send,
+    )
+    listener = Listener(
+        intake, settings.api_host, settings.api_port, drain_within=settings.drain_timeout.total_seconds()
+    )
+    try:
+        async with listener:
+            log.info("listening for feeds", port=listener.port, feeds=sorted(settings.feed_secrets))
+            yield listener
+    except OSError as error:
+        where = f"{settings.api_host}:{settings.api_port} (REPOINT_API_HOST, REPOINT_API_PORT)"
+        raise Failed(f"feeds cannot be listened for on {where}: {error.strerror}") from None
+
+
 def _sender(settings: Settings) -> Sender:
     return Sender(
         version=version("repoint"), deadline=settings.delivery_timeout.total_seconds(), allow=settings.egress_allow
@@ -186,7 +255,7 @@ def _dispatcher(settings: Settings, engine: AsyncEngine, sender: Sender) -> Disp
 
 @asynccontextmanager
 async def _telling(
-    settings: Settings, parts: Parts, engine: AsyncEngine, stopping: asyncio.Event
+    settings: Settings, parts: Parts, engine: AsyncEngine | None, stopping: asyncio.Event
 ) -> AsyncIterator[int]:
     """Metrics and health on the port that is set; gives its number."""
     async with AsyncExitStack() as stack:
@@ -216,9 +285,9 @@ async def _watch(parts: Parts, stopping: asyncio.Event) -> None:
             continue
 
 
-def _probes(parts: Parts, engine: AsyncEngine, stopping: asyncio.Event) -> dict[str, Probe]:
+def _probes(parts: Parts, engine: AsyncEngine | None, stopping: asyncio.Event) -> dict[str, Probe]:
     async def database() -> str | None:
-        return await reach.answers(engine)
+        return None if engine is None else await reach.answers(engine)
 
     async def goes_on() -> str | None:
         return "draining: told to stop" if stopping.is_set() else None

@@ -4,10 +4,11 @@ Functions further in get the values they need, never this object.
 """
 
 import difflib
+import json
 import os
 import re
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from ipaddress import ip_network
@@ -18,8 +19,11 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from api import authentication
 from domain.delivery import RETRY_SCHEDULE
 from producers.egress import Network, networks
+from schemas.feeds import FEEDS
+from schemas.feeds.feed import Layout
 
 PREFIX = "REPOINT_"
 
@@ -54,6 +58,10 @@ _SHORTEST_SCHEDULE = timedelta(hours=1)
 
 # Brokers refuse a shorter one unless they are told otherwise; a longer one outlasts the time for a rebalance.
 _SHORTEST_SESSION, _LONGEST_SESSION = timedelta(seconds=6), timedelta(seconds=60)
+
+
+# The new one and the old one.
+_SECRETS_AT_ONCE = 2
 
 
 class SettingsError(Exception):
@@ -130,6 +138,33 @@ def _fingerprint_key(text: str) -> str:
     return text
 
 
+def _feed_secrets(text: str) -> dict[str, tuple[str, ...]]:
+    """Each feed's secrets, of JSON or of a file with it. No error repeats any of it."""
+    found = _json_or_file(text)
+    secrets: dict[str, tuple[str, ...]] = {}
+    for feed, said in found.items():
+        if feed not in FEEDS or FEEDS[feed].layout is not Layout.RECORDS:
+            raise ValueError("expected only feeds of `repoint feeds list`, and none that comes in files alone")
+        each = [one for one in (said if isinstance(said, list) else [said]) if isinstance(one, str)]
+        if not 1 <= len(each) <= _SECRETS_AT_ONCE or (isinstance(said, list) and len(each) < len(said)):
+            raise ValueError(f"{feed}: expected a secret, or two while one takes the other's place")
+        for one in each:
+            if expected := authentication.problem(feed, one):
+                raise ValueError(f"{feed}: {expected}")
+        secrets[feed] = tuple(each)
+    return secrets
+
+
+def _json_or_file(text: str) -> dict[str, object]:
+    try:
+        found = json.loads(text if text.lstrip().startswith("{") else Path(text).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        raise ValueError("expected a JSON object, or a file with one") from None
+    if not isinstance(found, dict):
+        raise ValueError("expected a JSON object, or a file with one")  # noqa: TRY004  it is the text that is wrong
+    return found
+
+
 def _of_text(read: Callable[[str], object]) -> BeforeValidator:
     """Text is read; a default, which is a value already, passes."""
     return BeforeValidator(lambda value: read(value) if isinstance(value, str) else value)
@@ -142,6 +177,7 @@ DatabaseUrl: TypeAlias = Annotated[str, BeforeValidator(asyncpg_url)]
 Servers: TypeAlias = Annotated[str, BeforeValidator(_servers)]
 Name: TypeAlias = Annotated[str, BeforeValidator(_topic)]
 FingerprintKey: TypeAlias = Annotated[SecretStr, _of_text(_fingerprint_key)]
+FeedSecrets: TypeAlias = Annotated[Mapping[str, tuple[SecretStr, ...]] | None, NoDecode, _of_text(_feed_secrets)]
 Count: TypeAlias = Annotated[int, Field(ge=1)]
 
 
@@ -164,6 +200,10 @@ class Settings(BaseSettings):
     )
     kafka_topic: Name = Field(
         "vendor.payment-method-updates", description="Where vendor updates come from, and where `ingest` puts them."
+    )
+    kafka_thin_topic: Name = Field(
+        "vendor.thin-events",
+        description="Where events wait of which the vendor has to be asked what they are about.",
     )
     kafka_group: Name = Field(
         "repoint", description="The consumer group; all processes that share the work have the same."
@@ -207,6 +247,12 @@ class Settings(BaseSettings):
     fingerprint_key_former: FingerprintKey | None = Field(
         None, repr=False, description="The key before it, as long as wallets hold fingerprints made with that one."
     )
+    feed_secrets: FeedSecrets = Field(
+        None,
+        repr=False,
+        description='`{"FEED": "SECRET"}`, or a file with it: what vendors prove with who posts to `/v1/feeds/FEED`;'
+        " `[NEW, OLD]` while one takes the other's place. Without any, nothing is listened for.",
+    )
     parked_for: Duration = Field(
         timedelta(hours=72),
         description="How long an update waits for a wallet that knows its payment method, before it is ignored.",
@@ -247,6 +293,12 @@ class Settings(BaseSettings):
     )
     http_port: Annotated[int, Field(ge=0, le=65_535)] = Field(
         9464, description="The port of those; 0 takes a free one and logs it."
+    )
+    api_host: str = Field(
+        "127.0.0.1", description="Where `/v1/feeds/…` is served, behind what ends TLS; 0.0.0.0 in a container."
+    )
+    api_port: Annotated[int, Field(ge=0, le=65_535)] = Field(
+        8080, description="The port of that; 0 takes a free one and logs it."
     )
     log_format: Literal["auto", "json", "console"] = Field(
         "auto", description="`auto` writes for reading on a terminal, and JSON lines anywhere else."

@@ -17,7 +17,7 @@ from producers.records import Cut, Place
 from producers.topic import Line
 from schemas import intake
 from schemas.canonical import UNREADABLE_HEADER, Unreadable, parse
-from schemas.feeds.feed import Edge, Feed, Fetch, Refused
+from schemas.feeds.feed import Edge, Feed, Refused
 from schemas.intake import LONGEST, Headers, Message
 
 _BEGINNING = Place()
@@ -53,19 +53,12 @@ def adapted(feed: Feed, cut: Cut, edge: Edge) -> Line:
     if cut.record is not None:
         edge = replace(edge, row=cut.number)
         try:
-            messages = [_whole(each) for each in intake.take(feed, cut.record, edge)]
-            return Line(cut.number, cut.end, messages, last=cut.last)
+            return Line(cut.number, cut.end, intake.take(feed, cut.record, edge), last=cut.last)
         except Refused as reason:
             problem = str(reason)
     assert problem is not None
     message = intake.refused(feed, cut.body, problem)
     return Line(cut.number, cut.end, (message,) if len(cut.body) <= LONGEST else (), pan.mask(problem), cut.last)
-
-
-def _whole(each: Message | Fetch) -> Message:
-    if isinstance(each, Fetch):
-        raise Refused("event: what it is about must be fetched, which is done for events that are posted")
-    return each
 
 
 def _unusable(text: bytes, reason: str) -> Message:

@@ -1,4 +1,4 @@
-"""What a vendor's record becomes on the topic: canonical updates, or a message for the dead letters.
+"""What a vendor's record becomes on its topic: canonical updates, a thin event, or a message for the dead letters.
 
 A record that no update can be made of goes on the topic too, marked, so that it is kept in the one place where people
 look. Its numbers are masked; of a feed that carries full numbers every long row of digits is, for one that is mistyped
@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias
 
 from domain import pan
+from schemas import thin
 from schemas.canonical import UNREADABLE_HEADER, Unreadable, masked, parse
-from schemas.feeds.feed import Edge, Feed, Fetch, Record, Refused, read
+from schemas.feeds.feed import Edge, Feed, Fetch, Record, Refused, answered, read
 
 Headers: TypeAlias = Sequence[tuple[str, bytes | None]]
 
@@ -27,20 +28,43 @@ _LONG_ROW = re.compile(r"\d(?:[ \-]?\d){6,}")
 
 
 class Message(NamedTuple):
-    """As Kafka takes it."""
+    """As Kafka takes it; a `thin` one goes onto the topic of thin events."""
 
     key: bytes | None
     value: bytes
     headers: Headers = ()
+    thin: bool = False
 
 
-def take(feed: Feed, record: Record, edge: Edge) -> list[Message | Fetch]:
-    """What `record` tells, ready for the topic, or what must be fetched to know.
+def take(feed: Feed, record: Record, edge: Edge) -> list[Message]:
+    """What `record` tells, ready for the topic; where it must be fetched to know, ready for that of thin events.
 
     Raises:
         Refused: no update can be made of it; also of one that has a card number in a field that is no number's.
     """
-    return [each if isinstance(each, Fetch) else _message(each) for each in read(feed, record, edge)]
+    told = read(feed, record, edge)
+    return [_thin(feed, each, edge) if isinstance(each, Fetch) else _message(each) for each in told]
+
+
+def take_answer(feed: Feed, fetch: Fetch, answer: Record, edge: Edge) -> list[Message]:
+    """What the answer to `fetch` tells, ready for the topic.
+
+    Raises:
+        Refused: no update can be made of it.
+    """
+    return [_message(each) for each in answered(feed, fetch, answer, edge)]
+
+
+def _thin(feed: Feed, fetch: Fetch, edge: Edge) -> Message:
+    value = thin.written(feed.name, fetch, edge.at)
+    if len(value) > LONGEST:
+        raise Refused(f"event: expected {LONGEST:,} bytes at most")
+    try:
+        event = thin.parse(value)
+    except Unreadable as reason:
+        raise Refused(str(reason)) from None
+    # the same event told again follows it in the same partition
+    return Message(event.digest.hex().encode(), value, thin=True)
 
 
 def _message(told: dict[str, object]) -> Message:
@@ -54,8 +78,13 @@ def _message(told: dict[str, object]) -> Message:
 
 def refused(feed: Feed, body: bytes, reason: str) -> Message:
     """A record for the dead letters."""
-    shown = masked(body)
     if feed.carries_numbers:
-        shown = _LONG_ROW.sub(lambda row: re.sub(r"\d", "*", row[0]), shown)
+        # before the mask looks, for a number may stand beside another that hides it
+        body = _LONG_ROW.sub(_stars, body.decode(errors="backslashreplace")).encode()
+    shown = masked(body)
     headers = [(UNREADABLE_HEADER, pan.mask(reason).encode()), (FEED_HEADER, feed.name.encode())]
     return Message(None, shown.encode()[:LONGEST], headers)
+
+
+def _stars(row: re.Match[str]) -> str:
+    return re.sub(r"\d", "*", row[0])

@@ -20,21 +20,24 @@ _BEYOND_DRAINING = 4
 
 def run(
     *,
-    role: Annotated[Role, typer.Option(help="What the process does; all is consume and deliver.")] = Role.ALL,
+    role: Annotated[Role, typer.Option(help="What the process does; all is consume, deliver and api.")] = Role.ALL,
     processes: Annotated[int, typer.Option(min=1, max=64, help="How many, under a parent that restarts them.")] = 1,
     with_parent: Annotated[bool, typer.Option("--with-parent", hidden=True)] = False,
 ) -> None:
-    """Consume vendor updates and deliver webhooks until SIGTERM or Ctrl-C, then finish what is under way.
+    """Consume vendor updates, deliver webhooks and take in what vendors post, until SIGTERM or Ctrl-C.
 
-    Metrics and health are on REPOINT_HTTP_PORT; with --processes, on one port each from there on.
+    What is under way then is finished. Metrics and health are on REPOINT_HTTP_PORT, and feeds on REPOINT_API_PORT where
+    REPOINT_FEED_SECRETS is set; with --processes, on one port each from there on.
     """
-    if not role.consumes and not role.delivers:
-        raise Failed(f"the role {role} is not part of this version: expected all, consume or deliver", code=2)
+    if not role.needs_broker and not role.delivers:
+        raise Failed(f"the role {role} is not part of this version: expected all, consume, deliver or api", code=2)
     settings = read()
+    if role is Role.API and settings.feed_secrets is None:
+        raise Failed("nothing could be taken in: expected REPOINT_FEED_SECRETS with the role api", code=2)
     logs.configure(form=settings.log_format, level=settings.log_level)
     with ExitStack() as stack:
-        url = stack.enter_context(parts.database(settings))
-        servers = stack.enter_context(parts.broker(settings)) if role.consumes else ""
+        url = stack.enter_context(parts.database(settings)) if role.needs_database else ""
+        servers = stack.enter_context(parts.broker(settings)) if role.needs_broker else ""
         if processes == 1:
             loop.run(_run(settings, role, url, servers, with_parent=with_parent))
         else:
@@ -53,8 +56,9 @@ async def _supervise(settings: Settings, role: Role, processes: int, url: str, s
     stopping = asyncio.Event()
     process.stop_on_signals(stopping)
     # said once, by the parent, and not over and over by every child
-    async with reach.opened(url):
-        pass
+    if role.needs_database:
+        async with reach.opened(url):
+            pass
     ended_well = await supervisor.supervise(
         [sys.executable, "-m", "ops.cli", "run", "--role", role.value, "--with-parent"],
         [_environment(settings, number, url, servers) for number in range(processes)],
@@ -66,7 +70,8 @@ async def _supervise(settings: Settings, role: Role, processes: int, url: str, s
 
 
 def _environment(settings: Settings, number: int, url: str, servers: str) -> dict[str, str]:
-    """What a child sees of its own: the parts that the parent chose, and its port."""
-    port = settings.http_port + number if settings.http_port else 0
-    named = {"REPOINT_DATABASE_URL": url, "REPOINT_HTTP_PORT": str(port)}
-    return named | ({"REPOINT_KAFKA_BOOTSTRAP_SERVERS": servers} if servers else {})
+    """What a child sees of its own: the parts that the parent chose, and its ports."""
+    ports = {"REPOINT_HTTP_PORT": settings.http_port, "REPOINT_API_PORT": settings.api_port}
+    named = {name: str(port + number if port else 0) for name, port in ports.items()}
+    chosen = {"REPOINT_DATABASE_URL": url, "REPOINT_KAFKA_BOOTSTRAP_SERVERS": servers}
+    return named | {name: value for name, value in chosen.items() if value}

@@ -100,6 +100,16 @@ def test_an_empty_variable_is_one_not_set(environment: Environment) -> None:
         ("KAFKA_SESSION_TIMEOUT", "5s", "expected 6s to 1m"),
         ("KAFKA_SESSION_TIMEOUT", "61s", "expected 6s to 1m"),
         ("KAFKA_SECURITY_PROTOCOL", "TLS", "expected 'PLAINTEXT', 'SSL', 'SASL_PLAINTEXT' or 'SASL_SSL'"),
+        ("FEED_SECRETS", "{no JSON", "expected a JSON object, or a file with one"),
+        ("FEED_SECRETS", "/no/such/file", "expected a JSON object, or a file with one"),
+        ("FEED_SECRETS", '{"vgs": []}', "vgs: expected a secret, or two while one takes the other's place"),
+        ("FEED_SECRETS", '{"vgs": ["hunter2", 2]}', "vgs: expected a secret, or two while one takes the other's place"),
+        ("FEED_SECRETS", '{"adyen": "hunter2"}', "adyen: expected the key as the vendor shows it"),
+        (
+            "FEED_SECRETS",
+            '{"hunter2": "x"}',
+            "expected only feeds of `repoint feeds list`, and none that comes in files alone",
+        ),
         ("KAFKA_SASL_MECHANISM", "GSSAPI", "expected 'PLAIN', 'SCRAM-SHA-256' or 'SCRAM-SHA-512'"),
     ],
 )
@@ -126,6 +136,14 @@ def test_the_brokers_password_is_shown_nowhere(environment: Environment) -> None
     assert chosen["sasl_plain_password"] == "hunter2"
     shown = (repr(own), str(own), own.model_dump_json(), repr(chosen), str(chosen), f"{chosen}", repr({"with": chosen}))
     assert "hunter2" not in "".join(shown)
+
+
+def test_the_secrets_of_feeds_are_shown_nowhere(environment: Environment) -> None:
+    environment.set(FEED_SECRETS='{"stripe": ["hunter2", "hunter3"], "adyen": "abcd"}')
+    own = read()
+    assert own.feed_secrets is not None
+    assert [one.get_secret_value() for one in own.feed_secrets["stripe"]] == ["hunter2", "hunter3"]
+    assert "hunter" not in repr(own) + str(own) + own.model_dump_json()
 
 
 def test_the_group_waits_for_a_member_as_long_as_is_set(environment: Environment, engine: AsyncEngine) -> None:

@@ -1,0 +1,84 @@
+"""Thin events on their topic: what a vendor's event leaves to be asked for, as JSON.
+
+`feed` and `path`, `record`, `body` and `fileAt` are of `schemas.feeds.feed.Fetch`; `at` is when the event came.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import blake2b
+from typing import Any
+from urllib.parse import unquote
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.alias_generators import to_camel
+
+from domain import pan
+from schemas.canonical import UNREADABLE_HEADER, Unreadable
+from schemas.feeds.feed import Fetch
+from schemas.text import Instant, Text, what_is_wrong
+
+
+@dataclass(frozen=True, slots=True)
+class Thin:
+    """`digest` (16 bytes) is of what is to be asked for, not of when the event came: repetitions have the same."""
+
+    feed: str
+    fetch: Fetch
+    at: datetime
+    digest: bytes
+
+
+class _Wire(BaseModel):
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, hide_input_in_errors=True)
+
+    feed: Text
+    path: str = Field(min_length=1, max_length=4096)
+    record: dict[str, Any]
+    body: dict[str, Any] | None = None
+    file_at: Instant | None = None
+    at: Instant
+
+
+def written(feed: str, fetch: Fetch, at: datetime) -> bytes:
+    """The message's value."""
+    wire = {
+        "feed": feed,
+        "path": fetch.path,
+        "record": fetch.record,
+        "body": fetch.body,
+        "fileAt": None if fetch.file_at is None else fetch.file_at.astimezone(UTC).isoformat(),
+        "at": at.astimezone(UTC).isoformat(),
+    }
+    told = {name: value for name, value in wire.items() if value is not None}
+    return json.dumps(told, ensure_ascii=False, separators=(",", ":")).encode(errors="backslashreplace")
+
+
+def parse(value: bytes, headers: Sequence[tuple[str, bytes | None]] = ()) -> Thin:
+    """Read one message of the topic.
+
+    Raises:
+        Unreadable: it is none, it holds a card number, or it is marked so.
+    """
+    for name, reason in headers:
+        if name == UNREADABLE_HEADER:
+            raise Unreadable((reason or b"message: marked as unreadable").decode(errors="replace"))
+    try:
+        text = value.decode()
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        raise Unreadable("message: expected JSON") from None
+    place = pan.pan_in_json(found)
+    if place is not None:
+        raise Unreadable(f"{place}: expected no card number")
+    # an escape beside a number makes it look like part of a hexadecimal word
+    if pan.contains_pan(unquote(text)):
+        raise Unreadable("message: expected no card number, however it is encoded")
+    try:
+        wire = _Wire.model_validate_json(value)
+    except ValidationError as error:
+        raise Unreadable(what_is_wrong(error)) from None
+    fetch = Fetch(wire.path, wire.record, wire.body, wire.file_at)
+    asked = json.dumps([wire.feed, fetch.path, fetch.record, fetch.body, str(fetch.file_at)], sort_keys=True)
+    return Thin(wire.feed, fetch, wire.at, blake2b(asked.encode(), digest_size=16).digest())

@@ -1,0 +1,106 @@
+"""`repoint run --role api`: vendors post, and need neither a database nor luck when it ends."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from tests.acceptance.program import Going, Program
+from tests.api import test_authentication as vendors
+from tests.api.posting import make_topic, on_topic
+from tests.parts.kafka import Broker
+
+SECRET = "whsec_never-to-be-seen"
+EVENT = (Path(__file__).parents[2] / "examples" / "feeds" / "stripe.jsonl").read_bytes().splitlines()[0]
+
+
+@pytest.fixture
+async def program(tmp_path: Path, broker: Broker, topic: str) -> Program:
+    secrets = tmp_path / "secrets.json"
+    secrets.write_text(json.dumps({"stripe": [SECRET, "whsec_former"], "vgs": "a-token-of-vgs-now"}))
+    return Program(
+        tmp_path,
+        KAFKA_BOOTSTRAP_SERVERS=broker.servers,
+        KAFKA_TOPIC=topic,
+        KAFKA_THIN_TOPIC=await make_topic(broker.servers, real=broker.real),
+        FEED_SECRETS=str(secrets),
+        API_PORT="0",
+        HTTP_PORT="0",
+        LOG_FORMAT="json",
+        LOG_LEVEL="DEBUG",
+    )
+
+
+async def ports(going: Going) -> tuple[int, int]:
+    """Of feeds, and of health."""
+    [listening] = await going.says("listening for feeds")
+    [running] = await going.says('"running"')
+    return json.loads(listening)["port"], json.loads(running)["port"]
+
+
+def signed(body: bytes) -> dict[str, str]:
+    return {**vendors.stripe(SECRET, body, at=time.time()).headers, "Content-Type": "application/json"}
+
+
+async def test_what_is_under_way_when_it_is_told_to_stop_is_answered_and_kept(
+    program: Program, kafka: str, topic: str
+) -> None:
+    told_to_stop = asyncio.Event()
+
+    async def slowly() -> AsyncIterator[bytes]:
+        yield EVENT[:100]
+        await told_to_stop.wait()
+        yield EVENT[100:]
+
+    async with program.going("run", "--role", "api") as going, aiohttp.ClientSession() as session:
+        feeds, health = await ports(going)
+        address = f"http://127.0.0.1:{feeds}/v1/feeds/stripe"
+        async with session.post(address, data=EVENT, headers=signed(EVENT)) as answer:
+            assert answer.status == 202
+        async with session.get(f"http://127.0.0.1:{health}/readyz") as answer:
+            assert (answer.status, (await answer.json())["feeds"]) == (200, "ok")
+        posting = asyncio.create_task(session.post(address, data=slowly(), headers=signed(EVENT)))
+        async with session.get(f"http://127.0.0.1:{health}/metrics") as answer:
+            metrics = await answer.text()
+        assert 'repoint_feed_requests_total{feed="stripe",status="202"} 1.0' in metrics
+        going.process.terminate()
+        await nobody_listens(feeds)
+        told_to_stop.set()
+        async with await posting as answer:
+            assert answer.status == 202
+        assert await going.end() == 0
+        shown = "".join(going.lines)
+    assert len(await on_topic(kafka, topic)) == 2
+    [*_, line] = [json.loads(one) for one in shown.splitlines() if '"feed posted"' in one]
+    assert (line["feed"], line["status"], line["accepted"], line["refused"]) == ("stripe", 202, 1, 0)
+    assert [secret for secret in (SECRET, "whsec_former", "a-token-of-vgs-now") if secret in shown] == []
+    assert "aNewCardFpr1nt" not in shown
+
+
+async def nobody_listens(port: int) -> None:
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+            except ConnectionRefusedError:
+                return
+            writer.close()
+            await asyncio.sleep(0.02)
+
+
+async def test_what_it_needs_is_said_at_the_start(program: Program) -> None:
+    ended = await program("run", "--role", "api", FEED_SECRETS="")
+    assert (ended.code, "REPOINT_FEED_SECRETS" in ended.err) == (2, True)
+    async with program.going("run", "--role", "api") as going:
+        port, _ = await ports(going)
+        ended = await program("run", "--role", "api", API_PORT=str(port))
+        assert ended.code == 1
+        assert f"feeds cannot be listened for on 127.0.0.1:{port} (REPOINT_API_HOST, REPOINT_API_PORT)" in ended.err
+    wrong = await program("run", "--role", "api", FEED_SECRETS='{"vgs": "guess-me"}')
+    assert wrong.code == 2
+    assert "REPOINT_FEED_SECRETS: vgs: expected 16 characters or more" in wrong.err
+    assert "guess-me" not in wrong.err

@@ -1,0 +1,174 @@
+"""Who posted: each vendor's signature as the vendor makes it, and everything else refused."""
+
+import hashlib
+import hmac
+import time
+from base64 import b64decode, b64encode
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+from multidict import CIMultiDict
+
+from api import authentication
+from api.authentication import SCHEMES, Posted, Shared
+from schemas.feeds import FEEDS
+
+BODY = b'{"some": "event"}'
+NOW = 1_790_000_000.0
+
+
+def digest(key: bytes, *signed: bytes) -> "hmac.HMAC":
+    return hmac.new(key, b".".join(signed), hashlib.sha256)
+
+
+def posted(body: bytes = BODY, *, query: dict[str, str] | None = None, form: Any = None, **headers: str) -> Posted:
+    named = CIMultiDict({name.replace("_", "-"): value for name, value in headers.items()})
+    return Posted(named, query or {}, form or {}, body)
+
+
+def stripe(secret: str, body: bytes = BODY, at: float = NOW) -> Posted:
+    stamp = str(int(at))
+    return posted(body, stripe_signature=f"t={stamp},v1={digest(secret.encode(), stamp.encode(), body).hexdigest()}")
+
+
+def adyen(secret: str, body: bytes = BODY, at: float = NOW) -> Posted:
+    return posted(body, hmacsignature=b64encode(digest(bytes.fromhex(secret), body).digest()).decode())
+
+
+def gocardless(secret: str, body: bytes = BODY, at: float = NOW) -> Posted:
+    return posted(body, webhook_signature=digest(secret.encode(), body).hexdigest())
+
+
+def checkout(secret: str, body: bytes = BODY, at: float = NOW) -> Posted:
+    return posted(body, cko_signature=digest(secret.encode(), body).hexdigest())
+
+
+def nmi(secret: str, body: bytes = BODY, at: float = NOW) -> Posted:
+    signature = digest(secret.encode(), b"n0nce", body).hexdigest()
+    return posted(body, webhook_signature=f"t=n0nce,s={signature}")
+
+
+def cybersource(secret: str, body: bytes = BODY, at: float = NOW) -> Posted:
+    stamp = str(int(at * 1000))
+    key = b64decode(secret)
+    signature = b64encode(digest(key, stamp.encode(), body).digest()).decode()
+    return posted(body, v_c_signature=f"t={stamp};keyId=bf44c857-b182-bb05-e053-34b8d30a7a72;sig={signature}")
+
+
+def braintree(secret: str, body: bytes = BODY, at: float = NOW) -> Posted:
+    public, private = secret.split(":")
+    payload = b64encode(body).decode() + "\n"
+    key = hashlib.sha1(private.encode()).digest()  # noqa: S324  what Braintree does
+    signature = hmac.new(key, payload.encode(), hashlib.sha1).hexdigest()
+    form = {"bt_signature": f"another|{'0' * 40}&{public}|{signature}", "bt_payload": payload}
+    return posted(urlencode(form).encode(), form=form)
+
+
+def bearer(secret: str, body: bytes = BODY, at: float = NOW) -> Posted:
+    return posted(body, authorization=f"Bearer {secret}")
+
+
+def basic(secret: str, body: bytes = BODY, at: float = NOW) -> Posted:
+    return posted(body, authorization=f"Basic {b64encode(secret.encode()).decode()}")
+
+
+def in_query(secret: str, body: bytes = BODY, at: float = NOW) -> Posted:
+    return posted(body, query={"token": secret})
+
+
+Sign = Callable[..., Posted]
+SIGNED: list[tuple[str, Sign, str, str]] = [
+    ("stripe", stripe, "whsec_new", "whsec_old"),
+    ("adyen", adyen, "AB" * 32, "cd" * 32),
+    ("gocardless", gocardless, "gc-new", "gc-old"),
+    ("checkout", checkout, "cko-new", "cko-old"),
+    ("nmi", nmi, "CC8775A4CFD933614985209F6F68768B", "old"),
+    ("cybersource", cybersource, b64encode(b"new" * 9).decode(), b64encode(b"old" * 9).decode()),
+    ("visa-tms", cybersource, b64encode(b"new" * 9).decode(), b64encode(b"old" * 9).decode()),
+    ("braintree", braintree, "public:private", "public-of-old:private-of-old"),
+    ("vgs", bearer, "a-token-of-vgs-now", "a-token-of-vgs-once"),
+    ("adyen-rtau", basic, "user:a long password", "user:another password"),
+    ("apple-pay", in_query, "in-the-url-of-apple", "in-the-url-before-it"),
+    ("google-pay", in_query, "in-the-url-of-google", "in-the-url-before-it"),
+]
+each_scheme = pytest.mark.parametrize(("feed", "sign", "secret", "former"), SIGNED, ids=[one[0] for one in SIGNED])
+
+
+@each_scheme
+def test_what_the_vendor_signs_is_proved_with_either_secret_while_one_replaces_the_other(
+    feed: str, sign: Sign, secret: str, former: str
+) -> None:
+    assert authentication.problem(feed, secret) is None
+    for used in (secret, former):
+        assert authentication.proves(feed, sign(used), [secret, former], NOW)
+    assert not authentication.proves(feed, sign(former), [secret], NOW)
+    assert not authentication.proves(feed, sign(secret), [], NOW)
+
+
+@each_scheme
+def test_without_a_signature_or_with_somebody_elses_nothing_is_proved(
+    feed: str, sign: Sign, secret: str, former: str
+) -> None:
+    assert not authentication.proves(feed, posted(), [secret], NOW)
+    for name, other, of_other, _ in SIGNED:
+        if (name, other) != (feed, sign) and of_other != secret:
+            assert not authentication.proves(feed, other(of_other), [secret], NOW)
+
+
+signing = pytest.mark.parametrize(
+    ("feed", "sign", "secret"),
+    [one[:3] for one in SIGNED if not isinstance(SCHEMES.get(one[0], Shared()), Shared)],
+    ids=[one[0] for one in SIGNED if not isinstance(SCHEMES.get(one[0], Shared()), Shared)],
+)
+
+
+@signing
+def test_a_changed_body_is_not_the_one_that_was_signed(feed: str, sign: Sign, secret: str) -> None:
+    whole = sign(secret)
+    form = {**whole.form, "bt_payload": b64encode(b"another").decode()} if whole.form else {}
+    assert not authentication.proves(feed, Posted(whole.headers, {}, form, BODY + b" "), [secret], NOW)
+
+
+@pytest.mark.parametrize(
+    ("feed", "sign", "secret"), [one[:3] for one in SIGNED if one[0] in {"stripe", "cybersource", "visa-tms"}]
+)
+def test_what_was_signed_long_ago_or_ahead_of_time_proves_nothing(feed: str, sign: Sign, secret: str) -> None:
+    for age, taken in ((0, True), (299, True), (301, False), (-299, True), (-301, False)):
+        assert authentication.proves(feed, sign(secret, at=NOW - age), [secret], NOW) is taken
+
+
+def test_of_several_signatures_of_stripe_one_is_enough() -> None:
+    good = stripe("whsec_new").headers["Stripe-Signature"]
+    stamp, _, signature = good.partition(",")
+    several = posted(stripe_signature=f"{stamp},v1={'0' * 64},{signature},v0=x")
+    assert authentication.proves("stripe", several, ["whsec_new"], NOW)
+    assert not authentication.proves("stripe", posted(stripe_signature=signature), ["whsec_new"], NOW)
+    for stamp in ("t=", "t=now", "t=٣", f"t={'9' * 400}", "t=-1"):
+        assert not authentication.proves("stripe", posted(stripe_signature=f"{stamp},{signature}"), ["x"], NOW)
+
+
+@pytest.mark.parametrize("value", ["", "Basic", "Basic !", "Basic /w==", "Digest x", "Bearer ", "Bearer\udcff", "ü"])
+def test_what_is_no_credential_proves_nothing(value: str) -> None:
+    assert not authentication.proves("vgs", posted(authorization=value), ["a-token-of-vgs-now"], time.time())
+    assert not authentication.proves("gocardless", posted(webhook_signature=value), ["gc"], time.time())
+
+
+def test_an_empty_secret_opens_nothing() -> None:
+    for feed in FEEDS:
+        assert authentication.problem(feed, "") is not None
+
+
+@pytest.mark.parametrize(
+    ("feed", "secret"),
+    [("adyen", "no hex"), ("cybersource", "no base64!"), ("braintree", "mine-alone"), ("vgs", "short")],
+)
+def test_a_secret_that_cannot_be_one_is_refused_without_being_repeated(feed: str, secret: str) -> None:
+    expected = authentication.problem(feed, secret)
+    assert expected is not None
+    assert secret not in expected
+
+
+def test_every_scheme_is_of_a_feed() -> None:
+    assert SCHEMES.keys() <= FEEDS.keys()

@@ -1,0 +1,242 @@
+"""What vendors post is on the topic when they are told so, and is theirs to post again until then."""
+
+import copy
+import json
+from base64 import b64encode
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+from prometheus_client import REGISTRY
+
+from api import feeds
+from schemas.canonical import UNREADABLE_HEADER
+from schemas.intake import FEED_HEADER
+from tests.api import test_authentication as vendors
+from tests.api.posting import SECRETS, Desk, listening, make_topic, on_topic
+from tests.consumers.test_worker import broker_on_a_leash
+from tests.consumers.test_worker import make_topic as make_updates_topic
+from tests.parts.kafka import Broker
+
+SAMPLES = Path(__file__).parents[2] / "examples" / "feeds"
+PAN = "4539578763621486"
+JSON = {"Content-Type": "application/json"}
+
+
+def samples(feed: str) -> list[Any]:
+    return [json.loads(line) for line in (SAMPLES / f"{feed}.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture
+async def thin_topic(broker: Broker) -> str:
+    return await make_topic(broker.servers, real=broker.real)
+
+
+@pytest.fixture
+async def desk(kafka: str, topic: str, thin_topic: str) -> AsyncIterator[Desk]:
+    async with listening(kafka, topic, thin_topic) as desk:
+        yield desk
+
+
+def counted(name: str, **labels: str) -> float:
+    return REGISTRY.get_sample_value(name, labels) or 0.0
+
+
+async def test_what_was_answered_with_202_is_on_the_topic(desk: Desk, kafka: str, topic: str) -> None:
+    before = counted("repoint_feed_requests_total", feed="stripe", status="202")
+    event = samples("stripe")[0]
+    for secret in SECRETS["stripe"]:
+        answer = await desk.post("stripe", event, secret=secret)
+        assert (answer.status, answer.told) == (202, {"accepted": 1, "refused": 0, "reasons": {}})
+    found = await on_topic(kafka, topic)
+    assert [json.loads(one.value or b"")["id"] for one in found] == [event["id"]] * 2
+    assert {one.key for one in found} == {b"stripe:pm_1OBoatCard"}
+    assert counted("repoint_feed_requests_total", feed="stripe", status="202") == before + 2
+
+
+async def test_a_thin_event_goes_onto_a_topic_of_its_own_and_is_asked_for_by_nobody_yet(
+    desk: Desk, kafka: str, topic: str, thin_topic: str
+) -> None:
+    answer = await desk.post("adyen", next(one for one in samples("adyen") if one["type"] == "recurring.token.updated"))
+    assert (answer.status, answer.told["accepted"]) == (202, 1)
+    assert await on_topic(kafka, topic) == []
+    [event] = await on_topic(kafka, thin_topic)
+    told = json.loads(event.value or b"")
+    assert (told["feed"], told["path"].partition("?")[0]) == ("adyen", "storedPaymentMethods")
+
+
+async def test_a_form_of_braintrees_is_read_where_it_is_signed(desk: Desk, kafka: str, thin_topic: str) -> None:
+    xml = (
+        "<notification><kind>account_updater_daily_report</kind><subject><account-updater-daily-report>"
+        '<report-date type="date">2026-11-20</report-date>'
+        "<report-url>https://assets.braintreegateway.com/report.csv</report-url>"
+        "</account-updater-daily-report></subject></notification>"
+    )
+    signed = vendors.braintree("public:private", xml.encode())
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    answer = await desk.send("braintree", signed.body, form)
+    assert (answer.status, answer.told["accepted"]) == (202, 1)
+    assert len(await on_topic(kafka, thin_topic)) == 1
+    assert (await desk.send("braintree", signed.body.replace(b"public", b"other"), form)).status == 401
+    assert (await desk.send("braintree", b"bt_payload=\xff&&&", form)).status == 401
+    assert (await desk.send("braintree", json.dumps(dict(signed.form)), JSON)).status == 415
+
+
+async def test_a_vendor_that_only_calls_a_url_proves_itself_by_the_url(desk: Desk, kafka: str, thin_topic: str) -> None:
+    body = json.dumps({"eventId": "e-1"})
+    assert (await desk.send("apple-pay", body, JSON, query="?token=in-the-url-of-another")).status == 401
+    assert (await desk.send("apple-pay", body, JSON, query=f"?token={SECRETS['apple-pay'][0]}")).status == 202
+    # that is for those who cannot do better
+    assert (await desk.send("vgs", body, JSON, query=f"?token={SECRETS['vgs'][0]}")).status == 401
+    assert len(await on_topic(kafka, thin_topic)) == 1
+
+
+async def test_who_is_not_the_vendor_is_told_nothing_and_nothing_is_kept(desk: Desk, kafka: str, topic: str) -> None:
+    event = json.dumps(samples("stripe")[0]).encode()
+    for answer in (
+        await desk.send("stripe", event, JSON),
+        await desk.post("stripe", event, secret="whsec_guessed"),
+        await desk.send("stripe", event, JSON | dict(vendors.stripe("whsec_new", event, at=1).headers)),
+        await desk.send("stripe", event + b" ", JSON | dict(vendors.stripe("whsec_new", event).headers)),
+    ):
+        assert (answer.status, list(answer.told)) == (401, ["error"])
+    # neither a feed that there is, but without a secret, nor one that there is not
+    for feed in ("jpmorgan", "nacha", "no-such-feed", "%2e%2e"):
+        assert (await desk.send(feed, event, JSON)).status == 404
+    assert await on_topic(kafka, topic) == []
+    assert "no-such-feed" not in {sample.labels.get("feed") for sample in next(iter(feeds.REQUESTS.collect())).samples}
+
+
+async def test_what_is_too_large_or_not_what_the_vendor_sends_is_not_read(
+    desk: Desk, kafka: str, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert (await desk.post("stripe", b"[" + b" " * feeds.LONGEST_BODY + b"]")).status == 413
+
+    async def dripping() -> AsyncIterator[bytes]:
+        for _ in range(1100):
+            yield bytes(1000)
+
+    assert (await desk.send("stripe", dripping(), JSON)).status == 413
+    for other in ("text/plain", "text/xml", "application/x-www-form-urlencoded", ""):
+        assert (await desk.send("stripe", b"{}", {"Content-Type": other})).status == 415
+    assert (await desk.send("stripe", b"{}", JSON | {"Content-Encoding": "gzip"})).status == 415
+    async with desk.session.get(f"{desk.address}/v1/feeds/stripe") as answer:
+        assert answer.status == 405
+    monkeypatch.setattr(feeds, "_BODY_SECONDS", 0)
+    assert (await desk.send("stripe", dripping(), JSON)).status == 408
+    assert await on_topic(kafka, topic) == []
+
+
+async def test_where_nothing_can_be_used_it_says_what_was_wrong_and_keeps_it(
+    desk: Desk, kafka: str, topic: str
+) -> None:
+    unknown = samples("stripe")[0] | {"type": "payment_method.eaten"}
+    posted = [
+        (b"no JSON", {"body: expected JSON": 1}),
+        (b"[" * 9000, {"body: expected JSON": 1}),
+        (b"[]", {"body: expected a JSON object, or an array of them": 1}),
+        (b"[1]", {"body: expected a JSON object, or an array of them": 1}),
+        (json.dumps(unknown).encode(), {"type: expected a code of this feed": 1}),
+        (json.dumps([unknown, unknown]).encode(), {"type: expected a code of this feed": 2}),
+    ]
+    for body, reasons in posted:
+        answer = await desk.post("stripe", body)
+        assert answer.status == 422
+        assert answer.told.get("reasons", {answer.told["error"]: 1}) == reasons
+        assert "eaten" not in json.dumps(answer.told)
+    letters = await on_topic(kafka, topic)
+    assert len(letters) == 7
+    assert all({name for name, _ in one.headers} == {UNREADABLE_HEADER, FEED_HEADER} for one in letters)
+
+
+async def test_of_a_body_some_of_which_can_be_used_the_rest_is_set_aside(desk: Desk, kafka: str, topic: str) -> None:
+    events = [event for one in samples("gocardless") for event in one.get("events", [one])][:3]
+    answer = await desk.post("gocardless", {"events": [*events, events[0] | {"action": "unheard-of"}]})
+    assert (answer.status, answer.told["accepted"], answer.told["refused"]) == (202, 3, 1)
+    assert answer.told["reasons"] == {"action: expected a code of this feed": 1}
+    found = await on_topic(kafka, topic)
+    assert sorted(len(one.headers) for one in found) == [0, 0, 0, 2]
+
+
+async def test_while_the_broker_is_away_vendors_are_asked_to_come_again_and_nothing_is_lost() -> None:
+    async with broker_on_a_leash() as (proxy, servers), listening(servers, "updates", patience=2) as desk:
+        event = samples("stripe")[0]
+        answer = await desk.post("stripe", event)
+        assert (answer.status, answer.headers["Retry-After"]) == (503, "30")
+        proxy.pass_on()
+        await make_updates_topic(servers, "updates")
+        assert (await desk.post("stripe", event)).status == 202
+        proxy.refuse()
+        another = samples("stripe")[1]
+        assert (await desk.post("stripe", another)).status == 503
+        proxy.pass_on()
+        while (answer := await desk.post("stripe", another)).status == 503:
+            assert answer.headers["Retry-After"]
+        assert answer.status == 202
+        ids = [json.loads(one.value or b"")["id"] for one in await on_topic(servers, "updates")]
+        assert set(ids) == {event["id"], another["id"]}
+        # the broker has it and cannot say so: that is no acknowledgement either
+        proxy.mute()
+        third = samples("stripe")[2]
+        assert (await desk.post("stripe", third)).status == 503
+
+
+CANARIES = [
+    PAN,
+    " ".join(PAN[at : at + 4] for at in range(0, 16, 4)),
+    "-".join(PAN[at : at + 4] for at in range(0, 16, 4)),
+    f"https://vendor.example/cards/{PAN}?pan={PAN}",
+    b64encode(PAN.encode()).decode(),
+    json.dumps({"inner": json.dumps({"pan": PAN})}),
+]
+FORBIDDEN = [*CANARIES[:3], b64encode(PAN.encode()).decode().rstrip("=")]
+
+
+def planted(feed: str, canary: str) -> Iterator[object]:
+    """A sample of the feed with the canary in every place there is, one at a time."""
+    sample = samples(feed)[0]
+    yield from ({**sample, place: canary} for place in ("note", canary))
+    for path in paths(sample):
+        changed = copy.deepcopy(sample)
+        inside = changed
+        for step in path[:-1]:
+            inside = inside[step]
+        inside[path[-1]] = canary
+        yield [changed, sample]
+
+
+def paths(value: Any) -> Iterator[tuple[Any, ...]]:
+    for step, inner in value.items() if isinstance(value, dict) else enumerate(value):
+        yield (step,)
+        if isinstance(inner, dict | list):
+            yield from ((step, *path) for path in paths(inner))
+
+
+@pytest.mark.parametrize("feed", ["stripe", "adyen", "gocardless", "vgs", "visa-tms", "worldpay"])
+async def test_no_card_number_gets_through_to_topics_logs_or_answers(
+    kafka: str, topic: str, thin_topic: str, capfd: pytest.CaptureFixture[str], feed: str
+) -> None:
+    seen = ""
+    async with listening(kafka, topic, thin_topic) as desk:
+        for canary in CANARIES:
+            for posted in (f"no JSON, but {canary}".encode(), *planted(feed, canary)):
+                answer = await desk.post(feed, posted)
+                assert answer.status in {202, 422}
+                seen += json.dumps(answer.told)
+    for one in [*await on_topic(kafka, topic), *await on_topic(kafka, thin_topic)]:
+        seen += (one.value or b"").decode() + (one.key or b"").decode()
+        seen += "".join(f"{name}{(value or b'').decode()}" for name, value in one.headers)
+    captured = capfd.readouterr()
+    seen += captured.out + captured.err
+    assert [shown for shown in FORBIDDEN if shown in seen] == []
+
+
+async def test_a_number_in_what_braintree_encodes_is_hidden_too(desk: Desk, kafka: str, topic: str) -> None:
+    signed = vendors.braintree("public:private", f"<kind>{PAN}</kind>".encode())
+    answer = await desk.send("braintree", signed.body, {"Content-Type": "application/x-www-form-urlencoded"})
+    assert answer.status == 422
+    [letter] = await on_topic(kafka, topic)
+    assert signed.form["bt_payload"].strip().encode() not in (letter.value or b"")
+    assert urlencode({"x": signed.form["bt_payload"]})[2:20].encode() not in (letter.value or b"")
