@@ -40,8 +40,9 @@ _FLAT = bytes.maketrans(b"123456789 ILNOCSTijyz", b"000000000-MMMMDDDDDDD")
 _SIGHT = re.compile(
     rb"0000(?<!00000)(?:0{9,15}(?!0)|-(?:0000-0000-0|000000-0000|00000-000000))",
 )
-_ENCODED_SIGHT = re.compile(rb"MD[AEMQUYcgk0][gtwxD0](?:MD[AEMQUYcgk0][gtwxD0]){2}")
+_ENCODED_SIGHT = re.compile(rb"MD[AEMQUYcgk0][gtwxD0](?:MD[AEMQUYcgk0][gtwxD0]){2,}")
 _ENCODED = re.compile(rf"{_ESCAPE.pattern}|[A-Za-z0-9+/_\-]{{12,}}")
+_LONGEST_ENCODED = 44  # letters: more digits than any card number has, so that a longer row is seen to be longer
 _STANDARD = bytes.maketrans(b"-_", b"+/")  # the base64 for URLs has the former instead
 
 _UNUSUAL = re.compile(rf"[^\x00-\x7f](?<=[\d{_UNUSUAL_SEPARATORS}])")
@@ -127,17 +128,18 @@ def _without_encoded(text: str) -> str:
 
 
 def _starred(word: re.Match[str]) -> str:
-    """A path is a word of base64, too, so it may begin anywhere in there."""
-    if word[0].startswith("\\") or not _ENCODED_SIGHT.search(_flat(word[0])):
-        return word[0]
-    letters = word[0].encode().translate(_STANDARD)
-    hidden = any(next(_pans(_decoded(letters[begin:])), None) for begin in range(4))
-    return "*" * len(letters) if hidden else word[0]
+    letters = word[0]
+    sights = [] if letters.startswith("\\") else [each.start() for each in _ENCODED_SIGHT.finditer(_flat(letters))]
+    if not sights:
+        return letters
+    # base64 may begin anywhere in what looks like a word, and what is before would read as more digits
+    readings = [letters[at:] for at in range(4)] + [letters[at : at + _LONGEST_ENCODED] for at in sights]
+    return "*" * len(letters) if any(next(_pans(_decoded(each)), None) for each in readings) else letters
 
 
-def _decoded(letters: bytes) -> str:
-    whole = letters[: len(letters) - 1] if len(letters) % 4 == 1 else letters
-    return binascii.a2b_base64(whole + b"===").decode("latin-1")
+def _decoded(letters: str) -> str:
+    whole = letters[:-1] if len(letters) % 4 == 1 else letters
+    return binascii.a2b_base64(whole.encode().translate(_STANDARD) + b"===").decode("latin-1")
 
 
 def _pans(text: str) -> Iterator[tuple[int, int]]:

@@ -262,12 +262,16 @@ def objects(record: Record, field: str) -> list[Record]:
     return found
 
 
+# A number that is mistyped passes no check, and still nearly is a card's.
+_LOOKS_LIKE_A_CODE = re.compile(r"(?!.*\d{7})[A-Za-z0-9_.\-]{1,40}")
+
+
 def code_of(table: Mapping[str, UpdateType], value: object, field: str) -> UpdateType:
     """What the vendor's `value` means; an unknown one is refused, and said, unless it could be anything."""
     said = text(value, field)
     if said in table:
         return table[said]
-    shown = said if re.fullmatch(r"[A-Za-z0-9_.\-]{1,40}", said) and not pan.contains_pan(said) else "what is there"
+    shown = said if _LOOKS_LIKE_A_CODE.fullmatch(said) and not pan.contains_pan(said) else "what is there"
     raise Refused(f"{field}: {shown} is in no table of this feed")
 
 

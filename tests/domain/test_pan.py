@@ -92,6 +92,11 @@ def test_a_card_number_in_base64_is_found_wherever_it_stands_in_there(
     assert not contains_pan(masked)
 
 
+@given(pans(), st.sampled_from("+/_-"), st.text("0123456789abcdefGHX+/_-", max_size=20))
+def test_base64_is_one_of_the_steps_of_a_path(pan: str, parted: str, before: str) -> None:
+    assert contains_pan(f"{before}{parted}{base64.b64encode(pan.encode()).decode()}")
+
+
 def test_the_whole_word_of_base64_is_masked_and_nothing_else() -> None:
     word = base64.b64encode(f'{{"number": "{VISA}"}}'.encode()).decode()
     assert mask(f'{{"a": "1", "b": "{word}", "c": "x"}}') == f'{{"a": "1", "b": "{"*" * len(word)}", "c": "x"}}'
