@@ -19,7 +19,7 @@ import time
 from collections import Counter as Count
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any, Self, TypeAlias
 from urllib.parse import parse_qsl
@@ -196,7 +196,8 @@ def _adapt(feed: Feed, records: Sequence[Record], edge: Edge, taken: _Taken) -> 
             continue
         for part in cut:
             try:
-                messages = intake.take(feed, part, edge)
+                # what is behind another in a body is the later of the two, where neither has a date
+                messages = intake.take(feed, part, replace(edge, row=taken.accepted + taken.refused.total()))
             except Refused as reason:
                 _set_aside(feed, part, str(reason), taken)
             else:

@@ -9,7 +9,7 @@ import asyncio
 import itertools
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Literal, TypeAlias
 
@@ -39,6 +39,8 @@ BATCH_SECONDS = Histogram("repoint_batch_seconds", "Time to take a batch in, ret
 
 Consumer: TypeAlias = "AIOKafkaConsumer[bytes | None, bytes | None]"
 Polled: TypeAlias = Mapping[TopicPartition, list[Message]]
+Take: TypeAlias = Callable[..., Awaitable[Taken]]
+"""As `consumers.batch.take`, with its arguments."""
 Place: TypeAlias = Point | Literal["polled", "offsets committed"]
 
 # How often a batch that others are in the way of is taken again as a whole, before it is halved.
@@ -88,6 +90,7 @@ class Worker:
     `batch_size` messages at most are polled at a time, for `batch_wait` seconds at most from the first one on.
     After `session_timeout` seconds without a sign of life the group goes on without it.
     `security` are aiokafka's arguments for TLS and SASL.
+    `take` is what takes a batch in, in one transaction.
     `told` is called after each commit that leaves something to be told to merchants.
     `at` is told each point that is passed; crash tests stop the process there.
     """
@@ -106,6 +109,7 @@ class Worker:
         drain_within: float = 25,
         session_timeout: float = 45,
         security: Mapping[str, Any] = _NO_SECURITY,
+        take: Take = take,
         told: Callable[[], None] = lambda: None,
         at: Callable[[Place], None] = lambda _: None,
     ) -> None:
@@ -120,6 +124,7 @@ class Worker:
         self._drain_within = drain_within
         self._session_timeout = session_timeout
         self._security = security
+        self._take_in_batch = take
         self._told = told
         self._at = at
         self._stopping = asyncio.Event()
@@ -300,7 +305,9 @@ class Worker:
     async def _when_database_is_there(self, messages: Sequence[Message], within_reach: frozenset[Key]) -> Taken:
         async for attempt in self._until_it_passes(_is_away, "the database cannot be reached"):
             with attempt:
-                taken = await take(self._engine, messages, self._keeping, within_reach=within_reach, at=self._at)
+                taken = await self._take_in_batch(
+                    self._engine, messages, self._keeping, within_reach=within_reach, at=self._at
+                )
                 self._waits_for = None
                 return taken
         raise Stopped

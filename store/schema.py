@@ -7,6 +7,7 @@ wallets ─< wallet_merchants (sequence)    replacement_facts  old → new, each
     ├─< wallet_leads                      inbox              one row per message read, with its outcome
     ├─< payment_links                     parked_updates     what a parked row of the inbox waits for
     └─< lineage                           dead_letters       messages nobody could read
+                                          fetches            thin events that the vendor has to be asked about
                                           events ─< deliveries (live) → delivery_history (finished), attempts
 """
 
@@ -406,6 +407,34 @@ dead_letters = Table(
     CheckConstraint("(status = 'OPEN') = (closed_at IS NULL)", name="closed_at"),
     UniqueConstraint("topic", "partition", "kafka_offset", "digest"),
 )
+
+fetches = Table(
+    "fetches",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("feed", Text, nullable=False),
+    Column("digest", LargeBinary, nullable=False, comment="of what is to be asked for"),
+    Column("event", LargeBinary, nullable=False, comment="as it came, see schemas/thin.py"),
+    Column("topic", Text, nullable=False, comment="with the two below, where it came first"),
+    Column("partition", Integer, nullable=False),
+    Column("kafka_offset", BigInteger, nullable=False),
+    Column(
+        "told",
+        Integer,
+        nullable=False,
+        server_default="1",
+        comment="how often it came; an answer asked for before the latest time may be too old",
+    ),
+    Column("due_at", Instant, nullable=False, server_default=NOW),
+    Column("leased_until", Instant, comment="it is being asked for, or was when who asked died"),
+    Column("attempt", Integer, nullable=False, server_default="0", comment="the latest begun; fences late writers"),
+    Column("failures", Integer, nullable=False, server_default="0"),
+    Column("failure", Text, comment="what failed the last time"),
+    Column("created_at", Instant, nullable=False, server_default=NOW),
+    CheckConstraint("(failures = 0) = (failure IS NULL)", name="failure"),
+    UniqueConstraint("feed", "digest"),
+)
+Index(None, fetches.c.feed, fetches.c.due_at)
 
 # --- what is told -------------------------------------------------------------------------------------------------
 

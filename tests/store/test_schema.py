@@ -50,6 +50,7 @@ ROWS = """
     VALUES ('t', 0, 0, 'x', 'v', 'u', true, 'CLOSED', now(), 'PARKED');
     INSERT INTO parked_updates (key, inbox_id) SELECT 'v:A', id FROM inbox;
     INSERT INTO dead_letters (topic, partition, kafka_offset, digest, reason, body) VALUES ('t', 0, 0, 'x', 'r', 'b');
+    INSERT INTO fetches (feed, digest, event, topic, partition, kafka_offset) VALUES ('f', 'x', 'e', 't', 0, 0);
     INSERT INTO events (id, wallet_id, merchant_id, sequence, name, payment_method_id, body, created_at)
     VALUES (pg_temp.id('1'), pg_temp.id('1'), 'm', 1, 'PAYMENT_METHOD_DELETED', pg_temp.id('d'), 'b', now());
     INSERT INTO deliveries (event_id, endpoint_id, wallet_id, sequence, status)
@@ -178,6 +179,11 @@ BROKEN = {
     ],
     "uq_dead_letters_topic_partition_kafka_offset_digest": "INSERT INTO dead_letters"
     " (topic, partition, kafka_offset, digest, reason, body) VALUES ('t', 0, 0, 'x', 'r', 'b')",
+    "pk_fetches": "INSERT INTO fetches (id, feed, digest, event, topic, partition, kafka_offset)"
+    " OVERRIDING SYSTEM VALUE SELECT id, 'new', 'x', 'e', 't', 0, 0 FROM fetches",
+    "ck_fetches_failure": ["UPDATE fetches SET failures = 1", "UPDATE fetches SET failure = 'the answer'"],
+    "uq_fetches_feed_digest": "INSERT INTO fetches (feed, digest, event, topic, partition, kafka_offset)"
+    " VALUES ('f', 'x', 'e', 't', 0, 1)",
     # what is told
     "pk_events": "INSERT INTO events SELECT id, wallet_id, merchant_id, 2, name, payment_method_id, body, created_at"
     " FROM events",

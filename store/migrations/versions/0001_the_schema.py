@@ -119,6 +119,44 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_delivery_history_event_id"), "delivery_history", ["event_id"], unique=False)
     op.create_table(
+        "fetches",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
+        sa.Column("feed", sa.Text(), nullable=False),
+        sa.Column("digest", sa.LargeBinary(), nullable=False, comment="of what is to be asked for"),
+        sa.Column("event", sa.LargeBinary(), nullable=False, comment="as it came, see schemas/thin.py"),
+        sa.Column("topic", sa.Text(), nullable=False, comment="with the two below, where it came first"),
+        sa.Column("partition", sa.Integer(), nullable=False),
+        sa.Column("kafka_offset", sa.BigInteger(), nullable=False),
+        sa.Column(
+            "told",
+            sa.Integer(),
+            server_default="1",
+            nullable=False,
+            comment="how often it came; an answer asked for before the latest time may be too old",
+        ),
+        sa.Column("due_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column(
+            "leased_until",
+            sa.DateTime(timezone=True),
+            nullable=True,
+            comment="it is being asked for, or was when who asked died",
+        ),
+        sa.Column(
+            "attempt",
+            sa.Integer(),
+            server_default="0",
+            nullable=False,
+            comment="the latest begun; fences late writers",
+        ),
+        sa.Column("failures", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("failure", sa.Text(), nullable=True, comment="what failed the last time"),
+        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.CheckConstraint("(failures = 0) = (failure IS NULL)", name=op.f("ck_fetches_failure")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_fetches")),
+        sa.UniqueConstraint("feed", "digest", name=op.f("uq_fetches_feed_digest")),
+    )
+    op.create_index(op.f("ix_fetches_feed_due_at"), "fetches", ["feed", "due_at"], unique=False)
+    op.create_table(
         "inbox",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
         sa.Column("topic", sa.Text(), nullable=False),

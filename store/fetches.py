@@ -1,0 +1,129 @@
+"""Thin events that the vendor has still to be asked about: a row of `fetches` until what it answered is on the topic.
+
+A claim is a lease, and the attempt fences late writers, as with deliveries. Each feed is claimed for by itself: a
+vendor that does not answer holds up nobody else. An event that comes again while it is asked for is asked for once
+more: the first answer may be older.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import NamedTuple
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+
+@dataclass(frozen=True, slots=True)
+class NewFetch:
+    """`digest` is of what is to be asked for, `event` the message, the rest the place where it came."""
+
+    feed: str
+    digest: bytes
+    event: bytes
+    topic: str
+    partition: int
+    offset: int
+
+
+class Claimed(NamedTuple):
+    """For the claimer alone until its lease ends; `failures` so far, `told` as often as the event has come."""
+
+    id: int
+    attempt: int
+    told: int
+    failures: int
+    feed: str
+    event: bytes
+    topic: str
+    partition: int
+    offset: int
+
+
+# In the order of their key, so that two workers never wait for each other in a circle.
+_KEEP = text("""
+    INSERT INTO fetches (feed, digest, event, topic, partition, kafka_offset)
+    SELECT feed, digest, event, topic, partition, kafka_offset
+    FROM unnest(CAST(:feeds AS text[]), CAST(:digests AS bytea[]), CAST(:events AS bytea[]), CAST(:topics AS text[]),
+                CAST(:partitions AS int[]), CAST(:offsets AS bigint[]))
+         AS new(feed, digest, event, topic, partition, kafka_offset)
+    ORDER BY feed, digest
+    ON CONFLICT (feed, digest) DO UPDATE SET told = fetches.told + 1
+""")
+
+
+async def keep(connection: AsyncConnection, events: Sequence[NewFetch]) -> None:
+    """Ask for each of them, due now; of one that waits already it is noted that it came again."""
+    new = {(event.feed, event.digest): event for event in reversed(events)}.values()
+    await connection.execute(
+        _KEEP,
+        {
+            "feeds": [event.feed for event in new],
+            "digests": [event.digest for event in new],
+            "events": [event.event for event in new],
+            "topics": [event.topic for event in new],
+            "partitions": [event.partition for event in new],
+            "offsets": [event.offset for event in new],
+        },
+    )
+
+
+_CLAIM = text("""
+    UPDATE fetches SET attempt = attempt + 1, leased_until = now() + CAST(:lease AS interval)
+    WHERE id = ANY(ARRAY(
+        SELECT due.id
+        FROM unnest(CAST(:feeds AS text[]), CAST(:most AS int[])) AS wanted(feed, most)
+        CROSS JOIN LATERAL (
+            SELECT id
+            FROM fetches
+            WHERE feed = wanted.feed AND due_at <= now() AND (leased_until IS NULL OR leased_until <= now())
+            ORDER BY due_at
+            LIMIT wanted.most
+            FOR NO KEY UPDATE SKIP LOCKED) AS due))
+    RETURNING id, attempt, told, failures, feed, event, topic, partition, kafka_offset
+""")
+
+
+async def claim(connection: AsyncConnection, most: Mapping[str, int], *, lease: timedelta) -> list[Claimed]:
+    """Begin to ask for what is due, at most so many of each feed, for `lease` from now."""
+    rows = await connection.execute(_CLAIM, {"feeds": list(most), "most": list(most.values()), "lease": lease})
+    return [Claimed._make(row) for row in rows]
+
+
+_FINISH = text("DELETE FROM fetches WHERE id = :id AND attempt = :attempt AND told = :told")
+_ASK_AGAIN = text("""
+    UPDATE fetches SET due_at = now(), leased_until = NULL, failures = 0, failure = NULL
+    WHERE id = :id AND attempt = :attempt
+""")
+
+
+async def finish(connection: AsyncConnection, claimed: Claimed) -> None:
+    """What it told is on the topic. If the event came again meanwhile, it is due at once.
+
+    Does nothing for one whose lease has passed to another claim.
+    """
+    await connection.execute(_FINISH, {"id": claimed.id, "attempt": claimed.attempt, "told": claimed.told})
+    await connection.execute(_ASK_AGAIN, {"id": claimed.id, "attempt": claimed.attempt})
+
+
+_POSTPONE = text("""
+    UPDATE fetches
+    SET due_at = now() + CAST(:delay AS interval), leased_until = NULL,
+        failures = failures + CAST(CAST(:failure AS text) IS NOT NULL AS int), failure = coalesce(:failure, failure)
+    WHERE id = :id AND attempt = :attempt
+""")
+
+
+async def postpone(connection: AsyncConnection, claimed: Claimed, delay: timedelta, failure: str | None) -> None:
+    """Due again after `delay`; `failure` is what failed, None if it was nothing of the vendor's."""
+    await connection.execute(
+        _POSTPONE, {"id": claimed.id, "attempt": claimed.attempt, "delay": delay, "failure": failure}
+    )
+
+
+_GIVE_UP = text("DELETE FROM fetches WHERE id = :id AND attempt = :attempt RETURNING id")
+
+
+async def give_up(connection: AsyncConnection, claimed: Claimed) -> bool:
+    """Whether it was the claimer's to give up; for the transaction that keeps it as a dead letter."""
+    return await connection.scalar(_GIVE_UP, {"id": claimed.id, "attempt": claimed.attempt}) is not None
