@@ -17,7 +17,7 @@ from producers.records import Cut, Place
 from producers.topic import Line
 from schemas import intake
 from schemas.canonical import UNREADABLE_HEADER, Unreadable, parse
-from schemas.feeds.feed import Edge, Feed, Refused
+from schemas.feeds.feed import Edge, Feed, Record, Refused, parts
 from schemas.intake import LONGEST, Headers, Message
 
 _BEGINNING = Place()
@@ -44,21 +44,42 @@ def read(number: int, text: bytes, headers: Headers = (), *, end: int = 0) -> Li
 async def vendors(feed: Feed, stream: BufferedReader, edge: Edge, begin: Place = _BEGINNING) -> AsyncIterator[Line]:
     """The records of a vendor's file, each with the updates that it tells."""
     async for cut in records.cuts(feed, stream, begin):
-        yield adapted(feed, cut, edge)
+        for line in adapted(feed, cut, edge):
+            yield line
 
 
-def adapted(feed: Feed, cut: Cut, edge: Edge) -> Line:
-    """A record as it goes onto the topic, refused by name where it cannot."""
-    problem = cut.problem
-    if cut.record is not None:
-        edge = replace(edge, row=cut.number)
-        try:
-            return Line(cut.number, cut.end, intake.take(feed, cut.record, edge), last=cut.last)
-        except Refused as reason:
-            problem = str(reason)
-    assert problem is not None
-    message = intake.refused(feed, cut.body, problem)
-    return Line(cut.number, cut.end, (message,) if len(cut.body) <= LONGEST else (), pan.mask(problem), cut.last)
+def adapted(feed: Feed, cut: Cut, edge: Edge) -> list[Line]:
+    """A record as it goes onto the topic, what tells of several cards in parts: the bad ones are refused by name."""
+    if cut.record is None:
+        assert cut.problem is not None
+        return [_refused(feed, cut, cut.body, cut.problem)]
+    edge = replace(edge, row=cut.number)
+    try:
+        found = parts(feed, cut.record)
+    except Refused as reason:
+        return [_refused(feed, cut, cut.body, str(reason))]
+    if not found:
+        return [Line(cut.number, cut.end, (), last=cut.last)]
+    *others, last = [(part, cut.body if len(found) == 1 else _written(part)) for part in found]
+    # reading can go on after the last of them alone
+    inside = cut._replace(end=0)
+    return [*(_part(feed, inside, *part, edge) for part in others), _part(feed, cut, *last, edge)]
+
+
+def _written(record: Record) -> bytes:
+    return json.dumps(record, ensure_ascii=False).encode(errors="backslashreplace")
+
+
+def _part(feed: Feed, cut: Cut, record: Record, body: bytes, edge: Edge) -> Line:
+    try:
+        return Line(cut.number, cut.end, intake.take(feed, record, edge), last=cut.last)
+    except Refused as reason:
+        return _refused(feed, cut, body, str(reason))
+
+
+def _refused(feed: Feed, cut: Cut, body: bytes, problem: str) -> Line:
+    message = intake.refused(feed, body, problem)
+    return Line(cut.number, cut.end, (message,) if len(body) <= LONGEST else (), pan.mask(problem), cut.last)
 
 
 def _unusable(text: bytes, reason: str) -> Message:

@@ -47,7 +47,7 @@ class Line(NamedTuple):
 
     `number` counts lines from 1; `end` is where the next one begins, in bytes, and `last` the number of the line before
     that, if it is another one; 0 where reading cannot begin. What is unusable has one message too, for the dead
-    letters, unless it is too long to be sent.
+    letters, unless it is too long to be sent. What tells nothing of a payment method has none.
     """
 
     number: int
@@ -208,11 +208,11 @@ class _Sending:
         sent = self.sent
         sent.lines += 1
         sent.unusable += line.unusable is not None
-        sent.messages += len(line.messages) or 1
+        unsent = line.unusable is not None and not line.messages
+        sent.messages += 1 if unsent else len(line.messages)
+        sent.refused += unsent
         opened = _Open(line, len(line.messages))
         self.open.append(opened)
-        if not line.messages:
-            sent.refused += 1
         self._tell()
         for message in line.messages:
             await self._append(message, opened)

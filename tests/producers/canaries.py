@@ -44,7 +44,7 @@ def file(feed: Feed) -> bytes:
     if feed.layout is Layout.ACH:
         return _lines(next(SAMPLES.glob(f"{feed.name}.*")).read_text(encoding="ascii").splitlines())
     records = samples(feed)
-    if isinstance(records[0], dict) and next(SAMPLES.glob(f"{feed.name}.*")).suffix == ".csv":
+    if next(SAMPLES.glob(f"{feed.name}.*")).suffix == ".csv":
         return _rows(records)
     return b"\n".join(_written(each) for record in records for each in _planted(record)) + b"\n"
 

@@ -5,6 +5,7 @@ import base64
 import json
 import os
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from io import BufferedReader, BytesIO
 from typing import Any, cast
 
@@ -15,6 +16,8 @@ from ops import embedded
 from producers import ingest
 from producers.topic import Line, Unreachable, send
 from schemas.canonical import UNREADABLE_HEADER, Unreadable, parse
+from schemas.feeds import FEEDS
+from schemas.feeds.feed import Edge
 from schemas.intake import LONGEST
 from tests.acceptance.lines import replaced
 from tests.parts.kafka import Broker
@@ -134,3 +137,29 @@ async def test_a_broker_that_goes_away_is_not_waited_for_for_ever() -> None:
     gone.set()
     with pytest.raises(Unreachable, match="took 1 of 2 messages"):
         await sending
+
+
+EVENT: dict[str, object] = {
+    "id": "EV1",
+    "created_at": "2026-11-20T09:14:13Z",
+    "resource_type": "mandates",
+    "action": "replaced",
+}
+EVENT |= {"links": {"mandate": "MD1", "new_mandate": "MD2"}}
+
+
+async def test_a_part_that_is_refused_does_not_take_the_others_along(kafka: str, topic: str) -> None:
+    record = {"events": [EVENT, EVENT | {"action": "lost"}, EVENT | {"id": "EV3"}]}
+    edge = Edge(datetime(2026, 11, 20, tzinfo=UTC))
+    told: list[Line] = []
+    lines = ingest.vendors(FEEDS["gocardless"], feed(record, EVENT | {"resource_type": "payments"}), edge)
+    sent = await send(lines, bootstrap_servers=kafka, topic=topic, each=told.append)
+    assert (sent.lines, sent.unusable, sent.acknowledged, sent.refused) == (4, 1, 3, 0)
+    assert [(each.number, each.end > 0, len(each.messages)) for each in told] == [
+        (1, False, 1),
+        (1, False, 1),
+        (1, True, 1),
+        (2, True, 0),  # which tells nothing of a mandate, and is no failure
+    ]
+    (letter,) = (each for each in await read(kafka, topic, 3) if each.headers)
+    assert json.loads(letter.value) == EVENT | {"action": "lost"}
