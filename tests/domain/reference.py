@@ -287,6 +287,11 @@ def grown(groups: Iterable[set[Key]]) -> list[set[Key]]:
 def latest_status(card: set[Key], facts: Iterable[Fact], in_place: Iterable[Update]) -> MethodStatus | None:
     """A fact also tells that its `new` was ACTIVE at its stamp."""
     statuses = [(fact.stamp, MethodStatus.ACTIVE) for fact in facts if fact.new & card]
+    statuses += [  # another card behind a token that stays
+        (update.stamp, MethodStatus.ACTIVE)
+        for update in in_place
+        if update.type is UpdateType.NUMBER_REPLACED and "last4" in update.new.details and names_of_old(update) & card
+    ]
     statuses += [
         (update.stamp, STATUS[update.type])
         for update in in_place
