@@ -6,7 +6,6 @@ look. One that holds a card number goes out with its digits masked, and marked, 
 
 import json
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from io import BufferedReader
 from typing import Any
 
@@ -16,7 +15,7 @@ from producers import records
 from producers.records import Cut, Place
 from producers.topic import Line
 from schemas import intake
-from schemas.canonical import UNREADABLE_HEADER, Unreadable, parse
+from schemas.canonical import UNREADABLE_HEADER, Unreadable, update_in
 from schemas.feeds.feed import Edge, Feed, Record, Refused, parts
 from schemas.intake import LONGEST, Headers, Message
 
@@ -35,7 +34,7 @@ def read(number: int, text: bytes, headers: Headers = (), *, end: int = 0) -> Li
     if len(text) > LONGEST:
         return Line(number, end, (), f"line: expected {LONGEST:,} bytes at most")
     try:
-        update = parse(text, headers).update
+        update = update_in(text, headers)
     except Unreadable as error:
         return Line(number, end, (_unusable(text, str(error)),), pan.mask(str(error)))
     return Line(number, end, (Message(None if update.old is None else update.old.key.encode(), text, headers),))
@@ -53,7 +52,7 @@ def adapted(feed: Feed, cut: Cut, edge: Edge) -> list[Line]:
     if cut.record is None:
         assert cut.problem is not None
         return [_refused(feed, cut, cut.body, cut.problem)]
-    edge = replace(edge, row=cut.number)
+    edge = edge.of(cut.number)
     try:
         found = parts(feed, cut.record)
     except Refused as reason:
@@ -96,7 +95,7 @@ def _unusable(text: bytes, reason: str) -> Message:
 
 def _still_shows_a_card_number(text: bytes) -> bool:
     try:
-        parse(text)
+        update_in(text)
     except Unreadable as error:
         return str(error).endswith("expected no card number")
     return False

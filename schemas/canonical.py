@@ -42,6 +42,16 @@ def parse(body: bytes, headers: Sequence[tuple[str, bytes | None]] = ()) -> Cano
     Raises:
         Unreadable: it is no JSON object, a field is missing or wrong, it holds a card number, or it is marked so.
     """
+    message = _message(body, headers)
+    return Canonical(_update(message), blake2b(message.model_dump_json().encode(), digest_size=16).digest())
+
+
+def update_in(body: bytes, headers: Sequence[tuple[str, bytes | None]] = ()) -> Update:
+    """The update alone, for those who only want to know whether it can be read; it raises as `parse` does."""
+    return _update(_message(body, headers))
+
+
+def _message(body: bytes, headers: Sequence[tuple[str, bytes | None]]) -> "_Message":
     for name, value in headers:
         if name == UNREADABLE_HEADER:
             raise Unreadable((value or b"message: marked as unreadable").decode(errors="replace"))
@@ -56,10 +66,9 @@ def parse(body: bytes, headers: Sequence[tuple[str, bytes | None]] = ()) -> Cano
     if '"specversion"' in text or any(name.startswith("ce_") for name, _ in headers):
         message = _unwrap(_json(text), _texts(headers))
     try:
-        read = _Message.model_validate_json(message) if isinstance(message, str) else _Message.model_validate(message)
+        return _Message.model_validate_json(message) if isinstance(message, str) else _Message.model_validate(message)
     except ValidationError as error:
         raise Unreadable(what_is_wrong(error)) from None
-    return Canonical(_update(read), blake2b(read.model_dump_json().encode(), digest_size=16).digest())
 
 
 def masked(body: bytes) -> str:

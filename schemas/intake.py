@@ -5,15 +5,14 @@ look. Its numbers are masked; of a feed that carries full numbers every long row
 passes no check, and still nearly is a card's.
 """
 
-import json
 import re
 from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias
 
 from domain import pan
 from schemas import thin
-from schemas.canonical import UNREADABLE_HEADER, Unreadable, masked, parse
-from schemas.feeds.feed import Edge, Feed, Fetch, Record, Refused, answered, read
+from schemas.canonical import UNREADABLE_HEADER, Unreadable, masked, update_in
+from schemas.feeds.feed import Edge, Feed, Fetch, Record, Refused, answered, read, written
 
 Headers: TypeAlias = Sequence[tuple[str, bytes | None]]
 
@@ -68,9 +67,9 @@ def _thin(feed: Feed, fetch: Fetch, edge: Edge) -> Message:
 
 
 def _message(told: dict[str, object]) -> Message:
-    value = json.dumps(told, ensure_ascii=False, separators=(",", ":")).encode(errors="backslashreplace")
+    value = written(told)
     try:
-        update = parse(value).update
+        update = update_in(value)
     except Unreadable as reason:
         raise Refused(str(reason)) from None
     return Message(None if update.old is None else update.old.key.encode(), value)
