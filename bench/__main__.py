@@ -3,13 +3,17 @@
 import argparse
 import gc
 import os
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-from bench import dispatch, ingest, latency, wallets
+from bench import dispatch, feeds, ingest, latency, wallets
 from ops import embedded, loop
-from tests.parts.kafka import kafka
+from tests.parts.kafka import Broker, kafka
 
-SECTIONS = ("ingest", "dispatch", "latency", "wallets")
+# What is measured warm must fit: a million wallets take 3 GB.
+MEMORY = "5GB"
+
+SECTIONS = ("ingest", "dispatch", "latency", "wallets", "feeds")
 
 
 @dataclass(frozen=True)
@@ -18,6 +22,7 @@ class Sizes:
     dispatch: dispatch.Size
     latency: latency.Size
     wallets: wallets.Size
+    feeds: feeds.Size
 
 
 WHOLE = Sizes(
@@ -25,12 +30,14 @@ WHOLE = Sizes(
     dispatch.Size(number=20_000, rounds=5),
     latency.Size(wallets=50_000, number=4000, rounds=3, seconds=30),
     wallets.Size(few=10_000, many=1_000_000, number=2500, rounds=5),
+    feeds.Size(few=100_000, many=1_000_000, rounds=3),
 )
 QUICK = Sizes(
     ingest.Size(wallets=10_000, number=2000, by_orm=200, rounds=3),
     dispatch.Size(number=5000, rounds=3),
     latency.Size(wallets=10_000, number=1000, rounds=2, seconds=5),
     wallets.Size(few=10_000, many=100_000, number=2000, rounds=3),
+    feeds.Size(few=20_000, many=100_000, rounds=2),
 )
 
 
@@ -42,7 +49,10 @@ def main() -> None:
     if unknown := set(arguments.sections).difference(SECTIONS):
         parser.error(f"no such section: {', '.join(sorted(unknown))}")
     gc.set_threshold(50_000, 20, 20)  # as ops.run does
-    print("PostgreSQL: the embedded one, without fsync; CPU is that of this process + that of PostgreSQL", flush=True)
+    print(
+        f"PostgreSQL: embedded, no fsync, {MEMORY} of memory; CPU is that of this process + that of PostgreSQL",
+        flush=True,
+    )
     for section in arguments.sections or SECTIONS:
         print(f"--- {section}", flush=True)
         run(section, QUICK if arguments.quick else WHOLE)
@@ -50,6 +60,10 @@ def main() -> None:
 
 def run(section: str, sizes: Sizes) -> None:
     """Every section on a server of its own, and on a loop of its own."""
+    if section == "feeds":
+        with _kafka() as broker:
+            loop.run(feeds.compare(broker, sizes.feeds))
+        return
     with embedded.postgres(durable=False) as url:
         match section:
             case "ingest":
@@ -59,12 +73,13 @@ def run(section: str, sizes: Sizes) -> None:
             case "wallets":
                 loop.run(wallets.compare(url, sizes.wallets))
             case "latency":
-                named, wanted = (
-                    os.environ.get("REPOINT_TEST_KAFKA_BOOTSTRAP_SERVERS"),
-                    os.environ.get("REPOINT_TEST_KAFKA"),
-                )
-                with kafka(named, wanted or "auto") as broker:
+                with _kafka() as broker:
                     loop.run(latency.measure(url, broker, sizes.latency))
+
+
+def _kafka() -> AbstractContextManager[Broker]:
+    named = os.environ.get("REPOINT_TEST_KAFKA_BOOTSTRAP_SERVERS")
+    return kafka(named, os.environ.get("REPOINT_TEST_KAFKA") or "auto")
 
 
 if __name__ == "__main__":

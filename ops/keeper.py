@@ -1,6 +1,6 @@
 """Keeps an embedded PostgreSQL for the process that started us, and lets go of it when that process ends.
 
-`python -m ops.keeper DIRECTORY FSYNC` writes the server's URL as one line and then waits for the end of its
+`python -m ops.keeper DIRECTORY FSYNC MEMORY` writes the server's URL as one line and then waits for the end of its
 standard input, which the kernel closes however the starter ends: SIGKILL included. The wheel's own clean-up
 runs at interpreter exit only, so it would leave a server behind for every killed worker.
 """
@@ -21,7 +21,7 @@ with warnings.catch_warnings():
 SETTINGS = """
 # Two processes with a pool each, and the tests' many short-lived pools, fit.
 max_connections = 200
-shared_buffers = 256MB
+shared_buffers = {memory}
 # Batches rewrite the same pages often: with the default of 1 GB they force a checkpoint every minute.
 max_wal_size = 4GB
 log_statement = none
@@ -38,14 +38,14 @@ def _alone(directory: Path) -> Iterator[None]:
         yield
 
 
-def _start(directory: Path, fsync: str) -> PostgresServer:
+def _start(directory: Path, fsync: str, memory: str) -> PostgresServer:
     server = get_server(directory, start=False)
     server.ensure_pgdata_inited()
     settings = directory / "repoint.conf"
     if not settings.exists():
         with (directory / "postgresql.conf").open("a") as configuration:
             configuration.write("include = 'repoint.conf'\n")
-    settings.write_text(SETTINGS.format(fsync=fsync))
+    settings.write_text(SETTINGS.format(fsync=fsync, memory=memory))
     settings.chmod(0o644)  # started as root, the server runs as another user
     server.start()
     return server
@@ -61,9 +61,9 @@ def _forget_the_dead(server: PostgresServer) -> None:
             holders.get_and_remove(holder)
 
 
-def main(directory: Path, fsync: str) -> None:
+def main(directory: Path, fsync: str, memory: str) -> None:
     with _alone(directory):
-        server = _start(directory, fsync)
+        server = _start(directory, fsync, memory)
     sys.stdout.write(server.get_uri(driver="asyncpg") + "\n")
     sys.stdout.flush()
     sys.stdin.read()
@@ -73,4 +73,4 @@ def main(directory: Path, fsync: str) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]).resolve(), sys.argv[2])
+    main(Path(sys.argv[1]).resolve(), sys.argv[2], sys.argv[3])
