@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaConnectionError, KafkaError
-from aiokafka.partitioner import DefaultPartitioner
 
+from producers.partition import partition_of
 from schemas.intake import Message
 
 _PRODUCER = {
@@ -185,7 +185,6 @@ class _Sending:
         self.open: deque[_Open] = deque()
         self.on_their_way: set[asyncio.Future[object]] = set()
         self.over = asyncio.Event()
-        self._partition = DefaultPartitioner()
 
     async def all(self, lines: AsyncIterable[Line]) -> None:
         try:
@@ -223,7 +222,7 @@ class _Sending:
         if topic not in self.partitions:
             self.partitions[topic] = await self.partitions_of_thin()
             self.batches |= {(topic, partition): _Batch() for partition in self.partitions[topic]}
-        partition = self._partition(key, self.partitions[topic], self.partitions[topic])
+        partition = partition_of(key, self.partitions[topic])
         batch = self.batches[topic, partition]
         while batch.builder is None or not batch.builder.append(
             timestamp=None, key=key, value=value, headers=list(headers)

@@ -1,0 +1,23 @@
+"""A topic for as long as a measurement takes."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+from tests.parts.kafka import Broker
+
+PARTITIONS = 12
+
+
+@asynccontextmanager
+async def made(broker: Broker, name: str) -> AsyncIterator[None]:
+    if not broker.real:  # it knows no administration, and makes a topic when it is asked for one
+        yield
+        return
+    admin = AIOKafkaAdminClient(bootstrap_servers=broker.servers)
+    await admin.start()
+    await admin.create_topics([NewTopic(name, num_partitions=PARTITIONS, replication_factor=1)])
+    yield
+    await admin.delete_topics([name])
+    await admin.close()
