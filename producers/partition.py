@@ -1,6 +1,6 @@
 """Which partition a key goes to: the one that Kafka's own clients choose, so that all who write keep one order.
 
-As `aiokafka.partitioner`, whose loop over single bytes took a seventh of the time that a row of a feed takes.
+As `aiokafka.partitioner`, which goes byte by byte, and took a tenth of the time that a row of a feed took.
 """
 
 import random

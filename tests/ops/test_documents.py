@@ -1,7 +1,12 @@
-"""What the documents say of settings is what the program says."""
+"""What the documents say of settings and feeds is what the program says."""
 
+import csv
+import io
 import re
+import sys
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from typer.core import TyperGroup
 from typer.main import get_command
@@ -11,10 +16,14 @@ from domain.delivery import Status
 from domain.update import Outcome, Reason, UpdateType
 from ops import settings
 from ops.cli import app
-from schemas.canonical import UNREADABLE_HEADER
+from schemas import intake
+from schemas.canonical import UNREADABLE_HEADER, parse
 from schemas.event import EventName
+from schemas.feeds import FEEDS
+from schemas.feeds.feed import Edge, Feed, Refused
 
 ROOT = Path(__file__).parents[2]
+FEEDS_PAGE = ROOT / "docs" / "feeds.md"
 RUNNING = ROOT / "docs" / "running.md"
 CHANGELOG = ROOT / "CHANGELOG.md"
 
@@ -30,6 +39,58 @@ def table() -> str:
 
 def test_every_setting_is_described_as_the_program_describes_it() -> None:
     assert table() in RUNNING.read_text()
+
+
+def table_of_feeds() -> str:
+    """The feeds as they stand in docs/feeds.md, and what each of their codes becomes."""
+    rows = ["| Feed | What it is | Sample | What each code does |", "|---|---|---|---|"]
+    for feed in FEEDS.values():
+        (sample,) = (ROOT / "examples" / "feeds").glob(f"{feed.name}.*")
+        traits = [feed.title]
+        traits += ["full numbers"] if feed.carries_numbers else []
+        traits += ["asks the vendor"] if feed.fetched is not None else []
+        path = sample.relative_to(ROOT)
+        rows.append(f"| `{feed.name}` | {' · '.join(traits)} | [{sample.suffix}](../{path}) | {_codes(feed)} |")
+    return "\n".join(rows)
+
+
+def _codes(feed: Feed) -> str:
+    does: dict[str, list[str]] = {}
+    for code in feed.codes:
+        does.setdefault(code.becomes or "refused", []).append(f"`{code.said}`" if code.said else "(blank)")
+    return "; ".join(f"{', '.join(dict.fromkeys(said))}: {becomes}" for becomes, said in does.items())
+
+
+def assumptions() -> str:
+    """What the adapters' own words say that nobody's documentation does."""
+    found = []
+    for feed in FEEDS.values():
+        said = sys.modules[f"schemas.feeds.{feed.name.replace('-', '_')}"].__doc__ or ""
+        if "Assumed: " in said:
+            found.append(f"- `{feed.name}`: {' '.join(said.partition('Assumed: ')[2].split())}")
+    return "\n".join(found)
+
+
+def test_every_feed_is_described_as_the_program_describes_it() -> None:
+    page = FEEDS_PAGE.read_text()
+    assert table_of_feeds() in page
+    assert assumptions() in page
+
+
+def test_the_feed_that_is_made_on_the_page_reads_what_is_shown_there() -> None:
+    page = FEEDS_PAGE.read_text()
+    rows, module = (page.partition(f"```{kind}\n")[2].partition("```")[0] for kind in ("csv", "python"))
+    made: dict[str, Any] = {}
+    exec(module, made)  # noqa: S102 - our own page
+    edge, read_as = Edge(datetime(2026, 11, 20, tzinfo=UTC)), []
+    for row in csv.DictReader(io.StringIO(rows)):
+        assert made["FEED"].recognises(row)
+        try:
+            read_as += [each.value for each in intake.take(made["FEED"], row, edge)]
+        except Refused as reason:
+            read_as.append(str(reason).encode())
+    assert [parse(each).update.type for each in read_as[:3]] == ["NUMBER_REPLACED", "EXPIRY_UPDATED", "CLOSED"]
+    assert read_as[3].startswith(b"result: portfolio-flip means")
 
 
 def commands() -> list[str]:

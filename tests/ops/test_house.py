@@ -11,8 +11,8 @@ ROOT = Path(__file__).parents[2]
 
 # What the rules may be written with: shapes, text and arithmetic. No clock, chance, id, I/O or library.
 DOMAIN_MAY_IMPORT = {
-    "__future__", "bisect", "collections", "dataclasses", "datetime", "decimal", "enum", "functools", "hashlib",
-    "heapq", "itertools", "math", "operator", "re", "string", "types", "typing",
+    "__future__", "binascii", "bisect", "collections", "dataclasses", "datetime", "decimal", "enum", "functools",
+    "hashlib", "heapq", "itertools", "math", "operator", "re", "string", "types", "typing",
     "domain",
 }  # fmt: skip
 
