@@ -1,8 +1,8 @@
 """What a vendor's record becomes on its topic: canonical updates, a thin event, or a message for the dead letters.
 
 A record that no update can be made of goes on the topic too, marked, so that it is kept in the one place where people
-look. Its numbers are masked; of a feed that carries full numbers every long row of digits is, for one that is mistyped
-passes no check, and still nearly is a card's.
+look. Its numbers are masked. Of a feed that carries full numbers all digits that stand close together are, whatever is
+between them: one that is mistyped passes no check, and still nearly is a card's.
 """
 
 import re
@@ -22,8 +22,9 @@ FEED_HEADER = "repoint-feed"
 # What a broker takes in one message unless it is told otherwise is 1 MiB, the key and the headers included.
 LONGEST = 1_000_000
 
-# No sequence number, date or amount has as many; account numbers of banks begin with fewer, and are masked whole.
-_LONG_ROW = re.compile(r"\d(?:[ \-]?\d){6,}")
+# No expiry has as many; account numbers of banks begin with fewer, and are masked whole.
+_CLOSE_TOGETHER = re.compile(r"\d(?:[^\d\n]{0,3}\d){6,}")
+_ESCAPE = re.compile(r"\\u([0-9a-fA-F]{4})")
 
 
 class Message(NamedTuple):
@@ -77,12 +78,15 @@ def _message(told: dict[str, object]) -> Message:
 
 def refused(feed: Feed, body: bytes, reason: str) -> Message:
     """A record for the dead letters."""
-    if feed.carries_numbers:
-        # before the mask looks, for a number may stand beside another that hides it
-        body = _LONG_ROW.sub(_stars, body.decode(errors="backslashreplace")).encode()
     shown = masked(body)
+    if feed.carries_numbers:
+        shown = _CLOSE_TOGETHER.sub(_stars, _ESCAPE.sub(_character, shown))
     headers = [(UNREADABLE_HEADER, pan.mask(reason).encode()), (FEED_HEADER, feed.name.encode())]
-    return Message(None, shown.encode()[:LONGEST], headers)
+    return Message(None, shown.encode(errors="backslashreplace")[:LONGEST], headers)
+
+
+def _character(escape: re.Match[str]) -> str:
+    return chr(int(escape[1], 16))
 
 
 def _stars(row: re.Match[str]) -> str:
