@@ -21,7 +21,7 @@ _SIGNING_SECRET = re.compile(r"\b(wh(?:sec|sk)_)[A-Za-z0-9+/=_-]+")
 _PASSWORD_IN_URL = re.compile(r"""(?<=://)([^\s:/@"']*):[^\s"']*@""")
 
 # Each tells of every request or poll at INFO; what matters of them is told by us.
-_TALKATIVE = ("aiohttp.access", "aiokafka", "alembic", "asyncio", "httpx", "kafka")
+_TALKATIVE = ("aiohttp.access", "aiokafka", "alembic", "asyncio", "httpcore", "httpx", "kafka")
 
 
 def configure(*, form: Literal["auto", "json", "console"], level: str, stream: TextIO | None = None) -> None:

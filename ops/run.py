@@ -18,7 +18,7 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api.feeds import Intake, Listener
-from consumers import upkeep
+from consumers import thin, upkeep
 from consumers.batch import Keeping
 from consumers.worker import Worker
 from ops import edge, kafka, telemetry
@@ -26,8 +26,10 @@ from ops.settings import Settings
 from ops.telemetry import Probe
 from ops.terminal import Failed
 from producers.dispatcher import Dispatcher
+from producers.fetcher import Fetcher
 from producers.publisher import Publisher
 from producers.sender import Sender
+from producers.vendors import Vendor, Vendors
 from schemas.feeds import FEEDS
 from store import reach
 
@@ -112,7 +114,7 @@ async def _database(settings: Settings, role: Role, url: str) -> AsyncIterator[A
     if not role.needs_database:
         yield None
         return
-    async with reach.opened(url, pool_size=settings.consumer_lanes + 5, short=True) as engine:
+    async with reach.opened(url, pool_size=settings.consumer_lanes + 8, short=True) as engine:
         yield engine
 
 
@@ -143,6 +145,11 @@ async def assembled(settings: Settings, role: Role, engine: AsyncEngine | None, 
             parts.jobs["upkeep"] = partial(_keep_up, engine, settings.parked_for)
             parts.ready["consumer"] = worker.ready
             parts.stalled.append(worker.stalled)
+            assert publisher is not None
+            fetcher = _fetcher(settings, engine, await stack.enter_async_context(_vendors(settings)), publisher)
+            parts.jobs["thin events"] = partial(_take_thin_events, settings, engine, servers)
+            parts.jobs["fetcher"] = fetcher.run
+            parts.stalled.append(fetcher.stalled)
         if role.listens and settings.feed_secrets is not None:
             assert publisher is not None
             listener = await stack.enter_async_context(_listener(settings, publisher))
@@ -203,6 +210,50 @@ def _worker(
         session_timeout=settings.kafka_session_timeout.total_seconds(),
         security=kafka.security(settings),
         told=told,
+    )
+
+
+async def _take_thin_events(settings: Settings, engine: AsyncEngine, servers: str, stopping: asyncio.Event) -> None:
+    """In a group of its own: who joins for one topic must not move the partitions of the other."""
+    worker = Worker(
+        engine,
+        bootstrap_servers=servers,
+        topic=settings.kafka_thin_topic,
+        group=f"{settings.kafka_group}-thin",
+        keeping=Keeping(known=settings.knowledge_for, unknown=settings.parked_for),
+        batch_size=settings.batch_size,
+        batch_wait=settings.batch_wait.total_seconds(),
+        lanes=1,
+        drain_within=settings.drain_timeout.total_seconds(),
+        session_timeout=settings.kafka_session_timeout.total_seconds(),
+        security=kafka.security(settings),
+        take=thin.take,
+    )
+    await thin.run(
+        worker,
+        stopping,
+        bootstrap_servers=servers,
+        topic=settings.kafka_thin_topic,
+        security=kafka.security(settings),
+    )
+
+
+def _vendors(settings: Settings) -> Vendors:
+    asked = {
+        feed: Vendor(where.url, where.authorization(), where.allow)
+        for feed, where in (settings.feed_fetch or {}).items()
+    }
+    return Vendors(asked, version=version("repoint"), allow=settings.egress_allow)
+
+
+def _fetcher(settings: Settings, engine: AsyncEngine, vendors: Vendors, publisher: Publisher) -> Fetcher:
+    return Fetcher(
+        engine,
+        vendors,
+        FEEDS,
+        send=publisher.send,
+        edge=partial(edge.of, settings),
+        drain_within=settings.drain_timeout.total_seconds(),
     )
 
 

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import ssl
+from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Annotated, Literal, Self, TypeAlias
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from api import authentication
@@ -155,6 +156,52 @@ def _feed_secrets(text: str) -> dict[str, tuple[str, ...]]:
     return secrets
 
 
+def _feed_fetch(text: str) -> dict[str, object]:
+    """Where each feed's vendor is asked, of JSON or of a file with it."""
+    found = _json_or_file(text)
+    if not found.keys() <= {name for name, feed in FEEDS.items() if feed.fetched is not None}:
+        raise ValueError("expected only feeds whose vendors are asked about their events")
+    return found
+
+
+def _asked_at(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        plain = parts.scheme in {"https", "http"} and bool(parts.hostname) and parts.port != 0
+        plain = plain and not (parts.username or parts.password or parts.query or parts.fragment)
+    except ValueError:
+        plain = False
+    if not plain:
+        raise ValueError("expected url as https://host/path, without user, query or fragment")
+    return text
+
+
+class Asked(BaseModel):
+    """Where one feed's vendor is asked, and who we are there."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    url: Annotated[str, BeforeValidator(_asked_at)]
+    bearer: SecretStr | None = None
+    user: str | None = None
+    password: SecretStr | None = None
+    allow: Annotated[tuple[Network, ...], BeforeValidator(lambda value: _networks(",".join(value)))] = ()
+
+    @model_validator(mode="after")
+    def _is_one_of_both(self) -> Self:
+        if (self.user is None) != (self.password is None) or (self.bearer is not None and self.user is not None):
+            raise ValueError("expected bearer, or user and password, or none")
+        return self
+
+    def authorization(self) -> str | None:
+        """The header's value; never logged."""
+        if self.bearer is not None:
+            return f"Bearer {self.bearer.get_secret_value()}"
+        if self.user is None or self.password is None:
+            return None
+        return f"Basic {b64encode(f'{self.user}:{self.password.get_secret_value()}'.encode()).decode()}"
+
+
 def _json_or_file(text: str) -> dict[str, object]:
     try:
         found = json.loads(text if text.lstrip().startswith("{") else Path(text).read_text(encoding="utf-8"))
@@ -177,6 +224,7 @@ DatabaseUrl: TypeAlias = Annotated[str, BeforeValidator(asyncpg_url)]
 Servers: TypeAlias = Annotated[str, BeforeValidator(_servers)]
 Name: TypeAlias = Annotated[str, BeforeValidator(_topic)]
 FingerprintKey: TypeAlias = Annotated[SecretStr, _of_text(_fingerprint_key)]
+FeedFetch: TypeAlias = Annotated[Mapping[str, "Asked"] | None, NoDecode, _of_text(_feed_fetch)]
 FeedSecrets: TypeAlias = Annotated[Mapping[str, tuple[SecretStr, ...]] | None, NoDecode, _of_text(_feed_secrets)]
 Count: TypeAlias = Annotated[int, Field(ge=1)]
 
@@ -252,6 +300,12 @@ class Settings(BaseSettings):
         repr=False,
         description='`{"FEED": "SECRET"}`, or a file with it: what vendors prove with who posts to `/v1/feeds/FEED`;'
         " `[NEW, OLD]` while one takes the other's place. Without any, nothing is listened for.",
+    )
+    feed_fetch: FeedFetch = Field(
+        None,
+        repr=False,
+        description='`{"FEED": {"url": "https://…", "bearer": "…"}}`, or `user` and `password`, or a file with it:'
+        " where vendors are asked what their thin events are about; `allow` names networks for an address of our own.",
     )
     parked_for: Duration = Field(
         timedelta(hours=72),

@@ -62,18 +62,18 @@ def networks(texts: Iterable[str]) -> list[Network]:
 
 def permitted(address: str, allow: Sequence[Network]) -> bool:
     """Whether a socket may be opened to `address`, a numeric address as the operating system writes it."""
-    return _permitted(_unmapped(address), allow)
+    return _permitted(unmapped(address), allow)
 
 
 def _permitted(ip: Address, allow: Sequence[Network]) -> bool:
-    return _among(ip, allow) or (ip.is_global and not _among(ip, _DENIED))
+    return among(ip, allow) or (ip.is_global and not among(ip, _DENIED))
 
 
-def _among(ip: Address, networks: Sequence[Network]) -> bool:
+def among(ip: Address, networks: Sequence[Network]) -> bool:
     return any(ip in network for network in networks)
 
 
-def _unmapped(address: str) -> Address:
+def unmapped(address: str) -> Address:
     ip = ip_address(address)
     return ip.ipv4_mapped or ip if isinstance(ip, IPv6Address) else ip
 
@@ -120,7 +120,7 @@ async def _refusal_of_host(host: str, port: int, allow: Sequence[Network], *, pl
         return "expected a host name, or an address as 192.0.2.1 or [2001:db8::1]"
     if not all(_permitted(ip, allow) for ip in addresses):
         return "expected a host whose addresses are public, or in REPOINT_EGRESS_ALLOW"
-    if plain and not (addresses and all(_among(ip, allow) for ip in addresses)):
+    if plain and not (addresses and all(among(ip, allow) for ip in addresses)):
         return "expected https: plain http is for addresses in REPOINT_EGRESS_ALLOW"
     return None
 
@@ -132,4 +132,4 @@ async def _look_up(host: str, port: int) -> set[Address]:
             found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (socket.gaierror, TimeoutError):
         return set()
-    return {_unmapped(str(name[0])) for *_, name in found}
+    return {unmapped(str(name[0])) for *_, name in found}

@@ -5,6 +5,7 @@ import json
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -13,9 +14,14 @@ from tests.acceptance.program import Going, Program
 from tests.api import test_authentication as vendors
 from tests.api.posting import make_topic, on_topic
 from tests.parts.kafka import Broker
+from tests.parts.receiver import Answer, Receiver
+from tests.parts.until import until
+from tests.schemas.feeds.answering import ANSWERS
 
 SECRET = "whsec_never-to-be-seen"
-EVENT = (Path(__file__).parents[2] / "examples" / "feeds" / "stripe.jsonl").read_bytes().splitlines()[0]
+PASSWORD = "correct-horse-battery-staple"
+EXAMPLES = Path(__file__).parents[2] / "examples" / "feeds"
+EVENT = (EXAMPLES / "stripe.jsonl").read_bytes().splitlines()[0]
 
 
 @pytest.fixture
@@ -90,6 +96,55 @@ async def nobody_listens(port: int) -> None:
                 return
             writer.close()
             await asyncio.sleep(0.02)
+
+
+async def test_a_thin_event_that_is_posted_or_ingested_is_asked_about_and_taken_in(
+    program: Program, database_url: str, receiver: Receiver
+) -> None:
+    """By the whole program: what the vendor answers ends in the inbox, under whose name it was asked for."""
+    samples = (EXAMPLES / "adyen.jsonl").read_text().splitlines()
+    posted = next(event for line in samples if (event := json.loads(line))["type"] == "recurring.token.updated")
+    token = posted["data"]["storedPaymentMethodId"]
+    receiver.answer("/v71/storedPaymentMethods", Answer(503), Answer(200, {}, json.dumps(ANSWERS["adyen"]).encode()))
+    fetch = {"adyen": {"url": receiver.url("/v71"), "user": "ws", "password": PASSWORD, "allow": ["127.0.0.0/8"]}}
+    program.settings |= {
+        "DATABASE_URL": database_url,
+        "KAFKA_GROUP": f"group-of-{program.settings['KAFKA_TOPIC']}",
+        "FEED_SECRETS": json.dumps({"adyen": "ab" * 32}),
+        "FEED_FETCH": json.dumps(fetch),
+    }
+    body = json.dumps(posted).encode()
+    headers = {**vendors.adyen("ab" * 32, body).headers, "Content-Type": "application/json"}
+
+    async def inbox() -> list[Any]:
+        return [one for one in (await program("inbox", "list", "--json")).json() if one["vendor"] == "adyen"]
+
+    async def two() -> bool:
+        return len(await inbox()) >= 2
+
+    async with program.going("run") as going, aiohttp.ClientSession() as session:
+        port, _ = await ports(going)
+        async with session.post(f"http://127.0.0.1:{port}/v1/feeds/adyen", data=body, headers=headers) as answer:
+            assert answer.status == 202
+        await until(inbox, within=60)
+        assert len(receiver.at("/v71/storedPaymentMethods")) == 2
+        later = posted | {"createdAt": "2026-11-21T09:14:13+01:00"}
+        (await program("ingest", "--format", "adyen", program.write("adyen.jsonl", later))).well()
+        await until(two, within=60)
+        assert await going.stop() == 0
+        shown = "".join(going.lines)
+    assert {one["type"] for one in await inbox()} == {"DETAILS_UPDATED"}
+    assert (await program("dead-letters", "list", "--json")).json() == []
+    assert [said for said in (PASSWORD, "ab" * 32, token, posted["data"]["shopperReference"]) if said in shown] == []
+
+
+async def test_ingesting_thin_events_needs_their_topic_and_says_so(program: Program) -> None:
+    events = (EXAMPLES / "adyen.jsonl").read_text()
+    (program.directory / "adyen.jsonl").write_text(events)
+    ended = await program("ingest", "--format", "adyen", "adyen.jsonl", KAFKA_THIN_TOPIC="nobody-made-it")
+    assert ended.code == 1
+    assert "topic nobody-made-it" in ended.err
+    assert "REPOINT_KAFKA_THIN_TOPIC" in ended.err
 
 
 async def test_what_it_needs_is_said_at_the_start(program: Program) -> None:

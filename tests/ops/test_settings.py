@@ -20,6 +20,9 @@ PRODUCTION = {
 }
 
 
+URL_OF_VENDOR = "expected url as https://host/path, without user, query or fragment"
+
+
 class Environment:
     """The environment of one test: nothing of ours in it but what is set."""
 
@@ -110,6 +113,18 @@ def test_an_empty_variable_is_one_not_set(environment: Environment) -> None:
             '{"hunter2": "x"}',
             "expected only feeds of `repoint feeds list`, and none that comes in files alone",
         ),
+        (
+            "FEED_FETCH",
+            '{"vau": {"url": "https://x"}}',
+            "expected only feeds whose vendors are asked about their events",
+        ),
+        ("FEED_FETCH", '{"adyen": {"url": "ftp://x"}}', URL_OF_VENDOR),
+        ("FEED_FETCH", '{"adyen": {"url": "https://user:hunter2@x/"}}', URL_OF_VENDOR),
+        (
+            "FEED_FETCH",
+            '{"adyen": {"url": "https://x", "user": "hunter2"}}',
+            "expected bearer, or user and password, or none",
+        ),
         ("KAFKA_SASL_MECHANISM", "GSSAPI", "expected 'PLAIN', 'SCRAM-SHA-256' or 'SCRAM-SHA-512'"),
     ],
 )
@@ -143,6 +158,18 @@ def test_the_secrets_of_feeds_are_shown_nowhere(environment: Environment) -> Non
     own = read()
     assert own.feed_secrets is not None
     assert [one.get_secret_value() for one in own.feed_secrets["stripe"]] == ["hunter2", "hunter3"]
+    assert "hunter" not in repr(own) + str(own) + own.model_dump_json()
+
+
+def test_who_we_are_to_vendors_is_shown_nowhere(environment: Environment) -> None:
+    internal = '{"url": "http://10.0.0.5", "bearer": "hunter3", "allow": ["10.0.0.5/32"]}'
+    vendor = '{"url": "https://x", "user": "u", "password": "hunter2"}'
+    environment.set(FEED_FETCH=f'{{"adyen": {vendor}, "apple-pay": {internal}}}')
+    own = read()
+    assert own.feed_fetch is not None
+    assert own.feed_fetch["adyen"].authorization() == "Basic dTpodW50ZXIy"
+    assert own.feed_fetch["apple-pay"].authorization() == "Bearer hunter3"
+    assert own.feed_fetch["apple-pay"].allow == (ip_network("10.0.0.5/32"),)
     assert "hunter" not in repr(own) + str(own) + own.model_dump_json()
 
 
