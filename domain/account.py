@@ -197,7 +197,8 @@ def _each_pair_once(followed: list[Fact]) -> Sequence[Fact]:
     followed.sort(key=lambda fact: fact.stamp)
     names: Groups[Key] = Groups()
     for fact in followed:
-        names.join(fact.old.keys)
+        # a token that stays is no other name of the cards behind it
+        names.join((fact.old.key,) if fact.in_place else fact.old.keys)
         names.join((fact.new.key,) if fact.in_place else fact.new.keys)
     pairs: dict[tuple[Key, Key], Fact] = {}
     for fact in followed:

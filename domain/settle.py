@@ -11,7 +11,7 @@ account by account:
 4. The current method takes the latest status, expiry and details told of its card, in place.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Any, NamedTuple, TypeVar
@@ -154,25 +154,30 @@ class _Card(NamedTuple):
     facts: Sequence[Fact]
     methods: Sequence[Method]
     told: Told | None
-    shows: NewCredential
-    """What it shows since it became another one behind its vendor's token; nothing, if it did not."""
 
 
 def _card(account: Account, wallet: Wallet, knowledge: Knowledge) -> _Card:
     """The current card of `account`; of one without facts only what was told of it.
 
-    A fact also tells that its `new` was active then, and when it expires.
+    A fact also tells that its `new` was active then, and when it expires; one that happened behind a token that stays,
+    what the card has shown since.
     """
     keys = account.keys if account.latest is None else account.card(account.latest)
     told = [told for scope, told in knowledge.told_of(keys) if belongs_to(scope, wallet)]
     if account.latest is None:
-        return _Card(frozenset(), (), (), reduce(merge, told) if told else None, _NOTHING)
+        return _Card(frozenset(), (), (), reduce(merge, told) if told else None)
     facts = [fact for fact in reversed(account.followed) if fact.new.key in keys]
     expiry = max([fact.expiry for fact in facts if fact.expiry is not None], default=None)
-    by_facts = Told(Dated(MethodStatus.ACTIVE, account.latest.stamp), expiry)
+    by_facts = Told(Dated(MethodStatus.ACTIVE, account.latest.stamp), expiry, _shown_since(account.latest))
     methods = [method for method in account.methods if not keys.isdisjoint(method.keys)]
-    shows = account.latest.told if account.latest.in_place else _NOTHING
-    return _Card(frozenset(keys), facts, methods, reduce(merge, told, by_facts), shows)
+    return _Card(frozenset(keys), facts, methods, reduce(merge, told, by_facts))
+
+
+def _shown_since(latest: Fact) -> Mapping[str, Dated[object]]:
+    if not latest.in_place:
+        return _NOTHING
+    shown = {"last4": latest.told.last4, "brand": latest.told.brand}
+    return {name: Dated(value, latest.stamp) for name, value in shown.items() if value is not None}
 
 
 def _current(live: Sequence[Method], card: _Card, latest: Fact) -> Method | None:
@@ -190,7 +195,7 @@ def _as_told(method: Method, card: _Card) -> Method:
     assert card.told is not None
     status, expiry, told_details = card.told
     details = method.details
-    shown: list[NewCredential | Details] = [card.shows, details]
+    shown: list[NewCredential | Details] = [details]
     shown += [*(fact.told for fact in card.facts), *(each.details for each in card.methods)]
     said: dict[str, Any] = {
         "last4": _first([each.last4 for each in shown]),
@@ -275,5 +280,5 @@ def _first(values: Iterable[V | None]) -> V | None:
     return None
 
 
-_NOTHING = NewCredential()
+_NOTHING: Mapping[str, Dated[object]] = {}
 _OF_ITS_CUSTOMER = ("holder_name", "zip_code", "manufacturer_card", "account_type")

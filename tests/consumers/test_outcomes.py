@@ -213,6 +213,37 @@ async def test_a_vendor_that_keeps_its_token_changes_the_method_in_place(world: 
     assert [name for _, name, _ in await world.told()] == ["PAYMENT_METHOD_UPDATED"]
 
 
+async def test_a_card_behind_a_token_may_become_what_it_was(world: World) -> None:
+    await world.wallets(wallet("ann", card("a", wallet="ann")))
+    first = {"token": "tok_a", "fingerprint": "fp_a", "methodType": "CARD"}
+    await world.take(replaced("a", "b", day=1, new={"token": "tok_a", "last4": "2222"}))
+    back = replaced("a", "a", day=2, new={"last4": "1111"}) | {"old": first | {"fingerprint": "fp_b"}}
+    assert await only_outcome(world, back) == ("APPLIED", None)
+    (exported,) = await world.export()
+    (method,) = exported["paymentMethods"]
+    assert method["details"]["last4"] == "1111"
+
+
+@pytest.mark.parametrize("order", [1, -1])
+async def test_a_card_behind_a_token_shows_what_was_said_of_it_last(world: World, order: int) -> None:
+    await world.wallets(wallet("ann", card("a", wallet="ann")))
+    alone = {"token": "tok_a", "fingerprint": None, "last4": "3333"}
+    told = [
+        update(
+            "EXPIRY_UPDATED", "a", day=1, new={"token": "tok_a", "last4": "1111", "expiryMonth": 1, "expiryYear": 2027}
+        ),
+        replaced("a", "b", day=2, new={"token": "tok_a", "last4": "2222"}),
+        replaced("a", "a", day=3, new=alone),
+    ]
+    for body in told[::order]:
+        await world.take(body)
+    (exported,) = await world.export()
+    (method,) = exported["paymentMethods"]
+    assert method["details"]["last4"] == "3333"
+    await world.take(replaced("a", "d", day=4, new={"token": "tok_a", "last4": "4444"}))
+    assert (await world.export())[0]["paymentMethods"][0]["details"]["last4"] == "4444"
+
+
 async def test_a_card_that_is_there_already_replaces_the_one_that_became_it_in_place(world: World) -> None:
     await world.wallets(
         wallet("ann", card("a", wallet="ann"), card("b", wallet="ann"), links=[link("a", wallet="ann")])

@@ -236,11 +236,11 @@ def one_of_each_pair(facts: Iterable[Fact]) -> list[Fact]:
     What names one credential twice replaces nothing, unless there is nothing else.
     """
     facts = sorted(facts, key=lambda fact: fact.stamp)
-    credentials = grown([side for fact in facts for side in (fact.old, became(fact))])
+    credentials = grown([side for fact in facts for side in sides(fact)])
     pairs: list[tuple[set[Key], ...]] = []
     once: list[Fact] = []
     for fact in facts:
-        pair = tuple(next(names for names in credentials if side <= names) for side in (fact.old, became(fact)))
+        pair = tuple(next(names for names in credentials if side <= names) for side in sides(fact))
         if pair not in pairs:
             pairs.append(pair)
             once.append(fact)
@@ -248,11 +248,11 @@ def one_of_each_pair(facts: Iterable[Fact]) -> list[Fact]:
     return replacing or once
 
 
-def became(fact: Fact) -> set[Key]:
-    """The names of what `old` became; behind a token that stayed, of the card only."""
+def sides(fact: Fact) -> tuple[set[Key], set[Key]]:
+    """The names of what was, and of what it became; behind a token that stayed, the token and the card."""
     assert fact.told.credential is not None
-    in_place = (fact.new - {fact.told.credential.key}) & fact.old
-    return {fact.told.credential.key} if in_place else fact.new
+    stayed = (fact.new - {fact.told.credential.key}) & fact.old
+    return (stayed, {fact.told.credential.key}) if stayed else (fact.old, fact.new)
 
 
 def card_of(naming_it: Fact, account: Account) -> set[Key]:
