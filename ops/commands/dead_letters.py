@@ -13,7 +13,9 @@ from ops.settings import Settings
 from ops.terminal import AsJson, DryRun, Failed, Limit, moment
 from producers import ingest, topic
 from producers.topic import Line
-from schemas.canonical import UNREADABLE_HEADER
+from schemas import intake, thin
+from schemas.canonical import UNREADABLE_HEADER, Unreadable
+from schemas.intake import Message
 from store import dead_letters, reach
 from store.dead_letters import Headers, Kept
 
@@ -83,7 +85,7 @@ def replay(
     ] = None,
     dry_run: DryRun = False,
 ) -> None:
-    """Put them on the topic again, and close them once the broker has them.
+    """Put them on their topic again, and close them once the broker has them.
 
     For letters that have become readable meanwhile, or with --body for one that was mended by hand. Their headers go
     with them, but for those that a card number was masked in. What came through already is recognised by its vendor
@@ -98,7 +100,8 @@ def replay(
     async def work(engine: AsyncEngine) -> None:
         async with reach.snapshot(engine) as connection:
             letters = [await _find(connection, one) for one in dict.fromkeys(ids)]
-        lines = [_line(letter, headers, kept, mended) for letter, headers, kept in letters]
+        thin_topic = settings.kafka_thin_topic
+        lines = [_line(letter, headers, kept, mended, thin_topic=thin_topic) for letter, headers, kept in letters]
         if servers is not None:
             await _send(lines, servers, settings)
             await _close(engine, ids, "REPLAYED", dry_run=False)
@@ -121,7 +124,7 @@ async def _find(connection: AsyncConnection, letter_id: int) -> tuple[Kept, Head
     return found
 
 
-def _line(letter: Kept, headers: Headers, body: bytes, mended: bytes | None) -> Line:
+def _line(letter: Kept, headers: Headers, body: bytes, mended: bytes | None, *, thin_topic: str) -> Line:
     """The message as it is to be sent. Raises Failed for one that would only come back as another dead letter."""
     if letter.status != "OPEN":
         raise Failed(f"dead letter {letter.id} was {letter.status.lower()} before; nothing was replayed")
@@ -132,15 +135,23 @@ def _line(letter: Kept, headers: Headers, body: bytes, mended: bytes | None) -> 
             f"dead letter {letter.id} held a card number, which was masked for good; nothing was replayed:"
             " put a token in its place and send that with --body FILE"
         )
-    line = ingest.read(
-        letter.id, sent_body, [(name, None if value is None else value.encode()) for name, value in whole]
-    )
+    read = _thin if letter.topic == thin_topic else ingest.read
+    line = read(letter.id, sent_body, [(name, None if value is None else value.encode()) for name, value in whole])
     if line.unusable is not None:
         raise Failed(
             f"dead letter {letter.id} would not be readable now either: {line.unusable}; nothing was replayed:"
             " mend it and send that with --body FILE"
         )
     return line
+
+
+def _thin(number: int, body: bytes, headers: intake.Headers) -> Line:
+    """A thin event, to be asked about once more."""
+    try:
+        event = thin.parse(body, headers)
+    except Unreadable as reason:
+        return Line(number, 0, (), str(reason))
+    return Line(number, 0, (Message(event.digest.hex().encode(), body, headers, thin=True),))
 
 
 def _is_masked(header: tuple[str, str | None]) -> bool:
@@ -155,7 +166,11 @@ async def _send(lines: Sequence[Line], servers: str, settings: Settings) -> None
             yield line
 
     sent = await topic.send(
-        each(), bootstrap_servers=servers, topic=settings.kafka_topic, security=kafka.security(settings)
+        each(),
+        bootstrap_servers=servers,
+        topic=settings.kafka_topic,
+        thin_topic=settings.kafka_thin_topic,
+        security=kafka.security(settings),
     )
     if sent.refused:
         raise Failed(f"the broker did not take {sent.refused} of {sent.lines}: {sent.first_refusal}; none was closed")

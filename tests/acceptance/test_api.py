@@ -4,21 +4,34 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+import asyncpg
 import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import AsyncEngine
 
+from schemas import intake
+from schemas.feeds import FEEDS
+from schemas.feeds.feed import Edge
+from store import dead_letters
+from store.dead_letters import DeadLetter
 from tests.acceptance.program import Going, Program
 from tests.api import test_authentication as vendors
-from tests.api.posting import make_topic, on_topic
+from tests.api.posting import SECRETS, Desk, make_topic, on_topic
+from tests.api.test_feeds import CANARIES, FORBIDDEN, planted
 from tests.parts.kafka import Broker
 from tests.parts.receiver import Answer, Receiver
 from tests.parts.until import until
 from tests.schemas.feeds.answering import ANSWERS
 
 SECRET = "whsec_never-to-be-seen"
+NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 PASSWORD = "correct-horse-battery-staple"
 EXAMPLES = Path(__file__).parents[2] / "examples" / "feeds"
 EVENT = (EXAMPLES / "stripe.jsonl").read_bytes().splitlines()[0]
@@ -145,6 +158,102 @@ async def test_ingesting_thin_events_needs_their_topic_and_says_so(program: Prog
     assert ended.code == 1
     assert "topic nobody-made-it" in ended.err
     assert "REPOINT_KAFKA_THIN_TOPIC" in ended.err
+
+
+@pytest.fixture
+def with_database(program: Program, database_url: str) -> Program:
+    program.settings |= {"DATABASE_URL": database_url, "KAFKA_GROUP": f"group-of-{program.settings['KAFKA_TOPIC']}"}
+    return program
+
+
+async def test_a_dead_letter_of_a_thin_event_is_replayed_onto_the_topic_of_thin_events(
+    with_database: Program, engine: AsyncEngine, kafka: str, topic: str
+) -> None:
+    thin_topic = with_database.settings["KAFKA_THIN_TOPIC"]
+    samples = [json.loads(line) for line in (EXAMPLES / "adyen.jsonl").read_text().splitlines()]
+    event = next(one for sample in samples for one in intake.take(FEEDS["adyen"], sample, Edge(NOW)) if one.thin)
+    bodies = [event.value, b"no event"]
+    letters = [
+        DeadLetter(thin_topic, 0, at, bytes([at]), "fetch: the vendor answered 403", None, body)
+        for at, body in enumerate(bodies)
+    ]
+    async with engine.begin() as connection:
+        await dead_letters.keep(connection, letters)
+        first, second = [one.id for one in await dead_letters.page(connection)]
+    (await with_database("dead-letters", "replay", str(first))).well()
+    assert [one.value for one in await on_topic(kafka, thin_topic)] == [event.value]
+    assert await on_topic(kafka, topic) == []
+    refused = await with_database("dead-letters", "replay", str(second))
+    assert (refused.code, "message: expected JSON" in refused.err) == (1, True)
+
+
+async def test_no_card_number_that_is_posted_is_kept_or_shown_anywhere(
+    with_database: Program, database_url: str, kafka: str, topic: str
+) -> None:
+    """Everything that there is afterwards: answers, both topics, all tables, the log."""
+    thin_topic = with_database.settings["KAFKA_THIN_TOPIC"]
+    feeds = ("gocardless", "stripe", "vgs", "visa-tms", "worldpay", "adyen")
+    secrets = {feed: SECRETS[feed] for feed in feeds}
+    program, seen = with_database, ""
+    async with program.going("run", FEED_SECRETS=json.dumps(secrets)) as going, aiohttp.ClientSession() as session:
+        port, _ = await ports(going)
+        desk = Desk(session, f"http://127.0.0.1:{port}")
+        for feed in feeds:
+            for canary in CANARIES:
+                answer = await desk.post(feed, [one for one in planted(feed, canary) if isinstance(one, dict)])
+                assert answer.status in {202, 422}
+                answer = await desk.post(feed, [each for one in planted(feed, canary) for each in _flat(one)])
+                assert answer.status in {202, 422}
+                seen += json.dumps(answer.told)
+        produced, thin = await on_topic(kafka, topic), await on_topic(kafka, thin_topic)
+        assert len(produced) > 100
+        assert thin
+
+        async def all_taken_in() -> bool:
+            rows = await everything(database_url)
+            waiting = await offsets(kafka, f"group-of-{topic}-thin", thin_topic)
+            return len(rows["inbox"]) + len(rows["dead_letters"]) >= len(produced) and waiting == len(thin)
+
+        await until(all_taken_in, within=90)
+        assert await going.stop() == 0
+        seen += "".join(going.lines)
+    tables = await everything(database_url)
+    assert tables["dead_letters"]
+    assert tables["fetches"]
+    seen += repr(tables) + repr([(one.key, one.value, one.headers) for one in [*produced, *thin]])
+    assert [shown for shown in FORBIDDEN if shown in seen] == []
+
+
+def _flat(posted: object) -> list[object]:
+    return posted if isinstance(posted, list) else [posted]
+
+
+async def offsets(kafka: str, group: str, topic: str) -> int:
+    """How many messages of the topic the group is done with."""
+    async with AIOKafkaConsumer(topic, bootstrap_servers=kafka, group_id=None) as consumer:
+        partitions = [TopicPartition(topic, partition) for partition in consumer.partitions_for_topic(topic) or ()]
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
+    await admin.start()
+    try:
+        done = await admin.list_consumer_group_offsets(group, partitions=partitions)
+    finally:
+        await admin.close()
+    return sum(max(one.offset, 0) for one in done.values())
+
+
+async def everything(database_url: str) -> dict[str, list[Any]]:
+    """All rows of all tables."""
+    connection = await asyncpg.connect(
+        make_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False)
+    )
+    try:
+        names = await connection.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+        return {
+            name: [tuple(row) for row in await connection.fetch(f"SELECT * FROM {name}")]  # noqa: S608
+            for (name,) in names
+        }
+    finally:
+        await connection.close()
 
 
 async def test_what_it_needs_is_said_at_the_start(program: Program) -> None:
