@@ -1,8 +1,11 @@
 """What vendors' files tell, from the file through the adapters to wallets and webhooks."""
 
 import itertools
+import json
+from collections import Counter
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from io import BufferedReader, BytesIO
 from typing import cast
 
@@ -69,3 +72,92 @@ async def test_a_number_that_forks_and_comes_back_in_one_file_is_what_was_told_l
     await world.wallets(wallet("ann", held(A)))
     await tell(world, "vau", VAU, *chain(A, B), *chain(A, C), *chain(C, D), *chain(D, B))
     assert [each for each in await cards(world) if each[1] != "DELETED"] == [("1881", "ACTIVE", None)]
+
+
+# --- meaning, not ids -------------------------------------------------------------------------------------------------
+
+CYBERSOURCE = {
+    "response": "NAN",
+    "token": "cs-B",
+    "cardNumber": "401288XXXXXX1881",
+    "cardType": "VISA",
+    "cardExpiryMonth": "11",
+    "cardExpiryYear": "2029",
+}
+TOLD_BY = {
+    "vau": [VAU, f"{A},{B},2911,A"],
+    "basis-theory": [
+        "token,new_token,new_expiration_year,new_expiration_month,result_code,new_fingerprint,new_brand,new_last4",
+        "bt-A,bt-B,2029,11,UPD_PAN_EXP_DATE,CC2XvyoohnqecEq4r3FtXv6M,visa,1881",
+    ],
+    "cybersource": [json.dumps({"sourceRecord": {"token": "cs-A"}, "responseRecord": CYBERSOURCE})],
+}
+KNOWN_TO = [{"vendor": "basis-theory", "token": "bt-A"}, {"vendor": "cybersource", "token": "cs-A"}]
+ONCE = [
+    (merchant, f"PAYMENT_METHOD_{name}", sequence)
+    for merchant in ("gym", "shop")
+    for sequence, name in enumerate(("REPLACED", "DELETED"), start=1)
+]
+
+
+in_every_order = pytest.mark.parametrize("order", list(itertools.permutations(TOLD_BY)), ids="-".join)
+
+
+async def anns(world: World) -> None:
+    """Ann's card A, of which three vendors know, with a subscription at each merchant."""
+    mine = held(A) | {"credentials": KNOWN_TO}
+    links = [link(A, wallet="ann", merchant=merchant) for merchant in ("gym", "shop")]
+    await world.wallets(wallet("ann", mine, links=links, told=["gym", "shop"]))
+
+
+@in_every_order
+async def test_a_replacement_that_three_feeds_tell_is_one(world: World, order: Sequence[str]) -> None:
+    await anns(world)
+    for days, name in enumerate(order):
+        await tell(world, name, *TOLD_BY[name], edge=replace(EDGE, at=EDGE.at + timedelta(days=days)))
+    assert len(await world.rows("SELECT old_id, new_id FROM lineage")) == 1
+    assert await world.told() == ONCE
+    (exported,) = await world.export()
+    (live,) = (each for each in exported["paymentMethods"] if each["status"] != "DELETED")
+    assert live["details"]["last4"] == "1881"
+    assert {each["paymentMethodId"] for each in exported["paymentLinks"]} == {live["id"]}
+    assert {each.get("token") for each in live["credentials"]} >= {"bt-B", "cs-B"}
+
+
+@in_every_order
+async def test_the_order_of_arrival_is_not_that_of_telling_and_makes_no_difference(
+    world: World, order: Sequence[str]
+) -> None:
+    await anns(world)
+    days = {name: timedelta(days=number) for number, name in enumerate(TOLD_BY)}
+    for name in order:
+        await tell(world, name, *TOLD_BY[name], edge=replace(EDGE, at=EDGE.at + days[name]))
+    assert len(await world.rows("SELECT old_id, new_id FROM lineage")) == 1
+    assert await world.told() == ONCE
+
+
+async def test_fourteen_copies_in_one_file_make_one_set_of_webhooks(world: World) -> None:
+    await anns(world)
+    await tell(world, "vau", VAU, *chain(A, B) * 14)
+    assert await world.told() == ONCE
+    assert Counter(outcome for outcome, _ in (await world.outcomes()).values()) == {"APPLIED": 1, "DUPLICATE": 13}
+
+
+async def test_copies_of_an_in_place_change_under_other_ids_make_one_webhook_each(world: World) -> None:
+    names = (
+        "Record Type,Payment Method Id,Submitted Date,Response ID,Payment Brand,Payment Brand Change,"
+        "New Masked Account,New Expiry,Reason Message,Network Response"
+    )
+    rows = [f"ACP-02 ,pm-1,3/17/2025,r-{n},VI,N,401288******1881,1129,NEW_ACCOUNT_AND_EXPIRY,A" for n in range(14)]
+    known = card("pm", wallet="ann") | {"credentials": [{"vendor": "jpmorgan", "token": "pm-1"}], "fingerprint": None}
+    await world.wallets(wallet("ann", known, told=["gym", "shop"]))
+    await tell(world, "jpmorgan", names, *rows)
+    assert await world.told() == [(merchant, "PAYMENT_METHOD_UPDATED", 1) for merchant in ("gym", "shop")]
+
+
+async def test_a_number_that_stays_and_an_earlier_expiry_change_nothing(world: World) -> None:
+    await anns(world)
+    await tell(world, "vau", VAU, f"{A},{A},2612,A", f"{A},,2501,E", f"{A},,2612,E", f"{A},{A},2512,A")
+    assert await world.told() == []
+    assert await cards(world) == [("1234", "ACTIVE", None)]
+    assert await world.rows("SELECT old_id FROM lineage") == []
