@@ -1,6 +1,7 @@
 """`POST /v1/feeds/{format}`: what vendors post goes onto the topic, and is theirs no more once Kafka has it.
 
     202   everything in the body is acknowledged; records that no update can be made of are, as dead letters
+    400   the body broke off
     401   not proved to come from the vendor
     404   no such feed, or none that a secret is set for: nobody learns which
     408   the body did not come in time
@@ -155,6 +156,8 @@ async def _read(feed: Feed, request: web.Request) -> Posted:
                 body += chunk
                 if len(body) > LONGEST_BODY:
                     raise _Denied(413, f"expected {LONGEST_BODY:,} bytes at most")
+    except (ConnectionError, web.RequestPayloadError):
+        raise _Denied(400, "expected the whole body, framed as its headers say") from None
     except TimeoutError:
         raise _Denied(408, f"expected the whole body within {_BODY_SECONDS} s") from None
     form = {} if expected.endswith("/json") else _form(bytes(body))

@@ -1,5 +1,6 @@
 """What vendors post is on the topic when they are told so, and is theirs to post again until then."""
 
+import asyncio
 import copy
 import json
 from base64 import b64encode
@@ -19,6 +20,7 @@ from tests.api.posting import SECRETS, Desk, listening, make_topic, on_topic
 from tests.consumers.test_worker import broker_on_a_leash
 from tests.consumers.test_worker import make_topic as make_updates_topic
 from tests.parts.kafka import Broker
+from tests.parts.until import until
 
 SAMPLES = Path(__file__).parents[2] / "examples" / "feeds"
 PAN = "4539578763621486"
@@ -127,6 +129,27 @@ async def test_what_is_too_large_or_not_what_the_vendor_sends_is_not_read(
     monkeypatch.setattr(feeds, "_BODY_SECONDS", 0)
     assert (await desk.send("stripe", dripping(), JSON)).status == 408
     assert await on_topic(kafka, topic) == []
+
+
+@pytest.mark.parametrize("framed", ["Content-Length: 1000", "Transfer-Encoding: chunked"])
+async def test_who_breaks_off_is_no_error_of_ours(desk: Desk, caplog: pytest.LogCaptureFixture, framed: str) -> None:
+    def broken_off() -> float:
+        return counted("repoint_feed_requests_total", feed="stripe", status="400")
+
+    async def once_more() -> bool:
+        return broken_off() == before + 1
+
+    before = broken_off()
+    host, port = desk.address.removeprefix("http://").split(":")
+    _, writer = await asyncio.open_connection(host, int(port))
+    head = f"POST /v1/feeds/stripe HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n{framed}\r\n\r\n"
+    writer.write(head.encode() + b"5\r\nhalf ")
+    await writer.drain()
+    async with desk.session.get(f"{desk.address}/v1/feeds/stripe") as answer:
+        assert answer.status == 405  # by now it is being read
+    writer.transport.abort()
+    await until(once_more)
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
 
 
 async def test_where_nothing_can_be_used_it_says_what_was_wrong_and_keeps_it(
