@@ -173,7 +173,8 @@ _RESOLVE = text("""
                       AS told(inbox_id, outcome, reason)),
     gone AS (
         DELETE FROM parked_updates USING told
-        WHERE parked_updates.inbox_id = told.inbox_id AND told.outcome <> 'QUARANTINED')
+        WHERE parked_updates.inbox_id = told.inbox_id
+          AND (told.outcome <> 'QUARANTINED' OR about -> 'from' IS NOT NULL))
     UPDATE inbox SET outcome = told.outcome, reason = told.reason
     FROM told
     WHERE inbox.id = told.inbox_id AND inbox.outcome <> 'APPLIED'
@@ -182,7 +183,8 @@ _RESOLVE = text("""
 
 
 async def resolve(connection: AsyncConnection, resolved: Sequence[tuple[Parked, Verdict]]) -> None:
-    """Give waiting updates the outcome that followed; those that are quarantined go on waiting.
+    """Give waiting updates the outcome that followed; those that are quarantined go on waiting, but for
+    merges: done by surprise weeks later one would do harm.
 
     Two workers may find one at once, by its token and by its fingerprint, each for wallets of its own: it was applied
     if it was in either.
@@ -197,21 +199,36 @@ async def resolve(connection: AsyncConnection, resolved: Sequence[tuple[Parked, 
     )
 
 
+# What was told again meanwhile is kept for longer, and whoever told it first waits as long.
 _GIVE_UP = text("""
     WITH given_up AS (
         UPDATE inbox SET outcome = 'IGNORED', reason = 'UNKNOWN_PAYMENT_METHOD'
         WHERE id IN (SELECT id FROM inbox
                      WHERE outcome = 'PARKED' AND received_at < now() - CAST(:parked_for AS interval)
+                       AND NOT EXISTS (SELECT FROM replacement_facts WHERE kept_until >= now()
+                                       AND replacement_facts.old_key = inbox.old_key)
+                       AND NOT EXISTS (SELECT FROM credentials WHERE kept_until >= now()
+                                       AND credentials.key = inbox.old_key)
                      ORDER BY received_at LIMIT :most FOR UPDATE SKIP LOCKED)
         RETURNING id)
     DELETE FROM parked_updates WHERE inbox_id IN (SELECT id FROM given_up)
+""")
+_STOP_WAITING = text("""
+    DELETE FROM parked_updates USING inbox
+    WHERE inbox.id = inbox_id AND outcome = 'QUARANTINED'
+      AND NOT EXISTS (SELECT FROM replacement_facts WHERE replacement_facts.old_key = inbox.old_key)
+      AND NOT EXISTS (SELECT FROM credentials WHERE credentials.key = inbox.old_key)
 """)
 # small enough to be done in a blink; what remains waits for the next round
 _AT_ONCE = 10_000
 
 
 async def give_up_parked(connection: AsyncConnection, *, parked_for: timedelta) -> int:
-    """Ignore updates that no wallet turned up for in time; how many rows waited for them."""
+    """Ignore updates that no wallet turned up for in time; how many rows waited for them.
+
+    Quarantined ones stop waiting when nothing is known any more of what they told.
+    """
+    await connection.execute(_STOP_WAITING)
     return (await connection.execute(_GIVE_UP, {"parked_for": parked_for, "most": _AT_ONCE})).rowcount
 
 

@@ -196,6 +196,20 @@ async def test_what_cannot_be_read_becomes_a_dead_letter_and_holds_up_nobody(wor
     assert "**** **** **** ****" in letters[1][4]
 
 
+async def test_a_merge_that_was_quarantined_is_not_done_by_surprise(world: World) -> None:
+    body = merged("ann", "bea")
+    await world.take(body)
+    await world.wallets(wallet("ann", card("a", wallet="ann")))
+    twice = [
+        wallet(name, card(name, wallet=name)) | {"customer": {"enterpriseId": "bea", "hsid": name}} for name in "bc"
+    ]
+    await world.wallets(*twice)
+    assert (await world.outcomes())[body["id"]] == ("QUARANTINED", "AMBIGUOUS_CUSTOMER")
+    await world.take(merged("x", "y") | {"from": {"hsid": "b"}, "into": {"hsid": "c"}})
+    await world.wallets(wallet("other", card("z", wallet="z")) | {"customer": {"enterpriseId": "ann", "hsid": "z"}})
+    assert (await world.outcomes())[body["id"]] == ("QUARANTINED", "AMBIGUOUS_CUSTOMER")
+
+
 # --- in place -----------------------------------------------------------------------------------------------------
 
 

@@ -20,9 +20,13 @@ CLOSED = UpdateType.CLOSED
 
 
 async def let_pass(desk: Desk, time: timedelta) -> None:
+    await move_back(desk, time)
+    await upkeep.run_once(desk.engine, parked_for=KEEPING.unknown)
+
+
+async def move_back(desk: Desk, time: timedelta) -> None:
     for table, column in (("inbox", "received_at"), ("credentials", "kept_until"), ("replacement_facts", "kept_until")):
         await desk.rows(f"UPDATE {table} SET {column} = {column} - CAST(:time AS interval)", time=time)  # noqa: S608
-    await upkeep.run_once(desk.engine, parked_for=KEEPING.unknown)
 
 
 async def test_who_nobody_knew_in_time_is_given_up(desk: Desk) -> None:
@@ -47,6 +51,31 @@ async def test_who_nobody_knew_in_time_is_given_up(desk: Desk) -> None:
         ("vau-4", "PARKED", None),
     ]
     assert [row.key for row in await desk.rows("SELECT key FROM parked_updates")] == ["vau:Z"]
+
+
+async def test_who_is_told_again_waits_as_long_as_what_is_known(desk: Desk) -> None:
+    await desk.tell(replaced("A", "B", on=1), told(CLOSED, "X", on=2))
+    await let_pass(desk, KEEPING.unknown - timedelta(hours=1))
+    await desk.tell(replaced("A", "B", on=3, id="again"))
+    await let_pass(desk, timedelta(hours=2))
+    await desk.bring(wallet(method("A"), method("X")))
+    assert await desk.outcomes() == [
+        ("vau-1", "APPLIED", None),
+        ("vau-2", "IGNORED", "UNKNOWN_PAYMENT_METHOD"),
+        ("again", "DUPLICATE", "ALREADY_TOLD"),
+    ]
+
+
+async def test_who_is_quarantined_waits_as_long_as_what_is_known(desk: Desk) -> None:
+    await desk.bring(wallet(method("A")))
+    await desk.tell(replaced("A", "B", on=1, customer="e9"))
+    assert await desk.outcome("vau-1") == ("QUARANTINED", "OWNER_MISMATCH")
+    await let_pass(desk, PAST)
+    assert [row.key for row in await desk.rows("SELECT key FROM parked_updates")] == ["vau:A"]
+    await let_pass(desk, KEEPING.known)
+    await let_pass(desk, timedelta())
+    assert await desk.rows("SELECT key FROM parked_updates") == []
+    assert await desk.outcome("vau-1") == ("QUARANTINED", "OWNER_MISMATCH")
 
 
 async def test_what_was_told_of_no_wallet_is_forgotten_and_of_a_wallet_is_not(desk: Desk) -> None:
@@ -111,7 +140,7 @@ async def test_what_is_forgotten_can_be_told_again(desk: Desk) -> None:
     await desk.tell(replaced("A", "B", on=1))
     await let_pass(desk, PAST)
     await desk.bring(wallet(method("A")))
-    await desk.tell(replaced("A", "B", on=1, id="again"))
+    await desk.tell(replaced("A", "B", on=3, id="again"))
     assert await desk.outcome("again") == ("APPLIED", None)
     assert await desk.outcome("vau-1") == ("IGNORED", "UNKNOWN_PAYMENT_METHOD")
 
@@ -128,7 +157,7 @@ async def test_who_learns_of_something_at_that_moment_is_left_alone(desk: Desk) 
 
 async def test_it_may_run_twice_at_once_and_as_often_as_one_likes(desk: Desk) -> None:
     await desk.tell(*(replaced(f"X{n}", f"Y{n}", on=1, id=f"{n}") for n in range(50)))
-    await desk.rows("UPDATE inbox SET received_at = received_at - interval '100 hours'")
+    await move_back(desk, PAST)
     await asyncio.gather(*(upkeep.run_once(desk.engine, parked_for=KEEPING.unknown) for _ in range(4)))
     assert {outcome for _, outcome, _ in await desk.outcomes()} == {"IGNORED"}
     assert await desk.rows("SELECT * FROM parked_updates") == []
@@ -151,7 +180,7 @@ async def test_the_days_to_come_have_a_partition_each(desk: Desk, table: str) ->
 async def test_it_waits_for_a_database_that_is_away_and_stops_when_told(desk: Desk, database_url: str) -> None:
 
     await desk.tell(replaced("X", "Y", on=1))
-    await desk.rows("UPDATE inbox SET received_at = received_at - interval '100 hours'")
+    await move_back(desk, PAST)
     stopping = asyncio.Event()
     async with Proxy(database_url) as proxy:
         proxy.refuse()
