@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import signal
+import sys
 from base64 import b64encode
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -41,10 +43,6 @@ NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 PAN = "4539578763621486"
 # Fast-forwarded: what failed is due again by the next look.
 AT_ONCE = (timedelta(0), timedelta(0))
-
-
-class Killed(BaseException):
-    """Ends a fetcher where it stands."""
 
 
 def thin_events(feed: str) -> list[Message]:
@@ -289,16 +287,15 @@ async def test_without_an_address_it_waits_for_one(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("point", ["claimed", "answered", "produced", "finished"])
-async def test_killed_anywhere_it_is_asked_again_and_the_same_is_told(desk: Desk, point: Point) -> None:
-    def kill(passed: Point) -> None:
-        if passed == point:
-            raise Killed
-
+async def test_killed_anywhere_it_is_asked_again_and_the_same_is_told(
+    desk: Desk, database_url: str, point: Point
+) -> None:
     await desk.waiting(*thin_events("adyen")[:1])
     desk.vendor.answer("/v71/storedPaymentMethods", answer("adyen"))
-    async with desk.fetcher(at=kill, lease=timedelta(milliseconds=1)) as fetcher:
-        with pytest.raises(Killed):
-            await fetcher.run_once()
+    words = (database_url, desk.servers, desk.topic, desk.vendor.url("/v71"), point)
+    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "tests.producers.dying_fetcher", *words)
+    assert await process.wait() == -signal.SIGKILL
+    assert len(await desk.rows()) == (0 if point == "finished" else 1)
     async with desk.fetcher() as fetcher:
         assert await fetcher.run_once() == (0 if point == "finished" else 1)
     assert await desk.rows() == []
