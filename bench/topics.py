@@ -15,9 +15,18 @@ async def made(broker: Broker, name: str) -> AsyncIterator[None]:
     if not broker.real:  # it knows no administration, and makes a topic when it is asked for one
         yield
         return
+    async with _admin(broker) as admin:
+        await admin.create_topics([NewTopic(name, num_partitions=PARTITIONS, replication_factor=1)])
+    yield
+    async with _admin(broker) as admin:  # a broker hangs up on who was silent for ten minutes
+        await admin.delete_topics([name])
+
+
+@asynccontextmanager
+async def _admin(broker: Broker) -> AsyncIterator[AIOKafkaAdminClient]:
     admin = AIOKafkaAdminClient(bootstrap_servers=broker.servers)
     await admin.start()
-    await admin.create_topics([NewTopic(name, num_partitions=PARTITIONS, replication_factor=1)])
-    yield
-    await admin.delete_topics([name])
-    await admin.close()
+    try:
+        yield admin
+    finally:
+        await admin.close()
