@@ -83,7 +83,7 @@ async def test_without_any_broker_a_feed_is_not_sent_into_nothing(program: Progr
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("run", "--role", "api"), "not part of this version"),
+        (("run", "--role", "api"), "expected REPOINT_FEED_SECRETS with the role api"),
         (("run", "--role", "reconcile"), "not part of this version"),
         (("run", "--role", "dance"), "--role"),
         (("run", "--processes", "0"), "--processes"),
