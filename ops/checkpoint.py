@@ -4,7 +4,7 @@ Everything before the place is acknowledged. What lies after it may have been se
 """
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -16,13 +16,15 @@ class Checkpoint:
     """Of one version of one file, read as one feed.
 
     `modified` is in nanoseconds, as the file system has it. Of `lines`, empty ones and names of columns among them, so
-    many `records` were read. `refused_size` is that of the file of refused lines.
+    many `records` were read before `offset`, and the other sums are of these. `refused_size` is that of the file of
+    refused lines.
     """
 
     feed: str
     size: int
     modified: int
     at: str
+    inode: int = 0
     offset: int = 0
     lines: int = 0
     records: int = 0
@@ -46,17 +48,26 @@ def beside(file: Path) -> Path:
 def of(file: Path, feed: str, at: datetime) -> Checkpoint:
     """The beginning of `file`, whose records that have no date of their own are of `at`."""
     state = file.stat()
-    return Checkpoint(feed, state.st_size, state.st_mtime_ns, at.isoformat())
+    return Checkpoint(feed, state.st_size, state.st_mtime_ns, at.isoformat(), state.st_ino)
 
 
-def read(file: Path, beginning: Checkpoint) -> Checkpoint | None:
-    """Where an earlier ingestion of `file` was interrupted; None if there was none, or the file is another by now."""
+def read(file: Path, beginning: Checkpoint, *, growing: bool = False) -> Checkpoint | None:
+    """Where an earlier ingestion of `file` was interrupted; None if there was none, or the file is another by now.
+
+    One that is `growing` is the same also if it has grown, and goes on; changed otherwise it begins anew, and its
+    records keep their date, so that they are recognised.
+    """
     try:
         found = Checkpoint(**json.loads(beside(file).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
-    same = (found.feed, found.size, found.modified) == (beginning.feed, beginning.size, beginning.modified)
-    return found if same else None
+    if (found.feed, found.size, found.modified) == (beginning.feed, beginning.size, beginning.modified):
+        return found
+    if not growing or (found.feed, found.inode) != (beginning.feed, beginning.inode):
+        return None
+    if found.size < beginning.size:
+        return replace(found, size=beginning.size, modified=beginning.modified)
+    return replace(beginning, at=found.at)
 
 
 def write(file: Path, checkpoint: Checkpoint) -> None:

@@ -5,15 +5,17 @@
     DIR/failed/     files that could not be read; what was refused of any is in FILE.refused beside it
 
 A file is picked up by renaming it into `DIR/.work/`, so of several that watch only one gets it. One that was
-interrupted there goes on where it was.
+interrupted there goes on where it was; so does one that is written to again, when an upload has only paused.
 """
 
 import asyncio
 import fcntl
+import os
 import signal
+import stat
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ops import checkpoint, edge, feed_files, terminal
@@ -66,10 +68,13 @@ async def run_once(
             if not held:
                 continue
             of = Edge(feed_files.dated(file), edge.fingerprints(settings), traces)
-            sending = asyncio.create_task(feed_files.send(file, feed, of, settings, servers))
+            sending = asyncio.create_task(feed_files.send(file, feed, of, settings, servers, growing=True))
             summary = await _unless(stopping, sending)
             if summary is None:
                 return taken  # its checkpoint says where to go on
+            if summary.grew:
+                terminal.remark(f"{file.name} is still being written to; it goes on when that has ended")
+                continue
             feed_files.tell(file, summary)
             if summary.unsent:
                 continue
@@ -105,24 +110,47 @@ def _held(file: Path) -> Iterator[bool]:
         except BlockingIOError:
             yield False
         else:
-            yield file.exists()
+            # whoever held it before may have moved it, and another be here under its name
+            named = _state(file)
+            yield named is not None and os.path.samestat(named, os.fstat(stream.fileno()))
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Only one that watches moves files at a time: what one finds free is not taken by another then."""
+    with (folder / ".work" / ".lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _picked_up(folder: Path, settled: float) -> list[Path]:
-    """Files that are ours now: those that were interrupted, then those that are whole, the oldest first."""
+    """Files that are ours now: those that were interrupted, and those that are whole, the oldest first."""
     work = folder / ".work"
-    mine = [file for file in work.iterdir() if _is_whole_name(file)]
     for file in folder.iterdir():
-        if not file.is_file() or not _is_whole_name(file) or time.time() - file.stat().st_mtime < settled:
+        if not _is_whole(file, settled):
             continue
-        if (work / file.name).exists():
-            continue  # one of the same name is not done yet
-        try:
-            file.rename(work / file.name)
-        except FileNotFoundError:
-            continue  # somebody else has it
-        mine.append(work / file.name)
-    return sorted(mine, key=lambda file: (file.stat().st_mtime_ns, file.name))
+        with _alone(folder):
+            if (work / file.name).exists():
+                continue  # one of the same name is not done yet
+            checkpoint.remove(work / file.name)  # of one that was there before
+            with suppress(FileNotFoundError):  # somebody else has it
+                file.rename(work / file.name)
+    found = [(_state(file), file) for file in work.iterdir() if _is_whole(file, settled)]
+    aged = [(state.st_mtime_ns, file) for state, file in found if state is not None]
+    return [file for _, file in sorted(aged)]
+
+
+def _is_whole(file: Path, settled: float) -> bool:
+    state = _state(file) if _is_whole_name(file) else None
+    return state is not None and stat.S_ISREG(state.st_mode) and time.time() - state.st_mtime >= settled
+
+
+def _state(file: Path) -> os.stat_result | None:
+    """None if it is not there, or not any more."""
+    try:
+        return file.stat()
+    except FileNotFoundError:
+        return None
 
 
 def _is_whole_name(file: Path) -> bool:
@@ -133,10 +161,11 @@ def _move(file: Path, folder: Path) -> None:
     """With what was refused of it; under another name, if one of its own is there."""
     target = folder / file.name
     number = 1
-    while target.exists():
-        number += 1
-        target = folder / f"{file.stem}-{number}{file.suffix}"
-    file.rename(target)
+    with _alone(folder.parent):
+        while target.exists():
+            number += 1
+            target = folder / f"{file.stem}-{number}{file.suffix}"
+        file.rename(target)
     refused = file.with_name(file.name + ".refused")
     if refused.exists():
         refused.rename(target.with_name(target.name + ".refused"))

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from io import BufferedReader
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO
 
 from ops import checkpoint, files, kafka, terminal
 from ops.checkpoint import Checkpoint
@@ -28,13 +28,17 @@ _MOST_REASONS = 100
 
 @dataclass(slots=True)
 class Summary:
-    """What became of a file: lines read, updates sent, and how many lines were refused for which reason."""
+    """What became of a file: lines read, updates sent, and how many lines were refused for which reason.
+
+    One that `grew` while it was read has more to come.
+    """
 
     lines: int = 0
     sent: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
     unsent: int = 0
     first_refusal: str | None = None
+    grew: bool = False
 
     @property
     def refused(self) -> int:
@@ -42,10 +46,20 @@ class Summary:
 
 
 async def send(
-    file: Path, feed: Feed | None, edge: Edge, settings: Settings, servers: str, *, anew: bool = False
+    file: Path,
+    feed: Feed | None,
+    edge: Edge,
+    settings: Settings,
+    servers: str,
+    *,
+    anew: bool = False,
+    growing: bool = False,
 ) -> Summary:
-    """Send `file`; `feed` None is the canonical form. It goes on where it was interrupted, unless `anew`."""
-    with files.opened(file) as stream, _progress(file, feed, edge, anew=anew) as progress:
+    """Send `file`; `feed` None is the canonical form. It goes on where it was interrupted, unless `anew`.
+
+    One that is `growing` may be written to meanwhile; it goes on where it ended then, so its checkpoint stays.
+    """
+    with files.opened(file) as stream, _progress(file, feed, edge, anew=anew, growing=growing) as progress:
         if progress.begun.offset and feed is None:
             stream.seek(progress.begun.offset)
         edge = Edge(progress.begun.dated, edge.fingerprints, edge.traces)
@@ -62,6 +76,7 @@ async def send(
         progress.done = not sent.refused
     summary = progress.summary
     summary.unsent, summary.first_refusal = sent.refused, sent.first_refusal
+    summary.grew = growing and progress.is_another()
     return summary
 
 
@@ -132,6 +147,9 @@ class _Progress:
         if line.end:
             self.advance(line.end - here.offset)
             here.offset, here.lines = line.end, line.last or line.number
+            here.records, here.sent = summary.lines, summary.sent
+            if here.refused_size != self.report.size:
+                here.refused_size, here.reasons = self.report.size, dict(summary.reasons)
         # a clock costs more than a line
         if not summary.lines % 1000 and time.monotonic() - self._written > _CHECKPOINT_SECONDS:
             self.write()
@@ -139,42 +157,47 @@ class _Progress:
     def write(self) -> None:
         if self.file == files.STDIN:
             return
-        here = self.begun
-        here.records, here.sent, here.reasons = self.summary.lines, self.summary.sent, dict(self.summary.reasons)
-        here.refused_size = self.report.size()
-        checkpoint.write(self.file, here)
+        self.report.flush()
+        checkpoint.write(self.file, self.begun)
         self._written = time.monotonic()
+
+    def is_another(self) -> bool:
+        """Whether the file has been written to since it was begun with."""
+        state = self.file.stat()
+        return (state.st_size, state.st_mtime_ns) != (self.begun.size, self.begun.modified)
 
 
 @contextmanager
-def _progress(file: Path, feed: Feed | None, edge: Edge, *, anew: bool) -> Iterator[_Progress]:
+def _progress(file: Path, feed: Feed | None, edge: Edge, *, anew: bool, growing: bool) -> Iterator[_Progress]:
     with ExitStack() as stack:
-        begun, resumed = _begun(file, "canonical" if feed is None else feed.name, edge, anew=anew)
-        report = _Refused(file, _beside(file), stack, keep=begun.refused_size if resumed else 0)
+        begun = _begun(file, "canonical" if feed is None else feed.name, edge, anew=anew, growing=growing)
+        report = _Refused(file, _beside(file), stack, keep=begun.refused_size)
         advance = stack.enter_context(terminal.progress(files.name(file), files.size(file)))
-        if resumed:
-            advance(begun.offset)
-        counted = Counter(begun.reasons)
-        summary = Summary(begun.records, begun.sent, counted)
+        advance(begun.offset)
+        summary = Summary(begun.records, begun.sent, Counter(begun.reasons))
         progress = _Progress(file, begun, report, advance, summary)
+        if growing:
+            progress.write()  # whatever becomes of it, its date stays
         try:
             yield progress
         finally:
-            if not progress.done:
+            if growing or not progress.done:
                 progress.write()
-        checkpoint.remove(file)
+        if progress.done and not growing:
+            checkpoint.remove(file)
         report.conclude()
 
 
-def _begun(file: Path, feed: str, edge: Edge, *, anew: bool) -> tuple[Checkpoint, bool]:
+def _begun(file: Path, feed: str, edge: Edge, *, anew: bool, growing: bool) -> Checkpoint:
     if file == files.STDIN:
-        return Checkpoint(feed, 0, 0, edge.at.isoformat()), False
+        return Checkpoint(feed, 0, 0, edge.at.isoformat())
     beginning = checkpoint.of(file, feed, edge.at)
-    found = None if anew else checkpoint.read(file, beginning)
+    found = None if anew else checkpoint.read(file, beginning, growing=growing)
     if found is None:
-        return beginning, False
-    terminal.remark(f"{files.name(file)}: going on after line {found.lines:,}, where it was interrupted")
-    return found, True
+        return beginning
+    if found.offset:
+        terminal.remark(f"{files.name(file)}: going on after line {found.lines:,}, where it was interrupted")
+    return found
 
 
 def _beside(file: Path) -> Path | None:
@@ -187,15 +210,18 @@ def _beside(file: Path) -> Path | None:
 
 
 class _Refused:
-    """Lines that are unusable are named on stderr, and written to `beside`, card numbers masked."""
+    """Lines that are unusable are named on stderr, and written to `beside`, card numbers masked.
+
+    `size` is how much there is of it, in bytes, what is not flushed yet included.
+    """
 
     def __init__(self, file: Path, beside: Path | None, stack: ExitStack, *, keep: int = 0) -> None:
         self.file = file
         self.beside = beside
         self.stack = stack
-        self.keep = keep
+        self.size = keep
         self.count = 0
-        self.stream: TextIO | None = None
+        self.stream: BinaryIO | None = None
         if beside is not None and beside.exists() and not keep:
             beside.unlink()  # of a former version of the file
 
@@ -203,19 +229,17 @@ class _Refused:
         self.count += 1
         if self.count <= _REPORTED:
             terminal.remark(f"{files.name(self.file)}:{line.number}: {line.unusable}")
-        if self.beside is None:
-            return
-        if self.stream is None:
-            self.stream = self.stack.enter_context(self.beside.open("a", encoding="utf-8"))
-            self.stream.truncate(self.keep)
-        self.stream.write(json.dumps(_written(line), ensure_ascii=False) + "\n")
+        row = (json.dumps(_written(line), ensure_ascii=False) + "\n").encode(errors="backslashreplace")
+        if self.beside is not None:
+            if self.stream is None:
+                self.stream = self.stack.enter_context(self.beside.open("ab"))
+                self.stream.truncate(self.size)
+            self.stream.write(row)
+        self.size += len(row)
 
-    def size(self) -> int:
-        """Of what is written, in bytes."""
-        if self.stream is None:
-            return self.keep
-        self.stream.flush()
-        return self.stream.tell()
+    def flush(self) -> None:
+        if self.stream is not None:
+            self.stream.flush()
 
     def conclude(self) -> None:
         if self.count > _REPORTED:

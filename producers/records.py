@@ -46,7 +46,10 @@ class Cut(NamedTuple):
 
 
 class Raw(NamedTuple):
-    """A line without its end; of one that is too long, a little more than is allowed."""
+    """A line without its end; of one that is too long, a little more than is allowed.
+
+    `end` is where the next one begins; 0 of the last one where it has no end: more of it may come.
+    """
 
     number: int
     end: int
@@ -68,7 +71,7 @@ async def lines(stream: BufferedReader, begin: Place = Place()) -> AsyncIterator
             cut_off += len(rest) - (LONGEST + 1)
             rest = rest[: LONGEST + 1]
     if rest:
-        yield Raw(number + 1, end + len(rest) + cut_off, rest)
+        yield Raw(number + 1, 0, rest)
 
 
 def cuts(feed: Feed, stream: BufferedReader, begin: Place = Place()) -> AsyncIterator[Cut]:  # noqa: B008  it is a value
@@ -115,7 +118,7 @@ def _is_aside(raw: Raw, rows: Rows) -> bool:
 
 def _from(begin: Place, first: Raw, whole: AsyncIterator[Raw], stream: BufferedReader) -> AsyncIterator[Raw]:
     """The lines after the first one, or from `begin` on."""
-    if begin.offset <= first.end:
+    if not first.end or begin.offset <= first.end:
         return whole
     stream.seek(begin.offset)
     return lines(stream, begin)
@@ -139,11 +142,10 @@ def _element(number: int, end: int, body: bytes, found: object) -> Cut:
 
 
 async def _document(first: Raw, whole: AsyncIterator[Raw]) -> AsyncIterator[Cut]:
-    """Elements all end where the document begins, but for the last: a part of one cannot be begun with."""
-    text, end = bytearray(first.text + b"\n"), first.end
+    """Elements have no end: reading begins with the first of them, or not at all."""
+    text = bytearray(first.text + b"\n")
     async for raw in whole:
         text += raw.text + b"\n"
-        end = raw.end
         if len(text) > LONGEST_DOCUMENT:
             limit = f"{LONGEST_DOCUMENT // 1024**2} MiB"
             yield Cut(1, 0, b"", None, f"document: expected {limit} at most; write its objects one a line")
@@ -151,11 +153,11 @@ async def _document(first: Raw, whole: AsyncIterator[Raw]) -> AsyncIterator[Cut]
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):
-        yield Cut(1, end, bytes(text[: LONGEST + 1]), None, "document: expected JSON")
+        yield Cut(1, 0, bytes(text[: LONGEST + 1]), None, "document: expected JSON")
         return
     elements = found if isinstance(found, list) else [found]
     for number, element in enumerate(elements, 1):
-        yield _element(number, end if number == len(elements) else 0, json.dumps(element).encode(), element)
+        yield _element(number, 0, json.dumps(element).encode(), element)
 
 
 async def _rows(first: Raw, following: AsyncIterator[Raw], begin: Place, rows: Rows) -> AsyncIterator[Cut]:

@@ -57,7 +57,13 @@ async def test_objects_come_one_a_line_or_in_one_document() -> None:
 async def test_reading_goes_on_where_a_record_ended(content: bytes) -> None:
     whole = await cut(content)
     for number, each in enumerate(whole):
-        assert await cut(content, Place(each.end, each.last or each.number)) == whole[number + 1 :]
+        if each.end:
+            assert await cut(content, Place(each.end, each.last or each.number)) == whole[number + 1 :]
+    assert len([each for each in whole if not each.end]) == (not content.endswith(b"\n"))
+
+
+async def test_reading_a_document_begins_with_its_first_element_alone() -> None:
+    assert [each.end for each in await cut(DOCUMENT)] == [0, 0]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,128 @@
+"""A folder that is watched: every file once, by one watcher, to its end; whatever uploads and others do meanwhile."""
+
+import asyncio
+import json
+import os
+import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+import pytest
+from aiokafka import AIOKafkaConsumer
+
+from ops import drop_folder, feed_files
+from ops import edge as edges
+from ops.settings import Settings
+from schemas.feeds import FEEDS
+from schemas.feeds.feed import Edge
+from tests.acceptance.test_feeds import KEY, NAMES, everything, number, row, there
+from tests.parts.until import until
+
+AT = datetime(2026, 11, 20, tzinfo=UTC)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in (".work", "processed", "failed"):
+        (tmp_path / name).mkdir()
+    return tmp_path
+
+
+def settings(topic: str) -> Settings:
+    return Settings.model_validate({"kafka_topic": topic, "fingerprint_key": KEY})
+
+
+async def look(folder: Path, kafka: str, topic: str, feed: str | None = "vau") -> int:
+    """What a watcher does once; how many files are done."""
+    return await drop_folder.run_once(
+        folder, None if feed is None else FEEDS[feed], settings(topic), kafka, None, settled=0, stopping=asyncio.Event()
+    )
+
+
+async def count(kafka: str, topic: str) -> int:
+    async with AIOKafkaConsumer(topic, bootstrap_servers=kafka) as consumer:
+        return sum((await consumer.end_offsets(consumer.assignment())).values())
+
+
+async def any_sent(kafka: str, topic: str) -> bool:
+    return await count(kafka, topic) > 0
+
+
+async def test_an_upload_that_only_paused_is_sent_to_its_end(folder: Path, kafka: str, topic: str) -> None:
+    """Also the line in which it paused, and with the date that the file had."""
+    file = folder / "feed.csv"
+    whole = "".join(f"{line}\n" for line in [NAMES, *(row(of) for of in range(6000))]).encode()
+    with file.open("wb", buffering=0) as upload:
+        upload.write(whole[: len(whole) // 2])
+        os.utime(file, (AT.timestamp(), AT.timestamp()))
+        looking = asyncio.create_task(look(folder, kafka, topic))
+        await until(partial(there, folder / ".work" / "feed.csv"))
+        upload.write(whole[len(whole) // 2 :])
+    assert await looking == 0
+    assert await look(folder, kafka, topic) == 1
+    assert (folder / "processed" / "feed.csv").read_bytes() == whole
+    told = [json.loads(each.value or b"") for each in await everything(kafka, topic) if not each.headers]
+    assert len({each["old"]["fingerprint"] for each in told}) == len({each["id"] for each in told}) == 6000
+    assert {each["occurredAt"][:10] for each in told} == {"2026-11-20"}
+    assert [each.name for each in (folder / ".work").iterdir()] == [".lock"]
+
+
+@pytest.mark.parametrize("of", ["a document", "one batch of a bank"])
+async def test_what_begins_anew_is_counted_once(folder: Path, kafka: str, topic: str, of: str) -> None:
+    file = folder / "feed"
+    if of == "a document":
+        rows = [{"oldCardholderAccountNumber": number(of), "serviceIdentifier": "C"} for of in range(30_000)]
+        rows[0]["serviceIdentifier"] = "R"
+        feed, text = FEEDS["vau"], json.dumps(rows, indent=0)
+    else:
+        lines = (Path(__file__).parents[2] / "examples" / "feeds" / "nacha.txt").read_text().splitlines()
+        batch = next(at for at, line in enumerate(lines) if line.startswith("5"))
+        entry = lines[batch + 1 : batch + 3]
+        wrong = [entry[0], entry[1][:3] + "C69" + entry[1][6:]]
+        feed = FEEDS["nacha"]
+        text = "\n".join([*lines[: batch + 1], *wrong, *entry * 29_999, "8".ljust(94), "9".ljust(94), ""])
+    file.write_text(text)
+    edge = Edge(AT, edges.fingerprints(settings(topic)))
+    sending = asyncio.create_task(feed_files.send(file, feed, edge, settings(topic), kafka))
+    await until(partial(any_sent, kafka, topic))
+    sending.cancel()
+    await asyncio.wait((sending,))
+    assert sending.cancelled()
+    assert (folder / ".feed.checkpoint").exists()
+    summary = await feed_files.send(file, feed, edge, settings(topic), kafka)
+    assert (summary.lines, summary.sent, summary.refused) == (30_000, 29_999, 1)
+    assert len((folder / "feed.refused").read_text().splitlines()) == 1
+
+
+def watch(folder: Path, over: threading.Event) -> list[str]:
+    """What stood in the files that it got."""
+    done = []
+    while not over.is_set():
+        for file in drop_folder._picked_up(folder, 0):
+            with drop_folder._held(file) as held:
+                if held:
+                    done.append(file.read_text())
+                    drop_folder._move(file, folder / "processed")
+    return done
+
+
+def test_several_that_watch_get_each_file_once(folder: Path) -> None:
+    """Under names that come again and again, too; and none of them is ended by what another moved."""
+    over = threading.Event()
+    with ThreadPoolExecutor(4) as threads:
+        watching = [threads.submit(watch, folder, over) for _ in range(4)]
+        for name in range(600):
+            file = folder / f"{name % 5}.csv"
+            while file.exists() and not any(each.done() for each in watching):
+                pass  # an upload would only replace it
+            (folder / ".upload").write_text(str(name))
+            (folder / ".upload").rename(file)
+        while [*folder.glob("*.csv"), *folder.glob(".work/*.csv")] and not any(each.done() for each in watching):
+            pass
+        over.set()
+        done = [each for one in watching for each in one.result()]
+    assert Counter(done) == Counter(map(str, range(600)))
+    assert len(list((folder / "processed").iterdir())) == 600
