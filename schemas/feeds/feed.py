@@ -227,16 +227,17 @@ _NAMING = ("token", "fingerprint", "formerFingerprint", "methodType")
 
 def text(value: object, field: str) -> str:
     """A string that says something, without blanks around it; a number's digits."""
-    if isinstance(value, bool) or not isinstance(value, (str, int)) or not str(value).strip():
+    said = optional(value)
+    if said is None:
         raise Refused(f"{field}: required")
-    return str(value).strip()
+    return said
 
 
 def optional(value: object) -> str | None:
     """A string or number as text; None where there is nothing, or only blanks."""
-    if isinstance(value, bool) or not isinstance(value, (str, int)):
-        return None
-    return str(value).strip() or None
+    if isinstance(value, str):
+        return value.strip() or None
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def inside(record: Record, *path: str) -> Record:
