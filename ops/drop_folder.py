@@ -16,6 +16,7 @@ import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ops import checkpoint, edge, feed_files, terminal
@@ -26,7 +27,26 @@ from schemas.feeds.feed import Edge, Feed
 # What grows no more for so long is whole.
 _SETTLED_SECONDS = 5.0
 _LOOK_SECONDS = 1.0
+# What refuses a file is mended by a person; until then it is tried, and told of, less and less often.
+_FIRST_DELAY, _LONGEST_DELAY = 2.0, 300.0
 _SUFFIXES_OF_UNFINISHED = (".part", ".tmp", ".filepart", ".crdownload", ".refused")
+
+
+@dataclass(slots=True)
+class Refusals:
+    """Files that the broker refused, by name: when each is tried again (monotonic), and the delay before that."""
+
+    _of: dict[str, tuple[float, float]] = field(default_factory=dict)
+
+    def is_due(self, file: Path) -> bool:
+        return time.monotonic() >= self._of.get(file.name, (0.0, 0.0))[0]
+
+    def add(self, file: Path) -> None:
+        delay = min(2 * self._of.get(file.name, (0.0, _FIRST_DELAY / 2))[1], _LONGEST_DELAY)
+        self._of[file.name] = time.monotonic() + delay, delay
+
+    def forget(self, file: Path) -> None:
+        self._of.pop(file.name, None)
 
 
 async def watch(
@@ -42,9 +62,12 @@ async def watch(
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    refusals = Refusals()
     terminal.remark(f"watching {folder}; end with Ctrl-C")
     while not stopping.is_set():
-        taken = await run_once(folder, feed, settings, servers, traces, settled=settled, stopping=stopping)
+        taken = await run_once(
+            folder, feed, settings, servers, traces, settled=settled, stopping=stopping, refusals=refusals
+        )
         if not taken:
             await _pause(stopping, _LOOK_SECONDS)
 
@@ -58,14 +81,15 @@ async def run_once(
     *,
     settled: float,
     stopping: asyncio.Event,
+    refusals: Refusals,
 ) -> int:
-    """Send every file that is whole by now; how many."""
+    """Send every file that is whole by now, unless it was refused and is not due again; how many are done."""
     for name in (".work", "processed", "failed"):
         (folder / name).mkdir(exist_ok=True)
     taken = 0
     for file in _picked_up(folder, settled):
         with _held(file) as held:
-            if not held:
+            if not held or not refusals.is_due(file):
                 continue
             of = Edge(feed_files.dated(file), edge.fingerprints(settings), traces)
             sending = asyncio.create_task(feed_files.send(file, feed, of, settings, servers, growing=True))
@@ -77,7 +101,9 @@ async def run_once(
                 continue
             feed_files.tell(file, summary)
             if summary.unsent:
+                refusals.add(file)
                 continue
+            refusals.forget(file)
             useless = summary.lines and summary.refused == summary.lines
             _move(file, folder / ("failed" if useless else "processed"))
             taken += 1

@@ -30,13 +30,15 @@ _MOST_REASONS = 100
 class Summary:
     """What became of a file: lines read, updates sent, and how many lines were refused for which reason.
 
-    One that `grew` while it was read has more to come.
+    What was `too_long` for the broker is among the refused; what was `unsent` may be taken when it is sent again. Of a
+    file that `grew` while it was read more is to come.
     """
 
     lines: int = 0
     sent: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
     unsent: int = 0
+    too_long: int = 0
     first_refusal: str | None = None
     grew: bool = False
 
@@ -73,9 +75,10 @@ async def send(
             security=kafka.security(settings),
             each=progress.passed,
         )
-        progress.done = not sent.refused
+        progress.done = sent.refused == sent.too_long
     summary = progress.summary
-    summary.unsent, summary.first_refusal = sent.refused, sent.first_refusal
+    summary.unsent, summary.too_long = sent.refused - sent.too_long, sent.too_long
+    summary.first_refusal = sent.first_refusal
     summary.grew = growing and progress.is_another()
     return summary
 
@@ -103,9 +106,12 @@ def tell(file: Path, summary: Summary, *, dry_run: bool = False) -> None:
     terminal.write_line(f"{files.name(file)}: {accepted}, {updates} {'found; nothing was sent' if dry_run else 'sent'}")
     for reason, count in summary.reasons.most_common():
         terminal.write_line(f"  {count:,} refused: {reason}")
-    if summary.refused and not dry_run:
-        terminal.remark(f"{terminal.counted(summary.refused, 'unusable line')} will be among the dead letters:"
+    letters = summary.refused - summary.too_long
+    if letters > 0 and not dry_run:
+        terminal.remark(f"{terminal.counted(letters, 'unusable line')} will be among the dead letters:"
                         " `repoint dead-letters list`")  # fmt: skip
+    if summary.too_long:
+        terminal.remark(f"{terminal.counted(summary.too_long, 'line')} too long to be sent, not even there")
     if summary.first_refusal:
         terminal.remark(f"the broker refuses with {summary.first_refusal}")
 

@@ -89,7 +89,8 @@ def _unusable(text: bytes, reason: str) -> Message:
     if _still_shows_a_card_number(masked.encode()):
         # encoded in a way that masking cannot reach
         masked = ""
-    value = masked.encode()
+    # bytes that are no UTF-8 are four times as many now
+    value = masked.encode()[:LONGEST]
     return Message(_key(value), value, [(UNREADABLE_HEADER, pan.mask(reason).encode())])
 
 

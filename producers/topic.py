@@ -14,20 +14,24 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaConnectionError, KafkaError
+from aiokafka.errors import KafkaConnectionError, KafkaError, MessageSizeTooLargeError
 
 from producers.partition import partition_of
-from schemas.intake import Message
+from schemas.intake import LONGEST, Message
 
+# What is longer goes alone.
+_LONGEST_BATCH = 128 * 1024
 _PRODUCER = {
     "client_id": "repoint-ingest",
     "acks": "all",
     # without it, a retry may put a line behind its followers, or twice
     "enable_idempotence": True,
     "compression_type": "lz4",
-    "max_batch_size": 128 * 1024,
+    "max_batch_size": _LONGEST_BATCH,
     "request_timeout_ms": 30_000,
 }
+# What is refused leaves a gap in the numbers of an idempotent producer, and all that follow are refused for it.
+_PRODUCER_OF_LONG = _PRODUCER | {"enable_idempotence": False, "max_request_size": 2 * LONGEST}
 # So long a message waits for others to share a batch with.
 _LINGER_SECONDS = 0.02
 # A broker that makes topics when they are asked for has made it by then.
@@ -59,13 +63,17 @@ class Line(NamedTuple):
 
 @dataclass(slots=True)
 class Sent:
-    """How the lines of a feed fared. Messages refused were too long, or the broker would not take them."""
+    """How the lines of a feed fared. Messages refused were too long, or the broker would not take them.
+
+    Those that are `too_long`, of the refused, never will be taken. At another refusal reading stops.
+    """
 
     lines: int = 0
     unusable: int = 0
     messages: int = 0
     acknowledged: int = 0
     refused: int = 0
+    too_long: int = 0
     first_refusal: str | None = None
 
 
@@ -82,8 +90,9 @@ async def send(
     """Send all lines, and wait until each is acknowledged or refused; thin events go onto `thin_topic`.
 
     `each` is told every line, in order, once all of its messages and of the lines before it are acknowledged: whatever
-    is told is safe. `patience` is in seconds: so long a broker that went away, or is busy, is waited for. `security`
-    are aiokafka's arguments for TLS and SASL.
+    is told is safe. A line that the broker never will take, for its length, is told as unusable. `patience` is in
+    seconds: so long a broker that went away, or is busy, is waited for. `security` are aiokafka's arguments for TLS and
+    SASL.
 
     Raises:
         Unreachable: there is no broker, or it has not answered for too long; some lines may have been taken.
@@ -105,7 +114,17 @@ async def send(
         raise
     # most feeds have no thin events, and then nobody need have made that topic
     thin = partial(_partitions, producer, bootstrap_servers, thin_topic, "REPOINT_KAFKA_THIN_TOPIC")
-    sender = _Sending(producer, topic, partitions, thin_topic=thin_topic, partitions_of_thin=thin, each=each, sent=sent)
+    of_long = AIOKafkaProducer(bootstrap_servers=bootstrap_servers, **security, **_PRODUCER_OF_LONG)
+    sender = _Sending(
+        producer,
+        topic,
+        partitions,
+        thin_topic=thin_topic,
+        partitions_of_thin=thin,
+        of_long=of_long,
+        each=each,
+        sent=sent,
+    )
     sending = asyncio.create_task(sender.all(lines))
     try:
         await _watch(sending, sent, patience)
@@ -113,7 +132,7 @@ async def send(
         sending.cancel()
         with suppress(TimeoutError):
             async with asyncio.timeout(_STOP_SECONDS):
-                await producer.stop()
+                await asyncio.gather(producer.stop(), of_long.stop())
     return sent
 
 
@@ -171,6 +190,7 @@ class _Sending:
         *,
         thin_topic: str,
         partitions_of_thin: Callable[[], Awaitable[list[int]]],
+        of_long: AIOKafkaProducer,
         each: Callable[[Line], None],
         sent: Sent,
     ) -> None:
@@ -179,6 +199,8 @@ class _Sending:
         self.thin_topic = thin_topic
         self.partitions = {topic: partitions}
         self.partitions_of_thin = partitions_of_thin
+        self.of_long = of_long
+        self.of_long_started = False
         self.each = each
         self.sent = sent
         self.batches = {(topic, partition): _Batch() for partition in partitions}
@@ -191,6 +213,8 @@ class _Sending:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._linger())
                 async for line in lines:
+                    if self.sent.first_refusal is not None:
+                        break  # nothing after it can be told, so all of it would be kept in memory
                     await self._put(line)
                 self.over.set()
         except ExceptionGroup as several:
@@ -210,6 +234,7 @@ class _Sending:
         unsent = line.unusable is not None and not line.messages
         sent.messages += 1 if unsent else len(line.messages)
         sent.refused += unsent
+        sent.too_long += unsent
         opened = _Open(line, len(line.messages))
         self.open.append(opened)
         self._tell()
@@ -223,6 +248,9 @@ class _Sending:
             self.partitions[topic] = await self.partitions_of_thin()
             self.batches |= {(topic, partition): _Batch() for partition in self.partitions[topic]}
         partition = partition_of(key, self.partitions[topic])
+        if len(value) > _LONGEST_BATCH:
+            await self._send_alone(topic, partition, message, opened)
+            return
         batch = self.batches[topic, partition]
         while batch.builder is None or not batch.builder.append(
             timestamp=None, key=key, value=value, headers=list(headers)
@@ -248,6 +276,22 @@ class _Sending:
                 self.on_their_way.add(on_its_way)
                 on_its_way.add_done_callback(partial(self._answered, of))
 
+    async def _send_alone(self, topic: str, partition: int, message: Message, opened: _Open) -> None:
+        """After all that were before it."""
+        await self._send(topic, partition)
+        if self.on_their_way:
+            await asyncio.wait(self.on_their_way)
+        key, value, headers, _ = message
+        try:
+            if not self.of_long_started:
+                await self.of_long.start()
+                self.of_long_started = True
+            await self.of_long.send_and_wait(topic, value, key, partition, headers=list(headers))
+        except KafkaError as error:
+            self._settle([opened], error)
+        else:
+            self._settle([opened], None)
+
     async def _send_all(self) -> None:
         for topic, partition in list(self.batches):
             await self._send(topic, partition)
@@ -268,6 +312,13 @@ class _Sending:
             self._settle(of, answer.exception())
 
     def _settle(self, of: list[_Open], error: BaseException | None) -> None:
+        if isinstance(error, MessageSizeTooLargeError) and len(of) == 1:
+            (opened,) = of
+            self.sent.refused += 1
+            self.sent.too_long += 1
+            opened.line = opened.line._replace(unusable="message: too long for the broker")
+            opened.outstanding -= 1
+            return
         if error is not None:
             self.sent.refused += len(of)
             self.sent.first_refusal = self.sent.first_refusal or type(error).__name__

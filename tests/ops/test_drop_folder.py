@@ -3,6 +3,8 @@
 import asyncio
 import json
 import os
+import random
+import string
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -12,13 +14,17 @@ from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaConsumer
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from ops import drop_folder, feed_files
 from ops import edge as edges
+from ops.drop_folder import Refusals
 from ops.settings import Settings
 from schemas.feeds import FEEDS
 from schemas.feeds.feed import Edge
 from tests.acceptance.test_feeds import KEY, NAMES, everything, number, row, there
+from tests.parts.kafka import Broker
 from tests.parts.until import until
 
 AT = datetime(2026, 11, 20, tzinfo=UTC)
@@ -35,10 +41,17 @@ def settings(topic: str) -> Settings:
     return Settings.model_validate({"kafka_topic": topic, "fingerprint_key": KEY})
 
 
-async def look(folder: Path, kafka: str, topic: str, feed: str | None = "vau") -> int:
+async def look(folder: Path, kafka: str, topic: str, refusals: Refusals | None = None) -> int:
     """What a watcher does once; how many files are done."""
     return await drop_folder.run_once(
-        folder, None if feed is None else FEEDS[feed], settings(topic), kafka, None, settled=0, stopping=asyncio.Event()
+        folder,
+        FEEDS["vau"],
+        settings(topic),
+        kafka,
+        None,
+        settled=0,
+        stopping=asyncio.Event(),
+        refusals=refusals or Refusals(),
     )
 
 
@@ -126,3 +139,44 @@ def test_several_that_watch_get_each_file_once(folder: Path) -> None:
         done = [each for one in watching for each in one.result()]
     assert Counter(done) == Counter(map(str, range(600)))
     assert len(list((folder / "processed").iterdir())) == 600
+
+
+@pytest.fixture
+async def narrow(broker: Broker, topic: str, request: pytest.FixtureRequest) -> str:
+    """The topic, taking batches of so many bytes at the most."""
+    if not broker.real:
+        pytest.skip("the stand-in broker takes messages of any length")
+    admin = AIOKafkaAdminClient(bootstrap_servers=broker.servers)
+    await admin.start()
+    try:
+        config = {"max.message.bytes": str(request.param)}
+        await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, config)])
+    finally:
+        await admin.close()
+    return topic
+
+
+@pytest.mark.parametrize("narrow", [200_000], indirect=True)
+async def test_a_line_that_is_too_long_for_the_broker_holds_up_no_other(folder: Path, kafka: str, narrow: str) -> None:
+    # of a feed with full numbers no row of digits would be left
+    long = "".join(random.choices(string.ascii_letters, k=500_000))
+    file = folder / "feed.csv"
+    file.write_text("\n".join([NAMES, row(1), long, *(row(of) for of in range(2, 1000)), ""]))
+    assert await look(folder, kafka, narrow) == 1
+    assert await count(kafka, narrow) == 999
+    (refused,) = map(json.loads, (folder / "processed" / "feed.csv.refused").read_text().splitlines())
+    assert (refused["line"], refused["problem"]) == (3, "message: too long for the broker")
+
+
+@pytest.mark.parametrize("narrow", [1_000], indirect=True)
+async def test_what_the_broker_refuses_is_tried_again_later_from_where_it_was(
+    folder: Path, kafka: str, narrow: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = folder / "feed.csv"
+    file.write_text("\n".join([NAMES, *(row(of) for of in range(5_000)), ""]))
+    refusals = Refusals()
+    assert await look(folder, kafka, narrow, refusals) == 0
+    assert "the broker refuses with MessageSizeTooLargeError" in capsys.readouterr().err
+    assert (folder / ".work" / ".feed.csv.checkpoint").exists()
+    assert await look(folder, kafka, narrow, refusals) == 0
+    assert capsys.readouterr().err == ""

@@ -100,6 +100,14 @@ async def test_a_line_without_end_is_refused_and_the_next_one_read() -> None:
     assert [(line.number, not line.messages) for line in lines] == [(1, True), (2, False)]
 
 
+async def test_what_is_masked_grows_no_longer_than_is_taken() -> None:
+    """Bytes that are no UTF-8 are written as four each."""
+    noise = b'{"note": "' + PAN.encode() + b"\xff" * (LONGEST - 100) + b'"}'
+    (line,) = [line async for line in ingest.canonical(feed(noise))]
+    assert len(line.messages[0].value) == LONGEST
+    assert PAN.encode() not in line.messages[0].value
+
+
 async def test_a_line_is_sent_as_soon_as_it_comes(kafka: str, topic: str) -> None:
     """A pipe may be silent for hours; what it said before is on the topic meanwhile."""
     out, into = os.pipe()
@@ -152,7 +160,7 @@ async def test_a_part_that_is_refused_does_not_take_the_others_along(kafka: str,
     record = {"events": [EVENT, EVENT | {"action": "lost"}, EVENT | {"id": "EV3"}]}
     edge = Edge(datetime(2026, 11, 20, tzinfo=UTC))
     told: list[Line] = []
-    lines = ingest.vendors(FEEDS["gocardless"], feed(record, EVENT | {"resource_type": "payments"}), edge)
+    lines = ingest.vendors(FEEDS["gocardless"], feed(record, EVENT | {"resource_type": "payments"}, b""), edge)
     sent = await send(lines, bootstrap_servers=kafka, topic=topic, each=told.append)
     assert (sent.lines, sent.unusable, sent.acknowledged, sent.refused) == (4, 1, 3, 0)
     assert [(each.number, each.end > 0, len(each.messages)) for each in told] == [
