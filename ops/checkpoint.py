@@ -4,6 +4,7 @@ Everything before the place is acknowledged. What lies after it may have been se
 """
 
 import json
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -78,4 +79,6 @@ def write(file: Path, checkpoint: Checkpoint) -> None:
 
 
 def remove(file: Path) -> None:
-    beside(file).unlink(missing_ok=True)
+    """If it can be; the file system says that a folder is read-only before it says that there is none."""
+    with suppress(OSError):
+        beside(file).unlink()

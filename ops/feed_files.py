@@ -5,7 +5,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from io import BufferedReader
@@ -140,6 +140,7 @@ class _Progress:
     advance: terminal.Advance
     summary: Summary
     done: bool = False
+    kept: bool = True
     _written: float = field(default_factory=time.monotonic)
 
     def passed(self, line: Line) -> None:
@@ -161,10 +162,14 @@ class _Progress:
             self.write()
 
     def write(self) -> None:
-        if self.file == files.STDIN:
+        if self.file == files.STDIN or not self.kept:
             return
-        self.report.flush()
-        checkpoint.write(self.file, self.begun)
+        try:
+            checkpoint.write(self.file, self.begun)
+        except OSError as error:
+            self.kept = False
+            terminal.remark(f"{files.name(self.file)}: interrupted, it would begin anew: no checkpoint beside it"
+                            f" ({error.strerror})")  # fmt: skip
         self._written = time.monotonic()
 
     def is_another(self) -> bool:
@@ -189,7 +194,7 @@ def _progress(file: Path, feed: Feed | None, edge: Edge, *, anew: bool, growing:
         finally:
             if growing or not progress.done:
                 progress.write()
-        if progress.done and not growing:
+        if progress.done and not growing and progress.kept:
             checkpoint.remove(file)
         report.conclude()
 
@@ -218,7 +223,7 @@ def _beside(file: Path) -> Path | None:
 class _Refused:
     """Lines that are unusable are named on stderr, and written to `beside`, card numbers masked.
 
-    `size` is how much there is of it, in bytes, what is not flushed yet included.
+    `size` is how much there is of it, in bytes.
     """
 
     def __init__(self, file: Path, beside: Path | None, stack: ExitStack, *, keep: int = 0) -> None:
@@ -228,8 +233,9 @@ class _Refused:
         self.size = keep
         self.count = 0
         self.stream: BinaryIO | None = None
-        if beside is not None and beside.exists() and not keep:
-            beside.unlink()  # of a former version of the file
+        if beside is not None and not keep:
+            with suppress(OSError):  # what can be made can be removed; add() says what cannot
+                beside.unlink()  # of a former version of the file
 
     def add(self, line: Line) -> None:
         self.count += 1
@@ -237,15 +243,22 @@ class _Refused:
             terminal.remark(f"{files.name(self.file)}:{line.number}: {line.unusable}")
         row = (json.dumps(_written(line), ensure_ascii=False) + "\n").encode(errors="backslashreplace")
         if self.beside is not None:
-            if self.stream is None:
-                self.stream = self.stack.enter_context(self.beside.open("ab"))
-                self.stream.truncate(self.size)
-            self.stream.write(row)
+            try:
+                self._opened(self.beside).write(row)
+            except OSError as error:
+                self._give_up(error)
         self.size += len(row)
 
-    def flush(self) -> None:
-        if self.stream is not None:
-            self.stream.flush()
+    def _opened(self, beside: Path) -> BinaryIO:
+        if self.stream is None:
+            # unbuffered: what a full disk did not take is not tried again when it is closed
+            self.stream = self.stack.enter_context(beside.open("ab", buffering=0))
+            self.stream.truncate(self.size)
+        return self.stream
+
+    def _give_up(self, error: OSError) -> None:
+        terminal.remark(f"{self.beside} cannot be written, so unusable lines are only named here ({error.strerror})")
+        self.beside = None
 
     def conclude(self) -> None:
         if self.count > _REPORTED:

@@ -180,3 +180,18 @@ async def test_what_the_broker_refuses_is_tried_again_later_from_where_it_was(
     assert (folder / ".work" / ".feed.csv.checkpoint").exists()
     assert await look(folder, kafka, narrow, refusals) == 0
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("length", [245, 255])
+async def test_where_nothing_can_be_written_beside_it_a_file_is_sent_all_the_same(
+    tmp_path: Path, kafka: str, topic: str, capsys: pytest.CaptureFixture[str], length: int
+) -> None:
+    """As in a folder that is read-only; a name of the longest kind has room for no other beside it, for root either."""
+    file = tmp_path / ("x" * length)
+    file.write_text("\n".join([NAMES, row(1), row(2, "R"), row(3), row(4, "R")]))
+    edge = Edge(AT, edges.fingerprints(settings(topic)))
+    summary = await feed_files.send(file, FEEDS["vau"], edge, settings(topic), kafka, growing=True)
+    assert (summary.sent, summary.refused, await count(kafka, topic)) == (2, 2, 4)
+    said = capsys.readouterr().err
+    assert said.count("no checkpoint beside it (File name too long)") == 1
+    assert said.count("only named here (File name too long)") == (length == 255)
