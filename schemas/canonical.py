@@ -142,10 +142,6 @@ class _Message(_Wire):
 # --- and as an update ---------------------------------------------------------------------------------------------
 
 
-# an expiry or a status comes with the last4 of the card as it was all along
-_SHOWS_ANOTHER = frozenset((UpdateType.NUMBER_REPLACED, UpdateType.DETAILS_UPDATED))
-
-
 def _update(message: _Message) -> Update:
     stamp = Stamp(message.occurred_at, message.vendor, message.id)
     if message.type is UpdateType.WALLET_MERGED:
@@ -185,7 +181,7 @@ def _update(message: _Message) -> Update:
         stamp,
         message.type,
         old,
-        _told(named, new, in_place=keeps_token and new.fingerprint is None and message.type in _SHOWS_ANOTHER),
+        _told(named, new, in_place=keeps_token and new.fingerprint is None),
         message.old.method_type or new.method_type,
         message.reason,
         scope,
