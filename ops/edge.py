@@ -13,7 +13,7 @@ from producers import records
 from producers.records import Cut
 from schemas.canonical import Unreadable, parse
 from schemas.feeds import FEEDS
-from schemas.feeds.feed import Edge, Feed
+from schemas.feeds.feed import Edge, Feed, Layout
 from schemas.fingerprint import Fingerprints, Key
 
 Traces = Mapping[str, Mapping[str, str]]
@@ -75,7 +75,9 @@ def _how_it_is_cut(feed: Feed) -> str:
 
 async def _first(file: Path, feed: Feed) -> Cut | None:
     with files.opened(file) as stream:
-        async for cut in records.cuts(feed, stream):
+        # whatever the names of its columns are: it may be of any feed that is cut alike
+        found = records.cuts(feed, stream) if feed.layout is Layout.ACH else records.records(stream, rows=feed.rows)
+        async for cut in found:
             return cut
     return None
 

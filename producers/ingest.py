@@ -107,6 +107,6 @@ def _key(text: bytes) -> bytes | None:
     try:
         message: Any = json.loads(text)
         vendor, token = message["vendor"], message["old"]["token"]
-    except (ValueError, KeyError, TypeError):
+        return token_key(vendor, token).encode() if isinstance(vendor, str) and isinstance(token, str) else None
+    except (ValueError, KeyError, TypeError, RecursionError):  # half a character is a ValueError, too
         return None
-    return token_key(vendor, token).encode() if isinstance(vendor, str) and isinstance(token, str) else None

@@ -7,7 +7,7 @@ names. Its first line shows which. Files of banks have lines of 94 characters, o
 import asyncio
 import csv
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from io import BufferedReader
 from typing import NamedTuple
 
@@ -56,49 +56,71 @@ class Raw(NamedTuple):
     text: bytes
 
 
-async def lines(stream: BufferedReader, begin: Place = Place()) -> AsyncIterator[Raw]:  # noqa: B008  it is a value
-    """Lines as soon as they are there, from `begin` on, where `stream` must stand."""
-    number, end, rest, cut_off = begin.lines, begin.offset, b"", 0
+async def lines(
+    stream: BufferedReader,
+    begin: Place = Place(),  # noqa: B008  it is a value
+    *,
+    longest_first: int = LONGEST,
+) -> AsyncIterator[Raw]:
+    """Lines as soon as they are there, from `begin` on, where `stream` must stand.
+
+    The first one that is not empty may be so much longer.
+    """
+    number, end, cut_off, longest = begin.lines, begin.offset, 0, longest_first
+    pieces, size = [b""], 0  # of the line whose end is not there yet
     # In a thread: a pipe may have nothing to read for hours, and what was read before must go out meanwhile.
     while chunk := await asyncio.to_thread(stream.read1, _CHUNK):
-        *whole, rest = (rest + chunk).split(b"\n")
-        for text in whole:
-            number += 1
-            end += len(text) + cut_off + 1
-            cut_off = 0
-            yield Raw(number, end, text)
-        if len(rest) > LONGEST + 1:
-            cut_off += len(rest) - (LONGEST + 1)
-            rest = rest[: LONGEST + 1]
-    if rest:
-        yield Raw(number + 1, 0, rest)
+        if b"\n" in chunk:
+            *whole, rest = b"".join((*pieces, chunk)).split(b"\n")
+            for text in whole:
+                number += 1
+                end += len(text) + cut_off + 1
+                cut_off = 0
+                yield Raw(number, end, text)
+                if longest != LONGEST and text.strip():
+                    longest = LONGEST
+            pieces, size = [rest], len(rest)
+        else:
+            kept = chunk[: max(longest + 1 - size, 0)]
+            cut_off += len(chunk) - len(kept)
+            pieces.append(kept)
+            size += len(kept)
+    if size:
+        yield Raw(number + 1, 0, b"".join(pieces))
 
 
 def cuts(feed: Feed, stream: BufferedReader, begin: Place = Place()) -> AsyncIterator[Cut]:  # noqa: B008  it is a value
     """The records of a feed's file."""
-    return _entries(stream, begin) if feed.layout is Layout.ACH else records(stream, begin, feed.rows)
+    if feed.layout is Layout.ACH:
+        return _entries(stream, begin)
+    return records(stream, begin, feed.rows, feed.recognises)
 
 
 async def records(
     stream: BufferedReader,
     begin: Place = Place(),  # noqa: B008  it is a value
     rows: Rows = Rows(),  # noqa: B008  it is a value
+    recognises: Callable[[Record], bool] = lambda _: True,
 ) -> AsyncIterator[Cut]:
-    """The records of a file of objects or rows, empty lines left out; `begin` is a place that a `Cut` ended at."""
-    whole = lines(stream)
+    """The records of a file of objects or rows, empty lines left out; `begin` is a place that a `Cut` ended at.
+
+    `recognises` says whether a line of names is one: a file may begin with its first row, which must not be lost.
+    """
+    whole = lines(stream, longest_first=LONGEST_DOCUMENT)
     first = await _first(whole, rows)
     if first is None:
         return
     text = first.text.removeprefix(b"\xef\xbb\xbf")
     if text.lstrip()[:1] not in (b"{", b"["):
-        async for cut in _rows(first._replace(text=text), _from(begin, first, whole, stream), begin, rows):
+        following = _from(begin, first, whole, stream)
+        async for cut in _rows(first._replace(text=text), following, begin, rows, recognises):
             yield cut
     elif text.strip() in (b"{", b"[{") or text.lstrip().startswith(b"["):
         async for cut in _document(first._replace(text=text), whole):
             yield cut
     else:
         if not begin.offset:
-            yield _object(first._replace(text=text))
+            yield _object(first._replace(text=text), longest=LONGEST_DOCUMENT)
         async for raw in _from(begin, first, whole, stream):
             if raw.text.strip():
                 yield _object(raw)
@@ -124,8 +146,8 @@ def _from(begin: Place, first: Raw, whole: AsyncIterator[Raw], stream: BufferedR
     return lines(stream, begin)
 
 
-def _object(raw: Raw) -> Cut:
-    if len(raw.text) > LONGEST:
+def _object(raw: Raw, longest: int = LONGEST) -> Cut:
+    if len(raw.text) > longest:
         return _too_long(raw)
     try:
         found = json.loads(raw.text)
@@ -145,11 +167,13 @@ async def _document(first: Raw, whole: AsyncIterator[Raw]) -> AsyncIterator[Cut]
     """Elements have no end: reading begins with the first of them, or not at all."""
     text = bytearray(first.text + b"\n")
     async for raw in whole:
-        text += raw.text + b"\n"
         if len(text) > LONGEST_DOCUMENT:
-            limit = f"{LONGEST_DOCUMENT // 1024**2} MiB"
-            yield Cut(1, 0, b"", None, f"document: expected {limit} at most; write its objects one a line")
-            return
+            break
+        text += raw.text + b"\n"
+    if len(text) > LONGEST_DOCUMENT:
+        limit = f"{LONGEST_DOCUMENT // 1024**2} MiB"
+        yield Cut(1, 0, b"", None, f"document: expected {limit} at most; write its objects one a line")
+        return
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):
@@ -160,22 +184,21 @@ async def _document(first: Raw, whole: AsyncIterator[Raw]) -> AsyncIterator[Cut]
         yield _element(number, 0, json.dumps(element).encode(), element)
 
 
-async def _rows(first: Raw, following: AsyncIterator[Raw], begin: Place, rows: Rows) -> AsyncIterator[Cut]:
-    try:
-        text = first.text.decode().rstrip("\r")
-    except UnicodeDecodeError:
-        yield Cut(first.number, 0, first.text, None, "line of names: expected UTF-8")
+async def _rows(
+    first: Raw, following: AsyncIterator[Raw], begin: Place, rows: Rows, recognises: Callable[[Record], bool]
+) -> AsyncIterator[Cut]:
+    if len(first.text) > LONGEST:
+        yield _too_long(first._replace(end=0))
         return
-    delimiter = max(_DELIMITERS, key=text.count)
-    names = tuple(name.strip() for name in next(csv.reader([text], delimiter=delimiter)))
-    if rows.names and names[0] != rows.names[0]:
-        names = rows.names
-        if not begin.offset:
-            following = _after(first, following)
-    if len(set(names)) < len(names) or not all(names):
-        yield Cut(
-            first.number, 0, first.text, None, "line of names: expected a name for each column, and each one once"
-        )
+    try:
+        names, delimiter = _names(first.text)
+        if rows.names and names[0] != rows.names[0]:
+            names = rows.names
+            if not begin.offset:
+                following = _after(first, following)
+        _check(names, recognises)
+    except _NoCells as problem:
+        yield Cut(first.number, 0, first.text, None, f"line of names: expected {problem}")
         return
     table = _Table(names, delimiter, rows.may_lack)
     waiting: list[Raw] = []
@@ -190,6 +213,25 @@ async def _rows(first: Raw, following: AsyncIterator[Raw], begin: Place, rows: R
         waiting = []
     for cut in _rows_of(waiting, table):
         yield cut
+
+
+def _names(line: bytes) -> tuple[tuple[str, ...], str]:
+    """The names of columns, and what stands between them."""
+    try:
+        text = line.decode().rstrip("\r")
+        delimiter = max(_DELIMITERS, key=text.count)
+        return tuple(name.strip() for name in next(csv.reader([text], delimiter=delimiter))), delimiter
+    except UnicodeDecodeError:
+        raise _NoCells("UTF-8") from None
+    except csv.Error:
+        raise _NoCells("CSV") from None
+
+
+def _check(names: Sequence[str], recognises: Callable[[Record], bool]) -> None:
+    if len(set(names)) < len(names) or not all(names):
+        raise _NoCells("a name for each column, and each one once")
+    if not recognises(dict.fromkeys(names, "")):
+        raise _NoCells("the names of this feed's columns")
 
 
 async def _after(first: Raw, following: AsyncIterator[Raw]) -> AsyncIterator[Raw]:

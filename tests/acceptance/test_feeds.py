@@ -130,10 +130,10 @@ async def test_a_folder_is_watched(program: Program, kafka: str, topic: str) -> 
         (folder / "three.csv.part").write_text(f"{NAMES}\n")
         await until(partial(there, (folder / "processed" / "one.csv")))
         assert (folder / "processed" / "one.csv.refused").exists()
-        await until(partial(there, (folder / "processed" / "two.csv")))
+        await until(partial(there, (folder / "failed" / "two.csv")))
         assert await watching.stop() == 0
     assert (folder / "three.csv.part").exists()
-    assert len(await everything(kafka, topic)) == 2
+    assert len(await everything(kafka, topic)) == 3
 
 
 async def test_which_feed_a_file_is_of_can_be_asked(program: Program) -> None:

@@ -100,6 +100,17 @@ async def test_a_line_without_end_is_refused_and_the_next_one_read() -> None:
     assert [(line.number, not line.messages) for line in lines] == [(1, True), (2, False)]
 
 
+@pytest.mark.parametrize(
+    "line",
+    [{"vendor": "vau", "old": {"token": "tok_\ud800"}}, b'{"vendor": "vau", "old": ' + b"[" * 200_000],
+    ids=["half a character", "deep"],
+)
+async def test_a_line_whose_credential_cannot_be_made_out_is_refused(line: object) -> None:
+    (found,) = [each async for each in ingest.canonical(feed(line))]
+    assert found.unusable is not None
+    assert found.messages[0].key is None
+
+
 async def test_what_is_masked_grows_no_longer_than_is_taken() -> None:
     """Bytes that are no UTF-8 are written as four each."""
     noise = b'{"note": "' + PAN.encode() + b"\xff" * (LONGEST - 100) + b'"}'

@@ -7,7 +7,7 @@ from typing import cast
 
 import pytest
 
-from producers.records import Cut, Place, cuts, records
+from producers.records import LONGEST_DOCUMENT, Cut, Place, cuts, records
 from schemas.feeds import FEEDS
 from schemas.intake import LONGEST
 from tests.schemas.feeds.test_nacha import BATCH, notice
@@ -94,6 +94,33 @@ async def test_names_that_are_no_names_are_refused() -> None:
     assert found.problem == "line of names: expected a name for each column, and each one once"
 
 
+@pytest.mark.parametrize("names", [b"a,b\rc,d", b"a" * 200_000 + b",b"])
+async def test_a_line_of_names_that_is_no_csv_is_refused(names: bytes) -> None:
+    (found,) = await cut(names + b"\n1,2\n")
+    assert (found.problem, found.body) == ("line of names: expected CSV", names)
+
+
+async def test_a_document_may_stand_in_one_long_line() -> None:
+    several = [{"a": number, "b": "x" * 1000} for number in range(2000)]
+    assert [each.record for each in await cut(json.dumps(several).encode())] == several
+    assert [each.record for each in await cut(json.dumps({"all": several}).encode() + b"\n{}")] == [
+        {"all": several},
+        {},
+    ]
+    (first, second) = await cut(b"{}\n" + json.dumps(several).encode())
+    assert (first.problem, second.problem) == (None, f"line: expected {LONGEST:,} bytes at most")
+
+
+async def test_a_document_that_is_too_long_for_memory_is_refused() -> None:
+    limit = LONGEST_DOCUMENT
+    (found,) = await cut(b"[" + b" " * limit + b"]")
+    assert (found.problem or "").startswith("document: expected 64 MiB at most")
+    assert [each.problem for each in await cut(b'{"a": "' + b"x" * limit + b'"}\n{}')] == [
+        f"line: expected {LONGEST:,} bytes at most",
+        None,
+    ]
+
+
 async def test_an_empty_file_has_no_records() -> None:
     assert await cut(b"") == await cut(b"\n \n") == []
 
@@ -105,12 +132,19 @@ async def cut_of(feed: str, content: bytes, begin: Place = Place()) -> list[Cut]
     return [each async for each in cuts(FEEDS[feed], opened(content), begin)]
 
 
+async def test_a_file_without_its_names_is_refused_and_does_not_lose_its_first_row() -> None:
+    rows = b"4111111111111111,2612,4012888888881881,2911,A,N\n" * 3
+    (found,) = await cut_of("vau", rows)
+    assert (found.number, found.record, found.body) == (1, None, rows.splitlines()[0])
+    assert found.problem == "line of names: expected the names of this feed's columns"
+
+
 JPMORGAN = b"""\
 BEGIN,ProcessingEntityId=1,Frequency=adhoc
 ProcessingEntityId=1,ReportTypeName=Multiple,FromDate=2025-03-17,ToDate=2025-03-31
 Record Type,Reason Message,Response Message,Method,Method of Payment,Total
 ACP-01 ,Account has been closed,CLOSED_ACCOUNT,RTAU,VI,1
-Record Type,Payment Method Id ,Submitted Date ,Network Response,Request Status
+Record Type,Payment Method Id ,New Masked Account ,Network Response,Request Status
 ACP-02 ,pm-1,3/17/2025,A,REGISTER
 ACP-02 ,pm-2,3/17/2025,A
 ACP-02 ,pm-3,3/17/2025
@@ -148,7 +182,7 @@ F,3,COM,800\r
 async def test_cybersources_file_needs_no_line_of_names_and_may_have_one(head: bytes) -> None:
     found = await cut_of("cybersource", head + CYBERSOURCE)
     if head:
-        assert found[0].problem == "line: expected 3 columns, not 12"
+        assert [each.problem for each in found] == ["line of names: expected the names of this feed's columns"]
         return
     assert [(each.number, each.problem) for each in found] == [
         (2, None),
