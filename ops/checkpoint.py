@@ -28,6 +28,7 @@ class Checkpoint:
     inode: int = 0
     offset: int = 0
     lines: int = 0
+    parts: int = 0
     records: int = 0
     sent: int = 0
     reasons: dict[str, int] = field(default_factory=dict)
@@ -35,7 +36,7 @@ class Checkpoint:
 
     @property
     def place(self) -> Place:
-        return Place(self.offset, self.lines)
+        return Place(self.offset, self.lines, self.parts)
 
     @property
     def dated(self) -> datetime:

@@ -153,7 +153,7 @@ class _Progress:
             self.report.add(line)
         if line.end:
             self.advance(line.end - here.offset)
-            here.offset, here.lines = line.end, line.last or line.number
+            here.offset, here.lines, here.parts = line.end, line.last or line.number, line.parts
             here.records, here.sent = summary.lines, summary.sent
             if here.refused_size != self.report.size:
                 here.refused_size, here.reasons = self.report.size, dict(summary.reasons)

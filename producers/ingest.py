@@ -42,17 +42,22 @@ def read(number: int, text: bytes, headers: Headers = (), *, end: int = 0) -> Li
 
 async def vendors(feed: Feed, stream: BufferedReader, edge: Edge, begin: Place = _BEGINNING) -> AsyncIterator[Line]:
     """The records of a vendor's file, each with the updates that it tells."""
+    before = begin.parts
     async for cut in records.cuts(feed, stream, begin):
-        for line in adapted(feed, cut, edge):
-            yield line
+        found = adapted(feed, cut, edge, before)
+        before += len(found) - 1
+        for line in found:
+            yield line._replace(parts=before) if before else line
 
 
-def adapted(feed: Feed, cut: Cut, edge: Edge) -> list[Line]:
-    """A record as it goes onto the topic, what tells of several cards in parts: the bad ones are refused by name."""
+def adapted(feed: Feed, cut: Cut, edge: Edge, before: int = 0) -> list[Line]:
+    """A record as it goes onto the topic, what tells of several cards in parts: the bad ones are refused by name.
+
+    Each part is in order after those `before` it in the file that have no number of their own.
+    """
     if cut.record is None:
         assert cut.problem is not None
         return [_refused(feed, cut, cut.body, cut.problem)]
-    edge = edge.of(cut.number)
     try:
         found = parts(feed, cut.record)
     except Refused as reason:
@@ -61,8 +66,9 @@ def adapted(feed: Feed, cut: Cut, edge: Edge) -> list[Line]:
         return [Line(cut.number, cut.end, (), last=cut.last)]
     *others, last = [(part, cut.body if len(found) == 1 else _written(part)) for part in found]
     # reading can go on after the last of them alone
-    inside = cut._replace(end=0)
-    return [*(_part(feed, inside, *part, edge) for part in others), _part(feed, cut, *last, edge)]
+    inside, row = cut._replace(end=0), cut.number + before
+    told = [_part(feed, inside, *part, edge.of(row + at)) for at, part in enumerate(others)]
+    return [*told, _part(feed, cut, *last, edge.of(row + len(others)))]
 
 
 def _written(record: Record) -> bytes:

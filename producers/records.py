@@ -24,10 +24,14 @@ _MOST_LINES_OF_A_ROW = 100
 
 
 class Place(NamedTuple):
-    """Where in a file reading may begin: in bytes, and how many lines are before it."""
+    """Where in a file reading may begin: in bytes, and how many lines are before it.
+
+    Of records there that were cut, `parts` came after the first one of each.
+    """
 
     offset: int = 0
     lines: int = 0
+    parts: int = 0
 
 
 class Cut(NamedTuple):

@@ -3,10 +3,11 @@
 The event is as in NMI's documentation, the names of all its arrays as in public clients of it. A card keeps its ids;
 the number before is not told. Its token is `<customer_vault_id>/<billing_id>`, for one customer may have several cards,
 or the customer's id where no billing id comes with it; of a recurring payment it is `subscription/<subscription_id>`,
-which is assumed. A summary has a date and no time.
+which is assumed. A summary has a date and no time, so its cards are in their order.
 """
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 
 from domain.update import UpdateType as Type
 from schemas.feeds.card import table, type_of
@@ -54,13 +55,14 @@ def split(event: Record) -> Sequence[Record]:
     return [{**event, "event_body": each} for each in single] or [event]
 
 
-def adapt(event: Record, _edge: Edge) -> Iterable[Message]:
+def adapt(event: Record, edge: Edge) -> Iterable[Message]:
     said = text(event.get("event_type"), "event_type")
     kind = None if said == _UPDATED else type_of(_SUMMARIES, said, "event_type")
     body = inside(event, "event_body")
     if not any(name in body for name in _ARRAYS[said]):
         raise Refused(f"event_body: expected cards in {' or '.join(_ARRAYS[said])}")
-    event_id, at = text(event.get("event_id"), "event_id"), instant(body.get("updated_date"), "event_body.updated_date")
+    event_id = text(event.get("event_id"), "event_id")
+    at = edge.in_order(datetime.fromisoformat(instant(body.get("updated_date"), "event_body.updated_date")))
     for name in _ARRAYS[said]:
         for card in objects(body, name):
             meant = kind or type_of(_CODES, name.partition("_")[2], "event_body")

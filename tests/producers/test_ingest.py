@@ -7,6 +7,7 @@ import os
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from io import BufferedReader, BytesIO
+from itertools import pairwise
 from typing import Any, cast
 
 import pytest
@@ -14,10 +15,12 @@ from aiokafka import AIOKafkaConsumer
 
 from ops import embedded
 from producers import ingest
+from producers.records import Place
 from producers.topic import Line, Unreachable, send
 from schemas.canonical import UNREADABLE_HEADER, Unreadable, parse
 from schemas.feeds import FEEDS
 from schemas.feeds.feed import Edge
+from schemas.fingerprint import Fingerprints, Key
 from schemas.intake import LONGEST
 from tests.acceptance.lines import replaced
 from tests.parts.kafka import Broker
@@ -165,6 +168,32 @@ EVENT: dict[str, object] = {
     "action": "replaced",
 }
 EVENT |= {"links": {"mandate": "MD1", "new_mandate": "MD2"}}
+
+
+def card(of: str, becomes: str) -> dict[str, object]:
+    expiry = {"expiration-month": "11", "expiration-year": "2029"}
+    return {
+        "update-response-code": "500",
+        "original-card": {"card-number": of},
+        "updated-card": {"card-number": becomes, **expiry},
+    }
+
+
+async def test_parts_of_records_are_in_the_order_of_the_file_also_where_reading_goes_on() -> None:
+    """A→B and B→C in one batch, and C→D in the next: nothing but their order says which is the last."""
+    numbers = (PAN, "4012888888881881", "4222222222222", "4000056655665556")
+    first, second, third = (card(*pair) for pair in pairwise(numbers))
+    file = feed({"account-update": [first, second]}, third, {"account-update": [second, first, third]}, third, b"")
+    edge = Edge(datetime(2026, 11, 20, tzinfo=UTC), Fingerprints(Key("v1", bytes(16))))
+    told = [line async for line in ingest.vendors(FEEDS["bluesnap"], file, edge)]
+    dates = [json.loads(message.value)["occurredAt"] for line in told for message in line.messages]
+    assert len(dates) == len(set(dates)) == 7
+    assert dates == sorted(dates)
+    for number, line in enumerate(told, 1):
+        if line.end:
+            file.seek(0)
+            rest = ingest.vendors(FEEDS["bluesnap"], file, edge, Place(line.end, line.number, line.parts))
+            assert [one async for one in rest] == told[number:]
 
 
 async def test_a_part_that_is_refused_does_not_take_the_others_along(kafka: str, topic: str) -> None:

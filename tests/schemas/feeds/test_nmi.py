@@ -8,7 +8,7 @@ from domain.update import Credential, UpdateType
 from domain.wallet import Expiry
 from schemas.feeds import FEEDS
 from schemas.feeds.feed import parts
-from tests.schemas.feeds.reading import refusal, update, updates
+from tests.schemas.feeds.reading import EDGE, refusal, update, updates
 
 CARD = {"customer_vault_id": "308", "billing_id": "178", "cc_number": "445701******0009", "cc_exp": "01/30"}
 
@@ -31,6 +31,11 @@ def test_an_updated_card_is_told_of_the_ids_that_stay(kind: str, array: str, typ
     told = update("nmi", event(kind, **{array: [CARD]}))
     assert (told.type, told.old) == (type_, Credential("nmi:308/178"))
     assert (told.new.details, told.new.expiry) == ({"last4": "0009"}, Expiry(2030, 1))
+
+
+def test_a_card_that_was_updated_later_on_a_day_is_later() -> None:
+    early, late = (update("nmi", event("closedaccount", vault_updates=[CARD]), EDGE.of(row)) for row in (1, 2))
+    assert early.stamp < late.stamp
 
 
 @pytest.mark.parametrize(
