@@ -46,7 +46,7 @@ def adapt(event: Record, _edge: Edge) -> Iterable[Message | Fetch]:
     token = text(data.get("storedPaymentMethodId"), "data.storedPaymentMethodId")
     at = instant(event.get("createdAt"), "createdAt")
     if kind is not Type.DETAILS_UPDATED:
-        event_id = f"{text(event.get('eventId'), 'eventId')}-{event['type']}"
+        event_id = f"{text(event.get('eventId'), 'eventId')}-{event['type']}-{token}"
         yield told(kind, {"token": token}, id=event_id, at=at)
         return
     where = path(

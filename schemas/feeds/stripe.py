@@ -22,6 +22,7 @@ from schemas.feeds.feed import (
     last4,
     optional,
     part,
+    scoped,
     text,
     told,
 )
@@ -53,8 +54,8 @@ def adapt(record: Record, _edge: Edge) -> Iterable[Message]:
     }
     event, at = text(record.get("id"), "id"), epoch(record.get("created"), "created")
     if {"fingerprint", "last4"} & was.keys():
-        old = {**token, "fingerprint": _fingerprint(was.get("fingerprint"))}
-        new |= {"fingerprint": _fingerprint(now.get("fingerprint"))}
+        old = {**token, "fingerprint": scoped("stripe", was.get("fingerprint"))}
+        new |= {"fingerprint": scoped("stripe", now.get("fingerprint"))}
         yield told(Type.NUMBER_REPLACED, old, new, id=event, at=at)
     elif {"exp_month", "exp_year"} & was.keys():
         yield told(Type.EXPIRY_UPDATED, token, new, id=event, at=at)
@@ -62,11 +63,6 @@ def adapt(record: Record, _edge: Edge) -> Iterable[Message]:
         yield told(Type.DETAILS_UPDATED, token, new, id=event, at=at)
     else:
         yield told(Type.NO_CHANGE, token, id=event, at=at)
-
-
-def _fingerprint(value: object) -> str | None:
-    said = optional(value)
-    return None if said is None else f"stripe:{said}"
 
 
 FEED = Feed(

@@ -7,7 +7,7 @@ also what a merchant sees under an issuer's stop advice. R and U were seen elsew
 from collections.abc import Iterable
 
 from domain.update import UpdateType as Type
-from schemas.feeds.feed import Code, Edge, Feed, Message, Record, Refused, code_of, text, told, yymm
+from schemas.feeds.feed import Code, Edge, Feed, Message, Record, Refused, code_of, optional, told, yymm
 
 CODES = (
     Code("A", "account number changed", Type.NUMBER_REPLACED),
@@ -29,9 +29,10 @@ _REJECTED = {
 
 
 def adapt(record: Record, edge: Edge) -> Iterable[Message]:
-    if record.get("rejectReasonCode"):
-        code = text(record["rejectReasonCode"], "rejectReasonCode").lstrip("0")
-        raise Refused(f"rejectReasonCode: Visa rejected the inquiry, {_REJECTED.get(code, 'for a reason not known')}")
+    rejected = optional(record.get("rejectReasonCode"))
+    if rejected is not None:
+        why = _REJECTED.get(rejected.lstrip("0"), "for a reason not known")
+        raise Refused(f"rejectReasonCode: Visa rejected the inquiry, {why}")
     kind = code_of(_MEANING, record.get("serviceIdentifier"), "serviceIdentifier")
     old = {**edge.card(record.get("oldCardholderAccountNumber"), "oldCardholderAccountNumber"), "methodType": "CARD"}
     if kind is Type.NUMBER_REPLACED:

@@ -51,8 +51,10 @@ def test_every_other_event_tells_all_by_itself(code: str, type_: UpdateType) -> 
 
 
 def test_events_of_one_payment_are_told_apart() -> None:
-    ids = {update("adyen", event(code)).stamp.update_id for code in ("created", "disabled")}
-    assert len(ids) == 2
+    """Each is of one token and says one thing."""
+    tokens = [DATA | {"storedPaymentMethodId": token} for token in (TOKEN, "other")]
+    others = [event(code, data=data) for code in ("created", "disabled") for data in tokens]
+    assert len({update("adyen", each).stamp.update_id for each in others}) == 4
 
 
 def test_an_unknown_event_is_refused() -> None:

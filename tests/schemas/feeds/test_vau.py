@@ -81,5 +81,9 @@ def test_the_same_row_is_the_same_update_and_a_row_of_another_day_is_not() -> No
     assert update("vau", response("A"), later).stamp != read("A").stamp
 
 
+def test_a_blank_reject_code_refuses_nothing() -> None:
+    assert update("vau", response("A", rejectReasonCode="  ")).type is read("A").type
+
+
 def test_no_number_goes_in_without_a_key() -> None:
     assert "REPOINT_FINGERPRINT_KEY" in refusal("vau", response("A"), Edge(EDGE.at))
