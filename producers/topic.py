@@ -50,9 +50,9 @@ class Line(NamedTuple):
     """One record of a feed, as it goes onto the topic; `unusable` is why no update can be made of it.
 
     `number` counts lines from 1; `end` is where the next one begins, in bytes, and `last` the number of the line before
-    that, if it is another one; 0 where reading cannot begin. Of records that were cut, `parts` came up to there after the
-    first one of each. What is unusable has one message too, for the dead letters, unless it is too long to be sent. What
-    tells nothing of a payment method has none.
+    that, if it is another one; 0 where reading cannot begin. Of records that were cut, `parts` came up to there after
+    the first one of each. What is unusable has one message too, for the dead letters, unless it is too long to be sent.
+    What tells nothing of a payment method has none.
     """
 
     number: int

@@ -51,8 +51,9 @@ class Fetch:
 class Edge:
     """Where a feed comes in: when, and what its numbers and traces are known by.
 
-    `at` is when what the feed says was so, if its records do not say: a file's date. `row` is the record's number; of one
-    that is cut each part counts. `traces` finds the credential (`token` or `fingerprint`) of a payment by its trace number.
+    `at` is when what the feed says was so, if its records do not say: a file's date. `row` is the record's number; of
+    one that is cut each part counts. `traces` finds the credential (`token` or `fingerprint`) of a payment by its trace
+    number.
     """
 
     at: datetime

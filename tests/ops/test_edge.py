@@ -21,7 +21,7 @@ async def test_every_sample_is_known_as_what_it_is(name: str) -> None:
 @pytest.mark.parametrize(
     ("content", "name"),
     [
-        (JPMORGAN.replace(b"Network Response", b"New Masked Account"), "jpmorgan"),
+        (JPMORGAN, "jpmorgan"),
         (CYBERSOURCE, "cybersource"),
         (CANONICAL, "canonical"),
         (b"a,b\n1,2\n", None),
