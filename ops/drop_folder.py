@@ -22,7 +22,8 @@ from pathlib import Path
 from ops import checkpoint, edge, feed_files, terminal
 from ops.feed_files import Summary
 from ops.settings import Settings
-from schemas.feeds.feed import Edge, Feed
+from producers.waiting import either
+from schemas.feeds.feed import Feed
 
 # What grows no more for so long is whole.
 _SETTLED_SECONDS = 5.0
@@ -69,7 +70,7 @@ async def watch(
             folder, feed, settings, servers, traces, settled=settled, stopping=stopping, refusals=refusals
         )
         if not taken:
-            await _pause(stopping, _LOOK_SECONDS)
+            await either(stopping, _LOOK_SECONDS)
 
 
 async def run_once(
@@ -91,7 +92,7 @@ async def run_once(
         with _held(file) as held:
             if not held or not refusals.is_due(file):
                 continue
-            of = Edge(feed_files.dated(file), edge.fingerprints(settings), traces)
+            of = edge.of(edge.fingerprints(settings), feed_files.dated(file), traces)
             sending = asyncio.create_task(feed_files.send(file, feed, of, settings, servers, growing=True))
             summary = await _unless(stopping, sending)
             if summary is None:
@@ -196,11 +197,3 @@ def _move(file: Path, folder: Path) -> None:
     if refused.exists():
         refused.rename(target.with_name(target.name + ".refused"))
     checkpoint.remove(file)
-
-
-async def _pause(stopping: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await stopping.wait()
-    except TimeoutError:
-        return

@@ -19,10 +19,10 @@ from schemas.fingerprint import Fingerprints, Key
 Traces = Mapping[str, Mapping[str, str]]
 
 
-def of(settings: Settings, at: datetime, file_of_traces: Path | None = None) -> Edge:
+def of(fingerprints: Fingerprints | None, at: datetime, traces: Traces | None = None) -> Edge:
     """`at` without a zone is UTC."""
     moment = at if at.tzinfo else at.replace(tzinfo=UTC)
-    return Edge(moment, fingerprints(settings), traces(file_of_traces))
+    return Edge(moment, fingerprints, traces)
 
 
 def fingerprints(settings: Settings) -> Fingerprints | None:

@@ -16,6 +16,7 @@ from ops import checkpoint, files, kafka, terminal
 from ops.checkpoint import Checkpoint
 from ops.settings import Settings
 from producers import ingest, topic
+from producers.records import Place
 from producers.topic import Line
 from schemas.feeds.feed import Edge, Feed
 
@@ -46,6 +47,14 @@ class Summary:
     def refused(self) -> int:
         return self.reasons.total()
 
+    def add(self, line: Line) -> None:
+        self.lines += 1
+        if line.unusable is None:
+            self.sent += len(line.messages)
+        else:
+            many = line.unusable not in self.reasons and len(self.reasons) >= _MOST_REASONS
+            self.reasons["for other reasons" if many else line.unusable] += 1
+
 
 async def send(
     file: Path,
@@ -62,13 +71,10 @@ async def send(
     One that is `growing` may be written to meanwhile; it goes on where it ended then, so its checkpoint stays.
     """
     with files.opened(file) as stream, _progress(file, feed, edge, anew=anew, growing=growing) as progress:
-        if progress.begun.offset and feed is None:
-            stream.seek(progress.begun.offset)
         edge = Edge(progress.begun.dated, edge.fingerprints, edge.traces)
         place = progress.begun.place
-        lines = ingest.canonical(stream, place) if feed is None else ingest.vendors(feed, stream, edge, place)
         sent = await topic.send(
-            lines,
+            _lines(feed, stream, edge, place),
             bootstrap_servers=servers,
             topic=settings.kafka_topic,
             thin_topic=settings.kafka_thin_topic,
@@ -88,12 +94,9 @@ async def check(file: Path, feed: Feed | None, edge: Edge) -> Summary:
     summary = Summary()
     with files.opened(file) as stream, ExitStack() as stack:
         report = _Refused(file, None, stack)
-        async for line in _lines(feed, stream, edge):
-            summary.lines += 1
-            if line.unusable is None:
-                summary.sent += len(line.messages)
-            else:
-                _count(summary.reasons, line.unusable)
+        async for line in _lines(feed, stream, edge, Place()):
+            summary.add(line)
+            if line.unusable is not None:
                 report.add(line)
         report.conclude()
     return summary
@@ -122,12 +125,8 @@ def dated(file: Path) -> datetime:
     return datetime.fromtimestamp(int(moment), UTC)
 
 
-def _lines(feed: Feed | None, stream: BufferedReader, edge: Edge) -> AsyncIterator[Line]:
-    return ingest.canonical(stream) if feed is None else ingest.vendors(feed, stream, edge)
-
-
-def _count(reasons: Counter[str], reason: str) -> None:
-    reasons[reason if reason in reasons or len(reasons) < _MOST_REASONS else "for other reasons"] += 1
+def _lines(feed: Feed | None, stream: BufferedReader, edge: Edge, begin: Place) -> AsyncIterator[Line]:
+    return ingest.canonical(stream, begin) if feed is None else ingest.vendors(feed, stream, edge, begin)
 
 
 @dataclass(slots=True)
@@ -145,11 +144,8 @@ class _Progress:
 
     def passed(self, line: Line) -> None:
         summary, here = self.summary, self.begun
-        summary.lines += 1
-        if line.unusable is None:
-            summary.sent += len(line.messages)
-        else:
-            _count(summary.reasons, line.unusable)
+        summary.add(line)
+        if line.unusable is not None:
             self.report.add(line)
         if line.end:
             self.advance(line.end - here.offset)

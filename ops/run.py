@@ -30,6 +30,7 @@ from producers.fetcher import Fetcher
 from producers.publisher import Publisher
 from producers.sender import Sender
 from producers.vendors import Vendor, Vendors
+from producers.waiting import either
 from schemas.feeds import FEEDS
 from store import reach
 
@@ -252,7 +253,7 @@ def _fetcher(settings: Settings, engine: AsyncEngine, vendors: Vendors, publishe
         vendors,
         FEEDS,
         send=publisher.send,
-        edge=partial(edge.of, settings),
+        edge=partial(edge.of, edge.fingerprints(settings)),
         drain_within=settings.drain_timeout.total_seconds(),
     )
 
@@ -269,10 +270,11 @@ def _publisher(settings: Settings, servers: str) -> Publisher:
 @asynccontextmanager
 async def _listener(settings: Settings, publisher: Publisher) -> AsyncIterator[Listener]:
     assert settings.feed_secrets is not None
+    fingerprints = edge.fingerprints(settings)
     intake = Intake(
         FEEDS,
         {feed: [one.get_secret_value() for one in secrets] for feed, secrets in settings.feed_secrets.items()},
-        edge=lambda: edge.of(settings, datetime.now(UTC)),
+        edge=lambda: edge.of(fingerprints, datetime.now(UTC)),
         send=publisher.send,
     )
     listener = Listener(
@@ -329,11 +331,7 @@ async def _watch(parts: Parts, stopping: asyncio.Event) -> None:
     while not stopping.is_set():
         if reason := parts.stuck():
             raise Stalled(reason)
-        try:
-            async with asyncio.timeout(_LOOK_SECONDS):
-                await stopping.wait()
-        except TimeoutError:
-            continue
+        await either(stopping, _LOOK_SECONDS)
 
 
 def _probes(parts: Parts, engine: AsyncEngine | None, stopping: asyncio.Event) -> dict[str, Probe]:

@@ -13,7 +13,6 @@ import time
 from collections import Counter as Count
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from datetime import datetime, timedelta
 from itertools import chain
 from math import ceil, inf
@@ -27,10 +26,11 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_nev
 from domain.delivery import RETRY_SCHEDULE, Outcome, after_attempt
 from domain.endpoint import hold, is_sluggish, room
 from producers.sender import Answer, Sender
+from producers.waiting import either
 from schemas.signature import event_id, signature
 from store import deliveries, endpoints
 from store.deliveries import Attempted, Claimed
-from store.failures import Failure, failure
+from store.failures import failure, passes
 from store.kept import Kept
 
 log = structlog.get_logger()
@@ -167,11 +167,11 @@ class Dispatcher:
                 await self._patiently(self._sweep, until=self._stopping)
             wanted, found = await self._patiently(self._claim, until=self._stopping) or (0, 0)
             if found and found == wanted:
-                await _either(self._fewer, _LOOK_SECONDS)
+                await either(self._fewer, _LOOK_SECONDS)
             elif found or self._outstanding:
                 await asyncio.sleep(_CLAIM_SECONDS)
             else:
-                await _either(self._kicked, idle)
+                await either(self._kicked, idle)
             idle = _IDLE_SECONDS[0] if found else min(2 * idle, _IDLE_SECONDS[1])
 
     async def _sweep(self) -> None:
@@ -373,7 +373,7 @@ class Dispatcher:
     async def _patiently(self, step: Callable[[], Awaitable[T]], *, until: asyncio.Event | None = None) -> T | None:
         """Take the step until it succeeds, however long the database is away; None if `until` was set before."""
         trying = AsyncRetrying(
-            retry=retry_if_exception(_passes),
+            retry=retry_if_exception(passes),
             wait=wait_exponential_jitter(multiplier=0.1, max=5),
             stop=stop_never if until is None else lambda _: until.is_set(),
             before_sleep=self._say_why,
@@ -404,17 +404,6 @@ def _headers(claimed: Claimed, timestamp: int) -> dict[str, str] | None:
     except ValueError:
         return None
     return {"webhook-id": id_, "webhook-timestamp": str(timestamp), "webhook-signature": signed}
-
-
-async def _either(event: asyncio.Event, seconds: float) -> None:
-    """Wait for one or the other."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await event.wait()
-
-
-def _passes(error: BaseException) -> bool:
-    return failure(error) in {Failure.AWAY, Failure.CONTENDED}
 
 
 def _count(results: Sequence[Attempted], *, late: int, disabled: Sequence[str]) -> None:

@@ -12,7 +12,6 @@ import random
 import time
 from collections import Counter as Count
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from datetime import datetime, timedelta
 from hashlib import blake2b
 from io import BufferedReader, BytesIO
@@ -26,6 +25,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_exp
 from domain import pan
 from producers import ingest
 from producers.vendors import Unanswered, Vendors
+from producers.waiting import either
 from schemas import intake, thin
 from schemas.canonical import Unreadable, masked
 from schemas.feeds.feed import Edge, Feed, Refused
@@ -33,7 +33,7 @@ from schemas.intake import FEED_HEADER, Message
 from schemas.thin import Thin
 from store import dead_letters, fetches
 from store.dead_letters import DeadLetter
-from store.failures import Failure, failure
+from store.failures import passes
 from store.fetches import Claimed
 
 log = structlog.get_logger()
@@ -113,7 +113,7 @@ class Fetcher:
                     under_way.add(task)
                     task.add_done_callback(under_way.discard)
                 if not claimed:
-                    await _either(stopping, _IDLE_SECONDS)
+                    await either(stopping, _IDLE_SECONDS)
             if under_way:
                 await asyncio.wait(under_way, timeout=self._drain_within)
             for task in under_way:
@@ -197,7 +197,7 @@ class Fetcher:
     async def _patiently(self, step: Callable[[AsyncConnection], Awaitable[T]], stopping: asyncio.Event) -> T | None:
         """Take the step in a transaction, however long the database is away; None if told to stop before."""
         trying = AsyncRetrying(
-            retry=retry_if_exception(_passes),
+            retry=retry_if_exception(passes),
             wait=wait_exponential_jitter(multiplier=0.1, max=5),
             stop=lambda _: stopping.is_set(),
             before_sleep=self._say_why,
@@ -249,14 +249,3 @@ async def _give_up(connection: AsyncConnection, claimed: Claimed, letter: DeadLe
 def _in_parts(messages: Sequence[Message]) -> Iterator[Sequence[Message]]:
     for begin in range(0, len(messages), _MESSAGES_AT_ONCE):
         yield messages[begin : begin + _MESSAGES_AT_ONCE]
-
-
-def _passes(error: BaseException) -> bool:
-    return failure(error) in {Failure.AWAY, Failure.CONTENDED}
-
-
-async def _either(event: asyncio.Event, seconds: float) -> None:
-    """Wait for one or the other."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await event.wait()

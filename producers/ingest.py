@@ -24,6 +24,8 @@ _BEGINNING = Place()
 
 async def canonical(stream: BufferedReader, begin: Place = _BEGINNING) -> AsyncIterator[Line]:
     """The lines of a feed in canonical form (design.md §4), empty ones left out; never the whole feed in memory."""
+    if begin.offset:
+        stream.seek(begin.offset)
     async for raw in records.lines(stream, begin):
         if raw.text.strip():
             yield read(raw.number, raw.text, end=raw.end)

@@ -17,6 +17,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaConnectionError, KafkaError, MessageSizeTooLargeError
 
 from producers.partition import partition_of
+from producers.waiting import either
 from schemas.intake import LONGEST, Message
 
 # What is longer goes alone.
@@ -302,9 +303,7 @@ class _Sending:
         """A feed may be silent for hours, and what it said before must go out meanwhile."""
         # never cancelled: it may have a batch in its hands
         while not self.over.is_set():
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_LINGER_SECONDS):
-                    await self.over.wait()
+            await either(self.over, _LINGER_SECONDS)
             await self._send_all()
             self._tell()
 

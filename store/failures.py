@@ -57,6 +57,11 @@ def failure(error: BaseException) -> Failure | None:
     return None
 
 
+def passes(error: BaseException) -> bool:
+    """Whether the same may succeed later, unchanged."""
+    return failure(error) in {Failure.AWAY, Failure.CONTENDED}
+
+
 def sqlstate(error: BaseException) -> str | None:
     """PostgreSQL's five characters for the error, where it has them."""
     original = error.orig if isinstance(error, DBAPIError) else error

@@ -66,7 +66,8 @@ def ingest(
         servers = parts.running_broker(settings)
         loop.run(drop_folder.watch(watch, feed, settings, servers, edge.traces(traces)))
         return
-    edges = {file: edge.of(settings, at or feed_files.dated(file), traces) for file in feeds}
+    fingerprints, known = edge.fingerprints(settings), edge.traces(traces)
+    edges = {file: edge.of(fingerprints, at or feed_files.dated(file), known) for file in feeds}
     if dry_run:
         _check(feeds, feed, edges)
     else:

@@ -13,6 +13,15 @@ from domain.update import UpdateType as Type
 from schemas.feeds.card import Said, by_number, table, type_of
 from schemas.feeds.feed import Code, Edge, Feed, Message, Record, mmyy
 
+REJECTED = (
+    Code("000101", "rejected: the number has other characters than digits", None),
+    Code("000102", "rejected: the number has a wrong check digit", None),
+    Code("000103", "rejected: the expiration date is not valid", None),
+    Code("000104", "rejected: the merchant is not registered", None),
+    Code("000105", "rejected: the number is not valid", None),
+)
+"""The same at every processor, whatever else its dialect has."""
+
 CODES = (
     Code("UPDATE", "new number or new expiration date", Type.NUMBER_REPLACED),
     Code("EXPIRY", "expiration date changed", Type.EXPIRY_UPDATED),
@@ -26,11 +35,7 @@ CODES = (
     Code("MC_N", "issuer does not participate", Type.NO_MATCH),
     Code("34", "stop all recurring payments of this merchant", Type.OPTED_OUT),
     Code("43", "card not of the United Kingdom", Type.NO_MATCH),
-    Code("000101", "rejected: the number has other characters than digits", None),
-    Code("000102", "rejected: the number has a wrong check digit", None),
-    Code("000103", "rejected: the expiration date is not valid", None),
-    Code("000104", "rejected: the merchant is not registered", None),
-    Code("000105", "rejected: the number is not valid", None),
+    *REJECTED,
     Code("000122", "rejected: the sub-merchant is not registered", None),
 )
 _MEANING = table(CODES)

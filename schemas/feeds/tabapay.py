@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable
 
 from domain.update import UpdateType as Type
-from schemas.feeds import vau
+from schemas.feeds import abu_batch, vau
 from schemas.feeds.card import by_token, dialect, table, type_of
 from schemas.feeds.feed import Code, Edge, Feed, Message, Record, Refused, brand, expiry, mmyy, optional, text
 
@@ -32,11 +32,7 @@ _MASTERCARD = (
     Code("NOMATH", "no match", Type.NO_MATCH),
     Code("MC_P", "issuer participates, no match", Type.NO_MATCH),
     Code("MC_N", "issuer does not participate", Type.NO_MATCH),
-    Code("000101", "rejected: the number has other characters than digits", None),
-    Code("000102", "rejected: the number has a wrong check digit", None),
-    Code("000103", "rejected: the expiration date is not valid", None),
-    Code("000104", "rejected: the merchant is not registered", None),
-    Code("000105", "rejected: the number is not valid", None),
+    *abu_batch.REJECTED,
     Code("000122", "rejected: the sub-merchant is not registered", None),
 )
 CODES = _VISA + _MASTERCARD
