@@ -14,9 +14,8 @@ of events.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
 from functools import partial
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from domain.knowledge import Knowledge, News, renames_itself
 from domain.merge import Seen, merge
@@ -27,16 +26,14 @@ from domain.wallet import Key, Method, MethodId, Wallet, WalletId, belongs_to
 Change: TypeAlias = Replaced | Updated | Seen
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """An update's outcome, and why: a word that ops people can look up in docs/running.md."""
 
     outcome: Outcome
     reason: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Parked:
+class Parked(NamedTuple):
     """An update taken in earlier that waits for a wallet, or for another one; `inbox_id` finds it again."""
 
     inbox_id: int
@@ -47,8 +44,7 @@ class Parked:
     merge_into: Scope = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
+class Turn(NamedTuple):
     """What a wallet was, what it is now, and what there is to tell of it, in order."""
 
     before: Wallet
@@ -56,8 +52,7 @@ class Turn:
     changes: tuple[Change, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """`verdicts` stand in the order of the updates; `resolved` are parked ones whose credential became known.
 
     `known` is every credential that one of the wallets knows now.
@@ -225,7 +220,7 @@ class _Room:
             merged = merge(self.unsettled[source], self.unsettled[target])
             for former in list(self.unsettled.values()):
                 if former.merged_into == source:
-                    self.unsettled[former.id] = replace(former, merged_into=target)
+                    self.unsettled[former.id] = former._replace(merged_into=target)
                     self.settled.pop(former.id, None)
             self.unsettled[source], self.unsettled[target] = merged.source, merged.target
             self.merges.setdefault(target, []).extend((*self.merges.pop(source, ()), *merged.changes))

@@ -14,7 +14,6 @@ What names a customer is kept apart, under that customer's `Scope`, and is not s
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
 from enum import Enum
 from types import MappingProxyType
 from typing import Generic, NamedTuple, TypeAlias, TypeVar
@@ -40,8 +39,7 @@ class Dated(NamedTuple, Generic[T]):
     stamp: Stamp
 
 
-@dataclass(frozen=True, slots=True)
-class Fact:
+class Fact(NamedTuple):
     """`old` was replaced by `new`; `told` is what was said of `new` when the pair was first told."""
 
     old: Credential
@@ -50,7 +48,7 @@ class Fact:
     reason: Reason = Reason.REISSUED
     scope: Scope = ()
     method_type: MethodType | None = None
-    told: NewCredential = field(default_factory=NewCredential)
+    told: NewCredential = NewCredential()
     later: Dated[Expiry] | None = None
     """A later expiry, where the pair was told with one, or with one at all, when it was told again."""
 
@@ -158,7 +156,7 @@ class Knowledge:
         for key in self.reach(keys):
             for fact in self.facts_from(key):
                 if fact.stamp != stamp:
-                    rest.add_fact(replace(fact, later=_but_by(stamp, fact.later)))
+                    rest.add_fact(fact._replace(later=_but_by(stamp, fact.later)))
             for scope, told in self.told.get(key, _NOTHING_TOLD).items():
                 details = {name: dated for name, dated in told.details.items() if dated.stamp != stamp}
                 rest.add_told(key, scope, Told(_but_by(stamp, told.status), _but_by(stamp, told.expiry), details))
@@ -214,7 +212,7 @@ def unite(known: Fact, again: Fact) -> Fact:
     later = None if expiry is None or expiry.value == first.told.expiry else expiry
     if (old, new, later) == (first.old, first.new, first.later):
         return first
-    return replace(first, old=old, new=new, told=replace(first.told, credential=new), later=later)
+    return first._replace(old=old, new=new, told=first.told._replace(credential=new), later=later)
 
 
 def merge(known: Told, told: Told) -> Told:

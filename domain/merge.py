@@ -4,23 +4,21 @@ The source's methods move to the target with their ids; where both hold the same
 the target's. The target's flags win, the merchants are united. Settle the result afterwards.
 """
 
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from domain.settle import Draft, Replaced, Updated, heir
 from domain.update import Reason
 from domain.wallet import MerchantId, Method, Wallet
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(NamedTuple):
     """A live method that these merchants could not see before the merge, and must be told of."""
 
     method: Method
     merchants: tuple[MerchantId, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Merged:
+class Merged(NamedTuple):
     """`source` is what is left of it: a name that leads to the target."""
 
     source: Wallet
@@ -31,8 +29,7 @@ class Merged:
 def merge(source: Wallet, target: Wallet) -> Merged:
     arriving = [_without_flags_of(target, method) for method in source.methods]
     draft = Draft(
-        replace(
-            target,
+        target._replace(
             merchants=target.merchants + _missing(target.merchants, source.merchants),
             methods=(*target.methods, *arriving),
             links=target.links + source.links,
@@ -47,12 +44,12 @@ def merge(source: Wallet, target: Wallet) -> Merged:
             continue
         kept = draft.methods.get(twins[0].id, twins[0])
         keys = kept.keys | method.keys.difference(*(other.keys for other in twins[1:]))
-        kept = heir(replace(kept, keys=keys), [method])
+        kept = heir(kept._replace(keys=keys), [method])
         draft.put(kept)
         draft.replace(method, kept, Reason.WALLET_MERGE)
     merged = draft.settled()
     return Merged(
-        source=replace(source, methods=(), links=(), leads=frozenset(), merged_into=target.id),
+        source=source._replace(methods=(), links=(), leads=frozenset(), merged_into=target.id),
         target=merged,
         changes=(*_seen(source, target, merged), *draft.changes),
     )
@@ -63,8 +60,7 @@ def _without_flags_of(target: Wallet, method: Method) -> Method:
     subscription_default = any(other.subscription_default for other in target.methods)
     if not (method.default and default) and not (method.subscription_default and subscription_default):
         return method
-    return replace(
-        method,
+    return method._replace(
         default=method.default and not default,
         subscription_default=method.subscription_default and not subscription_default,
     )

@@ -12,7 +12,6 @@ account by account:
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Any, NamedTuple, TypeVar
 
@@ -36,8 +35,7 @@ T = TypeVar("T", Method, Details)
 V = TypeVar("V")
 
 
-@dataclass(frozen=True, slots=True)
-class Replaced:
+class Replaced(NamedTuple):
     """`old`, now deleted, gave way to `new`; `links` are the ones that moved, as they are now."""
 
     old: Method
@@ -47,16 +45,14 @@ class Replaced:
     fact: Fact | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Updated:
+class Updated(NamedTuple):
     """A method changed in place, in a way that merchants see."""
 
     before: Method
     after: Method
 
 
-@dataclass(frozen=True, slots=True)
-class Settlement:
+class Settlement(NamedTuple):
     """The wallet as it should be, and what there is to tell of it; an update's outcome is read from the rest."""
 
     wallet: Wallet
@@ -270,7 +266,7 @@ def _shown(method: Method) -> tuple[object, ...]:
 def _with(thing: T, **values: object) -> T:
     """`thing` with these values; itself if it has them."""
     changed: dict[str, Any] = {name: value for name, value in values.items() if getattr(thing, name) != value}
-    return replace(thing, **changed) if changed else thing
+    return thing._replace(**changed) if changed else thing
 
 
 def _first(values: Iterable[V | None]) -> V | None:

@@ -1,9 +1,9 @@
 """What a vendor tells us, in our own words: the canonical update of every feed."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from types import MappingProxyType
 from typing import NamedTuple, TypeAlias
 
 from domain.wallet import Expiry, Key, MethodType
@@ -69,8 +69,7 @@ Scope: TypeAlias = tuple[tuple[str, str], ...]
 """The identities of the customer whom an update is about, sorted; empty means whoever holds the credential."""
 
 
-@dataclass(frozen=True, slots=True)
-class NewCredential:
+class NewCredential(NamedTuple):
     """What an update tells of the method as it is now; `credential` is None where the number stayed."""
 
     credential: Credential | None = None
@@ -78,12 +77,11 @@ class NewCredential:
     brand: str | None = None
     expiry: Expiry | None = None
     par: str | None = None
-    details: Mapping[str, object] = field(default_factory=dict)
+    details: Mapping[str, object] = MappingProxyType({})
     """Further fields of `domain.wallet.Details`, by name."""
 
 
-@dataclass(frozen=True, slots=True)
-class Update:
+class Update(NamedTuple):
     """`old` is None for WALLET_MERGED alone, which has `merge_from` and `merge_into` instead."""
 
     stamp: Stamp

@@ -1,9 +1,9 @@
 """A customer's wallet: payment methods, the links that point at them, and the merchants who share it."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
+from types import MappingProxyType
 from typing import NamedTuple, TypeAlias
 
 Key: TypeAlias = str
@@ -58,8 +58,7 @@ class Expiry(NamedTuple):
     month: int
 
 
-@dataclass(frozen=True, slots=True)
-class Customer:
+class Customer(NamedTuple):
     """Whose wallet it is. `identities` name the customer; the date of birth only describes them.
 
     An identity is a pair such as `("enterpriseId", "e1")`, `("hsid", "h1")` or `("metadata.patientId", "rx-1")`.
@@ -69,8 +68,7 @@ class Customer:
     date_of_birth: date | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Details:
+class Details(NamedTuple):
     """What a merchant may show of a payment method. Which of them a type has is the wire's business (schemas/)."""
 
     last4: str | None = None
@@ -81,11 +79,10 @@ class Details:
     manufacturer_card: bool | None = None
     account_type: str | None = None
     bank_name: str | None = None
-    extra: Mapping[str, object] = field(default_factory=dict)
+    extra: Mapping[str, object] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class Method:
+class Method(NamedTuple):
     """One payment method. A DELETED one with `replaced_by` is a tombstone; nothing makes it live again."""
 
     id: MethodId
@@ -119,8 +116,7 @@ class Method:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
+class Link(NamedTuple):
     """A merchant's subscription, recurring payment or saved instruction, and the method it is paid with."""
 
     id: LinkId
@@ -140,8 +136,7 @@ class Link:
         return Link(self.id, self.merchant_id, method_id, self.kind, self.reference, self.status)
 
 
-@dataclass(frozen=True, slots=True)
-class Wallet:
+class Wallet(NamedTuple):
     """`leads` are credentials that facts lead to from the wallet's own, found on none of its methods.
 
     `former_identities` are those of the wallets that were merged into this one: what a vendor tells of them is meant

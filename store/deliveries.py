@@ -20,8 +20,7 @@ from domain.delivery import Next, Outcome, Status
 from domain.wallet import WalletId
 
 
-@dataclass(frozen=True, slots=True)
-class NewDelivery:
+class NewDelivery(NamedTuple):
     """An event for an endpoint; `sequence` is the event's."""
 
     event_id: UUID
@@ -40,8 +39,7 @@ _LOCK_LASTS = text("""
                 WHERE endpoint_id = line.endpoint_id AND wallet_id = line.wallet_id
                 ORDER BY sequence DESC
                 LIMIT 1)
-        FROM unnest(CAST(:endpoint_ids AS text[]), CAST(:wallet_ids AS uuid[]))
-             AS line(endpoint_id, wallet_id)))
+        FROM unnest(CAST(:lines AS line_row[])) AS line))
     ORDER BY id
     FOR KEY SHARE
 """)
@@ -58,8 +56,7 @@ _ENQUEUE = text("""
            THEN now() END
     FROM (SELECT event_id, endpoint_id, wallet_id, sequence,
                  row_number() OVER (PARTITION BY endpoint_id, wallet_id ORDER BY sequence) AS place
-          FROM unnest(CAST(:event_ids AS uuid[]), CAST(:endpoint_ids AS text[]), CAST(:wallet_ids AS uuid[]),
-                      CAST(:sequences AS bigint[])) AS new(event_id, endpoint_id, wallet_id, sequence)) AS new
+          FROM unnest(CAST(:deliveries AS delivery_row[]))) AS new
     ORDER BY wallet_id, endpoint_id, sequence
 """)
 
@@ -73,22 +70,8 @@ async def enqueue(connection: AsyncConnection, deliveries: Sequence[NewDelivery]
     if not deliveries:
         return
     lines = {(delivery.endpoint_id, delivery.wallet_id) for delivery in deliveries}
-    await connection.execute(
-        _LOCK_LASTS,
-        {
-            "endpoint_ids": [endpoint_id for endpoint_id, _ in lines],
-            "wallet_ids": [wallet_id for _, wallet_id in lines],
-        },
-    )
-    await connection.execute(
-        _ENQUEUE,
-        {
-            "event_ids": [delivery.event_id for delivery in deliveries],
-            "endpoint_ids": [delivery.endpoint_id for delivery in deliveries],
-            "wallet_ids": [delivery.wallet_id for delivery in deliveries],
-            "sequences": [delivery.sequence for delivery in deliveries],
-        },
-    )
+    await connection.execute(_LOCK_LASTS, {"lines": list(lines)})
+    await connection.execute(_ENQUEUE, {"deliveries": deliveries})
 
 
 # Endpoints number thousands, so a probe of each costs milliseconds and needs no bookkeeping. A mark keeps the
@@ -240,8 +223,7 @@ _RELEASE = text("""
                 WHERE endpoint_id = line.endpoint_id AND wallet_id = line.wallet_id
                 ORDER BY sequence
                 LIMIT 1)
-        FROM unnest(CAST(:endpoint_ids AS text[]), CAST(:wallet_ids AS uuid[]))
-             AS line(endpoint_id, wallet_id)))
+        FROM unnest(CAST(:lines AS line_row[])) AS line))
 """)
 
 _FINISHED = frozenset({Status.DELIVERED, Status.DEAD})
@@ -255,15 +237,10 @@ async def record(connection: AsyncConnection, results: Sequence[Attempted]) -> s
     """
     recorded = await connection.scalars(_RECORD, {"results": _json(results)})
     mine = set(recorded)
-    lines = [result.claimed for result in results if result.claimed.id in mine and result.next.status in _FINISHED]
-    if lines:
-        await connection.execute(
-            _RELEASE,
-            {
-                "endpoint_ids": [claimed.endpoint_id for claimed in lines],
-                "wallet_ids": [claimed.wallet_id for claimed in lines],
-            },
-        )
+    finished = [result.claimed for result in results if result.claimed.id in mine and result.next.status in _FINISHED]
+    if finished:
+        lines = [(claimed.endpoint_id, claimed.wallet_id) for claimed in finished]
+        await connection.execute(_RELEASE, {"lines": lines})
     return mine
 
 
@@ -389,8 +366,7 @@ _LIVE = text("""
     SELECT event_id, endpoint_id
     FROM deliveries
     WHERE (endpoint_id, wallet_id, sequence) IN (
-        SELECT *
-        FROM unnest(CAST(:endpoint_ids AS text[]), CAST(:wallet_ids AS uuid[]), CAST(:sequences AS bigint[])))
+        SELECT endpoint_id, wallet_id, sequence FROM unnest(CAST(:deliveries AS delivery_row[])))
 """)
 
 # A head that waits for a retry gives its place to an older event: otherwise that would go out after it, a day later
@@ -400,7 +376,7 @@ _STEP_BACK = text("""
     UPDATE deliveries SET due_at = NULL
     WHERE id = ANY(ARRAY(
         SELECT head.id
-        FROM unnest(CAST(:endpoint_ids AS text[]), CAST(:wallet_ids AS uuid[])) AS line(endpoint_id, wallet_id)
+        FROM unnest(CAST(:lines AS line_row[])) AS line
         CROSS JOIN LATERAL (
             SELECT id
             FROM deliveries
@@ -426,12 +402,7 @@ async def replay(connection: AsyncConnection, ids: Collection[int]) -> int:
     ]
     # as the batch does it: nobody else adds to a line of these wallets meanwhile
     await connection.execute(_LOCK_WALLETS, {"wallet_ids": [one.wallet_id for one in dead]})
-    lines = {
-        "endpoint_ids": [one.endpoint_id for one in dead],
-        "wallet_ids": [one.wallet_id for one in dead],
-        "sequences": [one.sequence for one in dead],
-    }
-    live = {(row.event_id, row.endpoint_id) for row in await connection.execute(_LIVE, lines)}
+    live = {(row.event_id, row.endpoint_id) for row in await connection.execute(_LIVE, {"deliveries": dead})}
     again = [one for one in dead if (one.event_id, one.endpoint_id) not in live]
     await enqueue(connection, again)
     await _overtake(connection, {(one.endpoint_id, one.wallet_id) for one in again})
@@ -439,16 +410,6 @@ async def replay(connection: AsyncConnection, ids: Collection[int]) -> int:
 
 
 async def _overtake(connection: AsyncConnection, lines: Collection[tuple[str, WalletId]]) -> None:
-    named = {
-        "endpoint_ids": [endpoint_id for endpoint_id, _ in lines],
-        "wallet_ids": [wallet_id for _, wallet_id in lines],
-    }
-    headless = list(await connection.execute(_STEP_BACK, named))
+    headless = [tuple(line) for line in await connection.execute(_STEP_BACK, {"lines": list(lines)})]
     if headless:
-        await connection.execute(
-            _RELEASE,
-            {
-                "endpoint_ids": [endpoint_id for endpoint_id, _ in headless],
-                "wallet_ids": [wallet_id for _, wallet_id in headless],
-            },
-        )
+        await connection.execute(_RELEASE, {"lines": headless})

@@ -27,8 +27,7 @@ class Event(NamedTuple):
 
 _NUMBER = text("""
     UPDATE wallet_merchants AS told SET sequence = told.sequence + more.events
-    FROM unnest(CAST(:wallet_ids AS uuid[]), CAST(:merchant_ids AS text[]), CAST(:counts AS bigint[]))
-         AS more(wallet_id, merchant_id, events)
+    FROM unnest(CAST(:counts AS count_row[])) AS more
     WHERE (told.wallet_id, told.merchant_id) = (more.wallet_id, more.merchant_id)
     RETURNING CAST(told.wallet_id AS text), told.merchant_id, told.sequence - more.events + 1
 """)
@@ -39,36 +38,15 @@ async def number(
 ) -> Mapping[tuple[WalletId, MerchantId], int]:
     """Take one sequence number for every (wallet, merchant) in `told`; the first of each one's numbers."""
     counts = Counter(told)
-    rows = await connection.execute(
-        _NUMBER,
-        {
-            "wallet_ids": [wallet_id for wallet_id, _ in counts],
-            "merchant_ids": [merchant_id for _, merchant_id in counts],
-            "counts": list(counts.values()),
-        },
-    )
+    rows = await connection.execute(_NUMBER, {"counts": [(*pair, count) for pair, count in counts.items()]})
     return {(wallet_id, merchant_id): first for wallet_id, merchant_id, first in rows}
 
 
 _INSERT = text("""
     INSERT INTO events (id, wallet_id, merchant_id, sequence, name, payment_method_id, body, created_at)
-    SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:wallet_ids AS uuid[]), CAST(:merchant_ids AS text[]),
-                         CAST(:sequences AS bigint[]), CAST(:names AS text[]), CAST(:method_ids AS uuid[]),
-                         CAST(:bodies AS bytea[]), CAST(:created_ats AS timestamptz[]))
+    SELECT * FROM unnest(CAST(:events AS event_row[]))
 """)
 
 
 async def insert(connection: AsyncConnection, events: Sequence[Event]) -> None:
-    await connection.execute(
-        _INSERT,
-        {
-            "ids": [event.id for event in events],
-            "wallet_ids": [event.wallet_id for event in events],
-            "merchant_ids": [event.merchant_id for event in events],
-            "sequences": [event.sequence for event in events],
-            "names": [event.name for event in events],
-            "method_ids": [event.method_id for event in events],
-            "bodies": [event.body for event in events],
-            "created_ats": [event.created_at for event in events],
-        },
-    )
+    await connection.execute(_INSERT, {"events": events})

@@ -9,7 +9,7 @@ import json
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -50,28 +50,20 @@ _MET = text("""
     SELECT topic, partition, kafka_offset, digest, vendor, update_id, false
     FROM inbox
     WHERE (topic, partition, kafka_offset) IN (
-        SELECT * FROM unnest(CAST(:topics AS text[]), CAST(:partitions AS int[]), CAST(:offsets AS bigint[])))
+        SELECT topic, partition, kafka_offset FROM unnest(CAST(:arrivals AS arrival_row[])))
     UNION ALL
     SELECT topic, partition, kafka_offset, digest, vendor, update_id, true
     FROM inbox
     WHERE original AND (vendor, update_id) IN (
-        SELECT * FROM unnest(CAST(:vendors AS text[]), CAST(:update_ids AS text[])))
+        SELECT vendor, update_id FROM unnest(CAST(:arrivals AS arrival_row[])))
 """)
 
 
 async def met(connection: AsyncConnection, arrivals: Sequence[Arrival]) -> Met:
     """Which of `arrivals` were taken in before, and which of their ids are taken."""
     await connection.execute(_SHARE_THE_GATE, {"gate": GATE})
-    rows = await connection.execute(
-        _MET,
-        {
-            "topics": [arrival.topic for arrival in arrivals],
-            "partitions": [arrival.partition for arrival in arrivals],
-            "offsets": [arrival.offset for arrival in arrivals],
-            "vendors": [arrival.update.stamp.vendor for arrival in arrivals],
-            "update_ids": [arrival.update.stamp.update_id for arrival in arrivals],
-        },
-    )
+    named = [(topic, partition, offset, *update.stamp[1:]) for topic, partition, offset, _, update in arrivals]
+    rows = await connection.execute(_MET, {"arrivals": named})
     places = set()
     originals = {}
     for topic, partition, offset, digest, vendor, update_id, original in rows:
@@ -85,10 +77,7 @@ async def met(connection: AsyncConnection, arrivals: Sequence[Arrival]) -> Met:
 _RECORD = text("""
     INSERT INTO inbox (topic, partition, kafka_offset, digest, vendor, update_id, original, type, old_key, occurred_at,
                        outcome, reason)
-    SELECT * FROM unnest(CAST(:topics AS text[]), CAST(:partitions AS int[]), CAST(:offsets AS bigint[]),
-                         CAST(:digests AS bytea[]), CAST(:vendors AS text[]), CAST(:update_ids AS text[]),
-                         CAST(:originals AS bool[]), CAST(:types AS text[]), CAST(:old_keys AS text[]),
-                         CAST(:occurred_ats AS timestamptz[]), CAST(:outcomes AS text[]), CAST(:reasons AS text[]))
+    SELECT * FROM unnest(CAST(:judged AS judged_row[]))
     RETURNING id
 """)
 
@@ -99,24 +88,27 @@ async def record(connection: AsyncConnection, judged: Sequence[tuple[Arrival, Ve
     Two workers that take in the same id at once collide here: the later one fails with a unique violation, and begins
     again. They must come ordered by (vendor, id), or the two might wait for each other.
     """
-    rows = await connection.execute(
-        _RECORD,
-        {
-            "topics": [arrival.topic for arrival, _, _ in judged],
-            "partitions": [arrival.partition for arrival, _, _ in judged],
-            "offsets": [arrival.offset for arrival, _, _ in judged],
-            "digests": [arrival.digest for arrival, _, _ in judged],
-            "vendors": [arrival.update.stamp.vendor for arrival, _, _ in judged],
-            "update_ids": [arrival.update.stamp.update_id for arrival, _, _ in judged],
-            "originals": [original for _, _, original in judged],
-            "types": [arrival.update.type.value for arrival, _, _ in judged],
-            "old_keys": [None if arrival.update.old is None else arrival.update.old.key for arrival, _, _ in judged],
-            "occurred_ats": [arrival.update.stamp.occurred_at for arrival, _, _ in judged],
-            "outcomes": [verdict.outcome.value for _, verdict, _ in judged],
-            "reasons": [verdict.reason for _, verdict, _ in judged],
-        },
-    )
+    rows = await connection.execute(_RECORD, {"judged": [_judged_row(each) for each in judged]})
     return list(rows.scalars())
+
+
+def _judged_row(judged: tuple[Arrival, Verdict, bool]) -> tuple[Any, ...]:
+    (topic, partition, offset, digest, update), verdict, original = judged
+    at, vendor, update_id = update.stamp
+    return (
+        topic,
+        partition,
+        offset,
+        digest,
+        vendor,
+        update_id,
+        original,
+        update.type,
+        None if update.old is None else update.old.key,
+        at,
+        verdict.outcome,
+        verdict.reason,
+    )
 
 
 _PARK = text("""

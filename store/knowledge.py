@@ -9,6 +9,7 @@ import json
 from collections.abc import Collection, Iterable
 from collections.abc import Set as AbstractSet
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -118,16 +119,9 @@ async def load(connection: AsyncConnection, keys: Collection[Key], into: Knowled
 _SAVE_TOLD = text("""
     INSERT INTO credentials (key, scope, status, status_at, status_vendor, status_update_id, expiry_year, expiry_month,
                              expiry_at, expiry_vendor, expiry_update_id, details, kept_until)
-    SELECT key, scope, status, status_at, status_vendor, status_id, year, month, expiry_at, expiry_vendor, expiry_id,
-           CAST(details AS jsonb), now() + keep
-    FROM unnest(CAST(:keys AS text[]), CAST(:scopes AS text[]),
-                CAST(:statuses AS text[]), CAST(:status_ats AS timestamptz[]), CAST(:status_vendors AS text[]),
-                CAST(:status_ids AS text[]),
-                CAST(:years AS smallint[]), CAST(:months AS smallint[]), CAST(:expiry_ats AS timestamptz[]),
-                CAST(:expiry_vendors AS text[]), CAST(:expiry_ids AS text[]),
-                CAST(:details AS text[]), CAST(:keeps AS interval[]))
-         AS told(key, scope, status, status_at, status_vendor, status_id, year, month, expiry_at, expiry_vendor,
-                 expiry_id, details, keep)
+    SELECT key, scope, status, status_at, status_vendor, status_update_id, expiry_year, expiry_month, expiry_at,
+           expiry_vendor, expiry_update_id, CAST(details AS jsonb), now() + keep
+    FROM unnest(CAST(:told AS told_row[])) AS told
     ORDER BY key, scope
     ON CONFLICT (key, scope) DO UPDATE
     SET (status, status_at, status_vendor, status_update_id, expiry_year, expiry_month, expiry_at, expiry_vendor,
@@ -140,17 +134,9 @@ _SAVE_FACTS = text("""
     INSERT INTO replacement_facts (old_key, old_alias, new_key, new_alias, scope, vendor, update_id, occurred_at,
                                    reason, method_type, last4, brand, expiry_year, expiry_month, par, details,
                                    later_expiry, kept_until)
-    SELECT old_key, old_alias, new_key, new_alias, scope, vendor, update_id, at, reason, method_type, last4, brand,
-           year, month, par, CAST(details AS jsonb), CAST(later_expiry AS jsonb), now() + keep
-    FROM unnest(CAST(:olds AS text[]), CAST(:old_aliases AS text[]), CAST(:news AS text[]),
-                CAST(:new_aliases AS text[]), CAST(:scopes AS text[]), CAST(:vendors AS text[]),
-                CAST(:update_ids AS text[]),
-                CAST(:ats AS timestamptz[]), CAST(:reasons AS text[]), CAST(:method_types AS text[]),
-                CAST(:last4s AS text[]), CAST(:brands AS text[]), CAST(:years AS smallint[]),
-                CAST(:months AS smallint[]), CAST(:pars AS text[]), CAST(:details AS text[]),
-                CAST(:later_expiries AS text[]), CAST(:keeps AS interval[]))
-         AS fact(old_key, old_alias, new_key, new_alias, scope, vendor, update_id, at, reason, method_type, last4,
-                 brand, year, month, par, details, later_expiry, keep)
+    SELECT old_key, old_alias, new_key, new_alias, scope, vendor, update_id, occurred_at, reason, method_type, last4,
+           brand, expiry_year, expiry_month, par, CAST(details AS jsonb), CAST(later_expiry AS jsonb), now() + keep
+    FROM unnest(CAST(:facts AS fact_row[])) AS fact
     ON CONFLICT (old_key, new_key, scope) DO UPDATE
     SET (old_alias, new_alias, vendor, update_id, occurred_at, reason, method_type, last4, brand, expiry_year,
          expiry_month, par, details, later_expiry, kept_until)
@@ -174,53 +160,56 @@ async def save(
     That is `keep` from now if its credential is among those that some wallet knows.
     """
     if knowledge.heard_of:
-        learnt = sorted(knowledge.heard_of)
-        told = [knowledge.told[key][scope] for key, scope in learnt]
-        statuses = [None if each.status is None else each.status.stamp for each in told]
-        expiries = [None if each.expiry is None else each.expiry.stamp for each in told]
-        await connection.execute(
-            _SAVE_TOLD,
-            {
-                "keys": [key for key, _ in learnt],
-                "scopes": [write_scope(scope) for _, scope in learnt],
-                "statuses": [None if each.status is None else each.status.value.value for each in told],
-                "status_ats": [None if stamp is None else stamp.occurred_at for stamp in statuses],
-                "status_vendors": [None if stamp is None else stamp.vendor for stamp in statuses],
-                "status_ids": [None if stamp is None else stamp.update_id for stamp in statuses],
-                "years": [None if each.expiry is None else each.expiry.value.year for each in told],
-                "months": [None if each.expiry is None else each.expiry.value.month for each in told],
-                "expiry_ats": [None if stamp is None else stamp.occurred_at for stamp in expiries],
-                "expiry_vendors": [None if stamp is None else stamp.vendor for stamp in expiries],
-                "expiry_ids": [None if stamp is None else stamp.update_id for stamp in expiries],
-                "details": [_write_details(each) if each.details else None for each in told],
-                "keeps": [keep if key in known else keep_unknown for key, _ in learnt],
-            },
-        )
+        told = [
+            _told_row(key, scope, knowledge.told[key][scope], keep if key in known else keep_unknown)
+            for key, scope in knowledge.heard_of
+        ]
+        await connection.execute(_SAVE_TOLD, {"told": told})
     if knowledge.heard_facts:
         facts = [knowledge.facts[pair] for pair in sorted(knowledge.heard_facts)]
-        await connection.execute(
-            _SAVE_FACTS,
-            {
-                "olds": [fact.old.key for fact in facts],
-                "old_aliases": [fact.old.alias for fact in facts],
-                "news": [fact.new.key for fact in facts],
-                "new_aliases": [fact.new.alias for fact in facts],
-                "scopes": [write_scope(fact.scope) for fact in facts],
-                "vendors": [fact.stamp.vendor for fact in facts],
-                "update_ids": [fact.stamp.update_id for fact in facts],
-                "ats": [fact.stamp.occurred_at for fact in facts],
-                "reasons": [fact.reason.value for fact in facts],
-                "method_types": [None if fact.method_type is None else fact.method_type.value for fact in facts],
-                "last4s": [fact.told.last4 for fact in facts],
-                "brands": [fact.told.brand for fact in facts],
-                "years": [None if fact.told.expiry is None else fact.told.expiry.year for fact in facts],
-                "months": [None if fact.told.expiry is None else fact.told.expiry.month for fact in facts],
-                "pars": [fact.told.par for fact in facts],
-                "details": [json.dumps(dict(fact.told.details)) if fact.told.details else None for fact in facts],
-                "later_expiries": [None if fact.later is None else _write_expiry(fact.later) for fact in facts],
-                "keeps": [keep if not known.isdisjoint(fact.old.keys) else keep_unknown for fact in facts],
-            },
-        )
+        rows = [_fact_row(fact, keep_unknown if known.isdisjoint(fact.old.keys) else keep) for fact in facts]
+        await connection.execute(_SAVE_FACTS, {"facts": rows})
+
+
+def _told_row(key: Key, scope: Scope, told: Told, keep: timedelta) -> tuple[Any, ...]:
+    status, expiry, details = told
+    return (
+        key,
+        write_scope(scope),
+        *(_NO_STATUS if status is None else (status.value, *status.stamp)),
+        *(_NO_EXPIRY if expiry is None else (*expiry.value, *expiry.stamp)),
+        _write_details(told) if details else None,
+        keep,
+    )
+
+
+def _fact_row(fact: Fact, keep: timedelta) -> tuple[Any, ...]:
+    old, new, (at, vendor, update_id), reason, scope, method_type, told, later = fact
+    year, month = told.expiry or (None, None)
+    return (
+        old.key,
+        old.alias,
+        new.key,
+        new.alias,
+        write_scope(scope),
+        vendor,
+        update_id,
+        at,
+        reason,
+        method_type,
+        told.last4,
+        told.brand,
+        year,
+        month,
+        told.par,
+        json.dumps(dict(told.details)) if told.details else None,
+        None if later is None else _write_expiry(later),
+        keep,
+    )
+
+
+_NO_STATUS = (None,) * 4
+_NO_EXPIRY = (None,) * 5
 
 
 _KEEP_TOLD = text("""

@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -218,50 +218,41 @@ _MERGED = text("""
 _DELETE = text("""
     UPDATE payment_methods AS method
     SET status = 'DELETED', is_default = false, is_subscription_default = false, replaced_by = gone.replaced_by,
-        deleted_reason = gone.reason, wallet_id = gone.wallet_id
-    FROM unnest(CAST(:ids AS uuid[]), CAST(:wallet_ids AS uuid[]), CAST(:replaced_by AS uuid[]),
-                CAST(:reasons AS text[]))
-         AS gone(id, wallet_id, replaced_by, reason)
+        deleted_reason = gone.deleted_reason, wallet_id = gone.wallet_id
+    FROM unnest(CAST(:methods AS method_row[])) AS gone
     WHERE method.id = gone.id
 """)
-_COLUMNS = """
-    id, wallet_id, type, status, last4, brand, expiry_year, expiry_month, holder_name, zip_code, manufacturer_card,
-    account_type, bank_name, extra_details, nickname, par, is_default, is_subscription_default, replaced_by,
-    deleted_reason
-"""
-_ROWS = """
-    unnest(CAST(:ids AS uuid[]), CAST(:wallet_ids AS uuid[]), CAST(:types AS text[]), CAST(:statuses AS text[]),
-           CAST(:last4s AS text[]), CAST(:brands AS text[]), CAST(:years AS smallint[]), CAST(:months AS smallint[]),
-           CAST(:holder_names AS text[]), CAST(:zip_codes AS text[]), CAST(:manufacturer_cards AS bool[]),
-           CAST(:account_types AS text[]), CAST(:bank_names AS text[]), CAST(CAST(:extras AS text[]) AS jsonb[]),
-           CAST(:nicknames AS text[]), CAST(:pars AS text[]), CAST(:defaults AS bool[]),
-           CAST(:subscription_defaults AS bool[]), CAST(:replaced_by AS uuid[]), CAST(:deleted_reasons AS text[]))
-"""
-_UPDATE = text(f"""
+_UPDATE = text("""
     UPDATE payment_methods AS method
     SET wallet_id = new.wallet_id, status = new.status, last4 = new.last4, brand = new.brand,
         expiry_year = new.expiry_year, expiry_month = new.expiry_month, holder_name = new.holder_name,
         zip_code = new.zip_code, manufacturer_card = new.manufacturer_card, account_type = new.account_type,
         bank_name = new.bank_name, nickname = new.nickname, par = new.par, is_default = new.is_default,
         is_subscription_default = new.is_subscription_default
-    FROM {_ROWS} AS new({_COLUMNS})
+    FROM unnest(CAST(:methods AS method_row[])) AS new
     WHERE method.id = new.id
-""")  # noqa: S608 - constants
-_INSERT = text(f"INSERT INTO payment_methods ({_COLUMNS}) SELECT * FROM {_ROWS}")  # noqa: S608 - constants
+""")
+_INSERT = text("""
+    INSERT INTO payment_methods (id, wallet_id, type, status, last4, brand, expiry_year, expiry_month, holder_name,
+                                 zip_code, manufacturer_card, account_type, bank_name, extra_details, nickname, par,
+                                 is_default, is_subscription_default, replaced_by, deleted_reason)
+    SELECT id, wallet_id, type, status, last4, brand, expiry_year, expiry_month, holder_name, zip_code,
+           manufacturer_card, account_type, bank_name, CAST(extra_details AS jsonb), nickname, par, is_default,
+           is_subscription_default, replaced_by, deleted_reason
+    FROM unnest(CAST(:methods AS method_row[]))
+""")
 _CREDENTIALS = text("""
     INSERT INTO payment_method_credentials (payment_method_id, key, wallet_id, type, live)
-    SELECT * FROM unnest(CAST(:method_ids AS uuid[]), CAST(:keys AS text[]), CAST(:wallet_ids AS uuid[]),
-                         CAST(:types AS text[]), CAST(:lives AS bool[]))
+    SELECT * FROM unnest(CAST(:credentials AS method_credential_row[]))
 """)
 _MOVE_LINKS = text("""
-    UPDATE payment_links AS link SET payment_method_id = moved.method_id
-    FROM unnest(CAST(:ids AS uuid[]), CAST(:method_ids AS uuid[])) AS moved(id, method_id)
+    UPDATE payment_links AS link SET payment_method_id = moved.payment_method_id
+    FROM unnest(CAST(:links AS link_row[])) AS moved
     WHERE link.id = moved.id
 """)
 _LINEAGE = text("""
     INSERT INTO lineage (old_id, new_id, wallet_id, reason, vendor, update_id)
-    SELECT * FROM unnest(CAST(:olds AS uuid[]), CAST(:news AS uuid[]), CAST(:wallet_ids AS uuid[]),
-                         CAST(:reasons AS text[]), CAST(:vendors AS text[]), CAST(:update_ids AS text[]))
+    SELECT * FROM unnest(CAST(:replaced AS lineage_row[]))
 """)
 _LEADS = text("""
     INSERT INTO wallet_leads (wallet_id, key)
@@ -272,36 +263,31 @@ _LEADS = text("""
 async def save(connection: AsyncConnection, turns: Sequence[Turn]) -> None:
     """Write what became of the wallets; they are locked, and their `before` is what the database holds."""
     before = {method.id: (turn.before, method) for turn in turns for method in turn.before.methods}
-    gone: list[tuple[WalletId, Method]] = []
-    changed: list[tuple[WalletId, Method]] = []
-    fresh: list[tuple[WalletId, Method]] = []
-    credentials: list[tuple[Method, Key, WalletId]] = []
+    gone: list[_Row] = []
+    changed: list[_Row] = []
+    fresh: list[_Row] = []
+    credentials: list[_Row] = []
     for turn in turns:
+        wallet_id = turn.after.id
         for method in turn.after.methods:
             wallet, former = before.get(method.id, (None, None))
+            if former is method and wallet is turn.before:
+                continue
             if former is None:
-                fresh.append((turn.after.id, method))
-            elif former is not method or wallet is not turn.before:
-                (gone if former.live and not method.live else changed).append((turn.after.id, method))
+                fresh.append(_method_row(wallet_id, method))
+            else:
+                (gone if former.live and not method.live else changed).append(_method_row(wallet_id, method))
             news = method.keys if former is None else method.keys - former.keys
-            credentials += [(method, key, turn.after.id) for key in sorted(news)]
+            credentials += _credential_rows(wallet_id, method, news)
     await _save_merges(connection, turns)
     if gone:
-        await connection.execute(
-            _DELETE,
-            {
-                "ids": [method.id for _, method in gone],
-                "wallet_ids": [wallet_id for wallet_id, _ in gone],
-                "replaced_by": [method.replaced_by for _, method in gone],
-                "reasons": [method.deleted_reason for _, method in gone],
-            },
-        )
+        await connection.execute(_DELETE, {"methods": gone})
     if changed:
-        await connection.execute(_UPDATE, _columns(changed))
+        await connection.execute(_UPDATE, {"methods": changed})
     if fresh:
-        await connection.execute(_INSERT, _columns(fresh))
+        await connection.execute(_INSERT, {"methods": fresh})
     if credentials:
-        await _save_credentials(connection, credentials)
+        await connection.execute(_CREDENTIALS, {"credentials": credentials})
     await _save_links(connection, turns)
     await _save_lineage(connection, turns)
     leads = [(turn.after.id, key) for turn in turns for key in sorted(turn.after.leads - turn.before.leads)]
@@ -331,69 +317,56 @@ async def _save_merges(connection: AsyncConnection, turns: Iterable[Turn]) -> No
     )
 
 
-async def _save_credentials(connection: AsyncConnection, credentials: Sequence[tuple[Method, Key, WalletId]]) -> None:
-    await connection.execute(
-        _CREDENTIALS,
-        {
-            "method_ids": [method.id for method, _, _ in credentials],
-            "keys": [key for _, key, _ in credentials],
-            "wallet_ids": [wallet_id for _, _, wallet_id in credentials],
-            "types": [method.type.value for method, _, _ in credentials],
-            "lives": [method.live for method, _, _ in credentials],
-        },
-    )
-
-
 async def _save_links(connection: AsyncConnection, turns: Iterable[Turn]) -> None:
     before = {link.id: link.method_id for turn in turns for link in turn.before.links}
     moved = [link for turn in turns for link in turn.after.links if link.method_id != before[link.id]]
     if moved:
-        await connection.execute(
-            _MOVE_LINKS, {"ids": [link.id for link in moved], "method_ids": [link.method_id for link in moved]}
-        )
+        await connection.execute(_MOVE_LINKS, {"links": [(link.id, link.method_id) for link in moved]})
 
 
 async def _save_lineage(connection: AsyncConnection, turns: Iterable[Turn]) -> None:
-    replaced = [(turn.after.id, change) for turn in turns for change in turn.changes if isinstance(change, Replaced)]
+    replaced: list[_Row] = []
+    for turn in turns:
+        for change in turn.changes:
+            if isinstance(change, Replaced):
+                said_by = (None, None) if change.fact is None else change.fact.stamp[1:]
+                replaced.append((change.old.id, change.new.id, turn.after.id, change.reason, *said_by))
     if replaced:
-        stamps = [None if change.fact is None else change.fact.stamp for _, change in replaced]
-        await connection.execute(
-            _LINEAGE,
-            {
-                "olds": [change.old.id for _, change in replaced],
-                "news": [change.new.id for _, change in replaced],
-                "wallet_ids": [wallet_id for wallet_id, _ in replaced],
-                "reasons": [change.reason.value for _, change in replaced],
-                "vendors": [None if stamp is None else stamp.vendor for stamp in stamps],
-                "update_ids": [None if stamp is None else stamp.update_id for stamp in stamps],
-            },
-        )
+        await connection.execute(_LINEAGE, {"replaced": replaced})
 
 
-def _columns(methods: Sequence[tuple[WalletId, Method]]) -> dict[str, list[Any]]:
-    details = [method.details for _, method in methods]
-    return {
-        "ids": [method.id for _, method in methods],
-        "wallet_ids": [wallet_id for wallet_id, _ in methods],
-        "types": [method.type.value for _, method in methods],
-        "statuses": [method.status.value for _, method in methods],
-        "last4s": [each.last4 for each in details],
-        "brands": [each.brand for each in details],
-        "years": [None if each.expiry is None else each.expiry.year for each in details],
-        "months": [None if each.expiry is None else each.expiry.month for each in details],
-        "holder_names": [each.holder_name for each in details],
-        "zip_codes": [each.zip_code for each in details],
-        "manufacturer_cards": [each.manufacturer_card for each in details],
-        "account_types": [each.account_type for each in details],
-        "bank_names": [each.bank_name for each in details],
-        "extras": [json.dumps(dict(each.extra)) if each.extra else "{}" for each in details],
-        "nicknames": [method.nickname for _, method in methods],
-        "pars": [method.par for _, method in methods],
-        "defaults": [method.default for _, method in methods],
-        "subscription_defaults": [method.subscription_default for _, method in methods],
-        "replaced_by": [method.replaced_by for _, method in methods],
-        "deleted_reasons": [method.deleted_reason for _, method in methods],
-    }
+_Row: TypeAlias = tuple[Any, ...]
+
+
+def _method_row(wallet_id: WalletId, method: Method) -> _Row:
+    last4, brand, expiry, holder_name, zip_code, manufacturer_card, account_type, bank_name, extra = method.details
+    year, month = expiry or (None, None)
+    return (
+        method.id,
+        wallet_id,
+        method.type,
+        method.status,
+        last4,
+        brand,
+        year,
+        month,
+        holder_name,
+        zip_code,
+        manufacturer_card,
+        account_type,
+        bank_name,
+        json.dumps(dict(extra)) if extra else "{}",
+        method.nickname,
+        method.par,
+        method.default,
+        method.subscription_default,
+        method.replaced_by,
+        method.deleted_reason,
+    )
+
+
+def _credential_rows(wallet_id: WalletId, method: Method, keys: Iterable[Key]) -> list[_Row]:
+    return [(method.id, key, wallet_id, method.type, method.live) for key in sorted(keys)]
 
 
 # --- importing ----------------------------------------------------------------------------------------------------
@@ -463,21 +436,15 @@ async def insert(connection: AsyncConnection, new: Sequence[Wallet]) -> set[str]
         _UNITE,
         {"wallet_ids": [wallet_id for wallet_id, _ in shared], "merchant_ids": [merchant for _, merchant in shared]},
     )
-    await connection.execute(_INSERT, _columns(methods))
-    credentials = [(method, key, wallet_id) for wallet_id, method in methods for key in sorted(method.keys)]
-    await _save_credentials(connection, credentials)
-    replaced = [(wallet_id, method) for wallet_id, method in methods if method.replaced_by is not None]
-    await connection.execute(
-        _LINEAGE,
-        {
-            "olds": [method.id for _, method in replaced],
-            "news": [method.replaced_by for _, method in replaced],
-            "wallet_ids": [wallet_id for wallet_id, _ in replaced],
-            "reasons": [method.deleted_reason or "REPLACED" for _, method in replaced],
-            "vendors": [None for _ in replaced],
-            "update_ids": [None for _ in replaced],
-        },
-    )
+    await connection.execute(_INSERT, {"methods": [_method_row(*each) for each in methods]})
+    credentials = [row for wallet_id, method in methods for row in _credential_rows(wallet_id, method, method.keys)]
+    await connection.execute(_CREDENTIALS, {"credentials": credentials})
+    replaced = [
+        (method.id, method.replaced_by, wallet_id, method.deleted_reason or "REPLACED", None, None)
+        for wallet_id, method in methods
+        if method.replaced_by is not None
+    ]
+    await connection.execute(_LINEAGE, {"replaced": replaced})
     link_ids = await connection.scalars(
         _INSERT_LINKS,
         {

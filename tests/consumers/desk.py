@@ -7,7 +7,6 @@ has one of its own, and what is read back has its name again. What Repoint made 
 import json
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, TypeVar
 from uuid import UUID, uuid5
@@ -263,13 +262,12 @@ def _renamed(wallet: Wallet, name: Callable[[str], str]) -> Wallet:
         return None if id_ is None else name(id_)
 
     def method(each: Method) -> Method:
-        return replace(each, id=name(each.id), replaced_by=maybe(each.replaced_by))
+        return each._replace(id=name(each.id), replaced_by=maybe(each.replaced_by))
 
     def link(each: Link) -> Link:
-        return replace(each, id=name(each.id), method_id=name(each.method_id))
+        return each._replace(id=name(each.id), method_id=name(each.method_id))
 
-    return replace(
-        wallet,
+    return wallet._replace(
         id=name(wallet.id),
         methods=tuple(map(method, wallet.methods)),
         links=tuple(map(link, wallet.links)),

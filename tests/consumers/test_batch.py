@@ -2,7 +2,6 @@
 
 import json
 from collections import Counter
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -86,7 +85,7 @@ async def test_every_update_has_the_outcome_and_the_reason_of_the_page(
 
 
 async def test_a_customer_of_two_wallets_is_no_target_for_a_merge(desk: Desk) -> None:
-    twice = replace(wallet(method("T")), id="w-e1-again")
+    twice = wallet(method("T"))._replace(id="w-e1-again")
     await desk.bring(*WALLETS, twice)
     await desk.tell(merging(who("e2"), who("e1")))
     assert await desk.outcome("merge") == ("QUARANTINED", "AMBIGUOUS_CUSTOMER")
@@ -220,8 +219,7 @@ async def test_the_mates_of_unreadable_messages_are_applied(desk: Desk) -> None:
 
 
 async def test_a_replacement_is_written_whole(desk: Desk) -> None:
-    old = replace(
-        method("A", default=True, nickname="Mine", par="P1"),
+    old = method("A", default=True, nickname="Mine", par="P1")._replace(
         details=Details("1111", "VISA", Expiry(2026, 6), "Jo", "12345", manufacturer_card=True),
     )
     links = [
@@ -236,8 +234,7 @@ async def test_a_replacement_is_written_whole(desk: Desk) -> None:
     now = await desk.wallet()
     (new,) = (each for each in now.live_methods if "vau:B" in each.keys)
     gone = next(each for each in now.methods if each.id == "m-A")
-    assert new == replace(
-        new,
+    assert new == new._replace(
         type=MethodType.CARD,
         status=MethodStatus.ACTIVE,
         keys=frozenset({"vau:B", ":fb"}),

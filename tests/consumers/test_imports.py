@@ -1,7 +1,6 @@
 """Wallets that come from a file: whole or not at all, and settled by what was told before they came."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -49,11 +48,11 @@ ONE = wallet(method("A"), removed("R"), links=[link("m-A")])
     ("brought", "named"),
     [
         ([ONE, ONE], "w-e1"),
-        ([ONE, replace(wallet(method("B", id="m-A")), id="w-e2")], "m-A"),
-        ([ONE, replace(wallet(method("B"), links=[link("m-B", id="l-m-A")]), id="w-e2")], "l-m-A"),
+        ([ONE, wallet(method("B", id="m-A"))._replace(id="w-e2")], "m-A"),
+        ([ONE, wallet(method("B"), links=[link("m-B", id="l-m-A")])._replace(id="w-e2")], "l-m-A"),
         ([wallet(method("A"), method("B", id="m-A"))], "m-A"),
-        ([replace(wallet(), merged_into="w-nobody")], "w-e1"),
-        ([replace(wallet(), merged_into="w-e2"), replace(wallet(customer="e2"), merged_into="w-e3"),
+        ([wallet()._replace(merged_into="w-nobody")], "w-e1"),
+        ([wallet()._replace(merged_into="w-e2"), wallet(customer="e2")._replace(merged_into="w-e3"),
           wallet(customer="e3")], "w-e1"),
     ],
 )  # fmt: skip
@@ -72,8 +71,8 @@ async def test_what_is_there_already_is_refused(desk: Desk) -> None:
     before = await desk.exported()
     for again, named in (
         (ONE, "w-e1"),
-        (replace(wallet(method("B", id="m-R")), id="w-e2"), "m-R"),
-        (replace(wallet(method("B"), links=[link("m-B", id="l-m-A")]), id="w-e2"), "l-m-A"),
+        (wallet(method("B", id="m-R"))._replace(id="w-e2"), "m-R"),
+        (wallet(method("B"), links=[link("m-B", id="l-m-A")])._replace(id="w-e2"), "l-m-A"),
     ):
         with pytest.raises(Refused) as refused:
             await desk.bring(again)

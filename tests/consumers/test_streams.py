@@ -46,16 +46,15 @@ def apart(world: World) -> World:
         return tuple((name, f"{number}-{value}") for name, value in named)
 
     def moved(each: Wallet) -> Wallet:
-        return replace(
-            each,
+        return each._replace(
             id=f"{number}-{each.id}",
             customer=Customer(frozenset(scope(tuple(each.customer.identities)))),
             methods=tuple(
-                replace(method, id=f"{number}-{method.id}", keys=frozenset(map(key, method.keys)))
+                method._replace(id=f"{number}-{method.id}", keys=frozenset(map(key, method.keys)))
                 for method in each.methods
             ),
             links=tuple(
-                replace(link, id=f"{number}-{link.id}", method_id=f"{number}-{link.method_id}") for link in each.links
+                link._replace(id=f"{number}-{link.id}", method_id=f"{number}-{link.method_id}") for link in each.links
             ),
         )
 
@@ -65,9 +64,9 @@ def apart(world: World) -> World:
             events.append(WalletsMerged(f"{number}-{event.source}", f"{number}-{event.target}"))
         elif isinstance(event, Update) and can_be_written(event):
             old = credential(event.old)
-            new = replace(event.new, credential=credential(event.new.credential))
+            new = event.new._replace(credential=credential(event.new.credential))
             stamp = event.stamp._replace(update_id=f"{number}-{event.stamp.update_id}")
-            told = replace(event, stamp=stamp, old=old, new=new, scope=scope(event.scope))
+            told = event._replace(stamp=stamp, old=old, new=new, scope=scope(event.scope))
             # as it is read: a fingerprint may name the card behind a token that stays
             events.append(parse(json.dumps(written(told)).encode()).update)
     return World(tuple(moved(each) for each in world.wallets), tuple(events))

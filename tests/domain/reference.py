@@ -5,7 +5,7 @@ way. It says what is live in the end, and nothing of ids, lineage or events.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from domain.update import NewCredential, Scope, Stamp, Update, UpdateType
@@ -81,16 +81,14 @@ def united(target: Wallet, source: Wallet) -> Wallet:
     methods = {method.id: method for method in target.methods}
     heirs: dict[str, str] = {}
     for method in source.methods:
-        arriving = replace(
-            method,
+        arriving = method._replace(
             default=method.default and not default,
             subscription_default=method.subscription_default and not subscription_default,
         )
         twins = [each for each in alive if method.live and each.type is method.type and each.keys & method.keys]
         if twins:
             kept = methods[twins[0].id]
-            methods[kept.id] = replace(
-                kept,
+            methods[kept.id] = kept._replace(
                 keys=kept.keys | method.keys,
                 default=kept.default or arriving.default,
                 subscription_default=kept.subscription_default or arriving.subscription_default,
@@ -98,11 +96,10 @@ def united(target: Wallet, source: Wallet) -> Wallet:
             heirs[method.id] = kept.id
         else:
             methods[method.id] = arriving
-    return replace(
-        target,
+    return target._replace(
         methods=tuple(methods.values()),
         links=target.links
-        + tuple(replace(link, method_id=heirs.get(link.method_id, link.method_id)) for link in source.links),
+        + tuple(link._replace(method_id=heirs.get(link.method_id, link.method_id)) for link in source.links),
         former_identities=target.former_identities | source.former_identities | source.customer.identities,
     )
 

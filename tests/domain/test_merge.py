@@ -1,7 +1,5 @@
 """Two wallets of one customer become one (design.md §4, WALLET_MERGED)."""
 
-from dataclasses import replace
-
 from domain.merge import Merged, Seen, merge
 from domain.settle import Replaced, Updated
 from domain.update import Reason
@@ -159,7 +157,7 @@ def test_a_deleted_method_of_the_target_is_no_twin() -> None:
 def test_merging_what_was_merged_moves_nothing_more() -> None:
     merged = merge(wallet(method("A", id="s-A"), customer="e2"), wallet(method("C", id="t-C")))
 
-    again = merge(replace(merged.source, merged_into=None), merged.target)
+    again = merge(merged.source._replace(merged_into=None), merged.target)
 
     assert again.target == merged.target
     assert not again.changes

@@ -1,7 +1,5 @@
 """One test for each scenario that design.md §4 names."""
 
-from dataclasses import replace
-
 import pytest
 
 from domain.account import Conflict
@@ -283,8 +281,8 @@ def test_what_a_fingerprint_is_told_holds_for_the_token_on_the_same_method() -> 
 def test_an_outdated_card_added_by_hand_is_replaced_at_once() -> None:
     facts = [replaced("A", "B", on=1)]
     settled = at_once(wallet(method("A"), links=[link("m-A")]), *facts).wallet
-    by_hand = replace(
-        settled, methods=(*settled.methods, method("A", id="m-again")), links=(*settled.links, link("m-again"))
+    by_hand = settled._replace(
+        methods=(*settled.methods, method("A", id="m-again")), links=(*settled.links, link("m-again"))
     )
 
     after = at_once(by_hand, *facts).wallet
@@ -320,10 +318,9 @@ def test_what_the_customer_removed_stays_removed() -> None:
 def test_a_successor_that_the_customer_removed_is_not_made_again() -> None:
     facts = [replaced("A", "B", on=1)]
     settled = at_once(wallet(method("A")), *facts).wallet
-    gone = replace(
-        settled,
+    gone = settled._replace(
         methods=tuple(
-            replace(each, status=MethodStatus.DELETED, deleted_reason="CUSTOMER") for each in settled.methods
+            each._replace(status=MethodStatus.DELETED, deleted_reason="CUSTOMER") for each in settled.methods
         ),
     )
 

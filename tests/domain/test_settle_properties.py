@@ -5,7 +5,6 @@ the end the wallets look as the reference says, which knows of no order.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
 
@@ -102,13 +101,13 @@ class Run:
         wallet = self.wallets[wallet_id]
         there = held_already(wallet, method)
         if there is None:
-            seen = replace(method, id=f"added-{self.ids('a card:')}")
+            seen = method._replace(id=f"added-{self.ids('a card:')}")
             methods = [*wallet.methods, seen]
         else:
             expiry = there.details.expiry or method.details.expiry
-            seen = replace(there, details=replace(there.details, expiry=expiry))
+            seen = there._replace(details=there.details._replace(expiry=expiry))
             methods = [seen if each is there else each for each in wallet.methods]
-        self.wallets[wallet_id] = replace(wallet, methods=tuple(methods))
+        self.wallets[wallet_id] = wallet._replace(methods=tuple(methods))
         self.tell(wallet, [Seen(seen, wallet.merchants)])
         return wallet_id
 
@@ -167,7 +166,7 @@ class Run:
         assert now.keys() == self.links.keys()
         for link in wallet.links:
             first = self.links[link.id]
-            assert replace(link, method_id=first.method_id) == first
+            assert link._replace(method_id=first.method_id) == first
             if link.status is LinkStatus.CANCELLED:
                 assert link.method_id == first.method_id
             else:
@@ -185,7 +184,7 @@ def as_reference_says(world: World) -> dict[WalletId, set[Live]]:
     for event in world.events:
         if isinstance(event, Added) and held_already(wallets[event.wallet_id], event.method) is None:
             wallet = wallets[event.wallet_id]
-            wallets[wallet.id] = replace(wallet, methods=(*wallet.methods, event.method))
+            wallets[wallet.id] = wallet._replace(methods=(*wallet.methods, event.method))
     for source in sorted(into, reverse=True):  # from the last one on, whose own sources came before it
         wallets[into[source]] = united(wallets[into[source]], wallets.pop(source))
     return {wallet_id: view_after(wallet, world.updates) for wallet_id, wallet in wallets.items()}
@@ -218,7 +217,7 @@ def test_a_stream_told_again_under_new_ids_tells_nothing_new(world: World, data:
         run.take(batch)
     before, changes = dict(run.wallets), run.changes
     again = [
-        replace(update, stamp=told_later(update, data)._replace(update_id=f"again-{number}"))
+        update._replace(stamp=told_later(update, data)._replace(update_id=f"again-{number}"))
         for number, update in enumerate(world.updates)
     ]
 
@@ -233,7 +232,7 @@ def test_a_stream_told_again_under_new_ids_tells_nothing_new(world: World, data:
 def test_a_repeat_among_the_others_under_a_new_id_makes_no_difference(world: World, data: st.DataObject) -> None:
     repeated = data.draw(st.lists(st.sampled_from(world.updates), max_size=4))
     again = [
-        replace(update, stamp=told_later(update, data)._replace(update_id=f"u{update.stamp.update_id}-{number}"))
+        update._replace(stamp=told_later(update, data)._replace(update_id=f"u{update.stamp.update_id}-{number}"))
         for number, update in enumerate(repeated)
     ]
     run = Run(world)
@@ -249,7 +248,7 @@ def test_knowledge_does_not_depend_on_the_order_of_telling(world: World, data: s
     in_order, turned = Knowledge(), Knowledge()
     # Here a repeat of a pair may say something else of it.
     updates = [
-        replace(update, new=replace(update.new, expiry=data.draw(st.sampled_from(EXPIRIES))))
+        update._replace(new=update.new._replace(expiry=data.draw(st.sampled_from(EXPIRIES))))
         for update in world.updates
     ]
     for update in updates:
@@ -268,7 +267,7 @@ def test_knowledge_does_not_depend_on_the_order_of_telling(world: World, data: s
 def what_is_known(knowledge: Knowledge) -> tuple[object, object]:
     """All of it but by whose word an expiry is known: of several who tell the same one, that is whoever came first."""
     facts = {
-        pair: (replace(fact, later=None), None if fact.expiry is None else fact.expiry.value)
+        pair: (fact._replace(later=None), None if fact.expiry is None else fact.expiry.value)
         for pair, fact in knowledge.facts.items()
     }
     told = {

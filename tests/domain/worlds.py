@@ -135,13 +135,13 @@ def worlds(draw: st.DrawFn, *, merges: bool = True, moments_differ: bool = False
     if moments_differ:
         moments = [day(number) for number in draw(st.permutations(range(1, len(updates) + 1)))]
     events: list[Event] = [
-        replace(update, stamp=Stamp(moment, update.stamp.vendor, f"u{number}"))
+        update._replace(stamp=Stamp(moment, update.stamp.vendor, f"u{number}"))
         for number, (update, moment) in enumerate(zip(updates, moments, strict=True))
     ]
     events += merging
     if not merging:
         wanted = draw(st.lists(_added(wallets, families), max_size=2))
-        events += [replace(each, method=replace(each.method, id=f"add-{n}")) for n, each in enumerate(wanted)]
+        events += [replace(each, method=each.method._replace(id=f"add-{n}")) for n, each in enumerate(wanted)]
     return World(tuple(wallets), tuple(draw(st.permutations(events))))
 
 
@@ -208,12 +208,12 @@ def _wallet(
         if into_one and status is not MethodStatus.DELETED:
             # Of two wallets that go into a third, the first to come brings its method of a card, and how it stands.
             status = MethodStatus.ACTIVE
-        methods.append(replace(method, id=f"w{number}-{len(methods)}", status=status))
+        methods.append(method._replace(id=f"w{number}-{len(methods)}", status=status))
     eligible = [method.id for method in methods if method.live and can_be_default(method.type)]
     holders = [*eligible, None]
     default, subscription_default = draw(st.sampled_from(holders)), draw(st.sampled_from(holders))
     methods = [
-        replace(method, default=method.id == default, subscription_default=method.id == subscription_default)
+        method._replace(default=method.id == default, subscription_default=method.id == subscription_default)
         for method in methods
     ]
     merchants = draw(st.sets(st.sampled_from(["m1", "m2", "m3"]), min_size=1))
@@ -268,7 +268,7 @@ def _updates(
     new_credential = draw(_credential(draw(st.sampled_from(family.cards)), vendor))
     if new_credential.key not in looks:
         looks[new_credential.key] = draw(st.sampled_from(LOOKS))
-    told = replace(looks[new_credential.key], credential=new_credential, par=draw(st.sampled_from([None, family.par])))
+    told = looks[new_credential.key]._replace(credential=new_credential, par=draw(st.sampled_from([None, family.par])))
     return Update(stamp, UpdateType.NUMBER_REPLACED, old, told, scope=scope)
 
 
@@ -289,5 +289,5 @@ def _conflicts(wallets: list[Wallet]) -> list[tuple[Key, Key]]:
 def _added(draw: st.DrawFn, wallets: list[Wallet], families: list[Family]) -> Added:
     method, _ = draw(_method(families, None))
     keys = frozenset([draw(st.sampled_from(sorted(method.keys)))])
-    added = replace(method, keys=keys, status=MethodStatus.ACTIVE)
+    added = method._replace(keys=keys, status=MethodStatus.ACTIVE)
     return Added(draw(st.sampled_from(wallets)).id, added)

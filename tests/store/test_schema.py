@@ -321,6 +321,10 @@ CATALOG = """
     SELECT 'function', proname, prosrc FROM pg_proc WHERE pronamespace = CAST('public' AS regnamespace)
     UNION ALL
     SELECT 'trigger', tgname, pg_get_triggerdef(oid) FROM pg_trigger WHERE NOT tgisinternal
+    UNION ALL
+    SELECT 'type', typname, string_agg(concat_ws(' ', attname, format_type(atttypid, atttypmod)), ', ' ORDER BY attnum)
+    FROM pg_type JOIN pg_class ON pg_class.oid = typrelid AND relkind = 'c' JOIN pg_attribute ON attrelid = typrelid
+    WHERE typnamespace = CAST('public' AS regnamespace) GROUP BY typname
 """
 # Alembic's own table, and the partitions, which upkeep makes and no table describes.
 NOT_DESCRIBED = ("alembic_version", "delivery_history_default", "attempts_default")
