@@ -73,15 +73,18 @@ def settle(wallet: Wallet, knowledge: Knowledge, name: Callable[[Key], MethodId]
     for account in accounts:
         if not account.live:
             continue
-        card = _card(account, wallet, knowledge)
-        if account.latest is None:
-            for method in account.live if card.told else ():
-                draft.update(method, _as_told(method, card))
+        latest = account.latest
+        if latest is None:
+            if told := _told_of(account.keys, wallet, knowledge):
+                card = _Card(frozenset(), (), (), reduce(merge, told))
+                for method in account.live:
+                    draft.update(method, _as_told(method, card))
             continue
-        current = _current(account.live, card, account.latest)
+        card = _card(account, latest, wallet, knowledge)
+        current = _current(account.live, card, latest)
         others = _default_first([method for method in account.live if method is not current])
         if current is None:
-            made = name(f"{account.type}:{account.latest.new.key}")
+            made = name(f"{account.type}:{latest.new.key}")
             after = _as_told(Method(made, account.type, MethodStatus.ACTIVE, card.keys), card)
         else:
             after = _as_told(current, card)
@@ -149,24 +152,25 @@ class _Card(NamedTuple):
     keys: frozenset[Key]
     facts: Sequence[Fact]
     methods: Sequence[Method]
-    told: Told | None
+    told: Told
 
 
-def _card(account: Account, wallet: Wallet, knowledge: Knowledge) -> _Card:
-    """The current card of `account`; of one without facts only what was told of it.
+def _card(account: Account, latest: Fact, wallet: Wallet, knowledge: Knowledge) -> _Card:
+    """The current card of `account`, the one that `latest` names.
 
     A fact also tells that its `new` was active then, and when it expires; one that happened behind a token that stays,
     what the card has shown since.
     """
-    keys = account.keys if account.latest is None else account.card(account.latest)
-    told = [told for scope, told in knowledge.told_of(keys) if belongs_to(scope, wallet)]
-    if account.latest is None:
-        return _Card(frozenset(), (), (), reduce(merge, told) if told else None)
+    keys = account.card(latest)
     facts = [fact for fact in reversed(account.followed) if fact.new.key in keys]
     expiry = max([fact.expiry for fact in facts if fact.expiry is not None], default=None)
-    by_facts = Told(Dated(MethodStatus.ACTIVE, account.latest.stamp), expiry, _shown_since(account.latest))
+    by_facts = Told(Dated(MethodStatus.ACTIVE, latest.stamp), expiry, _shown_since(latest))
     methods = [method for method in account.methods if not keys.isdisjoint(method.keys)]
-    return _Card(frozenset(keys), facts, methods, reduce(merge, told, by_facts))
+    return _Card(keys, facts, methods, reduce(merge, _told_of(keys, wallet, knowledge), by_facts))
+
+
+def _told_of(keys: Iterable[Key], wallet: Wallet, knowledge: Knowledge) -> list[Told]:
+    return [told for scope, told in knowledge.told_of(keys) if belongs_to(scope, wallet)]
 
 
 def _shown_since(latest: Fact) -> Mapping[str, Dated[object]]:
@@ -188,7 +192,6 @@ def _as_told(method: Method, card: _Card) -> Method:
 
     Its blanks say what facts do, the latest first, or what former methods of the card did.
     """
-    assert card.told is not None
     status, expiry, told_details = card.told
     details = method.details
     shown: list[NewCredential | Details] = [details]
@@ -198,7 +201,8 @@ def _as_told(method: Method, card: _Card) -> Method:
         "brand": _first([each.brand for each in shown]),
     }
     for fact in reversed(card.facts):
-        said.update((name, value) for name, value in fact.told.details.items() if getattr(details, name) is None)
+        if fact.told.details:
+            said.update((name, value) for name, value in fact.told.details.items() if getattr(details, name) is None)
     said.update((name, dated.value) for name, dated in told_details.items())
     expiries = [each.details.expiry for each in (method, *card.methods) if each.details.expiry is not None]
     if expiry is not None:
@@ -219,30 +223,22 @@ def heir(current: Method, olds: Sequence[Method]) -> Method:
 
     The network tells no name, zip or nickname. What several of `olds` say the first one does.
     """
-    said = _said_by_customer(olds)
-    blanks = {name: value for name, value in said.items() if getattr(current.details, name) is None}
+    said = [current.details, *(old.details for old in olds)]
+    flagged = olds if can_be_default(current.type) else ()
     return _with(
         current,
-        details=_with(current.details, **blanks),
+        details=_with(
+            current.details,
+            holder_name=_first([each.holder_name for each in said]),
+            zip_code=_first([each.zip_code for each in said]),
+            manufacturer_card=_first([each.manufacturer_card for each in said]),
+            account_type=_first([each.account_type for each in said]),
+        ),
         nickname=current.nickname or _first([old.nickname for old in olds]),
         par=current.par or _first([old.par for old in olds]),
-        default=current.default or _passes("default", olds),
-        subscription_default=current.subscription_default or _passes("subscription_default", olds),
+        default=current.default or any(old.default for old in flagged),
+        subscription_default=current.subscription_default or any(old.subscription_default for old in flagged),
     )
-
-
-def _said_by_customer(olds: Sequence[Method]) -> dict[str, Any]:
-    said: dict[str, Any] = {}
-    for old in reversed(olds):
-        for name in _OF_ITS_CUSTOMER:
-            value = getattr(old.details, name)
-            if value is not None:
-                said[name] = value
-    return said
-
-
-def _passes(flag: str, olds: Sequence[Method]) -> bool:
-    return any(getattr(old, flag) for old in olds) and can_be_default(olds[0].type)
 
 
 def _default_first(methods: list[Method]) -> list[Method]:
@@ -263,10 +259,10 @@ def _shown(method: Method) -> tuple[object, ...]:
     return (method.status, method.details, method.nickname, method.default, method.subscription_default)
 
 
-def _with(thing: T, **values: object) -> T:
+def _with(thing: T, **values: Any) -> T:  # noqa: ANN401 - any of its fields
     """`thing` with these values; itself if it has them."""
-    changed: dict[str, Any] = {name: value for name, value in values.items() if getattr(thing, name) != value}
-    return thing._replace(**changed) if changed else thing
+    changed = thing._replace(**values)
+    return thing if changed == thing else changed
 
 
 def _first(values: Iterable[V | None]) -> V | None:
@@ -277,4 +273,3 @@ def _first(values: Iterable[V | None]) -> V | None:
 
 
 _NOTHING: Mapping[str, Dated[object]] = {}
-_OF_ITS_CUSTOMER = ("holder_name", "zip_code", "manufacturer_card", "account_type")

@@ -2,17 +2,25 @@
 
 import os
 import time
-from uuid import UUID
+from random import Random
+
+from asyncpg.pgproto.pgproto import UUID
+
+# Ids must not meet, they need not be secret: to ask the kernel for ten bytes costs ten times as much as to make them.
+_random = Random()  # noqa: S311
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_random.seed)
 
 
 def uuid7() -> UUID:
     """A UUID that begins with the time (RFC 9562), so that rows made together stand together in their indexes."""
     milliseconds = time.time_ns() // 1_000_000
-    random = int.from_bytes(os.urandom(10), "big")
-    return UUID(
-        int=(milliseconds & 0xFFFF_FFFF_FFFF) << 80
+    random = _random.getrandbits(74)
+    number = (
+        (milliseconds & 0xFFFF_FFFF_FFFF) << 80
         | 0x7 << 76
-        | (random >> 68) << 64
+        | (random >> 62) << 64
         | 0b10 << 62
         | random & 0x3FFF_FFFF_FFFF_FFFF
     )
+    return UUID(number.to_bytes(16, "big"))
