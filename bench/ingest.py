@@ -16,7 +16,7 @@ from bench.meter import Meter
 from consumers.batch import Keeping, take
 
 LANES = 2
-POLLED = 500
+POLLED = LANES * 500
 KEEPING = Keeping(known=timedelta(days=800), unknown=timedelta(hours=72))
 
 REPOINT = "Repoint"

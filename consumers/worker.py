@@ -87,7 +87,8 @@ class Stopped(Exception):
 class Worker:
     """One member of the consumer group.
 
-    `batch_size` messages at most are polled at a time, for `batch_wait` seconds at most from the first one on.
+    A batch for each lane is polled at a time, each of `batch_size` messages at most, for `batch_wait` seconds at most
+    from the first one on.
     After `session_timeout` seconds without a sign of life the group goes on without it.
     `security` are aiokafka's arguments for TLS and SASL.
     `take` is what takes a batch in, in one transaction.
@@ -223,12 +224,12 @@ class Worker:
                     await consumer.stop()
 
     async def _poll(self, consumer: Consumer) -> Polled:
-        """Up to a batch of messages, from the first one's coming on as many as come within the batch's wait.
+        """A batch for each lane at most: from the first message's coming on as many as come within the batch's wait.
 
         What came while another batch was in hand, or lay with the broker for a while, has waited already.
         """
         polled: dict[TopicPartition, list[Message]] = {}
-        wanted, patience = self._batch_size, _POLL_SECONDS
+        wanted, patience = self._batch_size * self._lanes, _POLL_SECONDS
         until = time.monotonic() + patience
         while wanted and patience > 0 and not self._stopping.is_set():
             got = await consumer.getmany(timeout_ms=int(patience * 1000) + 1, max_records=wanted)
@@ -267,7 +268,12 @@ class Worker:
         with BATCH_SECONDS.time():
             async with asyncio.TaskGroup() as lanes:
                 for messages in _share_out(polled, self._lanes):
-                    lanes.create_task(self._take(messages))
+                    lanes.create_task(self._take_in_lane(messages))
+
+    async def _take_in_lane(self, messages: Sequence[Message]) -> None:
+        """As one batch, or one after another where most of what was polled is in one partition."""
+        for first in range(0, len(messages), self._batch_size):
+            await self._take(messages[first : first + self._batch_size])
 
     async def _take(self, messages: Sequence[Message]) -> None:
         """Take one batch in: as a whole, or where it cannot be, in halves, down to the message that is at fault."""

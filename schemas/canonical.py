@@ -9,7 +9,6 @@ import base64
 import json
 import re
 from collections.abc import Mapping, Sequence
-from datetime import UTC
 from hashlib import blake2b
 from typing import Annotated, Any, NamedTuple
 
@@ -131,7 +130,7 @@ class _Message(_Wire):
     vendor: Vendor
     type: UpdateType
     reason: Reason = Reason.REISSUED
-    occurred_at: Annotated[Instant, AfterValidator(lambda at: at.astimezone(UTC))]
+    occurred_at: Instant
     old: _Old | None = None
     new: _New | None = None
     customer: _CustomerNamed | None = None

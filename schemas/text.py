@@ -4,7 +4,7 @@ import re
 from datetime import UTC, datetime
 from typing import Annotated
 
-from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, StringConstraints, ValidationError
 
 # what else a datetime may be read from, such as "1732093653": nobody knows whether its unit is meant
 _DATE = re.compile(r"\d{4}-")
@@ -22,6 +22,16 @@ def _is_written_out(value: object) -> object:
     return value
 
 
+# the bounds keep a broken clock's year 0001 or 9999 from overflowing a timestamp column
+_FIRST, _LAST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
+
+
+def _in_utc(value: datetime) -> datetime:
+    if not _FIRST <= value < _LAST:
+        raise ValueError("expected a time between 1970 and 2199")
+    return value.astimezone(UTC)
+
+
 # long enough for every vendor's token seen, and short enough for an index row
 Text = Annotated[str, StringConstraints(min_length=1, max_length=255), AfterValidator(_no_nul)]
 
@@ -30,12 +40,7 @@ Vendor = Annotated[Text, StringConstraints(pattern=r"^[^:@\s][^:\s]*$", max_leng
 
 Last4 = Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z*]{1,4}$")]
 
-# the bounds keep a broken clock's year 0001 or 9999 from overflowing a timestamp column
-Instant = Annotated[
-    AwareDatetime,
-    BeforeValidator(_is_written_out),
-    Field(ge=datetime(1970, 1, 1, tzinfo=UTC), lt=datetime(2200, 1, 1, tzinfo=UTC)),
-]
+Instant = Annotated[AwareDatetime, BeforeValidator(_is_written_out), AfterValidator(_in_utc)]
 
 
 def what_is_wrong(error: ValidationError) -> str:

@@ -86,7 +86,7 @@ async def load(connection: AsyncConnection, keys: Collection[Key], into: Knowled
             key,
             read_scope(scope),
             Told(
-                status=None if status is None else Dated(MethodStatus(status), Stamp(at, vendor, update_id)),
+                status=None if status is None else Dated(MethodStatus[status], Stamp(at, vendor, update_id)),
                 expiry=None if year is None else Dated(Expiry(year, month), Stamp(expiry_at, expiry_vendor, expiry_id)),
                 details={} if details is None else _read_details(details),
             ),
@@ -100,9 +100,9 @@ async def load(connection: AsyncConnection, keys: Collection[Key], into: Knowled
                 old=Credential(old, old_alias),
                 new=credential,
                 stamp=Stamp(at, vendor, update_id),
-                reason=Reason(reason),
+                reason=Reason[reason],
                 scope=read_scope(scope),
-                method_type=None if kind is None else MethodType(kind),
+                method_type=None if kind is None else MethodType[kind],
                 told=NewCredential(
                     credential,
                     last4,

@@ -116,7 +116,7 @@ async def load(connection: AsyncConnection, ids: Collection[WalletId]) -> list[W
     for wallet_id, link_id, merchant_id, method_id, kind, reference, status in await connection.execute(
         _LINKS, parameters
     ):
-        link = Link(link_id, merchant_id, method_id, LinkKind(kind), reference, LinkStatus(status))
+        link = Link(link_id, merchant_id, method_id, LinkKind[kind], reference, LinkStatus[status])
         links.setdefault(wallet_id, []).append(link)
     found = []
     for wallet_id, enterprise, hsid, birth, metadata, merged, merchants, leads, former in await connection.execute(
@@ -163,8 +163,8 @@ def _method(row: Sequence[Any]) -> Method:
     ) = row
     return Method(
         method_id,
-        MethodType(kind),
-        MethodStatus(status),
+        MethodType[kind],
+        MethodStatus[status],
         frozenset(keys),
         Details(
             last4,
