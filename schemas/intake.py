@@ -25,6 +25,9 @@ LONGEST = 1_000_000
 # No expiry has as many; account numbers of banks begin with fewer, and are masked whole.
 _CLOSE_TOGETHER = re.compile(r"\d(?:[^\d\n]{0,3}\d){6,}")
 _ESCAPE = re.compile(r"\\u([0-9a-fA-F]{4})")
+# Base64 comes in lines (Braintree's: of 60 letters), and a number may go over the end of one. An escape is no word.
+_IN_LINES = re.compile(r"\\(?:u[0-9a-fA-F]{4}|[a-z])|[A-Za-z0-9+/_\-]++(?:(?:\\r)?\\n[A-Za-z0-9+/=_\-]++)*+")
+_LINE_END = re.compile(r"(?:\\r)?\\n")
 
 
 class Message(NamedTuple):
@@ -78,11 +81,17 @@ def _message(told: dict[str, object]) -> Message:
 
 def refused(feed: Feed, body: bytes, reason: str) -> Message:
     """A record for the dead letters."""
-    shown = masked(body)
+    shown = masked(_IN_LINES.sub(_starred, body.decode(errors="backslashreplace")).encode())
     if feed.carries_numbers:
         shown = _CLOSE_TOGETHER.sub(_stars, _ESCAPE.sub(_character, shown))
     headers = [(UNREADABLE_HEADER, pan.mask(reason).encode()), (FEED_HEADER, feed.name.encode())]
     return Message(None, shown.encode(errors="backslashreplace")[:LONGEST], headers)
+
+
+def _starred(lines: re.Match[str]) -> str:
+    """A word on several lines, as stars if a number is in it when they are joined."""
+    joined = lines[0] if lines[0].startswith("\\") else _LINE_END.sub("", lines[0])
+    return "*" * len(lines[0]) if joined != lines[0] and pan.contains_pan(joined) else lines[0]
 
 
 def _character(escape: re.Match[str]) -> str:

@@ -1,5 +1,6 @@
 """What is kept of a record that no update can be made of: never a number, however it was written."""
 
+import base64
 import json
 import re
 
@@ -38,3 +39,17 @@ def test_what_is_no_number_is_kept() -> None:
     kept = intake.refused(FEEDS["vau"], b'{"serviceIdentifier": "U", "newExpirationDate": "2612"}', "no")
     assert b'"serviceIdentifier": "U"' in kept.value
     assert b"2612" in kept.value
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("before", range(60))
+def test_no_number_is_kept_in_base64_whose_lines_end_within_it(before: int, end: str) -> None:
+    planted = b"/" + NUMBER.encode() + b"?" + NUMBER.encode()
+    letters = base64.b64encode(b"x" * before + planted + b"y" * 30).decode()
+    lines = [letters[at : at + 60] for at in range(0, len(letters), 60)]
+    kept = intake.refused(FEEDS["braintree"], json.dumps({"bt_payload": end.join(lines), "kind": "x"}).encode(), "no")
+    found = json.loads(kept.value)
+    assert found["kind"] == "x"
+    decoded = base64.b64decode(re.sub(r"[^A-Za-z0-9+/=]", "", found["bt_payload"]) + "==")
+    assert NUMBER[:12].encode() not in decoded
+    assert NUMBER[4:].encode() not in decoded
