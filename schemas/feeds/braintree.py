@@ -1,8 +1,11 @@
 """Braintree: the Account Updater's daily report, a CSV, and the webhook that says where it lies for a week.
 
-The webhook is XML in base64 (`bt_payload`), as Braintree's own client reads it; it tells no card. It is asked for at
-Braintree's hosts alone. A vaulted card keeps its token. The report's columns are not public: those read here, and the
-words for what happened, are assumed, so that a report with others is refused by the name of what is missing.
+The webhook is XML in base64 (`bt_payload`), as Braintree's own client reads it; it tells no card. `check` is what
+somebody sends from Braintree's control panel to try the URL. A vaulted card keeps its token.
+
+Assumed: the names of the report's columns and the words in `Update Type`, which are not public, and that the webhook
+links to one of Braintree's own hosts (`braintreegateway.com`, `braintree-api.com`, `braintreepayments.com`), without a
+redirect.
 """
 
 import base64
@@ -40,13 +43,15 @@ CODES = (
 )
 _CODES = table(CODES)
 _HOSTS = ("braintreegateway.com", "braintree-api.com", "braintreepayments.com")
-_KIND = "account_updater_daily_report"
+_REPORT, _CHECK = "account_updater_daily_report", "check"
+# A webhook is half a kilobyte; an element takes a hundred times its letters in memory.
+_LONGEST_XML = 64 * 1024
 _TOKEN, _UPDATE = "Payment Method Token", "Update Type"
 
 
 def adapt(record: Record, _edge: Edge) -> Iterable[Message | Fetch]:
     if "bt_payload" in record:
-        yield _report(text(record["bt_payload"], "bt_payload"))
+        yield from _reports(text(record["bt_payload"], "bt_payload"))
         return
     token = {"token": text(record.get(_TOKEN), _TOKEN), "methodType": "CARD"}
     kind = type_of(_CODES, (optional(record.get(_UPDATE)) or "").lower(), _UPDATE)
@@ -59,24 +64,33 @@ def adapt(record: Record, _edge: Edge) -> Iterable[Message | Fetch]:
     yield told(kind, token, new)
 
 
-def _report(payload: str) -> Fetch:
-    """Where the report lies. `xml` expands no entity from outside, and a document type, where others come from, is
-    refused.
-    """
-    try:
-        written = base64.b64decode(re.sub(r"\s", "", payload), validate=True).decode()
-        root = None if "<!DOCTYPE" in written else ElementTree.fromstring(written)  # noqa: S314  no document type
-    except (ValueError, ElementTree.ParseError):
-        root = None
-    if root is None:
-        raise Refused("bt_payload: expected base64 of XML")
-    if root.findtext("kind") != _KIND:
-        raise Refused(f"bt_payload.kind: expected {_KIND}")
+def _reports(payload: str) -> Iterable[Fetch]:
+    """Where the report lies; nowhere, if the webhook only tries whether it arrives."""
+    root = _parsed(payload)
+    kind = root.findtext("kind")
+    if kind == _CHECK:
+        return
+    if kind != _REPORT:
+        raise Refused(f"bt_payload.kind: expected {_REPORT} or {_CHECK}")
     found = {
         name: root.findtext(f"subject/account-updater-daily-report/{name}") for name in ("report-date", "report-url")
     }
     at = instant(found["report-date"], "bt_payload.report-date")
-    return Fetch(_address(text(found["report-url"], "bt_payload.report-url")), {}, file_at=datetime.fromisoformat(at))
+    yield Fetch(_address(text(found["report-url"], "bt_payload.report-url")), {}, file_at=datetime.fromisoformat(at))
+
+
+def _parsed(payload: str) -> ElementTree.Element:
+    """The XML. A document type, where entities come from, is refused before a parser sees it."""
+    try:
+        written = base64.b64decode(re.sub(r"\s", "", payload), validate=True).decode()
+    except ValueError:
+        raise Refused("bt_payload: expected base64 of XML") from None
+    if "<!DOCTYPE" in written or len(written) > _LONGEST_XML:
+        raise Refused(f"bt_payload: expected XML without a document type, of {_LONGEST_XML:,} characters at most")
+    try:
+        return ElementTree.fromstring(written)  # noqa: S314  no document type
+    except ElementTree.ParseError:
+        raise Refused("bt_payload: expected base64 of XML") from None
 
 
 def _address(url: str) -> str:

@@ -59,7 +59,8 @@ def cybersource(secret: str, body: bytes = BODY, at: float = NOW) -> Posted:
 
 def braintree(secret: str, body: bytes = BODY, at: float = NOW) -> Posted:
     public, private = secret.split(":")
-    payload = b64encode(body).decode() + "\n"
+    letters = b64encode(body).decode()
+    payload = "".join(f"{letters[at : at + 60]}\n" for at in range(0, len(letters), 60))
     key = hashlib.sha1(private.encode()).digest()  # noqa: S324  what Braintree does
     signature = hmac.new(key, payload.encode(), hashlib.sha1).hexdigest()
     form = {"bt_signature": f"another|{'0' * 40}&{public}|{signature}", "bt_payload": payload}
@@ -147,6 +148,60 @@ def test_of_several_signatures_of_stripe_one_is_enough() -> None:
     assert not authentication.proves("stripe", posted(stripe_signature=signature), ["whsec_new"], NOW)
     for stamp in ("t=", "t=now", "t=٣", f"t={'9' * 400}", "t=-1"):
         assert not authentication.proves("stripe", posted(stripe_signature=f"{stamp},{signature}"), ["x"], NOW)
+
+
+def hmac_sha1(key: bytes, message: str) -> str:
+    """As RFC 2104 defines it, for a key of at most 64 bytes."""
+    inner, outer = (bytes(byte ^ pad for byte in key.ljust(64, b"\0")) for pad in (0x36, 0x5C))
+    return sha1(outer + sha1(inner + message.encode()).digest()).hexdigest()
+
+
+def sha1(content: bytes) -> "hashlib._Hash":
+    return hashlib.sha1(content)  # noqa: S324  what Braintree does
+
+
+def form(signature: str | None, payload: str | None) -> Posted:
+    fields = {"bt_signature": signature, "bt_payload": payload}
+    return posted(form={name: value for name, value in fields.items() if value is not None})
+
+
+def test_a_form_of_braintrees_is_signed_as_its_own_client_does() -> None:
+    # the vector is in the tests of Braintree's client for Python
+    assert hmac_sha1(sha1(b"secretKey").digest(), "hello world") == "d503d7a1a6adba1e6474e9ff2c4167f9dfdf4247"
+    vector = form("mine|d503d7a1a6adba1e6474e9ff2c4167f9dfdf4247", "hello world")
+    assert authentication.proves("braintree", vector, ["mine:secretKey"], NOW)
+    payload = b64encode(BODY * 5).decode()
+    signature = hmac_sha1(sha1(b"private").digest(), payload + "\n")
+    for sent in (payload + "\n", payload):  # the end of the last line is signed, and may have been lost
+        assert authentication.proves("braintree", form(f"mine|{signature}", sent), ["mine:private"], NOW)
+        assert authentication.proves("braintree", form(f"other|x&mine|{signature}&", sent), ["mine:private"], NOW)
+
+
+def test_a_form_of_braintrees_that_lacks_or_changes_a_part_proves_nothing() -> None:
+    payload, key = b64encode(BODY).decode(), sha1(b"private").digest()
+    signature = hmac_sha1(key, payload)
+    assert authentication.proves("braintree", form(f"mine|{signature}", payload), ["mine:private"], NOW)
+    for broken in (
+        form(None, None),
+        form(None, payload),
+        form(f"mine|{signature}", None),
+        form("", payload),
+        form("mine|", payload),
+        form(signature, payload),
+        form(f"|{signature}", payload),
+        form(f"other|{signature}", payload),
+        form(f"mine|{signature.upper()}", payload),
+        form(f"mine|{signature[:-1]}", payload),
+        form(f"mine|{signature}|", payload),
+        form(f"mine|{hmac_sha1(b'private', payload)}", payload),
+        form(f"mine|{hmac_sha1(sha1(b'another').digest(), payload)}", payload),
+        form(f"mine|{signature}", payload[:-1]),
+        form(f"mine|{signature}", payload.swapcase()),
+        form(f"mine|{signature}", payload + "\n"),
+        form(f"mine|{signature}", " " + payload),
+        form(f"mine|{signature}é\udcff", payload),
+    ):
+        assert not authentication.proves("braintree", broken, ["mine:private"], NOW)
 
 
 @pytest.mark.parametrize("value", ["", "Basic", "Basic !", "Basic /w==", "Digest x", "Bearer ", "Bearer\udcff", "ü"])

@@ -7,7 +7,7 @@ from base64 import b64encode
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from xml.sax.saxutils import escape
 
 import pytest
 from prometheus_client import REGISTRY
@@ -21,6 +21,7 @@ from tests.consumers.test_worker import broker_on_a_leash
 from tests.consumers.test_worker import make_topic as make_updates_topic
 from tests.parts.kafka import Broker
 from tests.parts.until import until
+from tests.producers import canaries
 
 SAMPLES = Path(__file__).parents[2] / "examples" / "feeds"
 PAN = "4539578763621486"
@@ -69,21 +70,57 @@ async def test_a_thin_event_goes_onto_a_topic_of_its_own_and_is_asked_for_by_nob
     assert (told["feed"], told["path"].partition("?")[0]) == ("adyen", "storedPaymentMethods")
 
 
-async def test_a_form_of_braintrees_is_read_where_it_is_signed(desk: Desk, kafka: str, thin_topic: str) -> None:
-    xml = (
-        "<notification><kind>account_updater_daily_report</kind><subject><account-updater-daily-report>"
-        '<report-date type="date">2026-11-20</report-date>'
-        "<report-url>https://assets.braintreegateway.com/report.csv</report-url>"
-        "</account-updater-daily-report></subject></notification>"
-    )
-    signed = vendors.braintree("public:private", xml.encode())
-    form = {"Content-Type": "application/x-www-form-urlencoded"}
-    answer = await desk.send("braintree", signed.body, form)
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+
+
+def report(**changes: str) -> bytes:
+    """Braintree's webhook, as its own client makes it to try one."""
+    said = {
+        "kind": "account_updater_daily_report",
+        "timestamp": "2026-11-20T04:05:06Z",
+        "report-date": "2026-11-20",
+        "report-url": "https://assets.braintreegateway.com/report.csv",
+        "note": "",
+    } | {name.replace("_", "-"): value for name, value in changes.items()}
+    return f"""<?xml version="1.0" encoding="UTF-8"?>
+    <notification>
+      <kind>{said["kind"]}</kind>
+      <timestamp type="datetime">{said["timestamp"]}</timestamp>
+      <subject>
+        <account-updater-daily-report>
+          <report-date type="date">{said["report-date"]}</report-date>
+          <report-url>{said["report-url"]}</report-url>
+        </account-updater-daily-report>
+      </subject><note>{said["note"]}</note>
+    </notification>
+    """.encode()
+
+
+async def test_a_form_of_braintrees_is_read_where_it_is_signed(
+    desk: Desk, kafka: str, topic: str, thin_topic: str
+) -> None:
+    signed = vendors.braintree("public:private", report())
+    answer = await desk.send("braintree", signed.body, FORM)
     assert (answer.status, answer.told["accepted"]) == (202, 1)
     assert len(await on_topic(kafka, thin_topic)) == 1
-    assert (await desk.send("braintree", signed.body.replace(b"public", b"other"), form)).status == 401
-    assert (await desk.send("braintree", b"bt_payload=\xff&&&", form)).status == 401
+    another = vendors.braintree("public:another", report())
+    assert (await desk.send("braintree", another.body, FORM)).status == 401
+    assert (await desk.send("braintree", signed.body.replace(b"public", b"other"), FORM)).status == 401
+    assert (await desk.send("braintree", signed.body.replace(b"bt_payload", b"bt_other"), FORM)).status == 401
+    assert (await desk.send("braintree", signed.body.replace(b"bt_signature", b"bt_other"), FORM)).status == 401
+    assert (await desk.send("braintree", b"bt_payload=\xff&&&", FORM)).status == 401
     assert (await desk.send("braintree", json.dumps(dict(signed.form)), JSON)).status == 415
+    assert (await desk.send("braintree", signed.body, {"Content-Type": "multipart/form-data"})).status == 415
+    assert len(await on_topic(kafka, thin_topic)) == 1
+    assert await on_topic(kafka, topic) == []
+
+
+async def test_what_braintree_sends_to_try_the_url_is_taken_and_tells_nothing(
+    desk: Desk, kafka: str, topic: str, thin_topic: str
+) -> None:
+    signed = vendors.braintree("public:private", report(kind="check"))
+    assert (await desk.send("braintree", signed.body, FORM)).status == 202
+    assert [*await on_topic(kafka, topic), *await on_topic(kafka, thin_topic)] == []
 
 
 async def test_a_vendor_that_only_calls_a_url_proves_itself_by_the_url(desk: Desk, kafka: str, thin_topic: str) -> None:
@@ -256,10 +293,23 @@ async def test_no_card_number_gets_through_to_topics_logs_or_answers(
     assert [shown for shown in FORBIDDEN if shown in seen] == []
 
 
-async def test_a_number_in_what_braintree_encodes_is_hidden_too(desk: Desk, kafka: str, topic: str) -> None:
-    signed = vendors.braintree("public:private", f"<kind>{PAN}</kind>".encode())
-    answer = await desk.send("braintree", signed.body, {"Content-Type": "application/x-www-form-urlencoded"})
-    assert answer.status == 422
-    [letter] = await on_topic(kafka, topic)
-    assert signed.form["bt_payload"].strip().encode() not in (letter.value or b"")
-    assert urlencode({"x": signed.form["bt_payload"]})[2:20].encode() not in (letter.value or b"")
+async def test_a_number_in_what_braintree_encodes_is_hidden_too(
+    kafka: str, topic: str, thin_topic: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    seen = ""
+    async with listening(kafka, topic, thin_topic) as desk:
+        for canary in CANARIES:
+            said = escape(canary)
+            for place in ("kind", "timestamp", "report_date", "report_url", "note"):
+                for kind in ("account_updater_daily_report", "check", "disbursement"):
+                    xml = report(**{"kind": kind, place: said})
+                    signed = vendors.braintree("public:private", xml)
+                    answer = await desk.send("braintree", signed.body, FORM)
+                    assert answer.status in {202, 422}
+                    seen += json.dumps(answer.told)
+    letters = await on_topic(kafka, topic)
+    assert len(letters) > len(CANARIES)
+    for one in [*letters, *await on_topic(kafka, thin_topic)]:
+        seen += (one.value or b"").decode() + f"{one.headers}"
+    captured = capfd.readouterr()
+    assert not canaries.is_in(seen.replace("\\n", "") + captured.out + captured.err)

@@ -7,7 +7,7 @@ import pytest
 
 from domain.update import Credential, UpdateType
 from domain.wallet import Expiry
-from tests.schemas.feeds.reading import asked, refusal, update
+from tests.schemas.feeds.reading import asked, refusal, update, updates
 
 URL = "https://reports.braintreegateway.com/au/2026-11-20.csv?signature=x"
 
@@ -25,8 +25,16 @@ def row(code: str, **changes: Any) -> dict[str, Any]:
 def webhook(url: str = URL, kind: str = "account_updater_daily_report", before: str = "") -> dict[str, Any]:
     report = f"<report-date type='date'>2026-11-20</report-date><report-url>{url}</report-url>"
     subject = f"<subject><account-updater-daily-report>{report}</account-updater-daily-report></subject>"
-    xml = f"{before}<notification><kind>{kind}</kind>{subject}</notification>"
-    return {"bt_signature": "key|signature", "bt_payload": base64.encodebytes(xml.encode()).decode()}
+    return payload(f"{before}<notification><kind>{kind}</kind>{subject}</notification>".encode())
+
+
+def payload(xml: bytes) -> dict[str, Any]:
+    return {"bt_signature": "key|signature", "bt_payload": base64.encodebytes(xml).decode()}
+
+
+LAUGHS = (
+    "<!DOCTYPE a [<!ENTITY b0 'ha'>" + "".join(f"<!ENTITY b{n} '{f'&b{n - 1};' * 10}'>" for n in range(1, 10)) + "]>"
+)
 
 
 @pytest.mark.parametrize(
@@ -59,6 +67,11 @@ def test_a_webhook_leaves_the_report_to_be_fetched_as_of_its_date() -> None:
     assert fetch.file_at.isoformat() == "2026-11-20T00:00:00+00:00"
 
 
+def test_a_webhook_that_only_tries_the_url_tells_nothing() -> None:
+    xml = b"<notification><kind>check</kind><subject><check type='boolean'>true</check></subject></notification>"
+    assert updates("braintree", payload(xml)) == []
+
+
 @pytest.mark.parametrize(
     "url",
     [
@@ -85,7 +98,16 @@ def test_a_report_lies_nowhere_else(url: str) -> None:
         ("New Expiration Date", row("New expiration date", **{"New Expiration Date": ""})),
         ("bt_payload", {"bt_payload": "%"}),
         ("bt_payload", {"bt_payload": base64.b64encode(b"<a>").decode()}),
+        ("bt_payload", payload(b"\xff")),
+        ("bt_payload", payload("<kind>check</kind>".encode("utf-16"))),
         ("bt_payload", webhook(before='<!DOCTYPE a [<!ENTITY b "c">]>')),
+        ("bt_payload", webhook("&b9;", before=LAUGHS)),
+        ("bt_payload", webhook("&b9;")),
+        ("bt_payload", webhook("&file;", before='<!DOCTYPE a [<!ENTITY file SYSTEM "file:///etc/hostname">]>')),
+        ("bt_payload", webhook(before="<?xml version='1.0' encoding='made up'?>")),
+        ("bt_payload", payload(b"<a>" * 30_000)),
+        ("bt_payload.kind", payload(b"<a>" * 9_000 + b"</a>" * 9_000)),
+        ("bt_payload.kind", payload(b"<notification/>")),
         ("bt_payload.kind", webhook(kind="disbursement")),
         ("bt_payload.report-url", webhook("")),
         ("$.path", webhook("https://www.braintreegateway.com/4111111111111111")),
