@@ -13,7 +13,7 @@ from typing import Annotated, Any, cast
 import typer
 
 from ops import loop, parts, terminal
-from ops.commands import dead_letters, deliveries, endpoints, feeds, inbox, merchants, wallets
+from ops.commands import dead_letters, deliveries, endpoints, feeds, fetches, inbox, merchants, wallets
 from ops.commands.demo import demo
 from ops.commands.ingest import ingest
 from ops.commands.replay import replay
@@ -43,6 +43,7 @@ app.add_typer(endpoints.app, name="endpoints")
 app.add_typer(wallets.app, name="wallets")
 app.add_typer(feeds.app, name="feeds")
 app.add_typer(inbox.app, name="inbox")
+app.add_typer(fetches.app, name="fetches")
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(deliveries.app, name="deliveries")
 

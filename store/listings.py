@@ -1,4 +1,4 @@
-"""Pages of rows for people to look through: merchants, deliveries, the inbox."""
+"""Pages of rows for people to look through: merchants, deliveries, the inbox, what vendors are to be asked."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -108,3 +108,40 @@ async def inbox(
         _INBOX, {"outcome": outcome, "vendor": vendor, "update_id": update_id, "limit": limit}
     )
     return [Received(*row) for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """A thin event that its vendor is to be asked about, without what it says.
+
+    `status` is `ASKING` while somebody holds it, `PARKED` until `due_at` where the vendor (or Kafka) was away, else
+    `DUE`. It has been `told` so many times.
+    """
+
+    id: int
+    feed: str
+    status: str
+    told: int
+    failures: int
+    failure: str | None
+    received_at: datetime
+    due_at: datetime
+    topic: str
+    partition: int
+    offset: int
+
+
+_FETCHES = text("""
+    SELECT id, feed,
+           CASE WHEN leased_until > now() THEN 'ASKING' WHEN due_at > now() THEN 'PARKED' ELSE 'DUE' END,
+           told, failures, failure, created_at, due_at, topic, partition, kafka_offset
+    FROM fetches
+    WHERE CAST(:feed AS text) IS NULL OR feed = :feed
+    ORDER BY due_at, id LIMIT :limit
+""")
+
+
+async def fetches(connection: AsyncConnection, *, feed: str | None, limit: int) -> list[Fetch]:
+    """The one that is asked next first; None is any."""
+    rows = await connection.execute(_FETCHES, {"feed": feed, "limit": limit})
+    return [Fetch(*row) for row in rows]
