@@ -26,6 +26,7 @@ ROOT = Path(__file__).parents[2]
 FEEDS_PAGE = ROOT / "docs" / "feeds.md"
 RUNNING = ROOT / "docs" / "running.md"
 CHANGELOG = ROOT / "CHANGELOG.md"
+COMPOSE = ROOT / "docker-compose.yml"
 
 
 def table() -> str:
@@ -39,6 +40,11 @@ def table() -> str:
 
 def test_every_setting_is_described_as_the_program_describes_it() -> None:
     assert table() in RUNNING.read_text()
+
+
+def test_every_topic_is_made_where_no_broker_makes_them_itself() -> None:
+    made = re.findall(r"^ +topic (\S+) \d+;?$", COMPOSE.read_text(), re.MULTILINE)
+    assert sorted(made) == sorted(one.default for one in settings.described() if one.name.endswith("_TOPIC"))
 
 
 def table_of_feeds() -> str:
