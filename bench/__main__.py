@@ -26,17 +26,17 @@ class Sizes:
 
 
 WHOLE = Sizes(
-    ingest.Size(wallets=50_000, number=5000, by_orm=250, rounds=5),
+    ingest.Size(wallets=50_000, number=8000, by_orm=250, rounds=5),
     dispatch.Size(number=20_000, rounds=5),
     latency.Size(wallets=50_000, number=4000, rounds=3, seconds=30),
-    wallets.Size(few=10_000, many=1_000_000, number=2500, rounds=5),
+    wallets.Size(few=10_000, many=1_000_000, number=4000, rounds=4),
     feeds.Size(few=100_000, many=1_000_000, rounds=3),
 )
 QUICK = Sizes(
-    ingest.Size(wallets=10_000, number=2000, by_orm=200, rounds=3),
+    ingest.Size(wallets=20_000, number=4000, by_orm=200, rounds=3),
     dispatch.Size(number=5000, rounds=3),
     latency.Size(wallets=10_000, number=1000, rounds=2, seconds=5),
-    wallets.Size(few=10_000, many=100_000, number=2000, rounds=3),
+    wallets.Size(few=10_000, many=100_000, number=4000, rounds=2),
     feeds.Size(few=20_000, many=100_000, rounds=2),
 )
 

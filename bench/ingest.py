@@ -6,6 +6,7 @@ by far, gets fewer updates of the same mix.
 """
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -13,10 +14,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from bench import databases, decided, load, orm
 from bench.meter import Meter
-from consumers.batch import Keeping, take
+from consumers.batch import Keeping, Message, take
 
 LANES = 2
-POLLED = LANES * 500
+BATCH = 500
+POLLED = LANES * BATCH * 4
 KEEPING = Keeping(known=timedelta(days=800), unknown=timedelta(hours=72))
 
 REPOINT = "Repoint"
@@ -84,8 +86,13 @@ async def compare(url: str, size: Size) -> None:
 
 
 async def take_in(engine: AsyncEngine, polls: load.Polls) -> None:
-    """As the Worker does: what is polled together is taken in at once in its lanes, and then its offsets go."""
+    """As the Worker does: what is polled together is taken in in its lanes, batch by batch, and then its offsets go."""
+
+    async def take_one_after_another(messages: Sequence[Message]) -> None:
+        for first in range(0, len(messages), BATCH):
+            await take(engine, messages[first : first + BATCH], KEEPING)
+
     for polled in polls:
         async with asyncio.TaskGroup() as lanes:
-            for batch in polled:
-                lanes.create_task(take(engine, batch, KEEPING))
+            for messages in polled:
+                lanes.create_task(take_one_after_another(messages))

@@ -195,7 +195,7 @@ def _name(wallet: int, generation: int) -> str:
 
 
 Polls: TypeAlias = list[list[list[Message]]]
-"""What is polled at a time, shared out over the lanes: a batch each."""
+"""What is polled at a time, shared out over the lanes."""
 
 
 def polls(first: int, count: int, wallets: int, lanes: int, size: int) -> Polls:

@@ -1,8 +1,8 @@
 """The consumer: poll → take a batch in → commit the offsets, until told to stop.
 
 Offsets are committed after the database, so a crash in between brings messages again, and the inbox knows them.
-Within one poll the partitions are shared out over *lanes*, each a batch and a transaction of its own: while one waits
-for the database, another computes.
+Within one poll the partitions are shared out over *lanes*, each with a batch and a transaction of its own at a time:
+while one waits for the database, another computes.
 """
 
 import asyncio
@@ -58,6 +58,10 @@ _HANDOVER_SECONDS = 30
 # it.
 _STALLED_SECONDS = 180
 
+# Batches that are polled for each lane at a time. It takes them in one after another, and waits for the other lanes
+# after the last one only.
+_AHEAD = 4
+
 # In one session timeout: some may be late before the group gives the member up.
 _HEARTBEATS = 15
 
@@ -87,8 +91,7 @@ class Stopped(Exception):
 class Worker:
     """One member of the consumer group.
 
-    A batch for each lane is polled at a time, each of `batch_size` messages at most, for `batch_wait` seconds at most
-    from the first one on.
+    A batch has `batch_size` messages at most, and waits for `batch_wait` seconds at most from the first one on.
     After `session_timeout` seconds without a sign of life the group goes on without it.
     `security` are aiokafka's arguments for TLS and SASL.
     `take` is what takes a batch in, in one transaction.
@@ -190,8 +193,7 @@ class Worker:
     async def _take_in_and_commit(self, consumer: Consumer, polled: Polled) -> None:
         self._idle.clear()
         try:
-            await self._take_in(polled)
-            await self._commit(consumer, polled)
+            await self._commit(consumer, await self._take_in(polled))
         finally:
             self._idle.set()
 
@@ -224,12 +226,12 @@ class Worker:
                     await consumer.stop()
 
     async def _poll(self, consumer: Consumer) -> Polled:
-        """A batch for each lane at most: from the first message's coming on as many as come within the batch's wait.
+        """Some batches for each lane at most: from the first message on as many as come within the batch's wait.
 
         What came while another batch was in hand, or lay with the broker for a while, has waited already.
         """
         polled: dict[TopicPartition, list[Message]] = {}
-        wanted, patience = self._batch_size * self._lanes, _POLL_SECONDS
+        wanted, patience = self._batch_size * self._lanes * _AHEAD, _POLL_SECONDS
         until = time.monotonic() + patience
         while wanted and patience > 0 and not self._stopping.is_set():
             got = await consumer.getmany(timeout_ms=int(patience * 1000) + 1, max_records=wanted)
@@ -251,9 +253,8 @@ class Worker:
         else:
             self._waits_for = None
 
-    async def _commit(self, consumer: Consumer, polled: Polled) -> None:
-        """Commit the offsets of what was taken in. Where that fails, it will come again and be known."""
-        offsets = {partition: messages[-1].offset + 1 for partition, messages in polled.items()}
+    async def _commit(self, consumer: Consumer, offsets: Mapping[TopicPartition, int]) -> None:
+        """Commit how far was taken in. Where that fails, it will come again and be known."""
         try:
             async with asyncio.timeout(_COMMIT_SECONDS):
                 await consumer.commit(offsets)
@@ -264,16 +265,22 @@ class Worker:
 
     # --- the database ---------------------------------------------------------------------------------------------
 
-    async def _take_in(self, polled: Polled) -> None:
-        with BATCH_SECONDS.time():
-            async with asyncio.TaskGroup() as lanes:
-                for messages in _share_out(polled, self._lanes):
-                    lanes.create_task(self._take_in_lane(messages))
+    async def _take_in(self, polled: Polled) -> dict[TopicPartition, int]:
+        """The offsets up to which it was; that is all, unless told to stop meanwhile."""
+        offsets: dict[TopicPartition, int] = {}
+        async with asyncio.TaskGroup() as lanes:
+            for messages in _share_out(polled, self._lanes):
+                lanes.create_task(self._take_one_after_another(messages, offsets))
+        return offsets
 
-    async def _take_in_lane(self, messages: Sequence[Message]) -> None:
-        """As one batch, or one after another where most of what was polled is in one partition."""
+    async def _take_one_after_another(self, messages: Sequence[Message], offsets: dict[TopicPartition, int]) -> None:
         for first in range(0, len(messages), self._batch_size):
-            await self._take(messages[first : first + self._batch_size])
+            batch = messages[first : first + self._batch_size]
+            with BATCH_SECONDS.time():
+                await self._take(batch)
+            offsets.update((TopicPartition(each.topic, each.partition), each.offset + 1) for each in batch)
+            if self._stopping.is_set():
+                return
 
     async def _take(self, messages: Sequence[Message]) -> None:
         """Take one batch in: as a whole, or where it cannot be, in halves, down to the message that is at fault."""

@@ -160,6 +160,19 @@ async def test_what_was_taken_in_but_not_committed_is_read_again_and_left_alone(
     assert await desk.events("pharmacy") == before
 
 
+async def test_told_to_stop_it_finishes_the_batch_at_hand_and_commits_that_far(desk: Desk, post: Post) -> None:
+    stopping = asyncio.Event()
+
+    def stop(place: Place) -> None:
+        if place == "took in":
+            stopping.set()
+
+    await post.send(*closings(20), partition=1)
+    await member(desk.engine, post, batch_size=5, at=stop).run(stopping)
+    assert len(await desk.outcomes()) == 5
+    assert await post.committed() == {1: 5}
+
+
 # --- refused ------------------------------------------------------------------------------------------------------
 
 
