@@ -23,12 +23,35 @@ _BEGINNING = Place()
 
 
 async def canonical(stream: BufferedReader, begin: Place = _BEGINNING) -> AsyncIterator[Line]:
-    """The lines of a feed in canonical form (design.md §4), empty ones left out; never the whole feed in memory."""
+    """The lines of a feed in canonical form (design.md §4), empty ones left out; never the whole feed in memory.
+
+    One document is read, too, as of any feed.
+    """
     if begin.offset:
         stream.seek(begin.offset)
-    async for raw in records.lines(stream, begin):
+        following = records.lines(stream, begin)
+    else:
+        whole = records.lines(stream, longest_first=records.LONGEST_DOCUMENT)
+        first = await records.first_line(whole)
+        if first is None:
+            return
+        beginning = await records.begun(first, whole)
+        if beginning.of_document:
+            async for cut in records.document(beginning, whole):
+                yield _canonical(cut)
+            return
+        following = records.after(beginning.lines, whole)
+    async for raw in following:
         if raw.text.strip():
             yield read(raw.number, raw.text, end=raw.end)
+
+
+def _canonical(cut: Cut) -> Line:
+    """Of a document, which has no body where it is too long."""
+    if cut.problem is None:
+        return read(cut.number, cut.body)
+    fits = 0 < len(cut.body) <= LONGEST
+    return Line(cut.number, 0, (_unusable(cut.body, cut.problem),) if fits else (), cut.problem)
 
 
 def read(number: int, text: bytes, headers: Headers = (), *, end: int = 0) -> Line:

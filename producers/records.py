@@ -1,7 +1,7 @@
 """A feed's file, cut into records as it is read: never the whole of it in memory, and no bad row in the way of others.
 
 A file has JSON objects, one a line, or one JSON document (an array's elements are its records), or CSV with a line of
-names. Its first line shows which. Files of banks have lines of 94 characters, of which several make a record.
+names. Its first lines show which. Files of banks have lines of 94 characters, of which several make a record.
 """
 
 import asyncio
@@ -18,6 +18,10 @@ from schemas.intake import LONGEST
 _CHUNK = 256 * 1024
 # A document is read at once, so it must fit; more than any vendor's day of webhooks.
 LONGEST_DOCUMENT = 64 * 1024 * 1024
+_TOO_LONG = (
+    f"document: expected {LONGEST_DOCUMENT // 1024**2} MiB and lines of {LONGEST:,} bytes at most;"
+    " write its objects one a line"
+)
 _DELIMITERS = ",;\t|"
 # A quoted field may go over lines; one that never ends must not swallow the file.
 _MOST_LINES_OF_A_ROW = 100
@@ -111,30 +115,87 @@ async def records(
     `recognises` says whether a line of names is one: a file may begin with its first row, which must not be lost.
     """
     whole = lines(stream, longest_first=LONGEST_DOCUMENT)
-    first = await _first(whole, rows)
+    first = await first_line(whole, rows)
     if first is None:
         return
-    text = first.text.removeprefix(b"\xef\xbb\xbf")
-    if text.lstrip()[:1] not in (b"{", b"["):
-        following = _from(begin, first, whole, stream)
-        async for cut in _rows(first._replace(text=text), following, begin, rows, recognises):
-            yield cut
-    elif text.strip() in (b"{", b"[{") or text.lstrip().startswith(b"["):
-        async for cut in _document(first._replace(text=text), whole):
+    if first.text.lstrip()[:1] not in (b"{", b"["):
+        async for cut in _rows(first, _from(begin, first, whole, stream), begin, rows, recognises):
             yield cut
     else:
-        if not begin.offset:
-            yield _object(first._replace(text=text), longest=LONGEST_DOCUMENT)
-        async for raw in _from(begin, first, whole, stream):
-            if raw.text.strip():
-                yield _object(raw)
+        async for cut in _objects(first, begin, whole, stream):
+            yield cut
 
 
-async def _first(whole: AsyncIterator[Raw], rows: Rows) -> Raw | None:
-    """The first line that is not empty, nor put aside."""
+async def _objects(first: Raw, begin: Place, whole: AsyncIterator[Raw], stream: BufferedReader) -> AsyncIterator[Cut]:
+    if begin.offset:
+        following = _from(begin, first, whole, stream)
+    else:
+        beginning = await begun(first, whole)
+        if beginning.of_document:
+            async for cut in document(beginning, whole):
+                yield cut
+            return
+        yield _object(first, longest=LONGEST_DOCUMENT)
+        following = after(beginning.lines[1:], whole)
+    async for raw in following:
+        if raw.text.strip():
+            yield _object(raw)
+
+
+class Beginning(NamedTuple):
+    """The first lines, and whether they are of one document; otherwise each is an object, or should be."""
+
+    lines: tuple[Raw, ...]
+    of_document: bool
+
+
+async def begun(first: Raw, following: AsyncIterator[Raw]) -> Beginning:
+    """What a file of JSON that has this line first is: it takes two more at most to see.
+
+    The first of many objects may have been cut off: the one on the next line is whole, and could not stand there.
+    """
+    if not _is_unfinished(first.text):
+        return Beginning((first,), first.text.lstrip().startswith(b"["))
+    read = [first]
+    while await _next(following, read) and _is_object(read[-1].text):
+        if len(read) > 2 or not first.text.rstrip().endswith((b"[", b":")):  # noqa: PLR2004
+            return Beginning(tuple(read), of_document=False)
+    return Beginning(tuple(read), of_document=True)
+
+
+async def _next(following: AsyncIterator[Raw], read: list[Raw]) -> bool:
+    """Whether there was another line that is not empty; it is among `read` then."""
+    async for raw in following:
+        if raw.text.strip():
+            read.append(raw)
+            return True
+    return False
+
+
+def _is_unfinished(line: bytes) -> bool:
+    """Whether it is the beginning of JSON, and right as far as it goes."""
+    try:
+        json.loads(line)
+    except json.JSONDecodeError as error:
+        return error.pos >= len(error.doc.rstrip())
+    except (ValueError, RecursionError):
+        return False
+    return False
+
+
+def _is_object(line: bytes) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+async def first_line(whole: AsyncIterator[Raw], rows: Rows = Rows()) -> Raw | None:  # noqa: B008  it is a value
+    """The first line that is not empty, nor put aside, without a byte order mark."""
     async for raw in whole:
-        if raw.text.strip() and not _is_aside(raw, rows):
-            return raw
+        text = raw.text.removeprefix(b"\xef\xbb\xbf")
+        if text.strip() and not _is_aside(raw, rows):
+            return raw._replace(text=text)
     return None
 
 
@@ -167,17 +228,15 @@ def _element(number: int, end: int, body: bytes, found: object) -> Cut:
     return Cut(number, end, body, found)
 
 
-async def _document(first: Raw, whole: AsyncIterator[Raw]) -> AsyncIterator[Cut]:
-    """Elements have no end: reading begins with the first of them, or not at all."""
-    text = bytearray(first.text + b"\n")
-    async for raw in whole:
-        if len(text) > LONGEST_DOCUMENT:
-            break
+async def document(beginning: Beginning, following: AsyncIterator[Raw]) -> AsyncIterator[Cut]:
+    """The elements of an array, or the object, without ends: reading begins with the first of them, or not at all."""
+    text, longest = bytearray(), LONGEST_DOCUMENT
+    async for raw in after(beginning.lines, following):
+        if len(raw.text) > longest or len(text) > LONGEST_DOCUMENT:
+            yield Cut(1, 0, b"", None, _TOO_LONG)
+            return
         text += raw.text + b"\n"
-    if len(text) > LONGEST_DOCUMENT:
-        limit = f"{LONGEST_DOCUMENT // 1024**2} MiB"
-        yield Cut(1, 0, b"", None, f"document: expected {limit} at most; write its objects one a line")
-        return
+        longest = LONGEST
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):
@@ -199,7 +258,7 @@ async def _rows(
         if rows.names and names[0] != rows.names[0]:
             names = rows.names
             if not begin.offset:
-                following = _after(first, following)
+                following = after((first,), following)
         _check(names, recognises)
     except _NoCells as problem:
         yield Cut(first.number, 0, first.text, None, f"line of names: expected {problem}")
@@ -238,8 +297,10 @@ def _check(names: Sequence[str], recognises: Callable[[Record], bool]) -> None:
         raise _NoCells("the names of this feed's columns")
 
 
-async def _after(first: Raw, following: AsyncIterator[Raw]) -> AsyncIterator[Raw]:
-    yield first
+async def after(before: Sequence[Raw], following: AsyncIterator[Raw]) -> AsyncIterator[Raw]:
+    """One after the other."""
+    for raw in before:
+        yield raw
     async for raw in following:
         yield raw
 

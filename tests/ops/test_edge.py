@@ -1,5 +1,6 @@
 """Which feed a file is of is seen from the file."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,20 @@ SAMPLES = Path(__file__).parents[2] / "examples" / "feeds"
 async def test_every_sample_is_known_as_what_it_is(name: str) -> None:
     (sample,) = SAMPLES.glob(f"{name}.*")
     assert await edge.detect(sample) == name
+
+
+OBJECTS = [name for name in FEEDS if (SAMPLES / f"{name}.jsonl").exists()]
+
+
+@pytest.mark.parametrize("name", [*OBJECTS, "canonical"])
+async def test_a_printed_document_is_known_as_what_is_in_it(tmp_path: Path, name: str) -> None:
+    lines = [CANONICAL] if name == "canonical" else (SAMPLES / f"{name}.jsonl").read_bytes().splitlines()
+    objects = [json.loads(line) for line in lines]
+    for document in (objects, objects[0]):
+        printed = json.dumps(document, indent=2)
+        for text in (printed, printed.replace("\n", " ", 1), "\ufeff\n" + printed.replace("\n", "\r\n")):
+            (tmp_path / "feed").write_text(text, newline="")
+            assert await edge.detect(tmp_path / "feed") == name
 
 
 @pytest.mark.parametrize(

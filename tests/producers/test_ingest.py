@@ -55,6 +55,30 @@ async def test_every_line_arrives_in_the_order_of_its_credential(kafka: str, top
     assert sum(map(len, by_key.values())) == 3000
 
 
+async def read_as_canonical(content: str) -> list[Line]:
+    return [line async for line in ingest.canonical(feed(content.encode()))]
+
+
+async def test_a_document_of_updates_is_read_as_lines_of_them_are() -> None:
+    updates = [replaced(1), replaced(2, new=PAN), {"id": "x"}, replaced(3)]
+    lines = [line async for line in ingest.canonical(feed(*updates))]
+    for indent in (None, 2):
+        of_document = await read_as_canonical(json.dumps(updates, indent=indent))
+        assert [line._replace(end=0) for line in lines] == of_document
+    [alone] = await read_as_canonical(json.dumps(updates[0], indent=2))
+    assert alone == lines[0]._replace(end=0)
+
+
+async def test_half_a_document_of_updates_is_one_unusable_line_without_its_numbers() -> None:
+    half = json.dumps([replaced(1), replaced(2, new=PAN), 1], indent=1)
+    [line] = await read_as_canonical(half[:-2])
+    assert line.unusable == "document: expected JSON"
+    assert PAN.encode() not in line.messages[0].value
+    assert [each.unusable for each in await read_as_canonical(half)][2] == "record: expected a JSON object"
+    [long] = await read_as_canonical("[\n" + json.dumps(replaced(1), indent=1) + "," * LONGEST)
+    assert (long.messages, (long.unusable or "")[:16]) == ((), "document: expect")
+
+
 @pytest.mark.parametrize(
     ("line", "reason"),
     [

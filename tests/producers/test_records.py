@@ -44,6 +44,8 @@ async def test_columns_may_be_parted_otherwise(delimiter: str) -> None:
 async def test_a_byte_order_mark_is_no_part_of_a_name() -> None:
     assert (await cut(b"\xef\xbb\xbf" + ROWS))[0].record == {"a": "1", "b": "2"}
     assert (await cut(b"\xef\xbb\xbf" + LINES))[0].record == {"a": 1}
+    assert (await cut(b"\xef\xbb\xbf\n" + ROWS))[0].record == {"a": "1", "b": "2"}
+    assert await cut(b"\xef\xbb\xbf") == await cut(b"\xef\xbb\xbf\n") == []
 
 
 async def test_objects_come_one_a_line_or_in_one_document() -> None:
@@ -51,6 +53,48 @@ async def test_objects_come_one_a_line_or_in_one_document() -> None:
     assert [each.record for each in await cut(DOCUMENT)] == [{"a": 1}, {"a": 2}]
     assert [each.record for each in await cut(b'{\n"a": 1\n}')] == [{"a": 1}]
     assert [each.record for each in await cut(b'[{"a": 1}, {"a": 2}]')] == [{"a": 1}, {"a": 2}]
+
+
+SEVERAL = [{"a": 1, "b": {"c": [{"d": 1}, {"d": 2}]}}, {"a": 2}, {"a": 3, "e": []}]
+
+
+@pytest.mark.parametrize("indent", [0, 1, 4, "\t"])
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\n\n"])
+@pytest.mark.parametrize("first", ["alone", "with what comes next"])
+@pytest.mark.parametrize("before", [b"", b"\n  \n", b"\xef\xbb\xbf"])
+async def test_a_document_is_one_however_it_is_printed(
+    indent: int | str, end: bytes, first: str, before: bytes
+) -> None:
+    for document in (SEVERAL, SEVERAL[:1], SEVERAL[0], {"all": SEVERAL}, {"all": [{"a": 1}]}, {"all": {"a": 1}}):
+        text = json.dumps(document, indent=indent).encode()
+        if first != "alone":
+            text = text.replace(b"\n", b" ", 1)
+        found = await cut(before + text.replace(b"\n", end))
+        assert [each.record for each in found] == (document if isinstance(document, list) else [document])
+
+
+@pytest.mark.parametrize(
+    "content", [b'{"all": [\n{"a": 1}\n]}', b'{"all":\n{"a": 1}\n}', b'{"all": [\n{"a": 1},\n{}]}']
+)
+async def test_what_is_in_a_document_is_no_line(content: bytes) -> None:
+    assert [each.record for each in await cut(content)] == [json.loads(content)]
+
+
+@pytest.mark.parametrize("cut_off", ["{", '{"a":', '{"a": 1,', '{"a": [', '{"a": 1', '{"a": "b', "["])
+@pytest.mark.parametrize("count", [1, 2, 300])
+async def test_a_first_object_that_is_cut_off_holds_up_no_other(cut_off: str, count: int) -> None:
+    if cut_off.endswith((":", "[")) and count == 1:
+        return  # two objects show that they are no part of it
+    found = await cut(f"{cut_off}\n".encode() + b'{"a": 2}\n' * count)
+    assert [each.record for each in found] == [None] + [{"a": 2}] * count
+    assert [each.number for each in found] == list(range(1, count + 2))
+    assert all(each.end for each in found)
+
+
+async def test_half_a_document_is_refused_once() -> None:
+    whole = json.dumps({"all": SEVERAL}, indent=1)
+    for half in (whole[:-2], whole.replace("\n", "", 1)[:-2], json.dumps(SEVERAL, indent=1)[:-2]):
+        assert [each.problem for each in await cut(half.encode())] == ["document: expected JSON"]
 
 
 @pytest.mark.parametrize("content", [ROWS, LINES, LINES + b"\n"])
@@ -114,7 +158,9 @@ async def test_a_document_may_stand_in_one_long_line() -> None:
 async def test_a_document_that_is_too_long_for_memory_is_refused() -> None:
     limit = LONGEST_DOCUMENT
     (found,) = await cut(b"[" + b" " * limit + b"]")
-    assert (found.problem or "").startswith("document: expected 64 MiB at most")
+    assert (found.problem or "").startswith("document: expected 64 MiB and lines of 1,000,000 bytes at most; write")
+    (found,) = await cut(b'{\n"a": "' + b"x" * LONGEST + b'"}')
+    assert (found.problem or "").startswith("document: expected 64 MiB and lines of 1,000,000 bytes at most; write")
     assert [each.problem for each in await cut(b'{"a": "' + b"x" * limit + b'"}\n{}')] == [
         f"line: expected {LONGEST:,} bytes at most",
         None,
