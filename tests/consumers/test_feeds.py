@@ -136,6 +136,61 @@ async def test_the_order_of_arrival_is_not_that_of_telling_and_makes_no_differen
     assert await world.told() == ONCE
 
 
+# A network tells another number, a token service and a processor keep their tokens and say which card is behind them.
+TOKEN = {
+    "tokenUniqueReference": "mdes-A",
+    "status": "ACTIVE",
+    "reasonCode": "FUNDING_ACCOUNT_UPDATE",
+    "tokenInfo": {"accountPanSuffix": "1881", "accountPanExpiry": "1129"},
+}
+TRANSACTION = {
+    "token": "transaction",
+    "succeeded": True,
+    "transaction_type": "ReplacePaymentMethod",
+    "payment_method": {
+        "token": "spreedly-A",
+        "payment_method_type": "credit_card",
+        "card_type": "visa",
+        "last_four_digits": "1881",
+        "month": 11,
+        "year": 2029,
+        "fingerprint": "of-B",
+    },
+}
+KEPT_BY = {
+    "vau": lambda _at: [VAU, f"{A},{B},2911,A"],
+    "mdes": lambda at: [
+        json.dumps(
+            {"requestId": "1", "encryptedPayload": {"encryptedData": {"tokens": [TOKEN | {"statusTimestamp": at}]}}}
+        )
+    ],
+    "spreedly": lambda at: [json.dumps({"transaction": TRANSACTION | {"created_at": at, "updated_at": at}})],
+}
+
+
+# Who tells it first decides. A token service names no card: what it tells in place may be another's replacement.
+HEARD = {"vau": ["REPLACED", "DELETED"], "mdes": ["UPDATED"], "spreedly": ["UPDATED"]}
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(KEPT_BY)), ids="-".join)
+async def test_a_replacement_that_is_told_in_place_too_ends_in_one_card(world: World, order: Sequence[str]) -> None:
+    tokens = [{"vendor": "mdes", "token": "mdes-A"}, {"vendor": "spreedly", "token": "spreedly-A"}]
+    links = [link(A, wallet="ann", merchant=merchant) for merchant in ("gym", "shop")]
+    await world.wallets(wallet("ann", held(A) | {"credentials": tokens}, links=links, told=["gym", "shop"]))
+    for days, name in enumerate(order):
+        at = EDGE.at + timedelta(days=days)
+        await tell(world, name, *KEPT_BY[name](at.isoformat()), edge=replace(EDGE, at=at))
+    (exported,) = await world.export()
+    (live,) = (each for each in exported["paymentMethods"] if each["status"] != "DELETED")
+    assert (live["details"]["last4"], live["details"]["expiryYear"]) == ("1881", 2029)
+    assert {each["paymentMethodId"] for each in exported["paymentLinks"]} == {live["id"]}
+    known = [{"fingerprint": KEY.fingerprint(number)} for number in (A, B)]
+    assert all(each in live["credentials"] for each in [*tokens, *known])
+    names = [name.removeprefix("PAYMENT_METHOD_") for merchant, name, _ in await world.told() if merchant == "gym"]
+    after_it = ["REPLACED", "DELETED"] if order[:2] == ("mdes", "vau") else []
+    assert names == HEARD[order[0]] + after_it
+
+
 async def test_fourteen_copies_in_one_file_make_one_set_of_webhooks(world: World) -> None:
     await anns(world)
     await tell(world, "vau", VAU, *chain(A, B) * 14)
