@@ -1,7 +1,8 @@
 """A feed's file, cut into records as it is read: never the whole of it in memory, and no bad row in the way of others.
 
 A file has JSON objects, one a line, or one JSON document (an array's elements are its records), or CSV with a line of
-names. Its first lines show which. Files of banks have lines of 94 characters, of which several make a record.
+names and a row on each line after it. Its first lines show which. Files of banks have lines of 94 characters, of which
+several make a record.
 """
 
 import asyncio
@@ -23,8 +24,6 @@ _TOO_LONG = (
     " write its objects one a line"
 )
 _DELIMITERS = ",;\t|"
-# A quoted field may go over lines; one that never ends must not swallow the file.
-_MOST_LINES_OF_A_ROW = 100
 
 
 class Place(NamedTuple):
@@ -264,30 +263,16 @@ async def _rows(
         yield Cut(first.number, 0, first.text, None, f"line of names: expected {problem}")
         return
     table = _Table(names, delimiter, rows.may_lack)
-    waiting: list[Raw] = []
     async for raw in following:
-        if not waiting and (not raw.text.strip(b"\r \t") or _is_aside(raw, rows)):
-            continue
-        waiting.append(raw)
-        if sum(each.text.count(b'"') for each in waiting) % 2 and len(waiting) < _MOST_LINES_OF_A_ROW:
-            continue  # a quoted field goes on in the next line
-        for cut in _rows_of(waiting, table):
-            yield cut
-        waiting = []
-    for cut in _rows_of(waiting, table):
-        yield cut
+        if raw.text.strip(b"\r \t") and not _is_aside(raw, rows):
+            yield _row(raw, table)
 
 
 def _names(line: bytes) -> tuple[tuple[str, ...], str]:
     """The names of columns, and what stands between them."""
-    try:
-        text = line.decode().rstrip("\r")
-        delimiter = max(_DELIMITERS, key=text.count)
-        return tuple(name.strip() for name in next(csv.reader([text], delimiter=delimiter))), delimiter
-    except UnicodeDecodeError:
-        raise _NoCells("UTF-8") from None
-    except csv.Error:
-        raise _NoCells("CSV") from None
+    text = _characters_of(line)
+    delimiter = max(_DELIMITERS, key=text.count)
+    return tuple(name.strip() for name in _cells(text, delimiter)), delimiter
 
 
 def _check(names: Sequence[str], recognises: Callable[[Record], bool]) -> None:
@@ -311,45 +296,44 @@ class _Table(NamedTuple):
     may_lack: int
 
 
-def _rows_of(waiting: Sequence[Raw], table: _Table) -> list[Cut]:
-    """Lines that are one row; or, where a quote never ends, a bad row and others."""
-    if len(waiting) > 1 and sum(raw.text.count(b'"') for raw in waiting) % 2:
-        return [cut for raw in waiting for cut in _rows_of([raw], table)]
-    return [_row(waiting, table)] if waiting else []
-
-
-def _row(waiting: Sequence[Raw], table: _Table) -> Cut:
-    number, end, last = waiting[0].number, waiting[-1].end, waiting[-1].number
-    body = waiting[0].text if len(waiting) == 1 else b"\n".join(raw.text for raw in waiting)
+def _row(raw: Raw, table: _Table) -> Cut:
+    number, end, body = raw
     if len(body) > LONGEST:
-        return _too_long(Raw(number, end, body))._replace(last=last)
+        return _too_long(raw)
     try:
-        cells = _cells(body, table.delimiter)
+        cells = _cells(_characters_of(body), table.delimiter)
     except _NoCells as problem:
-        return Cut(number, end, body, None, f"line: expected {problem}", last)
+        return Cut(number, end, body, None, f"line: expected {problem}")
     names = table.names
     if not len(names) - table.may_lack <= len(cells) <= len(names):
-        return Cut(number, end, body, None, f"line: expected {len(names)} columns, not {len(cells)}", last)
-    return Cut(number, end, body, dict(zip(names, cells, strict=False)), None, last)
+        return Cut(number, end, body, None, f"line: expected {len(names)} columns, not {len(cells)}")
+    return Cut(number, end, body, dict(zip(names, cells, strict=False)))
 
 
 class _NoCells(Exception):
     """The text is what was expected."""
 
 
-def _cells(body: bytes, delimiter: str) -> list[str]:
+def _characters_of(line: bytes) -> str:
     try:
-        text = body.decode().rstrip("\r")
+        return line.decode().rstrip("\r")
     except UnicodeDecodeError:
         raise _NoCells("UTF-8") from None
-    if '"' not in text:
-        return text.split(delimiter)
-    if text.count('"') % 2:
-        raise _NoCells("a closing quote")
+
+
+def _cells(line: str, delimiter: str) -> list[str]:
+    """Of one row, which ends where its line ends: a quote that is left open must not take the rows after it along."""
+    if "\r" in line:
+        raise _NoCells("lines that all end alike, not a carriage return inside one")
+    if '"' not in line:
+        return line.split(delimiter)
+    if line.count('"') % 2:
+        raise _NoCells("a closing quote on the same line")
     try:
-        return next(csv.reader(text.splitlines(keepends=True), delimiter=delimiter))
+        (cells,) = csv.reader([line], delimiter=delimiter, strict=True)
     except csv.Error:
         raise _NoCells("CSV") from None
+    return cells
 
 
 def _too_long(raw: Raw) -> Cut:

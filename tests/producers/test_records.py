@@ -6,6 +6,8 @@ from io import BufferedReader, BytesIO
 from typing import cast
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from producers.records import LONGEST_DOCUMENT, Cut, Place, cuts, records
 from schemas.feeds import FEEDS
@@ -21,7 +23,7 @@ async def cut(content: bytes, begin: Place = Place()) -> list[Cut]:  # noqa: B00
     return [each async for each in records(opened(content), begin)]
 
 
-ROWS = b'a,b\r\n1,2\r\n\r\n"x\ny","say ""hi"""\r\n3,4'
+ROWS = b'a,b\r\n1,2\r\n\r\n"x,y","say ""hi"""\r\n3,4'
 LINES = b'{"a": 1}\n\n{"a": 2}\n{"a": 3}'
 DOCUMENT = json.dumps([{"a": 1}, {"a": 2}], indent=1).encode()
 
@@ -30,8 +32,8 @@ async def test_rows_are_read_by_the_names_of_their_columns() -> None:
     found = await cut(ROWS)
     assert [(each.number, each.record) for each in found] == [
         (2, {"a": "1", "b": "2"}),
-        (4, {"a": "x\ny", "b": 'say "hi"'}),
-        (6, {"a": "3", "b": "4"}),
+        (4, {"a": "x,y", "b": 'say "hi"'}),
+        (5, {"a": "3", "b": "4"}),
     ]
 
 
@@ -116,15 +118,67 @@ async def test_reading_a_document_begins_with_its_first_element_alone() -> None:
         (b"1,2,3", "line: expected 2 columns, not 3"),
         (b"1", "line: expected 2 columns, not 1"),
         (b"\xff,2", "line: expected UTF-8"),
-        (b'"1,2', "line: expected a closing quote"),
+        (b'"1,2', "line: expected a closing quote on the same line"),
+        (b'"1"2,3', "line: expected CSV"),
+        (b'1"2,"3', "line: expected CSV"),
+        (b"1,2\r3,4", "line: expected lines that all end alike, not a carriage return inside one"),
+        (b'1,"2"\r3,"4"', "line: expected lines that all end alike, not a carriage return inside one"),
         (b"x" * (LONGEST + 1), f"line: expected {LONGEST:,} bytes at most"),
     ],
-    ids=["wide", "narrow", "no UTF-8", "no end of a quote", "long"],
+    ids=[
+        "wide",
+        "narrow",
+        "no UTF-8",
+        "no end of a quote",
+        "more after a quote",
+        "a quote in between",
+        "two rows",
+        "two quoted",
+        "long",
+    ],
 )
 async def test_a_bad_row_holds_up_no_other(bad: bytes, problem: str) -> None:
     rows = await cut(b"a,b\n1,2\n" + bad + b"\n" + b"3,4\n" * 200)
     assert [(each.number, each.problem) for each in rows if each.problem] == [(3, problem)]
     assert len(rows) == 202
+
+
+@pytest.mark.parametrize(("opening", "lines"), [('5" x', (3, 93)), ('"open', (3, 7)), ('"open', (3,))])
+async def test_a_quote_that_is_open_takes_no_other_row_along(opening: str, lines: tuple[int, ...]) -> None:
+    """Also where another one further down would close it."""
+    rows = [f"{line},{opening if line in lines else 'ok'}" for line in range(2, 102)]
+    found = await cut("\n".join(["a,b", *rows, ""]).encode())
+    assert [each.number for each in found] == list(range(2, 102))
+    assert tuple(each.number for each in found if each.problem) == lines
+    assert {each.problem for each in found if each.problem} == {"line: expected a closing quote on the same line"}
+    assert all(each.record == {"a": f"{each.number}", "b": "ok"} for each in found if not each.problem)
+
+
+SAID = st.text(alphabet='",\rx1 é\x0b\x85\u2028', max_size=12)
+
+
+@given(st.lists(st.none() | SAID, max_size=12), st.sampled_from([b"\n", b"\r\n"]), st.sampled_from([0, 1]))
+async def test_every_line_is_told_or_refused_once_and_no_good_one_for_its_neighbours(
+    lines: list[str | None], ending: bytes, endings: int
+) -> None:
+    """None stands for a good row; the last line may have no end."""
+    written = [f'{number},"a ""b"", c"' if line is None else line for number, line in enumerate(lines, 2)]
+    found = await cut(ending.join(each.encode() for each in ["a,b", *written]) + ending * endings)
+    there = [number for number, line in enumerate(written, 2) if line.encode().strip(b"\r \t")]
+    assert [each.number for each in found] == there
+    for each in found:
+        line = written[each.number - 2]
+        assert each.body.rstrip(b"\r") == line.rstrip("\r").encode()
+        assert (each.record is None) == (each.problem is not None)
+        if lines[each.number - 2] is None:
+            assert each.record == {"a": f"{each.number}", "b": 'a "b", c'}
+        if each.record is not None:
+            # nothing that stood there is missing
+            assert _said("".join(each.record.values())) == _said(line.rstrip("\r"))
+
+
+def _said(text: str) -> str:
+    return text.replace('"', "").replace(",", "")
 
 
 @pytest.mark.parametrize("bad", [b"{", b"[1]", b'"x"', b"\xff", b"{" * 100_000])
@@ -138,10 +192,19 @@ async def test_names_that_are_no_names_are_refused() -> None:
     assert found.problem == "line of names: expected a name for each column, and each one once"
 
 
-@pytest.mark.parametrize("names", [b"a,b\rc,d", b"a" * 200_000 + b",b"])
-async def test_a_line_of_names_that_is_no_csv_is_refused(names: bytes) -> None:
+@pytest.mark.parametrize(
+    ("names", "problem"),
+    [
+        (b"a,b\rc,d", "lines that all end alike, not a carriage return inside one"),
+        (b'"a,b', "a closing quote on the same line"),
+        (b'"a" b,"c"', "CSV"),
+        (b'"' + b"a" * 200_000 + b'",b', "CSV"),
+    ],
+    ids=["two lines", "no end of a quote", "more after a quote", "long"],
+)
+async def test_a_line_of_names_that_is_no_csv_is_refused(names: bytes, problem: str) -> None:
     (found,) = await cut(names + b"\n1,2\n")
-    assert (found.problem, found.body) == ("line of names: expected CSV", names)
+    assert (found.problem, found.body) == (f"line of names: expected {problem}", names)
 
 
 async def test_a_document_may_stand_in_one_long_line() -> None:
