@@ -157,15 +157,19 @@ TRANSACTION = {
         "fingerprint": "of-B",
     },
 }
-KEPT_BY = {
-    "vau": lambda _at: [VAU, f"{A},{B},2911,A"],
-    "mdes": lambda at: [
-        json.dumps(
-            {"requestId": "1", "encryptedPayload": {"encryptedData": {"tokens": [TOKEN | {"statusTimestamp": at}]}}}
-        )
-    ],
-    "spreedly": lambda at: [json.dumps({"transaction": TRANSACTION | {"created_at": at, "updated_at": at}})],
-}
+KEPT_BY = ("vau", "mdes", "spreedly")
+
+
+def kept_by(feed: str, at: datetime) -> list[str]:
+    match feed:
+        case "vau":
+            return [VAU, f"{A},{B},2911,A"]
+        case "mdes":
+            tokens = [TOKEN | {"statusTimestamp": at.isoformat()}]
+            return [json.dumps({"requestId": "1", "encryptedPayload": {"encryptedData": {"tokens": tokens}}})]
+        case _:
+            dates = dict.fromkeys(("created_at", "updated_at"), at.isoformat())
+            return [json.dumps({"transaction": TRANSACTION | dates})]
 
 
 # Who tells it first decides. A token service names no card: what it tells in place may be another's replacement.
@@ -179,7 +183,7 @@ async def test_a_replacement_that_is_told_in_place_too_ends_in_one_card(world: W
     await world.wallets(wallet("ann", held(A) | {"credentials": tokens}, links=links, told=["gym", "shop"]))
     for days, name in enumerate(order):
         at = EDGE.at + timedelta(days=days)
-        await tell(world, name, *KEPT_BY[name](at.isoformat()), edge=replace(EDGE, at=at))
+        await tell(world, name, *kept_by(name, at), edge=replace(EDGE, at=at))
     (exported,) = await world.export()
     (live,) = (each for each in exported["paymentMethods"] if each["status"] != "DELETED")
     assert (live["details"]["last4"], live["details"]["expiryYear"]) == ("1881", 2029)
