@@ -1,6 +1,7 @@
 """A folder that files are put into, by SFTP for one: each is sent, and moved to `processed` or `failed` beside.
 
-    DIR/            where files arrive; one that is still being written to, or whose name begins with a dot, is left
+    DIR/            where files arrive; one that is still being written to, or whose name begins with a dot, is left.
+                    So is one that may not be read, and what is no file: a link leads to what its maker may not read
     DIR/processed/  files that were sent
     DIR/failed/     files that could not be read; what was refused of any is in FILE.refused beside it
 
@@ -15,9 +16,10 @@ import signal
 import stat
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 from ops import checkpoint, edge, feed_files, terminal
 from ops.feed_files import Summary
@@ -35,9 +37,12 @@ _SUFFIXES_OF_UNFINISHED = (".part", ".tmp", ".filepart", ".crdownload", ".refuse
 
 @dataclass(slots=True)
 class Refusals:
-    """Files that the broker refused, by name: when each is tried again (monotonic), and the delay before that."""
+    """What is not done at once, by name: of files that the broker refused, when each is tried again (monotonic), and
+    the delay before that; of what is left alone, why, which is said once.
+    """
 
     _of: dict[str, tuple[float, float]] = field(default_factory=dict)
+    _left: dict[str, str] = field(default_factory=dict)
 
     def is_due(self, file: Path) -> bool:
         return time.monotonic() >= self._of.get(file.name, (0.0, 0.0))[0]
@@ -46,8 +51,14 @@ class Refusals:
         delay = min(2 * self._of.get(file.name, (0.0, _FIRST_DELAY / 2))[1], _LONGEST_DELAY)
         self._of[file.name] = time.monotonic() + delay, delay
 
+    def leave(self, file: Path, why: str) -> None:
+        if self._left.get(file.name) != why:
+            terminal.remark(f"{file} is left alone: {why}")
+            self._left[file.name] = why
+
     def forget(self, file: Path) -> None:
         self._of.pop(file.name, None)
+        self._left.pop(file.name, None)
 
 
 async def watch(
@@ -88,8 +99,8 @@ async def run_once(
     for name in (".work", "processed", "failed"):
         (folder / name).mkdir(exist_ok=True)
     taken = 0
-    for file in _picked_up(folder, settled):
-        with _held(file) as held:
+    for file in _picked_up(folder, settled, refusals):
+        with _held(file, refusals) as held:
             if not held or not refusals.is_due(file):
                 continue
             of = edge.of(edge.fingerprints(settings), feed_files.dated(file), traces)
@@ -124,11 +135,10 @@ async def _unless(stopping: asyncio.Event, sending: "asyncio.Task[Summary]") -> 
 
 
 @contextmanager
-def _held(file: Path) -> Iterator[bool]:
+def _held(file: Path, refusals: Refusals) -> Iterator[bool]:
     """Whether it is ours alone, and no other process that watches is at it."""
-    try:
-        stream = file.open("rb")
-    except FileNotFoundError:
+    stream = _opened(file, refusals)
+    if stream is None:
         yield False
         return
     with stream:
@@ -142,6 +152,17 @@ def _held(file: Path) -> Iterator[bool]:
             yield named is not None and os.path.samestat(named, os.fstat(stream.fileno()))
 
 
+def _opened(file: Path, refusals: Refusals) -> BinaryIO | None:
+    """None if it is not there any more, or must be left alone; a link is not followed, a pipe not waited for."""
+    try:
+        return os.fdopen(os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb")
+    except FileNotFoundError:
+        return None
+    except OSError as error:  # whatever is the matter with one file, the others go on
+        refusals.leave(file, f"it cannot be read ({error.strerror})")
+        return None
+
+
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Only one that watches moves files at a time: what one finds free is not taken by another then."""
@@ -150,32 +171,52 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
 
 
-def _picked_up(folder: Path, settled: float) -> list[Path]:
+def _picked_up(folder: Path, settled: float, refusals: Refusals) -> list[Path]:
     """Files that are ours now: those that were interrupted, and those that are whole, the oldest first."""
     work = folder / ".work"
     for file in folder.iterdir():
-        if not _is_whole(file, settled):
-            continue
-        with _alone(folder):
-            if (work / file.name).exists():
-                continue  # one of the same name is not done yet
-            checkpoint.remove(work / file.name)  # of one that was there before
-            with suppress(FileNotFoundError):  # somebody else has it
-                file.rename(work / file.name)
-    found = [(_state(file), file) for file in work.iterdir() if _is_whole(file, settled)]
+        if _is_whole(file, settled, refusals) and _is_readable(file, refusals):
+            _pick_up(file, work, refusals)
+    found = [(_state(file), file) for file in work.iterdir() if _is_whole(file, settled, refusals)]
     aged = [(state.st_mtime_ns, file) for state, file in found if state is not None]
     return [file for _, file in sorted(aged)]
 
 
-def _is_whole(file: Path, settled: float) -> bool:
+def _pick_up(file: Path, work: Path, refusals: Refusals) -> None:
+    with _alone(work.parent):
+        if (work / file.name).exists():
+            return  # one of the same name is not done yet
+        checkpoint.remove(work / file.name)  # of one that was there before
+        try:
+            file.rename(work / file.name)
+        except FileNotFoundError:
+            pass  # somebody else has it
+        except PermissionError as error:  # as where only who has put it there may move it
+            refusals.leave(file, f"it cannot be moved ({error.strerror})")
+
+
+def _is_readable(file: Path, refusals: Refusals) -> bool:
+    """Seen before it is moved, so that whoever put it there still finds it, and can mend it."""
+    stream = _opened(file, refusals)
+    if stream is not None:
+        stream.close()
+    return stream is not None
+
+
+def _is_whole(file: Path, settled: float, refusals: Refusals) -> bool:
     state = _state(file) if _is_whole_name(file) else None
-    return state is not None and stat.S_ISREG(state.st_mode) and time.time() - state.st_mtime >= settled
+    if state is None or stat.S_ISDIR(state.st_mode):
+        return False
+    if not stat.S_ISREG(state.st_mode):
+        refusals.leave(file, "it is no file, but a link" if stat.S_ISLNK(state.st_mode) else "it is no file")
+        return False
+    return time.time() - state.st_mtime >= settled
 
 
 def _state(file: Path) -> os.stat_result | None:
-    """None if it is not there, or not any more."""
+    """Of itself, if it is a link; None if it is not there, or not any more."""
     try:
-        return file.stat()
+        return file.lstat()
     except FileNotFoundError:
         return None
 

@@ -7,6 +7,7 @@ import random
 import string
 import threading
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import partial
@@ -113,9 +114,10 @@ async def test_what_begins_anew_is_counted_once(folder: Path, kafka: str, topic:
 def watch(folder: Path, over: threading.Event) -> list[str]:
     """What stood in the files that it got."""
     done = []
+    refusals = Refusals()
     while not over.is_set():
-        for file in drop_folder._picked_up(folder, 0):
-            with drop_folder._held(file) as held:
+        for file in drop_folder._picked_up(folder, 0, refusals):
+            with drop_folder._held(file, refusals) as held:
                 if held:
                     done.append(file.read_text())
                     drop_folder._move(file, folder / "processed")
@@ -195,3 +197,65 @@ async def test_where_nothing_can_be_written_beside_it_a_file_is_sent_all_the_sam
     said = capsys.readouterr().err
     assert said.count("no checkpoint beside it (File name too long)") == 1
     assert said.count("only named here (File name too long)") == (length == 255)
+
+
+NOBODY = 65534
+
+
+@pytest.fixture
+def without_rights(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder, as one sees it who may not read whatever there is: root may."""
+    if os.geteuid() != 0:
+        yield folder
+        return
+    for each in (folder, *folder.iterdir()):
+        os.chown(each, NOBODY, NOBODY)
+    monkeypatch.chdir(folder)  # to whose parents nobody else has access
+    os.seteuid(NOBODY)
+    try:
+        yield Path()
+    finally:
+        os.seteuid(0)
+
+
+@pytest.mark.parametrize("where", [".", ".work"])
+async def test_a_file_that_may_not_be_read_is_left_and_holds_up_no_other(
+    without_rights: Path, kafka: str, topic: str, capsys: pytest.CaptureFixture[str], where: str
+) -> None:
+    """Also one that a former version had moved already."""
+    folder, refusals = without_rights, Refusals()
+    closed = folder / where / "closed.csv"
+    closed.write_text("\n".join([NAMES, row(1)]))
+    closed.chmod(0)
+    (folder / "open.csv").write_text("\n".join([NAMES, row(2)]))
+    assert await look(folder, kafka, topic, refusals) == 1
+    assert await look(folder, kafka, topic, refusals) == 0
+    assert capsys.readouterr().err.count("closed.csv is left alone: it cannot be read (Permission denied)") == 1
+    assert closed.exists()
+    closed.chmod(0o400)
+    assert await look(folder, kafka, topic, refusals) == 1
+    assert {file.name for file in (folder / "processed").iterdir()} == {"open.csv", "closed.csv"}
+    assert await count(kafka, topic) == 2
+
+
+@pytest.mark.parametrize("where", [".", ".work"])
+async def test_what_is_no_file_is_left_alone(
+    folder: Path, kafka: str, topic: str, capsys: pytest.CaptureFixture[str], where: str
+) -> None:
+    """A link leads to what whoever put it there may not read; somebody waits at the other end of a pipe."""
+    refusals = Refusals()
+    secret = folder / ".secret"
+    secret.write_text(f"{NAMES}\nnot to be shown")
+    (folder / where / "link.csv").symlink_to(secret)
+    (folder / where / "nowhere.csv").symlink_to(folder / ".nowhere")
+    os.mkfifo(folder / where / "pipe.csv")
+    (folder / where / "a folder").mkdir()
+    (folder / "feed.csv").write_text("\n".join([NAMES, row(1)]))
+    assert await look(folder, kafka, topic, refusals) == 1
+    assert await look(folder, kafka, topic, refusals) == 0
+    said = capsys.readouterr().err
+    assert [said.count(f"{name}.csv is left alone: it is no file") for name in ("link", "nowhere", "pipe")] == [1, 1, 1]
+    assert "a folder" not in said
+    assert {each.name for each in (folder / where).iterdir()} >= {"link.csv", "nowhere.csv", "pipe.csv"}
+    assert [file.name for file in folder.rglob("*.refused")] == []
+    assert await count(kafka, topic) == 1
