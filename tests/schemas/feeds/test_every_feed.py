@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.pan import contains_pan
+from schemas import intake
 from schemas.canonical import Unreadable, parse
 from schemas.feeds import FEEDS, nacha
 from schemas.feeds.feed import Feed, Fetch, Layout, Message, Refused, answered, parts, read
@@ -74,6 +75,42 @@ def test_its_samples_tell_the_same_whole_and_part_by_part(feed: Feed) -> None:
         cut = parts(feed, record)
         assert [each for part in cut for each in read(feed, part, EDGE)] == read(feed, record, EDGE)
         assert all(list(parts(feed, part)) == [part] and feed.recognises(part) for part in cut)
+
+
+NEARLY = (
+    "4111.1111.1111.1111",
+    "4111_1111_1111_1111",
+    "411111-111111-1111",
+    "4111-1111-1111-1112",
+    "-".join(CANARY),
+    "x".join(CANARY),
+    "123.4567",
+)
+
+
+@each_feed
+@pytest.mark.parametrize("written", NEARLY)
+def test_what_is_nearly_a_number_is_not_repeated_where_a_reason_says_what_was_there(feed: Feed, written: str) -> None:
+    for record in samples(feed):
+        for place, key in list(places(record)):
+            was, place[key] = place[key], written
+            assert written not in reason_of(feed, record)
+            place[key] = was
+
+
+def reason_of(feed: Feed, record: dict[str, Any]) -> str:
+    """Why it is refused, here or on the topic's doorstep; nothing if it is not."""
+    try:
+        intake.take(feed, record, EDGE)
+    except Refused as reason:
+        return str(reason)
+    return ""
+
+
+def test_the_names_inside_what_a_vendor_sent_are_not_repeated_either() -> None:
+    envelope = next(record for record in samples(FEEDS["google-pay"]) if "signedMessage" in record)
+    envelope["intermediateSigningKey"] = {NEARLY[3]: {"signedKey": CANARY}}
+    assert reason_of(FEEDS["google-pay"], envelope) == "$.body.intermediateSigningKey: expected no card number"
 
 
 thin_feed = pytest.mark.parametrize(
