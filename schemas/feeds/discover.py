@@ -42,7 +42,7 @@ def adapt(record: Record, edge: Edge) -> Iterable[Message]:
     if text(record.get("responseCode"), "responseCode") == "O":
         if edge.card(*old) == edge.card(*new):
             raise Refused("updatedAccount: expected another number than originalAccount for O")
-        at = edge.in_order(edge.at + _LATER_THAN_ITS_FILE)
+        at = edge.in_order(edge.at + _LATER_THAN_ITS_FILE, "occurredAt")
     yield by_number(kind, edge, old=old, new=new, expiry=expiry, expires="updatedExpiration", at=at)
 
 

@@ -65,9 +65,12 @@ class Edge:
         """The same for the record of this number; `dataclasses.replace` takes four times as long."""
         return Edge(self.at, self.fingerprints, self.traces, row)
 
-    def in_order(self, moment: datetime) -> str:
+    def in_order(self, moment: datetime, field: str) -> str:
         """`moment` in UTC, as many microseconds later as `row` says: of A→B and B→C in one file the second is later."""
-        return (moment.astimezone(UTC) + timedelta(microseconds=self.row)).isoformat()
+        try:
+            return (moment.astimezone(UTC) + timedelta(microseconds=self.row)).isoformat()
+        except OverflowError:
+            raise Refused(f"{field}: expected a time before the end of the year 9999") from None
 
     def card(self, number: object, field: str) -> Message:
         """A card by its number, as `fingerprint`, `formerFingerprint` and `last4`; digits may be spaced or dashed."""
@@ -182,7 +185,7 @@ def finished(feed: Feed, message: Message, edge: Edge) -> Message:
     """`message` under the feed's name; where the vendor gave no id or date, with ones that are the same every time."""
     whole = {"vendor": feed.name, **{name: value for name, value in message.items() if value is not None}}
     if "occurredAt" not in whole:
-        whole["occurredAt"] = edge.in_order(edge.at)
+        whole["occurredAt"] = edge.in_order(edge.at, "occurredAt")
     if "id" not in whole:
         whole["id"] = f"{feed.name}-{blake2b(written(whole), digest_size=16).hexdigest()}"
     return whole

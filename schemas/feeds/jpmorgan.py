@@ -161,7 +161,7 @@ def _day(value: object, field: str, edge: Edge) -> str | None:
     if american:
         month, day, year = american.groups()
         said = f"{year}-{month:0>2}-{day:0>2}"
-    return None if said is None else edge.in_order(datetime.fromisoformat(instant(said, field)))
+    return None if said is None else edge.in_order(datetime.fromisoformat(instant(said, field)), field)
 
 
 FEED = Feed(

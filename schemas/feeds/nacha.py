@@ -155,7 +155,7 @@ def _date(batch: str, edge: Edge) -> str | None:
     if said is None:
         return None
     try:
-        return edge.in_order(datetime.strptime(said, "%y%m%d").replace(tzinfo=UTC))
+        return edge.in_order(datetime.strptime(said, "%y%m%d").replace(tzinfo=UTC), "batch 70-75")
     except ValueError:
         raise Refused("batch 70-75: expected a date as YYMMDD") from None
 

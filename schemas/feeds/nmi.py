@@ -62,7 +62,8 @@ def adapt(event: Record, edge: Edge) -> Iterable[Message]:
     if not any(name in body for name in _ARRAYS[said]):
         raise Refused(f"event_body: expected cards in {' or '.join(_ARRAYS[said])}")
     event_id = text(event.get("event_id"), "event_id")
-    at = edge.in_order(datetime.fromisoformat(instant(body.get("updated_date"), "event_body.updated_date")))
+    dated = "event_body.updated_date"
+    at = edge.in_order(datetime.fromisoformat(instant(body.get("updated_date"), dated)), dated)
     for name in _ARRAYS[said]:
         for card in objects(body, name):
             meant = kind or type_of(_CODES, name.partition("_")[2], "event_body")

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,7 @@ def test_a_broken_record_is_read_or_refused_by_name_and_tells_no_number(feed: Fe
     for _ in range(data.draw(st.integers(1, 3))):
         place, key = data.draw(st.sampled_from(list(places(record)) or [(record, "x")]))
         place[key] = copy.deepcopy(data.draw(BROKEN))  # or it may come to hold itself
-    tells_no_number(lambda: read(feed, record, EDGE))
+    tells_no_number(lambda: read(feed, record, EDGE.of(1)))
 
 
 @each_feed
@@ -95,6 +96,17 @@ def test_what_is_nearly_a_number_is_not_repeated_where_a_reason_says_what_was_th
         for place, key in list(places(record)):
             was, place[key] = place[key], written
             assert written not in reason_of(feed, record)
+            place[key] = was
+
+
+@each_feed
+@pytest.mark.parametrize("moment", ["9999-12-31T23:59:59.999999", "9999-12-31T23:59:59.999999-14:00", "0001-01-01"])
+def test_the_first_and_the_last_moment_there_are_end_nothing(feed: Feed, moment: str) -> None:
+    for record in samples(feed):
+        for place, key in list(places(record)):
+            was, place[key] = place[key], moment
+            with suppress(Refused):
+                read(feed, record, EDGE.of(1))
             place[key] = was
 
 
@@ -184,6 +196,7 @@ BROKEN: st.SearchStrategy[object] = st.one_of(
             "0000",
             "1399",
             "2026-13-01",
+            "9999-12-31T23:59:59.999999",
             CANARY,
             int(CANARY),
             SPACED,

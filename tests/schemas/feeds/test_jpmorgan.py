@@ -145,6 +145,11 @@ def test_a_broken_field_is_named(changes: dict[Any, Any], field: str) -> None:
     assert refusal("jpmorgan", row("NEW_ACCOUNT") | changes).startswith(f"{field}: ")
 
 
+def test_a_day_that_no_row_can_come_after_is_refused() -> None:
+    last = row("NEW_ACCOUNT", **{"Submitted Date": "9999-12-31T23:59:59.999999"})
+    assert refusal("jpmorgan", last, EDGE.of(1)).startswith("Submitted Date: ")
+
+
 def test_a_new_expiry_is_needed_where_one_is_told() -> None:
     assert refusal("jpmorgan", row("NEW_EXPIRY", **{"New Expiry": ""})).startswith("New Expiry: ")
 

@@ -82,3 +82,8 @@ def test_a_day_without_a_card_tells_nothing() -> None:
 )
 def test_an_unknown_code_or_a_broken_field_is_named(field: str, broken: dict[str, Any]) -> None:
     assert refusal("nmi", broken).startswith(f"{field}: ")
+
+
+def test_a_date_that_no_card_can_come_after_is_refused() -> None:
+    last = event("closedaccount", vault_updates=[CARD], updated_date="9999-12-31T23:59:59.999999")
+    assert refusal("nmi", last, EDGE.of(1)).startswith("event_body.updated_date: ")
