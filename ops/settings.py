@@ -9,7 +9,7 @@ import os
 import re
 import ssl
 from base64 import b64encode
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from ipaddress import ip_network
@@ -63,6 +63,9 @@ _SHORTEST_SESSION, _LONGEST_SESSION = timedelta(seconds=6), timedelta(seconds=60
 
 # The new one and the old one.
 _SECRETS_AT_ONCE = 2
+
+# Feeds with full numbers that may have none in a record: a token stands in its place, or a payment's trace names it.
+_MAY_HAVE_NO_NUMBER = {"cybersource", "nacha", "worldpay"}
 
 
 class SettingsError(Exception):
@@ -290,7 +293,8 @@ class Settings(BaseSettings):
     fingerprint_key: FingerprintKey | None = Field(
         None,
         repr=False,
-        description="`VERSION:HEX`, the key for fingerprints of cards and accounts; feeds with full numbers need it.",
+        description="`VERSION:HEX`, the key for fingerprints of cards and accounts; feeds with full numbers need it,"
+        " and are refused at the start where it is missing and all of their records have one.",
     )
     fingerprint_key_former: FingerprintKey | None = Field(
         None, repr=False, description="The key before it, as long as wallets hold fingerprints made with that one."
@@ -397,11 +401,33 @@ def described() -> list[Setting]:
     ]
 
 
+def check_key(settings: Settings, feeds: Iterable[str]) -> None:
+    """Raises SettingsError where one of `feeds` cannot be used without the key for fingerprints that is not set.
+
+    Without it each of its records would be refused, and what is kept of them is masked: it can never be sent again.
+    """
+    needing = needing_key(feeds) if settings.fingerprint_key is None else []
+    if needing:
+        raise SettingsError((_problem("fingerprint_key", _expected_with(needing)),))
+
+
+def needing_key(feeds: Iterable[str]) -> list[str]:
+    """Those of `feeds` that have a full number in every record, by their names in order."""
+    return sorted(name for name in feeds if FEEDS[name].carries_numbers and name not in _MAY_HAVE_NO_NUMBER)
+
+
+def _expected_with(needing: Sequence[str]) -> str:
+    return f"expected with feeds whose records all have full numbers ({', '.join(needing)})"
+
+
 def _contradictions(settings: Settings) -> Iterator[str]:
     if settings.delivery_lease <= settings.delivery_timeout:
         yield _problem("delivery_lease", "expected longer than REPOINT_DELIVERY_TIMEOUT")
     if settings.knowledge_for < settings.parked_for:
         yield _problem("knowledge_for", "expected no shorter than REPOINT_PARKED_FOR")
+    needing = needing_key(settings.feed_secrets or ())
+    if needing and settings.fingerprint_key is None:
+        yield _problem("fingerprint_key", _expected_with(needing))
     yield from _contradictions_of_kafka(settings)
 
 

@@ -8,7 +8,7 @@ import typer
 
 from ops import drop_folder, edge, feed_files, files, loop, parts, terminal
 from ops.files import InputFiles
-from ops.settings import Settings
+from ops.settings import Settings, check_key
 from ops.terminal import DryRun, Failed
 from schemas.feeds import FEEDS
 from schemas.feeds.feed import Edge, Feed
@@ -62,6 +62,8 @@ def ingest(
         raise typer.BadParameter("expected files, or a folder to watch", param_hint="FILE…")
     settings = parts.settings_of_a_command()
     feed = FEEDS.get(written_in)
+    if feed is not None:
+        check_key(settings, [feed.name])
     if watch is not None:
         servers = parts.running_broker(settings)
         loop.run(drop_folder.watch(watch, feed, settings, servers, edge.traces(traces)))

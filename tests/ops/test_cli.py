@@ -103,6 +103,21 @@ async def test_what_is_not_understood_exits_with_2(program: Program, arguments: 
     assert "Traceback" not in ended.err
 
 
+@pytest.mark.parametrize("how", ["feed.csv", "feed.csv --dry-run", "--watch ."])
+async def test_a_feed_of_full_numbers_is_not_begun_with_without_a_key(program: Program, how: str) -> None:
+    (program.directory / "feed.csv").write_text("oldCardholderAccountNumber,serviceIdentifier\n4111111111111111,C\n")
+    before = sorted(program.directory.iterdir())
+    ended = await program("ingest", "--format", "vau", *how.split(), KAFKA_BOOTSTRAP_SERVERS="127.0.0.1:1")
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err == (
+        "repoint: REPOINT_FINGERPRINT_KEY: expected with feeds whose records all have full numbers (vau)\n"
+    )
+    assert sorted(program.directory.iterdir()) == before
+    # where tokens may stand in place of numbers, each record is looked at
+    ended = await program("ingest", "--format", "worldpay", "feed.csv", "--dry-run")
+    assert ended.code == 1
+
+
 # --- migrate ----------------------------------------------------------------------------------------------------------
 
 

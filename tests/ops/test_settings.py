@@ -1,8 +1,11 @@
 """Settings are read from the environment, and a wrong one is told by its name and never by its value."""
 
+import json
 import os
-from datetime import timedelta
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from ipaddress import ip_network
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -12,6 +15,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from ops import run, settings
 from ops.kafka import security
 from ops.settings import SettingsError, asyncpg_url, described, duration, read, spell
+from producers import records
+from schemas import intake
+from schemas.feeds import FEEDS
+from schemas.feeds.feed import Edge, Feed, Refused, parts
+
+EXAMPLES = Path(__file__).parents[2] / "examples" / "feeds"
 
 PRODUCTION = {
     "ENVIRONMENT": "production",
@@ -159,6 +168,32 @@ def test_the_secrets_of_feeds_are_shown_nowhere(environment: Environment) -> Non
     assert own.feed_secrets is not None
     assert [one.get_secret_value() for one in own.feed_secrets["stripe"]] == ["hunter2", "hunter3"]
     assert "hunter" not in repr(own) + str(own) + own.model_dump_json()
+
+
+def test_feeds_of_full_numbers_need_a_key_for_fingerprints(environment: Environment) -> None:
+    """At the start, for what is posted without one is refused, masked, and gone."""
+    environment.set(
+        FEED_SECRETS=json.dumps(dict.fromkeys(["vau", "abu-push", "worldpay", "vgs"], "a-token-of-16-or-more"))
+    )
+    assert problems() == (
+        "REPOINT_FINGERPRINT_KEY: expected with feeds whose records all have full numbers (abu-push, vau)",
+    )
+    environment.set(FINGERPRINT_KEY=f"v1:{'ab' * 32}")
+    assert read().feed_secrets is not None
+
+
+@pytest.mark.parametrize("feed", [feed for feed in FEEDS.values() if feed.carries_numbers], ids=lambda feed: feed.name)
+async def test_a_feed_needs_a_key_if_none_of_its_records_can_do_without(feed: Feed) -> None:
+    [file] = EXAMPLES.glob(f"{feed.name}.*")
+    with file.open("rb") as stream:
+        samples = [each.record async for each in records.cuts(feed, stream) if each.record is not None]
+    # a payment's trace, in the files of banks
+    traces = {each["addenda"][6:21].strip(): {"token": "acct-1"} for each in samples if "addenda" in each}
+    taken = 0
+    for part in [part for each in samples for part in parts(feed, each)]:
+        with suppress(Refused):
+            taken += len(intake.take(feed, part, Edge(datetime(2026, 11, 20, tzinfo=UTC), traces=traces)))
+    assert settings.needing_key([feed.name]) == ([] if taken else [feed.name])
 
 
 def test_who_we_are_to_vendors_is_shown_nowhere(environment: Environment) -> None:
