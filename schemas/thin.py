@@ -16,7 +16,7 @@ from pydantic.alias_generators import to_camel
 
 from domain import pan
 from schemas.canonical import UNREADABLE_HEADER, Unreadable
-from schemas.feeds.feed import Fetch
+from schemas.feeds.feed import Fetch, parsed
 from schemas.text import Instant, Text, what_is_wrong
 
 
@@ -66,9 +66,9 @@ def parse(value: bytes, headers: Sequence[tuple[str, bytes | None]] = ()) -> Thi
             raise Unreadable((reason or b"message: marked as unreadable").decode(errors="replace"))
     try:
         text = value.decode()
-        found = json.loads(text)
-    except (ValueError, RecursionError):
-        raise Unreadable("message: expected JSON") from None
+        found = parsed(text)
+    except ValueError:
+        raise Unreadable("message: expected JSON, no deeper than records are") from None
     # an escape beside a number makes it look like part of a hexadecimal word
     if pan.pan_in_json(found) is not None or pan.contains_pan(unquote(text)):
         raise Unreadable("message: expected no card number, however it is encoded")

@@ -5,6 +5,7 @@ updates (design.md §4) that it tells. A record that it cannot use it refuses by
 never guessed at. Numbers of cards and accounts become fingerprints here, before anything else sees them.
 """
 
+import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,11 @@ _BETWEEN_DIGITS = re.compile(r"[\s\-]")
 Record: TypeAlias = Mapping[str, Any]
 Message: TypeAlias = dict[str, Any]
 """A canonical update as JSON; without an `id` it is known by its content, without `occurredAt` by the feed's time."""
+
+
+DEEPEST = 64
+"""How many objects and arrays of a record may be in one another: vendors need ten. Python reads and writes some nine
+hundred, but fewer the deeper in its own stack it is, so what could be read might not be written any more."""
 
 
 class Refused(ValueError):
@@ -142,12 +148,29 @@ class Feed:
     """Cuts a record that tells of many cards; a part is a record of the feed, and is not cut further."""
 
 
+def parsed(written: str | bytes | bytearray) -> Any:
+    """What JSON from outside says: records, in an array or not, or a record in an envelope.
+
+    Raises:
+        ValueError: it is no JSON, or deeper than records are.
+    """
+    try:
+        found = json.loads(written)
+    except RecursionError:
+        raise ValueError(_TOO_DEEP) from None
+    if _is_deeper(found, DEEPEST + 2):  # the array and the envelope
+        raise ValueError(_TOO_DEEP)
+    return found
+
+
 def parts(feed: Feed, record: Record) -> Sequence[Record]:
     """What can be read each on its own, so that one part that must be refused does not take the others along.
 
     Raises:
         Refused: it cannot be cut.
     """
+    if _is_deeper(record, DEEPEST):
+        raise Refused(_TOO_DEEP)
     return [record] if feed.split is None else feed.split(record)
 
 
@@ -168,7 +191,26 @@ def answered(feed: Feed, fetch: Fetch, answer: Record, edge: Edge) -> list[Messa
         Refused: no update can be made of it.
     """
     assert feed.fetched is not None
+    if _is_deeper(answer, DEEPEST):
+        raise Refused(_TOO_DEEP)
     return [finished(feed, each, edge) for each in feed.fetched(fetch.record, answer, edge)]
+
+
+_TOO_DEEP = f"record: expected {DEEPEST} levels of JSON at most"
+
+
+def _is_deeper(value: object, levels: int) -> bool:
+    inside_it = [value] if isinstance(value, (dict, list)) else []
+    for _ in range(levels):
+        inside_it = [
+            inner
+            for each in inside_it
+            for inner in (each.values() if isinstance(each, dict) else each)
+            if isinstance(inner, (dict, list))
+        ]
+        if not inside_it:
+            return False
+    return True
 
 
 def _harmless(fetch: Fetch) -> Fetch:

@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.pan import contains_pan
-from schemas import intake
+from schemas import intake, thin
 from schemas.canonical import Unreadable, parse
 from schemas.feeds import FEEDS, nacha
-from schemas.feeds.feed import Feed, Fetch, Layout, Message, Refused, answered, parts, read
+from schemas.feeds.feed import DEEPEST, Feed, Fetch, Layout, Message, Refused, answered, parts, read
 from tests.schemas.feeds.answering import ANSWERS
 from tests.schemas.feeds.reading import EDGE
 
@@ -110,6 +110,43 @@ def test_the_first_and_the_last_moment_there_are_end_nothing(feed: Feed, moment:
             place[key] = was
 
 
+def nested(levels: int) -> Any:
+    """As many arrays in one another."""
+    found: list[Any] = []
+    for _ in range(levels - 1):
+        found = [found]
+    return found
+
+
+# and nearly what `json.loads` reads at all, where the stack is empty
+TOO_DEEP = (DEEPEST, 970)
+
+
+@each_feed
+@pytest.mark.parametrize("levels", TOO_DEEP)
+def test_what_is_too_deep_is_refused_before_anything_reads_it(feed: Feed, levels: int) -> None:
+    for record in samples(feed):
+        for name in (*record, "other"):
+            for value in (nested(levels), {"a": nested(levels - 1)}):
+                assert reason_of(feed, {**record, name: value}) == "record: expected 64 levels of JSON at most"
+
+
+def test_what_is_just_not_too_deep_goes_through_with_its_envelope() -> None:
+    envelope = next(record for record in samples(FEEDS["google-pay"]) if "signedMessage" in record)
+    key = nested(DEEPEST - 1)
+    (event,) = intake.take(FEEDS["google-pay"], {**envelope, "intermediateSigningKey": key}, EDGE)
+    body = thin.parse(event.value).fetch.body
+    assert body is not None
+    assert body["intermediateSigningKey"] == key
+
+
+@pytest.mark.parametrize("levels", [DEEPEST + 2, 500, 970, 100_000])
+def test_a_thin_event_that_is_too_deep_is_unreadable(levels: int) -> None:
+    written = b'{"feed": "google-pay", "path": "decrypt", "record": {"a": %s}, "at": "2026-11-20T09:14:10Z"}'
+    with pytest.raises(Unreadable, match=r"^message: "):
+        thin.parse(written % (b"[" * levels + b"]" * levels))
+
+
 def reason_of(feed: Feed, record: dict[str, Any]) -> str:
     """Why it is refused, here or on the topic's doorstep; nothing if it is not."""
     try:
@@ -144,6 +181,14 @@ def test_its_samples_leave_something_to_fetch_and_the_answer_is_read(feed: Feed)
 
 
 @thin_feed
+@pytest.mark.parametrize("levels", TOO_DEEP)
+def test_an_answer_that_is_too_deep_is_refused_before_anything_reads_it(feed: Feed, levels: int) -> None:
+    for name in (*ANSWERS[feed.name], "other"):
+        with pytest.raises(Refused, match=r"^record: "):
+            answered(feed, fetches(feed)[0], {**ANSWERS[feed.name], name: nested(levels)}, EDGE)
+
+
+@thin_feed
 @given(data=st.data())
 def test_a_broken_answer_is_read_or_refused_by_name_and_tells_no_number(feed: Feed, data: st.DataObject) -> None:
     answer = copy.deepcopy(ANSWERS[feed.name])
@@ -174,6 +219,7 @@ def places(value: Any) -> Iterator[tuple[Any, Any]]:
         yield from places(value[key])
 
 
+NESTED = nested(DEEPEST + 1)
 SPACED = "4539 5787 6362 1486"
 BROKEN: st.SearchStrategy[object] = st.one_of(
     st.sampled_from(
@@ -188,6 +234,7 @@ BROKEN: st.SearchStrategy[object] = st.one_of(
             {},
             [None],
             [{}],
+            NESTED,
             "x",
             "\x00",
             "\ud800",
