@@ -5,7 +5,7 @@
     401   not proved to come from the vendor
     404   no such feed, or none that a secret is set for: nobody learns which
     408   the body did not come in time
-    413   more than 1 MB
+    413   more than 1 MB, or more than 5,000 records or parts of records; nothing of it is kept
     415   not what this vendor sends
     422   no record of the body can be used; what was wrong, by name. It is kept as dead letters all the same
     503   Kafka did not take it in time: post it again. What it took already will be recognised
@@ -18,11 +18,11 @@ import json
 import re
 import time
 from collections import Counter as Count
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from types import TracebackType
-from typing import Any, Self, TypeAlias
+from typing import Any, NamedTuple, Self, TypeAlias
 from urllib.parse import parse_qsl
 
 import structlog
@@ -48,6 +48,10 @@ Send: TypeAlias = Callable[[Sequence[Message]], Awaitable[bool]]
 LONGEST_BODY = LONGEST
 # Vendors wait 10 to 20 s for the whole; who sends slower than this is none.
 _BODY_SECONDS = 10
+# Ten times the cards of such a summary. Of 1 MB of `{},` each would be a dead letter.
+_MOST_PARTS = 5_000
+# While one body is read others are answered in between.
+_TURN_SECONDS = 0.01
 # Two fields are Braintree's.
 _MOST_FIELDS = 10
 _RETRY_AFTER_SECONDS = 30
@@ -71,6 +75,34 @@ class _Taken:
     messages: list[Message] = field(default_factory=list)
     accepted: int = 0
     refused: Count[str] = field(default_factory=Count)
+
+
+class _Cut(NamedTuple):
+    """A record and its parts; or why it has none."""
+
+    record: Record
+    parts: Sequence[Record]
+    refusal: str | None = None
+
+
+class _Refused(NamedTuple):
+    """A part of a record (its number from 1) that no update can be made of."""
+
+    number: int
+    part: Record
+    reason: str
+
+
+class _Turn:
+    """How long one body is read before others have their turn."""
+
+    def __init__(self) -> None:
+        self._ends = time.monotonic() + _TURN_SECONDS
+
+    async def go_on(self) -> None:
+        if time.monotonic() >= self._ends:
+            await asyncio.sleep(0)
+            self._ends = time.monotonic() + _TURN_SECONDS
 
 
 class Intake:
@@ -118,7 +150,7 @@ class Intake:
         try:
             posted = await _read(feed, request)
             self._check(feed, posted)
-            _adapt(feed, _records(feed, posted), self._edge(), taken)
+            await _adapt(feed, _cut(feed, _records(feed, posted)), self._edge(), taken)
         except _Denied as denied:
             told = {"error": str(denied)}
             if not denied.letters:
@@ -189,28 +221,63 @@ def _unusable(feed: Feed, body: bytes, reason: str) -> _Denied:
     return _Denied(422, reason, [intake.refused(feed, body, reason)])
 
 
-def _adapt(feed: Feed, records: Sequence[Record], edge: Edge, taken: _Taken) -> None:
-    """Every part of every record, each on its own: one that is refused does not take the others along."""
+def _cut(feed: Feed, records: Sequence[Record]) -> list[_Cut]:
+    found, count = [], 0
     for record in records:
         try:
-            cut = parts(feed, record)
+            each = _Cut(record, parts(feed, record))
         except Refused as reason:
-            _set_aside(feed, record, str(reason), taken)
-            continue
-        for part in cut:
+            each = _Cut(record, (), str(reason))
+        found.append(each)
+        count += len(each.parts) or 1
+        if count > _MOST_PARTS:
+            raise _Denied(413, f"expected {_MOST_PARTS:,} records at most, or parts of records")
+    return found
+
+
+async def _adapt(feed: Feed, cut: Sequence[_Cut], edge: Edge, taken: _Taken) -> None:
+    """Every part of every record, each on its own: one that is refused does not take the others along."""
+    turn = _Turn()
+    for each in cut:
+        refused = [] if each.refusal is None else [_Refused(1, each.record, each.refusal)]
+        for number, part in enumerate(each.parts, 1):
             try:
                 # what is behind another in a body is the later of the two, where neither has a date
                 messages = intake.take(feed, part, replace(edge, row=taken.accepted + taken.refused.total()))
             except Refused as reason:
-                _set_aside(feed, part, str(reason), taken)
+                refused.append(_Refused(number, part, str(reason)))
+                taken.refused[str(reason)] += 1
             else:
                 taken.messages += messages
                 taken.accepted += 1
+            await turn.go_on()
+        if each.refusal is not None:
+            taken.refused[each.refusal] += 1
+        for letter in _letters(feed, each, refused):
+            taken.messages.append(letter)
+            await turn.go_on()
 
 
-def _set_aside(feed: Feed, record: Record, reason: str, taken: _Taken) -> None:
-    taken.messages.append(intake.refused(feed, json.dumps(record, ensure_ascii=False).encode(errors="replace"), reason))
-    taken.refused[reason] += 1
+def _letters(feed: Feed, cut: _Cut, refused: Sequence[_Refused]) -> Iterator[Message]:
+    """Each part by itself; but the whole record once, where they are larger together, for each repeats most of it."""
+    if not refused:
+        return
+    whole = _written(cut.record)
+    bodies, size = [], 0
+    for each in refused:
+        bodies.append(_written(each.part))
+        size += len(bodies[-1])
+        if size > len(whole) and len(refused) > 1:
+            others = f", and {len(refused) - 1} others"
+            first = f"{refused[0].reason} (part {refused[0].number} of {len(cut.parts)}{others})"
+            yield intake.refused(feed, whole, first)
+            return
+    for each, body in zip(refused, bodies, strict=True):
+        yield intake.refused(feed, body, each.reason)
+
+
+def _written(record: Record) -> bytes:
+    return json.dumps(record, ensure_ascii=False).encode(errors="replace")
 
 
 # A code that is in no table is said, to people who look at dead letters.

@@ -26,6 +26,7 @@ SECRETS = {
     "apple-pay": ["in-the-url-of-apple"],
     "braintree": ["public:private"],
     "gocardless": ["gc-secret"],
+    "nmi": ["nmi-secret"],
     "stripe": ["whsec_new", "whsec_old"],
     "vau": ["a-token-of-vau-now"],
     "vgs": ["a-token-of-vgs-now"],
@@ -35,6 +36,7 @@ SECRETS = {
 SIGN: Mapping[str, vendors.Sign] = {
     "adyen": vendors.adyen,
     "gocardless": vendors.gocardless,
+    "nmi": vendors.nmi,
     "stripe": vendors.stripe,
     "visa-tms": vendors.cybersource,
 }

@@ -5,6 +5,7 @@ import copy
 import json
 from base64 import b64encode
 from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
@@ -14,6 +15,8 @@ from prometheus_client import REGISTRY
 
 from api import feeds
 from schemas.canonical import UNREADABLE_HEADER
+from schemas.feeds import FEEDS
+from schemas.feeds.feed import Edge
 from schemas.intake import FEED_HEADER
 from tests.api import test_authentication as vendors
 from tests.api.posting import SECRETS, Desk, listening, make_topic, on_topic
@@ -218,6 +221,63 @@ async def test_of_a_body_some_of_which_can_be_used_the_rest_is_set_aside(desk: D
     assert answer.told["reasons"] == {"action: expected a code of this feed": 1}
     found = await on_topic(kafka, topic)
     assert sorted(len(one.headers) for one in found) == [0, 0, 0, 2]
+
+
+def summary(cards: list[Any], **more: str) -> Any:
+    """Of NMI's, with these cards."""
+    event = samples("nmi")[1]
+    return event | {"event_body": event["event_body"] | {"vault_updates": cards} | more}
+
+
+async def test_a_body_of_more_records_than_any_vendors_is_not_taken(desk: Desk, kafka: str, topic: str) -> None:
+    too_many = feeds._MOST_PARTS + 1
+    for feed, posted in (
+        ("vgs", [{}] * too_many),
+        ("nmi", summary([{}] * too_many)),
+        ("nmi", [summary([{}] * 999)] * 6),
+    ):
+        answer = await desk.post(feed, posted)
+        assert (answer.status, answer.told) == (413, {"error": "expected 5,000 records at most, or parts of records"})
+    assert await on_topic(kafka, topic) == []
+    answer = await desk.post("vgs", [{}] * feeds._MOST_PARTS)
+    assert (answer.status, sum(answer.told["reasons"].values())) == (422, feeds._MOST_PARTS)
+
+
+async def test_what_surrounds_the_parts_of_a_record_is_kept_once(desk: Desk, kafka: str, topic: str) -> None:
+    good = {"customer_vault_id": "1", "cc_number": "400000******0042", "cc_exp": "11/27"}
+    around = "x " * 100_000
+    answer = await desk.post("nmi", summary([good, *[{}] * 60, good | {"customer_vault_id": "2"}], note=around))
+    assert (answer.status, answer.told["accepted"], answer.told["refused"]) == (202, 2, 60)
+    [letter] = [one for one in await on_topic(kafka, topic) if one.headers]
+    reason = b"event_body.vault_updates.customer_vault_id: required (part 2 of 62, and 59 others)"
+    assert dict(letter.headers)[UNREADABLE_HEADER] == reason
+    assert json.loads(letter.value or b"")["event_body"]["vault_updates"][1:61] == [{}] * 60
+
+
+async def test_of_a_record_one_part_of_which_is_refused_that_part_is_kept(desk: Desk, kafka: str, topic: str) -> None:
+    await desk.post("nmi", summary([{"customer_vault_id": "1"}, {"of": "nobody"}]))
+    [letter] = [one for one in await on_topic(kafka, topic) if one.headers]
+    assert dict(letter.headers)[UNREADABLE_HEADER] == b"event_body.vault_updates.customer_vault_id: required"
+    assert json.loads(letter.value or b"")["event_body"]["vault_updates"] == [{"of": "nobody"}]
+
+
+async def test_others_have_their_turn_while_a_long_body_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seen at the shortest of turns: each part is one."""
+    monkeypatch.setattr(feeds, "_TURN_SECONDS", 0)
+    turns = 0
+
+    async def another() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    beside = asyncio.create_task(another())
+    vgs, taken = FEEDS["vgs"], feeds._Taken()
+    await feeds._adapt(vgs, feeds._cut(vgs, [{}] * 100), Edge(datetime(2026, 11, 20, tzinfo=UTC)), taken)
+    beside.cancel()
+    assert (len(taken.messages), taken.refused.total()) == (100, 100)
+    assert turns >= 100
 
 
 async def test_while_the_broker_is_away_vendors_are_asked_to_come_again_and_nothing_is_lost() -> None:
