@@ -1,9 +1,10 @@
 """Mastercard Digital Enablement Service: Notify Token Updated, decrypted.
 
 The fields are those of its API for token requestors and for issuers: `status` says how the token is now, `reasonCode`
-what happened, `eventReasonCode` why, in words of the issuer that grow without notice. A token keeps its reference while
-the card behind it changes; its own number and expiry (`tokenExpiry`) are never the card's. That it is deactivated says
-nothing about the card, unless the account was closed.
+what happened, `eventReasonCode` why, in words of the issuer that grow without notice. The status is told where it is
+what happened, or with another card: a token that was bound is still active after its card was closed. A token keeps its
+reference while the card behind it changes; its own number and expiry (`tokenExpiry`) are never the card's. That it is
+deactivated says nothing about the card, unless the account was closed.
 """
 
 from collections.abc import Iterable, Sequence
@@ -46,6 +47,10 @@ REASONS = (
 CLOSED = Code("ACCOUNT_CLOSED", "why a token was deactivated: account closed", Type.CLOSED)
 CODES = (*STATUSES, *REASONS, CLOSED)
 _STATUSES, _REASONS = table(STATUSES), table(REASONS)
+# beside any other reason the status is said, but nothing happened to it: the card may be closed since
+_ABOUT_ITS_STATUS = (None, "STATUS_UPDATE", "DELETED_FROM_CONSUMER_APP")
+# a card that takes another one's place is active, unless its token is not
+_OF_A_NEW_CARD = {Type.RESUMED: Type.NUMBER_REPLACED, Type.NO_CHANGE: Type.DETAILS_UPDATED}
 
 
 def split(record: Record) -> Sequence[Record]:
@@ -82,16 +87,17 @@ def _told_of(token: Record, request: str) -> Iterable[Message]:
     stamp = token.get("statusTimestamp")
     at = None if stamp is None else instant(stamp, "tokens.statusTimestamp")
     # without its time an event told again must not look like another one under the same id
-    ids = (None, None) if at is None else (f"{request}-{reference}-card", f"{request}-{reference}")
-    info = part(token, "tokenInfo")
-    card = {
-        "token": reference,
-        "last4": last4(info.get("accountPanSuffix")),
-        **mmyy(info.get("accountPanExpiry"), "tokens.tokenInfo.accountPanExpiry"),
-    }
+    id_ = None if at is None else f"{request}-{reference}"
     if reason is Type.NUMBER_REPLACED:
-        yield told(reason, {"token": reference}, card, id=ids[0], at=at)
-    yield told(status, {"token": reference}, card, id=ids[1], at=at)
+        info = part(token, "tokenInfo")
+        card = {
+            "token": reference,
+            "last4": last4(info.get("accountPanSuffix")),
+            **mmyy(info.get("accountPanExpiry"), "tokens.tokenInfo.accountPanExpiry"),
+        }
+        yield told(_OF_A_NEW_CARD.get(status, status), {"token": reference}, card, id=id_ and f"{id_}-card", at=at)
+    else:
+        yield told(status if why in _ABOUT_ITS_STATUS else reason, {"token": reference}, id=id_, at=at)
 
 
 FEED = Feed(

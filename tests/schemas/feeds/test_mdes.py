@@ -4,11 +4,12 @@ from typing import Any
 
 import pytest
 
-from domain.update import Credential, UpdateType
-from domain.wallet import Expiry
+from domain.update import Credential, NewCredential, UpdateType
+from domain.wallet import Expiry, MethodStatus
 from schemas.feeds import FEEDS
-from schemas.feeds.feed import parts
-from tests.schemas.feeds.reading import EDGE, refusal, update, updates
+from schemas.feeds.feed import Edge, parts
+from tests.domain.build import at_once, method, wallet
+from tests.schemas.feeds.reading import EDGE, fingerprint, refusal, update
 
 TOKEN = Credential("mdes:DWSP1")
 INFO = {"tokenPanSuffix": "0001", "accountPanSuffix": "5678", "tokenExpiry": "0931", "accountPanExpiry": "1129"}
@@ -28,10 +29,50 @@ def notice(*tokens: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_another_funding_account_is_another_card_behind_the_token_and_its_expiry_the_cards() -> None:
-    card, status = updates("mdes", notice(token("ACTIVE", "FUNDING_ACCOUNT_UPDATE", tokenInfo=INFO)))
+    card = update("mdes", notice(token("ACTIVE", "FUNDING_ACCOUNT_UPDATE", tokenInfo=INFO)))
     assert (card.type, card.old, card.new.details) == (UpdateType.NUMBER_REPLACED, TOKEN, {"last4": "5678"})
-    assert (card.new.expiry, status.type) == (Expiry(2029, 11), UpdateType.RESUMED)
-    assert card.stamp.update_id != status.stamp.update_id
+    assert card.new.expiry == Expiry(2029, 11)
+
+
+@pytest.mark.parametrize(
+    ("status", "type_", "shown"),
+    [
+        ("SUSPENDED", UpdateType.SUSPENDED, MethodStatus.SUSPENDED),
+        ("DEACTIVATED", UpdateType.CONTACT_CARDHOLDER, MethodStatus.ACTION_REQUIRED),
+        ("INACTIVE", UpdateType.DETAILS_UPDATED, MethodStatus.CLOSED),
+        ("ACTIVE", UpdateType.NUMBER_REPLACED, MethodStatus.ACTIVE),
+    ],
+)
+def test_another_funding_account_is_active_only_if_its_token_is(
+    status: str, type_: UpdateType, shown: MethodStatus
+) -> None:
+    told = update("mdes", notice(token(status, "FUNDING_ACCOUNT_UPDATE", tokenInfo=INFO)))
+    assert told.type is type_
+    (after,) = at_once(wallet(method("mdes:DWSP1", status=MethodStatus.CLOSED)), told).wallet.methods
+    assert (after.status, after.details.last4, after.details.expiry) == (shown, "5678", Expiry(2029, 11))
+
+
+@pytest.mark.parametrize("reason", ["REDIGITIZATION_COMPLETE", "ACCOUNT_BINDING", "TOKEN_BINDING"])
+@pytest.mark.parametrize("status", ["ACTIVE", "SUSPENDED", "DEACTIVATED", "INACTIVE", "PENDING_ACTIVATION"])
+def test_a_status_beside_a_reason_that_is_no_change_of_it_is_not_told(status: str, reason: str) -> None:
+    told = update("mdes", notice(token(status, reason, tokenInfo=INFO)))
+    assert (told.type, told.old, told.new) == (UpdateType.NO_CHANGE, TOKEN, NewCredential())
+
+
+@pytest.mark.parametrize("reason", ["REDIGITIZATION_COMPLETE", "ACCOUNT_BINDING", "TOKEN_BINDING"])
+def test_a_card_that_was_closed_stays_so_when_its_token_is_bound(reason: str) -> None:
+    closing = {
+        "oldCardholderAccountNumber": "4111111111111111",
+        "serviceIdentifier": "C",
+        "newCardholderAccountNumber": " ",
+        "newExpirationDate": " ",
+    }
+    closed = update("vau", closing, Edge(EDGE.at.replace(day=18), EDGE.fingerprints))
+    bound = update("mdes", notice(token("ACTIVE", reason)))
+    assert closed.stamp < bound.stamp
+    before = wallet(method("mdes:DWSP1", fingerprint("4111111111111111")))
+    (after,) = at_once(before, closed, bound).wallet.methods
+    assert after.status is MethodStatus.CLOSED
 
 
 @pytest.mark.parametrize(
@@ -44,10 +85,7 @@ def test_another_funding_account_is_another_card_behind_the_token_and_its_expiry
         ("PENDING_ACTIVATION", UpdateType.NO_CHANGE),
     ],
 )
-@pytest.mark.parametrize(
-    "reason",
-    [None, "STATUS_UPDATE", "REDIGITIZATION_COMPLETE", "ACCOUNT_BINDING", "TOKEN_BINDING", "DELETED_FROM_CONSUMER_APP"],
-)
+@pytest.mark.parametrize("reason", [None, "STATUS_UPDATE", "DELETED_FROM_CONSUMER_APP"])
 def test_the_status_says_how_the_token_is(status: str, type_: UpdateType, reason: str | None) -> None:
     told = update("mdes", notice(token(status, reason)))
     assert (told.type, told.old, told.new.expiry) == (type_, TOKEN, None)
@@ -62,7 +100,12 @@ def test_a_token_is_closed_only_where_its_account_is() -> None:
 
 def test_the_tokens_own_expiry_is_never_told() -> None:
     only = {name: value for name, value in INFO.items() if name != "accountPanExpiry"}
-    assert update("mdes", notice(token("ACTIVE", tokenInfo=only))).new.expiry is None
+    assert update("mdes", notice(token("ACTIVE", "FUNDING_ACCOUNT_UPDATE", tokenInfo=only))).new.expiry is None
+
+
+def test_an_expiry_of_a_card_that_is_not_new_refuses_nothing() -> None:
+    closed = token("DEACTIVATED", eventReasonCode="ACCOUNT_CLOSED", tokenInfo={"accountPanExpiry": "9999"})
+    assert update("mdes", notice(closed)).type is UpdateType.CLOSED
 
 
 def test_each_token_is_a_part_of_its_own_and_one_that_is_broken_is_refused_alone() -> None:
@@ -83,7 +126,10 @@ def test_what_has_no_time_is_told_as_of_its_arrival() -> None:
         ("tokens.reasonCode", notice(token("ACTIVE", "A_NEW_REASON"))),
         ("tokens.tokenUniqueReference", notice(token("ACTIVE", tokenUniqueReference=None))),
         ("tokens.statusTimestamp", notice(token("ACTIVE", statusTimestamp="now"))),
-        ("tokens.tokenInfo.accountPanExpiry", notice(token("ACTIVE", tokenInfo={"accountPanExpiry": "1329"}))),
+        (
+            "tokens.tokenInfo.accountPanExpiry",
+            notice(token("ACTIVE", "FUNDING_ACCOUNT_UPDATE", tokenInfo={"accountPanExpiry": "1329"})),
+        ),
         ("tokens", notice()),
         ("requestId", notice(token("ACTIVE")) | {"requestId": ""}),
         ("encryptedPayload.encryptedData", {"requestId": "1", "encryptedPayload": {"encryptedData": "3097e343"}}),
