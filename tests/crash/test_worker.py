@@ -16,7 +16,7 @@ from tests.crash.verdict import check_consumed, check_delivered
 # The first statement that only a batch sends, once on each session.
 _OF_A_BATCH = b"INSERT INTO inbox"
 
-# Each is passed once in a poll, or once in each of its two lanes; so something is committed before, and much is left.
+# Each is passed once in a poll, or once in each of its batches; so something is committed before, and much is left.
 KILLED_AT = [
     [("polled", 2), ("took in", 3)],
     [("settled", 4), ("applied", 3)],
