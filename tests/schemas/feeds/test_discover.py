@@ -1,12 +1,15 @@
 """Discover, code by code; O above all, which undoes."""
 
 from dataclasses import replace
+from datetime import timedelta
+from itertools import permutations
 from typing import Any
 
 import pytest
 
 from domain.update import Credential, UpdateType
 from domain.wallet import Expiry
+from tests.domain.build import at_once, live, method, wallet
 from tests.schemas.feeds.reading import EDGE, fingerprint, refusal, update
 
 OLD, NEW = "6011111111111117", "6011000990139424"
@@ -50,7 +53,24 @@ def test_o_leads_back_from_the_wrong_number_and_counts_as_later_than_what_it_cor
     told = update("discover", row("O", originalAccount=NEW, updatedAccount=OLD))
     assert (told.type, told.old, told.new.credential) == (UpdateType.NUMBER_REPLACED, wrong.new.credential, wrong.old)
     assert told.stamp > wrong.stamp
-    assert told.stamp > update("discover", row("A"), replace(EDGE, row=1_000_000)).stamp
+    assert told.stamp > update("discover", row("A"), replace(EDGE, row=5_000_000)).stamp
+
+
+def test_a_file_too_long_for_an_override_to_be_its_last_is_refused_from_there_on() -> None:
+    assert refusal("discover", row("A"), replace(EDGE, row=5_000_001)).startswith("record: ")
+
+
+@pytest.mark.parametrize("order", list(permutations(range(3))))
+def test_what_is_true_and_told_within_a_minute_of_an_override_counts_as_later(order: tuple[int, ...]) -> None:
+    other = "6011601160116611"
+    told = [
+        update("discover", row("A"), replace(EDGE, at=EDGE.at - timedelta(days=1))),
+        update("discover", row("O", originalAccount=NEW, updatedAccount=OLD), replace(EDGE, row=4_999_999)),
+        update("discover", row("A", updatedAccount=other), replace(EDGE, at=EDGE.at + timedelta(seconds=40), row=1)),
+    ]
+    before = wallet(method(fingerprint(OLD)))
+    (current,) = live(at_once(before, *(told[at] for at in order)).wallet)
+    assert current == fingerprint(other)
 
 
 @pytest.mark.parametrize("code", ["O", " O "])
