@@ -31,7 +31,7 @@ from prometheus_client import Counter, Histogram
 
 from api import authentication
 from api.authentication import Posted
-from schemas import intake
+from schemas import intake, mistakes
 from schemas.feeds.feed import Edge, Feed, Record, Refused, parts
 from schemas.intake import LONGEST, Message
 
@@ -207,6 +207,8 @@ def _form(body: bytes) -> dict[str, str]:
 def _records(feed: Feed, posted: Posted) -> list[Record]:
     if posted.form:
         return [{name: value for name, value in posted.form.items() if name != "bt_signature"}]
+    if problem := mistakes.packed(posted.body):
+        raise _unusable(feed, b"", f"body: {problem}")
     try:
         found = json.loads(posted.body)
     except (ValueError, RecursionError):
@@ -244,9 +246,10 @@ async def _adapt(feed: Feed, cut: Sequence[_Cut], edge: Edge, taken: _Taken) -> 
             try:
                 # what is behind another in a body is the later of the two, where neither has a date
                 messages = intake.take(feed, part, replace(edge, row=taken.accepted + taken.refused.total()))
-            except Refused as reason:
-                refused.append(_Refused(number, part, str(reason)))
-                taken.refused[str(reason)] += 1
+            except Refused as refusal:
+                reason = mistakes.explained(feed, each.record, str(refusal))
+                refused.append(_Refused(number, part, reason))
+                taken.refused[reason] += 1
             else:
                 taken.messages += messages
                 taken.accepted += 1

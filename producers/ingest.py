@@ -14,7 +14,7 @@ from domain.wallet import token_key
 from producers import records
 from producers.records import Cut, Place
 from producers.topic import Line
-from schemas import intake
+from schemas import intake, mistakes
 from schemas.canonical import UNREADABLE_HEADER, Unreadable, update_in
 from schemas.feeds.feed import Edge, Feed, Record, Refused, parts
 from schemas.intake import LONGEST, Headers, Message
@@ -35,6 +35,9 @@ async def canonical(stream: BufferedReader, begin: Place = _BEGINNING) -> AsyncI
         first = await records.first_line(whole)
         if first is None:
             return
+        if problem := mistakes.packed(first.text):
+            yield _packed(records.is_packed(first, problem))
+            return
         beginning = await records.begun(first, whole)
         if beginning.of_document:
             async for cut in records.document(beginning, whole):
@@ -44,6 +47,12 @@ async def canonical(stream: BufferedReader, begin: Place = _BEGINNING) -> AsyncI
     async for raw in following:
         if raw.text.strip():
             yield read(raw.number, raw.text, end=raw.end)
+
+
+def _packed(cut: Cut) -> Line:
+    assert cut.problem is not None
+    letter = Message(None, cut.body, [(UNREADABLE_HEADER, cut.problem.encode())])
+    return Line(cut.number, cut.end, (letter,), cut.problem)
 
 
 def _canonical(cut: Cut) -> Line:
@@ -104,7 +113,8 @@ def _part(feed: Feed, cut: Cut, record: Record, body: bytes, edge: Edge) -> Line
     try:
         return Line(cut.number, cut.end, intake.take(feed, record, edge), last=cut.last)
     except Refused as reason:
-        return _refused(feed, cut, body, str(reason))
+        assert cut.record is not None
+        return _refused(feed, cut, body, mistakes.explained(feed, cut.record, str(reason)))
 
 
 def _refused(feed: Feed, cut: Cut, body: bytes, problem: str) -> Line:

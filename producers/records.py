@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from io import BufferedReader
 from typing import NamedTuple
 
+from schemas import mistakes
 from schemas.feeds import nacha
 from schemas.feeds.feed import Feed, Layout, Record, Rows
 from schemas.intake import LONGEST
@@ -117,6 +118,9 @@ async def records(
     first = await first_line(whole, rows)
     if first is None:
         return
+    if problem := mistakes.packed(first.text):
+        yield is_packed(first, problem)
+        return
     if first.text.lstrip()[:1] not in (b"{", b"["):
         async for cut in _rows(first, _from(begin, first, whole, stream), begin, rows, recognises):
             yield cut
@@ -196,6 +200,11 @@ async def first_line(whole: AsyncIterator[Raw], rows: Rows = Rows()) -> Raw | No
         if text.strip() and not _is_aside(raw, rows):
             return raw._replace(text=text)
     return None
+
+
+def is_packed(first: Raw, problem: str) -> Cut:
+    """All that there is of a packed file."""
+    return Cut(first.number, 0, b"", None, f"file: {problem}")
 
 
 def _is_aside(raw: Raw, rows: Rows) -> bool:
@@ -347,6 +356,9 @@ async def _entries(stream: BufferedReader, begin: Place) -> AsyncIterator[Cut]:
     cutter, entry = nacha.Cutter(), Raw(0, 0, b"")
     held: Cut | None = None
     async for raw in lines(stream, begin):
+        if raw.number == 1 and (problem := mistakes.packed(raw.text)):
+            yield is_packed(raw, problem)
+            return
         if raw.text[:1] == b"6":
             entry = raw
         for piece in cutter.add(raw.number, _characters(raw.text)):

@@ -2,6 +2,7 @@
 
 import asyncio
 import copy
+import gzip
 import json
 from base64 import b64encode
 from collections.abc import AsyncIterator, Iterator
@@ -212,6 +213,19 @@ async def test_where_nothing_can_be_used_it_says_what_was_wrong_and_keeps_it(
     letters = await on_topic(kafka, topic)
     assert len(letters) == 7
     assert all({name for name, _ in one.headers} == {UNREADABLE_HEADER, FEED_HEADER} for one in letters)
+
+
+async def test_a_packed_body_is_said_to_be_one_and_none_of_it_is_kept(desk: Desk, kafka: str, topic: str) -> None:
+    answer = await desk.post("vau", gzip.compress(json.dumps([{"oldCardholderAccountNumber": PAN}]).encode()))
+    assert (answer.status, answer.told["error"]) == (422, "body: expected it unpacked, not as gzip")
+    [letter] = await on_topic(kafka, topic)
+    assert letter.value == b""
+
+
+async def test_where_a_record_was_looked_for_is_said_if_it_is_further_inside(desk: Desk) -> None:
+    answer = await desk.post("vau", {"responses": [{"oldCardholderAccountNumber": PAN, "serviceIdentifier": "C"}]})
+    said = "serviceIdentifier: required in the outermost object, which has not the names of a record of this feed"
+    assert (answer.status, answer.told["reasons"]) == (422, {said: 1})
 
 
 async def test_of_a_body_some_of_which_can_be_used_the_rest_is_set_aside(desk: Desk, kafka: str, topic: str) -> None:

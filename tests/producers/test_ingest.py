@@ -2,9 +2,13 @@
 
 import asyncio
 import base64
+import bz2
+import gzip
 import json
+import lzma
 import os
-from collections.abc import AsyncIterator
+import zipfile
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from io import BufferedReader, BytesIO
 from itertools import pairwise
@@ -26,6 +30,7 @@ from tests.acceptance.lines import replaced
 from tests.parts.kafka import Broker
 
 PAN = "4111111111111111"
+AT = datetime(2026, 11, 20, tzinfo=UTC)
 ENCODED = base64.b64encode(json.dumps(replaced(1) | {"note": PAN}).encode()).decode()
 
 
@@ -77,6 +82,44 @@ async def test_half_a_document_of_updates_is_one_unusable_line_without_its_numbe
     assert [each.unusable for each in await read_as_canonical(half)][2] == "record: expected a JSON object"
     [long] = await read_as_canonical("[\n" + json.dumps(replaced(1), indent=1) + "," * LONGEST)
     assert (long.messages, (long.unusable or "")[:16]) == ((), "document: expect")
+
+
+def zipped(content: bytes) -> bytes:
+    packed = BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("feed.csv", content)
+    return packed.getvalue()
+
+
+@pytest.mark.parametrize("of", [None, "vau", "nacha", "nmi"])
+@pytest.mark.parametrize(
+    ("pack", "name"),
+    [(gzip.compress, "gzip"), (zipped, "zip"), (bz2.compress, "bzip2"), (lzma.compress, "xz")],
+    ids=["gzip", "zip", "bzip2", "xz"],
+)
+async def test_a_packed_file_is_said_to_be_one_and_none_of_it_is_kept(
+    pack: Callable[[bytes], bytes], name: str, of: str | None
+) -> None:
+    """Whoever unpacks what is kept would see the numbers."""
+    content = pack("".join(f"{PAN},{number},A\n" for number in range(5000)).encode())
+    stream = cast(BufferedReader, BytesIO(content))
+    found = ingest.canonical(stream) if of is None else ingest.vendors(FEEDS[of], stream, Edge(AT))
+    [line] = [line async for line in found]
+    assert (line.number, line.unusable) == (1, f"file: expected it unpacked, not as {name}")
+    [letter] = line.messages
+    assert letter.value == b""
+    assert dict(letter.headers)[UNREADABLE_HEADER] == (line.unusable or "").encode()
+
+
+async def test_where_a_record_was_looked_for_is_said_if_it_is_further_inside() -> None:
+    row = {"oldCardholderAccountNumber": PAN, "serviceIdentifier": "C"}
+    edge = Edge(AT, Fingerprints(Key("v1", bytes(range(32)))))
+    for content, refusal in (
+        ({"responses": [row]}, " in the outermost object, which has not the names of a record of this feed"),
+        (row | {"serviceIdentifier": ""}, ""),
+    ):
+        [line] = [line async for line in ingest.vendors(FEEDS["vau"], feed(content), edge)]
+        assert line.unusable == f"serviceIdentifier: required{refusal}"
 
 
 @pytest.mark.parametrize(
@@ -208,7 +251,7 @@ async def test_parts_of_records_are_in_the_order_of_the_file_also_where_reading_
     numbers = (PAN, "4012888888881881", "4222222222222", "4000056655665556")
     first, second, third = (card(*pair) for pair in pairwise(numbers))
     file = feed({"account-update": [first, second]}, third, {"account-update": [second, first, third]}, third, b"")
-    edge = Edge(datetime(2026, 11, 20, tzinfo=UTC), Fingerprints(Key("v1", bytes(16))))
+    edge = Edge(AT, Fingerprints(Key("v1", bytes(16))))
     told = [line async for line in ingest.vendors(FEEDS["bluesnap"], file, edge)]
     dates = [json.loads(message.value)["occurredAt"] for line in told for message in line.messages]
     assert len(dates) == len(set(dates)) == 7
@@ -222,7 +265,7 @@ async def test_parts_of_records_are_in_the_order_of_the_file_also_where_reading_
 
 async def test_a_part_that_is_refused_does_not_take_the_others_along(kafka: str, topic: str) -> None:
     record = {"events": [EVENT, EVENT | {"action": "lost"}, EVENT | {"id": "EV3"}]}
-    edge = Edge(datetime(2026, 11, 20, tzinfo=UTC))
+    edge = Edge(AT)
     told: list[Line] = []
     lines = ingest.vendors(FEEDS["gocardless"], feed(record, EVENT | {"resource_type": "payments"}, b""), edge)
     sent = await send(lines, bootstrap_servers=kafka, topic=topic, each=told.append)
