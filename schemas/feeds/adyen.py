@@ -19,11 +19,11 @@ from schemas.feeds.feed import (
     Record,
     Refused,
     brand,
+    each_alone,
     expiry,
     inside,
     instant,
     last4,
-    objects,
     optional,
     path,
     text,
@@ -63,7 +63,7 @@ def fetched(event: Record, answer: Record, _edge: Edge) -> Iterable[Message]:
     Two answers to one event may differ, so what they tell has no id of Adyen's.
     """
     token = text(event.get("token"), "token")
-    stored = [each for each in objects(answer, "storedPaymentMethods") if optional(each.get("id")) == token]
+    stored = [each for each in each_alone(answer, "storedPaymentMethods") if optional(each.get("id")) == token]
     if len(stored) != 1:
         raise Refused("storedPaymentMethods: expected the one that the event is about")
     new = {

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from schemas.feeds import worldpay
 from schemas.feeds.card import Said, by_number, table, type_of
-from schemas.feeds.feed import Edge, Feed, Message, Record, expiry, inside, objects, part
+from schemas.feeds.feed import Edge, Feed, Message, Record, each_alone, expiry, inside, part
 
 CODES = worldpay.CODES
 _MEANING = table(CODES)
@@ -19,7 +19,7 @@ _MEANING = table(CODES)
 def split(record: Record) -> Sequence[Record]:
     """The resources of a whole batch."""
     batch = part(record, "batch-account-update") or record
-    return objects(batch, "account-update") if "account-update" in batch else [record]
+    return each_alone(batch, "account-update") if "account-update" in batch else [record]
 
 
 def adapt(record: Record, edge: Edge) -> Iterable[Message]:

@@ -5,7 +5,7 @@ is. `card_updated` and `source_updated` are as its documentation shows them. Tha
 with its `sources`, and that `reason_type` has the words which payments have for the same, is assumed.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from domain.update import Reason
 from domain.update import UpdateType as Type
@@ -23,6 +23,7 @@ from schemas.feeds.feed import (
     instant,
     last4,
     objects,
+    one_by_one,
     part,
     scoped,
     text,
@@ -37,6 +38,11 @@ CODES = (
     Code("source_updated", "what changed is in previous_attributes", Type.NUMBER_REPLACED),
 )
 _CODES = table(CODES)
+
+
+def split(event: Record) -> Sequence[Record]:
+    """An event for each source."""
+    return one_by_one(event, "data", "sources")
 
 
 def adapt(event: Record, _edge: Edge) -> Iterable[Message]:
@@ -96,4 +102,5 @@ FEED = Feed(
     adapt=adapt,
     recognises=lambda record: {"id", "type", "created_on", "data"} <= record.keys(),
     codes=CODES,
+    split=split,
 )

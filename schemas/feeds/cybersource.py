@@ -26,10 +26,10 @@ from schemas.feeds.feed import (
     Refused,
     Rows,
     brand,
+    each_alone,
     expiry,
     inside,
     last4,
-    objects,
     optional,
     text,
     told,
@@ -85,7 +85,7 @@ _COLUMNS = (
 
 def split(record: Record) -> Sequence[Record]:
     """The records of a whole report."""
-    return objects(record, "records") if "records" in record else [record]
+    return each_alone(record, "records") if "records" in record else [record]
 
 
 def adapt(record: Record, edge: Edge) -> Iterable[Message]:

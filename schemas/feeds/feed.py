@@ -329,6 +329,26 @@ def objects(record: Record, field: str) -> list[Record]:
     return found
 
 
+def each_alone(record: Record, field: str) -> list[Record]:
+    """For `split`: the objects of the array `field`; what is none stays in an array of one, to be refused."""
+    found = record.get(field)
+    if found is not None and not isinstance(found, list):
+        raise Refused(f"{field}: expected an array of objects")
+    return [each if isinstance(each, Mapping) else {field: [each]} for each in found or ()]
+
+
+def one_by_one(record: Record, *path: str) -> list[Record]:
+    """For `split`: the record with each element alone of the array at `path`; whole, if there is none to be cut."""
+    name, *further = path
+    found = record.get(name)
+    cut: Sequence[object] = []
+    if further and isinstance(found, Mapping):
+        cut = one_by_one(found, *further)
+    elif not further and isinstance(found, list):
+        cut = [[each] for each in found]
+    return [{**record, name: each} for each in cut] or [record]
+
+
 # A number that is mistyped passes no check, and still nearly is a card's, whatever stands between its digits. Of the
 # codes that vendors have, none has more than six.
 _LOOKS_LIKE_A_CODE = re.compile(r"(?!(?:[^0-9]*[0-9]){7})[A-Za-z0-9_.\-]{1,40}")

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from domain.update import Reason
 from domain.update import UpdateType as Type
 from schemas.feeds.card import table, type_of
-from schemas.feeds.feed import Code, Edge, Feed, Message, Record, code_of, inside, instant, objects, text, told
+from schemas.feeds.feed import Code, Edge, Feed, Message, Record, code_of, each_alone, inside, instant, text, told
 
 CODES = (
     Code("replaced", "another mandate took its place", Type.NUMBER_REPLACED),
@@ -55,7 +55,7 @@ _ABOUT = dict.fromkeys(
 
 
 def split(record: Record) -> Sequence[Record]:
-    return objects(record, "events") if "events" in record else [record]
+    return each_alone(record, "events") if "events" in record else [record]
 
 
 def adapt(event: Record, _edge: Edge) -> Iterable[Message]:

@@ -23,6 +23,7 @@ from schemas.feeds.feed import (
     last4,
     mmyy,
     objects,
+    one_by_one,
     optional,
     part,
     text,
@@ -55,10 +56,7 @@ _OF_A_NEW_CARD = {Type.RESUMED: Type.NUMBER_REPLACED, Type.NO_CHANGE: Type.DETAI
 
 def split(record: Record) -> Sequence[Record]:
     """A notification for each of its tokens."""
-    return [
-        {"requestId": record.get("requestId"), "encryptedPayload": {"encryptedData": {"tokens": [token]}}}
-        for token in _tokens(record)
-    ]
+    return one_by_one(record, "encryptedPayload", "encryptedData", "tokens")
 
 
 def adapt(record: Record, _edge: Edge) -> Iterable[Message]:

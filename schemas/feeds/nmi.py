@@ -23,6 +23,7 @@ from schemas.feeds.feed import (
     last4,
     mmyy,
     objects,
+    one_by_one,
     optional,
     text,
     told,
@@ -49,9 +50,9 @@ _ARRAYS = {
 def split(event: Record) -> Sequence[Record]:
     """An event for each card, with its array of one."""
     body = inside(event, "event_body")
-    cards = {name: objects(body, name) for names in _ARRAYS.values() for name in names}
-    common = {name: value for name, value in body.items() if name not in cards}
-    single = [{**common, name: [card]} for name, found in cards.items() for card in found]
+    arrays = {name: body[name] for names in _ARRAYS.values() for name in names if body.get(name) is not None}
+    common = {name: value for name, value in body.items() if name not in arrays}
+    single = [each for name, found in arrays.items() for each in one_by_one({**common, name: found}, name) if found]
     return [{**event, "event_body": each} for each in single] or [event]
 
 

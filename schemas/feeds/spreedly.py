@@ -17,11 +17,11 @@ from schemas.feeds.feed import (
     Record,
     Refused,
     brand,
+    each_alone,
     expiry,
     inside,
     instant,
     last4,
-    objects,
     scoped,
     text,
     told,
@@ -38,7 +38,7 @@ _CODES = table(CODES)
 
 def split(record: Record) -> Sequence[Record]:
     if "transactions" in record:
-        return objects(record, "transactions")
+        return each_alone(record, "transactions")
     return [inside(record, "transaction")] if "transaction" in record else [record]
 
 

@@ -8,7 +8,7 @@ those of the card behind it. That a token was deleted says nothing about the car
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from domain.update import UpdateType as Type
 from schemas.feeds.card import table, type_of
@@ -26,6 +26,7 @@ from schemas.feeds.feed import (
     instant,
     last4,
     objects,
+    one_by_one,
     optional,
     part,
     text,
@@ -52,8 +53,16 @@ _LINKS = "payload.data._links.paymentInstruments"
 
 
 def split(record: Record) -> Sequence[Record]:
-    """A notification for each token; the body is called `payload` or `payloads`."""
-    return [{**record, "payload": [each]} for each in _payload(record)]
+    """A notification for each payment instrument that it links to; the body is called `payload` or `payloads`."""
+    name = _body(record)
+    found = record.get(name)
+    if not isinstance(found, list):
+        return [record]
+    return [{**record, name: [each]} for payload in found for each in _by_link(payload)] or [record]
+
+
+def _by_link(payload: object) -> Sequence[object]:
+    return one_by_one(payload, "data", "_links", "paymentInstruments") if isinstance(payload, Mapping) else [payload]
 
 
 def adapt(event: Record, _edge: Edge) -> Iterable[Message | Fetch]:
@@ -93,7 +102,11 @@ def fetched(event: Record, answer: Record, _edge: Edge) -> Iterable[Message]:
 
 
 def _payload(record: Record) -> list[Record]:
-    return objects(record, "payload" if "payload" in record else "payloads")
+    return objects(record, _body(record))
+
+
+def _body(record: Record) -> str:
+    return "payload" if "payload" in record else "payloads"
 
 
 FEED = Feed(

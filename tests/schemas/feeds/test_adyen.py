@@ -80,3 +80,9 @@ def test_an_answer_without_the_token_is_refused() -> None:
     fetch = asked("adyen", event("updated", data=DATA | {"storedPaymentMethodId": "OTHER"}))
     with pytest.raises(Refused, match=r"^storedPaymentMethods: "):
         answered(FEEDS["adyen"], fetch, ANSWERS["adyen"], EDGE)
+
+
+def test_other_payment_methods_of_the_answer_may_be_odd() -> None:
+    answer = {"storedPaymentMethods": [None, *ANSWERS["adyen"]["storedPaymentMethods"]]}
+    (told,) = answers("adyen", event("updated"), answer)
+    assert told.new.expiry == Expiry(2029, 11)

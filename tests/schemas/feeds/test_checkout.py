@@ -6,6 +6,8 @@ import pytest
 
 from domain.update import Credential, Reason, UpdateType
 from domain.wallet import Expiry
+from schemas.feeds import FEEDS
+from schemas.feeds.feed import parts
 from tests.schemas.feeds.reading import refusal, update, updates
 
 OLD = {"scheme": "visa", "last4": "2345", "expiry_month": 10, "expiry_year": 2026, "fingerprint": "fpA"}
@@ -34,6 +36,13 @@ def test_another_number_is_told_of_every_source() -> None:
     assert second.old == Credential("checkout:src_2", ":checkout:fpA")
     assert first.stamp.update_id != second.stamp.update_id
     assert first.stamp.occurred_at.isoformat() == "2026-11-20T17:21:45.750230+00:00"
+
+
+def test_each_source_is_a_part_of_its_own() -> None:
+    whole = event("card_updated", sources=[{"id": "src_1"}, None, {"id": "src_2"}])
+    first, broken, last = (dict(part) for part in parts(FEEDS["checkout"], whole))
+    assert [update("checkout", each).stamp.update_id for each in (first, last)] == ["evt_1-src_1", "evt_1-src_2"]
+    assert refusal("checkout", broken).startswith("sources: ")
 
 
 def test_another_brand_is_said_to_be_one() -> None:

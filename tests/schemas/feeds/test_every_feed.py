@@ -18,7 +18,7 @@ from domain.pan import contains_pan
 from schemas import intake, thin
 from schemas.canonical import Unreadable, parse
 from schemas.feeds import FEEDS, nacha
-from schemas.feeds.feed import DEEPEST, Feed, Fetch, Layout, Message, Refused, answered, parts, read
+from schemas.feeds.feed import DEEPEST, Feed, Fetch, Layout, Message, Record, Refused, answered, parts, read
 from tests.schemas.feeds.answering import ANSWERS
 from tests.schemas.feeds.reading import EDGE
 
@@ -160,6 +160,46 @@ def test_the_names_inside_what_a_vendor_sent_are_not_repeated_either() -> None:
     envelope = next(record for record in samples(FEEDS["google-pay"]) if "signedMessage" in record)
     envelope["intermediateSigningKey"] = {NEARLY[3]: {"signedKey": CANARY}}
     assert reason_of(FEEDS["google-pay"], envelope) == "$.body.intermediateSigningKey: expected no card number"
+
+
+# where a record has an array of what is told of each on its own, and a sample that does
+ARRAYS: dict[str, tuple[str, ...]] = {
+    "bluesnap": ("account-update",),
+    "checkout": ("data", "sources"),
+    "cybersource": ("records",),
+    "gocardless": ("events",),
+    "mdes": ("encryptedPayload", "encryptedData", "tokens"),
+    "nmi": ("event_body", "vault_updates"),
+    "spreedly": ("transactions",),
+    "visa-tms": ("payload",),
+}
+
+
+@pytest.mark.parametrize("broken", [None, [], {}, "x", 1], ids=repr)
+@pytest.mark.parametrize("feed", [feed for feed in FEEDS.values() if feed.split], ids=lambda feed: feed.name)
+def test_what_is_poison_in_an_array_takes_nothing_else_along(feed: Feed, broken: object) -> None:
+    path = ARRAYS[feed.name]
+    for record in samples(feed):
+        array: Any = record
+        for name in path:
+            array = array.get(name) if isinstance(array, dict) else None
+        if not isinstance(array, list) or not array:
+            continue
+        whole = [told_by(feed, part) for part in parts(feed, record)]
+        array.insert(len(array) // 2, broken)
+        array.append(broken)
+        told = [told_by(feed, part) for part in parts(feed, record)]
+        assert [each for each in told if each is not None] == whole
+        assert told.count(None) == 2
+        return
+    raise AssertionError(f"no sample has {path}")
+
+
+def told_by(feed: Feed, part: Record) -> list[Message | Fetch] | None:
+    try:
+        return read(feed, part, EDGE)
+    except Refused:
+        return None
 
 
 thin_feed = pytest.mark.parametrize(

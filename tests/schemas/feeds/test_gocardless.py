@@ -75,7 +75,8 @@ def test_a_webhook_tells_of_many_events_and_of_nothing_but_mandates() -> None:
         ("links", event("active", links=None)),
         ("id", event("active", id="")),
         ("created_at", event("active", created_at="yesterday")),
-        ("events", {"events": [1]}),
+        ("events", {"events": 1}),
+        ("resource_type", {"events": [1]}),
     ],
 )
 def test_a_broken_field_is_named(field: str, broken: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ import pytest
 from domain.update import Credential, UpdateType
 from domain.wallet import Expiry
 from schemas.feeds import FEEDS
-from schemas.feeds.feed import Refused, answered, read
+from schemas.feeds.feed import Refused, answered, parts, read
 from tests.schemas.feeds.answering import ANSWERS
 from tests.schemas.feeds.reading import EDGE, answers, asked, refusal, update
 
@@ -40,6 +40,17 @@ def answer(state: str, account: str = "ACTIVE") -> dict[str, Any]:
 def test_an_updated_token_is_asked_for_by_each_of_its_payment_instruments() -> None:
     assert asked("visa-tms", event("updated")).path == "tms/v1/paymentinstruments/11E005EC"
     assert len(read(FEEDS["visa-tms"], event("updated", HREF, f"{HREF}2"), EDGE)) == 2
+
+
+@pytest.mark.parametrize("body", ["payload", "payloads"])
+def test_each_link_is_a_part_of_its_own_and_one_that_is_odd_is_refused_alone(body: str) -> None:
+    whole = event("updated", HREF, "/tms/v1/else/where", f"{HREF}2")
+    whole = {name: value for name, value in whole.items() if name != "payload"} | {body: whole["payload"] * 2}
+    cut = [dict(part) for part in parts(FEEDS["visa-tms"], whole)]
+    assert len(cut) == 6
+    for first, broken, last in (cut[:3], cut[3:]):
+        assert [asked("visa-tms", each).record["token"] for each in (first, last)] == ["11E005EC", "11E005EC2"]
+        assert refusal("visa-tms", broken).startswith("payload.data._links.paymentInstruments.href: ")
 
 
 @pytest.mark.parametrize("kind", ["provisioned", "binding"])
