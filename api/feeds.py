@@ -52,6 +52,11 @@ _BODY_SECONDS = 10
 _MOST_PARTS = 5_000
 # While one body is read others are answered in between.
 _TURN_SECONDS = 0.01
+# Who is connected and has sent no whole header by then is let go. Longer than proxies keep a connection for the next
+# request (nginx: 60 s), or they would send it into one that is just being closed.
+_IDLE_SECONDS = 75
+# Well below the 1,024 files that a process usually may have open: deliveries and the database need theirs.
+_MOST_CONNECTIONS = 500
 # Two fields are Braintree's.
 _MOST_FIELDS = 10
 _RETRY_AFTER_SECONDS = 30
@@ -295,6 +300,13 @@ def _shown(reasons: Mapping[str, int]) -> dict[str, int]:
     return dict(shown.most_common(_MOST_REASONS))
 
 
+class _Full(asyncio.Protocol):
+    """Whom there is no room for is hung up on."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport.close()
+
+
 class Listener:
     """Listens on `host` and `port` while it is open. Requests under way when it closes have `drain_within` seconds.
 
@@ -305,7 +317,13 @@ class Listener:
         application = web.Application()
         application.add_routes([web.post("/v1/feeds/{format}", self._post)])
         # A signature is of the bytes as they came; and what is packed may be a thousand times larger.
-        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0, auto_decompress=False)
+        self._runner = web.AppRunner(
+            application,
+            access_log=None,
+            shutdown_timeout=1.0,
+            auto_decompress=False,
+            keepalive_timeout=_IDLE_SECONDS,
+        )
         self._intake = intake
         self._host, self._wanted = host, port
         self._drain_within = drain_within
@@ -317,24 +335,30 @@ class Listener:
     async def __aenter__(self) -> Self:
         await self._runner.setup()
         try:
-            await web.TCPSite(self._runner, self._host, self._wanted).start()
+            self._server = await asyncio.get_running_loop().create_server(self._connected, self._host, self._wanted)
         except OSError:
             await self._runner.cleanup()
             raise
-        self.port = int(self._runner.addresses[0][1])
+        self.port = int(self._server.sockets[0].getsockname()[1])
         return self
+
+    def _connected(self) -> asyncio.BaseProtocol:
+        """What speaks with somebody who has just connected."""
+        server = self._runner.server
+        assert server is not None
+        return _Full() if len(server.connections) >= _MOST_CONNECTIONS else server()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._server.close()
         await self._runner.cleanup()
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Until `stopping` is set; then nobody new is let in, and what is under way is answered."""
         await stopping.wait()
         self._closing = True
-        for site in self._runner.sites:
-            await site.stop()
+        self._server.close()
         # aiohttp's own shutdown reads no more of the bodies that are on their way
         with suppress(TimeoutError):
             async with asyncio.timeout(self._drain_within):

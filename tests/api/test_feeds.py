@@ -5,12 +5,15 @@ import copy
 import gzip
 import json
 from base64 import b64encode
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
 
+import aiohttp
 import pytest
 from prometheus_client import REGISTRY
 
@@ -191,6 +194,49 @@ async def test_who_breaks_off_is_no_error_of_ours(desk: Desk, caplog: pytest.Log
     writer.transport.abort()
     await until(once_more)
     assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+@asynccontextmanager
+async def half_a_header(desk: Desk) -> AsyncIterator[asyncio.StreamReader]:
+    """Somebody who is connected and never says what for; gone at the end."""
+    host, port = desk.address.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(b"POST /v1/feeds/stripe HTTP/1.1\r\nHost: ")
+    yield reader
+    writer.close()
+    with suppress(ConnectionError):
+        await writer.wait_closed()
+
+
+async def test_who_never_ends_a_header_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feeds, "_IDLE_SECONDS", 0.1)
+    async with listening("127.0.0.1:1", "none") as desk, asyncio.timeout(60), half_a_header(desk) as reader:
+        assert await reader.read() == b""
+
+
+async def answers(desk: Desk) -> bool:
+    """Whether it does to somebody new."""
+    async with aiohttp.ClientSession() as session:
+        try:
+            async with session.post(f"{desk.address}/v1/feeds/none") as answer:
+                return answer.status == 404
+        except aiohttp.ClientError:
+            return False
+
+
+async def test_who_comes_when_all_connections_are_taken_is_hung_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And is let in when there is room again."""
+    monkeypatch.setattr(feeds, "_MOST_CONNECTIONS", 3)
+    async with listening("127.0.0.1:1", "none") as desk, half_a_header(desk), half_a_header(desk):
+        await until(partial(answers, desk))
+        async with half_a_header(desk):
+            await until(partial(negated, partial(answers, desk)))
+            assert not await answers(desk)
+        await until(partial(answers, desk))
+
+
+async def negated(asked: Callable[[], Awaitable[bool]]) -> bool:
+    return not await asked()
 
 
 async def test_where_nothing_can_be_used_it_says_what_was_wrong_and_keeps_it(
