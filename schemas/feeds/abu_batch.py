@@ -48,9 +48,9 @@ def adapt(record: Record, edge: Edge) -> Iterable[Message]:
         edge,
         old=Said(record.get("oldAccountNumber"), "oldAccountNumber"),
         new=Said(record.get("newAccountNumber"), "newAccountNumber"),
-        expiry=mmyy(record.get("newExpirationDate"), "newExpirationDate"),
+        expiry=lambda: mmyy(record.get("newExpirationDate"), "newExpirationDate"),
         expires="newExpirationDate",
-        unchanged=mmyy(record.get("oldExpirationDate"), "oldExpirationDate"),
+        unchanged=lambda: mmyy(record.get("oldExpirationDate"), "oldExpirationDate"),
     )
 
 

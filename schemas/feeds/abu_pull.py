@@ -7,11 +7,11 @@ Assumed: the answer names only the account as it is now, so a record is the answ
 about under `request`, spelled in either way.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from domain.update import UpdateType as Type
 from schemas.feeds.card import Said, by_number, table, type_of
-from schemas.feeds.feed import Code, Edge, Feed, Message, Record, Refused, inside, mmyy, part
+from schemas.feeds.feed import Code, Edge, Feed, Message, Record, Refused, inside, mmyy, optional, part
 
 CODES = (
     Code("ACCOUNT_UPDATE", "account number changed", Type.NUMBER_REPLACED),
@@ -27,23 +27,34 @@ _MEANING = table(CODES)
 def adapt(record: Record, edge: Edge) -> Iterable[Message]:
     kind = type_of(_MEANING, record.get("responseIndicator"), "responseIndicator")
     asked, account = inside(record, "request"), part(record, "account")
+    new = _either(account, "accountNumber", "number", "account")
+    if kind is Type.NUMBER_REPLACED:
+        _check(new, edge.card)
     expires = _either(account, "expiryDate", "expiry", "account")
     yield by_number(
         kind,
         edge,
-        old=_either(asked, "accountNumber", "number", "request"),
-        new=_either(account, "accountNumber", "number", "account"),
-        expiry=mmyy(*expires),
-        expires=expires.field,
+        old=_check(_either(asked, "accountNumber", "number", "request"), edge.card),
+        new=new[0],
+        expiry=lambda: mmyy(*_check(expires, mmyy)),
+        expires=expires[0].field,
     )
 
 
-def _either(account: Record, schema: str, example: str, path: str) -> Said:
-    """What the account says under the one spelling or the other, but not under both."""
-    if account.get(schema) is not None and account.get(example) is not None:
-        raise Refused(f"{path}.{schema}: expected it alone, or {path}.{example}")
-    name = example if account.get(schema) is None and example in account else schema
-    return Said(account.get(name), f"{path}.{name}")
+def _either(account: Record, schema: str, example: str, path: str) -> tuple[Said, ...]:
+    """What the account says under the one spelling, or the other, or both."""
+    said = [Said(account.get(name), f"{path}.{name}") for name in (schema, example)]
+    return tuple(each for each in said if optional(each.value) is not None) or (
+        said[1] if example in account else said[0],
+    )
+
+
+def _check(said: tuple[Said, ...], read: Callable[[object, str], Message]) -> Said:
+    """The first, if the other one reads the same."""
+    first, *other = said
+    if other and read(*first) != read(*other[0]):
+        raise Refused(f"{first.field}: expected the same as {other[0].field}")
+    return first
 
 
 FEED = Feed(

@@ -26,7 +26,7 @@ def adapt(record: Record, edge: Edge) -> Iterable[Message]:
         edge,
         old=Said(record.get("oldAccountNumber"), "oldAccountNumber"),
         new=Said(record.get("newAccountNumber"), "newAccountNumber"),
-        expiry=mmyy(record.get("newExpirationDate"), "newExpirationDate"),
+        expiry=lambda: mmyy(record.get("newExpirationDate"), "newExpirationDate"),
         expires="newExpirationDate",
         at=instant(record.get("eventDateTime"), "eventDateTime"),
     )

@@ -31,7 +31,7 @@ def adapt(record: Record, edge: Edge) -> Iterable[Message]:
         edge,
         old=Said(original.get("card-number"), "original-card.card-number"),
         new=Said(updated.get("card-number"), "updated-card.card-number"),
-        expiry=expiry(updated.get("expiration-month"), updated.get("expiration-year"), expires),
+        expiry=lambda: expiry(updated.get("expiration-month"), updated.get("expiration-year"), expires),
         expires=expires,
     )
 

@@ -4,8 +4,8 @@ Processors pass on what the networks say, each under columns of its own; what fo
 """
 
 import re
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, TypeAlias
 
 from domain.update import Reason
 from domain.update import UpdateType as Type
@@ -25,6 +25,10 @@ class Said(NamedTuple):
 
     value: object
     field: str
+
+
+Expiry: TypeAlias = Callable[[], Message]
+"""Reads an expiry: only where the code makes it count, so that a broken one refuses nothing else."""
 
 
 def table(codes: tuple[Code, ...]) -> Mapping[str, Code]:
@@ -59,19 +63,19 @@ def by_number(
     *,
     old: Said,
     new: Said,
-    expiry: Message,
+    expiry: Expiry,
     expires: str,
-    unchanged: Message | None = None,
+    unchanged: Expiry | None = None,
     at: str | None = None,
 ) -> Message:
     """What is told of a card that goes by its number.
 
-    `expiry` is what stands in the field `expires`. `unchanged` is given where a feed leaves blank what has not
-    changed: it is the expiry from before, which then stays.
+    `expiry` reads what stands in the field `expires`. `unchanged` is given where a feed leaves blank what has not
+    changed: it reads the expiry from before, which then stays.
     """
     card = {**edge.card(old.value, old.field), "methodType": "CARD"}
     if type_ is Type.NUMBER_REPLACED and unchanged is not None and optional(new.value) is None:
-        if not expiry:
+        if not expiry():
             raise Refused(f"{new.field}: required, or {expires}")
         type_ = Type.EXPIRY_UPDATED
     if type_ is Type.NUMBER_REPLACED:
@@ -79,7 +83,8 @@ def by_number(
         brands = brand_of(old.value), brand_of(new.value)
         other = None not in brands and brands[0] != brands[1]
         reason = Reason.BRAND_CHANGE if other else None
-        return told(type_, card, {**number, **(expiry or unchanged or {}), "brand": brands[1]}, at=at, reason=reason)
+        until = expiry() or (unchanged() if unchanged is not None else {})
+        return told(type_, card, {**number, **until, "brand": brands[1]}, at=at, reason=reason)
     return told(type_, card, _needed(type_, expiry, expires), at=at)
 
 
@@ -89,7 +94,7 @@ def by_token(
     *,
     last4: str | None,
     brand: str | None,
-    expiry: Message,
+    expiry: Expiry,
     expires: str,
     id: str | None = None,  # noqa: A002  as it stands in the message
     at: str | None = None,
@@ -97,7 +102,7 @@ def by_token(
     """What is told of a card that goes by a token which stays, whatever the card behind it: how it looks now."""
     card = {"token": token, "methodType": "CARD"}
     if type_ is Type.NUMBER_REPLACED:
-        return told(type_, card, {**card, "last4": last4, "brand": brand, **expiry}, id=id, at=at)
+        return told(type_, card, {**card, "last4": last4, "brand": brand, **expiry()}, id=id, at=at)
     return told(type_, card, _needed(type_, expiry, expires), id=id, at=at)
 
 
@@ -107,9 +112,10 @@ def brand_of(number: object) -> str | None:
     return next((name for name, range_ in _ISSUED_BY if range_.match(digits)), None)
 
 
-def _needed(type_: Type, expiry: Message, field: str) -> Message | None:
+def _needed(type_: Type, expiry: Expiry, field: str) -> Message | None:
     if type_ is not Type.EXPIRY_UPDATED:
         return None
-    if not expiry:
+    until = expiry()
+    if not until:
         raise Refused(f"{field}: required for a new expiry")
-    return expiry
+    return until

@@ -38,6 +38,7 @@ CODES = (
     Code("source_updated", "what changed is in previous_attributes", Type.NUMBER_REPLACED),
 )
 _CODES = table(CODES)
+_CHANGES = (Type.NUMBER_REPLACED, Type.EXPIRY_UPDATED)
 
 
 def split(event: Record) -> Sequence[Record]:
@@ -54,11 +55,13 @@ def adapt(event: Record, _edge: Edge) -> Iterable[Message]:
         return
     kind = type_of(_CODES, data.get("reason_type", event["type"]), "data.reason_type")
     original, replacement = part(data, "original_card"), part(data, "replacement_card")
-    old, new = _card(original, "data.original_card"), _card(replacement, "data.replacement_card")
+    old, new = _card(original), _card(replacement)
     if kind is Type.NUMBER_REPLACED and old["fingerprint"] is not None and old["fingerprint"] == new["fingerprint"]:
         kind = Type.EXPIRY_UPDATED
-    if kind in {Type.NUMBER_REPLACED, Type.EXPIRY_UPDATED} and not replacement:
+    if kind in _CHANGES and not replacement:
         raise Refused("data.replacement_card: required")
+    if kind in _CHANGES:
+        new |= _until(replacement, "data.replacement_card")
     sources = objects(data, "sources")
     if not sources:
         raise Refused("data.sources: expected one at least")
@@ -78,22 +81,26 @@ def adapt(event: Record, _edge: Edge) -> Iterable[Message]:
 def _source(data: Record, event_id: str, at: str) -> Message:
     was = part(data, "previous_attributes")
     token = {"token": text(data.get("id"), "data.id"), "methodType": "CARD"}
-    new = {**_card(data, "data"), **token}
+    new = {**_card(data), **token}
     if {"fingerprint", "last4"} & was.keys():
         old = {**token, "fingerprint": scoped("checkout", was.get("fingerprint"))}
-        return told(Type.NUMBER_REPLACED, old, new, id=event_id, at=at)
-    new["fingerprint"] = None
-    kind = Type.EXPIRY_UPDATED if {"expiry_month", "expiry_year"} & was.keys() else Type.NO_CHANGE
-    return told(kind, token, new if kind is Type.EXPIRY_UPDATED else None, id=event_id, at=at)
+        return told(Type.NUMBER_REPLACED, old, {**new, **_until(data, "data")}, id=event_id, at=at)
+    if {"expiry_month", "expiry_year"} & was.keys():
+        new |= {"fingerprint": None, **_until(data, "data")}
+        return told(Type.EXPIRY_UPDATED, token, new, id=event_id, at=at)
+    return told(Type.NO_CHANGE, token, id=event_id, at=at)
 
 
-def _card(card: Record, field: str) -> Message:
+def _card(card: Record) -> Message:
     return {
         "fingerprint": scoped("checkout", card.get("fingerprint")),
         "last4": last4(card.get("last4")),
         "brand": brand(card.get("scheme")),
-        **expiry(card.get("expiry_month"), card.get("expiry_year"), f"{field}.expiry_month"),
     }
+
+
+def _until(card: Record, field: str) -> Message:
+    return expiry(card.get("expiry_month"), card.get("expiry_year"), f"{field}.expiry_month")
 
 
 FEED = Feed(

@@ -99,12 +99,15 @@ def _of_report(record: Record) -> Message:
     before, now = inside(record, "sourceRecord"), inside(record, "responseRecord")
     kind = _kind(now, "response", "reason", "responseRecord.")
     expires = "responseRecord.cardExpiryMonth"
-    until = expiry(now.get("cardExpiryMonth"), now.get("cardExpiryYear"), expires)
+
+    def until() -> Message:
+        return expiry(now.get("cardExpiryMonth"), now.get("cardExpiryYear"), expires)
+
     old, new = text(before.get("token"), "sourceRecord.token"), optional(now.get("token"))
     shown = last4(now.get("cardNumber"))
     brands = brand(before.get("cardType")), brand(now.get("cardType"))
     if kind is Type.NUMBER_REPLACED and new not in (None, old):
-        card = {"token": new, "methodType": "CARD", "last4": shown, "brand": brands[1], **until}
+        card = {"token": new, "methodType": "CARD", "last4": shown, "brand": brands[1], **until()}
         reason = Reason.BRAND_CHANGE if None not in brands and brands[0] != brands[1] else None
         return told(kind, {"token": old, "methodType": "CARD"}, card, reason=reason)
     return by_token(kind, old, last4=shown, brand=brands[1], expiry=until, expires=expires)
@@ -118,7 +121,7 @@ def _of_file(record: Record, edge: Edge) -> Message:
         edge,
         old=Said(record.get("Old Card Number"), "Old Card Number"),
         new=Said(record.get("New Card Number"), "New Card Number"),
-        expiry=expiry(record.get(expires), record.get("New Card Expiration Year"), expires),
+        expiry=lambda: expiry(record.get(expires), record.get("New Card Expiration Year"), expires),
         expires=expires,
     )
 

@@ -37,9 +37,12 @@ def adapt(record: Record, edge: Edge) -> Iterable[Message]:
         raise Refused(f"record: expected {_MOST_ROWS:,} in a file at most, or an override is not its last")
     old = Said(record.get("originalAccount"), "originalAccount")
     new = Said(record.get("updatedAccount"), "updatedAccount")
-    expiry = mmyy(record.get("updatedExpiration"), "updatedExpiration")
-    if kind is Type.NUMBER_REPLACED and not expiry:  # blank where it has not changed
-        expiry = mmyy(record.get("originalExpiration"), "originalExpiration")
+
+    def expiry() -> Message:
+        until = mmyy(record.get("updatedExpiration"), "updatedExpiration")
+        stays = kind is Type.NUMBER_REPLACED and not until  # blank where it has not changed
+        return mmyy(record.get("originalExpiration"), "originalExpiration") if stays else until
+
     at = None
     if text(record.get("responseCode"), "responseCode") == "O":
         if edge.card(*old) == edge.card(*new):

@@ -28,7 +28,7 @@ _TABLES = {"VISA": table(_VISA), "MASTERCARD": table(abu_batch.CODES)}
 def adapt(record: Record, _edge: Edge) -> Iterable[Message]:
     codes = dialect(_TABLES, record.get("Card Type"), "Card Type")
     kind = type_of(codes, record.get("Response Code"), "Response Code")
-    number, expiry = optional(record.get("New Card Number")), mmyy(record.get("New Expiry"), "New Expiry")
+    number = optional(record.get("New Card Number"))
     if kind is Type.NUMBER_REPLACED and number is None:
         kind = Type.EXPIRY_UPDATED
     if kind is Type.NUMBER_REPLACED and last4(number) is None:
@@ -38,7 +38,7 @@ def adapt(record: Record, _edge: Edge) -> Iterable[Message]:
         text(record.get("Customer Code"), "Customer Code"),
         last4=last4(number),
         brand=brand_of(number),
-        expiry=expiry,
+        expiry=lambda: mmyy(record.get("New Expiry"), "New Expiry"),
         expires="New Expiry",
     )
 

@@ -123,7 +123,7 @@ def adapt(record: Record, edge: Edge) -> Iterable[Message]:
         _token(record, names),
         last4=last4(new),
         brand=brand_of(new) or (brand(record.get(names.brand)) if stays else None),
-        expiry=mmyy(record.get(names.expiry), names.expiry),
+        expiry=lambda: mmyy(record.get(names.expiry), names.expiry),
         expires=names.expiry,
         id=_id(record, names, edge),
         at=_day(record.get(names.day), names.day, edge),

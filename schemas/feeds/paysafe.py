@@ -46,9 +46,9 @@ def adapt(record: Record, edge: Edge) -> Iterable[Message]:
         edge,
         old=Said(record.get("Card Number"), "Card Number"),
         new=Said(record.get("New Card Number"), "New Card Number"),
-        expiry=mmyy(record.get("New Expiry Date"), "New Expiry Date"),
+        expiry=lambda: mmyy(record.get("New Expiry Date"), "New Expiry Date"),
         expires="New Expiry Date",
-        unchanged=mmyy(record.get("Expiry Date"), "Expiry Date"),
+        unchanged=lambda: mmyy(record.get("Expiry Date"), "Expiry Date"),
     )
 
 

@@ -51,7 +51,7 @@ def adapt(record: Record, _edge: Edge) -> Iterable[Message]:
         text(record.get("Account ID"), "Account ID"),
         last4=_last4(record) if kind is Type.NUMBER_REPLACED else None,
         brand=brand(record.get("New Brand")),
-        expiry=_expiry(record.get("New Expiration Date"), "New Expiration Date"),
+        expiry=lambda: _expiry(record.get("New Expiration Date"), "New Expiration Date"),
         expires="New Expiration Date",
     )
 

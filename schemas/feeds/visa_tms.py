@@ -92,12 +92,13 @@ def fetched(event: Record, answer: Record, _edge: Edge) -> Iterable[Message]:
     kind = Type.CLOSED if closed else type_of(_STATES, tokenized.get("state"), "tokenizedCard.state")
     card = part(tokenized, "card")
     token = {"token": text(event.get("token"), "token")}
-    new = {
+    new: Message = {
         **token,
         "last4": last4(card.get("suffix")),
         "brand": brand(tokenized.get("type")),
-        **expiry(card.get("expirationMonth"), card.get("expirationYear"), "tokenizedCard.card.expirationMonth"),
     }
+    if not closed:
+        new |= expiry(card.get("expirationMonth"), card.get("expirationYear"), "tokenizedCard.card.expirationMonth")
     yield told(kind, token, new, at=instant(event.get("at"), "at"))
 
 

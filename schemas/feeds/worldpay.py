@@ -63,13 +63,14 @@ def adapt(record: Record, edge: Edge) -> Iterable[Message]:
         return
     if new is None:
         raise Refused(f"{updated}: required where something changed")
+    until = _until(answer, updated)
     if kind is Type.EXPIRY_UPDATED:
-        if "expiryYear" not in new:
+        if not until:
             raise Refused(f"{updated}.expDate: required for a new expiry")
-        yield told(kind, old, {name: new[name] for name in ("expiryMonth", "expiryYear")}, at=at)
+        yield told(kind, old, until, at=at)
     else:
         other_brand = None not in (old["brand"], new["brand"]) and old["brand"] != new["brand"]
-        yield told(kind, old, new, at=at, reason=Reason.BRAND_CHANGE if other_brand else None)
+        yield told(kind, old, {**new, **until}, at=at, reason=Reason.BRAND_CHANGE if other_brand else None)
 
 
 def _in_real_time(answer: Record, old: Message, new: Message | None) -> Type:
@@ -91,8 +92,11 @@ def _card(answer: Record, name: str, edge: Edge) -> Message:
         **named,
         "methodType": "CARD",
         "brand": brand(card.get("type")),
-        **mmyy(card.get("expDate"), f"{name}.expDate"),
     }
+
+
+def _until(answer: Record, name: str) -> Message:
+    return mmyy(inside(answer, name).get("expDate"), f"{name}.expDate")
 
 
 FEED = Feed(

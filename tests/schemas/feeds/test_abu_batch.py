@@ -61,6 +61,16 @@ def test_every_other_code_speaks_of_the_old_number_alone(code: str, type_: Updat
     assert (told.type, told.old, told.new.credential) == (type_, Credential(fingerprint(OLD)), None)
 
 
+@pytest.mark.parametrize("changes", [{"newExpirationDate": "9999"}, {"oldExpirationDate": "XX/XX"}])
+@pytest.mark.parametrize("code", ["CONTAC", "CONTACH", "VALID"])
+def test_an_expiry_that_tells_nothing_refuses_nothing(code: str, changes: dict[str, Any]) -> None:
+    assert update("abu-batch", row(code, **changes)).type is update("abu-batch", row(code)).type
+
+
+def test_the_old_expiry_is_read_only_where_it_stays() -> None:
+    assert update("abu-batch", row("UPDATE", oldExpirationDate="XX/XX")).new.expiry == Expiry(2029, 9)
+
+
 @pytest.mark.parametrize("code", ["000101", "000102", "000103", "000104", "000105", "000122"])
 def test_what_mastercard_rejected_is_refused_with_its_reason(code: str) -> None:
     assert refusal("abu-batch", row(code)).startswith(f"responseCode: {code} means rejected: ")
@@ -80,7 +90,7 @@ def test_an_unknown_code_is_refused(code: str | None) -> None:
         ({"newAccountNumber": "5555 XXXX"}, "newAccountNumber"),
         ({"newAccountNumber": "", "newExpirationDate": ""}, "newAccountNumber"),
         ({"newExpirationDate": "2909"}, "newExpirationDate"),
-        ({"oldExpirationDate": "2605"}, "oldExpirationDate"),
+        ({"newExpirationDate": "", "oldExpirationDate": "2605"}, "oldExpirationDate"),
     ],
 )
 def test_a_broken_field_is_named(changes: dict[str, Any], field: str) -> None:

@@ -46,6 +46,35 @@ def test_every_other_indicator_speaks_of_the_account_asked_about(indicator: str,
     assert (told.type, told.old, told.new.credential) == (type_, Credential(fingerprint(OLD)), None)
 
 
+def both(number: str, expiry: str, as_well: tuple[str, str]) -> dict[str, Any]:
+    return {"accountNumber": number, "expiryDate": expiry, "number": as_well[0], "expiry": as_well[1]}
+
+
+def test_both_spellings_may_stand_there_if_they_say_the_same() -> None:
+    asked = both(OLD, "0526", ("5555 5555 5555 4444", "05/26"))
+    account = both(NEW, "0929", ("2223-0031-2200-3222", "09/2029"))
+    told = update("abu-pull", answer("ACCOUNT_UPDATE", request=asked, account=account))
+    assert told == update("abu-pull", answer("ACCOUNT_UPDATE"))
+
+
+@pytest.mark.parametrize(
+    ("indicator", "changes", "field"),
+    [
+        ("ACCOUNT_UPDATE", {"account": both(NEW, "0929", (OLD, "0929"))}, "account.accountNumber"),
+        ("ACCOUNT_UPDATE", {"account": both(NEW, "0929", (NEW, "0930"))}, "account.expiryDate"),
+        ("EXPIRY", {"account": both(OLD, "0929", (OLD, "0930"))}, "account.expiryDate"),
+        ("VALID", {"request": both(OLD, "0526", (NEW, "0526"))}, "request.accountNumber"),
+    ],
+)
+def test_spellings_that_differ_are_refused(indicator: str, changes: dict[str, Any], field: str) -> None:
+    assert refusal("abu-pull", answer(indicator, **changes)).startswith(f"{field}: ")
+
+
+def test_what_does_not_count_may_differ() -> None:
+    told = update("abu-pull", answer("CONTACT", account=both(NEW, "XX/XX", (OLD, "9999"))))
+    assert told.type is UpdateType.CONTACT_CARDHOLDER
+
+
 @pytest.mark.parametrize("indicator", ["C", "A", "E", "CONTAC", "CONTACH", "valid", ""])
 def test_what_another_dialect_says_is_refused(indicator: str) -> None:
     assert refusal("abu-pull", answer("VALID", responseIndicator=indicator)).startswith("responseIndicator: ")

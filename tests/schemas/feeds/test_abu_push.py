@@ -42,6 +42,11 @@ def test_c_is_a_closed_account_and_not_contact() -> None:
     assert (told.type, told.new.credential) == (UpdateType.CLOSED, None)
 
 
+@pytest.mark.parametrize("field", ["oldExpirationDate", "newExpirationDate"])
+def test_an_expiry_of_a_closed_account_refuses_nothing(field: str) -> None:
+    assert update("abu-push", notification("C", **{field: "9999"})).type is UpdateType.CLOSED
+
+
 def test_a_card_that_comes_over_from_another_network_says_so() -> None:
     assert update("abu-push", notification("A", oldAccountNumber="4012888888881881")).reason is Reason.BRAND_CHANGE
     assert update("abu-push", notification("A")).reason is Reason.REISSUED

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.pan import contains_pan
+from domain.update import UpdateType
 from schemas import intake, thin
 from schemas.canonical import Unreadable, parse
 from schemas.feeds import FEEDS, nacha
@@ -160,6 +161,21 @@ def test_the_names_inside_what_a_vendor_sent_are_not_repeated_either() -> None:
     envelope = next(record for record in samples(FEEDS["google-pay"]) if "signedMessage" in record)
     envelope["intermediateSigningKey"] = {NEARLY[3]: {"signedKey": CANARY}}
     assert reason_of(FEEDS["google-pay"], envelope) == "$.body.intermediateSigningKey: expected no card number"
+
+
+CHANGES = {UpdateType.NUMBER_REPLACED, UpdateType.EXPIRY_UPDATED}
+
+
+@each_feed
+def test_a_broken_expiry_refuses_nothing_that_tells_no_expiry(feed: Feed) -> None:
+    for record in samples(feed):
+        told = read(feed, record, EDGE)
+        if any(isinstance(each, Fetch) or each["type"] in CHANGES for each in told):
+            continue
+        for place, key in list(places(record)):
+            if "exp" in str(key).lower() and not isinstance(place[key], (dict, list)):
+                place[key] = "XX/XX"
+        assert read(feed, record, EDGE) == told
 
 
 # where a record has an array of what is told of each on its own, and a sample that does

@@ -92,7 +92,7 @@ def test_what_another_dialect_says_is_refused(card: str, code: str) -> None:
         ({"New Card Number": "2223"}, "New Card Number"),
         ({"New Card Number": "", "New Expiry Date": ""}, "New Card Number"),
         ({"New Expiry Date": "2909"}, "New Expiry Date"),
-        ({"Expiry Date": "2605"}, "Expiry Date"),
+        ({"New Expiry Date": "", "Expiry Date": "2605"}, "Expiry Date"),
     ],
 )
 def test_a_broken_field_is_named(changes: dict[str, Any], field: str) -> None:

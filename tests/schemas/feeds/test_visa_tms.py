@@ -73,8 +73,16 @@ def test_the_state_is_told_with_what_the_card_shows_and_never_the_token(
 ) -> None:
     (told,) = answers("visa-tms", event("updated"), answer(state, account))
     assert (told.type, told.old) == (type_, TOKEN)
-    assert (told.new.details, told.new.expiry) == ({"last4": "1111", "brand": "VISA"}, Expiry(2029, 12))
+    assert told.new.details == {"last4": "1111", "brand": "VISA"}
+    assert told.new.expiry == (None if type_ is UpdateType.CLOSED else Expiry(2029, 12))
     assert told.stamp.occurred_at.isoformat() == "2026-11-20T11:07:52.157000+00:00"
+
+
+def test_an_expiry_of_a_closed_account_refuses_nothing() -> None:
+    closed = answer("DELETED", "CLOSED")
+    closed["_embedded"]["instrumentIdentifier"]["tokenizedCard"]["card"]["expirationMonth"] = "13"
+    (told,) = answers("visa-tms", event("updated"), closed)
+    assert told.type is UpdateType.CLOSED
 
 
 @pytest.mark.parametrize("state", ["UNPROVISIONED", "LOST"])
