@@ -179,8 +179,7 @@ def _progress(file: Path, feed: Feed | None, edge: Edge, *, anew: bool, growing:
     with ExitStack() as stack:
         begun = _begun(file, "canonical" if feed is None else feed.name, edge, anew=anew, growing=growing)
         report = _Refused(file, _beside(file), stack, keep=begun.refused_size)
-        advance = stack.enter_context(terminal.progress(files.name(file), files.size(file)))
-        advance(begun.offset)
+        advance = stack.enter_context(terminal.progress(files.name(file), files.size(file), begun.offset))
         summary = Summary(begun.records, begun.sent, Counter(begun.reasons))
         progress = _Progress(file, begun, report, advance, summary)
         if growing:

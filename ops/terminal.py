@@ -81,16 +81,16 @@ def write_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
 
 
 @contextmanager
-def progress(label: str, size: int | None) -> Iterator[Advance]:
+def progress(label: str, size: int | None, passed: int = 0) -> Iterator[Advance]:
     """A bar on stderr, of `size` bytes, while that is a terminal; in a pipe the summary tells it all.
 
-    Gives what is to be called for every line, with its size in bytes.
+    Gives what is to be called for every line, with its size in bytes; `passed` are those of an earlier time.
     """
     columns = (TextColumn(label), BarColumn(), TaskProgressColumn(), _Rate(), TimeRemainingColumn())
     shown = sys.stderr.isatty()
     with Progress(*columns, console=notes(), disable=not shown) as bar:
-        task = bar.add_task("", total=size, lines=0)
-        lines = passed = 0
+        task = bar.add_task("", total=size, completed=passed, lines=0)
+        lines = 0
 
         def advance(line_size: int) -> None:
             nonlocal lines, passed

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from schemas.feeds import FEEDS
 from tests.acceptance.lines import merchant, method_id, replaced, wallet
 from tests.acceptance.program import Program
 from tests.parts.postgres import Databases
@@ -116,6 +117,29 @@ async def test_a_feed_of_full_numbers_is_not_begun_with_without_a_key(program: P
     # where tokens may stand in place of numbers, each record is looked at
     ended = await program("ingest", "--format", "worldpay", "feed.csv", "--dry-run")
     assert ended.code == 1
+
+
+async def test_the_feeds_that_can_be_read_are_listed(program: Program) -> None:
+    listed = (await program("feeds", "list", "--json")).json()
+    assert [each["feed"] for each in listed] == list(FEEDS)
+    assert {each["feed"]: (each["title"], each["codes"]) for each in listed}["vau"] == (
+        FEEDS["vau"].title,
+        str(len(FEEDS["vau"].codes)),
+    )
+    lines = (await program("feeds", "list")).well().out.splitlines()
+    assert lines[0].split() == ["feed", "title", "codes"]
+    assert [line.split()[0] for line in lines[1:]] == list(FEEDS)
+
+
+async def test_of_one_feed_each_code_is_listed_with_what_becomes_of_it(program: Program) -> None:
+    codes = (await program("feeds", "list", "discover", "--json")).json()
+    assert [each["code"] for each in codes] == [code.said for code in FEEDS["discover"].codes]
+    becomes = {each["code"]: each["becomes"] for each in codes}
+    assert (becomes["O"], becomes["C"], becomes["Q"]) == ("NUMBER_REPLACED", "CLOSED", "refused")
+    assert "override: the issuer corrected an earlier update" in (await program("feeds", "list", "discover")).well().out
+    unknown = await program("feeds", "list", "no-such-feed")
+    assert (unknown.code, unknown.out) == (1, "")
+    assert unknown.err == "repoint: no-such-feed is no feed; `repoint feeds list` names them all\n"
 
 
 # --- migrate ----------------------------------------------------------------------------------------------------------

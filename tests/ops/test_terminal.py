@@ -1,0 +1,66 @@
+"""What is shown of a file while it is read: on a terminal how fast, and how long it will still take."""
+
+import io
+import re
+from contextlib import redirect_stderr
+
+import pytest
+from rich.progress import Task, TaskID
+
+from ops import terminal
+
+
+class Screen(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def screen(monkeypatch: pytest.MonkeyPatch) -> Screen:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "160")
+    for name in ("NO_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
+        monkeypatch.delenv(name, raising=False)
+    return Screen()
+
+
+def shown(screen: Screen) -> str:
+    """The last that was drawn, without what moves the cursor."""
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.getvalue()).strip().split("\r")[-1].splitlines()[-1]
+
+
+def test_the_rate_is_lines_by_the_time_they_took() -> None:
+    now = 100.0
+    task = Task(TaskID(0), "", 1000, 500, _get_time=lambda: now, fields={"lines": 25_000})
+    rate = terminal._Rate()
+    assert str(rate.render(task)) == "25,000 lines, 0/s"  # it has not begun
+    task.start_time = 90.0
+    assert str(rate.render(task)) == "25,000 lines, 2,500/s"
+
+
+def test_a_terminal_shows_how_far_a_file_is_and_how_long_it_will_take(screen: Screen) -> None:
+    with redirect_stderr(screen), terminal.progress("feed.csv", 1000) as advance:
+        for _ in range(200):
+            advance(5)
+    assert re.fullmatch(r"feed\.csv \S+ 100% 200 lines, [1-9][\d,]*/s 0:00:00", shown(screen))
+
+
+def test_what_was_passed_at_an_earlier_time_counts_for_how_far_and_not_for_how_fast(screen: Screen) -> None:
+    with redirect_stderr(screen), terminal.progress("feed.csv", 1000, passed=500) as advance:
+        for _ in range(50):
+            advance(5)
+    assert re.fullmatch(r"feed\.csv \S+ *\S* +75% 50 lines, [1-9][\d,]*/s \S+", shown(screen))
+
+
+def test_of_what_has_no_size_only_the_rate_is_shown(screen: Screen) -> None:
+    with redirect_stderr(screen), terminal.progress("stdin", None) as advance:
+        for _ in range(300):
+            advance(5)
+    assert re.search(r" 300 lines, [1-9][\d,]*/s$", shown(screen))
+
+
+def test_in_a_pipe_there_is_no_bar(capsys: pytest.CaptureFixture[str]) -> None:
+    with terminal.progress("feed.csv", 1000) as advance:
+        for _ in range(200):
+            advance(5)
+    assert capsys.readouterr() == ("", "")
