@@ -40,6 +40,45 @@ def test_a_new_expiry_is_told_alone(brand: str, code: str) -> None:
     assert (told.type, told.new.credential, told.new.expiry) == (UpdateType.EXPIRY_UPDATED, None, Expiry(2029, 11))
 
 
+SAME = {"New Last 4": "1111"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "type_"),
+    [
+        ({"Reason Code": "Expiry"}, UpdateType.EXPIRY_UPDATED),
+        ({"Reason Code": "Expiry", "New Last 4": ""}, UpdateType.EXPIRY_UPDATED),
+        ({"Reason Code": "", "New Last 4": ""}, UpdateType.EXPIRY_UPDATED),
+        ({"Reason Code": "", **SAME}, UpdateType.EXPIRY_UPDATED),
+        ({"Reason Code": "", **SAME, "Original BIN": "510510", "New BIN": "510510"}, UpdateType.EXPIRY_UPDATED),
+        ({"Reason Code": "", **SAME, "Original BIN": "510510", "New BIN": "222300"}, UpdateType.NUMBER_REPLACED),
+        ({"Reason Code": "Account", **SAME}, UpdateType.NUMBER_REPLACED),
+        ({"Reason Code": ""}, UpdateType.NUMBER_REPLACED),
+    ],
+)
+def test_update_is_a_new_number_or_a_new_expiry(changes: dict[str, Any], type_: UpdateType) -> None:
+    told = update("tabapay", row("Mastercard", "UPDATE", **changes))
+    assert (told.type, told.old, told.new.expiry) == (type_, CARD, Expiry(2029, 11))
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"Reason Code": "Closed"}, "Reason Code"),
+        ({"Reason Code": "Account", "New Last 4": ""}, "New Last 4"),
+        ({"Reason Code": "", "New Last 4": "", "New Expiration Date": ""}, "New Expiration Date"),
+        ({"Reason Code": "", "Original Last 4": "x"}, "Original Last 4"),
+    ],
+)
+def test_an_update_of_nothing_is_refused(changes: dict[str, Any], field: str) -> None:
+    assert refusal("tabapay", row("Mastercard", "UPDATE", **changes)).startswith(f"{field}: ")
+
+
+@pytest.mark.parametrize("code", ["", "34", "43"])
+def test_a_code_that_tells_nothing_with_a_reason_that_does_is_refused(code: str) -> None:
+    assert refusal("tabapay", row("Mastercard", code, **{"Reason Code": "Account"})).startswith("Reason Code: ")
+
+
 @pytest.mark.parametrize(
     ("brand", "code", "type_"),
     [
@@ -56,6 +95,9 @@ def test_a_new_expiry_is_told_alone(brand: str, code: str) -> None:
         ("Mastercard", "NOMATH", UpdateType.NO_MATCH),
         ("Mastercard", "MC_P", UpdateType.NO_MATCH),
         ("Mastercard", "MC_N", UpdateType.NO_MATCH),
+        ("Mastercard", "34", UpdateType.OPTED_OUT),
+        ("Mastercard", "43", UpdateType.NO_MATCH),
+        ("Mastercard", "", UpdateType.NO_CHANGE),
     ],
 )
 def test_every_other_code_says_nothing_of_a_new_card(brand: str, code: str, type_: UpdateType) -> None:
