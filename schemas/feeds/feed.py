@@ -364,7 +364,10 @@ def code_of(table: Mapping[str, UpdateType], value: object, field: str) -> Updat
 
 
 def yymm(value: object, field: str) -> Message:
-    """`expiryMonth` and `expiryYear` of a date such as `2812`; nothing of blanks and zeros."""
+    """`expiryMonth` and `expiryYear` of a date such as `2812` or `202812`; nothing of blanks and zeros.
+
+    What is short of a digit is refused: `210` may have lost a zero in front or anything else behind.
+    """
     return _expiry(value, field, "YYMM", year_first=True)
 
 
@@ -378,7 +381,7 @@ def _expiry(value: object, field: str, shape: str, *, year_first: bool) -> Messa
     digits = re.sub(r"[\s/\-.]", "", said or "")
     if not digits.strip("0"):
         return {}
-    if not (digits.isascii() and digits.isdecimal() and len(digits) in (3, 4, 5, 6)):
+    if not (digits.isascii() and digits.isdecimal() and len(digits) in ((4, 6) if year_first else (3, 4, 5, 6))):
         raise Refused(f"{field}: expected an expiry as {shape}")
     digits = digits.zfill(4 if len(digits) <= 4 else 6)  # noqa: PLR2004
     year, month = (digits[:-2], digits[-2:]) if year_first else (digits[2:], digits[:2])

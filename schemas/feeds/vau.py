@@ -2,12 +2,18 @@
 
 Dates are YYMM. A new number is filled in for V, and probably for E, so it is the code that says what happened. O is
 also what a merchant sees under an issuer's stop advice. R and U were seen elsewhere; nobody says what they mean.
+
+`previouslySentFlag` is Y where the same was sent to this acquirer within 40 days. Such a repetition is read like any
+other response, for the first one may never have come: what it tells again is recognised by its meaning, and makes no
+webhook. Where another vendor has told otherwise in between, it is Visa's answer of today that counts. With anything but
+Y, N or a blank in the flag columns have slipped, so the response is refused.
 """
 
 from collections.abc import Iterable
 
 from domain.update import UpdateType as Type
-from schemas.feeds.feed import Code, Edge, Feed, Message, Record, Refused, code_of, optional, told, yymm
+from schemas.feeds.card import Said, by_number, table, type_of
+from schemas.feeds.feed import Code, Edge, Feed, Message, Record, Refused, optional, yymm
 
 CODES = (
     Code("A", "account number changed", Type.NUMBER_REPLACED),
@@ -19,7 +25,7 @@ CODES = (
     Code("N", "issuer does not participate", Type.NO_MATCH),
     Code("V", "matches, nothing changed", Type.NO_CHANGE),
 )
-_MEANING = {code.said: code.becomes for code in CODES if code.becomes is not None}
+_MEANING = table(CODES)
 _REJECTED = {
     "1": "the number does not start with 2 to 6",
     "3": "the number is blank or has other characters than digits",
@@ -33,19 +39,17 @@ def adapt(record: Record, edge: Edge) -> Iterable[Message]:
     if rejected is not None:
         why = _REJECTED.get(rejected.lstrip("0"), "for a reason not known")
         raise Refused(f"rejectReasonCode: Visa rejected the inquiry, {why}")
-    kind = code_of(_MEANING, record.get("serviceIdentifier"), "serviceIdentifier")
-    old = {**edge.card(record.get("oldCardholderAccountNumber"), "oldCardholderAccountNumber"), "methodType": "CARD"}
-    if kind is Type.NUMBER_REPLACED:
-        number = edge.card(record.get("newCardholderAccountNumber"), "newCardholderAccountNumber")
-        expiry = yymm(record.get("newExpirationDate"), "newExpirationDate")
-        yield told(kind, old, {**number, "methodType": "CARD", **expiry, "brand": "VISA"})
-    elif kind is Type.EXPIRY_UPDATED:
-        expiry = yymm(record.get("newExpirationDate"), "newExpirationDate")
-        if not expiry:
-            raise Refused("newExpirationDate: required for E")
-        yield told(kind, old, expiry)
-    else:
-        yield told(kind, old)
+    if optional(record.get("previouslySentFlag")) not in ("Y", "N", None):
+        raise Refused("previouslySentFlag: expected Y, N or a blank")
+    kind = type_of(_MEANING, record.get("serviceIdentifier"), "serviceIdentifier")
+    yield by_number(
+        kind,
+        edge,
+        old=Said(record.get("oldCardholderAccountNumber"), "oldCardholderAccountNumber"),
+        new=Said(record.get("newCardholderAccountNumber"), "newCardholderAccountNumber"),
+        expiry=lambda: yymm(record.get("newExpirationDate"), "newExpirationDate"),
+        expires="newExpirationDate",
+    )
 
 
 FEED = Feed(

@@ -1,13 +1,15 @@
 """Visa Account Updater, code by code."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from domain.update import Credential, Update, UpdateType
+from domain.update import Credential, Reason, Update, UpdateType
 from domain.wallet import Expiry
 from schemas.feeds.feed import Edge
-from tests.schemas.feeds.reading import EDGE, fingerprint, refusal, update
+from tests.domain.build import at_once, link, method, wallet
+from tests.schemas.feeds.reading import EDGE, FINGERPRINTS, fingerprint, refusal, update
 
 OLD, NEW = "4111111111111111", "4012888888881881"
 
@@ -69,10 +71,54 @@ def test_what_visa_rejected_is_refused_with_its_reason() -> None:
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("newExpirationDate", "1399"), ("newCardholderAccountNumber", " "), ("oldCardholderAccountNumber", "4111x")],
+    [
+        ("newExpirationDate", "1399"),
+        ("newExpirationDate", "812"),
+        ("newExpirationDate", "210"),
+        ("newExpirationDate", "20281"),
+        ("previouslySentFlag", "2911"),
+        ("previouslySentFlag", "y"),
+        ("newCardholderAccountNumber", " "),
+        ("oldCardholderAccountNumber", "4111x"),
+    ],
 )
 def test_a_broken_field_is_named(field: str, value: str) -> None:
     assert refusal("vau", response("A", **{field: value})).startswith(f"{field}: ")
+
+
+MASTERCARD = "5105105105105100"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "brand", "reason"),
+    [
+        (OLD, NEW, "VISA", Reason.REISSUED),
+        (OLD, MASTERCARD, "MASTERCARD", Reason.BRAND_CHANGE),
+        (MASTERCARD, OLD, "VISA", Reason.BRAND_CHANGE),
+    ],
+)
+def test_the_brand_is_that_of_the_number_and_another_one_is_said_to_be_one(
+    old: str, new: str, brand: str, reason: Reason
+) -> None:
+    told = read("A", oldCardholderAccountNumber=old, newCardholderAccountNumber=new)
+    assert (told.new.brand, told.reason) == (brand, reason)
+
+
+@pytest.mark.parametrize("code", list("AECQ"))
+def test_what_was_sent_before_is_read_and_makes_no_webhook_again(code: str) -> None:
+    first = read(code)
+    again = update("vau", response(code, previouslySentFlag="Y"), Edge(EDGE.at + timedelta(days=39), FINGERPRINTS))
+    assert (again.type, again.old, again.new) == (first.type, first.old, first.new)
+    before = wallet(method(fingerprint(OLD)), links=[link(f"m-{fingerprint(OLD)}")])
+    once = at_once(before, first)
+    assert once.changes
+    assert at_once(once.wallet, first, again).changes == ()
+    assert at_once(before, again).wallet == once.wallet
+
+
+@pytest.mark.parametrize("flag", ["N", "Y", "", " ", None])
+def test_the_flag_changes_no_meaning(flag: str | None) -> None:
+    assert read("A", previouslySentFlag=flag) == read("A")
 
 
 def test_the_same_row_is_the_same_update_and_a_row_of_another_day_is_not() -> None:
