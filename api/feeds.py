@@ -18,7 +18,7 @@ import json
 import re
 import time
 from collections import Counter as Count
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from types import TracebackType
@@ -34,6 +34,7 @@ from api.authentication import Posted
 from schemas import intake, mistakes
 from schemas.feeds.feed import Edge, Feed, Record, Refused, parts
 from schemas.intake import LONGEST, Message
+from schemas.mistakes import Part
 
 log = structlog.get_logger()
 
@@ -88,14 +89,6 @@ class _Cut(NamedTuple):
     record: Record
     parts: Sequence[Record]
     refusal: str | None = None
-
-
-class _Refused(NamedTuple):
-    """A part of a record (its number from 1) that no update can be made of."""
-
-    number: int
-    part: Record
-    reason: str
 
 
 class _Turn:
@@ -246,14 +239,14 @@ async def _adapt(feed: Feed, cut: Sequence[_Cut], edge: Edge, taken: _Taken) -> 
     """Every part of every record, each on its own: one that is refused does not take the others along."""
     turn = _Turn()
     for each in cut:
-        refused = [] if each.refusal is None else [_Refused(1, each.record, each.refusal)]
+        refused = [] if each.refusal is None else [Part(1, each.record, each.refusal)]
         for number, part in enumerate(each.parts, 1):
             try:
                 # what is behind another in a body is the later of the two, where neither has a date
                 messages = intake.take(feed, part, replace(edge, row=taken.accepted + taken.refused.total()))
             except Refused as refusal:
                 reason = mistakes.explained(feed, each.record, str(refusal))
-                refused.append(_Refused(number, part, reason))
+                refused.append(Part(number, part, reason))
                 taken.refused[reason] += 1
             else:
                 taken.messages += messages
@@ -261,31 +254,10 @@ async def _adapt(feed: Feed, cut: Sequence[_Cut], edge: Edge, taken: _Taken) -> 
             await turn.go_on()
         if each.refusal is not None:
             taken.refused[each.refusal] += 1
-        for letter in _letters(feed, each, refused):
-            taken.messages.append(letter)
+        whole = json.dumps(each.record, ensure_ascii=False).encode(errors="backslashreplace") if refused else b""
+        for body, reason in mistakes.letters(whole, refused, len(each.parts)):
+            taken.messages.append(intake.refused(feed, body, reason))
             await turn.go_on()
-
-
-def _letters(feed: Feed, cut: _Cut, refused: Sequence[_Refused]) -> Iterator[Message]:
-    """Each part by itself; but the whole record once, where they are larger together, for each repeats most of it."""
-    if not refused:
-        return
-    whole = _written(cut.record)
-    bodies, size = [], 0
-    for each in refused:
-        bodies.append(_written(each.part))
-        size += len(bodies[-1])
-        if size > len(whole) and len(refused) > 1:
-            others = f", and {len(refused) - 1} others"
-            first = f"{refused[0].reason} (part {refused[0].number} of {len(cut.parts)}{others})"
-            yield intake.refused(feed, whole, first)
-            return
-    for each, body in zip(refused, bodies, strict=True):
-        yield intake.refused(feed, body, each.reason)
-
-
-def _written(record: Record) -> bytes:
-    return json.dumps(record, ensure_ascii=False).encode(errors="replace")
 
 
 # A code that is in no table is said, to people who look at dead letters.

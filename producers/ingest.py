@@ -5,7 +5,7 @@ look. One that holds a card number goes out with its digits masked, and marked, 
 """
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from io import BufferedReader
 from typing import Any
 
@@ -18,6 +18,7 @@ from schemas import intake, mistakes
 from schemas.canonical import UNREADABLE_HEADER, Unreadable, update_in
 from schemas.feeds.feed import Edge, Feed, Record, Refused, parts
 from schemas.intake import LONGEST, Headers, Message
+from schemas.mistakes import Part
 
 _BEGINNING = Place()
 
@@ -98,23 +99,40 @@ def adapted(feed: Feed, cut: Cut, edge: Edge, before: int = 0) -> list[Line]:
         return [_refused(feed, cut, cut.body, str(reason))]
     if not found:
         return [Line(cut.number, cut.end, (), last=cut.last)]
-    *others, last = [(part, cut.body if len(found) == 1 else _written(part)) for part in found]
+    row = cut.number + before
+    if len(found) == 1:
+        only = _told(feed, cut.record, found[0], edge.of(row))
+        if isinstance(only, str):
+            return [_refused(feed, cut, cut.body, only)]
+        return [Line(cut.number, cut.end, only, last=cut.last)]
+    told = [_told(feed, cut.record, part, edge.of(row + at)) for at, part in enumerate(found)]
+    refused = [
+        Part(number, part, reason)
+        for number, (part, reason) in enumerate(zip(found, told, strict=True), 1)
+        if isinstance(reason, str)
+    ]
+    letters = iter(mistakes.letters(cut.body, refused, len(found)))
     # reading can go on after the last of them alone
-    inside, row = cut._replace(end=0), cut.number + before
-    told = [_part(feed, inside, *part, edge.of(row + at)) for at, part in enumerate(others)]
-    return [*told, _part(feed, cut, *last, edge.of(row + len(others)))]
+    ends = [*[0] * (len(found) - 1), cut.end]
+    return [_part(feed, cut._replace(end=end), each, letters) for end, each in zip(ends, told, strict=True)]
 
 
-def _written(record: Record) -> bytes:
-    return json.dumps(record, ensure_ascii=False).encode(errors="backslashreplace")
-
-
-def _part(feed: Feed, cut: Cut, record: Record, body: bytes, edge: Edge) -> Line:
+def _told(feed: Feed, record: Record, part: Record, edge: Edge) -> list[Message] | str:
+    """What a part of `record` tells, or why it cannot be used."""
     try:
-        return Line(cut.number, cut.end, intake.take(feed, record, edge), last=cut.last)
+        return intake.take(feed, part, edge)
     except Refused as reason:
-        assert cut.record is not None
-        return _refused(feed, cut, body, mistakes.explained(feed, cut.record, str(reason)))
+        return mistakes.explained(feed, record, str(reason))
+
+
+def _part(feed: Feed, cut: Cut, told: list[Message] | str, letters: Iterator[tuple[bytes, str]]) -> Line:
+    if not isinstance(told, str):
+        return Line(cut.number, cut.end, told, last=cut.last)
+    kept = next(letters, None)
+    if kept is None:
+        return Line(cut.number, cut.end, (), pan.mask(told), cut.last, is_kept=len(cut.body) <= LONGEST)
+    body, problem = kept
+    return _refused(feed, cut, body, problem)._replace(unusable=pan.mask(told))
 
 
 def _refused(feed: Feed, cut: Cut, body: bytes, problem: str) -> Line:

@@ -52,8 +52,8 @@ class Line(NamedTuple):
 
     `number` counts lines from 1; `end` is where the next one begins, in bytes, and `last` the number of the line before
     that, if it is another one; 0 where reading cannot begin. Of records that were cut, `parts` came up to there after
-    the first one of each. What is unusable has one message too, for the dead letters, unless it is too long to be sent.
-    What tells nothing of a payment method has none.
+    the first one of each. What is unusable has one message too, for the dead letters, unless it is too long to be sent,
+    or `is_kept` already, in that of another part of its record. What tells nothing of a payment method has none.
     """
 
     number: int
@@ -62,6 +62,7 @@ class Line(NamedTuple):
     unusable: str | None = None
     last: int = 0
     parts: int = 0
+    is_kept: bool = False
 
 
 @dataclass(slots=True)
@@ -234,7 +235,7 @@ class _Sending:
         sent = self.sent
         sent.lines += 1
         sent.unusable += line.unusable is not None
-        unsent = line.unusable is not None and not line.messages
+        unsent = line.unusable is not None and not line.messages and not line.is_kept
         sent.messages += 1 if unsent else len(line.messages)
         sent.refused += unsent
         sent.too_long += unsent

@@ -1,6 +1,11 @@
-"""Mistakes of whoever brings a feed, told so that they can be mended: a file that is packed, a record in a wrapping."""
+"""What is wrong with what a feed brings, told so that it can be mended: a file that is packed, a record in a wrapping,
+and the parts of a record that cannot be used.
+"""
 
+import json
 import re
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from schemas.feeds.feed import Feed, Record
 
@@ -26,3 +31,28 @@ def explained(feed: Feed, record: Record, reason: str) -> str:
     if not reason.endswith(": required") or feed.recognises(record):
         return reason
     return f"{reason} in the outermost object, which has not the names of a record of this feed"
+
+
+class Part(NamedTuple):
+    """One of a record's parts (from 1) that no update can be made of."""
+
+    number: int
+    record: Record
+    reason: str
+
+
+def letters(whole: bytes, refused: Sequence[Part], of: int) -> list[tuple[bytes, str]]:
+    """What is to be kept of a record of `of` parts, of which these are refused, and for which reasons.
+
+    Each part by itself; but the whole record once, where they are larger together: then each repeats most of it.
+    """
+    if of <= 1:
+        return [(whole, each.reason) for each in refused]
+    bodies, size = [], 0
+    for each in refused:
+        bodies.append(json.dumps(each.record, ensure_ascii=False).encode(errors="backslashreplace"))
+        size += len(bodies[-1])
+        if size > len(whole) and len(refused) > 1:
+            first = refused[0]
+            return [(whole, f"{first.reason} (part {first.number} of {of}, and {len(refused) - 1} others)")]
+    return list(zip(bodies, (each.reason for each in refused), strict=True))

@@ -8,7 +8,7 @@ import json
 import lzma
 import os
 import zipfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from datetime import UTC, datetime
 from io import BufferedReader, BytesIO
 from itertools import pairwise
@@ -109,6 +109,28 @@ async def test_a_packed_file_is_said_to_be_one_and_none_of_it_is_kept(
     [letter] = line.messages
     assert letter.value == b""
     assert dict(letter.headers)[UNREADABLE_HEADER] == (line.unusable or "").encode()
+
+
+async def test_what_surrounds_the_parts_of_a_record_is_kept_once(kafka: str, topic: str) -> None:
+    good = [{"customer_vault_id": f"{number}", "cc_number": "400000******0042"} for number in range(2)]
+    body = {"updated_date": "2026-11-20", "vault_updates": [good[0], *[{}] * 60, good[1]]}
+    event = {"event_id": "e-1", "event_type": "acu.summary.closedaccount", "event_body": body, "note": "x " * 100_000}
+    lines = [line async for line in ingest.vendors(FEEDS["nmi"], feed(event, event | {"note": ""}), Edge(AT))]
+    assert [line.unusable is None for line in lines] == [True, *[False] * 60, True] * 2
+    assert len({line.unusable for line in lines if line.unusable}) == 1
+    assert [line.parts for line in lines] == [61] * 62 + [122] * 62
+    assert [bool(line.end) for line in lines] == [False] * 61 + [True] + [False] * 62
+    sent = await send(_given(lines), bootstrap_servers=kafka, topic=topic)
+    assert (sent.lines, sent.unusable, sent.acknowledged, sent.refused) == (124, 120, 6, 0)
+    letters = [each for each in await read(kafka, topic, 6) if each.headers]
+    assert sorted(json.loads(each.value) == event for each in letters) == [False, True]
+    reason = b"event_body.vault_updates.customer_vault_id: required (part 2 of 62, and 59 others)"
+    assert {dict(each.headers)[UNREADABLE_HEADER] for each in letters} == {reason}
+
+
+async def _given(lines: Iterable[Line]) -> AsyncIterator[Line]:
+    for line in lines:
+        yield line
 
 
 async def test_where_a_record_was_looked_for_is_said_if_it_is_further_inside() -> None:
