@@ -15,10 +15,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from bench import databases, decided, load, orm
 from bench.meter import Meter
 from consumers.batch import Keeping, Message, take
+from consumers.worker import AHEAD
 
 LANES = 2
 BATCH = 500
-POLLED = LANES * BATCH * 4
+POLLED = LANES * BATCH * AHEAD
 KEEPING = Keeping(known=timedelta(days=800), unknown=timedelta(hours=72))
 
 REPOINT = "Repoint"

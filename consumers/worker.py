@@ -58,9 +58,9 @@ _HANDOVER_SECONDS = 30
 # it.
 _STALLED_SECONDS = 180
 
-# Batches that are polled for each lane at a time. It takes them in one after another, and waits for the other lanes
-# after the last one only.
-_AHEAD = 4
+# So many batches for each lane are polled at a time: it takes them in one after another, and waits for the other lanes
+# after the last one only. A partition stays in one lane, so a lane may get those of all.
+AHEAD = 2
 
 # In one session timeout: some may be late before the group gives the member up.
 _HEARTBEATS = 15
@@ -134,6 +134,7 @@ class Worker:
         self._stopping = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
+        self._enough = asyncio.Event()
         self._progress = time.monotonic()
         self._waits_for: str | None = "the broker: not connected yet"
 
@@ -192,8 +193,10 @@ class Worker:
 
     async def _take_in_and_commit(self, consumer: Consumer, polled: Polled) -> None:
         self._idle.clear()
+        self._enough.clear()
         try:
-            await self._commit(consumer, await self._take_in(polled))
+            if offsets := await self._take_in(polled):
+                await self._commit(consumer, offsets)
         finally:
             self._idle.set()
 
@@ -212,7 +215,7 @@ class Worker:
             **self._security,
             **_CONSUMER,
         )
-        consumer.subscribe([self._topic], listener=_Handover(self._idle))
+        consumer.subscribe([self._topic], listener=_Handover(self._enough, self._idle))
         try:
             async for attempt in self._until_it_passes(_is_no_broker, _NO_BROKER):
                 with attempt:
@@ -231,7 +234,7 @@ class Worker:
         What came while another batch was in hand, or lay with the broker for a while, has waited already.
         """
         polled: dict[TopicPartition, list[Message]] = {}
-        wanted, patience = self._batch_size * self._lanes * _AHEAD, _POLL_SECONDS
+        wanted, patience = self._batch_size * self._lanes * AHEAD, _POLL_SECONDS
         until = time.monotonic() + patience
         while wanted and patience > 0 and not self._stopping.is_set():
             got = await consumer.getmany(timeout_ms=int(patience * 1000) + 1, max_records=wanted)
@@ -266,7 +269,7 @@ class Worker:
     # --- the database ---------------------------------------------------------------------------------------------
 
     async def _take_in(self, polled: Polled) -> dict[TopicPartition, int]:
-        """The offsets up to which it was; that is all, unless told to stop meanwhile."""
+        """The offsets up to which it was: all of it, unless told to stop or to give partitions away meanwhile."""
         offsets: dict[TopicPartition, int] = {}
         async with asyncio.TaskGroup() as lanes:
             for messages in _share_out(polled, self._lanes):
@@ -276,10 +279,14 @@ class Worker:
     async def _take_one_after_another(self, messages: Sequence[Message], offsets: dict[TopicPartition, int]) -> None:
         for first in range(0, len(messages), self._batch_size):
             batch = messages[first : first + self._batch_size]
-            with BATCH_SECONDS.time():
-                await self._take(batch)
+            try:
+                with BATCH_SECONDS.time():
+                    await self._take(batch)
+            except Stopped:
+                log.info("stopped while waiting; what was polled will be taken in by whoever reads it next")
+                return
             offsets.update((TopicPartition(each.topic, each.partition), each.offset + 1) for each in batch)
-            if self._stopping.is_set():
+            if self._stopping.is_set() or self._enough.is_set():
                 return
 
     async def _take(self, messages: Sequence[Message]) -> None:
@@ -369,12 +376,17 @@ class Worker:
 
 
 class _Handover(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka has no types
-    """Before partitions go to another member, the batch at hand is finished and its offsets are committed."""
+    """Before partitions go to another member, the batches at hand are finished and their offsets are committed.
 
-    def __init__(self, idle: asyncio.Event) -> None:
+    What was polled behind them is read again: the next assignment begins at what is committed.
+    """
+
+    def __init__(self, enough: asyncio.Event, idle: asyncio.Event) -> None:
+        self._enough = enough
         self._idle = idle
 
     async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
+        self._enough.set()
         with suppress(TimeoutError):
             async with asyncio.timeout(_HANDOVER_SECONDS):
                 await self._idle.wait()
@@ -392,7 +404,7 @@ def _age(polled: Mapping[TopicPartition, Sequence[Message]]) -> float:
 
 
 def _share_out(polled: Polled, lanes: int) -> list[list[Message]]:
-    """The messages as one batch for each lane: a partition is in one lane whole, and the lanes are about as long."""
+    """The messages of each lane: a partition is in one lane whole, and the lanes are about as long."""
     shared: list[list[Message]] = [[] for _ in range(lanes)]
     for messages in sorted(polled.values(), key=len, reverse=True):
         min(shared, key=len).extend(messages)

@@ -535,6 +535,8 @@ Index(None, attempts.c.delivery_id)
 #
 # An array of such rows is encoded in a quarter of the time of an array for each column, and taken apart in half. The
 # types are the statements' own and no table's: a table may gain a column while an older version of the program runs.
+# For the same reason none is ever altered: what a statement needs beside is a new type, under a new name, and the old
+# one goes a version later.
 
 ROW_TYPES: Mapping[str, str] = {
     "arrival_row": "topic text, partition integer, kafka_offset bigint, vendor text, update_id text",

@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import logging
+import re
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from random import Random
 from typing import Any
@@ -14,9 +16,11 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from consumers.batch import Message, Taken, take
 from consumers.worker import Place, Stalled, Worker
 from domain.update import Update, UpdateType
 from store.engine import connect
+from store.knowledge import Contended
 from tests.consumers.desk import KEEPING, Desk, written
 from tests.domain.build import link, live, method, replaced, told, wallet
 from tests.parts import kafka as kafka_part
@@ -169,6 +173,26 @@ async def test_told_to_stop_it_finishes_the_batch_at_hand_and_commits_that_far(d
 
     await post.send(*closings(20), partition=1)
     await member(desk.engine, post, batch_size=5, at=stop).run(stopping)
+    assert len(await desk.outcomes()) == 5
+    assert await post.committed() == {1: 5}
+
+
+async def test_a_lane_that_waits_when_told_to_stop_takes_nothing_from_the_others(desk: Desk, post: Post) -> None:
+    """One's batch is contended for ever, the other's is taken in: that one is committed."""
+    stopping, contended = asyncio.Event(), asyncio.Event()
+
+    async def contend(engine: AsyncEngine, messages: Sequence[Message], *keeping: Any, **more: Any) -> Taken:
+        if messages[0].partition == 0:
+            contended.set()
+            raise Contended(())
+        await contended.wait()
+        taken = await take(engine, messages, *keeping, **more)
+        stopping.set()
+        return taken
+
+    await post.send(b"{", partition=0)
+    await post.send(*closings(7), partition=1)
+    await member(desk.engine, post, batch_size=5, take=contend).run(stopping)
     assert len(await desk.outcomes()) == 5
     assert await post.committed() == {1: 5}
 
@@ -400,6 +424,39 @@ async def test_partitions_go_from_one_to_the_other_and_nothing_is_taken_twice(
     assert len(await desk.outcomes()) == 400
     assert {each for each, _, _ in await desk.outcomes()} == {f"u{n}" for n in range(400)}
     assert await desk.letters() == []
+
+
+async def test_a_member_that_gives_partitions_away_finishes_the_batch_at_hand_and_no_more(
+    desk: Desk, database_url: str, post: Post, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def is_asked_to() -> bool:
+        return any(re.match("Revoking .*TopicPartition", each.getMessage()) for each in caplog.records)
+
+    caplog.set_level(logging.INFO, "aiokafka.consumer.group_coordinator")
+    await post.send(*closings(20), partition=1)
+    engine = connect(database_url)
+    passed: list[Place] = []
+    going_on = asyncio.Event()
+
+    async def take_its_time(*batch: Any, **more: Any) -> Taken:
+        taken = await take(*batch, **more)
+        await going_on.wait()
+        return taken
+
+    async with working(desk.engine, post, batch_size=5, at=passed.append, take=take_its_time):
+        await until(lambda: as_told(passed, "committed"))
+        async with working(engine, post, batch_size=5):
+            await until(is_asked_to)
+            going_on.set()
+            await until(post.is_read_up)
+    await engine.dispose()
+    first = passed[: passed.index("offsets committed")]
+    assert first.count("committed") == 1
+    assert len(await desk.outcomes()) == 20
+
+
+async def as_told(passed: list[Place], place: Place) -> bool:
+    return place in passed
 
 
 async def both_work(seen: dict[str, list[Place]]) -> bool:

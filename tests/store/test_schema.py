@@ -1,7 +1,9 @@
 """Nobody breaks a rule by a script: each constraint refuses what it is there for, and migrating makes all of them."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -362,6 +364,13 @@ async def test_migrating_makes_what_the_tables_describe(databases: Databases) ->
     assert len(found[0]) > 200
     for url in urls:
         await databases.drop(url)
+
+
+def test_no_migration_changes_what_rows_are_handed_over_as() -> None:
+    """The version of the program before may be running still, and its rows would be of another width."""
+    migrations = list((Path(migrate.__file__).parent / "migrations" / "versions").glob("*.py"))
+    assert len(migrations) > 1
+    assert [each.name for each in migrations if re.search("ALTER TYPE", each.read_text(), re.IGNORECASE)] == []
 
 
 async def test_a_migrated_database_says_so_and_migrating_it_again_changes_nothing(database_url: str) -> None:
