@@ -32,7 +32,7 @@ from prometheus_client import Counter, Histogram
 from api import authentication
 from api.authentication import Posted
 from schemas import intake, mistakes
-from schemas.feeds.feed import Edge, Feed, Record, Refused, parts
+from schemas.feeds.feed import Edge, Feed, Record, Refused, parsed, parts
 from schemas.intake import LONGEST, Message
 from schemas.mistakes import Part
 
@@ -208,8 +208,8 @@ def _records(feed: Feed, posted: Posted) -> list[Record]:
     if problem := mistakes.packed(posted.body):
         raise _unusable(feed, b"", f"body: {problem}")
     try:
-        found = json.loads(posted.body)
-    except (ValueError, RecursionError):
+        found = parsed(posted.body)
+    except ValueError:
         raise _unusable(feed, posted.body, "body: expected JSON") from None
     records = found if isinstance(found, list) else [found]
     if not records or not all(isinstance(record, dict) for record in records):

@@ -7,7 +7,6 @@ Killed anywhere, it asks again when the lease has ended. What was on the topic a
 """
 
 import asyncio
-import json
 import random
 import time
 from collections import Counter as Count
@@ -28,7 +27,7 @@ from producers.vendors import Unanswered, Vendors
 from producers.waiting import either
 from schemas import intake, thin
 from schemas.canonical import Unreadable, masked
-from schemas.feeds.feed import Edge, Feed, Refused
+from schemas.feeds.feed import Edge, Feed, Refused, parsed
 from schemas.intake import FEED_HEADER, Message
 from schemas.thin import Thin
 from store import dead_letters, fetches
@@ -219,8 +218,8 @@ class Fetcher:
 
 def _object(answer: bytes) -> Mapping[str, object]:
     try:
-        found = json.loads(answer)
-    except (ValueError, RecursionError):
+        found = parsed(answer)
+    except ValueError:
         raise Refused("answer: expected JSON") from None
     if not isinstance(found, dict):
         raise Refused("answer: expected a JSON object")
