@@ -14,7 +14,6 @@ An answer never repeats what was posted. Nothing is fetched here: a thin event g
 """
 
 import asyncio
-import json
 import re
 import time
 from collections import Counter as Count
@@ -254,7 +253,7 @@ async def _adapt(feed: Feed, cut: Sequence[_Cut], edge: Edge, taken: _Taken) -> 
             await turn.go_on()
         if each.refusal is not None:
             taken.refused[each.refusal] += 1
-        whole = json.dumps(each.record, ensure_ascii=False).encode(errors="backslashreplace") if refused else b""
+        whole = mistakes.written(each.record) if refused else b""
         for body, reason in mistakes.letters(whole, refused, len(each.parts)):
             taken.messages.append(intake.refused(feed, body, reason))
             await turn.go_on()

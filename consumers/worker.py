@@ -188,8 +188,8 @@ class Worker:
                     else:
                         continue
                     heard = time.monotonic()
-        except* Stopped:
-            log.info("stopped while waiting; what was polled will be taken in by whoever reads it next")
+        except Stopped:
+            log.info("stopped before the broker was there")
 
     async def _take_in_and_commit(self, consumer: Consumer, polled: Polled) -> None:
         self._idle.clear()

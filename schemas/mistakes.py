@@ -33,6 +33,11 @@ def explained(feed: Feed, record: Record, reason: str) -> str:
     return f"{reason} in the outermost object, which has not the names of a record of this feed"
 
 
+def written(record: Record) -> bytes:
+    """A record, or a part of one, as it is kept; half of a surrogate pair as its escape."""
+    return json.dumps(record, ensure_ascii=False).encode(errors="backslashreplace")
+
+
 class Part(NamedTuple):
     """One of a record's parts (from 1) that no update can be made of."""
 
@@ -50,7 +55,7 @@ def letters(whole: bytes, refused: Sequence[Part], of: int) -> list[tuple[bytes,
         return [(whole, each.reason) for each in refused]
     bodies, size = [], 0
     for each in refused:
-        bodies.append(json.dumps(each.record, ensure_ascii=False).encode(errors="backslashreplace"))
+        bodies.append(written(each.record))
         size += len(bodies[-1])
         if size > len(whole) and len(refused) > 1:
             first = refused[0]
