@@ -82,13 +82,17 @@ def decide(
     """
     room = _Room(wallets, knowledge, name)
     verdicts = [room.take(update) for update in updates]
-    resolved = [(update, room.resolve(update)) for update in parked if room.knows(update)]
-    for number, update in enumerate(updates):
-        if verdicts[number].outcome in (Outcome.PARKED, Outcome.QUARANTINED):
-            again = _as_parked(update)
-            if room.knows(again):
-                verdicts[number] = room.resolve(again)
-    return Decision(tuple(verdicts), tuple(resolved), room.turns(), frozenset(room.knowing))
+    waiting = list(parked)
+    ours = [at for at, verdict in enumerate(verdicts) if verdict.outcome in (Outcome.PARKED, Outcome.QUARANTINED)]
+    resolved = room.resolve_all([*waiting, *(_as_parked(updates[at]) for at in ours)])
+    for at, number in enumerate(ours, start=len(waiting)):
+        verdicts[number] = resolved.get(at, verdicts[number])
+    return Decision(
+        tuple(verdicts),
+        tuple((update, resolved[at]) for at, update in enumerate(waiting) if at in resolved),
+        room.turns(),
+        frozenset(room.knowing),
+    )
 
 
 class _Room:
@@ -129,12 +133,25 @@ class _Room:
             return Verdict(Outcome.PARKED) if news is News.NEW else Verdict(Outcome.SUPERSEDED, "NEWER_TOLD")
         return self._unchanged(update.stamp, update.old.keys, owners, news)
 
-    def knows(self, parked: Parked) -> bool:
+    def resolve_all(self, waiting: Sequence[Parked]) -> dict[int, Verdict]:
+        """What became of those whose credential or customers are known by now, by their place.
+
+        A merge and a wallet that is settled let more credentials be known, so it looks again until no more are. Merges
+        go first: whose customer an update is about is known after them.
+        """
+        verdicts: dict[int, Verdict] = {}
+        left = sorted(range(len(waiting)), key=lambda at: not waiting[at].merge_from)
+        while known := [at for at in left if self._knows(waiting[at])]:
+            verdicts.update((at, self._resolve(waiting[at])) for at in known)
+            left = [at for at in left if at not in verdicts]
+        return verdicts
+
+    def _knows(self, parked: Parked) -> bool:
         if parked.merge_from:
             return bool(self._named(parked.merge_from) and self._named(parked.merge_into))
         return any(key in self.knowing for key in parked.keys)
 
-    def resolve(self, parked: Parked) -> Verdict:
+    def _resolve(self, parked: Parked) -> Verdict:
         """What became of an update whose credential has become known: what would be different had it not come."""
         if parked.merge_from:
             return self._merge(parked.merge_from, parked.merge_into)

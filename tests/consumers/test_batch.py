@@ -449,6 +449,26 @@ async def test_parked_updates_follow_when_a_wallet_is_imported(desk: Desk, batch
     assert await desk.rows("SELECT key FROM parked_updates") == [("vau:N",)]
 
 
+async def test_a_chain_that_came_backwards_and_before_its_wallet_follows_whole(desk: Desk) -> None:
+    for link_of_it in (replaced("C", "D", on=3), replaced("B", "C", on=2), replaced("A", "B", on=1)):
+        await desk.tell(link_of_it)
+    await desk.bring(wallet(method("A")))
+    assert [outcome for _, outcome, _ in await desk.outcomes()] == ["APPLIED"] * 3
+    assert await desk.rows("SELECT * FROM parked_updates") == []
+
+
+async def test_a_merge_that_waited_lets_an_update_follow_that_came_before_it(desk: Desk) -> None:
+    """The card is the merged wallet's; only the customer of the other one is told that it is another card now."""
+    await desk.tell(told(CLOSED, "N", on=3, customer="e2", id="close"))
+    await desk.tell(replaced("A", "N", on=1, customer="e1"))
+    await desk.tell(merging((("enterpriseId", "e2"),), (("enterpriseId", "e1"),)))
+    await desk.bring(wallet(method("A"), customer="e2"))
+    await desk.bring(wallet(method("O"), customer="e1"))
+    outcomes = {name: outcome for name, outcome, _ in await desk.outcomes()}
+    assert outcomes == {"close": "APPLIED", "vau-1": "APPLIED", "merge": "APPLIED"}
+    assert await desk.rows("SELECT * FROM parked_updates") == []
+
+
 async def test_an_update_that_comes_before_and_in_one_batch_with_its_wallet_s_fact_is_not_parked(desk: Desk) -> None:
     await desk.bring(wallet(method("A")))
     await desk.tell(told(CLOSED, "B", on=2), replaced("A", "B", on=1))
