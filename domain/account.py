@@ -12,7 +12,7 @@ from heapq import heappop, heappush
 from typing import TYPE_CHECKING, TypeAlias
 
 from domain.groups import Groups
-from domain.knowledge import Fact, Knowledge, Pair
+from domain.knowledge import Fact, Knowledge, Pair, Shown
 from domain.wallet import Key, Method, MethodType, Wallet, belongs_to
 
 if TYPE_CHECKING:
@@ -50,17 +50,20 @@ class Account:
     def latest(self) -> Fact | None:
         return self.facts[-1] if self.facts else None
 
-    def card(self, fact: Fact) -> frozenset[Key]:
+    def card(self, fact: Fact, shown: Iterable[tuple[Key, Shown]] = ()) -> frozenset[Key]:
         """The credentials that are the same card as the `new` of `fact`.
 
         They are on one method, or two names of one credential, or told alike: the network, the token service and the
-        processor each tell one reissue under tokens of their own.
+        processor each tell one reissue under tokens of their own. `shown` are the cards behind its tokens that stay.
         """
         groups: list[Collection[Key]] = [method.keys for method in self.methods]
         for followed in self.followed:
             groups += (followed.old.keys, followed.new.keys)
         if len(self.followed) > 1:
             groups += _alike(self.followed)
+        groups += [
+            (key, followed.new.key) for key, card in shown for followed in self.followed if _is_new_of(card, followed)
+        ]
         card: set[Key] = set()
         grown = set(fact.new.keys)
         while len(card) < len(grown):
@@ -185,6 +188,16 @@ def _alike(facts: Iterable[Fact]) -> list[frozenset[Key]]:
         for alike in seen.values()
         if len({fact.stamp.vendor for fact in alike}) > 1
     ]
+
+
+def _is_new_of(card: Shown, fact: Fact) -> bool:
+    """Whether the card behind a token is the `new` of another vendor's fact; not every token service tells brands."""
+    told = fact.told
+    return (
+        card.vendor != fact.stamp.vendor
+        and (card.last4, card.expiry) == (told.last4, told.expiry)
+        and card.brand in (None, told.brand)
+    )
 
 
 def _each_pair_once(followed: list[Fact]) -> Sequence[Fact]:

@@ -8,6 +8,7 @@ It only grows, and the order of telling does not matter.
     names of a credential       all of them: a token's fingerprint counts whichever telling gave it
     status of a credential      the latest stamp
     expiry of a credential      the latest expiry ever told; it never goes back
+    cards behind a token        all that it was ever told to stand for, by what they show
     details of a credential     the latest stamp, detail by detail
 
 What names a customer is kept apart, under that customer's `Scope`, and is not spoken of anybody else.
@@ -72,12 +73,23 @@ class Fact(NamedTuple):
 Pair: TypeAlias = tuple[Key, Key, Scope]
 
 
+class Shown(NamedTuple):
+    """What `vendor` said that a card shows: how it is recognised where it is told of under another name."""
+
+    vendor: str
+    last4: str
+    brand: str | None
+    expiry: Expiry
+
+
 class Told(NamedTuple):
     """What is known of one credential."""
 
     status: Dated[MethodStatus] | None = None
     expiry: Dated[Expiry] | None = None
     details: Mapping[str, Dated[object]] = MappingProxyType({})
+    cards: Mapping[Shown, Stamp] = MappingProxyType({})
+    """Of a token that stays while the card behind it becomes another: each of those cards, when it was first told."""
 
 
 class News(Enum):
@@ -137,12 +149,15 @@ class Knowledge:
             return self._learn_fact(update)
         if update.type in _TELLS_IN_PLACE:
             status, expiry = TOLD_STATUS.get(update.type), update.new.expiry
+            cards: dict[Shown, Stamp] = {}
             if update.type is UpdateType.NUMBER_REPLACED and "last4" in update.new.details:
                 status = MethodStatus.ACTIVE  # another card behind the token that stays
+                cards = _cards_shown(update)
             told = Told(
                 None if status is None else Dated(status, update.stamp),
                 None if expiry is None else Dated(expiry, update.stamp),
                 {name: Dated(value, update.stamp) for name, value in update.new.details.items()},
+                cards,
             )
             return self._learn_of(update.old, update.scope, told)
         return News.NONE
@@ -159,7 +174,9 @@ class Knowledge:
                     rest.add_fact(fact._replace(later=_but_by(stamp, fact.later)))
             for scope, told in self.told.get(key, _NOTHING_TOLD).items():
                 details = {name: dated for name, dated in told.details.items() if dated.stamp != stamp}
-                rest.add_told(key, scope, Told(_but_by(stamp, told.status), _but_by(stamp, told.expiry), details))
+                cards = {card: first for card, first in told.cards.items() if first != stamp}
+                other = Told(_but_by(stamp, told.status), _but_by(stamp, told.expiry), details, cards)
+                rest.add_told(key, scope, other)
         return rest
 
     def _learn_fact(self, update: Update) -> News:
@@ -222,7 +239,18 @@ def merge(known: Told, told: Told) -> Told:
     for name, dated in told.details.items():
         if name not in details or details[name].stamp < dated.stamp:
             details[name] = dated
-    return Told(status, _later(known.expiry, told.expiry), details)
+    cards = known.cards
+    if told.cards:
+        cards = {**cards, **{card: min(stamp, cards.get(card, stamp)) for card, stamp in told.cards.items()}}
+    return Told(status, _later(known.expiry, told.expiry), details, cards)
+
+
+def _cards_shown(update: Update) -> dict[Shown, Stamp]:
+    """The card behind a token that stays, where enough is said of it to recognise it by."""
+    new, stamp = update.new, update.stamp
+    if new.last4 is None or new.expiry is None:
+        return {}
+    return {Shown(stamp.vendor, new.last4, new.brand, new.expiry): stamp}
 
 
 def _later(known: Dated[Expiry] | None, told: Dated[Expiry] | None) -> Dated[Expiry] | None:
@@ -241,6 +269,7 @@ def _says_the_same(told: Told, known: Told) -> bool:
         (told.status is None or (known.status is not None and told.status.value is known.status.value))
         and (told.expiry is None or (known.expiry is not None and told.expiry.value == known.expiry.value))
         and all(known.details[name].value == dated.value for name, dated in told.details.items())
+        and told.cards.keys() <= known.cards.keys()
     )
 
 

@@ -16,7 +16,7 @@ from functools import reduce
 from typing import Any, NamedTuple, TypeVar
 
 from domain.account import Account, Refused, accounts_of
-from domain.knowledge import Dated, Fact, Knowledge, Told, merge
+from domain.knowledge import Dated, Fact, Knowledge, Shown, Told, merge
 from domain.update import NewCredential, Reason
 from domain.wallet import (
     Details,
@@ -161,7 +161,7 @@ def _card(account: Account, latest: Fact, wallet: Wallet, knowledge: Knowledge) 
     A fact also tells that its `new` was active then, and when it expires; one that happened behind a token that stays,
     what the card has shown since.
     """
-    keys = account.card(latest)
+    keys = account.card(latest, _shown_behind(account.keys, wallet, knowledge))
     facts = [fact for fact in reversed(account.followed) if fact.new.key in keys]
     expiry = max([fact.expiry for fact in facts if fact.expiry is not None], default=None)
     by_facts = Told(Dated(MethodStatus.ACTIVE, latest.stamp), expiry, _shown_since(latest))
@@ -171,6 +171,18 @@ def _card(account: Account, latest: Fact, wallet: Wallet, knowledge: Knowledge) 
 
 def _told_of(keys: Iterable[Key], wallet: Wallet, knowledge: Knowledge) -> list[Told]:
     return [told for scope, told in knowledge.told_of(keys) if belongs_to(scope, wallet)]
+
+
+def _shown_behind(keys: Iterable[Key], wallet: Wallet, knowledge: Knowledge) -> list[tuple[Key, Shown]]:
+    """The cards that any of `keys` was told to stand for, a token that stays."""
+    return [
+        (key, card)
+        for key in keys
+        if key in knowledge.told
+        for scope, told in knowledge.told[key].items()
+        if told.cards and belongs_to(scope, wallet)
+        for card in told.cards
+    ]
 
 
 def _shown_since(latest: Fact) -> Mapping[str, Dated[object]]:
@@ -192,7 +204,7 @@ def _as_told(method: Method, card: _Card) -> Method:
 
     Its blanks say what facts do, the latest first, or what former methods of the card did.
     """
-    status, expiry, told_details = card.told
+    status, expiry, told_details, _ = card.told
     details = method.details
     shown: list[NewCredential | Details] = [details]
     shown += [*(fact.told for fact in card.facts), *(each.details for each in card.methods)]

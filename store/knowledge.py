@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from domain.knowledge import Dated, Fact, Knowledge, Told
+from domain.knowledge import Dated, Fact, Knowledge, Shown, Told
 from domain.update import Credential, NewCredential, Reason, Scope, Stamp
 from domain.wallet import Expiry, Key, MethodStatus, MethodType
 
@@ -86,9 +86,9 @@ async def load(connection: AsyncConnection, keys: Collection[Key], into: Knowled
             key,
             read_scope(scope),
             Told(
-                status=None if status is None else Dated(MethodStatus[status], Stamp(at, vendor, update_id)),
-                expiry=None if year is None else Dated(Expiry(year, month), Stamp(expiry_at, expiry_vendor, expiry_id)),
-                details={} if details is None else _read_details(details),
+                None if status is None else Dated(MethodStatus[status], Stamp(at, vendor, update_id)),
+                None if year is None else Dated(Expiry(year, month), Stamp(expiry_at, expiry_vendor, expiry_id)),
+                *(() if details is None else _read_details(details)),
             ),
         )
     for row in await connection.execute(_FACTS, {"keys": list(keys)}):
@@ -172,7 +172,7 @@ async def save(
 
 
 def _told_row(key: Key, scope: Scope, told: Told, keep: timedelta) -> tuple[Any, ...]:
-    status, expiry, details = told
+    status, expiry, details, _ = told
     return (
         key,
         write_scope(scope),
@@ -247,11 +247,26 @@ def _read_expiry(written: str) -> Dated[Expiry]:
 
 
 def _write_details(told: Told) -> str:
-    return json.dumps({name: [dated.value, *_written(dated.stamp)] for name, dated in told.details.items()})
+    written: dict[str, object] = {name: [dated.value, *_written(dated.stamp)] for name, dated in told.details.items()}
+    if told.cards:
+        written[_CARDS] = [[*card, *_written(stamp)] for card, stamp in told.cards.items()]
+    return json.dumps(written)
 
 
-def _read_details(written: str) -> dict[str, Dated[object]]:
-    return {name: Dated(value, _read_stamp(*stamp)) for name, (value, *stamp) in json.loads(written).items()}
+def _read_details(written: str) -> tuple[dict[str, Dated[object]], dict[Shown, Stamp]]:
+    details = json.loads(written)
+    cards = details.pop(_CARDS, ())
+    return (
+        {name: Dated(value, _read_stamp(*stamp)) for name, (value, *stamp) in details.items()},
+        {
+            Shown(vendor, last4, brand, Expiry(*expiry)): _read_stamp(*stamp)
+            for vendor, last4, brand, expiry, *stamp in cards
+        },
+    )
+
+
+# Beside the details, none of which is called so: [[vendor, last4, brand, [year, month], occurred at, …of the stamp]].
+_CARDS = "cards"
 
 
 def _written(stamp: Stamp) -> tuple[str, str, str]:

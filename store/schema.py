@@ -295,7 +295,11 @@ credentials = Table(
     Column("expiry_at", Instant),
     Column("expiry_vendor", Text),
     Column("expiry_update_id", Text),
-    Column("details", JSONB, comment='{"<detail>": [value, occurred at, vendor, update id]}'),
+    Column(
+        "details",
+        JSONB,
+        comment='{"<detail>": [value, occurred at, vendor, update id], "cards": […]}',
+    ),
     Column("kept_until", Instant, nullable=False),
     PrimaryKeyConstraint("key", "scope"),
     _one_of("status", "ACTIVE", "ACTION_REQUIRED", "SUSPENDED", "CLOSED"),

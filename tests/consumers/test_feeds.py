@@ -172,7 +172,7 @@ def kept_by(feed: str, at: datetime) -> list[str]:
             return [json.dumps({"transaction": TRANSACTION | dates})]
 
 
-# Who tells it first decides. A token service names no card: what it tells in place may be another's replacement.
+# Who tells it first decides.
 HEARD = {"vau": ["REPLACED", "DELETED"], "mdes": ["UPDATED"], "spreedly": ["UPDATED"]}
 
 
@@ -191,8 +191,7 @@ async def test_a_replacement_that_is_told_in_place_too_ends_in_one_card(world: W
     known = [{"fingerprint": KEY.fingerprint(number)} for number in (A, B)]
     assert all(each in live["credentials"] for each in [*tokens, *known])
     names = [name.removeprefix("PAYMENT_METHOD_") for merchant, name, _ in await world.told() if merchant == "gym"]
-    after_it = ["REPLACED", "DELETED"] if order[:2] == ("mdes", "vau") else []
-    assert names == HEARD[order[0]] + after_it
+    assert names == HEARD[order[0]]
 
 
 async def test_fourteen_copies_in_one_file_make_one_set_of_webhooks(world: World) -> None:

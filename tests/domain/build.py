@@ -144,6 +144,22 @@ def replaced(
     )
 
 
+def stays(
+    token: str,
+    *,
+    on: int,
+    last4: str,
+    vendor: str = "mdes",
+    brand: str | None = None,
+    expiry: Expiry | None = FACT_EXPIRY,
+) -> Update:
+    """A vendor says that another card is behind `token`, which stays, and what that card shows."""
+    names = f"{vendor}:{token}"
+    update = replaced(names, names, on=on, vendor=vendor, last4=last4, brand=brand, expiry=expiry)
+    details = {"last4": last4} if brand is None else {"last4": last4, "brand": brand}
+    return update._replace(new=update.new._replace(details=details))
+
+
 def told(
     what: UpdateType,
     of: Names,

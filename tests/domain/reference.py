@@ -219,7 +219,7 @@ def settled(account: Account, in_place: Sequence[Update], wallet: Wallet) -> set
             for method in alive
         }
     facts = one_of_each_pair(account.facts)
-    card = card_of(facts[-1], account)  # rule 2
+    card = card_of(facts[-1], account, in_place)  # rule 2
     status = latest_status(card, facts, in_place)  # rule 4
     assert status is not None
     of_the_card = [method for method in account.methods if method.keys & card]
@@ -252,7 +252,7 @@ def sides(fact: Fact) -> tuple[set[Key], set[Key]]:
     return (stayed, {fact.told.credential.key}) if stayed else (fact.old, fact.new)
 
 
-def card_of(naming_it: Fact, account: Account) -> set[Key]:
+def card_of(naming_it: Fact, account: Account, in_place: Iterable[Update]) -> set[Key]:
     groups = [set(method.keys) for method in account.methods]
     groups += [side for fact in account.facts for side in (fact.old, fact.new)]
     groups += [
@@ -261,12 +261,31 @@ def card_of(naming_it: Fact, account: Account) -> set[Key]:
         for other in account.facts
         if one.stamp.vendor != other.stamp.vendor and look_alike(one.told, other.told)
     ]
+    groups += [
+        fact.new | (names_of_old(update) & account.keys)
+        for fact in account.facts
+        for update in in_place
+        if names_of_old(update) & account.keys and stands_for_the_new_of(fact, update)
+    ]
     return next(group for group in grown(groups) if naming_it.new <= group)
 
 
 def look_alike(one: NewCredential, other: NewCredential) -> bool:
     looks = (one.brand, one.last4, one.expiry)
     return None not in looks and looks == (other.brand, other.last4, other.expiry)
+
+
+def stands_for_the_new_of(fact: Fact, update: Update) -> bool:
+    """Whether `update` says of a token that stays what another vendor's `fact` says of its new card."""
+    shown, told = update.new, fact.told
+    return (
+        update.type is UpdateType.NUMBER_REPLACED
+        and "last4" in shown.details
+        and update.stamp.vendor != fact.stamp.vendor
+        and None not in (shown.last4, shown.expiry)
+        and (shown.last4, shown.expiry) == (told.last4, told.expiry)
+        and (shown.brand is None or shown.brand == told.brand)
+    )
 
 
 def grown(groups: Iterable[set[Key]]) -> list[set[Key]]:

@@ -1,5 +1,7 @@
 """One test for each scenario that design.md §4 names."""
 
+from itertools import permutations
+
 import pytest
 
 from domain.account import Conflict
@@ -21,6 +23,7 @@ from tests.domain.build import (
     paid_with,
     removed,
     replaced,
+    stays,
     told,
     wallet,
 )
@@ -465,6 +468,60 @@ def test_a_status_of_the_old_card_is_not_the_new_ones() -> None:
     after = both_ways(wallet(method("A")), replaced("A", "B", on=1), told(UpdateType.CLOSED, "A", on=2))
 
     assert live(after)["B"].status is MethodStatus.ACTIVE
+
+
+def test_a_network_tells_the_card_that_a_token_service_has_told_in_place() -> None:
+    start = wallet(method("A", "mdes:T", details=Details(brand="VISA")), links=[link("m-A")])
+    in_place, replacement = stays("T", on=1, last4="1881"), replaced("A", "B", on=2, last4="1881", brand="VISA")
+
+    assert set(live(both_ways(start, in_place, replacement))) == {"A B mdes:T"}
+    updated = one_by_one(start, in_place)
+    settlement = settle(updated, knowledge(in_place, replacement), Ids())
+    assert settlement.changes == ()
+    assert [each.id for each in settlement.wallet.methods] == ["m-A"]
+    assert live(settlement.wallet)["A B mdes:T"].details.last4 == "1881"
+
+
+@pytest.mark.parametrize(
+    "in_place",
+    [
+        stays("T", on=1, last4="1882"),
+        stays("T", on=1, last4="1881", expiry=Expiry(2030, 1)),
+        stays("T", on=1, last4="1881", expiry=None),
+        stays("T", on=1, last4="1881", brand="AMEX"),
+        stays("T", on=1, last4="1881", vendor="vau"),
+        stays("another", on=1, last4="1881"),
+    ],
+    ids=["last4", "expiry", "no expiry", "brand", "one vendor", "no token of the wallet"],
+)
+def test_another_card_behind_a_token_is_replaced_by_the_one_that_the_network_tells(in_place: Update) -> None:
+    start = wallet(method("A", "T", "mdes:T"))
+    replacement = replaced("A", "B", on=2, last4="1881", brand="VISA")
+
+    assert set(live(both_ways(start, in_place, replacement))) == {"B"}
+
+
+def test_a_token_says_of_each_card_behind_it_which_of_the_networks_it_was() -> None:
+    start = wallet(method("A", "mdes:T"))
+    told_by_both = [
+        stays("T", on=1, last4="1881"),
+        replaced("A", "B", on=2, last4="1881", brand="VISA"),
+        stays("T", on=3, last4="2222"),
+        replaced("B", "C", on=4, last4="2222", brand="VISA"),
+    ]
+
+    for order in permutations(told_by_both):
+        assert set(live(one_by_one(start, *order))) == {"A B C mdes:T"}
+        assert live(one_by_one(start, *order))["A B C mdes:T"].details.last4 == "2222"
+
+
+def test_what_a_token_showed_is_forgotten_with_the_update_that_told_it() -> None:
+    in_place, replacement = stays("T", on=1, last4="1881"), replaced("A", "B", on=2, last4="1881", brand="VISA")
+    known = knowledge(in_place, replacement)
+
+    without = known.without(in_place.stamp, [key("A"), "mdes:T"])
+
+    assert set(live(settle(wallet(method("A", "mdes:T")), without, Ids()).wallet)) == {"B"}
 
 
 def test_details_are_taken_by_stamp_one_by_one() -> None:

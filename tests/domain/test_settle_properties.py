@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from domain.knowledge import Knowledge
 from domain.merge import Seen, merge
 from domain.settle import Replaced, Updated, settle
-from domain.update import Stamp, Update, UpdateType
+from domain.update import Stamp, Update
 from domain.wallet import Expiry, LinkStatus, Method, MethodId, Wallet, WalletId, can_be_default
 from tests.domain.build import Ids
-from tests.domain.reference import Live, united, view, view_after
+from tests.domain.reference import Live, tells_a_fact, united, view, view_after
 from tests.domain.worlds import Added, Event, WalletsMerged, World, worlds
 
 
@@ -272,7 +272,7 @@ def what_is_known(knowledge: Knowledge) -> tuple[object, object]:
     }
     told = {
         key: {
-            scope: (each.status, None if each.expiry is None else each.expiry.value, each.details)
+            scope: (each.status, None if each.expiry is None else each.expiry.value, each.details, each.cards)
             for scope, each in by_scope.items()
         }
         for key, by_scope in knowledge.told.items()
@@ -284,11 +284,11 @@ EXPIRIES = (None, Expiry(2027, 1), Expiry(2029, 12))
 
 
 def told_later(update: Update, data: st.DataObject) -> Stamp:
-    """A repeat of a fact may come with any later moment; of a status, a later moment is news of that moment.
+    """A repeat of a fact may come with any later moment; of what is told in place, a later one is news of that moment.
 
     It has another id, and of two updates of one moment the later id counts: so the first tellings' moments differ.
     """
-    if update.type is not UpdateType.NUMBER_REPLACED:
+    if not tells_a_fact(update):
         return update.stamp
     later = timedelta(days=data.draw(st.integers(0, 40)))
     return update.stamp._replace(occurred_at=update.stamp.occurred_at + later)

@@ -40,6 +40,13 @@ LOOKS = tuple(
     for brand in (None, "VISA", "VISA")
     for expiry in (None, *TOLD_EXPIRIES)
 )
+# One token shows this card and later that one, and not every token service tells brand and expiry.
+SHOWN = tuple(
+    NewCredential(last4=last4, brand=brand, expiry=expiry)
+    for last4 in ("1111", "2222")
+    for brand in (None, "VISA", "AMEX")
+    for expiry in (None, *TOLD_EXPIRIES)
+)
 IN_PLACE = (
     UpdateType.EXPIRY_UPDATED,
     UpdateType.DETAILS_UPDATED,
@@ -260,6 +267,11 @@ def _updates(
     if draw(st.integers(0, 9)) > 6:
         new = NewCredential(expiry=draw(st.sampled_from([None, *TOLD_EXPIRIES])), details={"holder_name": "J"})
         return Update(stamp, draw(st.sampled_from(IN_PLACE)), old, new, scope=scope)
+    if draw(st.integers(0, 9)) > 6:
+        # mostly a card that a fact has told of as well
+        same = [look for look in looks.values() if look.last4 is not None]
+        shown = draw(st.sampled_from([*same, *(look._replace(brand=None) for look in same), *SHOWN[:: 1 + len(same)]]))
+        return _stays(stamp, draw(st.sampled_from(family.cards)), shown, scope)
     conflicting = _conflicts(wallets) if len(families) > 1 and draw(st.integers(0, 3)) == 0 else []
     if conflicting:
         one, other = draw(st.sampled_from(conflicting))
@@ -270,6 +282,14 @@ def _updates(
         looks[new_credential.key] = draw(st.sampled_from(LOOKS))
     told = looks[new_credential.key]._replace(credential=new_credential, par=draw(st.sampled_from([None, family.par])))
     return Update(stamp, UpdateType.NUMBER_REPLACED, old, told, scope=scope)
+
+
+def _stays(stamp: Stamp, card: str, shown: NewCredential, scope: Scope) -> Update:
+    """Another card behind a token that stays, of which no more is told than what it shows."""
+    token = Credential(f"{stamp.vendor}:{card}")
+    details = {name: value for name, value in (("last4", shown.last4), ("brand", shown.brand)) if value is not None}
+    new = shown._replace(credential=token, details=details)
+    return Update(stamp, UpdateType.NUMBER_REPLACED, token, new, scope=scope)
 
 
 def _conflicts(wallets: list[Wallet]) -> list[tuple[Key, Key]]:

@@ -40,7 +40,7 @@ def upgrade() -> None:
             "details",
             postgresql.JSONB(astext_type=sa.Text()),
             nullable=True,
-            comment='{"<detail>": [value, occurred at, vendor, update id]}',
+            comment='{"<detail>": [value, occurred at, vendor, update id], "cards": […]}',
         ),
         sa.Column("kept_until", sa.DateTime(timezone=True), nullable=False),
         sa.CheckConstraint(
