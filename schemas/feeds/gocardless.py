@@ -1,9 +1,10 @@
 """GoCardless: events about mandates, of a webhook (`events`) or one alone.
 
 `links.new_mandate` comes with a mandate that was replaced, `links.previous_customer_bank_account` and
-`links.new_customer_bank_account` with one that went over to another bank account and kept its id: then it is the bank
-account that was replaced. The fields are those of GoCardless's own client, the meanings of the actions of its API
-reference. Events about anything else, such as payments, tell nothing of a payment method.
+`links.new_customer_bank_account` with one that went over to another bank account and kept its id: then the ids of the
+bank accounts, which are GoCardless's own, say what is behind it, as fingerprints do of a card. No event shows digits or
+the name of a bank. The fields are those of GoCardless's own client, the meanings of the actions of its API reference.
+Events about anything else, such as payments, tell nothing of a payment method.
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,7 +12,20 @@ from collections.abc import Iterable, Sequence
 from domain.update import Reason
 from domain.update import UpdateType as Type
 from schemas.feeds.card import table, type_of
-from schemas.feeds.feed import Code, Edge, Feed, Message, Record, code_of, each_alone, inside, instant, text, told
+from schemas.feeds.feed import (
+    Code,
+    Edge,
+    Feed,
+    Message,
+    Record,
+    code_of,
+    each_alone,
+    inside,
+    instant,
+    scoped,
+    text,
+    told,
+)
 
 CODES = (
     Code("replaced", "another mandate took its place", Type.NUMBER_REPLACED),
@@ -70,12 +84,16 @@ def adapt(event: Record, _edge: Edge) -> Iterable[Message]:
     elif event["action"] == "replaced":
         yield told(kind, _token(links, "mandate"), _token(links, "new_mandate"), id=event_id, at=at)
     else:
-        old, new = (_token(links, f"{which}_customer_bank_account") for which in ("previous", "new"))
+        old, new = (_with_account(links, f"{which}_customer_bank_account") for which in ("previous", "new"))
         yield told(kind, old, new, id=event_id, at=at, reason=Reason.BANK_CHANGE)
 
 
 def _token(links: Record, name: str) -> Message:
     return {"token": text(links.get(name), f"links.{name}"), "methodType": "BANK_ACCOUNT"}
+
+
+def _with_account(links: Record, name: str) -> Message:
+    return {**_token(links, "mandate"), "fingerprint": scoped("gocardless", text(links.get(name), f"links.{name}"))}
 
 
 FEED = Feed(

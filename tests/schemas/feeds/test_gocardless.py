@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 
 from domain.update import Credential, Reason, UpdateType
+from domain.wallet import MethodStatus, MethodType
+from tests.domain.build import method, one_by_one, wallet
 from tests.schemas.feeds.reading import refusal, update, updates
 
 OLD, NEW = Credential("gocardless:MD1"), Credential("gocardless:MD2")
@@ -26,11 +28,37 @@ def test_a_replaced_mandate_names_the_new_one() -> None:
     assert told.stamp.update_id == "EV1"
 
 
+TRANSFER = {"mandate": "MD1", "previous_customer_bank_account": "BA1", "new_customer_bank_account": "BA2"}
+
+
 def test_a_transferred_mandate_keeps_its_id_and_its_bank_account_is_another() -> None:
-    links = {"mandate": "MD1", "previous_customer_bank_account": "BA1", "new_customer_bank_account": "BA2"}
-    told = update("gocardless", event("transferred", links=links))
-    assert (told.old, told.new.credential) == (Credential("gocardless:BA1"), Credential("gocardless:BA2"))
-    assert told.reason is Reason.BANK_CHANGE
+    told = update("gocardless", event("transferred", links=TRANSFER))
+    assert (told.type, told.reason) == (UpdateType.NUMBER_REPLACED, Reason.BANK_CHANGE)
+    assert (told.old, told.new.credential) == (
+        Credential("gocardless:MD1", ":gocardless:BA1"),
+        Credential(":gocardless:BA2", "gocardless:MD1"),
+    )
+
+
+@pytest.mark.parametrize("known", [("gocardless:MD1", ":gocardless:BA1"), ("gocardless:MD1",)])
+def test_a_mandate_that_was_transferred_can_still_be_cancelled(known: tuple[str, ...]) -> None:
+    transferred = update("gocardless", event("transferred", links=TRANSFER))
+    cancelled = update("gocardless", event("cancelled", id="EV2", created_at="2026-11-21T09:14:13Z"))
+    before = wallet(method(*known, type=MethodType.BANK_ACCOUNT))
+    (kept,) = one_by_one(before, transferred).methods
+    assert (kept.id, kept.status) == (before.methods[0].id, MethodStatus.ACTIVE)
+    assert {"gocardless:MD1", ":gocardless:BA2"} <= kept.keys
+    (closed,) = one_by_one(before, transferred, cancelled).methods
+    assert (closed.id, closed.status) == (before.methods[0].id, MethodStatus.CLOSED)
+
+
+def test_a_mandate_that_went_over_to_an_account_which_the_wallet_has_is_replaced_by_it() -> None:
+    old, new = (
+        method(*names, type=MethodType.BANK_ACCOUNT)
+        for names in (("gocardless:MD1", ":gocardless:BA1"), ("gocardless:MD2", ":gocardless:BA2"))
+    )
+    after = one_by_one(wallet(old, new), update("gocardless", event("transferred", links=TRANSFER)))
+    assert [(each.id, each.replaced_by) for each in after.methods] == [(old.id, new.id), (new.id, None)]
 
 
 @pytest.mark.parametrize(
@@ -71,7 +99,9 @@ def test_a_webhook_tells_of_many_events_and_of_nothing_but_mandates() -> None:
     [
         ("resource_type", event("active", resource_type="unheard_of")),
         ("links.new_mandate", event("replaced")),
+        ("links.mandate", event("transferred", links=TRANSFER | {"mandate": ""})),
         ("links.previous_customer_bank_account", event("transferred")),
+        ("links.new_customer_bank_account", event("transferred", links=TRANSFER | {"new_customer_bank_account": None})),
         ("links", event("active", links=None)),
         ("id", event("active", id="")),
         ("created_at", event("active", created_at="yesterday")),
