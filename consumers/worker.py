@@ -147,20 +147,25 @@ class Worker:
         self._stopping = stopping
         self._made_progress()
         work = asyncio.create_task(self._work())
-        drained_by = float("inf")
+        told_at = float("inf")
         while not work.done():
             await asyncio.wait((work,), timeout=1)
             if stopping.is_set():
-                drained_by = min(drained_by, time.monotonic() + self._drain_within)
-            if time.monotonic() > drained_by:
-                log.warning("the batch at hand is given up: it will be taken in by whoever reads it next")
-                break
+                told_at = min(told_at, time.monotonic())
+                # With nothing in hand it waits for its group, and that for a member that died, for up to a session.
+                patience = _SILENT_SECONDS if self._idle.is_set() else self._drain_within
+                if time.monotonic() > told_at + patience:
+                    break
             if reason := self.stalled():
                 work.cancel()
                 raise Stalled(reason)
         if not work.done():
+            patience = _COMMIT_SECONDS
+            if not self._idle.is_set():
+                log.warning("the batch at hand is given up: it will be taken in by whoever reads it next")
+                patience = _POLL_SECONDS
             work.cancel()
-            await asyncio.wait((work,), timeout=_POLL_SECONDS)
+            await asyncio.wait((work,), timeout=patience)
             return
         await work
 
@@ -224,9 +229,12 @@ class Worker:
             log.info("consuming", topic=self._topic, group=self._group)
             yield consumer
         finally:
-            with suppress(TimeoutError):
+            try:
                 async with asyncio.timeout(_COMMIT_SECONDS):
                     await consumer.stop()
+            except TimeoutError:
+                # leaving the group waits behind joining it, and that for a member that died
+                await consumer._client.close()  # noqa: SLF001 - `stop` came no further
 
     async def _poll(self, consumer: Consumer) -> Polled:
         """Some batches for each lane at most: from the first message on as many as come within the batch's wait.

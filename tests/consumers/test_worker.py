@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import re
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -58,6 +59,16 @@ class Post:
         finally:
             await admin.close()
         return {place.partition: at.offset for place, at in found.items() if at.offset >= 0}
+
+    async def is_joined_anew(self) -> bool:
+        """Whether the group waits for its members to join again."""
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.servers)
+        await admin.start()
+        try:
+            (told,) = await admin.describe_consumer_groups([self.group])
+        finally:
+            await admin.close()
+        return bool(told.groups[0][2] == "PreparingRebalance")
 
     async def is_read_up(self) -> bool:
         return await self.committed() == self.sent
@@ -358,6 +369,31 @@ async def test_told_to_stop_it_does_not_wait_for_ever(desk: Desk, post: Post) ->
     assert await post.committed() == {}
     async with working(desk.engine, post):
         await taken_in(desk, 10)
+
+
+A_MEMBER_THAT_DIES = """
+import asyncio, os, sys
+from aiokafka import AIOKafkaConsumer
+
+async def join_and_die(servers, topic, group):
+    await AIOKafkaConsumer(topic, bootstrap_servers=servers, group_id=group, session_timeout_ms=120_000).start()
+    os._exit(0)
+
+asyncio.run(join_and_die(*sys.argv[1:]))
+"""
+
+
+async def test_told_to_stop_while_its_group_waits_for_a_member_that_died_it_stops(desk: Desk, post: Post) -> None:
+    died = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", A_MEMBER_THAT_DIES, post.servers, post.topic, post.group
+    )
+    assert await died.wait() == 0
+    stopping = asyncio.Event()
+    running = asyncio.create_task(member(desk.engine, post, drain_within=100).run(stopping))
+    await until(post.is_joined_anew)
+    stopping.set()
+    async with asyncio.timeout(30):
+        await running
 
 
 async def test_told_to_stop_while_the_database_is_away_it_stops(database_url: str, desk: Desk, post: Post) -> None:
