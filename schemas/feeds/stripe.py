@@ -1,8 +1,10 @@
 """Stripe: `payment_method.automatically_updated` (a network's update) and `payment_method.updated` (a bank's NOC).
 
 Stripe keeps `pm_…` while the card behind it changes; the card's fingerprint says whether it became another one, and
-`previous_attributes` what it was. Fingerprints are Stripe's own, so they are told apart by its name. A name or postal
-code is told where it changed, the name of the bank with every other bank account.
+`previous_attributes` what it was. Stripe promises those only of events `*.updated`: a network's update without them
+tells of the card as it is now, for that it changed is what the event says. Fingerprints are Stripe's own, so they are
+told apart by its name. A name or postal code is told where it changed, the name of the bank with every other bank
+account.
 """
 
 from collections.abc import Iterable
@@ -34,6 +36,7 @@ CODES = (
     Code("payment_method.updated", "a bank's notification of change, or an edit", Type.NUMBER_REPLACED),
 )
 _EVENTS = {code.said: Type.NUMBER_REPLACED for code in CODES}
+_EDITS = "payment_method.updated"
 _TYPES = {"card": "CARD", "us_bank_account": "BANK_ACCOUNT"}
 
 
@@ -47,14 +50,15 @@ def adapt(record: Record, _edge: Edge) -> Iterable[Message]:
     was = part(previous, kind)
     token = {"token": text(method.get("id"), "data.object.id"), "methodType": _TYPES[kind]}
     event, at = text(record.get("id"), "id"), epoch(record.get("created"), "created")
-    number, date = {"fingerprint", "last4"} & was.keys(), {"exp_month", "exp_year"} & was.keys()
+    date = bool({"exp_month", "exp_year"} & was.keys())
+    number = bool({"fingerprint", "last4"} & was.keys()) or (not date and record["type"] != _EDITS)
     if number:
         old = {**token, "fingerprint": scoped("stripe", was.get("fingerprint"))}
         new = {**token, **_shown(now, kind), "fingerprint": scoped("stripe", now.get("fingerprint"))}
         yield told(Type.NUMBER_REPLACED, old, new, id=event, at=at)
     elif date:
         yield told(Type.EXPIRY_UPDATED, token, {**token, **_shown(now, kind)}, id=event, at=at)
-    details = _of_bank(now, was, another=bool(number)) | _of_holder(method, part(previous, "billing_details"), kind)
+    details = _of_bank(now, was, another=number) | _of_holder(method, part(previous, "billing_details"), kind)
     if details:
         # a replacement tells of a method only what it is blank about
         update = event if not number and not date else f"{event}-details"

@@ -134,9 +134,9 @@ def test_a_name_that_changed_with_the_card_is_told_too() -> None:
 @pytest.mark.parametrize(
     "record",
     [
-        event({}),
-        event({"card": {}}),
-        event({"card": {"checks": {"cvc_check": None}}}),
+        event({}, EVENTS[2]),
+        event({"card": {}}, EVENTS[2]),
+        event({"card": {"checks": {"cvc_check": None}}}, EVENTS[2]),
         event({"metadata": {"order": "1"}}, EVENTS[2]),
         edited({"email": None}, {"email": "jenny@example.test", "name": "Jenny Rosen"}),
         edited({"address": {"line1": None}}, {"address": {"line1": "1 Main St", "postal_code": "10001"}}),
@@ -149,10 +149,37 @@ def test_an_edit_of_anything_else_changes_nothing(record: dict[str, Any]) -> Non
     assert (told.type, told.old, told.new.credential) == (UpdateType.NO_CHANGE, TOKEN, None)
 
 
-def test_an_event_that_does_not_say_what_was_before_changes_nothing() -> None:
-    record = event({})
-    del record["data"]["previous_attributes"]
-    assert update("stripe", record).type is UpdateType.NO_CHANGE
+def unsaid(type_: str) -> list[dict[str, Any]]:
+    """Events that do not say what was before, in all ways there are."""
+    missing = event({}, type_)
+    del missing["data"]["previous_attributes"]
+    return [missing, event({}, type_), event({"card": None}, type_), event({"card": {}}, type_)]
+
+
+def test_an_edit_that_does_not_say_what_was_before_changes_nothing() -> None:
+    assert [update("stripe", each).type for each in unsaid(EVENTS[2])] == [UpdateType.NO_CHANGE] * 4
+
+
+@pytest.mark.parametrize("type_", EVENTS[:2])
+def test_a_networks_update_tells_of_the_card_as_it_is_now_where_it_does_not_say_what_was_before(type_: str) -> None:
+    for each in unsaid(type_):
+        told = update("stripe", each)
+        assert (told.type, told.old) == (UpdateType.NUMBER_REPLACED, TOKEN)
+        assert told.new.credential == Credential(":stripe:fpB", "stripe:pm_1")
+        assert (told.new.last4, told.new.brand, told.new.expiry) == ("1881", "VISA", Expiry(2029, 11))
+
+
+@pytest.mark.parametrize("known", [("stripe:pm_1",), ("stripe:pm_1", ":stripe:fpA"), ("stripe:pm_1", ":stripe:fpB")])
+def test_a_networks_update_reaches_the_method_whatever_the_wallet_knew_of_it(known: tuple[str, ...]) -> None:
+    before = wallet(method(*known, details=Details(last4="1111", expiry=Expiry(2026, 12))))
+    (after,) = at_once(before, update("stripe", unsaid(EVENTS[0])[0])).wallet.methods
+    assert (after.id, after.details.last4, after.details.expiry) == ("m-stripe:pm_1", "1881", Expiry(2029, 11))
+
+
+def test_a_networks_update_to_a_card_that_the_wallet_has_is_a_replacement() -> None:
+    before = wallet(method("stripe:pm_1", ":stripe:fpA"), method("stripe:pm_2", ":stripe:fpB"))
+    old, new = at_once(before, update("stripe", unsaid(EVENTS[0])[0])).wallet.methods
+    assert (old.replaced_by, new.replaced_by) == ("m-stripe:pm_2", None)
 
 
 @pytest.mark.parametrize("type_", ["payment_method.detached", "charge.succeeded", "", None])
