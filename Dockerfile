@@ -19,12 +19,14 @@ ENV PATH=/opt/repoint/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     REPOINT_ENVIRONMENT=production \
     REPOINT_LOG_FORMAT=json \
-    REPOINT_HTTP_HOST=0.0.0.0
+    REPOINT_HTTP_HOST=0.0.0.0 \
+    REPOINT_HTTP_PORT=9464 \
+    REPOINT_API_HOST=0.0.0.0
 USER 10001
 WORKDIR /tmp
-EXPOSE 9464
+EXPOSE 9464 8080
 # Alive, not ready: a worker that waits for a database that is away must not be ended for it.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=20s --retries=3 \
-    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:9464/livez', timeout=2)"]
+    CMD ["python", "-c", "import os, urllib.request; urllib.request.urlopen(f'http://127.0.0.1:{os.environ[\"REPOINT_HTTP_PORT\"]}/livez', timeout=2)"]
 ENTRYPOINT ["repoint"]
 CMD ["run"]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.parts import kafka
-from tests.parts.engine import engine_answers
+from tests.parts.engine import engine_has
 from tests.parts.until import until
 
 HOLD = """
@@ -42,7 +42,7 @@ def test_an_unknown_wish_is_refused() -> None:
 
 
 def test_where_kafka_cannot_be_had_the_stand_in_says_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    if engine_answers():
+    if engine_has(kafka.IMAGE):
         pytest.skip("a Docker engine answers, so Kafka can be had")
     monkeypatch.setenv("PATH", "")
     with kafka.kafka(None, "auto") as broker:
@@ -53,7 +53,7 @@ def test_where_kafka_cannot_be_had_the_stand_in_says_what_it_is(monkeypatch: pyt
 
 
 def test_where_maven_fetches_nothing_the_stand_in_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    if shutil.which("java") is None or engine_answers():
+    if shutil.which("java") is None or engine_has(kafka.IMAGE):
         pytest.skip("Kafka would not be run by this machine's Java")
     (tmp_path / "mvn").symlink_to("/bin/false")
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
@@ -64,7 +64,7 @@ def test_where_maven_fetches_nothing_the_stand_in_says_so(monkeypatch: pytest.Mo
 
 
 async def test_the_broker_ends_when_the_tests_are_killed() -> None:
-    if engine_answers() or kafka.missing() is not None:
+    if engine_has(kafka.IMAGE) or kafka.missing() is not None:
         pytest.skip(f"Kafka is not run by this machine's Java: {kafka.missing() or 'a Docker engine answers'}")
     holder, (host, port) = hold()
     socket.create_connection((host, int(port))).close()

@@ -18,11 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ops import embedded
-from tests.parts.engine import engine_answers
+from tests.parts.engine import engine_has
 
 POM = Path(__file__).parent.parent / "kafka" / "pom.xml"
 MAVEN = {"m": "http://maven.apache.org/POM/4.0.0"}
 VERSION = ET.parse(POM).findtext("m:properties/m:kafka.version", namespaces=MAVEN)  # noqa: S314 - our own file
+IMAGE = f"apache/kafka:{VERSION}"
 CLUSTER = "cmVwb2ludC10ZXN0cy0wMQ"  # any 16 bytes in base64
 START_DEADLINE = 120  # seconds; 6 s on a quiet machine
 JAVA_NEEDED = 17  # what Kafka 4's broker is compiled for
@@ -87,7 +88,7 @@ def kafka(named: str | None, wanted: str) -> Iterator[Broker]:
         yield from _mock("REPOINT_TEST_KAFKA=mock")
     elif named:
         yield Broker(named, "yours, by REPOINT_TEST_KAFKA_BOOTSTRAP_SERVERS")
-    elif engine_answers():
+    elif engine_has(IMAGE):
         yield from _container()
     elif (lacking := missing()) is None:
         yield from _apache()
@@ -106,8 +107,7 @@ def _container() -> Iterator[Broker]:
     from testcontainers.core.container import DockerContainer  # noqa: PLC0415 - slow, and rarely needed
     from testcontainers.core.wait_strategies import LogMessageWaitStrategy  # noqa: PLC0415 - as above
 
-    image = f"apache/kafka:{VERSION}"
-    container = DockerContainer(image).with_exposed_ports(CONTAINER_PORT)
+    container = DockerContainer(IMAGE).with_exposed_ports(CONTAINER_PORT)
     properties = PROPERTIES | _listeners(f"0.0.0.0:{CONTAINER_PORT}", "127.0.0.1:9093")
     container.with_envs(**{f"KAFKA_{name.upper().replace('.', '_')}": value for name, value in properties.items()})
     container.with_command(["bash", "-c", TOLD_LATER])
@@ -115,7 +115,7 @@ def _container() -> Iterator[Broker]:
         servers = f"{container.get_container_host_ip()}:{container.get_exposed_port(CONTAINER_PORT)}"
         container.exec(["bash", "-c", f"echo {servers} > /tmp/told"])
         LogMessageWaitStrategy("Kafka Server started").wait_until_ready(container)
-        yield Broker(servers, f"container {image}")
+        yield Broker(servers, f"container {IMAGE}")
 
 
 def missing() -> str | None:

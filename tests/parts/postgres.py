@@ -9,7 +9,7 @@ import asyncpg
 from sqlalchemy.engine import URL, make_url
 
 from ops import embedded
-from tests.parts.engine import engine_answers
+from tests.parts.engine import engine_has
 
 IMAGE = "postgres:18-alpine"
 
@@ -19,7 +19,7 @@ def postgres(named: str | None) -> Iterator[tuple[str, str]]:
     """A superuser's URL and one line on where it comes from. `named` is REPOINT_TEST_DATABASE_URL."""
     if named:
         yield named, "yours, by REPOINT_TEST_DATABASE_URL"
-    elif engine_answers():
+    elif engine_has(IMAGE):
         from testcontainers.community.postgres import PostgresContainer  # noqa: PLC0415 - slow, and rarely needed
 
         with PostgresContainer(IMAGE, driver="asyncpg") as container:
