@@ -19,6 +19,7 @@ from schemas.feeds.feed import (
     brand,
     inside,
     last4,
+    last4_required,
     mmyy,
     optional,
     told,
@@ -48,6 +49,8 @@ def adapt(response: Record, _edge: Edge) -> Iterable[Message]:
         expiry = mmyy(said.get("expiryDate"), "additionalData.expiryDate")
         new = {"token": token, "last4": last4(said.get("cardSummary")), **expiry}
         new["brand"] = brand(said.get("paymentMethod"))
+        if kind is Type.NUMBER_REPLACED:
+            new["last4"] = last4_required(said.get("cardSummary"), "additionalData.cardSummary")
         if kind is Type.EXPIRY_UPDATED and not expiry:
             raise Refused("additionalData.expiryDate: required for CardExpiryChanged")
     yield told(kind, {"token": token}, new) | {"vendor": "adyen"}

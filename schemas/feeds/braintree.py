@@ -28,6 +28,7 @@ from schemas.feeds.feed import (
     brand,
     instant,
     last4,
+    last4_required,
     mmyy,
     optional,
     text,
@@ -59,6 +60,8 @@ def adapt(record: Record, _edge: Edge) -> Iterable[Message | Fetch]:
     if kind in {Type.NUMBER_REPLACED, Type.EXPIRY_UPDATED}:
         expires = mmyy(record.get("New Expiration Date"), "New Expiration Date")
         new = {**token, **expires, "last4": last4(record.get("New Last 4")), "brand": brand(record.get("Card Type"))}
+        if kind is Type.NUMBER_REPLACED:
+            new["last4"] = last4_required(record.get("New Last 4"), "New Last 4")
         if kind is Type.EXPIRY_UPDATED and not expires:
             raise Refused("New Expiration Date: required for a new expiration date")
     yield told(kind, token, new)

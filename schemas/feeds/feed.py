@@ -452,3 +452,11 @@ def last4(value: object) -> str | None:
     said = optional(value)
     found = re.search(r"\d{4}$", said or "")
     return found[0] if found else None
+
+
+def last4_required(value: object, field: str) -> str:
+    """The same of a card that nothing else names; a number of zeros alone is a blank that was filled."""
+    shown, digits = last4(value), re.sub(r"[^0-9]", "", optional(value) or "")
+    if shown is None or (len(digits) > len(shown) and not digits.strip("0")):
+        raise Refused(f"{field}: expected the new card's number, or the end of it, with its last four digits")
+    return shown

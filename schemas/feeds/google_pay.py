@@ -20,7 +20,7 @@ from schemas.feeds.feed import (
     Refused,
     inside,
     instant,
-    last4,
+    last4_required,
     optional,
     text,
     told,
@@ -53,7 +53,8 @@ def fetched(_event: Record, notification: Record, _edge: Edge) -> Iterable[Messa
     if state is not None:
         yield told(type_of(_STATES, state, "cardUpdateInfo.tokenState"), token, id=message, at=at)
     elif suffix is not None:
-        yield told(Type.NUMBER_REPLACED, token, {**token, "last4": last4(suffix)}, id=f"{message}-card", at=at)
+        card = {**token, "last4": last4_required(suffix, "cardUpdateInfo.fpanSuffix")}
+        yield told(Type.NUMBER_REPLACED, token, card, id=f"{message}-card", at=at)
         yield told(Type.RESUMED, token, id=message, at=at)
     else:
         raise Refused("cardUpdateInfo: expected tokenState or fpanSuffix")

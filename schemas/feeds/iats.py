@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from domain.update import UpdateType as Type
 from schemas.feeds import abu_batch, vau
 from schemas.feeds.card import brand_of, by_token, dialect, table, type_of
-from schemas.feeds.feed import Code, Edge, Feed, Message, Record, Refused, last4, mmyy, optional, text
+from schemas.feeds.feed import Code, Edge, Feed, Message, Record, last4_required, mmyy, optional, text
 
 _VISA = (
     *vau.CODES,
@@ -29,14 +29,14 @@ def adapt(record: Record, _edge: Edge) -> Iterable[Message]:
     codes = dialect(_TABLES, record.get("Card Type"), "Card Type")
     kind = type_of(codes, record.get("Response Code"), "Response Code")
     number = optional(record.get("New Card Number"))
+    if number is not None and not number.strip("0"):
+        number = None  # networks fill with zeros what is blank
     if kind is Type.NUMBER_REPLACED and number is None:
         kind = Type.EXPIRY_UPDATED
-    if kind is Type.NUMBER_REPLACED and last4(number) is None:
-        raise Refused("New Card Number: expected a masked number with its last four digits")
     yield by_token(
         kind,
         text(record.get("Customer Code"), "Customer Code"),
-        last4=last4(number),
+        last4=last4_required(number, "New Card Number") if kind is Type.NUMBER_REPLACED else None,
         brand=brand_of(number),
         expiry=lambda: mmyy(record.get("New Expiry"), "New Expiry"),
         expires="New Expiry",

@@ -37,7 +37,7 @@ from schemas.feeds.feed import (
     Rows,
     brand,
     instant,
-    last4,
+    last4_required,
     mmyy,
     optional,
     text,
@@ -115,13 +115,11 @@ def adapt(record: Record, edge: Edge) -> Iterable[Message]:
         raise Refused("Record Type: expected ACP-02")
     kind = _kind(record, names)
     new = optional(record.get(names.number))
-    if kind is Type.NUMBER_REPLACED and last4(new) is None:
-        raise Refused(f"{names.number}: expected a masked number for a new account")
     stays = record.get(names.other_brand) == "N"
     yield by_token(
         kind,
         _token(record, names),
-        last4=last4(new),
+        last4=last4_required(new, names.number) if kind is Type.NUMBER_REPLACED else None,
         brand=brand_of(new) or (brand(record.get(names.brand)) if stays else None),
         expiry=lambda: mmyy(record.get(names.expiry), names.expiry),
         expires=names.expiry,

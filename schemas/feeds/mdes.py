@@ -21,6 +21,7 @@ from schemas.feeds.feed import (
     inside,
     instant,
     last4,
+    last4_required,
     mmyy,
     objects,
     one_by_one,
@@ -93,6 +94,8 @@ def _told_of(token: Record, request: str) -> Iterable[Message]:
             "last4": last4(info.get("accountPanSuffix")),
             **mmyy(info.get("accountPanExpiry"), "tokens.tokenInfo.accountPanExpiry"),
         }
+        if status in _OF_A_NEW_CARD:  # any other is news in itself
+            card["last4"] = last4_required(info.get("accountPanSuffix"), "tokens.tokenInfo.accountPanSuffix")
         yield told(_OF_A_NEW_CARD.get(status, status), {"token": reference}, card, id=id_ and f"{id_}-card", at=at)
     else:
         yield told(status if why in _ABOUT_ITS_STATUS else reason, {"token": reference}, id=id_, at=at)

@@ -21,6 +21,7 @@ from schemas.feeds.feed import (
     inside,
     instant,
     last4,
+    last4_required,
     mmyy,
     objects,
     one_by_one,
@@ -75,6 +76,8 @@ def adapt(event: Record, edge: Edge) -> Iterable[Message]:
                 if meant is Type.EXPIRY_UPDATED and not expiry:
                     raise Refused(f"event_body.{name}.cc_exp: required for a new expiry")
                 new = {**token, "last4": last4(card.get("cc_number")), **expiry}
+                if meant is Type.NUMBER_REPLACED:
+                    new["last4"] = last4_required(card.get("cc_number"), f"event_body.{name}.cc_number")
             yield told(meant, token, new, id=f"{event_id}-{name}-{token['token']}", at=at)
 
 

@@ -22,6 +22,7 @@ from schemas.feeds.feed import (
     inside,
     instant,
     last4,
+    last4_required,
     scoped,
     text,
     told,
@@ -57,6 +58,8 @@ def adapt(transaction: Record, _edge: Edge) -> Iterable[Message]:
             "brand": brand(method.get("card_type")),
             **expiry(method.get("month"), method.get("year"), "payment_method.month"),
         }
+        if new["fingerprint"] is None:
+            new["last4"] = last4_required(method.get("last_four_digits"), "payment_method.last_four_digits")
     at = instant(transaction.get("created_at"), "created_at")
     yield told(kind, token, new, id=text(transaction.get("token"), "token"), at=at)
 

@@ -23,6 +23,7 @@ from schemas.feeds.feed import (
     expiry,
     inside,
     last4,
+    last4_required,
     optional,
     part,
     scoped,
@@ -55,6 +56,8 @@ def adapt(record: Record, _edge: Edge) -> Iterable[Message]:
     if number:
         old = {**token, "fingerprint": scoped("stripe", was.get("fingerprint"))}
         new = {**token, **_shown(now, kind), "fingerprint": scoped("stripe", now.get("fingerprint"))}
+        if new["fingerprint"] is None:
+            new["last4"] = last4_required(now.get("last4"), f"data.object.{kind}.last4")
         yield told(Type.NUMBER_REPLACED, old, new, id=event, at=at)
     elif date:
         yield told(Type.EXPIRY_UPDATED, token, {**token, **_shown(now, kind)}, id=event, at=at)

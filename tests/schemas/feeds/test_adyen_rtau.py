@@ -50,6 +50,13 @@ def test_the_token_may_have_its_older_name() -> None:
     assert update("adyen-rtau", response("NoChange", **older)).old == Credential("adyen:old-1")
 
 
+@pytest.mark.parametrize("summary", [None, "", "42", "****"])
+def test_another_number_needs_its_last_four_digits(summary: str | None) -> None:
+    changed = response("CardChanged", cardSummary=summary)
+    assert refusal("adyen-rtau", changed).startswith("additionalData.cardSummary: ")
+    assert update("adyen-rtau", response("CardExpiryChanged", cardSummary=summary)).new.expiry == Expiry(2030, 3)
+
+
 @pytest.mark.parametrize(
     ("field", "changes"),
     [

@@ -60,6 +60,16 @@ def test_every_other_code_tells_nothing_more(code: str, type_: UpdateType) -> No
     assert (told.type, told.old, told.new.details) == (type_, Credential("braintree:9f4ncm"), {})
 
 
+@pytest.mark.parametrize("code", ["New account number", "New account number and expiration date"])
+@pytest.mark.parametrize("digits", ["", "42", "****", None, "0000000000000000"])
+def test_another_number_needs_its_last_four_digits(code: str, digits: str | None) -> None:
+    assert refusal("braintree", row(code, **{"New Last 4": digits})).startswith("New Last 4: ")
+
+
+def test_another_expiry_needs_no_digits() -> None:
+    assert update("braintree", row("New expiration date", **{"New Last 4": ""})).new.expiry == Expiry(2029, 11)
+
+
 def test_a_webhook_leaves_the_report_to_be_fetched_as_of_its_date() -> None:
     fetch = asked("braintree", webhook())
     assert fetch.path == URL

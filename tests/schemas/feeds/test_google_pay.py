@@ -44,6 +44,7 @@ def test_what_is_encrypted_is_posted_to_who_holds_the_key() -> None:
         ("cardUpdateInfo.tokenState", notification({"tokenState": "ENABLED"})),
         ("cardUpdateInfo", notification({})),
         ("cardUpdateInfo", notification(None)),
+        ("cardUpdateInfo.fpanSuffix", notification({"fpanSuffix": "678"})),
         ("messageId", notification({"fpanSuffix": "5678"}, messageId=None)),
         ("timestamp", notification({"fpanSuffix": "5678"}, timestamp="1")),
         ("merchantTokenId", notification({"fpanSuffix": "5678"}, merchantTokenId=" ")),

@@ -32,10 +32,12 @@ def test_a_new_number_is_told_of_the_customer_code_that_stays(card: str, code: s
 
 
 @pytest.mark.parametrize(("card", "code"), [("VISA", "A"), ("MC", "UPDATE")])
-def test_what_is_blank_has_stayed(card: str, code: str) -> None:
-    told = update("iats", row(card, code, **{"New Card Number": ""}))
+@pytest.mark.parametrize("blank", ["", " ", "0000000000000000"])
+def test_what_is_blank_has_stayed(card: str, code: str, blank: str) -> None:
+    told = update("iats", row(card, code, **{"New Card Number": blank}))
     assert (told.type, told.new.credential, told.new.expiry) == (UpdateType.EXPIRY_UPDATED, None, Expiry(2029, 11))
     assert update("iats", row(card, code, **{"New Expiry": ""})).new.expiry is None
+    assert update("iats", row(card, code, **{"New Card Number": "401288******0000"})).new.last4 == "0000"
 
 
 @pytest.mark.parametrize(("card", "code"), [("VISA", "E"), ("MC", "EXPIRY")])
@@ -90,6 +92,7 @@ def test_what_another_dialect_says_is_refused(card: str, code: str | None) -> No
         ({"Card Type": "DISCOVER"}, "Card Type"),
         ({"Customer Code": ""}, "Customer Code"),
         ({"New Card Number": "****************"}, "New Card Number"),
+        ({"New Card Number": "000000******0000"}, "New Card Number"),
         ({"New Card Number": "", "New Expiry": ""}, "New Expiry"),
         ({"New Expiry": "2911"}, "New Expiry"),
     ],

@@ -135,6 +135,8 @@ def test_a_word_of_unknown_meaning_is_refused(word: str) -> None:
         ({"Network Response": "C"}, "Network Response"),
         ({"Network Response": ""}, "Network Response"),
         ({"New Masked Account": ""}, "New Masked Account"),
+        ({"New Masked Account": "401288******"}, "New Masked Account"),
+        ({"New Masked Account": "000000******0000"}, "New Masked Account"),
         ({"New Expiry": "1399"}, "New Expiry"),
         ({"Submitted Date": "17/3/2025"}, "Submitted Date"),
         ({"Payment Brand Change": ""}, "Payment Brand Change"),

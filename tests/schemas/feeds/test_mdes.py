@@ -52,6 +52,22 @@ def test_another_funding_account_is_active_only_if_its_token_is(
     assert (after.status, after.details.last4, after.details.expiry) == (shown, "5678", Expiry(2029, 11))
 
 
+@pytest.mark.parametrize("status", ["ACTIVE", "INACTIVE", "PENDING_ACTIVATION"])
+@pytest.mark.parametrize("suffix", [None, "", "78", "XXXX"])
+def test_another_funding_account_needs_its_last_four_digits(status: str, suffix: str | None) -> None:
+    moved = notice(token(status, "FUNDING_ACCOUNT_UPDATE", tokenInfo=INFO | {"accountPanSuffix": suffix}))
+    assert refusal("mdes", moved).startswith("tokens.tokenInfo.accountPanSuffix: ")
+
+
+@pytest.mark.parametrize(
+    ("status", "type_"), [("SUSPENDED", UpdateType.SUSPENDED), ("DEACTIVATED", UpdateType.CONTACT_CARDHOLDER)]
+)
+def test_that_a_token_cannot_be_used_is_told_whatever_is_said_of_its_funding_account(
+    status: str, type_: UpdateType
+) -> None:
+    assert update("mdes", notice(token(status, "FUNDING_ACCOUNT_UPDATE", tokenInfo=None))).type is type_
+
+
 @pytest.mark.parametrize("reason", ["REDIGITIZATION_COMPLETE", "ACCOUNT_BINDING", "TOKEN_BINDING"])
 @pytest.mark.parametrize("status", ["ACTIVE", "SUSPENDED", "DEACTIVATED", "INACTIVE", "PENDING_ACTIVATION"])
 def test_a_status_beside_a_reason_that_is_no_change_of_it_is_not_told(status: str, reason: str) -> None:
@@ -128,7 +144,7 @@ def test_what_has_no_time_is_told_as_of_its_arrival() -> None:
         ("tokens.statusTimestamp", notice(token("ACTIVE", statusTimestamp="now"))),
         (
             "tokens.tokenInfo.accountPanExpiry",
-            notice(token("ACTIVE", "FUNDING_ACCOUNT_UPDATE", tokenInfo={"accountPanExpiry": "1329"})),
+            notice(token("ACTIVE", "FUNDING_ACCOUNT_UPDATE", tokenInfo=INFO | {"accountPanExpiry": "1329"})),
         ),
         ("tokens", notice()),
         ("requestId", notice(token("ACTIVE")) | {"requestId": ""}),

@@ -61,6 +61,19 @@ def test_each_card_is_a_part_of_its_own_and_one_that_is_broken_is_refused_alone(
     assert update("nmi", first).stamp.update_id != update("nmi", last).stamp.update_id
 
 
+@pytest.mark.parametrize("number", ["", None, "445701******", "****************", "0000000000000000"])
+@pytest.mark.parametrize("of", ["vault", "recurring"])
+def test_another_number_needs_its_last_four_digits(of: str, number: str | None) -> None:
+    array = f"{of}_updated_cards"
+    broken = event("automaticallyupdated", **{array: [CARD | {"cc_number": number}]})
+    assert refusal("nmi", broken).startswith(f"event_body.{array}.cc_number: ")
+
+
+def test_another_expiry_needs_no_digits() -> None:
+    dates = [CARD | {"cc_number": ""}]
+    assert update("nmi", event("automaticallyupdated", vault_updated_expiration_dates=dates)).new.details == {}
+
+
 def test_a_day_without_a_card_tells_nothing() -> None:
     assert updates("nmi", event("automaticallyupdated", vault_updated_cards=[])) == []
 

@@ -37,6 +37,15 @@ def test_a_replaced_payment_method_keeps_its_token_and_has_another_fingerprint()
     assert told.stamp.update_id == "t1"
 
 
+@pytest.mark.parametrize("digits", [None, "", "81", "XXXX"])
+def test_what_tells_no_fingerprint_needs_the_last_four_digits(digits: str | None) -> None:
+    unnamed = METHOD | {"fingerprint": None, "last_four_digits": digits}
+    replaced = transaction("ReplacePaymentMethod", payment_method=unnamed)
+    assert refusal("spreedly", replaced).startswith("payment_method.last_four_digits: ")
+    named = transaction("ReplacePaymentMethod", payment_method=METHOD | {"last_four_digits": digits})
+    assert update("spreedly", named).new.credential == Credential(":spreedly:fp", "spreedly:pm1")
+
+
 @pytest.mark.parametrize(
     ("kind", "type_"),
     [

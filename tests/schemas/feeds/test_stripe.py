@@ -199,6 +199,8 @@ def test_an_event_of_another_type_is_refused(type_: str | None) -> None:
         ("card", event({}) | {"data": {"object": {"id": "pm_1", "type": "card"}}}),
         ("data.object.card.exp_month", event({"card": {"exp_year": 1}}, card=CARD | {"exp_month": 13})),
         ("card", event({"card": "x"})),
+        ("data.object.card.last4", event({}, card=CARD | {"fingerprint": None, "last4": "81"})),
+        ("data.object.card.last4", event({"card": {"last4": "1111"}}, card={"brand": "visa"})),
     ],
 )
 def test_a_broken_field_is_named(field: str, broken: dict[str, Any]) -> None:
