@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 
 from domain.update import UpdateType as Type
 from schemas.feeds.card import Said, by_number, table, type_of
-from schemas.feeds.feed import Code, Edge, Feed, Message, Record, Refused, inside, mmyy, optional, part
+from schemas.feeds.feed import Code, Edge, Feed, Message, Record, Refused, inside, is_blank, mmyy, part
 
 CODES = (
     Code("ACCOUNT_UPDATE", "account number changed", Type.NUMBER_REPLACED),
@@ -44,7 +44,7 @@ def adapt(record: Record, edge: Edge) -> Iterable[Message]:
 def _either(account: Record, schema: str, example: str, path: str) -> tuple[Said, ...]:
     """What the account says under the one spelling, or the other, or both."""
     said = [Said(account.get(name), f"{path}.{name}") for name in (schema, example)]
-    return tuple(each for each in said if optional(each.value) is not None) or (
+    return tuple(each for each in said if not is_blank(each.value)) or (
         said[1] if example in account else said[0],
     )
 

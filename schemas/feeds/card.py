@@ -7,9 +7,21 @@ import re
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, TypeAlias
 
+from domain import pan
 from domain.update import Reason
 from domain.update import UpdateType as Type
-from schemas.feeds.feed import Code, Edge, Message, Refused, brand, code_of, optional, text, told
+from schemas.feeds.feed import (
+    Code,
+    Edge,
+    Message,
+    Refused,
+    brand,
+    code_of,
+    is_blank,
+    text,
+    told,
+    ungrouped,
+)
 
 # ISO/IEC 7812 as the networks publish their ranges; what is in none of them has no brand
 _ISSUED_BY = (
@@ -74,12 +86,14 @@ def by_number(
     changed: it reads the expiry from before, which then stays.
     """
     card = {**edge.card(old.value, old.field), "methodType": "CARD"}
-    if type_ is Type.NUMBER_REPLACED and unchanged is not None and optional(new.value) is None:
+    if type_ is Type.NUMBER_REPLACED and unchanged is not None and is_blank(new.value):
         if not expiry():
             raise Refused(f"{new.field}: required, or {expires}")
         type_ = Type.EXPIRY_UPDATED
     if type_ is Type.NUMBER_REPLACED:
         number = {**edge.card(new.value, new.field), "methodType": "CARD"}
+        if number != card:
+            must_check(new)
         brands = brand_of(old.value), brand_of(new.value)
         other = None not in brands and brands[0] != brands[1]
         reason = Reason.BRAND_CHANGE if other else None
@@ -106,9 +120,18 @@ def by_token(
     return told(type_, card, _needed(type_, expiry, expires), id=id, at=at)
 
 
+def must_check(new: Said) -> None:
+    """Refuses a card's new number whose check digit is wrong: nobody has such a card.
+
+    It is not asked of a number that the wallet may hold: that one is only looked up, and vaults hold some for tests.
+    """
+    if not pan.contains_pan(ungrouped(new.value)):
+        raise Refused(f"{new.field}: expected a card number whose check digit is right")
+
+
 def brand_of(number: object) -> str | None:
     """Whose card it is, by the digits that a card number begins with."""
-    digits = re.sub(r"[\s\-]", "", optional(number) or "")
+    digits = ungrouped(number)
     return next((name for name, range_ in _ISSUED_BY if range_.match(digits)), None)
 
 

@@ -83,6 +83,8 @@ class Edge:
         digits = _BETWEEN_DIGITS.sub("", text(number, field))
         if not (digits.isascii() and digits.isdecimal() and pan.SHORTEST <= len(digits) <= pan.LONGEST):
             raise Refused(f"{field}: expected a card number of {pan.SHORTEST} to {pan.LONGEST} digits")
+        if not digits.strip("0"):
+            raise Refused(f"{field}: expected a card number, and not zeros")
         return {**self._fingerprints(field).of_card(digits), "last4": digits[-4:]}
 
     def bank_account(self, routing: str, account: str, field: str) -> Message:
@@ -286,6 +288,16 @@ def optional(value: object) -> str | None:
     if isinstance(value, str):
         return value.strip() or None
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def ungrouped(number: object) -> str:
+    """A number without the blanks and dashes that its digits are grouped by."""
+    return _BETWEEN_DIGITS.sub("", optional(number) or "")
+
+
+def is_blank(number: object) -> bool:
+    """Whether nothing is said: blanks alone, or the zeros that networks fill a field with."""
+    return not ungrouped(number).strip("0")
 
 
 def inside(record: Record, *path: str) -> Record:

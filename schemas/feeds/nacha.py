@@ -24,7 +24,7 @@ from typing import NamedTuple
 from domain.update import Reason
 from domain.update import UpdateType as Type
 from schemas.feeds.card import table, type_of
-from schemas.feeds.feed import Code, Edge, Feed, Layout, Message, Record, Refused, optional, told
+from schemas.feeds.feed import Code, Edge, Feed, Layout, Message, Record, Refused, is_blank, optional, told
 
 CODES = (
     Code("C01", "incorrect account number", Type.NUMBER_REPLACED),
@@ -106,7 +106,7 @@ def _international(entry: str, addenda: str, batch: str, edge: Edge) -> Message:
     """C08: an account number of up to 35 characters in the entry, as many of a bank's number in the addenda."""
     routing, account = addenda[35:70].strip(), entry[39:74].strip()
     american = len(routing) == _ROUTING_DIGITS and _are_digits(routing)
-    if not (routing.isascii() and routing.isalnum()) or (american and not _is_routing(routing)):
+    if not (routing.isascii() and routing.isalnum()) or is_blank(routing) or (american and not _is_routing(routing)):
         raise Refused("addenda 36-70: expected the number of a bank for C08")
     old = _by_trace(addenda, edge)
     if old is None:
@@ -144,7 +144,7 @@ def _by_trace(addenda: str, edge: Edge) -> Message | None:
 
 def _routing(eight: str) -> str:
     """The nine digits of a bank's routing number, of the eight that stand where its check digit is left out."""
-    if not (eight.isascii() and eight.isdecimal()):
+    if not _are_digits(eight) or is_blank(eight):
         raise Refused("addenda 28-35: expected the routing number of the bank that the entry went to")
     return eight + str(-_weighed(eight) % 10)
 
@@ -196,8 +196,10 @@ def _by_words(corrected: str, layout: tuple[Part, ...]) -> Mapping[str, str] | N
 
 
 def _is_routing(value: str) -> bool:
-    """Nine digits that pass the ABA's checksum."""
-    return len(value) == _ROUTING_DIGITS and _are_digits(value) and (_weighed(value[:8]) + int(value[8])) % 10 == 0
+    """Nine digits that pass the ABA's checksum; zeros pass it, too, and are no bank's."""
+    if len(value) != _ROUTING_DIGITS or not _are_digits(value) or is_blank(value):
+        return False
+    return (_weighed(value[:8]) + int(value[8])) % 10 == 0
 
 
 def _weighed(eight: str) -> int:
@@ -209,8 +211,8 @@ def _is_account(value: str) -> bool:
 
 
 def _is_written_as_account(value: str) -> bool:
-    """Digits and letters at most banks; blanks and dashes inside at some."""
-    return value.isascii() and value.replace(" ", "").replace("-", "").isalnum()
+    """Digits and letters at most banks; blanks and dashes inside at some. Zeros alone are nobody's account."""
+    return value.isascii() and value.replace(" ", "").replace("-", "").isalnum() and not is_blank(value)
 
 
 def _is_transaction(value: str) -> bool:

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 
 from domain.update import Reason
 from domain.update import UpdateType as Type
-from schemas.feeds.card import table, type_of
+from schemas.feeds.card import Said, must_check, table, type_of
 from schemas.feeds.feed import (
     Code,
     Edge,
@@ -69,6 +69,8 @@ def adapt(record: Record, edge: Edge) -> Iterable[Message]:
             raise Refused(f"{updated}.expDate: required for a new expiry")
         yield told(kind, old, until, at=at)
     else:
+        if "fingerprint" in new and new["fingerprint"] != old.get("fingerprint"):
+            must_check(Said(inside(answer, updated).get("number"), f"{updated}.number"))
         other_brand = None not in (old["brand"], new["brand"]) and old["brand"] != new["brand"]
         yield told(kind, old, {**new, **until}, at=at, reason=Reason.BRAND_CHANGE if other_brand else None)
 

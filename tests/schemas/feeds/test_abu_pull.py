@@ -57,6 +57,11 @@ def test_both_spellings_may_stand_there_if_they_say_the_same() -> None:
     assert told == update("abu-pull", answer("ACCOUNT_UPDATE"))
 
 
+def test_zeros_under_one_spelling_are_a_blank() -> None:
+    account = both(NEW, "0929", ("0" * 16, "0000"))
+    assert update("abu-pull", answer("ACCOUNT_UPDATE", account=account)) == update("abu-pull", answer("ACCOUNT_UPDATE"))
+
+
 @pytest.mark.parametrize(
     ("indicator", "changes", "field"),
     [

@@ -83,10 +83,15 @@ def test_data_that_stand_elsewhere_are_read_all_the_same(code: str, corrected: s
     [
         ("C01", ""),
         ("C01", "1234567890 1234567890"),
+        ("C01", "0" * 17),
+        ("C01", "0000 000000"),
         ("C02", "021000022"),
         ("C02", "02100002"),
+        ("C02", "000000000"),
         ("C03", f"{NEW_ROUTING} 1234 567890"),
         ("C03", "021000022   1234567890"),
+        ("C03", "000000000   1234567890"),
+        ("C03", f"{NEW_ROUTING}   {'0' * 17}"),
         ("C04", ""),
         ("C05", "99"),
         ("C06", "1234567 27"),
@@ -127,6 +132,18 @@ def test_c08_is_known_by_its_trace_alone() -> None:
     assert refusal("nacha", record, Edge(EDGE.at, FINGERPRINTS)).startswith("addenda 7-21: ")
     assert refusal("nacha", notice("C08", "021000021")).startswith("addenda 4-6: ")
     assert refusal("nacha", notice("C02", "021000021", batch=batch)).startswith("addenda 4-6: ")
+
+
+def test_zeros_are_no_account_and_no_bank() -> None:
+    record = notice("C05", "37")
+    assert refusal("nacha", notice("C05", "37", original="00000000")).startswith("addenda 28-35: ")
+    filled = record["entry"].replace(f"{OLD_ACCOUNT:17}", "0" * 17)
+    assert refusal("nacha", record | {"entry": filled}).startswith("entry 13-29: ")
+    entry = f"6210910000190007             {0:010}{'DE89 3704 0044':35}    1091000010000001"
+    international = notice("C08", "0" * 11, batch=BATCH[:4] + "IATCOR" + BATCH[10:]) | {"entry": entry}
+    assert refusal("nacha", international, Edge(EDGE.at, FINGERPRINTS, {TRACE: {"token": TRACED}})).startswith(
+        "addenda 36-70: "
+    )
 
 
 def test_nothing_is_known_without_a_key_or_a_trace() -> None:
