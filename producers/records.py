@@ -196,9 +196,9 @@ def _is_object(line: bytes) -> bool:
 async def first_line(whole: AsyncIterator[Raw], rows: Rows = Rows()) -> Raw | None:  # noqa: B008  it is a value
     """The first line that is not empty, nor put aside, without a byte order mark."""
     async for raw in whole:
-        text = raw.text.removeprefix(b"\xef\xbb\xbf")
-        if text.strip() and not _is_aside(raw, rows):
-            return raw._replace(text=text)
+        plain = raw._replace(text=raw.text.removeprefix(b"\xef\xbb\xbf"))
+        if plain.text.strip() and not _is_aside(plain, rows):
+            return plain
     return None
 
 

@@ -1,7 +1,7 @@
 """JPMorgan's two account updater reports, as in the sample files that it publishes.
 
 The "Account Updated Preset Report" has detail rows (ACP-02) below a summary (ACP-01), both between BEGIN and END; the
-"Account Updater" report names the same in another way.
+"Account Update" report names the same in another way, between lines that say whose it is.
 
 The meanings are JPMorgan's own words (`accountUpdaterResponse` in its API), or the sentence that the report has in
 their place; for Visa, the network's letter must agree, or a row has slipped. Numbers are masked, so a card goes by
@@ -113,6 +113,8 @@ def adapt(record: Record, edge: Edge) -> Iterable[Message]:
     names = _OTHER if _OTHER.word in record else _PRESET
     if names is _PRESET and text(record.get("Record Type"), "Record Type") != "ACP-02":
         raise Refused("Record Type: expected ACP-02")
+    if names.day not in record:
+        raise Refused(f"{names.day}: required; columns are missing")
     kind = _kind(record, names)
     new = optional(record.get(names.number))
     stays = record.get(names.other_brand) == "N"
@@ -169,7 +171,9 @@ FEED = Feed(
     recognises=lambda record: "Payment Method Id" in record and not {_PRESET.number, _OTHER.word}.isdisjoint(record),
     codes=CODES,
     rows=Rows(
-        aside=re.compile(rb"(BEGIN|END),|ProcessingEntityId=|ACP-01\b|Record Type *,Reason Message *,"),
+        aside=re.compile(
+            rb"(BEGIN|END),|(ProcessingEntityId|EntityIdentifier)=|ACP-01\b|Record Type *,Reason Message *,"
+        ),
         may_lack=1,
     ),
 )

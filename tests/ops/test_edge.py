@@ -7,7 +7,7 @@ import pytest
 
 from ops import edge
 from schemas.feeds import FEEDS
-from tests.producers.test_records import CYBERSOURCE, JPMORGAN
+from tests.producers.test_records import CYBERSOURCE, JPMORGAN, JPMORGANS_OTHER
 
 CANONICAL = b'{"id": "1", "vendor": "v", "type": "CLOSED", "occurredAt": "2026-11-20T00:00:00Z", "old": {"token": "t"}}'
 SAMPLES = Path(__file__).parents[2] / "examples" / "feeds"
@@ -37,13 +37,24 @@ async def test_a_printed_document_is_known_as_what_is_in_it(tmp_path: Path, name
     ("content", "name"),
     [
         (JPMORGAN, "jpmorgan"),
+        (JPMORGANS_OTHER.read_bytes(), "jpmorgan"),
+        (b"\xef\xbb\xbf" + JPMORGANS_OTHER.read_bytes(), "jpmorgan"),
         (CYBERSOURCE, "cybersource"),
         (CANONICAL, "canonical"),
         (b"a,b\n1,2\n", None),
         (b"", None),
         (b"\xff\xfe", None),
     ],
-    ids=["jpmorgan", "cybersource", "canonical", "rows", "nothing", "no text"],
+    ids=[
+        "jpmorgan",
+        "jpmorgan's other",
+        "jpmorgan's other, marked",
+        "cybersource",
+        "canonical",
+        "rows",
+        "nothing",
+        "no text",
+    ],
 )
 async def test_files_as_they_are_delivered_are_known_too(tmp_path: Path, content: bytes, name: str | None) -> None:
     (tmp_path / "feed").write_bytes(content)

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from io import BufferedReader, BytesIO
+from pathlib import Path
 from typing import cast
 
 import pytest
@@ -275,6 +276,27 @@ async def test_jpmorgans_report_is_read_below_its_summary_and_a_row_may_lack_its
     assert found[1].record is not None
     assert "Request Status" not in found[1].record
     assert found[1].record["Network Response"] == "A"
+
+
+JPMORGANS_OTHER = Path(__file__).parents[2] / "examples" / "feeds" / "jpmorgan-account-update.csv"
+
+
+@pytest.mark.parametrize("before", [b"", b"\xef\xbb\xbf", b"\xef\xbb\xbf\n", b"\n"])
+async def test_jpmorgans_other_report_is_read_between_the_lines_that_say_whose_it_is(before: bytes) -> None:
+    found = await cut_of("jpmorgan", before + JPMORGANS_OTHER.read_bytes())
+    assert [(each.record and each.record["Account Updater Status Message Text"], each.problem) for each in found] == [
+        ("NEW_ACCOUNT_AND_EXPIRY", None),
+        ("NEW_ACCOUNT", None),
+        ("NEW_EXPIRY", None),
+        ("CONTACT_CARDHOLDER", None),
+        ("CLOSED_ACCOUNT", None),
+    ]
+    assert found[0].number == 4 + before.count(b"\n")
+
+
+async def test_a_byte_order_mark_is_no_part_of_a_line_that_is_put_aside() -> None:
+    marked = await cut_of("jpmorgan", b"\xef\xbb\xbf" + JPMORGAN)
+    assert [each.number for each in marked if not each.problem] == [6, 7, 10]
 
 
 CYBERSOURCE = b"""\

@@ -1,5 +1,6 @@
 """JPMorgan's report, word by word, and every oddity of the file that JPMorgan shows."""
 
+import csv
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 from domain.update import Credential, UpdateType
 from domain.wallet import Expiry
 from tests.schemas.feeds.reading import EDGE, refusal, update
+from tests.schemas.feeds.test_every_feed import SAMPLES
 
 LETTERS = {"NEW_ACCOUNT": "A", "NEW_ACCOUNT_AND_EXPIRY": "A", "NEW_EXPIRY": "E"}
 CARD = Credential("jpmorgan:pm-1")
@@ -156,8 +158,8 @@ def test_a_new_expiry_is_needed_where_one_is_told() -> None:
     assert refusal("jpmorgan", row("NEW_EXPIRY", **{"New Expiry": ""})).startswith("New Expiry: ")
 
 
-def test_the_other_report_says_the_same_under_other_names() -> None:
-    other = {
+def other_row() -> dict[str, Any]:
+    return {
         "Account Number": "401288******1881",
         "Account Updater Status Message Text": "NEW_ACCOUNT_AND_EXPIRY",
         "Card Brand Changed Indicator": "N",
@@ -171,6 +173,29 @@ def test_the_other_report_says_the_same_under_other_names() -> None:
         "Transaction Identifier": "0d7c1c2e-55aa-4a10-9a8e-6f1f0f3a0001",
         "Transaction Timestamp": "3/17/2025",
     }
+
+
+def test_the_other_report_says_the_same_under_other_names() -> None:
+    other = other_row()
     assert update("jpmorgan", other) == update("jpmorgan", row("NEW_ACCOUNT_AND_EXPIRY"))
     assert refusal("jpmorgan", other | {"Account Number": ""}).startswith("Account Number: ")
     assert refusal("jpmorgan", other | {"Payment Method Id": ""}).startswith("Payment Method Id: ")
+
+
+def test_a_row_of_the_other_report_may_lack_no_column() -> None:
+    short = other_row()
+    del short["Transaction Timestamp"]
+    assert refusal("jpmorgan", short).startswith("Transaction Timestamp: ")
+
+
+def test_every_row_of_the_other_reports_sample_is_read() -> None:
+    with (SAMPLES / "jpmorgan-account-update.csv").open(encoding="utf-8", newline="") as sample:
+        told = [update("jpmorgan", row) for row in csv.DictReader(sample.readlines()[2:-1])]
+    assert [(each.old, each.type) for each in told] == [
+        (Credential("jpmorgan:pm-0101"), UpdateType.NUMBER_REPLACED),
+        (Credential("jpmorgan:cust-0102"), UpdateType.NUMBER_REPLACED),
+        (Credential("jpmorgan:pm-0103"), UpdateType.EXPIRY_UPDATED),
+        (Credential("jpmorgan:pm-0104"), UpdateType.CONTACT_CARDHOLDER),
+        (Credential("jpmorgan:pm-0105"), UpdateType.CLOSED),
+    ]
+    assert told[0].stamp.occurred_at == datetime(2026, 11, 19, tzinfo=UTC)
