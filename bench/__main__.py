@@ -27,7 +27,7 @@ class Sizes:
 
 WHOLE = Sizes(
     ingest.Size(wallets=50_000, number=8000, by_orm=250, rounds=5),
-    dispatch.Size(number=20_000, rounds=5),
+    dispatch.Size(number=50_000, rounds=5),
     latency.Size(wallets=50_000, number=4000, rounds=3, seconds=30),
     wallets.Size(few=10_000, many=1_000_000, number=4000, rounds=4),
     feeds.Size(few=100_000, many=1_000_000, rounds=3),

@@ -294,17 +294,20 @@ async def compare(url: str, size: Size) -> None:
     allow_many_sockets()
     statements = []
     with receiver() as urls:
-        async with databases.migrated(url, "bench_dispatch") as engine, aiohttp_client() as post:
+        async with databases.migrated(url, "bench_dispatch") as engine:
             meter = await Meter.of(engine)
             ids = await add_endpoints(engine, urls)
-            await drive(post, urls, 10 * HOSTS)
+            async with aiohttp_client() as post:
+                await drive(post, urls, 10 * HOSTS)
             await enqueue(engine, ids, 1000)
             await dispatch(engine, 1000)
             for _ in range(size.rounds):
                 await enqueue(engine, ids, size.number)
                 gc.collect()
+                # as the Sender does, it opens its connections in the round
                 with meter.measure(BARE, size.number):
-                    await drive(post, urls, size.number)
+                    async with aiohttp_client() as post:
+                        await drive(post, urls, size.number)
                 with meter.measure(WHOLE, size.number):
                     statements.append(await dispatch(engine, size.number))
             async with engine.connect() as connection:

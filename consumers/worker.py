@@ -60,7 +60,7 @@ _STALLED_SECONDS = 180
 
 # So many batches for each lane are polled at a time: it takes them in one after another, and waits for the other lanes
 # after the last one only. A partition stays in one lane, so a lane may get those of all.
-AHEAD = 2
+AHEAD = 8
 
 # In one session timeout: some may be late before the group gives the member up.
 _HEARTBEATS = 15

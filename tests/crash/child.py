@@ -53,7 +53,7 @@ class Life:
     topic: str
     group: str
     session_timeout: float
-    batch_size: int = 10
+    batch_size: int = 3
     fault: Literal["kill", "stop"] | None = None
     point: str | None = None
     passing: int = 1

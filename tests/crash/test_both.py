@@ -37,6 +37,6 @@ async def _live_and_die(
     beginnings: Beginnings, run: Run, role: Literal["consume", "deliver"], passes: list[int]
 ) -> None:
     for number, passing in enumerate(passes, 1):
-        life = run.life(f"{role} {number}", role, batch_size=5, fault="kill", passing=passing)
+        life = run.life(f"{role} {number}", role, batch_size=3, fault="kill", passing=passing)
         async with beginnings.living(life) as child:
             await child.is_killed_at(None)
