@@ -27,15 +27,12 @@ _MEANING = table(CODES)
 def adapt(record: Record, edge: Edge) -> Iterable[Message]:
     kind = type_of(_MEANING, record.get("responseIndicator"), "responseIndicator")
     asked, account = inside(record, "request"), part(record, "account")
-    new = _either(account, "accountNumber", "number", "account")
-    if kind is Type.NUMBER_REPLACED:
-        _check(new, edge.card)
     expires = _either(account, "expiryDate", "expiry", "account")
     yield by_number(
         kind,
         edge,
         old=_check(_either(asked, "accountNumber", "number", "request"), edge.card),
-        new=new[0],
+        new=_check(_either(account, "accountNumber", "number", "account"), edge.card),
         expiry=lambda: mmyy(*_check(expires, mmyy)),
         expires=expires[0].field,
     )
@@ -44,9 +41,7 @@ def adapt(record: Record, edge: Edge) -> Iterable[Message]:
 def _either(account: Record, schema: str, example: str, path: str) -> tuple[Said, ...]:
     """What the account says under the one spelling, or the other, or both."""
     said = [Said(account.get(name), f"{path}.{name}") for name in (schema, example)]
-    return tuple(each for each in said if not is_blank(each.value)) or (
-        said[1] if example in account else said[0],
-    )
+    return tuple(each for each in said if not is_blank(each.value)) or (said[1] if example in account else said[0],)
 
 
 def _check(said: tuple[Said, ...], read: Callable[[object, str], Message]) -> Said:

@@ -99,6 +99,7 @@ def by_number(
         reason = Reason.BRAND_CHANGE if other else None
         until = expiry() or (unchanged() if unchanged is not None else {})
         return told(type_, card, {**number, **until, "brand": brands[1]}, at=at, reason=reason)
+    must_stay(type_, old, new)
     return told(type_, card, _needed(type_, expiry, expires), at=at)
 
 
@@ -118,6 +119,12 @@ def by_token(
     if type_ is Type.NUMBER_REPLACED:
         return told(type_, card, {**card, "last4": last4, "brand": brand, **expiry()}, id=id, at=at)
     return told(type_, card, _needed(type_, expiry, expires), id=id, at=at)
+
+
+def must_stay(type_: Type, old: Said, new: Said) -> None:
+    """Refuses another number, or token, beside a code that tells of none: nobody knows which of the two is true."""
+    if not is_blank(new.value) and ungrouped(new.value) != ungrouped(old.value):
+        raise Refused(f"{new.field}: expected none, or the same as {old.field}, for {type_.value}")
 
 
 def must_check(new: Said) -> None:

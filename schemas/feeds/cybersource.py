@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 
 from domain.update import Reason
 from domain.update import UpdateType as Type
-from schemas.feeds.card import Said, by_number, by_token, table, type_of
+from schemas.feeds.card import Said, by_number, by_token, must_stay, table, type_of
 from schemas.feeds.feed import (
     Code,
     Edge,
@@ -110,6 +110,8 @@ def _of_report(record: Record) -> Message:
         card = {"token": new, "methodType": "CARD", "last4": shown, "brand": brands[1], **until()}
         reason = Reason.BRAND_CHANGE if None not in brands and brands[0] != brands[1] else None
         return told(kind, {"token": old, "methodType": "CARD"}, card, reason=reason)
+    if kind is not Type.NUMBER_REPLACED:
+        must_stay(kind, Said(old, "sourceRecord.token"), Said(new, "responseRecord.token"))
     return by_token(kind, old, last4=shown, brand=brands[1], expiry=until, expires=expires)
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 
 from domain.update import Reason
 from domain.update import UpdateType as Type
-from schemas.feeds.card import Said, must_check, table, type_of
+from schemas.feeds.card import Said, must_check, must_stay, table, type_of
 from schemas.feeds.feed import (
     Code,
     Edge,
@@ -24,11 +24,12 @@ from schemas.feeds.feed import (
     brand,
     inside,
     instant,
+    is_blank,
     mmyy,
-    optional,
     part,
     text,
     told,
+    ungrouped,
 )
 
 CODES = (
@@ -44,7 +45,6 @@ CODES = (
 _MEANING = table(CODES)
 _BATCH = (("originalCard", "updatedCard"), ("originalToken", "updatedToken"))
 _REAL_TIME = (("originalCardInfo", "newCardInfo"), ("originalCardTokenInfo", "newCardTokenInfo"))
-_CHANGES = (Type.NUMBER_REPLACED, Type.EXPIRY_UPDATED)
 _TOKENS = ("cnpToken", "litleToken", "tokenURL", "token")
 
 
@@ -55,41 +55,41 @@ def adapt(record: Record, edge: Edge) -> Iterable[Message]:
     answer = inside(outer, "accountUpdater") if real_time else outer
     names = _REAL_TIME if real_time else _BATCH
     original, updated = next((pair for pair in names if pair[0] in answer), names[0])
+    before, now = _named(answer, original), _named(answer, updated)
+    kind = _in_real_time(answer, before, now) if real_time else type_of(_MEANING, answer.get("response"), "response")
     old = _card(answer, original, edge)
-    new = _card(answer, updated, edge) if part(answer, updated) else None
-    kind = _in_real_time(answer, old, new) if real_time else type_of(_MEANING, answer.get("response"), "response")
-    if kind not in _CHANGES:
-        yield told(kind, old, at=at)
-        return
-    if new is None:
-        raise Refused(f"{updated}: required where something changed")
-    until = _until(answer, updated)
-    if kind is Type.EXPIRY_UPDATED:
-        if not until:
+    if kind is not Type.NUMBER_REPLACED:
+        must_stay(kind, before, now)
+        until = _until(answer, updated) if kind is Type.EXPIRY_UPDATED else None
+        if until == {}:
             raise Refused(f"{updated}.expDate: required for a new expiry")
         yield told(kind, old, until, at=at)
-    else:
-        if "fingerprint" in new and new["fingerprint"] != old.get("fingerprint"):
-            must_check(Said(inside(answer, updated).get("number"), f"{updated}.number"))
-        other_brand = None not in (old["brand"], new["brand"]) and old["brand"] != new["brand"]
-        yield told(kind, old, {**new, **until}, at=at, reason=Reason.BRAND_CHANGE if other_brand else None)
+        return
+    new = _card(answer, updated, edge)
+    if "fingerprint" in new and new["fingerprint"] != old.get("fingerprint"):
+        must_check(now)
+    other_brand = None not in (old["brand"], new["brand"]) and old["brand"] != new["brand"]
+    reason = Reason.BRAND_CHANGE if other_brand else None
+    yield told(kind, old, {**new, **_until(answer, updated)}, at=at, reason=reason)
 
 
-def _in_real_time(answer: Record, old: Message, new: Message | None) -> Type:
-    if "extendedCardResponse" in answer or new is None:
+def _in_real_time(answer: Record, before: Said, now: Said) -> Type:
+    if "extendedCardResponse" in answer or is_blank(now.value):
         code = part(answer, "extendedCardResponse").get("code")
         return type_of(_MEANING, code, "accountUpdater.extendedCardResponse.code")
-    same = all(old.get(name) == new.get(name) for name in ("token", "fingerprint"))
-    return Type.EXPIRY_UPDATED if same else Type.NUMBER_REPLACED
+    return Type.EXPIRY_UPDATED if ungrouped(now.value) == ungrouped(before.value) else Type.NUMBER_REPLACED
+
+
+def _named(answer: Record, name: str) -> Said:
+    """What a card goes by: its token, or else its number."""
+    card = part(answer, name)
+    field = next((token for token in _TOKENS if not is_blank(card.get(token))), "number")
+    return Said(card.get(field), f"{name}.{field}")
 
 
 def _card(answer: Record, name: str, edge: Edge) -> Message:
-    card = inside(answer, name)
-    token = next((field for field in _TOKENS if optional(card.get(field)) is not None), None)
-    if token is not None:
-        named: Message = {"token": text(card[token], f"{name}.{token}")}
-    else:
-        named = edge.card(card.get("number"), f"{name}.number")
+    card, said = inside(answer, name), _named(answer, name)
+    named = edge.card(*said) if said.field == f"{name}.number" else {"token": text(*said)}
     return {
         **named,
         "methodType": "CARD",

@@ -100,6 +100,8 @@ def test_the_first_and_last_record_of_a_file_tell_nothing(identifier: str) -> No
     [
         (reported("NAN") | {"sourceRecord": {}}, "sourceRecord.token"),
         (reported("NAN") | {"responseRecord": []}, "responseRecord"),
+        (reported("NED", token="tok-2"), "responseRecord.token"),
+        (reported("ACL", token="tok-2"), "responseRecord.token"),
         (reported("NED", cardExpiryMonth="13"), "responseRecord.cardExpiryMonth"),
         (reported("NED", cardExpiryMonth="", cardExpiryYear=""), "responseRecord.cardExpiryMonth"),
         (row("NAN", **{"Old Card Number": "4111 XXXX"}), "Old Card Number"),

@@ -1,6 +1,7 @@
 """What is so of every feed with full numbers: what is no number names no card."""
 
 import copy
+import re
 from typing import Any, NamedTuple
 
 import pytest
@@ -33,7 +34,7 @@ NUMBERS = {
 # that tell only what has changed
 LEAVE_BLANK = {"abu-batch", "paysafe"}
 
-OTHER, MISTYPED = "4916338506082832", "4916338506082823"
+OTHER, MISTYPED = "4000056655665556", "4000056655665565"
 
 each_feed = pytest.mark.parametrize("feed", NUMBERS)
 
@@ -104,3 +105,34 @@ def test_a_number_that_stays_is_looked_up_whatever_its_check_digit(feed: str) ->
     stays = saying(saying(replacement(feed), NUMBERS[feed].old, MISTYPED), NUMBERS[feed].new, MISTYPED)
     told = update(feed, stays)
     assert told.old == told.new.credential
+
+
+def of_no_new_number(feed: str) -> list[tuple[dict[str, Any], UpdateType]]:
+    """The samples whose code tells of no new number; UPDATE and A tell of one where there is one."""
+    found: list[tuple[dict[str, Any], UpdateType]] = [
+        (record, type_)
+        for record, type_ in of_numbers(feed)
+        if type_ is not UpdateType.NUMBER_REPLACED and not {"UPDATE", "A"} & set(map(str, record.values()))
+    ]
+    assert found
+    return found
+
+
+@each_feed
+def test_a_new_number_beside_a_code_that_tells_of_none_is_refused_and_not_shown(feed: str) -> None:
+    old, new = NUMBERS[feed]
+    for record, type_ in of_no_new_number(feed):
+        told = refusal(feed, saying(record, new, OTHER))
+        assert told == f"{new}: expected none, or the same as {old}, for {type_.value}"
+
+
+@each_feed
+@pytest.mark.parametrize("zeros", ["", " " * 16, "0" * 16])
+def test_such_a_code_may_stand_beside_the_number_that_was_or_none(feed: str, zeros: str) -> None:
+    for record, _ in of_no_new_number(feed):
+        number = said(record, NUMBERS[feed].old)
+        assert number is not None
+        alone = update(feed, saying(record, NUMBERS[feed].new, number))
+        for written in (" ".join(re.findall(".{1,4}", number)), zeros):
+            told = update(feed, saying(record, NUMBERS[feed].new, written))
+            assert (told.type, told.old, told.new) == (alone.type, alone.old, alone.new)

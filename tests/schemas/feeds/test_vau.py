@@ -18,7 +18,7 @@ def response(code: str, **changes: Any) -> dict[str, Any]:
     return {
         "oldCardholderAccountNumber": OLD,
         "oldExpirationDate": "2612",
-        "newCardholderAccountNumber": NEW if code in "AV" else " " * 19,
+        "newCardholderAccountNumber": NEW if code == "A" else OLD if code in "EV" else " " * 19,
         "newExpirationDate": "2911" if code in "AEV" else "    ",
         "serviceIdentifier": code,
         "previouslySentFlag": "N",

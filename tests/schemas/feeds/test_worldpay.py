@@ -70,6 +70,23 @@ def test_in_real_time_another_token_is_a_new_number_and_the_same_a_new_expiry() 
     assert (told.type, told.new.expiry) == (UpdateType.EXPIRY_UPDATED, Expiry(2029, 11))
 
 
+@pytest.mark.parametrize(
+    "record",
+    [{"response": code, "originalToken": OLD_TOKEN, "updatedToken": NEW_TOKEN} for code in ("501", "502", "504", "506")]
+    + [real_time(extendedCardResponse={"code": "501"}, newCardTokenInfo=NEW_TOKEN)],
+)
+def test_a_new_token_beside_a_code_that_tells_of_none_is_refused(record: dict[str, Any]) -> None:
+    assert "Token: expected none, or the same as original" in refusal("worldpay", record)
+
+
+def test_an_element_that_says_nothing_is_none() -> None:
+    blank = {"number": "", "expDate": ""}
+    assert update("worldpay", response("501", updatedCard=blank)) == update("worldpay", response("501"))
+    zeros = {"response": "501", "originalToken": OLD_TOKEN, "updatedToken": {"cnpToken": "0" * 16}}
+    assert update("worldpay", zeros).type is UpdateType.CLOSED
+    assert refusal("worldpay", zeros | {"response": "500"}).startswith("updatedToken.number: ")
+
+
 @pytest.mark.parametrize("code", ["508", "000", "A", "", OLD["number"]])
 def test_an_unknown_code_is_refused(code: str) -> None:
     assert refusal("worldpay", response(code)).startswith("response: ")
