@@ -1,8 +1,9 @@
 """iATS's Account Updater report: Visa's letters and Mastercard's batch codes, as iATS documents them.
 
-iATS updates the card behind its customer code, so the code stays; the report shows masked numbers. Mastercard's blank
-code says that nothing changed. Of the Visa letters, F is a later card that has expired already (it is not applied),
-and G a card not of the United Kingdom. A and UPDATE tell a new number or a new expiry.
+iATS updates the card behind its customer code, so the code stays; the report shows masked numbers, and not whose
+customers they are, so two merchants' codes cannot be told apart. Mastercard's blank code says that nothing changed. Of
+the Visa letters, F is a later card that has expired already (it is not applied), and G a card not of the United
+Kingdom. A and UPDATE tell a new number or a new expiry.
 
 Assumed: the names of the columns, masked numbers that end in their last four digits, blank for what has not changed,
 O, MC_P and MC_N as the networks have them, and MMYY for dates (a YYMM date of these years has no month, so it is

@@ -5,8 +5,9 @@ The "Account Updated Preset Report" has detail rows (ACP-02) below a summary (AC
 
 The meanings are JPMorgan's own words (`accountUpdaterResponse` in its API), or the sentence that the report has in
 their place; for Visa, the network's letter must agree, or a row has slipped. Numbers are masked, so a card goes by
-`Payment Method Id`, or else by the merchant's own identifier, whatever stands behind it; a row that has neither is
-refused, because four digits name no card.
+`Payment Method Id`, or else by the merchant's own identifier, as `merchant/<identifier>`, whatever stands behind it; a
+row that has neither is refused, because four digits name no card. No row says for sure whose it is, so two merchants'
+identifiers cannot be told apart.
 
 As seen in the first: the same change up to 14 times, each time under another `Response ID`; code A for a number that
 stays; a blank new expiry, which has not changed and is not told; `329` for 03/29; rows that end before
@@ -143,10 +144,10 @@ def _kind(record: Record, names: _Names) -> Type:
 
 
 def _token(record: Record, names: _Names) -> str:
-    token = optional(record.get("Payment Method Id")) or optional(record.get(names.merchants_own))
-    if token is None:
+    token, own = optional(record.get("Payment Method Id")), optional(record.get(names.merchants_own))
+    if token is None and own is None:
         raise Refused(f"Payment Method Id: required, or {names.merchants_own}; a masked number names no card")
-    return token
+    return token or f"merchant/{own}"
 
 
 def _id(record: Record, names: _Names, edge: Edge) -> str | None:

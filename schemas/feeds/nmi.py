@@ -1,9 +1,10 @@
 """NMI: Automatic Card Updater summaries, each with the day's cards of the vault and of recurring payments in arrays.
 
 The event is as in NMI's documentation, the names of all its arrays as in public clients of it. A card keeps its ids;
-the number before is not told. Its token is `<customer_vault_id>/<billing_id>`, for one customer may have several cards,
-or the customer's id where no billing id comes with it; of a recurring payment it is `subscription/<subscription_id>`,
-which is assumed. A summary has a date and no time, so its cards are in their order.
+the number before is not told. The ids of a vault are often the merchant's own numbers, which another merchant has too,
+so a token begins with the id of the merchant. It is `<merchant id>/<customer_vault_id>/<billing_id>`, for one customer
+may have several cards, or without the last where no billing id comes with it; of a recurring payment it is
+`<merchant id>/subscription/<subscription_id>`, which is assumed. A summary has a date and no time, so its cards are in their order.
 """
 
 from collections.abc import Iterable, Sequence
@@ -64,12 +65,13 @@ def adapt(event: Record, edge: Edge) -> Iterable[Message]:
     if not any(name in body for name in _ARRAYS[said]):
         raise Refused(f"event_body: expected cards in {' or '.join(_ARRAYS[said])}")
     event_id = text(event.get("event_id"), "event_id")
+    merchant = text(inside(event, "event_body", "merchant").get("id"), "event_body.merchant.id")
     dated = "event_body.updated_date"
     at = edge.in_order(datetime.fromisoformat(instant(body.get("updated_date"), dated)), dated)
     for name in _ARRAYS[said]:
         for card in objects(body, name):
             meant = kind or type_of(_CODES, name.partition("_")[2], "event_body")
-            token = _token(card, f"event_body.{name}")
+            token = {"token": f"{merchant}/{_of_merchant(card, f'event_body.{name}')}"}
             new: Message | None = None
             if meant in {Type.NUMBER_REPLACED, Type.EXPIRY_UPDATED}:
                 expiry = mmyy(card.get("cc_exp"), f"event_body.{name}.cc_exp")
@@ -81,12 +83,13 @@ def adapt(event: Record, edge: Edge) -> Iterable[Message]:
             yield told(meant, token, new, id=f"{event_id}-{name}-{token['token']}", at=at)
 
 
-def _token(card: Record, field: str) -> Message:
+def _of_merchant(card: Record, field: str) -> str:
+    """What names a card among all of one merchant's."""
     subscription = optional(card.get("subscription_id"))
     if subscription is not None:
-        return {"token": f"subscription/{subscription}"}
+        return f"subscription/{subscription}"
     customer, billing = text(card.get("customer_vault_id"), f"{field}.customer_vault_id"), card.get("billing_id")
-    return {"token": customer if optional(billing) is None else f"{customer}/{optional(billing)}"}
+    return customer if optional(billing) is None else f"{customer}/{optional(billing)}"
 
 
 FEED = Feed(

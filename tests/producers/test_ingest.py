@@ -113,7 +113,8 @@ async def test_a_packed_file_is_said_to_be_one_and_none_of_it_is_kept(
 
 async def test_what_surrounds_the_parts_of_a_record_is_kept_once(kafka: str, topic: str) -> None:
     good = [{"customer_vault_id": f"{number}", "cc_number": "400000******0042"} for number in range(2)]
-    body = {"updated_date": "2026-11-20", "vault_updates": [good[0], *[{}] * 60, good[1]]}
+    cards = [good[0], *[{}] * 60, good[1]]
+    body = {"updated_date": "2026-11-20", "merchant": {"id": 1}, "vault_updates": cards}
     event = {"event_id": "e-1", "event_type": "acu.summary.closedaccount", "event_body": body, "note": "x " * 100_000}
     lines = [line async for line in ingest.vendors(FEEDS["nmi"], feed(event, event | {"note": ""}), Edge(AT))]
     assert [line.unusable is None for line in lines] == [True, *[False] * 60, True] * 2

@@ -97,7 +97,12 @@ def test_rows_of_one_day_are_in_the_order_of_the_report() -> None:
 
 def test_the_merchants_own_identifier_serves_where_there_is_no_other() -> None:
     told = update("jpmorgan", row("NEW_ACCOUNT", **{"Payment Method Id": "", "Merchant Record Identifier": "cust-1"}))
-    assert told.old == Credential("jpmorgan:cust-1")
+    assert told.old == Credential("jpmorgan:merchant/cust-1")
+
+
+def test_the_merchants_own_identifier_is_no_payment_method_id() -> None:
+    own = update("jpmorgan", row("NEW_ACCOUNT", **{"Payment Method Id": "", "Merchant Record Identifier": "pm-1"}))
+    assert own.old != update("jpmorgan", row("NEW_ACCOUNT")).old == CARD
 
 
 def test_a_masked_number_alone_names_no_card() -> None:
@@ -193,7 +198,7 @@ def test_every_row_of_the_other_reports_sample_is_read() -> None:
         told = [update("jpmorgan", row) for row in csv.DictReader(sample.readlines()[2:-1])]
     assert [(each.old, each.type) for each in told] == [
         (Credential("jpmorgan:pm-0101"), UpdateType.NUMBER_REPLACED),
-        (Credential("jpmorgan:cust-0102"), UpdateType.NUMBER_REPLACED),
+        (Credential("jpmorgan:merchant/cust-0102"), UpdateType.NUMBER_REPLACED),
         (Credential("jpmorgan:pm-0103"), UpdateType.EXPIRY_UPDATED),
         (Credential("jpmorgan:pm-0104"), UpdateType.CONTACT_CARDHOLDER),
         (Credential("jpmorgan:pm-0105"), UpdateType.CLOSED),

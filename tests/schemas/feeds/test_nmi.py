@@ -29,7 +29,7 @@ def event(kind: str, **arrays: Any) -> dict[str, Any]:
 )
 def test_an_updated_card_is_told_of_the_ids_that_stay(kind: str, array: str, type_: UpdateType) -> None:
     told = update("nmi", event(kind, **{array: [CARD]}))
-    assert (told.type, told.old) == (type_, Credential("nmi:308/178"))
+    assert (told.type, told.old) == (type_, Credential("nmi:1/308/178"))
     assert (told.new.details, told.new.expiry) == ({"last4": "0009"}, Expiry(2030, 1))
 
 
@@ -45,13 +45,21 @@ def test_a_card_that_was_updated_later_on_a_day_is_later() -> None:
 @pytest.mark.parametrize("array", ["vault_updates", "recurring_updates"])
 def test_every_other_summary_tells_nothing_more(kind: str, type_: UpdateType, array: str) -> None:
     told = update("nmi", event(kind, **{array: [CARD]}))
-    assert (told.type, told.old, told.new.details) == (type_, Credential("nmi:308/178"), {})
+    assert (told.type, told.old, told.new.details) == (type_, Credential("nmi:1/308/178"), {})
 
 
 def test_a_card_goes_by_what_ids_it_has() -> None:
     alone, recurring = CARD | {"billing_id": None}, {"subscription_id": "551", "cc_exp": "01/30"}
     told = updates("nmi", event("closedaccount", vault_updates=[alone], recurring_updates=[recurring]))
-    assert [each.old for each in told] == [Credential("nmi:308"), Credential("nmi:subscription/551")]
+    assert [each.old for each in told] == [Credential("nmi:1/308"), Credential("nmi:1/subscription/551")]
+
+
+def test_customers_of_two_merchants_who_have_the_same_number_are_not_one() -> None:
+    one, other = (
+        update("nmi", event("closedaccount", vault_updates=[{"customer_vault_id": "1001"}], merchant={"id": merchant}))
+        for merchant in (111, 222)
+    )
+    assert (one.old, other.old) == (Credential("nmi:111/1001"), Credential("nmi:222/1001"))
 
 
 def test_each_card_is_a_part_of_its_own_and_one_that_is_broken_is_refused_alone() -> None:
@@ -86,6 +94,8 @@ def test_a_day_without_a_card_tells_nothing() -> None:
         ("event_body", event("closedaccount", vault_updated_cards=[CARD])),
         ("event_body", event("closedaccount")),
         ("vault_updates", event("closedaccount", vault_updates=CARD)),
+        ("event_body.merchant", event("closedaccount", vault_updates=[CARD], merchant=None)),
+        ("event_body.merchant.id", event("closedaccount", vault_updates=[CARD], merchant={"name": "Shop"})),
         (
             "event_body.vault_updated_cards.cc_exp",
             event("automaticallyupdated", vault_updated_cards=[{**CARD, "cc_exp": "1/x"}]),
