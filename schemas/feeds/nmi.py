@@ -4,11 +4,13 @@ The event is as in NMI's documentation, the names of all its arrays as in public
 the number before is not told. The ids of a vault are often the merchant's own numbers, which another merchant has too,
 so a token begins with the id of the merchant. It is `<merchant id>/<customer_vault_id>/<billing_id>`, for one customer
 may have several cards, or without the last where no billing id comes with it; of a recurring payment it is
-`<merchant id>/subscription/<subscription_id>`, which is assumed. A summary has a date and no time, so its cards are in their order.
+`<merchant id>/subscription/<subscription_id>`, which is assumed.
+
+A summary has a date and no time. All that is told of one day was so at once, at midnight: were it put in the order of a
+file, an event that comes again would be another one under the same id.
 """
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
 
 from domain.update import UpdateType as Type
 from schemas.feeds.card import table, type_of
@@ -58,7 +60,7 @@ def split(event: Record) -> Sequence[Record]:
     return [{**event, "event_body": each} for each in single] or [event]
 
 
-def adapt(event: Record, edge: Edge) -> Iterable[Message]:
+def adapt(event: Record, _edge: Edge) -> Iterable[Message]:
     said = text(event.get("event_type"), "event_type")
     kind = None if said == _UPDATED else type_of(_SUMMARIES, said, "event_type")
     body = inside(event, "event_body")
@@ -66,8 +68,7 @@ def adapt(event: Record, edge: Edge) -> Iterable[Message]:
         raise Refused(f"event_body: expected cards in {' or '.join(_ARRAYS[said])}")
     event_id = text(event.get("event_id"), "event_id")
     merchant = text(inside(event, "event_body", "merchant").get("id"), "event_body.merchant.id")
-    dated = "event_body.updated_date"
-    at = edge.in_order(datetime.fromisoformat(instant(body.get("updated_date"), dated)), dated)
+    at = instant(body.get("updated_date"), "event_body.updated_date")
     for name in _ARRAYS[said]:
         for card in objects(body, name):
             meant = kind or type_of(_CODES, name.partition("_")[2], "event_body")
