@@ -225,8 +225,19 @@ def _harmless(fetch: Fetch) -> Fetch:
     return fetch
 
 
+# Longer than cards are issued for. What is said to expire later was misread, and an expiry never goes back.
+_MOST_YEARS = 25
+
+
 def finished(feed: Feed, message: Message, edge: Edge) -> Message:
-    """`message` under the feed's name; where the vendor gave no id or date, with ones that are the same every time."""
+    """`message` under the feed's name; where the vendor gave no id or date, with ones that are the same every time.
+
+    Raises:
+        Refused: it tells an expiry too many years after `edge.at`.
+    """
+    latest = edge.at.year + _MOST_YEARS
+    if message.get("new", {}).get("expiryYear", 0) > latest:
+        raise Refused(f"new.expiryYear: expected {latest} at the latest")
     whole = {"vendor": feed.name, **{name: value for name, value in message.items() if value is not None}}
     if "occurredAt" not in whole:
         whole["occurredAt"] = edge.in_order(edge.at, "occurredAt")
@@ -375,29 +386,34 @@ def code_of(table: Mapping[str, UpdateType], value: object, field: str) -> Updat
     raise Refused(f"{field}: {shown} is in no table of this feed")
 
 
+_YEAR_FIRST = re.compile(r"(?P<year>\d{4}|\d{2})\s*[/\-.]?\s*(?P<month>\d{2})", re.ASCII)
+_MONTH_FIRST = re.compile(r"(?P<month>\d{1,2})\s*[/\-.]?\s*(?P<year>\d{4}|\d{2})", re.ASCII)
+
+
 def yymm(value: object, field: str) -> Message:
     """`expiryMonth` and `expiryYear` of a date such as `2812` or `202812`; nothing of blanks and zeros.
 
     What is short of a digit is refused: `210` may have lost a zero in front or anything else behind.
     """
-    return _expiry(value, field, "YYMM", year_first=True)
+    return _expiry(value, field, "YYMM", _YEAR_FIRST)
 
 
 def mmyy(value: object, field: str) -> Message:
-    """The same of `1228`, `12/28` or `12/2028`; a leading zero may have got lost in a spreadsheet (`329` is 03/29)."""
-    return _expiry(value, field, "MMYY", year_first=False)
+    """The same of `1228`, `12/28` or `12/2028`; a leading zero may have got lost in a spreadsheet (`329` is 03/29).
+
+    What a spreadsheet made of it otherwise is refused: `129.0` or `12/1/28` could be read as years from now.
+    """
+    return _expiry(value, field, "MMYY", _MONTH_FIRST)
 
 
-def _expiry(value: object, field: str, shape: str, *, year_first: bool) -> Message:
-    said = optional(value)
-    digits = re.sub(r"[\s/\-.]", "", said or "")
-    if not digits.strip("0"):
+def _expiry(value: object, field: str, shape: str, pattern: re.Pattern[str]) -> Message:
+    said = str(value) if isinstance(value, float) else optional(value) or ""  # 129.0 is no blank
+    if not said.strip("0/-. "):
         return {}
-    if not (digits.isascii() and digits.isdecimal() and len(digits) in ((4, 6) if year_first else (3, 4, 5, 6))):
+    written = pattern.fullmatch(said)
+    if written is None:
         raise Refused(f"{field}: expected an expiry as {shape}")
-    digits = digits.zfill(4 if len(digits) <= 4 else 6)  # noqa: PLR2004
-    year, month = (digits[:-2], digits[-2:]) if year_first else (digits[2:], digits[:2])
-    return expiry(month, year, field)
+    return expiry(written["month"], written["year"], field)
 
 
 def expiry(month: object, year: object, field: str) -> Message:

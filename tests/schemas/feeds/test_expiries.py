@@ -1,0 +1,104 @@
+"""What is so of expiries in every feed: one that is misread would never go back, so what is unclear is refused."""
+
+from dataclasses import replace
+
+import pytest
+
+from schemas.feeds import FEEDS
+from schemas.feeds.feed import Feed, Fetch, Message, Refused, answered, mmyy, read, yymm
+from tests.schemas.feeds.answering import ANSWERS
+from tests.schemas.feeds.reading import EDGE, refusal
+from tests.schemas.feeds.test_every_feed import each_feed, samples
+
+
+@pytest.mark.parametrize("written", ["1228", "12/28", "12-28", "12.28", "12 28", "12 / 28", "12/2028", "122028"])
+def test_a_month_and_a_year_are_read_whatever_stands_between(written: str) -> None:
+    assert mmyy(written, "exp") == {"expiryMonth": 12, "expiryYear": 2028}
+
+
+@pytest.mark.parametrize("written", ["329", 329, "0329", "3/29", "3/2029", "32029", "032029", " 03/29 "])
+def test_a_zero_in_front_may_have_got_lost(written: object) -> None:
+    assert mmyy(written, "exp") == {"expiryMonth": 3, "expiryYear": 2029}
+
+
+@pytest.mark.parametrize("written", ["2812", "28/12", "202812", "2028-12"])
+def test_the_year_may_come_first(written: str) -> None:
+    assert yymm(written, "exp") == {"expiryMonth": 12, "expiryYear": 2028}
+
+
+@pytest.mark.parametrize("written", ["", " ", None, "0000", "00/00", "00/0000", "000000", 0])
+def test_blanks_and_zeros_are_no_expiry(written: object) -> None:
+    assert mmyy(written, "exp") == yymm(written, "exp") == {}
+
+
+NO_EXPIRIES = (
+    *("129.0", "329.0", "1228.0", "12.0", 329.0, 1228.0),  # what a spreadsheet makes of a number
+    *("1/1/28", "12/1/28", "12/31/28", "1/1/2028", "2028-12-31"),  # a day, which none has
+    *("12/8", "1/1", "12/208", "12/20281", "1", "12", "1220281", "12 2 8", "12//28", "12/28/", "/1228", "1-2-2-8"),
+)
+
+
+@pytest.mark.parametrize("written", NO_EXPIRIES)
+def test_what_may_be_another_date_or_no_date_is_refused_and_not_shown(written: object) -> None:
+    for read_expiry, shape in ((mmyy, "MMYY"), (yymm, "YYMM")):
+        with pytest.raises(Refused) as reason:
+            read_expiry(written, "exp")
+        assert str(reason.value) == f"exp: expected an expiry as {shape}"
+
+
+FIELDS = {
+    "abu-batch": "newExpirationDate",
+    "abu-push": "newExpirationDate",
+    "braintree": "New Expiration Date",
+    "discover": "updatedExpiration",
+    "iats": "New Expiry",
+    "paysafe": "New Expiry Date",
+    "tabapay": "New Expiration Date",
+    "vau": "newExpirationDate",
+}
+
+
+@pytest.mark.parametrize("written", NO_EXPIRIES)
+@pytest.mark.parametrize("feed", FIELDS)
+def test_such_a_date_in_a_record_is_refused(feed: str, written: object) -> None:
+    told = [record for record, _ in years_told(FEEDS[feed]) if record[FIELDS[feed]]]
+    assert told
+    for record in told:
+        assert refusal(feed, {**record, FIELDS[feed]: written}).startswith(f"{FIELDS[feed]}: ")
+
+
+def new_of(told: Message | Fetch) -> Message:
+    return {} if isinstance(told, Fetch) else told.get("new", {})
+
+
+# --- how far ahead ------------------------------------------------------------------------------------------------
+
+AHEAD = 25
+
+
+def years_told(feed: Feed) -> list[tuple[Message, int]]:
+    """The feed's samples that tell an expiry, each with its year, or the latest of several."""
+    found = [
+        (record, [new_of(each).get("expiryYear", 0) for each in read(feed, record, EDGE)]) for record in samples(feed)
+    ]
+    return [(record, max(years)) for record, years in found if any(years)]
+
+
+@each_feed
+def test_an_expiry_that_is_too_far_ahead_of_the_file_was_misread(feed: Feed) -> None:
+    for record, year in years_told(feed):
+        read(feed, record, replace(EDGE, at=EDGE.at.replace(year=year - AHEAD)))
+        too_early = replace(EDGE, at=EDGE.at.replace(year=year - AHEAD - 1))
+        assert refusal(feed.name, record, too_early) == f"new.expiryYear: expected {year - 1} at the latest"
+
+
+@pytest.mark.parametrize("feed", [feed for feed in FEEDS.values() if feed.fetched], ids=lambda feed: feed.name)
+def test_so_was_one_in_an_answer(feed: Feed) -> None:
+    too_early = replace(EDGE, at=EDGE.at.replace(year=1990))
+    for record in samples(feed):
+        for fetch in read(feed, record, EDGE):
+            if isinstance(fetch, Fetch) and fetch.file_at is None:
+                told = answered(feed, fetch, ANSWERS[feed.name], EDGE)
+                if any("expiryYear" in new_of(each) for each in told):
+                    with pytest.raises(Refused, match=r"^new\.expiryYear: expected 2015 at the latest$"):
+                        answered(feed, fetch, ANSWERS[feed.name], too_early)
