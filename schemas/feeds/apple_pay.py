@@ -2,8 +2,11 @@
 
 The event is asked for below `https://apple-pay-gateway.apple.com/paymentservices/v1/merchantId/<your merchant id>`. Its
 types and fields are those of Apple's documentation, which does not say how a card's `expirationDate` is written: dates
-to the day and ISO months are read. That `mpanId`, the token's new id, is beside the card's metadata is assumed. An
-event has no date; the token's number and expiry are not the card's, and are not read.
+to the day and ISO months are read. That `mpanId`, the token's new id, is beside the card's metadata is assumed. The
+token's number and expiry are not the card's, and are not read.
+
+An event has no date, so it is told as of its arrival. One that is delivered again arrives later, and must not undo what
+was told between: its `eventId` is the update's id, so the second one is quarantined, as an id that was used before.
 """
 
 import calendar
@@ -40,26 +43,28 @@ _DATE = re.compile(r"(?:20)?(\d\d)(\d\d)(\d\d)|20(\d\d)-(\d\d)", re.ASCII)
 
 
 def adapt(notification: Record, _edge: Edge) -> Iterable[Message | Fetch]:
-    yield Fetch(path("merchantToken/event/{eventId}", eventId=notification.get("eventId")), {})
+    event_id = notification.get("eventId")
+    yield Fetch(path("merchantToken/event/{eventId}", eventId=event_id), {"eventId": text(event_id, "eventId")})
 
 
-def fetched(_notification: Record, event: Record, _edge: Edge) -> Iterable[Message]:
+def fetched(notification: Record, event: Record, _edge: Edge) -> Iterable[Message]:
+    event_id = optional(notification.get("eventId"))  # what waited since before it was kept has none
     kind = type_of(_CODES, event.get("eventType"), "eventType")
     old = {
         "token": text(event.get("merchantTokenIdentifier"), "merchantTokenIdentifier"),
         "methodType": "DIGITAL_WALLET",
     }
     if kind is not Type.DETAILS_UPDATED:
-        yield told(kind, old)
+        yield told(kind, old, id=event_id)
         return
     metadata = part(event, "merchantTokenMetadata")
     card, token = part(metadata, "cardMetadata"), part(metadata, "tokenMetadata")
     new = {**old, "last4": last4(card.get("fpanSuffix")), **_expiry(card.get("expirationDate"))}
     moved = optional(token.get("mpanId"))
     if moved is not None and moved != old["token"]:
-        yield told(Type.NUMBER_REPLACED, old, {**new, "token": moved})
+        yield told(Type.NUMBER_REPLACED, old, {**new, "token": moved}, id=event_id)
     else:
-        yield told(kind, old, new)
+        yield told(kind, old, new, id=event_id)
 
 
 def _expiry(value: object) -> Message:

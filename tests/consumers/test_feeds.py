@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from producers import ingest
 from schemas.feeds import FEEDS
-from schemas.feeds.feed import Edge
+from schemas.feeds.feed import Edge, Fetch, answered, read
 from schemas.fingerprint import Fingerprints, Key
 from tests.consumers.world import JSON, World, card, link, named, wallet
 
@@ -211,6 +211,21 @@ async def test_copies_of_an_in_place_change_under_other_ids_make_one_webhook_eac
     await world.wallets(wallet("ann", known, told=["gym", "shop"]))
     await tell(world, "jpmorgan", names, *rows)
     assert await world.told() == [(merchant, "PAYMENT_METHOD_UPDATED", 1) for merchant in ("gym", "shop")]
+
+
+async def test_an_event_that_apple_delivers_again_does_not_undo_a_later_one(world: World) -> None:
+    token = {"vendor": "apple-pay", "token": "DN1"}
+    known = card("pay", wallet="ann") | {"type": "DIGITAL_WALLET", "credentials": [token], "fingerprint": None}
+    await world.wallets(wallet("ann", known))
+    for hour, (event_id, suffix) in enumerate([("e-1", "1111"), ("e-2", "2222"), ("e-1", "1111")]):
+        at = replace(EDGE, at=EDGE.at + timedelta(hours=hour))
+        (fetch,) = read(FEEDS["apple-pay"], {"eventId": event_id}, at)
+        assert isinstance(fetch, Fetch)
+        details = {"cardMetadata": {"fpanSuffix": suffix}}
+        answer = {"eventType": "UPDATED_METADATA", "merchantTokenIdentifier": "DN1", "merchantTokenMetadata": details}
+        await world.take(*answered(FEEDS["apple-pay"], fetch, answer, at))
+    assert await cards(world) == [("2222", "ACTIVE", None)]
+    assert await world.told() == [("shop", "PAYMENT_METHOD_UPDATED", 1), ("shop", "PAYMENT_METHOD_UPDATED", 2)]
 
 
 async def test_a_number_that_stays_and_an_earlier_expiry_change_nothing(world: World) -> None:

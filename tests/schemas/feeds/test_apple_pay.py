@@ -1,5 +1,7 @@
 """Apple Pay's merchant token events, type by type."""
 
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -23,6 +25,19 @@ def test_a_notification_leaves_its_event_to_be_fetched() -> None:
     assert asked("apple-pay", NOTIFICATION).path == "merchantToken/event/3f1c%2F0b8a"
     assert refusal("apple-pay", {"eventId": ".."}).startswith("eventId: ")
     assert refusal("apple-pay", {"eventId": None}).startswith("eventId: ")
+
+
+def test_an_event_that_comes_again_later_is_known_by_its_id() -> None:
+    later = replace(EDGE, at=EDGE.at + timedelta(days=1))
+    for answer in (event("UPDATED_METADATA"), event("UPDATED_METADATA", {"mpanId": "DNITHE2"}), event("UNLINK")):
+        (first,), (again,) = (answers("apple-pay", NOTIFICATION, answer, edge) for edge in (EDGE, later))
+        assert first.stamp.update_id == again.stamp.update_id == "3f1c/0b8a"
+
+
+def test_what_waited_before_events_were_known_by_their_id_is_known_by_its_content() -> None:
+    waiting = replace(asked("apple-pay", NOTIFICATION), record={})
+    (told,) = answered(FEEDS["apple-pay"], waiting, event("UNLINK"), EDGE)
+    assert told["id"].startswith("apple-pay-")
 
 
 def test_updated_metadata_are_told_of_the_token_that_stays() -> None:
