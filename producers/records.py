@@ -196,10 +196,14 @@ def _is_object(line: bytes) -> bool:
 async def first_line(whole: AsyncIterator[Raw], rows: Rows = Rows()) -> Raw | None:  # noqa: B008  it is a value
     """The first line that is not empty, nor put aside, without a byte order mark."""
     async for raw in whole:
-        plain = raw._replace(text=raw.text.removeprefix(b"\xef\xbb\xbf"))
+        plain = _unmarked(raw)
         if plain.text.strip() and not _is_aside(plain, rows):
             return plain
     return None
+
+
+def _unmarked(raw: Raw) -> Raw:
+    return raw._replace(text=raw.text.removeprefix(b"\xef\xbb\xbf"))
 
 
 def is_packed(first: Raw, problem: str) -> Cut:
@@ -355,7 +359,8 @@ async def _entries(stream: BufferedReader, begin: Place) -> AsyncIterator[Cut]:
         stream.seek(begin.offset)
     cutter, entry = nacha.Cutter(), Raw(0, 0, b"")
     held: Cut | None = None
-    async for raw in lines(stream, begin):
+    async for line in lines(stream, begin):
+        raw = _unmarked(line) if line.number == 1 else line
         if raw.number == 1 and (problem := mistakes.packed(raw.text)):
             yield is_packed(raw, problem)
             return

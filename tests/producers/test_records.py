@@ -381,6 +381,14 @@ async def test_reading_such_a_file_goes_on_where_a_record_ended(feed: str, conte
         assert await cut_of(feed, content, place) == whole[number + 1 :]
 
 
+@pytest.mark.parametrize("before", [b"\xef\xbb\xbf", b"\xef\xbb\xbf\r\n"])
+async def test_a_byte_order_mark_moves_no_position_in_a_banks_file(before: bytes) -> None:
+    plain, marked = await cut_of("nacha", ACH), await cut_of("nacha", before + ACH)
+    assert [each.record for each in marked] == [each.record for each in plain]
+    places = [Place(each.end, each.last) for each in marked if each.end]
+    assert await cut_of("nacha", before + ACH, places[0]) == marked[2:]
+
+
 async def test_reading_goes_on_between_batches_alone() -> None:
     found = await cut_of("nacha", ACH)
     begins = [ACH[each.end :][:1] for each in found if each.end]
