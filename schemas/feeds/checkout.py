@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 from domain.update import Reason
 from domain.update import UpdateType as Type
-from schemas.feeds.card import table, type_of
+from schemas.feeds.card import brand_of, table, type_of
 from schemas.feeds.feed import (
     Code,
     Edge,
@@ -95,7 +95,7 @@ def _card(card: Record) -> Message:
     return {
         "fingerprint": scoped("checkout", card.get("fingerprint")),
         "last4": last4(card.get("last4")),
-        "brand": brand(card.get("scheme")),
+        "brand": brand(card.get("scheme")) or brand_of(card.get("bin")),
     }
 
 

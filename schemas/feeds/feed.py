@@ -446,33 +446,35 @@ def epoch(value: object, field: str) -> str:
     return datetime.fromtimestamp(value, UTC).isoformat()
 
 
-_BRANDS = {
-    "visa": "VISA",
-    "v": "VISA",
-    "vi": "VISA",
-    "mastercard": "MASTERCARD",
-    "master card": "MASTERCARD",
-    "m": "MASTERCARD",
-    "mc": "MASTERCARD",
-    "american express": "AMEX",
-    "americanexpress": "AMEX",
-    "amex": "AMEX",
-    "ax": "AMEX",
-    "discover": "DISCOVER",
-    "di": "DISCOVER",
-    "d": "DISCOVER",
-    "jcb": "JCB",
-    "diners": "DINERS",
-    "diners club": "DINERS",
-    "maestro": "MAESTRO",
-    "unionpay": "UNIONPAY",
-}
+# As vendors write them, in small letters and without what stands between; the digits are CyberSource's card types. Of a
+# network's products (Adyen's `visastandarddebit`) the network counts. Maestro comes first, for `mcmaestro` is one.
+_BRANDS = tuple(
+    (name, re.compile(written))
+    for name, written in (
+        ("MAESTRO", r"(mc|uk)?maestro.*|024|042"),
+        ("VISA", r"vi?|visa.*|vpay|electron|001|031|033"),
+        ("MASTERCARD", r"m|mc.*|master(card.*)?|002"),
+        ("AMEX", r"ax|amex.*|americanexpress.*|003"),
+        ("DISCOVER", r"di?|disc|discover.*|004"),
+        ("DINERS", r"dc|diners.*|005"),
+        ("JCB", r"jc|jcb.*|007"),
+        ("UNIONPAY", r"cup(credit|debit|prepaid)?|(china)?unionpay.*|062"),
+    )
+)
+# Which wallet it was paid with says nothing about the card.
+_IN_WALLET = re.compile(r" (?:(?:amazon|android|apple|google|mobile|samsung) ?pay|vipps)$")
 
 
 def brand(value: object) -> str | None:
-    """One name for each card brand however it is written, so that two feeds' reissues can be seen to be one."""
-    said = optional(value)
-    return None if said is None else _BRANDS.get(said.lower(), said.upper())
+    """One name for each card brand however it is written, so that two feeds' reissues can be seen to be one.
+
+    One in no table is in capitals, with blanks between its words; None where there is none, or an unknown one.
+    """
+    said = _IN_WALLET.sub("", re.sub(r"[\s_\-]+", " ", (optional(value) or "").lower()).strip())
+    if said in ("", "unknown"):
+        return None
+    written = said.replace(" ", "")
+    return next((name for name, pattern in _BRANDS if pattern.fullmatch(written)), said.upper())
 
 
 def last4(value: object) -> str | None:

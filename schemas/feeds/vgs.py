@@ -2,13 +2,14 @@
 
 The card keeps its id; `old_account_number` and `new_account_number` are VGS's aliases of the numbers, and tell its card
 from the one before like a fingerprint of VGS's own. An event is as Cheqpay republishes it, the codes are those of VGS's
-documentation; that `card_last4` is the new number's is assumed. Expiries are MMYY.
+documentation; that `card_last4` and `card_bin` are the new number's is assumed. No brand is told, so it is that of the
+numbers which begin so. Expiries are MMYY.
 """
 
 from collections.abc import Iterable
 
 from domain.update import UpdateType as Type
-from schemas.feeds.card import table, type_of
+from schemas.feeds.card import brand_of, table, type_of
 from schemas.feeds.feed import (
     Code,
     Edge,
@@ -61,6 +62,7 @@ def adapt(event: Record, _edge: Edge) -> Iterable[Message]:
         alias = text(details.get("new_account_number"), "details.new_account_number")
         old = {**token, "fingerprint": scoped("vgs", details.get("old_account_number"))}
         new["fingerprint"] = scoped("vgs", alias)
+        new["brand"] = brand_of(details.get("card_bin")) or brand_of(details.get("card_first8"))
     at = instant(optional(details.get("occurred_at")) or event.get("timestamp"), "details.occurred_at")
     yield told(kind, old, new, id=text(event.get("id"), "id"), at=at)
 
