@@ -1,9 +1,9 @@
 """TabaPay's report "Updated Accounts" (its documentation has the columns and the codes).
 
 `Account ID` is a persistent token for the stored card, so it stays while the card changes. `Network Code` is Visa's
-letter or Mastercard's word, by the brand that the card had; `Reason Code` says the same in TabaPay's own words, and
-must not contradict it. Mastercard's UPDATE tells a new number or a new expiry: the reason says which, or else whether
-the digits that are shown are others.
+letter or Mastercard's word, by the brand that the card had; `Reason Code` says the same in TabaPay's own words.
+Mastercard's UPDATE tells a new number or a new expiry: the reason says which, or else whether the digits that are shown
+are others. None of the three may contradict another.
 
 Assumed: expiration dates as MMYY (`12/28` too) or, as in TabaPay's API, YYYYMM; which of the two it is can be seen.
 """
@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from domain.update import UpdateType as Type
 from schemas.feeds import abu_batch, vau
 from schemas.feeds.card import by_token, dialect, table, type_of
-from schemas.feeds.feed import Code, Edge, Feed, Message, Record, Refused, brand, expiry, mmyy, optional, text
+from schemas.feeds.feed import Code, Edge, Feed, Message, Record, Refused, brand, expiry, is_blank, mmyy, optional, text
 
 _NUMBER_OR_EXPIRY = "UPDATE"
 _VISA = (
@@ -54,6 +54,10 @@ def adapt(record: Record, _edge: Edge) -> Iterable[Message]:
         kind = meant or (Type.EXPIRY_UPDATED if _shows_the_same(record) else Type.NUMBER_REPLACED)
     if reason is not None and meant is not kind:
         raise Refused("Reason Code: expected what Network Code says (Account for a new number, Expiry for a new date)")
+    if kind is Type.NUMBER_REPLACED and _shows_none(record):
+        raise Refused("New Last 4: required")
+    if kind is not Type.NUMBER_REPLACED and not _shows_the_same(record):
+        raise Refused(f"New Last 4: expected none, or what there was, for {kind.value}")
     yield by_token(
         kind,
         text(record.get("Account ID"), "Account ID"),
@@ -66,11 +70,17 @@ def adapt(record: Record, _edge: Edge) -> Iterable[Message]:
 
 def _shows_the_same(record: Record) -> bool:
     """Whether no other digits of the number are told than there were."""
-    if optional(record.get("New Last 4")) is None:
+    if _shows_none(record):
         return True
     bins = optional(record.get("Original BIN")), optional(record.get("New BIN"))
     other = None not in bins and bins[0] != bins[1]
     return not other and _last4(record, "New Last 4") == _last4(record, "Original Last 4")
+
+
+def _shows_none(record: Record) -> bool:
+    """Whether no digits of a new number are told: four zeros may be its last, but then it begins with others."""
+    last = record.get("New Last 4")
+    return optional(last) is None or (is_blank(last) and is_blank(record.get("New BIN")))
 
 
 def _last4(record: Record, field: str) -> str:

@@ -18,7 +18,7 @@ def row(brand: str, code: str, **changes: Any) -> dict[str, Any]:
         "Account ID": "acct-1",
         "Original Last 4": "1111",
         "Original Brand": brand,
-        "New Last 4": "1881" if changed else "",
+        "New Last 4": {"Account": "1881", "Expiry": "1111"}.get(REASONS.get(code, ""), ""),
         "New Expiration Date": "1129" if changed else "",
         "New Brand": brand if changed else "",
         "Reason Code": REASONS.get(code, ""),
@@ -41,13 +41,16 @@ def test_a_new_expiry_is_told_alone(brand: str, code: str) -> None:
 
 
 SAME = {"New Last 4": "1111"}
+ZEROS = {"Original BIN": "510510", "New BIN": "000000", "New Last 4": "0000"}
 
 
 @pytest.mark.parametrize(
     ("changes", "type_"),
     [
-        ({"Reason Code": "Expiry"}, UpdateType.EXPIRY_UPDATED),
+        ({"Reason Code": "Expiry", **SAME}, UpdateType.EXPIRY_UPDATED),
         ({"Reason Code": "Expiry", "New Last 4": ""}, UpdateType.EXPIRY_UPDATED),
+        ({"Reason Code": "Expiry", **ZEROS}, UpdateType.EXPIRY_UPDATED),
+        ({"Reason Code": "", **ZEROS}, UpdateType.EXPIRY_UPDATED),
         ({"Reason Code": "", "New Last 4": ""}, UpdateType.EXPIRY_UPDATED),
         ({"Reason Code": "", **SAME}, UpdateType.EXPIRY_UPDATED),
         ({"Reason Code": "", **SAME, "Original BIN": "510510", "New BIN": "510510"}, UpdateType.EXPIRY_UPDATED),
@@ -72,6 +75,35 @@ def test_update_is_a_new_number_or_a_new_expiry(changes: dict[str, Any], type_: 
 )
 def test_an_update_of_nothing_is_refused(changes: dict[str, Any], field: str) -> None:
     assert refusal("tabapay", row("Mastercard", "UPDATE", **changes)).startswith(f"{field}: ")
+
+
+@pytest.mark.parametrize(
+    ("brand", "code"), [("Visa", "E"), ("Visa", "C"), ("Visa", "V"), ("Mastercard", "EXPIRY"), ("Mastercard", "CONTAC")]
+)
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"New Last 4": "1881"},
+        {**SAME, "Original BIN": "510510", "New BIN": "222300"},
+        {"New Last 4": "0000", "New BIN": "510510"},
+    ],
+)
+def test_other_digits_beside_a_code_that_tells_of_none_are_refused(
+    brand: str, code: str, other: dict[str, Any]
+) -> None:
+    assert refusal("tabapay", row(brand, code, **other)).startswith(
+        "New Last 4: expected none, or what there was, for "
+    )
+    assert refusal("tabapay", row("Mastercard", "UPDATE", **{"Reason Code": "Expiry"} | other)).startswith(
+        "New Last 4: "
+    )
+
+
+def test_zeros_are_no_digits_but_four_of_them_may_be_the_last() -> None:
+    assert refusal("tabapay", row("Visa", "A", **ZEROS)) == "New Last 4: required"
+    assert refusal("tabapay", row("Visa", "A", **ZEROS | {"New BIN": ""})) == "New Last 4: required"
+    last = row("Visa", "A", **ZEROS | {"New BIN": "401288"})
+    assert update("tabapay", last).new.details["last4"] == "0000"
 
 
 @pytest.mark.parametrize("code", ["", "34", "43"])
