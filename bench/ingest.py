@@ -1,8 +1,9 @@
 """Ingest: Repoint's batch path, the same work as one ORM transaction per update, and the same writes in SQL alone.
 
-All three in one process with two connections, from messages as they are polled (Kafka itself is left out) to the
-commit, on copies of one database. Repoint and SQL write the same rows in the same batches. The ORM, which is slower
-by far, gets fewer updates of the same mix.
+All in one process, from messages as they are polled (Kafka itself is left out) to the commit, on copies of one
+database. Repoint and SQL write the same rows in the same batches, SQL on one connection, as one function is called, and
+beside it on as many as Repoint has lanes. The ORM, which is slower by far, has those too, and gets fewer updates of the
+same mix.
 """
 
 import asyncio
@@ -24,6 +25,7 @@ KEEPING = Keeping(known=timedelta(days=800), unknown=timedelta(hours=72))
 
 REPOINT = "Repoint"
 SQL = "one SQL function, decided already"
+SQL_IN_LANES = f"the same on {LANES} connections"
 ORM = "one ORM transaction per update"
 
 
@@ -43,13 +45,15 @@ async def compare(url: str, size: Size) -> None:
         load.seeded(url, "bench_ingest", size.wallets) as seeded,
         databases.copied(seeded, "bench_ingest_repoint") as repoint,
         databases.copied(seeded, "bench_ingest_sql") as sql,
+        databases.copied(seeded, "bench_ingest_sql_lanes") as sql_in_lanes,
         databases.copied(seeded, "bench_ingest_orm") as by_orm,
-        decided.connections(sql, LANES) as connections,
+        decided.connections(sql, 1) as one,
+        decided.connections(sql_in_lanes, LANES) as many,
     ):
         meter = await Meter.of(repoint)
 
         async def by_repoint_and_sql(polls: load.Polls) -> None:
-            """The second writes what the first has written."""
+            """SQL writes what Repoint has written."""
             number = load.number(polls)
             since = await decided.latest(repoint)
             with meter.measure(REPOINT, number):
@@ -57,8 +61,11 @@ async def compare(url: str, size: Size) -> None:
             await load.analyze(repoint)
             written = await decided.harvest(repoint, since)
             with meter.measure(SQL, number):
-                await decided.write(connections, written)
+                await decided.write(one, written)
             await load.analyze(sql)
+            with meter.measure(SQL_IN_LANES, number):
+                await decided.write(many, written)
+            await load.analyze(sql_in_lanes)
 
         async def one_by_one(polls: load.Polls) -> None:
             with meter.measure(ORM, load.number(polls)):
@@ -79,10 +86,12 @@ async def compare(url: str, size: Size) -> None:
             await by_repoint_and_sql(
                 load.polls(size.by_orm + size.number * each, size.number, size.wallets, LANES, POLLED)
             )
-        assert await decided.contents(repoint) == await decided.contents(sql)
+        written = await decided.contents(repoint)
+        assert written == await decided.contents(sql) == await decided.contents(sql_in_lanes)
 
     meter.print()
     print(f"ingest: {meter.ratio(REPOINT, SQL):.2f} of {SQL} (to reach: 0.60),",
+          f"{meter.ratio(REPOINT, SQL_IN_LANES):.2f} of {SQL_IN_LANES},",
           f"{meter.ratio(REPOINT, ORM):.1f} times {ORM} (to reach: 20)")  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import TypeAlias
 
-from aiohttp import AddrInfoType
+from aiohappyeyeballs import AddrInfoType
 from yarl import URL
 
 Address: TypeAlias = IPv4Address | IPv6Address
@@ -92,6 +92,11 @@ def guarded_sockets(allow: Sequence[Network]) -> Callable[[AddrInfoType], socket
     return open_socket
 
 
+def is_numeric(host: str) -> bool:
+    """Whether it is an address, in whatever spelling, and no name."""
+    return _NUMERIC.search(host) is not None
+
+
 async def refusal(url: str, allow: Sequence[Network]) -> str | None:
     """What was expected of `url`, for the person who registers it; None if webhooks can go there.
 
@@ -116,7 +121,7 @@ async def _refusal_of_host(host: str, port: int, allow: Sequence[Network], *, pl
         addresses = await _look_up(host, port)
     except UnicodeError:
         return "expected a host name"
-    if not addresses and _NUMERIC.search(host):
+    if not addresses and is_numeric(host):
         return "expected a host name, or an address as 192.0.2.1 or [2001:db8::1]"
     if not all(_permitted(ip, allow) for ip in addresses):
         return "expected a host whose addresses are public, or in REPOINT_EGRESS_ALLOW"

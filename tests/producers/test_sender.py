@@ -16,8 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from domain.delivery import Outcome
+from producers.connections import MOST_OF_A_BODY
 from producers.egress import networks
-from producers.sender import MOST_OF_A_BODY, Answer, Sender
+from producers.sender import Answer, Sender
 from tests.parts.receiver import Answer as Told
 from tests.parts.receiver import Receiver, gzip_bomb, redirect, unavailable
 from tests.producers import raw

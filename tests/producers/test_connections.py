@@ -1,0 +1,174 @@
+"""A connection serves the next request only if nothing of the last answer can be taken for part of the next."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
+from itertools import chain, repeat
+
+import pytest
+
+from domain.delivery import Outcome
+from producers.connections import MOST_OF_A_BODY, target
+from producers.egress import networks
+from producers.sender import Sender
+from tests.parts.until import until
+
+FINE = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+FAILED = b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n"
+
+
+@pytest.fixture
+async def sender() -> AsyncIterator[Sender]:
+    async with Sender(version="1", deadline=5, allow=networks(["127.0.0.0/8"])) as sender:
+        yield sender
+
+
+class Server:
+    """Answers the requests that come, on however many connections, with the bytes it is given one after another."""
+
+    def __init__(self, answers: Iterator[bytes], *, closes: bool) -> None:
+        self.url = ""
+        self.opened = 0
+        self.closed = 0
+        self.heads: list[bytes] = []
+        self._answers = answers
+        self._closes = closes
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.opened += 1
+        try:
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                self.heads.append(head)
+                length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
+                await reader.readexactly(length)
+                writer.write(next(self._answers))
+                await writer.drain()
+                if self._closes:
+                    return
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            self.closed += 1
+            writer.close()
+
+
+@asynccontextmanager
+async def serving(*first: bytes, closes: bool = False) -> AsyncIterator[Server]:
+    server = Server(chain(first, repeat(FINE)), closes=closes)
+    async with await asyncio.start_server(server.serve, "127.0.0.1", 0) as listening:
+        server.url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/hooks"
+        yield server
+
+
+async def outcomes(sender: Sender, url: str, posts: int) -> Sequence[Outcome]:
+    return [(await sender.post(url, {"webhook-id": "evt_1"}, b"{}")).outcome for _ in range(posts)]
+
+
+async def test_one_connection_serves_one_request_after_another(sender: Sender) -> None:
+    async with serving(FINE, FAILED, b"HTTP/1.1 100 Continue\r\n\r\n" + FINE, b"HTTP/1.1 204 No\r\n\r\n") as server:
+        assert await outcomes(sender, server.url, 5) == [
+            Outcome.ACCEPTED,
+            Outcome.STATUS_REFUSED,
+            Outcome.ACCEPTED,
+            Outcome.ACCEPTED,
+            Outcome.ACCEPTED,
+        ]
+        assert (server.opened, len(server.heads)) == (1, 5)
+
+
+async def test_requests_at_the_same_time_have_a_connection_each(sender: Sender) -> None:
+    async with serving() as server:
+        posts = [sender.post(server.url, {}, b"{}") for _ in range(10)]
+        assert {answer.outcome for answer in await asyncio.gather(*posts)} == {Outcome.ACCEPTED}
+        assert server.opened == 10
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok",
+        b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok",
+        FINE + FAILED,
+        FINE + b"HTTP/1.1 5",
+        FINE + b"nonsense",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 2\r\n\r\nokk",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 99999\r\n\r\n" + b"x" * (MOST_OF_A_BODY + 1),
+        b"nonsense\r\n\r\n",
+    ],
+    ids=[
+        "it closes", "HTTP/1.0", "an answer more", "half an answer more", "nonsense more", "two lengths",
+        "a length and chunks", "another protocol", "a long body", "nonsense",
+    ],
+)  # fmt: skip
+async def test_after_an_answer_that_leaves_doubt_another_one_is_opened(sender: Sender, first: bytes) -> None:
+    async with serving(first) as server:
+        assert (await outcomes(sender, server.url, 2))[1] is Outcome.ACCEPTED
+        assert (server.opened, len(server.heads)) == (2, 2)
+
+
+async def test_one_that_the_server_has_closed_is_not_used_again(sender: Sender) -> None:
+    async with serving(closes=True) as server:
+        for number in range(3):
+            assert await outcomes(sender, server.url, 1) == [Outcome.ACCEPTED]
+            await until(lambda: as_said(server.closed == number + 1))  # noqa: B023 - awaited before the next one
+            await asyncio.sleep(0)
+        assert server.opened == 3
+
+
+async def test_what_comes_while_nobody_asked_is_no_answer(sender: Sender) -> None:
+    writers: list[asyncio.StreamWriter] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
+        try:
+            await reader.readuntil(b"{}")
+            writer.write(FINE)
+            await reader.read()
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as listening:
+        url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/hooks"
+        assert await outcomes(sender, url, 1) == [Outcome.ACCEPTED]
+        writers[0].write(FAILED)
+        await until(lambda: as_said(writers[0].is_closing()))
+        assert await outcomes(sender, url, 1) == [Outcome.ACCEPTED]
+        assert len(writers) == 2
+
+
+async def test_one_that_nobody_needs_is_closed_after_some_seconds(sender: Sender) -> None:
+    async with serving() as server:
+        await outcomes(sender, server.url, 1)
+        await until(lambda: as_said(server.closed == 1), within=30)
+
+
+async def as_said(it_is: bool) -> bool:  # noqa: FBT001 - what is waited for
+    return it_is
+
+
+@pytest.mark.parametrize(
+    ("url", "head"),
+    [
+        ("https://shop.example/hooks", b"POST /hooks HTTP/1.1\r\nhost: shop.example\r\n"),
+        ("https://shop.example:443", b"POST / HTTP/1.1\r\nhost: shop.example\r\n"),
+        ("https://shop.example:8443/a?b=c&d=e f#g", b"POST /a?b=c&d=e+f HTTP/1.1\r\nhost: shop.example:8443\r\n"),
+        ("http://[2001:db8::1]:8080/", b"POST / HTTP/1.1\r\nhost: [2001:db8::1]:8080\r\n"),
+        ("https://b\u00fccher.example/\u00fc", b"POST /%C3%BC HTTP/1.1\r\nhost: xn--bcher-kva.example\r\n"),
+        ("https://shop.example/a\r\nx: y", b"POST /ax:%20y HTTP/1.1\r\nhost: shop.example\r\n"),
+        ("https://shop.example/a%0d%0ax", b"POST /a%0D%0Ax HTTP/1.1\r\nhost: shop.example\r\n"),
+    ],
+)
+def test_a_request_begins_with_the_path_and_the_host_of_its_url(url: str, head: bytes) -> None:
+    assert target(url).head == head
+
+
+@pytest.mark.parametrize(
+    "url", ["https://shop.example:0/", "https://shop.example:port/", "//shop.example/", "https:///x", "https://1.2.3/"]
+)
+def test_a_url_that_leads_nowhere_is_refused(url: str) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 - who finds it out has a word of its own
+        target(url)
