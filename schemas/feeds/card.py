@@ -128,11 +128,11 @@ def must_stay(type_: Type, old: Said, new: Said) -> None:
 
 
 def must_check(new: Said) -> None:
-    """Refuses a card's new number whose check digit is wrong: nobody has such a card.
+    """Refuses a card's new number, which `Edge.card` has read, if its check digit is wrong: nobody has such a card.
 
     It is not asked of a number that the wallet may hold: that one is only looked up, and vaults hold some for tests.
     """
-    if not pan.contains_pan(ungrouped(new.value)):
+    if not pan.passes_luhn(ungrouped(new.value)):
         raise Refused(f"{new.field}: expected a card number whose check digit is right")
 
 
