@@ -94,15 +94,6 @@ def pan_in_json(value: object) -> str | None:
     return None
 
 
-def passes_luhn(digits: str) -> bool:
-    """Whether the last of `digits`, which are nothing else, is the check digit of the others.
-
-    ISO/IEC 7812-1, annex B: from the right, every second digit doubled, its digits added.
-    """
-    numbers = [int(digit) for digit in reversed(digits)]
-    return (sum(numbers[::2]) + sum(_DOUBLED[number] for number in numbers[1::2])) % 10 == 0
-
-
 def _as_text(scalar: object) -> str:
     """A number as its digits: a long one may come as 4.1e15."""
     if isinstance(scalar, float) and abs(scalar) < 10.0**LONGEST and scalar.is_integer():
@@ -158,7 +149,7 @@ def _pans(text: str) -> Iterator[tuple[int, int]]:
     for row in _ROW.finditer(text):
         groups = [group.span() for group in _GROUP.finditer(text, *row.span())]
         for start, end, digits in _candidates(text, groups):
-            if passes_luhn(digits) and not _is_hexadecimal(text, start) and not _is_hexadecimal(text, end - 1):
+            if _passes_luhn(digits) and not _is_hexadecimal(text, start) and not _is_hexadecimal(text, end - 1):
                 yield start, end
 
 
@@ -180,6 +171,12 @@ def _is_as_printed(sizes: tuple[int, ...]) -> bool:
     if len(sizes) == 1 or sizes in _AS_PRINTED:
         return True
     return all(size == _FOUR for size in sizes[:-1]) and sizes[-1] <= _FOUR
+
+
+def _passes_luhn(digits: str) -> bool:
+    """ISO/IEC 7812-1, annex B: from the right, every second digit doubled, its digits added."""
+    numbers = [int(digit) for digit in reversed(digits)]
+    return (sum(numbers[::2]) + sum(_DOUBLED[number] for number in numbers[1::2])) % 10 == 0
 
 
 def _is_hexadecimal(text: str, at: int) -> bool:

@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, TypeAlias
 
-from domain import pan
 from domain.update import Reason
 from domain.update import UpdateType as Type
 from schemas.feeds.feed import (
@@ -92,8 +91,6 @@ def by_number(
         type_ = Type.EXPIRY_UPDATED
     if type_ is Type.NUMBER_REPLACED:
         number = {**edge.card(new.value, new.field), "methodType": "CARD"}
-        if number != card:
-            must_check(new)
         brands = brand_of(old.value), brand_of(new.value)
         other = None not in brands and brands[0] != brands[1]
         reason = Reason.BRAND_CHANGE if other else None
@@ -125,15 +122,6 @@ def must_stay(type_: Type, old: Said, new: Said) -> None:
     """Refuses another number, or token, beside a code that tells of none: nobody knows which of the two is true."""
     if not is_blank(new.value) and ungrouped(new.value) != ungrouped(old.value):
         raise Refused(f"{new.field}: expected none, or the same as {old.field}, for {type_.value}")
-
-
-def must_check(new: Said) -> None:
-    """Refuses a card's new number, which `Edge.card` has read, if its check digit is wrong: nobody has such a card.
-
-    It is not asked of a number that the wallet may hold: that one is only looked up, and vaults hold some for tests.
-    """
-    if not pan.passes_luhn(ungrouped(new.value)):
-        raise Refused(f"{new.field}: expected a card number whose check digit is right")
 
 
 def brand_of(number: object) -> str | None:

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 
 from domain.update import Reason
 from domain.update import UpdateType as Type
-from schemas.feeds.card import Said, must_check, must_stay, table, type_of
+from schemas.feeds.card import Said, must_stay, table, type_of
 from schemas.feeds.feed import (
     Code,
     Edge,
@@ -66,8 +66,6 @@ def adapt(record: Record, edge: Edge) -> Iterable[Message]:
         yield told(kind, old, until, at=at)
         return
     new = _card(answer, updated, edge)
-    if "fingerprint" in new and new["fingerprint"] != old.get("fingerprint"):
-        must_check(now)
     other_brand = None not in (old["brand"], new["brand"]) and old["brand"] != new["brand"]
     reason = Reason.BRAND_CHANGE if other_brand else None
     yield told(kind, old, {**new, **_until(answer, updated)}, at=at, reason=reason)
