@@ -30,8 +30,18 @@ _KEEP_IDLE = 4.0
 # RFC 8305: how long an address has to answer before the next one is dialled beside it.
 _NEXT_ADDRESS = 0.25
 
-# Lookups of names whose servers do not answer take long, and must not keep the others from theirs.
-_LOOKUP_THREADS = 32
+# At a time, of all places: there may be as many files open as there are places, and others want some, too.
+_MOST_IDLE = 500
+
+# An answer may come before a long request is sent, and what is left of it would go before the next one.
+_LONGEST_BEFORE_ANOTHER = 64 * 1024
+
+# Lookups of names whose servers do not answer take long, and must not keep the others from theirs: more than the
+# attempts that may be under way to endpoints that do not answer.
+_LOOKUP_THREADS = 128
+
+# Of each family: a name may have thousands, and each is dialled or refused by itself.
+_MOST_ADDRESSES = 4
 
 _SWITCHING_PROTOCOLS = 101
 _FINAL = 200
@@ -59,10 +69,15 @@ class Target(NamedTuple):
 @lru_cache(maxsize=4096)  # parsing a URL takes as long as half a request
 def target(url: str) -> Target:
     """Raises ValueError if no request can be sent there."""
-    parsed = URL(url)
+    try:
+        parsed = URL(url)
+    except IndexError as error:  # of odd brackets
+        raise ValueError("expected a URL") from error
     host, port = parsed.raw_host, parsed.port
     if parsed.scheme not in {"http", "https"} or not host or not port:
         raise ValueError("expected an absolute http or https URL")
+    if not host.isprintable() or " " in host:
+        raise ValueError("expected a host name")  # a resolver reads up to a NUL
     if is_numeric(host):
         ip_address(host)  # no other spelling of an address: what it means depends on who reads it
     head = f"POST {parsed.raw_path_qs} HTTP/1.1\r\nhost: {parsed.host_port_subcomponent}\r\n"
@@ -94,14 +109,19 @@ class Connection(asyncio.Protocol):
         self.status = self.retry_after = None
         self.reusable = False
         self._read = 0
+        self._long = len(request) > _LONGEST_BEFORE_ANOTHER
         self._parser = httptools.HttpResponseParser(self)
+        # as other clients read: lines that end in LF alone, and headers on two lines
+        self._parser.set_dangerous_leniencies(
+            lenient_headers=True, lenient_optional_cr_before_lf=True, lenient_spaces_after_chunk_size=True
+        )
         self._ended = self._loop.create_future()
         self._transport.write(request)
         return self._ended
 
     def serves_again(self) -> bool:
         """Whether it can take the next request."""
-        return self.reusable and not self._transport.is_closing()
+        return self.reusable and not self._transport.is_closing() and not self._transport.get_write_buffer_size()
 
     def close(self) -> None:
         """At once: who does not read what is sent must not keep the connection open."""
@@ -126,6 +146,9 @@ class Connection(asyncio.Protocol):
             self._read += len(data)
             if self._read > (MOST_OF_A_HEAD if self.status is None else MOST_OF_A_BODY) and not self._ended.done():
                 self._cut_off()
+
+    def eof_received(self) -> None:
+        self.close()  # or what is still to be sent would keep it open
 
     def connection_lost(self, _error: Exception | None) -> None:
         self.reusable = False
@@ -153,7 +176,7 @@ class Connection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         assert self._parser is not None
         if self.status is not None and not self._ended.done():
-            self.reusable = self._parser.should_keep_alive()
+            self.reusable = self._parser.should_keep_alive() and not self._long
             self._end()
 
     def _cut_off(self) -> None:
@@ -178,6 +201,8 @@ class Connections:
         self._trust = ssl.create_default_context() if trust is None else trust
         self._loop = asyncio.get_running_loop()
         self._idle: dict[Place, list[Connection]] = {}
+        self._kept = 0
+        self._closed = False
         self._sweeping: asyncio.TimerHandle | None = None
         self._threads = ThreadPoolExecutor(_LOOKUP_THREADS, "lookup")
         self._asked: dict[tuple[str, int], asyncio.Future[list[AddrInfoType]]] = {}
@@ -187,6 +212,7 @@ class Connections:
         idle = self._idle.get(place, ())
         while idle:
             connection = idle.pop()
+            self._kept -= 1
             if connection.serves_again() and self._loop.time() - connection.idle_since < _KEEP_IDLE:
                 return connection
             connection.close()
@@ -213,15 +239,17 @@ class Connections:
 
     def give_back(self, connection: Connection, place: Place) -> None:
         """Keep it for the next request, if it can serve one."""
-        if not connection.serves_again():
+        if self._closed or self._kept >= _MOST_IDLE or not connection.serves_again():
             connection.close()
             return
+        self._kept += 1
         connection.idle_since = self._loop.time()
         self._idle.setdefault(place, []).append(connection)
         if self._sweeping is None:
             self._sweeping = self._loop.call_later(_KEEP_IDLE, self._sweep)
 
     def close(self) -> None:
+        self._closed = True
         if self._sweeping is not None:
             self._sweeping.cancel()
         for connections in self._idle.values():
@@ -239,7 +267,7 @@ class Connections:
                     kept.setdefault(place, []).append(connection)
                 else:
                     connection.close()
-        self._idle = kept
+        self._idle, self._kept = kept, sum(map(len, kept.values()))
         self._sweeping = self._loop.call_later(_KEEP_IDLE, self._sweep) if kept else None
 
     async def _resolve(self, host: str, port: int) -> list[AddrInfoType]:
@@ -268,4 +296,7 @@ class Connections:
 def _look_up(host: str, port: int) -> list[AddrInfoType]:
     # AI_ADDRCONFIG: no IPv6 addresses where there is no way to reach them
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
-    return cast(list[AddrInfoType], found)
+    families: dict[int, list[AddrInfoType]] = {}
+    for address in cast(list[AddrInfoType], found):
+        families.setdefault(address[0], []).append(address)
+    return [address for addresses in families.values() for address in addresses[:_MOST_ADDRESSES]]

@@ -107,7 +107,7 @@ async def refusal(url: str, allow: Sequence[Network]) -> str | None:
     try:
         parsed = URL(url)
         port = parsed.port
-    except ValueError:
+    except (ValueError, IndexError):  # of odd brackets
         return "expected a URL"
     if parsed.scheme not in {"https", "http"} or not parsed.host or not port:
         return "expected an absolute https URL"

@@ -28,7 +28,8 @@ class Sender:
 
     `deadline` in seconds is for the whole of a request, name lookup to last byte; connecting may take half of
     it. `allow` are networks that may be reached beside public addresses. `sent` is called when a request has
-    been written and its response not yet been read. Whoever calls `post` bounds how many run at a time.
+    been written, as a rule before its response is read, and before `post` returns. Whoever calls `post` bounds how
+    many run at a time.
     """
 
     def __init__(
@@ -82,7 +83,7 @@ class Sender:
                 connection = self._connections.kept(to.place) or await self._connections.open(to.place)
                 ended = connection.post(request)
                 if self._sent is not None:
-                    # the loop's next turn is after it is written and before anything is read
+                    # by the loop's next turn it is written
                     asyncio.get_running_loop().call_soon(self._sent)
                 await ended
         except OSError as error:
@@ -131,6 +132,6 @@ def _delay(header: bytes | None) -> timedelta | None:
         return timedelta(seconds=min(int(retry_after[:9]), 10**8))
     try:
         at = parsedate_to_datetime(retry_after)
-    except ValueError:
+    except (ValueError, OverflowError):  # of a time zone many digits long
         return None
     return at.replace(tzinfo=at.tzinfo or UTC) - datetime.now(UTC)

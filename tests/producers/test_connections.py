@@ -12,6 +12,7 @@ from producers.connections import MOST_OF_A_BODY, target
 from producers.egress import networks
 from producers.sender import Sender
 from tests.parts.until import until
+from tests.producers import raw
 
 FINE = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 FAILED = b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n"
@@ -144,6 +145,40 @@ async def test_one_that_nobody_needs_is_closed_after_some_seconds(sender: Sender
     async with serving() as server:
         await outcomes(sender, server.url, 1)
         await until(lambda: as_said(server.closed == 1), within=30)
+
+
+LONG = b'{"a": "%b"}' % (b"x" * 8_000_000)
+
+
+async def answers_at_once(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(FAILED)
+    await asyncio.Event().wait()
+
+
+async def reads_no_more(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write_eof()
+    await asyncio.Event().wait()
+
+
+async def test_an_answer_before_a_long_request_is_sent_keeps_nobody_waiting(sender: Sender) -> None:
+    async with raw.server(answers_at_once) as url:
+        assert (await sender.post(url, {}, LONG)).outcome is Outcome.STATUS_REFUSED
+        assert (await sender.post(url, {}, b"{}")).outcome is Outcome.STATUS_REFUSED
+
+
+async def test_who_reads_no_more_and_says_so_has_closed(sender: Sender) -> None:
+    async with raw.server(reads_no_more) as url:
+        assert (await sender.post(url, {}, LONG)).outcome is Outcome.CONNECTION_CLOSED
+
+
+async def test_what_comes_back_after_the_end_is_closed() -> None:
+    async with serving() as server:
+        async with Sender(version="1", allow=networks(["127.0.0.0/8"])) as sender:
+            assert await outcomes(sender, server.url, 1) == [Outcome.ACCEPTED]
+            late = asyncio.create_task(sender.post(server.url, {}, b"{}"))
+            await asyncio.sleep(0)
+        assert (await late).outcome in {Outcome.ACCEPTED, Outcome.CONNECTION_CLOSED}
+        await until(lambda: as_said(server.closed == server.opened))
 
 
 async def as_said(it_is: bool) -> bool:  # noqa: FBT001 - what is waited for

@@ -96,7 +96,13 @@ async def test_retry_after_is_read_as_seconds_or_as_a_date(
     assert timedelta(seconds=least) <= after <= timedelta(seconds=most)
 
 
-@pytest.mark.parametrize("asked", ["", "soon", "-5", "1.5", "٣", "Fri, 99 Foo 2026", "Mon, 01 Jan 10000 00:00:00 GMT"])
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "", "soon", "-5", "1.5", "٣", "Fri, 99 Foo 2026", "Mon, 01 Jan 10000 00:00:00 GMT",
+        "Mon, 01 Jan 2026 00:00:00 -99999999999999999999", "1 Jan 2026 99999999999999999999:0",
+    ],
+)  # fmt: skip
 async def test_a_retry_after_that_is_neither_is_ignored(sender: Sender, asked: str) -> None:
     head = f"HTTP/1.1 503 Busy\r\nRetry-After: {asked}\r\nContent-Length: 0\r\n\r\n".encode()
     async with raw.server(raw.says(head)) as url:
@@ -152,6 +158,20 @@ async def test_what_is_not_http_is_unreadable(sender: Sender, bytes_: bytes) -> 
         assert (await post(sender, url)).outcome in {Outcome.RESPONSE_UNREADABLE, Outcome.CONNECTION_CLOSED}
 
 
+@pytest.mark.parametrize(
+    "bytes_",
+    [
+        b"HTTP/1.1 200 OK\nContent-Length: 2\n\nok",
+        b"HTTP/1.1 200 OK\r\nX: a\r\n b\r\nContent-Length: 2\r\n\r\nok",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2 \r\nok\r\n0\r\n\r\n",
+    ],
+    ids=["LF alone", "a header on two lines", "a blank behind a chunk's size"],
+)
+async def test_what_other_clients_read_is_read(sender: Sender, bytes_: bytes) -> None:
+    async with raw.server(raw.says(bytes_)) as url:
+        assert (await post(sender, url)).outcome is Outcome.ACCEPTED
+
+
 async def test_an_endless_body_is_cut_off(sender: Sender) -> None:
     async with raw.server(raw.repeats(b"HTTP/1.1 200 OK\r\n\r\n", b"x" * 65536)) as url:
         answer = await post(sender, url)
@@ -203,8 +223,12 @@ async def test_connections_that_fail_have_names(sender: Sender) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["", "hooks", "ftp://127.0.0.1/", "http://", "http://[::1", "http://127.0.0.1:99999/", "http://2130706433/"]
-)
+    "url",
+    [
+        "", "hooks", "ftp://127.0.0.1/", "http://", "http://[::1", "http://127.0.0.1:99999/", "http://2130706433/",
+        "http://a][@", "http://[]@", "http://localhost\0.example/", "http://local host/",
+    ],
+)  # fmt: skip
 async def test_an_unusable_url_is_a_failure_like_any_other(sender: Sender, url: str) -> None:
     assert (await post(sender, url)).outcome is Outcome.URL_UNUSABLE
 
