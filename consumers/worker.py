@@ -135,7 +135,8 @@ class Worker:
         self._idle = asyncio.Event()
         self._idle.set()
         self._enough = asyncio.Event()
-        self._progress = time.monotonic()
+        self._idle_since = self._progress = time.monotonic()
+        self._leaving_since: float | None = None
         self._waits_for: str | None = "the broker: not connected yet"
 
     async def run(self, stopping: asyncio.Event) -> None:
@@ -152,15 +153,13 @@ class Worker:
             await asyncio.wait((work,), timeout=1)
             if stopping.is_set():
                 told_at = min(told_at, time.monotonic())
-                # With nothing in hand it waits for its group, and that for a member that died, for up to a session.
-                patience = _SILENT_SECONDS if self._idle.is_set() else self._drain_within
-                if time.monotonic() > told_at + patience:
+                if time.monotonic() > self._drained_by(told_at):
                     break
             if reason := self.stalled():
                 work.cancel()
                 raise Stalled(reason)
         if not work.done():
-            patience = _COMMIT_SECONDS
+            patience: float = _COMMIT_SECONDS + 1
             if not self._idle.is_set():
                 log.warning("the batch at hand is given up: it will be taken in by whoever reads it next")
                 patience = _POLL_SECONDS
@@ -168,6 +167,15 @@ class Worker:
             await asyncio.wait((work,), timeout=patience)
             return
         await work
+
+    def _drained_by(self, told_at: float) -> float:
+        """When to wait no longer for the end, having been told to stop at `told_at`."""
+        if not self._idle.is_set():
+            return told_at + self._drain_within
+        if self._leaving_since is not None:
+            return self._leaving_since + _COMMIT_SECONDS + 1
+        # With nothing in hand it waits for its group, and that for a member that died, for up to a session.
+        return max(told_at, self._idle_since) + _SILENT_SECONDS
 
     def ready(self) -> str | None:
         """Why no updates are taken in at present; None if they are."""
@@ -203,6 +211,7 @@ class Worker:
             if offsets := await self._take_in(polled):
                 await self._commit(consumer, offsets)
         finally:
+            self._idle_since = time.monotonic()
             self._idle.set()
 
     # --- the broker -----------------------------------------------------------------------------------------------
@@ -229,6 +238,7 @@ class Worker:
             log.info("consuming", topic=self._topic, group=self._group)
             yield consumer
         finally:
+            self._leaving_since = time.monotonic()
             try:
                 async with asyncio.timeout(_COMMIT_SECONDS):
                     await consumer.stop()

@@ -136,9 +136,11 @@ class _Room:
     def resolve_all(self, waiting: Sequence[Parked]) -> dict[int, Verdict]:
         """What became of those whose credential or customers are known by now, by their place.
 
-        A merge and a wallet that is settled let more credentials be known, so it looks again until no more are. Merges
-        go first: whose customer an update is about is known after them.
+        A merge and a wallet that is settled let more credentials be known, so all wallets are settled first, and it
+        looks again until no more are known. Merges go first: whose customer an update is about is known after them.
         """
+        if waiting:
+            self._settle_the_others()
         verdicts: dict[int, Verdict] = {}
         left = sorted(range(len(waiting)), key=lambda at: not waiting[at].merge_from)
         while known := [at for at in left if self._knows(waiting[at])]:
@@ -168,9 +170,7 @@ class _Room:
         return self._unchanged(parked.stamp, parked.keys, owners, News.NEW)
 
     def turns(self) -> tuple[Turn, ...]:
-        for wallet_id in self.unsettled:
-            if wallet_id not in self.settled:
-                self._settle(wallet_id)
+        self._settle_the_others()
         return tuple(
             Turn(
                 before,
@@ -255,6 +255,11 @@ class _Room:
             if belongs_to(scope, wallet):
                 found.add(wallet.merged_into or wallet.id)
         return found
+
+    def _settle_the_others(self) -> None:
+        for wallet_id in self.unsettled:
+            if wallet_id not in self.settled:
+                self._settle(wallet_id)
 
     def _settle(self, wallet_id: WalletId) -> bool:
         """Settle it by what is known now; True if it differs from what it was after the update before."""

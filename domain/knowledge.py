@@ -149,15 +149,13 @@ class Knowledge:
             return self._learn_fact(update)
         if update.type in _TELLS_IN_PLACE:
             status, expiry = TOLD_STATUS.get(update.type), update.new.expiry
-            cards: dict[Shown, Stamp] = {}
             if update.type is UpdateType.NUMBER_REPLACED and "last4" in update.new.details:
                 status = MethodStatus.ACTIVE  # another card behind the token that stays
-                cards = _cards_shown(update)
             told = Told(
                 None if status is None else Dated(status, update.stamp),
                 None if expiry is None else Dated(expiry, update.stamp),
                 {name: Dated(value, update.stamp) for name, value in update.new.details.items()},
-                cards,
+                _cards_shown(update),
             )
             return self._learn_of(update.old, update.scope, told)
         return News.NONE
@@ -248,7 +246,7 @@ def merge(known: Told, told: Told) -> Told:
 def _cards_shown(update: Update) -> dict[Shown, Stamp]:
     """The card behind a token that stays, where enough is said of it to recognise it by."""
     new, stamp = update.new, update.stamp
-    if new.last4 is None or new.expiry is None:
+    if new.last4 is None or new.expiry is None or "last4" not in new.details:
         return {}
     return {Shown(stamp.vendor, new.last4, new.brand, new.expiry): stamp}
 

@@ -172,13 +172,13 @@ async def save(
 
 
 def _told_row(key: Key, scope: Scope, told: Told, keep: timedelta) -> tuple[Any, ...]:
-    status, expiry, details, _ = told
+    status, expiry, details, cards = told
     return (
         key,
         write_scope(scope),
         *(_NO_STATUS if status is None else (status.value, *status.stamp)),
         *(_NO_EXPIRY if expiry is None else (*expiry.value, *expiry.stamp)),
-        _write_details(told) if details else None,
+        _write_details(told) if details or cards else None,
         keep,
     )
 

@@ -469,6 +469,16 @@ async def test_a_merge_that_waited_lets_an_update_follow_that_came_before_it(des
     assert await desk.rows("SELECT * FROM parked_updates") == []
 
 
+async def test_an_update_of_another_customers_follows_when_that_customers_wallet_comes_to_know(desk: Desk) -> None:
+    await desk.bring(wallet(method("A"), customer="e1"))
+    await desk.tell(replaced("A", "B", on=1))
+    await desk.tell(told(CLOSED, "B", on=2, customer="e2", id="close"))
+    assert await desk.outcome("close") == ("QUARANTINED", "OWNER_MISMATCH")
+    await desk.bring(wallet(method("A", id="m-A2"), customer="e2"))
+    assert live(await desk.wallet("e2"))["B"].status is MethodStatus.CLOSED
+    assert await desk.outcome("close") == ("APPLIED", None)
+
+
 async def test_an_update_that_comes_before_and_in_one_batch_with_its_wallet_s_fact_is_not_parked(desk: Desk) -> None:
     await desk.bring(wallet(method("A")))
     await desk.tell(told(CLOSED, "B", on=2), replaced("A", "B", on=1))

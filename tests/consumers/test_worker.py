@@ -383,14 +383,22 @@ asyncio.run(join_and_die(*sys.argv[1:]))
 """
 
 
-async def test_told_to_stop_while_its_group_waits_for_a_member_that_died_it_stops(desk: Desk, post: Post) -> None:
+@pytest.mark.parametrize("at_work", [False, True], ids=["joining", "at work"])
+async def test_told_to_stop_while_its_group_waits_for_a_member_that_died_it_stops(
+    desk: Desk, post: Post, *, at_work: bool
+) -> None:
+    stopping = asyncio.Event()
+    worker = member(desk.engine, post, drain_within=100)
+    running = asyncio.create_task(worker.run(stopping)) if at_work else None
+    if running is not None:
+        await until(lambda: as_said(worker, None))
     died = await asyncio.create_subprocess_exec(
         sys.executable, "-c", A_MEMBER_THAT_DIES, post.servers, post.topic, post.group
     )
     assert await died.wait() == 0
-    stopping = asyncio.Event()
-    running = asyncio.create_task(member(desk.engine, post, drain_within=100).run(stopping))
-    await until(post.is_joined_anew)
+    if running is None:
+        running = asyncio.create_task(worker.run(stopping))
+        await until(post.is_joined_anew)
     stopping.set()
     async with asyncio.timeout(30):
         await running

@@ -279,8 +279,7 @@ def stands_for_the_new_of(fact: Fact, update: Update) -> bool:
     """Whether `update` says of a token that stays what another vendor's `fact` says of its new card."""
     shown, told = update.new, fact.told
     return (
-        update.type is UpdateType.NUMBER_REPLACED
-        and "last4" in shown.details
+        "last4" in shown.details
         and update.stamp.vendor != fact.stamp.vendor
         and None not in (shown.last4, shown.expiry)
         and (shown.last4, shown.expiry) == (told.last4, told.expiry)

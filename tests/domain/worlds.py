@@ -271,7 +271,8 @@ def _updates(
         # mostly a card that a fact has told of as well
         same = [look for look in looks.values() if look.last4 is not None]
         shown = draw(st.sampled_from([*same, *(look._replace(brand=None) for look in same), *SHOWN[:: 1 + len(same)]]))
-        return _stays(stamp, draw(st.sampled_from(family.cards)), shown, scope)
+        told_as = draw(st.sampled_from([UpdateType.NUMBER_REPLACED, UpdateType.DETAILS_UPDATED, UpdateType.SUSPENDED]))
+        return _stays(stamp, told_as, draw(st.sampled_from(family.cards)), shown, scope)
     conflicting = _conflicts(wallets) if len(families) > 1 and draw(st.integers(0, 3)) == 0 else []
     if conflicting:
         one, other = draw(st.sampled_from(conflicting))
@@ -284,12 +285,12 @@ def _updates(
     return Update(stamp, UpdateType.NUMBER_REPLACED, old, told, scope=scope)
 
 
-def _stays(stamp: Stamp, card: str, shown: NewCredential, scope: Scope) -> Update:
+def _stays(stamp: Stamp, told_as: UpdateType, card: str, shown: NewCredential, scope: Scope) -> Update:
     """Another card behind a token that stays, of which no more is told than what it shows."""
     token = Credential(f"{stamp.vendor}:{card}")
     details = {name: value for name, value in (("last4", shown.last4), ("brand", shown.brand)) if value is not None}
     new = shown._replace(credential=token, details=details)
-    return Update(stamp, UpdateType.NUMBER_REPLACED, token, new, scope=scope)
+    return Update(stamp, told_as, token, new, scope=scope)
 
 
 def _conflicts(wallets: list[Wallet]) -> list[tuple[Key, Key]]:
