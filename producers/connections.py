@@ -1,6 +1,6 @@
 """Connections to endpoints: HTTP/1.1, one POST at a time on each, kept for the next one.
 
-Our own, because each POST of a client that can do everything takes three times the CPU (bench/dispatch.py has the
+Our own, because each POST of a client that can do everything takes three times the CPU (docs/decisions.md has the
 figures). What is hard about it is done by others: httptools reads the answers, aiohappyeyeballs dials, `ssl` does TLS.
 """
 

@@ -21,6 +21,7 @@ from schemas.feeds.feed import (
     brand,
     expiry,
     last4,
+    last4_required,
     optional,
     part,
     scoped,
@@ -52,6 +53,8 @@ def adapt(result: Record, _edge: Edge) -> Iterable[Message]:
     if kind is Type.EXPIRY_UPDATED and "expiryYear" not in new:
         raise Refused("new_expiration_year: required for a changed expiration date")
     moved = new["token"] not in {None, old["token"]}
+    if kind is Type.NUMBER_REPLACED and not moved and new["fingerprint"] is None:
+        new["last4"] = last4_required(new["last4"], "new_last4")
     if kind is Type.EXPIRY_UPDATED and not moved:
         yield told(kind, old, {**new, **old, "fingerprint": None})
     else:

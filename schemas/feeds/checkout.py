@@ -22,6 +22,7 @@ from schemas.feeds.feed import (
     inside,
     instant,
     last4,
+    last4_required,
     objects,
     one_by_one,
     part,
@@ -60,6 +61,8 @@ def adapt(event: Record, _edge: Edge) -> Iterable[Message]:
         kind = Type.EXPIRY_UPDATED
     if kind in _CHANGES and not replacement:
         raise Refused("data.replacement_card: required")
+    if kind is Type.NUMBER_REPLACED and new["fingerprint"] is None:
+        new["last4"] = last4_required(replacement.get("last4"), "data.replacement_card.last4")
     if kind in _CHANGES:
         new |= _until(replacement, "data.replacement_card")
     sources = objects(data, "sources")
@@ -84,6 +87,8 @@ def _source(data: Record, event_id: str, at: str) -> Message:
     new = {**_card(data), **token}
     if {"fingerprint", "last4"} & was.keys():
         old = {**token, "fingerprint": scoped("checkout", was.get("fingerprint"))}
+        if new["fingerprint"] is None:
+            new["last4"] = last4_required(data.get("last4"), "data.last4")
         return told(Type.NUMBER_REPLACED, old, {**new, **_until(data, "data")}, id=event_id, at=at)
     if {"expiry_month", "expiry_year"} & was.keys():
         new |= {"fingerprint": None, **_until(data, "data")}

@@ -30,6 +30,7 @@ from schemas.feeds.feed import (
     expiry,
     inside,
     last4,
+    last4_required,
     optional,
     text,
     told,
@@ -112,6 +113,8 @@ def _of_report(record: Record) -> Message:
         return told(kind, {"token": old, "methodType": "CARD"}, card, reason=reason)
     if kind is not Type.NUMBER_REPLACED:
         must_stay(kind, Said(old, "sourceRecord.token"), Said(new, "responseRecord.token"))
+    else:
+        shown = last4_required(now.get("cardNumber"), "responseRecord.cardNumber")
     return by_token(kind, old, last4=shown, brand=brands[1], expiry=until, expires=expires)
 
 

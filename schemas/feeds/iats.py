@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from domain.update import UpdateType as Type
 from schemas.feeds import abu_batch, vau
 from schemas.feeds.card import brand_of, by_token, dialect, table, type_of
-from schemas.feeds.feed import Code, Edge, Feed, Message, Record, last4_required, mmyy, optional, text
+from schemas.feeds.feed import Code, Edge, Feed, Message, Record, is_blank, last4_required, mmyy, optional, text
 
 _VISA = (
     *vau.CODES,
@@ -30,7 +30,7 @@ def adapt(record: Record, _edge: Edge) -> Iterable[Message]:
     codes = dialect(_TABLES, record.get("Card Type"), "Card Type")
     kind = type_of(codes, record.get("Response Code"), "Response Code")
     number = optional(record.get("New Card Number"))
-    if number is not None and not number.strip("0"):
+    if is_blank(number):
         number = None  # networks fill with zeros what is blank
     if kind is Type.NUMBER_REPLACED and number is None:
         kind = Type.EXPIRY_UPDATED

@@ -84,3 +84,8 @@ def test_a_real_time_answer_has_the_token_as_an_object() -> None:
 )
 def test_an_unknown_code_or_a_broken_field_is_named(field: str, broken: dict[str, Any]) -> None:
     assert refusal("basis-theory", broken).startswith(f"{field}: ")
+
+
+def test_another_number_behind_the_same_token_is_refused_without_fingerprint_and_last_four_digits() -> None:
+    record = {"token": "t-1", "new_token": "t-1", "result_code": "UPD_PAN", "new_last4": ""}
+    assert refusal("basis-theory", record).startswith("new_last4: ")

@@ -99,3 +99,13 @@ def test_an_updated_source_says_what_it_was(was: dict[str, Any], type_: UpdateTy
 )
 def test_an_unknown_code_or_a_broken_field_is_named(field: str, broken: dict[str, Any]) -> None:
     assert refusal("checkout", broken).startswith(f"{field}: ")
+
+
+def test_another_number_without_fingerprint_and_last_four_digits_is_refused() -> None:
+    unseen = {name: value for name, value in NEW.items() if name not in {"fingerprint", "last4"}}
+    assert refusal("checkout", event("card_updated", replacement_card=unseen)).startswith(
+        "data.replacement_card.last4: "
+    )
+    told = source({"fingerprint": "fpA"})
+    told["data"] = {name: value for name, value in told["data"].items() if name not in {"fingerprint", "last4"}}
+    assert refusal("checkout", told).startswith("data.last4: ")

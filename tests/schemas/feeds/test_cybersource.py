@@ -111,3 +111,13 @@ def test_the_first_and_last_record_of_a_file_tell_nothing(identifier: str) -> No
 )
 def test_a_broken_field_is_named(record: dict[str, Any], field: str) -> None:
     assert refusal("cybersource", record).startswith(f"{field}: ")
+
+
+@pytest.mark.parametrize("number", [None, "", "XXXX"])
+def test_another_number_behind_the_same_token_is_refused_without_its_last_four_digits(number: str | None) -> None:
+    record = {
+        "sourceRecord": {"token": "T-1"},
+        "responseRecord": {"response": "NAN", "token": "T-1", "cardNumber": number, "cardExpiryMonth": "11",
+                           "cardExpiryYear": "2029"},
+    }  # fmt: skip
+    assert refusal("cybersource", record).startswith("responseRecord.cardNumber: ")
