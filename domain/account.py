@@ -50,7 +50,7 @@ class Account:
     def latest(self) -> Fact | None:
         return self.facts[-1] if self.facts else None
 
-    def card(self, fact: Fact, shown: Iterable[tuple[Key, Shown]] = ()) -> frozenset[Key]:
+    def card(self, fact: Fact, shown: Iterable[tuple[Key, Shown]]) -> frozenset[Key]:
         """The credentials that are the same card as the `new` of `fact`.
 
         They are on one method, or two names of one credential, or told alike: the network, the token service and the

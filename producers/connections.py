@@ -15,9 +15,8 @@ from typing import NamedTuple, cast
 
 import httptools
 from aiohappyeyeballs import AddrInfoType, start_connection
-from yarl import URL
 
-from producers.egress import Network, guarded_sockets, is_numeric
+from producers.egress import Network, guarded_sockets, is_numeric, parsed
 
 # What an answer says beside its status and one header means nothing to us. Its head is read for those, its body only
 # so that the connection can serve the next request.
@@ -69,19 +68,16 @@ class Target(NamedTuple):
 @lru_cache(maxsize=4096)  # parsing a URL takes as long as half a request
 def target(url: str) -> Target:
     """Raises ValueError if no request can be sent there."""
-    try:
-        parsed = URL(url)
-    except IndexError as error:  # of odd brackets
-        raise ValueError("expected a URL") from error
-    host, port = parsed.raw_host, parsed.port
-    if parsed.scheme not in {"http", "https"} or not host or not port:
+    to = parsed(url)
+    host, port = to.raw_host, to.port
+    if to.scheme not in {"http", "https"} or not host or not port:
         raise ValueError("expected an absolute http or https URL")
     if not host.isprintable() or " " in host:
         raise ValueError("expected a host name")  # a resolver reads up to a NUL
     if is_numeric(host):
         ip_address(host)  # no other spelling of an address: what it means depends on who reads it
-    head = f"POST {parsed.raw_path_qs} HTTP/1.1\r\nhost: {parsed.host_port_subcomponent}\r\n"
-    return Target(Place(host, port, parsed.scheme == "https"), head.encode("ascii"))
+    head = f"POST {to.raw_path_qs} HTTP/1.1\r\nhost: {to.host_port_subcomponent}\r\n"
+    return Target(Place(host, port, to.scheme == "https"), head.encode("ascii"))
 
 
 class Connection(asyncio.Protocol):
@@ -137,10 +133,7 @@ class Connection(asyncio.Protocol):
         assert self._parser is not None
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self.reusable = False
-            self._end()
-        except httptools.HttpParserError:
+        except (httptools.HttpParserUpgrade, httptools.HttpParserError):
             self._cut_off()
         else:
             self._read += len(data)

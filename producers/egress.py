@@ -92,6 +92,14 @@ def guarded_sockets(allow: Sequence[Network]) -> Callable[[AddrInfoType], socket
     return open_socket
 
 
+def parsed(url: str) -> URL:
+    """Raises ValueError if it is none."""
+    try:
+        return URL(url)
+    except IndexError as error:  # of odd brackets
+        raise ValueError("expected a URL") from error
+
+
 def is_numeric(host: str) -> bool:
     """Whether it is an address, in whatever spelling, and no name."""
     return _NUMERIC.search(host) is not None
@@ -105,15 +113,15 @@ async def refusal(url: str, allow: Sequence[Network]) -> str | None:
     open.
     """
     try:
-        parsed = URL(url)
-        port = parsed.port
-    except (ValueError, IndexError):  # of odd brackets
+        to = parsed(url)
+        port = to.port
+    except ValueError:
         return "expected a URL"
-    if parsed.scheme not in {"https", "http"} or not parsed.host or not port:
+    if to.scheme not in {"https", "http"} or not to.host or not port:
         return "expected an absolute https URL"
-    if parsed.user is not None or parsed.password is not None or parsed.fragment:
+    if to.user is not None or to.password is not None or to.fragment:
         return "expected no user name, password or fragment in the URL"
-    return await _refusal_of_host(parsed.host, port, allow, plain=parsed.scheme == "http")
+    return await _refusal_of_host(to.host, port, allow, plain=to.scheme == "http")
 
 
 async def _refusal_of_host(host: str, port: int, allow: Sequence[Network], *, plain: bool) -> str | None:

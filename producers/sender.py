@@ -44,7 +44,7 @@ class Sender:
         self.deadline = deadline
         self._headers = (
             f"user-agent: Repoint/{version}\r\ncontent-type: application/json\r\naccept-encoding: identity\r\n"
-        )
+        ).encode("ascii")
         self._allow = allow
         self._trust = trust
         self._sent = sent
@@ -71,7 +71,7 @@ class Sender:
         own = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
         request = b"%b%b%bcontent-length: %d\r\n\r\n%b" % (
             to.head,
-            self._headers.encode(),
+            self._headers,
             own.encode("ascii"),
             len(body),
             body,
