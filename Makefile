@@ -4,14 +4,16 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# More than there are cores: tests wait for their databases, their broker and their clocks most of the time.
+PROCESSES ?= 4
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench up down lock
+.PHONY: help setup demo test test-quick lint check docs bench up down lock
 
 help: ## list what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## install exactly what requirements/dev.lock names into .venv
 
@@ -27,15 +29,22 @@ $(STAMP): requirements/dev.lock pyproject.toml
 demo: setup ## the story end to end, on a database and a broker that start by themselves
 	@$(BIN)/repoint demo
 
-test: setup ## the tests, on real parts (tests/parts says which)
-	$(BIN)/pytest
+test: setup ## the tests, on real parts (tests/parts says which), in PROCESSES processes
+	$(BIN)/pytest -n $(PROCESSES) --dist worksteal
 
-check: setup ## what CI runs: lint, format, types, import contracts, tests
+test-quick: setup ## the tests that need no database and no broker: domain, schemas, api
+	$(BIN)/pytest -n 2 tests/domain tests/schemas tests/api
+
+lint: setup ## lint, format, types, import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(MAKE) --no-print-directory test
+
+check: lint test ## what CI runs
+
+docs: setup ## write the tables of docs/ that are made from the program
+	$(BIN)/python -m docs.tables
 
 bench: setup ## throughput and latency, beside their baselines
 	$(BIN)/python -m bench

@@ -9,31 +9,38 @@ How Stripe, Adyen, GoCardless, Checkout.com, NMI and CyberSource sign is in thei
 its own client. NMI's `t` is documented as a nonce, so nothing is concluded from it.
 """
 
-import binascii
 import hashlib
 import hmac
 import re
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from schemas.feeds.feed import Feed, Layout
 
 WINDOW_SECONDS = 300
 """How old a signature may be, and how far ahead the vendor's clock; what Stripe's own clients take."""
 
-# A shared token is guessed at from outside, as often as one likes.
-_SHORTEST_TOKEN = 16
+# Characters of a secret, or bytes of a key. Both are guessed at from outside, as often as one likes.
+# A vendor sends one for each of its keys, two while one replaces the other; each costs two comparisons.
+_MOST_SIGNATURES = 20
+_SHORTEST_SECRET = 16
 
-_FORM = "application/x-www-form-urlencoded"
+JSON, CSV, FORM = "application/json", "text/csv", "application/x-www-form-urlencoded"
 
 
 @dataclass(frozen=True, slots=True)
 class Posted:
-    """A request: its headers whatever their case, the fields of its query and of its form, and its bytes."""
+    """A request: its headers whatever their case, the fields of its query and of its form, its bytes, and their type.
 
-    headers: Mapping[str, str]
-    query: Mapping[str, str]
-    form: Mapping[str, str]
-    body: bytes
+    A secret may be in any of them but the last, so its `repr` shows none.
+    """
+
+    headers: Mapping[str, str] = field(repr=False)
+    query: Mapping[str, str] = field(repr=False)
+    form: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+    written_as: str = JSON
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +63,8 @@ class Signed:
         value = posted.headers.get(self.header, "")
         signed, offered = posted.body, [value]
         if self.separator is not None:
-            parts = [part.strip().partition("=") for part in value.split(self.separator)]
+            written = value.split(self.separator, _MOST_SIGNATURES)[:_MOST_SIGNATURES]
+            parts = [part.strip().partition("=") for part in written]
             offered = [text for name, _, text in parts if name == self.mark]
             first = next((text for name, _, text in parts if name == self.before), "")
             if self.ticks is not None and not _is_recent(first, self.ticks, now):
@@ -67,9 +75,20 @@ class Signed:
 
     def problem(self, secret: str) -> str | None:
         try:
-            return None if self.key(secret) else "expected a key"
+            key = self.key(secret)
         except ValueError:
             return "expected the key as the vendor shows it"
+        return None if len(key) >= _SHORTEST_SECRET else f"expected a key of {_SHORTEST_SECRET} bytes or more"
+
+    def challenge(self, feed: str) -> str:
+        return f'HMAC-SHA256 realm="{feed}", header="{self.header}"'
+
+    def expected(self, posted: Posted) -> str:
+        signed = "the body" if not self.before else f"`{self.before}` of the header, a dot and the body"
+        written = "" if self.separator is None else f", as {self.before}=…{self.separator}{self.mark}=…"
+        recent = "" if self.ticks is None else f", not older than {WINDOW_SECONDS // 60} minutes"
+        missing = "" if self.header in posted.headers else "; the request has no such header"
+        return f"expected the header {self.header}: HMAC-SHA256 of {signed}{written}{recent}{missing}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,14 +102,26 @@ class SignedForm:
         public, _, private = secret.partition(":")
         key = hashlib.sha1(private.encode()).digest()  # noqa: S324  what Braintree does
         payload = posted.form.get("bt_payload", "").encode()
-        offered = [pair.partition("|") for pair in posted.form.get("bt_signature", "").split("&")]
+        pairs = posted.form.get("bt_signature", "").split("&", _MOST_SIGNATURES)[:_MOST_SIGNATURES]
+        offered = [pair.partition("|") for pair in pairs]
         # the client's own check: the last line's end may have been lost on the way
         expected = [hmac.new(key, each, hashlib.sha1).hexdigest() for each in (payload, payload + b"\n")]
         return any(_same(each, signature) & _same(public, name) for name, _, signature in offered for each in expected)
 
     def problem(self, secret: str) -> str | None:
         public, _, private = secret.partition(":")
-        return None if public and private else "expected the public key, a colon and the private key"
+        if not public or not private:
+            return "expected the public key, a colon and the private key"
+        if len(private) < _SHORTEST_SECRET:
+            return f"expected a private key of {_SHORTEST_SECRET} characters or more"
+        return None
+
+    def challenge(self, feed: str) -> str:
+        return f'HMAC-SHA1 realm="{feed}", field="bt_signature"'
+
+    def expected(self, posted: Posted) -> str:
+        missing = "" if "bt_signature" in posted.form else "; the form has no such field"
+        return f"expected the field bt_signature: public key, | and HMAC-SHA1 of bt_payload{missing}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +143,15 @@ class Shared:
         return _same(secret, offered)
 
     def problem(self, secret: str) -> str | None:
-        return None if len(secret) >= _SHORTEST_TOKEN else f"expected {_SHORTEST_TOKEN} characters or more"
+        return None if len(secret) >= _SHORTEST_SECRET else f"expected {_SHORTEST_SECRET} characters or more"
+
+    def challenge(self, feed: str) -> str:
+        return f'Bearer realm="{feed}", Basic realm="{feed}"'
+
+    def expected(self, posted: Posted) -> str:
+        in_query = ", or ?token=… of the URL" if self.in_query else ""
+        missing = "" if "Authorization" in posted.headers else "; the request has no such header"
+        return f"expected the header Authorization: Bearer, or Basic, with this feed's secret{in_query}{missing}"
 
 
 def _base64(secret: str) -> bytes:
@@ -154,9 +193,28 @@ def problem(feed: str, secret: str) -> str | None:
     return SCHEMES.get(feed, _REST).problem(secret)
 
 
-def content_type(feed: str) -> str:
-    """What the vendor sends."""
-    return _FORM if isinstance(SCHEMES.get(feed), SignedForm) else "application/json"
+def challenge(feed: str) -> str:
+    """The value of WWW-Authenticate: the schemes by which the feed's vendor proves itself, and in which header."""
+    return SCHEMES.get(feed, _REST).challenge(feed)
+
+
+def expected(feed: str, posted: Posted) -> str:
+    """What would have proved that the vendor sent `posted`; nothing that it holds is in it."""
+    return SCHEMES.get(feed, _REST).expected(posted)
+
+
+def content_types(feed: Feed) -> tuple[str, ...]:
+    """What the feed can be posted as; nothing, if it comes in files alone.
+
+    A vendor that signs posts its webhooks and nothing else. Where a secret is sent along, whoever holds it may post
+    the vendor's file as well.
+    """
+    scheme = SCHEMES.get(feed.name, _REST)
+    if feed.layout is not Layout.RECORDS:
+        return ()
+    if isinstance(scheme, SignedForm):
+        return (FORM,)
+    return (JSON, CSV) if feed.is_table and isinstance(scheme, Shared) else (JSON,)
 
 
 def _is_recent(stamp: str, ticks: int, now: float) -> bool:
@@ -166,7 +224,7 @@ def _is_recent(stamp: str, ticks: int, now: float) -> bool:
 def _plain(credentials: str) -> str:
     try:
         return b64decode(credentials, validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:  # no base64, no ASCII, or no UTF-8 inside
         return ""
 
 

@@ -30,9 +30,9 @@ from yarl import URL
 from bench import databases
 from bench.meter import Meter
 from bench.receiver import addresses
-from producers.dispatcher import Dispatcher, Point
 from producers.egress import networks
-from producers.sender import Sender
+from producers.webhooks.dispatcher import Dispatcher, Point
+from producers.webhooks.sender import Sender
 from schemas.signature import event_id, secret, signature
 from store import deliveries, events
 from store.ids import uuid7
@@ -99,7 +99,7 @@ async def sender_client() -> AsyncIterator[Post]:
 
         async def post(url: str, headers: dict[str, str], body: bytes) -> int:
             own = {name: headers[name] for name in ("webhook-id", "webhook-timestamp", "webhook-signature")}
-            return (await sender.post(url, own, body)).status_code or 0
+            return (await sender.post(url, own, body, endpoint=url)).status_code or 0
 
         yield post
 

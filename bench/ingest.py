@@ -15,13 +15,15 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from bench import databases, decided, load, orm
 from bench.meter import Meter
-from consumers.batch import Keeping, Message, take
+from consumers.batch import take
+from consumers.letters import Message
 from consumers.worker import AHEAD
+from wallets.change import Retention
 
 LANES = 2
 BATCH = 500
 POLLED = LANES * BATCH * AHEAD
-KEEPING = Keeping(known=timedelta(days=800), unknown=timedelta(hours=72))
+RETENTION = Retention(known=timedelta(days=800), unknown=timedelta(hours=72))
 
 REPOINT = "Repoint"
 SQL = "one SQL function, decided already"
@@ -100,7 +102,7 @@ async def take_in(engine: AsyncEngine, polls: load.Polls) -> None:
 
     async def take_one_after_another(messages: Sequence[Message]) -> None:
         for first in range(0, len(messages), BATCH):
-            await take(engine, messages[first : first + BATCH], KEEPING)
+            await take(engine, messages[first : first + BATCH], RETENTION)
 
     for polled in polls:
         async with asyncio.TaskGroup() as lanes:

@@ -21,7 +21,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from bench import databases
-from consumers.batch import Message
+from consumers.letters import Message
 from store import merchants
 
 MERCHANTS = 50

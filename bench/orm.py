@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import DeclarativeBase, Mapped, relationship, selectinload
 
 from bench.load import Polls
-from consumers.batch import Message
+from consumers.letters import Message
 from domain.update import Credential, Update, UpdateType
 from schemas.canonical import Canonical, parse
 from schemas.event import timestamp

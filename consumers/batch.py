@@ -1,134 +1,142 @@
-"""One batch of messages, one transaction: read → take in → lock → load → decide → apply → announce → record.
+"""One batch of messages, one transaction: read → seen before? → change the wallets → record.
 
-It runs a fixed number of statements whatever the size of the batch, one more round only where facts lead to
-credentials that were not loaded yet. Whatever fails, fails the whole transaction: nothing of the batch has happened
-then, and it is taken again.
+It runs a fixed number of statements whatever the size of the batch (`wallets.change`). Whatever fails, fails the whole
+transaction: nothing of the batch has happened then, and it is taken again.
 """
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from functools import cache
-from hashlib import blake2b
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from datetime import datetime, timedelta
+from typing import Literal, TypeAlias
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from domain import pan
-from domain.decide import Decision, Parked, Turn, Verdict, decide
-from domain.knowledge import Knowledge
+from consumers.letters import LONGEST_BYTES, Message, dead_letter, length, shortened
+from domain.decide import Verdict
 from domain.update import Outcome, Update, UpdateType
-from domain.wallet import Key, MethodId, Wallet, WalletId
-from schemas import event as wire
-from schemas.canonical import Unreadable, masked, parse
-from store import dead_letters, deliveries, events, inbox, knowledge, merchants, wallets
+from domain.wallet import IDENTIFIERS, Key
+from schemas.canonical import Unreadable, identified, parse
+from schemas.digit_ids import NO_DIGIT_IDS, DigitIds
+from store import dead_letters, inbox, topics, unfinished
 from store.dead_letters import DeadLetter
-from store.ids import uuid7
 from store.inbox import Arrival
+from wallets.change import Retention, Step, change
+from wallets.loading import ORDINARY, Limits
 
-if TYPE_CHECKING:
-    from aiokafka import ConsumerRecord
-
-Message: TypeAlias = "ConsumerRecord[bytes | None, bytes | None]"
-
-Point: TypeAlias = Literal["took in", "settled", "applied", "announced", "committed"]
+Point: TypeAlias = Literal["took in", "committed"] | Step
 """Where a crash test may stop a batch."""
 
 
 @dataclass(frozen=True, slots=True)
-class Keeping:
-    """How long what was told is kept: of a credential that some wallet knows, and of any other."""
-
-    known: timedelta
-    unknown: timedelta
-
-
-@dataclass(frozen=True, slots=True)
 class Taken:
-    """What became of a batch: how many updates had which outcome, letters, messages met before, and events made."""
+    """What became of a batch: how many updates had which outcome, letters, messages met before, and events made.
+
+    `empty` messages have no value; nothing is kept of them but their number.
+    """
 
     outcomes: Counter[Outcome]
     unreadable: int
     met_before: int
     events: int
+    empty: int = 0
+
+
+# Some vendors date a change by when it comes into force. A clock that is wrong by years would decide about a card until
+# then, against all other vendors.
+_MOST_AHEAD = timedelta(days=366)
+_TOO_FAR_AHEAD = f"occurredAt: expected a time at most {_MOST_AHEAD.days} days ahead"
 
 
 async def take(
     engine: AsyncEngine,
     messages: Sequence[Message],
-    keeping: Keeping,
+    retention: Retention,
     *,
     within_reach: AbstractSet[Key] = frozenset(),
+    limits: Limits = ORDINARY,
+    identifiers: AbstractSet[str] = IDENTIFIERS,
+    digit_ids: DigitIds = NO_DIGIT_IDS,
+    incarnation: int = 0,
     at: Callable[[Point], None] = lambda _: None,
 ) -> Taken:
-    """Take in `messages`, settle the wallets they touch, and write what is to be told of it, in one transaction.
+    """Take in `messages`: change the wallets that they are about, and record what became of each, in one transaction.
 
-    `within_reach` are credentials to lock beside those the messages name.
+    `within_reach` are credentials to lock beside those the messages name, `identifiers` what names a customer;
+    `incarnation` is of their topic (`store.topics`).
 
     Raises:
         store.knowledge.Contended: take the batch again, with these credentials within reach.
+        TooMuch: the batch is more than one transaction may take on.
     """
-    letters, arrivals = _read(messages)
+    letters, arrivals = _read(messages, identifiers, digit_ids)
+    empties = empty_places(messages)
     async with engine.begin() as connection:
-        met = await inbox.met(connection, arrivals)
+        now = await inbox.enter(connection, within=limits.seconds)
+        arrivals, late = _set_late_apart(messages, arrivals, now + _MOST_AHEAD, digit_ids)
+        letters += late
+        met = await inbox.met(connection, arrivals, incarnation)
         fresh, repeated = _sort_out(arrivals, met)
         at("took in")
-        loaded = await _load(connection, [arrival.update for arrival in fresh], within_reach, keeping)
-        decision = _decide(fresh, loaded)
-        at("settled")
-        await apply(connection, decision, loaded, keeping, known_by(loaded.wallets))
-        at("applied")
-        told = await announce(connection, decision.turns)
-        at("announced")
-        await _record(connection, fresh, repeated, decision)
+        updates = [arrival.update for arrival in fresh]
+        done = await change(connection, updates, retention, within_reach=within_reach, limits=limits, at=at)
+        originals = await _record(connection, fresh, repeated, done.verdicts, incarnation)
+        if done.left_after is not None:
+            await unfinished.leave(connection, _with_more_to_do(originals), after=done.left_after)
         if letters:
-            await dead_letters.keep(connection, letters)
+            await dead_letters.keep(connection, letters, incarnation)
+        if empties:
+            await topics.count_empty(connection, topics.Incarnation(messages[0].topic, incarnation), empties)
     at("committed")
-    verdicts = [*decision.verdicts, *(verdict for _, verdict in repeated)]
+    verdicts = [*done.verdicts, *(verdict for _, verdict in repeated)]
     return Taken(
         Counter(verdict.outcome for verdict in verdicts),
         len(letters),
         len(arrivals) - len(verdicts),
-        told,
+        done.events,
+        len(empties),
     )
 
 
 # --- read, take in ------------------------------------------------------------------------------------------------
 
 
-def _read(messages: Sequence[Message]) -> tuple[list[DeadLetter], list[Arrival]]:
+def _read(
+    messages: Sequence[Message], identifiers: AbstractSet[str], digit_ids: DigitIds
+) -> tuple[list[DeadLetter], list[Arrival]]:
     letters, arrivals = [], []
     for message in messages:
+        if message.value is None:
+            continue
+        if (long := length(message)) > LONGEST_BYTES:
+            letters.append(shortened(message, f"message: expected at most {LONGEST_BYTES} bytes, unpacked, not {long}"))
+            continue
         try:
-            canonical = parse(message.value or b"", message.headers)
+            canonical = parse(message.value, message.headers, digit_ids)
+            update = identified(canonical.update, identifiers)
         except Unreadable as reason:
-            letters.append(dead_letter(message, str(reason)))
+            letters.append(dead_letter(message, str(reason), digit_ids))
         else:
-            arrivals.append(
-                Arrival(message.topic, message.partition, message.offset, canonical.digest, canonical.update)
-            )
+            arrivals.append(Arrival(message.topic, message.partition, message.offset, canonical.digest, update))
     return letters, arrivals
 
 
-def dead_letter(message: Message, reason: str) -> DeadLetter:
-    """What is kept of a message that could not be used: all of it, card numbers masked."""
-    body = masked(message.value or b"").encode()
-    key = None if message.key is None else _storable(masked(message.key))
-    digest = blake2b(body, digest_size=16).digest()
-    headers = [
-        (_storable(pan.mask(name)), None if value is None else _storable(masked(value)))
-        for name, value in message.headers
-    ]
-    return DeadLetter(
-        message.topic, message.partition, message.offset, digest, _storable(pan.mask(reason)), key, body, headers
-    )
+def _set_late_apart(
+    messages: Sequence[Message], arrivals: list[Arrival], latest: datetime, digit_ids: DigitIds
+) -> tuple[list[Arrival], list[DeadLetter]]:
+    """The updates that are dated `latest` at most, and a dead letter for the message of each other one."""
+    late = {arrival.place[:3] for arrival in arrivals if arrival.update.stamp.occurred_at > latest}
+    if not late:
+        return arrivals, []
+    in_time = [arrival for arrival in arrivals if arrival.place[:3] not in late]
+    of_late = [message for message in messages if (message.topic, message.partition, message.offset) in late]
+    return in_time, [dead_letter(message, _TOO_FAR_AHEAD, digit_ids) for message in of_late]
 
 
-def _storable(text: str) -> str:
-    """Without what PostgreSQL keeps in no text: a NUL, and half of a surrogate pair."""
-    return text.replace("\0", "\\x00").encode(errors="backslashreplace").decode()
+def empty_places(messages: Sequence[Message]) -> list[topics.Empty]:
+    """Where messages without a value stand: tombstones, which Kafka writes and tools send to say that a key is gone."""
+    return [topics.Empty(message.partition, message.offset) for message in messages if message.value is None]
 
 
 def _sort_out(arrivals: Sequence[Arrival], met: inbox.Met) -> tuple[list[Arrival], list[tuple[Arrival, Verdict]]]:
@@ -149,149 +157,35 @@ def _sort_out(arrivals: Sequence[Arrival], met: inbox.Met) -> tuple[list[Arrival
     return fresh, repeated
 
 
-# --- lock, load, decide -------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """All that a decision is made from, locked as far as it may be written."""
-
-    wallets: Sequence[Wallet]
-    knowledge: Knowledge
-    parked: Sequence[Parked]
-
-
-async def _load(
-    connection: AsyncConnection, updates: Sequence[Update], within_reach: AbstractSet[Key], keeping: Keeping
-) -> Loaded:
-    keys = {key for update in updates for key in update.keys} | within_reach
-    customers = {pair for update in updates for pair in (*update.merge_from, *update.merge_into)}
-    if customers:
-        keys |= await wallets.keys_of(connection, customers)
-    await knowledge.lock(connection, keys, keep=keeping.unknown)
-    olds = {key for update in updates if update.old is not None for key in update.old.keys}
-    found = await wallets.load(connection, await wallets.lock(connection, olds, customers))
-    known = known_by(found)
-    if customers:
-        # a merge lets one wallet come to know what is in another; it does not matter which of them here
-        heirs = {wallet.merged_into for wallet in found} - {None}
-        if not known <= keys or not heirs <= {wallet.id for wallet in found}:
-            # heirs not found came with the merge that we waited for
-            raise knowledge.Contended(known - keys)
-    return await within(connection, found, keys | known)
-
-
-async def within(
-    connection: AsyncConnection, found: Sequence[Wallet], keys: AbstractSet[Key], *, alone: bool = False
-) -> Loaded:
-    """Load all that is known within reach of `keys`, for the wallets `found`.
-
-    Both are locked, and so is what is met further on, unless we are `alone` behind the closed gate.
-    """
-    knows = Knowledge()
-    loaded: set[Key] = set()
-    reached: AbstractSet[Key] = keys
-    while unloaded := reached - loaded:
-        if loaded and not alone:
-            await knowledge.try_lock(connection, unloaded)
-        await knowledge.load(connection, unloaded, knows)
-        loaded |= unloaded
-        reached = knows.reach(loaded)
-    return Loaded(found, knows, await inbox.waiting(connection, loaded))
-
-
-def known_by(found: Iterable[Wallet]) -> set[Key]:
-    return {key for wallet in found for key in wallet.knows()}
-
-
-def _decide(fresh: Sequence[Arrival], loaded: Loaded) -> Decision:
-    updates = [arrival.update for arrival in fresh]
-    return decide(updates, loaded.wallets, loaded.knowledge, loaded.parked, new_names())
-
-
-def new_names() -> Callable[[WalletId, Key], MethodId]:
-    """Ids for methods to be made: asked again for the same wallet and credential, the same id."""
-
-    @cache
-    def name(_wallet_id: WalletId, _key: Key) -> MethodId:
-        return str(uuid7())
-
-    return name
-
-
-# --- apply, announce, record --------------------------------------------------------------------------------------
-
-
-async def apply(
-    connection: AsyncConnection, decision: Decision, loaded: Loaded, keeping: Keeping, known_before: AbstractSet[Key]
-) -> None:
-    """Write what was learnt and what became of the wallets.
-
-    `known_before` are the credentials that wallets knew when what is loaded of them was told.
-    """
-    knows = loaded.knowledge
-    await knowledge.save(connection, knows, decision.known, keep=keeping.known, keep_unknown=keeping.unknown)
-    came_to_know = {key for key in decision.known - known_before if knows.told.get(key) or knows.facts_from(key)}
-    if came_to_know:
-        await knowledge.keep_longer(connection, came_to_know, keep=keeping.known)
-    await wallets.save(connection, decision.turns)
-
-
-async def announce(connection: AsyncConnection, turns: Sequence[Turn]) -> int:
-    """Write the events of all turns, and a delivery for each endpoint that subscribed to them; how many events."""
-    told = [(turn.after.id, each) for turn in turns for each in wire.tell(turn.after, turn.changes)]
-    if not told:
-        return 0
-    numbers = dict(await events.number(connection, ((wallet, each.merchant_id) for wallet, each in told)))
-    now = datetime.now(UTC)
-    created_at = wire.timestamp(now)
-    written = []
-    for wallet_id, each in told:
-        line = (wallet_id, each.merchant_id)
-        sequence = numbers[line]
-        numbers[line] = sequence + 1
-        event_id = uuid7()
-        body = wire.render(each, event_id, sequence, created_at)
-        written.append(
-            events.Event(event_id, wallet_id, each.merchant_id, sequence, each.name.value, each.method_id, body, now)
-        )
-    await events.insert(connection, written)
-    await _enqueue(connection, written)
-    return len(written)
-
-
-async def _enqueue(connection: AsyncConnection, written: Sequence[events.Event]) -> None:
-    subscribed = await merchants.subscribed(connection, {event.merchant_id for event in written})
-    await deliveries.enqueue(
-        connection,
-        [
-            deliveries.NewDelivery(event.id, endpoint_id, event.wallet_id, event.sequence)
-            for event in written
-            for endpoint_id, event_types in subscribed.get(event.merchant_id, ())
-            if event.name in event_types
-        ],
-    )
-
-
 async def _record(
     connection: AsyncConnection,
     fresh: Sequence[Arrival],
     repeated: Sequence[tuple[Arrival, Verdict]],
-    decision: Decision,
-) -> None:
-    judged = [(arrival, verdict, True) for arrival, verdict in zip(fresh, decision.verdicts, strict=True)]
+    verdicts: Sequence[Verdict],
+    incarnation: int,
+) -> list[tuple[int, Update, Verdict]]:
+    """Write what became of the updates; the rows of the inbox that `fresh` ones have."""
+    judged = [(arrival, verdict, True) for arrival, verdict in zip(fresh, verdicts, strict=True)]
     judged += [(arrival, verdict, False) for arrival, verdict in repeated]
     judged.sort(key=lambda each: (each[0].update.stamp.vendor, each[0].update.stamp.update_id))
-    ids = await inbox.record(connection, judged)
-    waiting = [
-        (inbox_id, arrival.update)
+    ids = await inbox.record(connection, judged, incarnation)
+    originals = [
+        (inbox_id, arrival.update, verdict)
         for inbox_id, (arrival, verdict, original) in zip(ids, judged, strict=True)
-        if original and _may_follow(arrival.update, verdict)
+        if original
     ]
+    waiting = [(inbox_id, update) for inbox_id, update, verdict in originals if _may_follow(update, verdict)]
     if waiting:
         await inbox.park(connection, waiting)
-    if decision.resolved:
-        await inbox.resolve(connection, decision.resolved)
+    return originals
+
+
+# What told nothing new, or of no change, leaves nothing to do in any wallet.
+_NOTHING_TO_DO = ("ALREADY_TOLD", "SAME_CREDENTIAL", "OPTED_OUT", "NO_CHANGE", "NO_MATCH")
+
+
+def _with_more_to_do(originals: Iterable[tuple[int, Update, Verdict]]) -> list[tuple[int, Update]]:
+    return [(inbox_id, update) for inbox_id, update, verdict in originals if verdict.reason not in _NOTHING_TO_DO]
 
 
 def _may_follow(update: Update, verdict: Verdict) -> bool:

@@ -1,99 +1,67 @@
 """Thin events off their topic: each is kept until the vendor has been asked, in one transaction for a batch.
 
 Nothing is asked here. A message that comes again after a crash asks once more, which tells nothing new.
-
-Their topic may be missing: whoever has no feed with thin events need not make it. aiokafka would wait for it without an
-end, ten times a second, and look like a loop that hangs; so nobody subscribes to it before it is there.
 """
 
-import asyncio
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
-from contextlib import suppress
-from typing import Any
 
-import structlog
-from aiokafka import AIOKafkaConsumer
-from aiokafka.errors import KafkaError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from consumers.batch import Keeping, Message, Point, Taken, dead_letter
-from consumers.worker import Worker
+from consumers.batch import Point, Taken, empty_places
+from consumers.letters import LONGEST_BYTES, Message, dead_letter, length, shortened
 from domain.wallet import Key
 from schemas import thin
 from schemas.canonical import Unreadable
+from schemas.digit_ids import NO_DIGIT_IDS, DigitIds
 from schemas.feeds import FEEDS
-from store import dead_letters, fetches
+from store import dead_letters, fetches, topics
 from store.dead_letters import DeadLetter
 from store.fetches import NewFetch
-
-log = structlog.get_logger()
-
-# How often one looks whether the topic is there, and how long that may take.
-_LOOK_SECONDS = 5
-
-
-async def run(
-    worker: Worker, stopping: asyncio.Event, *, bootstrap_servers: str, topic: str, security: Mapping[str, Any]
-) -> None:
-    """Let `worker` take in what comes on `topic`, once that is there, until `stopping` is set."""
-    said = False
-    while not stopping.is_set():
-        if await _is_there(topic, bootstrap_servers, security):
-            await worker.run(stopping)
-            return
-        if not said:
-            log.info("no thin events are taken in while their topic is not there", topic=topic)
-            said = True
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_LOOK_SECONDS):
-                await stopping.wait()
-
-
-async def _is_there(topic: str, bootstrap_servers: str, security: Mapping[str, Any]) -> bool:
-    """False also where no broker is: whoever consumes the updates says so."""
-    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap_servers, client_id="repoint-thin", **security)
-    try:
-        async with asyncio.timeout(_LOOK_SECONDS):
-            await consumer.start()
-            return topic in await consumer.topics()
-    except (KafkaError, TimeoutError):
-        return False
-    finally:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_LOOK_SECONDS):
-                await consumer.stop()
+from wallets.change import Retention
+from wallets.loading import ORDINARY, Limits
 
 
 async def take(
     engine: AsyncEngine,
     messages: Sequence[Message],
-    _keeping: Keeping,
+    _retention: Retention,
     *,
     within_reach: AbstractSet[Key] = frozenset(),  # noqa: ARG001  as `consumers.batch.take` is called
+    digit_ids: DigitIds = NO_DIGIT_IDS,
+    incarnation: int = 0,
+    limits: Limits = ORDINARY,  # noqa: ARG001  the same
     at: Callable[[Point], None] = lambda _: None,
 ) -> Taken:
     """Keep what is to be asked for; what is no thin event becomes a dead letter."""
-    letters, events = _read(messages)
+    letters, events = _read(messages, digit_ids)
+    empties = empty_places(messages)
     async with engine.begin() as connection:
         at("took in")
         if events:
             await fetches.keep(connection, events)
         if letters:
-            await dead_letters.keep(connection, letters)
+            await dead_letters.keep(connection, letters, incarnation)
+        if empties:
+            await topics.count_empty(connection, topics.Incarnation(messages[0].topic, incarnation), empties)
     at("committed")
-    return Taken(Counter(), len(letters), 0, 0)
+    return Taken(Counter(), len(letters), 0, 0, len(empties))
 
 
-def _read(messages: Sequence[Message]) -> tuple[list[DeadLetter], list[NewFetch]]:
+def _read(messages: Sequence[Message], digit_ids: DigitIds) -> tuple[list[DeadLetter], list[NewFetch]]:
     letters, events = [], []
     for message in messages:
-        value = message.value or b""
+        if message.value is None:
+            continue
+        if (long := length(message)) > LONGEST_BYTES:
+            letters.append(shortened(message, f"message: expected at most {LONGEST_BYTES} bytes, unpacked, not {long}"))
+            continue
+        value = message.value
         try:
-            event = _known(thin.parse(value, message.headers))
+            event = _known(thin.parse(value, message.headers, digit_ids))
         except Unreadable as reason:
-            letters.append(dead_letter(message, str(reason)))
+            letters.append(dead_letter(message, str(reason), digit_ids))
         else:
             events.append(NewFetch(event.feed, event.digest, value, message.topic, message.partition, message.offset))
     return letters, events

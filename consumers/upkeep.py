@@ -1,14 +1,15 @@
-"""What time does: parked updates are given up, knowledge past keeping goes, the next days get their partitions."""
+"""What time does: parked updates are given up, expired knowledge goes, the next days get their partitions."""
 
 import asyncio
-from contextlib import suppress
 from datetime import timedelta
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from loops.waiting import event_or_timeout
 from store import inbox, knowledge, partitions
 from store.failures import DATABASE_ERRORS, Failure, failure
+from store.refusals import reason
 
 log = structlog.get_logger()
 
@@ -24,10 +25,8 @@ async def run(engine: AsyncEngine, *, parked_for: timedelta, stopping: asyncio.E
             kind = failure(error)
             if kind is None or kind is Failure.REFUSED:
                 raise
-            log.warning("upkeep put off", reason=kind.value)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_EVERY_SECONDS):
-                await stopping.wait()
+            log.warning("upkeep put off", reason=reason(error))
+        await event_or_timeout(stopping, _EVERY_SECONDS)
 
 
 async def run_once(engine: AsyncEngine, *, parked_for: timedelta) -> None:

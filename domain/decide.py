@@ -13,13 +13,15 @@ Only what the wallets are at the end is written and told, so many updates of one
 of events.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from collections.abc import Callable, Collection, Iterable, Sequence
+from functools import cached_property, partial
 from typing import NamedTuple, TypeAlias
 
+from domain.effort import Effort
 from domain.knowledge import Knowledge, News, renames_itself
 from domain.merge import Seen, merge
-from domain.settle import Replaced, Settlement, Updated, settle
+from domain.resolution import Resolution
+from domain.settle import Replaced, Updated
 from domain.update import Outcome, Scope, Stamp, Update, UpdateType
 from domain.wallet import Key, Method, MethodId, Wallet, WalletId, belongs_to
 
@@ -73,14 +75,20 @@ def decide(
     knowledge: Knowledge,
     parked: Iterable[Parked],
     name: Callable[[WalletId, Key], MethodId],
+    *,
+    effort: Effort | None = None,
 ) -> Decision:
     """Decide `updates` in the order given; `knowledge` learns what they tell.
 
     `wallets` are those that know an `old` of the updates or are named by a merge, merged ones among them; a wallet that
     has learnt a credential in another way (an import) is among them too, and is settled. `parked` are the updates that
     wait for any credential within reach; quarantined ones wait too, for a wallet that can follow them.
+    `effort` is what may be looked at, where that is not what one transaction may look at.
+
+    Raises:
+        TooMuch: there is more to look at.
     """
-    room = _Room(wallets, knowledge, name)
+    room = _Room(wallets, knowledge, name, effort or Effort())
     verdicts = [room.take(update) for update in updates]
     waiting = list(parked)
     ours = [at for at, verdict in enumerate(verdicts) if verdict.outcome in (Outcome.PARKED, Outcome.QUARANTINED)]
@@ -99,17 +107,31 @@ class _Room:
     """The wallets of one batch, as they stand after the updates taken so far."""
 
     def __init__(
-        self, wallets: Iterable[Wallet], knowledge: Knowledge, name: Callable[[WalletId, Key], MethodId]
+        self,
+        wallets: Iterable[Wallet],
+        knowledge: Knowledge,
+        name: Callable[[WalletId, Key], MethodId],
+        effort: Effort,
     ) -> None:
         self.knowledge = knowledge
         self.name = name
+        self.effort = effort
         self.before = {wallet.id: wallet for wallet in wallets}
         self.unsettled = dict(self.before)
         self.merges: dict[WalletId, list[Change]] = {}
-        self.settled: dict[WalletId, Settlement] = {}
+        self.resolved: dict[WalletId, Resolution] = {}
         self.knowing: dict[Key, set[WalletId]] = {}
+        self.met: dict[WalletId, list[Collection[Key]]] = {}
         for wallet in self.before.values():
-            self._meet(wallet)
+            self._meet(wallet.id, wallet.knows())
+
+    @cached_property
+    def customers(self) -> "_Customers":
+        """Only merges ask whose wallets they are."""
+        customers = _Customers()
+        for wallet in self.unsettled.values():
+            customers.add(wallet)
+        return customers
 
     def take(self, update: Update) -> Verdict:
         if update.type in _TELLS_NO_CHANGE:
@@ -124,7 +146,7 @@ class _Room:
         owners = [wallet_id for wallet_id in holders if belongs_to(update.scope, self.unsettled[wallet_id])]
         changed = False
         for wallet_id in owners:
-            changed |= self._settle(wallet_id)
+            changed |= self._learn(wallet_id, update)
         if changed:
             return Verdict(Outcome.APPLIED)
         if news is News.NONE:
@@ -160,55 +182,42 @@ class _Room:
         holders = self._holders(parked.keys)
         owners = [wallet_id for wallet_id in holders if belongs_to(parked.scope, self.unsettled[wallet_id])]
         for wallet_id in owners:
-            if wallet_id not in self.settled:
-                self._settle(wallet_id)
-            wallet = self.unsettled[wallet_id]
-            otherwise = self.knowledge.without(parked.stamp, wallet.knows())
-            other = settle(wallet, otherwise, partial(self.name, wallet_id))
-            if _differ(other.wallet, self.settled[wallet_id].wallet):
+            if self._resolution(wallet_id).would_differ_without(parked.stamp, parked.keys):
                 return Verdict(Outcome.APPLIED)
         return self._unchanged(parked.stamp, parked.keys, owners, News.NEW)
 
     def turns(self) -> tuple[Turn, ...]:
         self._settle_the_others()
         return tuple(
-            Turn(
-                before,
-                self.settled[wallet_id].wallet,
-                (*self.merges.get(wallet_id, ()), *self.settled[wallet_id].changes),
-            )
+            Turn(before, settlement.wallet, (*self.merges.get(wallet_id, ()), *settlement.changes))
             for wallet_id, before in self.before.items()
-            if self.settled[wallet_id].wallet != before
+            if (settlement := self.resolved[wallet_id].settlement).wallet != before
         )
 
     def _unchanged(self, stamp: Stamp, keys: Sequence[Key], owners: list[WalletId], news: News) -> Verdict:
         """The verdict on an update that found wallets and changed none of them."""
         if not owners:
             return Verdict(Outcome.QUARANTINED, "OWNER_MISMATCH")
-        settlements = [self.settled[wallet_id] for wallet_id in owners]
-        for settlement in settlements:
-            for fact, conflict in settlement.refused:
-                if fact.stamp == stamp:
-                    return Verdict(Outcome.QUARANTINED, conflict.value)
+        resolutions = [self._resolution(wallet_id) for wallet_id in owners]
+        for resolution in resolutions:
+            conflict = resolution.accounts.conflict(stamp)
+            if conflict is not None:
+                return Verdict(Outcome.QUARANTINED, conflict.value)
         if news is News.OLDER:
             return Verdict(Outcome.SUPERSEDED, "NEWER_TOLD")
-        accounts = [
-            account
-            for settlement in settlements
-            for account in settlement.accounts
-            if not account.keys.isdisjoint(keys)
-        ]
-        if not any(account.live for account in accounts):
+        about = [(resolution, account) for resolution in resolutions for account in resolution.accounts.of(keys)]
+        if not any(account.live for _, account in about):
             return Verdict(Outcome.IGNORED, "CUSTOMER_REMOVED")
-        if any(account.latest is not None and account.latest.stamp == stamp for account in accounts):
+        with_facts = [account for _, account in about if account.followed]
+        if any(account.pairs.latest.stamp == stamp for account in with_facts):
             return Verdict(Outcome.DUPLICATE, "ALREADY_SO")
         holding = [
             method
-            for settlement in settlements
-            for method in settlement.wallet.live_methods
+            for resolution, account in about
+            for method in resolution.live_methods(account)
             if not method.keys.isdisjoint(keys)
         ]
-        if not holding or any(fact.stamp == stamp for account in accounts for fact in account.facts):
+        if not holding or any(account.pairs.tell(stamp) for account in with_facts):
             return Verdict(Outcome.SUPERSEDED, "NEWER_FACT")
         if self._expire_later(holding, keys, stamp):
             return Verdict(Outcome.SUPERSEDED, "NEWER_TOLD")
@@ -228,55 +237,98 @@ class _Room:
         sources, targets = self._named(merge_from), self._named(merge_into)
         if not sources or not targets:
             return Verdict(Outcome.PARKED)
-        if len(targets) > 1:
+        if sources == targets and len(targets) == 1:
+            return Verdict(Outcome.DUPLICATE, "ALREADY_SO")
+        if len(sources) > 1 or len(targets) > 1:
+            # several wallets of one name may be several people's, and would see each other's methods afterwards
             return Verdict(Outcome.QUARANTINED, "AMBIGUOUS_CUSTOMER")
         (target,) = targets
-        if sources == targets:
-            return Verdict(Outcome.DUPLICATE, "ALREADY_SO")
         for source in sorted(sources - targets):
-            merged = merge(self.unsettled[source], self.unsettled[target])
-            for former in list(self.unsettled.values()):
-                if former.merged_into == source:
-                    self.unsettled[former.id] = former._replace(merged_into=target)
-                    self.settled.pop(former.id, None)
-            self.unsettled[source], self.unsettled[target] = merged.source, merged.target
-            self.merges.setdefault(target, []).extend((*self.merges.pop(source, ()), *merged.changes))
-            for holders in self.knowing.values():
-                holders.discard(source)
-            self._meet(merged.target)
-            self._settle(source)
-            self._settle(target)
+            self._merge_wallets(source, target)
         return Verdict(Outcome.APPLIED)
+
+    def _merge_wallets(self, source: WalletId, target: WalletId) -> None:
+        merged = merge(self.unsettled[source], self.unsettled[target])
+        for former in self.customers.merged_into(source):
+            self.unsettled[former] = self.unsettled[former]._replace(merged_into=target)
+            self.resolved.pop(former, None)
+            self.customers.add(self.unsettled[former])
+        for keys in self.met.pop(source, ()):
+            for key in keys:
+                self.knowing[key].discard(source)
+        for wallet in (merged.source, merged.target):
+            self.unsettled[wallet.id] = wallet
+            self.customers.add(wallet)
+        self.merges.setdefault(target, []).extend((*self.merges.pop(source, ()), *merged.changes))
+        self._meet(target, merged.target.knows())
+        self._settle(source)
+        self._settle(target)
 
     def _named(self, scope: Scope) -> set[WalletId]:
         """The wallets of the customer so named; a merged wallet stands for the one it went into."""
         found = set()
-        for wallet in self.unsettled.values():
+        for wallet_id in self.customers.with_any_of(scope):
+            wallet = self.unsettled[wallet_id]
             if belongs_to(scope, wallet):
                 found.add(wallet.merged_into or wallet.id)
         return found
 
     def _settle_the_others(self) -> None:
         for wallet_id in self.unsettled:
-            if wallet_id not in self.settled:
-                self._settle(wallet_id)
+            self._resolution(wallet_id)
+
+    def _resolution(self, wallet_id: WalletId) -> Resolution:
+        if wallet_id not in self.resolved:
+            self._settle(wallet_id)
+        return self.resolved[wallet_id]
 
     def _settle(self, wallet_id: WalletId) -> bool:
-        """Settle it by what is known now; True if it differs from what it was after the update before."""
+        """Settle it by what is known now; True if it differs from what it was before."""
         unsettled = self.unsettled[wallet_id]
-        former = self.settled[wallet_id].wallet if wallet_id in self.settled else unsettled
-        settlement = settle(unsettled, self.knowledge, partial(self.name, wallet_id))
-        self.settled[wallet_id] = settlement
-        if settlement.wallet is not former:
-            self._meet(settlement.wallet)
-        return _differ(former, settlement.wallet)
+        resolution = Resolution(unsettled, self.knowledge, partial(self.name, wallet_id), self.effort)
+        self.resolved[wallet_id] = resolution
+        self._meet(wallet_id, resolution.fresh_keys())
+        return _differ(unsettled, resolution.settlement.wallet)
 
-    def _meet(self, wallet: Wallet) -> None:
-        for key in wallet.knows():
-            self.knowing.setdefault(key, set()).add(wallet.id)
+    def _learn(self, wallet_id: WalletId, update: Update) -> bool:
+        """Have the wallet learn what the knowledge has just learnt; True if it differs from what it was before it."""
+        resolution = self.resolved.get(wallet_id)
+        if resolution is None:
+            return self._settle(wallet_id)
+        changed = resolution.learn(update)
+        self._meet(wallet_id, resolution.fresh_keys())
+        return changed
+
+    def _meet(self, wallet_id: WalletId, keys: Collection[Key]) -> None:
+        if not keys:
+            return
+        self.met.setdefault(wallet_id, []).append(keys)
+        for key in keys:
+            self.knowing.setdefault(key, set()).add(wallet_id)
 
     def _holders(self, keys: Iterable[Key]) -> list[WalletId]:
         return sorted(set().union(*(self.knowing.get(key, ()) for key in keys)))
+
+
+class _Customers:
+    """Which wallets of a batch have which identities, and which are merged into which."""
+
+    def __init__(self) -> None:
+        self._with: dict[tuple[str, str], set[WalletId]] = {}
+        self._merged: dict[WalletId, set[WalletId]] = {}
+
+    def add(self, wallet: Wallet) -> None:
+        """Note the wallet as it is; what was noted of it before goes on counting, for identities are never lost."""
+        for identity in (*wallet.customer.identities, *wallet.former_identities):
+            self._with.setdefault(identity, set()).add(wallet.id)
+        if wallet.merged_into is not None:
+            self._merged.setdefault(wallet.merged_into, set()).add(wallet.id)
+
+    def with_any_of(self, scope: Scope) -> set[WalletId]:
+        return set().union(*(self._with.get(identity, ()) for identity in scope))
+
+    def merged_into(self, target: WalletId) -> set[WalletId]:
+        return self._merged.pop(target, set())
 
 
 def _differ(one: Wallet, other: Wallet) -> bool:

@@ -12,6 +12,9 @@ class Groups(Generic[T]):
     def __init__(self) -> None:
         self._parent: dict[T, T] = {}
 
+    def __contains__(self, thing: T) -> bool:
+        return thing in self._parent
+
     def find(self, thing: T) -> T:
         """The thing that stands for the group of `thing`: the same one for each of them, until the next `join`."""
         parent = self._parent

@@ -15,6 +15,7 @@ What names a customer is kept apart, under that customer's `Scope`, and is not s
 """
 
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from enum import Enum
 from types import MappingProxyType
 from typing import Generic, NamedTuple, TypeAlias, TypeVar
@@ -92,6 +93,14 @@ class Told(NamedTuple):
     """Of a token that stays while the card behind it becomes another: each of those cards, when it was first told."""
 
 
+class Word(NamedTuple):
+    """What stands on one stamp: facts that it told or gave a later expiry, and whether it told anything in place."""
+
+    facts: tuple[Fact, ...] = ()
+    told: bool = False
+    shows_cards: bool = False
+
+
 class News(Enum):
     """What an update told, measured against what was known before it."""
 
@@ -111,9 +120,11 @@ class Knowledge:
         self.heard_of: set[tuple[Key, Scope]] = set()
         """Credentials of which something was told since loading, also what was known."""
         self._from: dict[Key, dict[Pair, Fact]] = {}
+        self._words: dict[Key, dict[Stamp, Word]] = {}
 
     def add_fact(self, fact: Fact) -> None:
         """Put in a fact as it was stored; it replaces the pair's former one."""
+        self._words.clear()
         former = self.facts.get(fact.pair)
         for key in () if former is None else former.old.keys:
             del self._from[key][fact.pair]
@@ -122,6 +133,7 @@ class Knowledge:
             self._from.setdefault(key, {})[fact.pair] = fact
 
     def add_told(self, key: Key, scope: Scope, told: Told) -> None:
+        self._words.clear()
         self.told.setdefault(key, {})[scope] = told
 
     def facts_from(self, key: Key) -> Iterable[Fact]:
@@ -130,15 +142,28 @@ class Knowledge:
     def told_of(self, keys: Iterable[Key]) -> list[tuple[Scope, Told]]:
         return [told for key in keys if key in self.told for told in self.told[key].items()]
 
-    def reach(self, keys: Iterable[Key]) -> set[Key]:
-        """All that facts may lead to from `keys`, these included; more than a wallet follows, never less."""
-        reached = set(keys)
-        frontier = list(reached)
+    def reach(
+        self,
+        keys: Iterable[Key],
+        beyond: AbstractSet[Key] = frozenset(),
+        *,
+        ahead: Mapping[Key, AbstractSet[Key]] = MappingProxyType({}),
+    ) -> set[Key]:
+        """All that facts may lead to from `keys`, these included; more than a wallet follows, never less.
+
+        What is in `beyond` already is not gone on from. `ahead` are facts that are not learnt yet: what each key leads
+        to by them.
+        """
+        frontier = list(keys)
+        reached = {*frontier, *beyond}
         while frontier:
-            for fact in self.facts_from(frontier.pop()):
-                further = {*fact.old.keys, *fact.new.keys} - reached
-                reached |= further
-                frontier.extend(further)
+            key = frontier.pop()
+            further = set(ahead.get(key, ()))
+            for fact in self.facts_from(key):
+                further.update(fact.old.keys, fact.new.keys)
+            further -= reached
+            reached |= further
+            frontier.extend(further)
         return reached
 
     def learn(self, update: Update) -> News:
@@ -160,6 +185,38 @@ class Knowledge:
             return self._learn_of(update.old, update.scope, told)
         return News.NONE
 
+    def word(self, stamp: Stamp, keys: Iterable[Key]) -> Word:
+        """What stands on the word of `stamp`, which told of `keys`."""
+        facts: dict[Pair, Fact] = {}
+        told = shows_cards = False
+        for key in keys:
+            if key not in self._words:
+                self._words[key] = self._words_of(key)
+            word = self._words[key].get(stamp, _NO_WORD)
+            facts.update((fact.pair, fact) for fact in word.facts)
+            told = told or word.told
+            shows_cards = shows_cards or word.shows_cards
+        return Word(tuple(facts.values()), told, shows_cards)
+
+    def _words_of(self, key: Key) -> dict[Stamp, Word]:
+        words: dict[Stamp, Word] = {}
+
+        def add(stamp: Stamp, *facts: Fact, told: bool = False, shows_cards: bool = False) -> None:
+            word = words.get(stamp, _NO_WORD)
+            words[stamp] = Word((*word.facts, *facts), word.told or told, word.shows_cards or shows_cards)
+
+        for fact in self.facts_from(key):
+            add(fact.stamp, fact)
+            if fact.later is not None:
+                add(fact.later.stamp, fact)
+        for state in self.told.get(key, _NOTHING_TOLD).values():
+            for dated in (state.status, state.expiry, *state.details.values()):
+                if dated is not None:
+                    add(dated.stamp, told=True)
+            for stamp in state.cards.values():
+                add(stamp, told=True, shows_cards=True)
+        return words
+
     def without(self, stamp: Stamp, keys: Iterable[Key]) -> "Knowledge":
         """What is known within reach of `keys`, but for what stands on the word of `stamp` alone.
 
@@ -168,8 +225,9 @@ class Knowledge:
         rest = Knowledge()
         for key in self.reach(keys):
             for fact in self.facts_from(key):
-                if fact.stamp != stamp:
-                    rest.add_fact(fact._replace(later=_but_by(stamp, fact.later)))
+                if fact.stamp != stamp and fact.pair not in rest.facts:
+                    later = _but_by(stamp, fact.later)
+                    rest.add_fact(fact if later is fact.later else fact._replace(later=later))
             for scope, told in self.told.get(key, _NOTHING_TOLD).items():
                 details = {name: dated for name, dated in told.details.items() if dated.stamp != stamp}
                 cards = {card: first for card, first in told.cards.items() if first != stamp}
@@ -206,9 +264,9 @@ class Knowledge:
     def _learn_of(self, credential: Credential, scope: Scope, told: Told) -> News:
         news = News.NONE
         for key in credential.keys:
-            known = self.told.get(key, _NOTHING_TOLD).get(scope, _NEVER_TOLD)
+            known = self.told.get(key, _NOTHING_TOLD).get(scope, NEVER_TOLD)
             merged = merge(known, told)
-            if merged != _NEVER_TOLD:
+            if merged != NEVER_TOLD:
                 self.heard_of.add((key, scope))
             if merged != known:
                 self.add_told(key, scope, merged)
@@ -283,6 +341,7 @@ def renames_itself(update: Update) -> bool:
 _TELLS_IN_PLACE = frozenset(
     (*TOLD_STATUS, UpdateType.EXPIRY_UPDATED, UpdateType.DETAILS_UPDATED, UpdateType.NUMBER_REPLACED)
 )
-_NEVER_TOLD = Told()
+NEVER_TOLD = Told()
 _NO_FACTS: Mapping[Pair, Fact] = {}
+_NO_WORD = Word()
 _NOTHING_TOLD: Mapping[Scope, Told] = {}

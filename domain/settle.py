@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import reduce
 from typing import Any, NamedTuple, TypeVar
 
-from domain.account import Account, Refused, accounts_of
-from domain.knowledge import Dated, Fact, Knowledge, Shown, Told, merge
-from domain.update import NewCredential, Reason
+from domain.account import Account, Accounts, Refused
+from domain.knowledge import NEVER_TOLD, Dated, Fact, Knowledge, Shown, Told, merge
+from domain.update import Reason
 from domain.wallet import (
     Details,
     Key,
@@ -68,44 +68,75 @@ def settle(wallet: Wallet, knowledge: Knowledge, name: Callable[[Key], MethodId]
     `name` gives the id of the method to be made for a credential: asked twice, the same one, and one that no method
     of `wallet` has. It is asked with the type as well (`CARD:vau:tok_B`), for a token may be of two types.
     """
-    accounts, refused = accounts_of(wallet, knowledge)
-    draft = Draft(wallet)
-    for account in accounts:
-        if not account.live:
-            continue
-        latest = account.latest
-        if latest is None:
-            if told := _told_of(account.keys, wallet, knowledge):
-                card = _Card(frozenset(), (), (), reduce(merge, told))
-                for method in account.live:
-                    draft.update(method, _as_told(method, card))
-            continue
-        card = _card(account, latest, wallet, knowledge)
-        current = _current(account.live, card, latest)
-        others = _default_first([method for method in account.live if method is not current])
-        if current is None:
-            made = name(f"{account.type}:{latest.new.key}")
-            after = _as_told(Method(made, account.type, MethodStatus.ACTIVE, card.keys), card)
-        else:
-            after = _as_told(current, card)
-            draft.update(current, after)
-        if others:
-            after = heir(after, others)
-            draft.put(after)
-        for old in others:
-            fact = _why(old, account.facts)
-            draft.replace(old, after, fact.reason, fact)
-    return Settlement(draft.settled(accounts), tuple(draft.changes), accounts, refused)
+    accounts = Accounts(wallet, knowledge)
+    drafts = [settle_account(account, wallet, knowledge, name) for account in accounts.all]
+    return settled(accounts, [draft for draft in drafts if draft is not None])
+
+
+def settled(accounts: Accounts, drafts: Sequence["Draft"]) -> Settlement:
+    """What the drafts of the accounts of a wallet come to, in their order."""
+    whole = drafts[0] if len(drafts) == 1 else Draft(accounts.wallet)
+    for draft in () if len(drafts) == 1 else drafts:
+        whole.methods |= draft.methods
+        whole.links |= draft.links
+        whole.changes += draft.changes
+    return Settlement(whole.settled(accounts.all), tuple(whole.changes), tuple(accounts.all), tuple(accounts.refused))
+
+
+def settle_account(
+    account: Account, wallet: Wallet, knowledge: Knowledge, name: Callable[[Key], MethodId]
+) -> "Draft | None":
+    """What becomes of the methods of one account of `wallet`; None where nothing was told of it."""
+    if not account.live:
+        return None
+    latest = account.latest
+    if latest is None:
+        told = _told_of(account.keys, wallet, knowledge)
+        if not told:
+            return None
+        draft = Draft(wallet, told=reduce(merge, told))
+        card = _Card(frozenset(), (), (), draft.told)
+        for method in account.live:
+            draft.update(method, _as_told(method, card))
+        return draft
+    card = _card(account, latest, wallet, knowledge)
+    current = _current(account.live, card, latest)
+    others = _default_first([method for method in account.live if method is not current])
+    draft = Draft(wallet, told=card.told, card=card.keys, current=current, others=others)
+    if current is None:
+        made = name(f"{account.type}:{latest.new.key}")
+        after = _as_told(Method(made, account.type, MethodStatus.ACTIVE, card.keys), card)
+    else:
+        after = _as_told(current, card)
+        draft.update(current, after)
+    if others:
+        after = heir(after, others)
+        draft.put(after)
+    for old in others:
+        fact = account.pairs.why(old)
+        draft.replace(old, after, fact.reason, fact)
+    return draft
 
 
 class Draft:
     """The wallet in the making, and what there is to tell of it; what nobody touches stays the very same object."""
 
-    def __init__(self, wallet: Wallet) -> None:
+    def __init__(
+        self,
+        wallet: Wallet,
+        *,
+        told: Told = NEVER_TOLD,
+        card: frozenset[Key] = frozenset(),
+        current: Method | None = None,
+        others: Sequence[Method] = (),
+    ) -> None:
         self.wallet = wallet
         self.methods: dict[MethodId, Method] = {}
         self.links: dict[LinkId, Link] = {}
         self.changes: list[Replaced | Updated] = []
+        # what an account's draft was made from: what was told of it, its current card, the live method that is it, and
+        # those that it replaces
+        self.told, self.card, self.current, self.others = told, card, current, others
 
     def put(self, method: Method) -> None:
         """Have `method` as it is, fresh or in place of what it was."""
@@ -161,8 +192,7 @@ def _card(account: Account, latest: Fact, wallet: Wallet, knowledge: Knowledge) 
     A fact also tells that its `new` was active then, and when it expires; one that happened behind a token that stays,
     what the card has shown since.
     """
-    keys = account.card(latest, _shown_behind(account.keys, wallet, knowledge))
-    facts = [fact for fact in reversed(account.followed) if fact.new.key in keys]
+    keys, facts = account.card(latest, lambda: _shown_behind(account.keys, wallet, knowledge))
     expiry = max([fact.expiry for fact in facts if fact.expiry is not None], default=None)
     by_facts = Told(Dated(MethodStatus.ACTIVE, latest.stamp), expiry, _shown_since(latest))
     methods = [method for method in account.methods if not keys.isdisjoint(method.keys)]
@@ -206,11 +236,9 @@ def _as_told(method: Method, card: _Card) -> Method:
     """
     status, expiry, told_details, _ = card.told
     details = method.details
-    shown: list[NewCredential | Details] = [details]
-    shown += [*(fact.told for fact in card.facts), *(each.details for each in card.methods)]
     said: dict[str, Any] = {
-        "last4": _first([each.last4 for each in shown]),
-        "brand": _first([each.brand for each in shown]),
+        "last4": details.last4 or _shown_by("last4", card),
+        "brand": details.brand or _shown_by("brand", card),
     }
     for fact in reversed(card.facts):
         if fact.told.details:
@@ -225,9 +253,25 @@ def _as_told(method: Method, card: _Card) -> Method:
         method,
         status=method.status if status is None else status.value,
         keys=method.keys | card.keys,
-        par=method.par or _first([fact.told.par for fact in card.facts] + [each.par for each in card.methods]),
+        par=method.par or _par_of(card),
         details=_with(details, **said),
     )
+
+
+def _shown_by(name: str, card: _Card) -> str | None:
+    """The last4 or brand that the latest fact says the card shows, or else a former method of it did."""
+    for fact in card.facts:
+        shown: str | None = getattr(fact.told, name)
+        if shown is not None:
+            return shown
+    return _first([getattr(method.details, name) for method in card.methods])
+
+
+def _par_of(card: _Card) -> str | None:
+    for fact in card.facts:
+        if fact.told.par is not None:
+            return fact.told.par
+    return _first([method.par for method in card.methods])
 
 
 def heir(current: Method, olds: Sequence[Method]) -> Method:
@@ -257,14 +301,6 @@ def _default_first(methods: list[Method]) -> list[Method]:
     if len(methods) > 1:
         methods.sort(key=lambda method: (not method.default, not method.subscription_default, method.id))
     return methods
-
-
-def _why(old: Method, facts: Sequence[Fact]) -> Fact:
-    """The fact that `old` was replaced by: the latest one about it, or else the latest of its account."""
-    for fact in reversed(facts):
-        if not old.keys.isdisjoint(fact.old.keys):
-            return fact
-    return facts[-1]
 
 
 def _shown(method: Method) -> tuple[object, ...]:

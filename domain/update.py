@@ -1,12 +1,12 @@
 """What a vendor tells us, in our own words: the canonical update of every feed."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
 from typing import NamedTuple, TypeAlias
 
-from domain.wallet import Expiry, Key, MethodType
+from domain.wallet import Expiry, Identity, Key, MethodType, identifying
 
 
 class UpdateType(StrEnum):
@@ -65,7 +65,7 @@ class Credential(NamedTuple):
         return (self.key,) if self.alias is None else (self.key, self.alias)
 
 
-Scope: TypeAlias = tuple[tuple[str, str], ...]
+Scope: TypeAlias = tuple[Identity, ...]
 """The identities of the customer whom an update is about, sorted; empty means whoever holds the credential."""
 
 
@@ -93,6 +93,14 @@ class Update(NamedTuple):
     scope: Scope = ()
     merge_from: Scope = ()
     merge_into: Scope = ()
+
+    def identifying(self, identifiers: Container[str]) -> "Update":
+        """The update with only those names of its customers that name anybody; a customer may be left without any."""
+        return self._replace(
+            scope=identifying(self.scope, identifiers),
+            merge_from=identifying(self.merge_from, identifiers),
+            merge_into=identifying(self.merge_into, identifiers),
+        )
 
     @property
     def keys(self) -> tuple[Key, ...]:

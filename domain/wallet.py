@@ -1,6 +1,6 @@
 """A customer's wallet: payment methods, the links that point at them, and the merchants who share it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from datetime import date
 from enum import StrEnum
 from types import MappingProxyType
@@ -58,14 +58,29 @@ class Expiry(NamedTuple):
     month: int
 
 
-class Customer(NamedTuple):
-    """Whose wallet it is. `identities` name the customer; the date of birth only describes them.
+Identity: TypeAlias = tuple[str, str]
+"""One name of a customer: `("enterpriseId", "e1")`, `("hsid", "h1")` or `("metadata.patientId", "rx-1")`."""
 
-    An identity is a pair such as `("enterpriseId", "e1")`, `("hsid", "h1")` or `("metadata.patientId", "rx-1")`.
+ALWAYS_IDENTIFY = frozenset(("enterpriseId", "hsid"))
+
+IDENTIFIERS = ALWAYS_IDENTIFY | {"metadata.patientId"}
+"""What names a customer where nothing else is set. Other metadata, such as a tier, is shared by strangers."""
+
+
+def identifying(named: Iterable[Identity], identifiers: Container[str]) -> tuple[Identity, ...]:
+    """Those of the pairs that name a customer, in their order."""
+    return tuple(pair for pair in named if pair[0] in identifiers)
+
+
+class Customer(NamedTuple):
+    """Whose wallet it is. `identities` name the customer; the date of birth and the metadata only describe them.
+
+    Metadata that names the customer stands in both.
     """
 
-    identities: frozenset[tuple[str, str]]
+    identities: frozenset[Identity]
     date_of_birth: date | None = None
+    metadata: Mapping[str, str] = MappingProxyType({})
 
 
 class Details(NamedTuple):
@@ -149,7 +164,7 @@ class Wallet(NamedTuple):
     methods: tuple[Method, ...] = ()
     links: tuple[Link, ...] = ()
     leads: frozenset[Key] = frozenset()
-    former_identities: frozenset[tuple[str, str]] = frozenset()
+    former_identities: frozenset[Identity] = frozenset()
     merged_into: WalletId | None = None
 
     @property
@@ -183,7 +198,7 @@ def can_be_default(method_type: MethodType) -> bool:
     return method_type is not MethodType.GIFT_CARD
 
 
-def belongs_to(scope: Iterable[tuple[str, str]], wallet: Wallet) -> bool:
+def belongs_to(scope: Iterable[Identity], wallet: Wallet) -> bool:
     """Whether the customer that a vendor named by the identities in `scope` is the wallet's.
 
     At least one identity must agree and none may contradict: an update for a stranger must not reach the wallet.

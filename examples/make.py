@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Makes the files beside it, the same ones every time: merchants, their customers' wallets, and a vendor feed.
+"""Make the example files: merchants, their customers' wallets, and a feed of vendor updates; the same on each run.
 
-The first wallet is the one whose story `repoint demo` tells, and the first update is the one it begins with.
+`repoint demo` plays the first wallet, beginning with the first update.
 """
 
 import json
@@ -18,16 +18,16 @@ BEGIN = datetime(2026, 11, 20, 9, 14, 13, 512_000, tzinfo=UTC)
 MERCHANTS = {"m-pharmacy": "Pharmacy", "m-streaming": "Streaming", "m-gym": "Gym"}
 EVENTS = ["PAYMENT_METHOD_REPLACED", "PAYMENT_METHOD_DELETED", "PAYMENT_METHOD_UPDATED"]
 REASONS = ["EXPIRED", "LOST_OR_STOLEN", "REISSUED", "NETWORK_UPDATE"]
-# Who tells of which payment methods: two card updaters, a token service, the banks' notices of change.
+# Which vendors report on which payment methods: two card updaters, a token service, the banks' notices of change.
 CARD_VENDORS, WALLET_VENDOR, BANK_VENDOR, PROCESSOR = ("vau", "abu"), "mdes", "nacha", "psp"
 
 Json = dict[str, Any]
 Story = list[Json | str]
 
-chance = Random(20261120)  # noqa: S311 - made-up data, the same every time
+chance = Random(20261120)  # noqa: S311 - made-up data, the same on each run
 wallets: list[Json] = []
 stories: list[Story] = []
-_told: dict[str, int] = {}
+_update_counts: dict[str, int] = {}
 
 
 def uuid() -> str:
@@ -104,14 +104,14 @@ def link(merchant: str, to: Json, kind: str, reference: str, status: str = "ACTI
 
 
 def wallet(*methods: Json, links: list[Json] | None = None, merchants: Iterable[str] = ()) -> Json:
-    """Its first method is the default one, and what is linked to where no links are given."""
+    """A wallet whose first method is the default. Without `links`, each merchant has a link to that method."""
     number = len(wallets) + 1
     shared = sorted(merchants) or sorted(chance.sample(sorted(MERCHANTS), chance.choice([1, 2, 2, 3])))
     methods[0]["default"] = methods[0]["subscriptionDefault"] = True
     if links is None:
         kinds = ["SUBSCRIPTION", "SUBSCRIPTION", "RECURRING", "SAVED_INSTRUCTION", "PAYMENT_PLAN"]
-        links = [link(one, methods[0], chance.choice(kinds), f"ref_{number}_{one[2:]}") for one in shared]
-    made = {
+        links = [link(id_, methods[0], chance.choice(kinds), f"ref_{number}_{id_[2:]}") for id_ in shared]
+    new_wallet = {
         "id": uuid(),
         "customer": {
             "enterpriseId": f"e-{number:04}",
@@ -123,22 +123,22 @@ def wallet(*methods: Json, links: list[Json] | None = None, merchants: Iterable[
         "paymentMethods": list(methods),
         "paymentLinks": links,
     }
-    wallets.append(made)
-    return made
+    wallets.append(new_wallet)
+    return new_wallet
 
 
 # --- updates ------------------------------------------------------------------------------------------------------
 
 
-def update(kind: str, old: Json, new: Json | None = None, *, later: float = 0, **more: object) -> Json:
-    """About the payment method `old`; `later` is in hours after the beginning."""
+def update(kind: str, old: Json, new: Json | None = None, *, later: float = 0, **fields: object) -> Json:
+    """An update about the payment method `old`, `later` hours after the beginning."""
     vendor, old_token = old["credentials"][0]["vendor"], old["credentials"][0]["token"]
     at = BEGIN + timedelta(hours=later, seconds=chance.randrange(3600), milliseconds=chance.randrange(1000))
-    told: Json = {"id": new_id(vendor), "vendor": vendor, "type": kind, "occurredAt": moment(at)}
-    told["old"] = {"token": old_token, "methodType": old["type"]}
+    message: Json = {"id": new_id(vendor), "vendor": vendor, "type": kind, "occurredAt": moment(at)}
+    message["old"] = {"token": old_token, "methodType": old["type"]}
     if new is not None:
-        told["new"] = new
-    return told | more
+        message["new"] = new
+    return message | fields
 
 
 def moment(at: datetime) -> str:
@@ -146,12 +146,12 @@ def moment(at: datetime) -> str:
 
 
 def new_id(vendor: str) -> str:
-    _told[vendor] = _told.get(vendor, 0) + 1
-    return f"{vendor}-2026-11-20-{_told[vendor]:06}"
+    _update_counts[vendor] = _update_counts.get(vendor, 0) + 1
+    return f"{vendor}-2026-11-20-{_update_counts[vendor]:06}"
 
 
 def successor(old: Json) -> Json:
-    """What a vendor tells of the method that comes after `old`."""
+    """The method that replaces `old`, as a vendor reports it."""
     new: Json = {"token": token(), "methodType": old["type"], "last4": digits(4)}
     if old["type"] == "BANK_ACCOUNT":
         return new | {"bankName": "Second Example Bank", "accountType": old["details"]["accountType"]}
@@ -164,14 +164,14 @@ def replaced(old: Json, new: Json | None = None, *, later: float = 0) -> Json:
     return update("NUMBER_REPLACED", old, new or successor(old), later=later, reason=reason)
 
 
-def again(told: Json, *, days: float) -> Json:
-    """The same change, told once more under another id."""
-    at = datetime.fromisoformat(told["occurredAt"]) + timedelta(days=days)
-    return told | {"id": new_id(told["vendor"]), "occurredAt": moment(at)}
+def repeated(report: Json, *, days: float) -> Json:
+    """A second report of the same change, `days` later and under another id."""
+    at = datetime.fromisoformat(report["occurredAt"]) + timedelta(days=days)
+    return report | {"id": new_id(report["vendor"]), "occurredAt": moment(at)}
 
 
 def as_method(old: Json, new: Json) -> Json:
-    """The method that `new` tells of, as the `old` of a further update."""
+    """The method that `new` reports, as the `old` of a further update."""
     return {
         "type": old["type"],
         "details": {"cardBrand": new.get("brand"), "accountType": new.get("accountType")},
@@ -182,8 +182,8 @@ def as_method(old: Json, new: Json) -> Json:
 # --- stories ------------------------------------------------------------------------------------------------------
 
 
-def the_customer_of_the_demo() -> Story:
-    """A lost card, on which three merchants' payments hang; the updater tells it again forty days later."""
+def demo_customer() -> Story:
+    """A lost card that three merchants charge; the updater reports it again forty days later."""
     old = card("vau")
     old["details"] |= {"last4": "1234", "expiryMonth": 12, "nameOnCard": "John Doe", "zipCode": "12345"}
     old["nickname"] = "Personal Card"
@@ -196,39 +196,39 @@ def the_customer_of_the_demo() -> Story:
     john = wallet(old, links=links, merchants=MERCHANTS)
     john["customer"]["dateOfBirth"] = "1980-01-31"
     new = successor(old) | {"last4": "5678", "expiryMonth": 12, "expiryYear": 2028}
-    told = replaced(old, new) | {"reason": "LOST_OR_STOLEN"}
-    return [told, again(told, days=40)]
+    report = replaced(old, new) | {"reason": "LOST_OR_STOLEN"}
+    return [report, repeated(report, days=40)]
 
 
 def plain_replacement() -> Story:
     old = chance.choice([card, card, card, bank_account, digital_wallet])()
     gift = method("GIFT_CARD", PROCESSOR, last4=digits(4), cardBrand="GIFT")
     wallet(old, *([] if chance.randrange(10) else [gift]))
-    told = replaced(old)
-    told_again = [again(told, days=chance.choice([1, 7, 40])) for _ in range(chance.choice([0, 0, 0, 1, 2]))]
-    return [told, *told_again]
+    report = replaced(old)
+    repetitions = [repeated(report, days=chance.choice([1, 7, 40])) for _ in range(chance.choice([0, 0, 0, 1, 2]))]
+    return [report, *repetitions]
 
 
 def delivered_twice() -> Story:
-    """The very same message, twice on the topic."""
+    """One message, twice on the topic."""
     old = card()
     wallet(old)
-    told = replaced(old)
-    return [told, dict(told)]
+    report = replaced(old)
+    return [report, dict(report)]
 
 
 def new_card_added_by_hand() -> Story:
-    """Both cards are in the wallet when the vendor tells that one has become the other."""
+    """Both cards are in the wallet when the vendor reports that the first became the second."""
     old, new = card("vau"), card("vau")
     new["details"]["expiryYear"] = 2029
     wallet(old, new)
     details = new["details"]
-    told = {"token": new["credentials"][0]["token"], "methodType": "CARD", "last4": details["last4"], "brand": "VISA"}
-    return [replaced(old, told | {"expiryMonth": details["expiryMonth"], "expiryYear": 2029})]
+    face = {"token": new["credentials"][0]["token"], "methodType": "CARD", "last4": details["last4"], "brand": "VISA"}
+    return [replaced(old, face | {"expiryMonth": details["expiryMonth"], "expiryYear": 2029})]
 
 
 def chain_backwards() -> Story:
-    """A became B, and B became C; the second is told first."""
+    """A became B, and B became C; the second is reported first."""
     a = card()
     wallet(a)
     b = successor(a)
@@ -245,8 +245,8 @@ def shared_card() -> Story:
     return [replaced(old)]
 
 
-def told_by_two_vendors() -> Story:
-    """The network and the processor tell the same reissue, each under its own tokens."""
+def reported_by_two_vendors() -> Story:
+    """The network and the processor report the same reissue, each under its own tokens."""
     old = card("vau")
     old["credentials"].append({"vendor": PROCESSOR, "token": token()})
     wallet(old)
@@ -259,9 +259,9 @@ def expiry_only() -> Story:
     """Sometimes an older expiry comes after the newer one, and changes nothing."""
     old = card()
     wallet(old)
-    told = update("EXPIRY_UPDATED", old, {"expiryMonth": 12, "expiryYear": 2029})
+    newer = update("EXPIRY_UPDATED", old, {"expiryMonth": 12, "expiryYear": 2029})
     older = update("EXPIRY_UPDATED", old, {"expiryMonth": 12, "expiryYear": 2028}, later=2)
-    return [told] if chance.randrange(5) else [told, older]
+    return [newer] if chance.randrange(5) else [newer, older]
 
 
 def closed_account() -> Story:
@@ -271,7 +271,7 @@ def closed_account() -> Story:
 
 
 def suspended_and_resumed() -> Story:
-    """The resumption is told first, so the suspension is old news when it comes."""
+    """The resumption is reported first, so the suspension is out of date when it comes."""
     old = digital_wallet()
     wallet(old)
     return [update("RESUMED", old, later=5), update("SUSPENDED", old)]
@@ -289,8 +289,8 @@ def no_change() -> Story:
     return [update(kind, old) for kind in chance.sample(["NO_CHANGE", "NO_MATCH", "OPTED_OUT"], 2)]
 
 
-def nobodys_card() -> Story:
-    """No wallet knows it (yet)."""
+def unknown_card() -> Story:
+    """No wallet has it (yet)."""
     return [replaced(card())]
 
 
@@ -312,16 +312,18 @@ def other_account() -> Story:
 def id_used_twice() -> Story:
     first, second = card("abu"), card("abu")
     wallet(first, second)
-    told = replaced(first)
-    return [told, replaced(second) | {"id": told["id"]}]
+    report = replaced(first)
+    return [report, replaced(second) | {"id": report["id"]}]
 
 
 def wallets_merged() -> Story:
-    """Two wallets turn out to be of one customer."""
-    one, other = wallet(card(), merchants=["m-pharmacy"]), wallet(card(), merchants=["m-streaming"])
-    named = {"enterpriseId": one["customer"]["enterpriseId"]}, {"enterpriseId": other["customer"]["enterpriseId"]}
-    at = {"occurredAt": moment(BEGIN + timedelta(hours=1))}
-    return [{"id": new_id("crm"), "vendor": "crm", "type": "WALLET_MERGED", **at, "from": named[0], "into": named[1]}]
+    """Two wallets belong to one customer."""
+    first, second = wallet(card(), merchants=["m-pharmacy"]), wallet(card(), merchants=["m-streaming"])
+    merge_from = {"enterpriseId": first["customer"]["enterpriseId"]}
+    merge_into = {"enterpriseId": second["customer"]["enterpriseId"]}
+    message = {"id": new_id("crm"), "vendor": "crm", "type": "WALLET_MERGED"}
+    message["occurredAt"] = moment(BEGIN + timedelta(hours=1))
+    return [message | {"from": merge_from, "into": merge_into}]
 
 
 def with_a_card_number() -> Story:
@@ -332,12 +334,12 @@ def with_a_card_number() -> Story:
 
 
 def broken() -> Story:
-    """Half a line, and an update that does not say when."""
+    """Half a line, and an update without its date."""
     old = card()
     wallet(old)
-    told = replaced(old)
+    report = replaced(old)
     undated = {key: value for key, value in replaced(old).items() if key != "occurredAt"}
-    return [json.dumps(told)[:90], undated]
+    return [json.dumps(report)[:90], undated]
 
 
 HOW_MANY: list[tuple[Callable[[], Story], int]] = [
@@ -346,13 +348,13 @@ HOW_MANY: list[tuple[Callable[[], Story], int]] = [
     (new_card_added_by_hand, 8),
     (chain_backwards, 5),
     (shared_card, 3),
-    (told_by_two_vendors, 8),
+    (reported_by_two_vendors, 8),
     (expiry_only, 25),
     (closed_account, 10),
     (suspended_and_resumed, 4),
     (contact_cardholder, 4),
     (no_change, 12),
-    (nobodys_card, 6),
+    (unknown_card, 6),
     (other_customers_card, 2),
     (other_account, 1),
     (id_used_twice, 1),
@@ -363,7 +365,7 @@ HOW_MANY: list[tuple[Callable[[], Story], int]] = [
 
 
 def interleaved(all_stories: list[Story]) -> list[Json | str]:
-    """In random order, but for the order within each story."""
+    """The messages of all stories in random order; each story keeps its own order."""
     turns = [number for number, story in enumerate(all_stories) for _ in story]
     chance.shuffle(turns)
     remaining = [iter(story) for story in all_stories]
@@ -386,8 +388,8 @@ def write(name: str, lines: Iterable[Json | str]) -> None:
 
 
 if __name__ == "__main__":
-    first, *rest = the_customer_of_the_demo()
-    stories += [make() for make, count in HOW_MANY for _ in range(count)]
+    first, *later = demo_customer()
+    stories += [story() for story, count in HOW_MANY for _ in range(count)]
     write("merchants.jsonl", (merchant(id_, name) for id_, name in MERCHANTS.items()))
     write("wallets.jsonl", wallets)
-    write("updates.jsonl", [first, *interleaved([rest, *stories])])
+    write("updates.jsonl", [first, *interleaved([later, *stories])])

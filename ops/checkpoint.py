@@ -1,15 +1,23 @@
 """How far a file has been sent, beside the file: so that an interrupted ingestion goes on where it was.
 
 Everything before the place is acknowledged. What lies after it may have been sent as well; sent again it is recognised.
+A file is known by its size, its time and the digest of what stands before the place: one that was rewritten begins
+anew, though its size and its time are those of the former.
 """
 
 import json
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
-from pathlib import Path
+from hashlib import blake2b
 
-from producers.records import Place
+from ops.folder import Folder, name_beside
+from ops.open_file import OpenFile
+from producers.lines import Damaged, Place
+
+# 128 bits: nobody rewrites a file to meet the digest of another by chance.
+_DIGEST_BYTES = 16
+_CHUNK = 1024 * 1024
 
 
 @dataclass(slots=True)
@@ -17,8 +25,8 @@ class Checkpoint:
     """Of one version of one file, read as one feed.
 
     `modified` is in nanoseconds, as the file system has it. Of `lines`, empty ones and names of columns among them, so
-    many `records` were read before `offset`, and the other sums are of these. `refused_size` is that of the file of
-    refused lines.
+    many `records` were read before `offset`, and the other sums are of these; `digest` is of the bytes before it, as
+    they are unpacked. `refused_size` is that of the file of refused lines.
     """
 
     feed: str
@@ -32,7 +40,9 @@ class Checkpoint:
     records: int = 0
     sent: int = 0
     reasons: dict[str, int] = field(default_factory=dict)
+    irrelevant: dict[str, int] = field(default_factory=dict)
     refused_size: int = 0
+    digest: str = ""
 
     @property
     def place(self) -> Place:
@@ -43,43 +53,92 @@ class Checkpoint:
         return datetime.fromisoformat(self.at)
 
 
-def beside(file: Path) -> Path:
-    return file.with_name(f".{file.name}.checkpoint")
+class Digest:
+    """The digest of what stands before a place in a file. For a later place reading goes on where it was.
+
+    A thread may read: `interrupt` ends that.
+    """
+
+    def __init__(self, source: OpenFile) -> None:
+        self._source = source
+        self._is_interrupted = False
+        self._begin()
+
+    def _begin(self) -> None:
+        self._stream = self._source.stream()
+        self._hash = blake2b(digest_size=_DIGEST_BYTES)
+        self._position = 0
+
+    def interrupt(self) -> None:
+        self._is_interrupted = True
+
+    def before(self, offset: int) -> str:
+        """In hexadecimal; empty where the file cannot be read so far."""
+        if offset < self._position:
+            self._begin()
+        with suppress(OSError, Damaged):
+            while self._position < offset:
+                piece = self._stream.read1(min(_CHUNK, offset - self._position))
+                if not piece or self._is_interrupted:
+                    return ""
+                self._hash.update(piece)
+                self._position += len(piece)
+            return self._hash.hexdigest()
+        return ""
 
 
-def of(file: Path, feed: str, at: datetime) -> Checkpoint:
-    """The beginning of `file`, whose records that have no date of their own are of `at`."""
-    state = file.stat()
+def beside(name: str) -> str:
+    """The name of the checkpoint of the file `name`."""
+    return name_beside(name, ".{}.checkpoint")
+
+
+def of(source: OpenFile, feed: str, at: datetime) -> Checkpoint:
+    """The beginning of a file, whose records that have no date of their own are of `at`."""
+    if source.stdin is not None:
+        return Checkpoint(feed, 0, 0, at.isoformat())
+    state = source.state()
     return Checkpoint(feed, state.st_size, state.st_mtime_ns, at.isoformat(), state.st_ino)
 
 
-def read(file: Path, beginning: Checkpoint, *, growing: bool = False) -> Checkpoint | None:
-    """Where an earlier ingestion of `file` was interrupted; None if there was none, or the file is another by now.
+def read(source: OpenFile, beginning: Checkpoint, digest: Digest, *, growing: bool = False) -> Checkpoint | None:
+    """Where an earlier ingestion of a file was interrupted; None if there was none, or the file is another by now.
 
     One that is `growing` is the same also if it has grown, and goes on; changed otherwise it begins anew, and its
     records keep their date, so that they are recognised.
     """
+    former = None if source.folder is None else _stored(source.folder, source.name)
+    if former is None or former.feed != beginning.feed:
+        return None
+    is_same = (former.size, former.modified) == (beginning.size, beginning.modified)
+    has_grown = growing and former.inode == beginning.inode and former.size < beginning.size
+    if (is_same or has_grown) and former.digest and former.digest == digest.before(former.offset):
+        return replace(former, size=beginning.size, modified=beginning.modified, inode=beginning.inode)
+    if growing and former.inode == beginning.inode:
+        return replace(beginning, at=former.at)
+    return None
+
+
+def _stored(folder: Folder, name: str) -> Checkpoint | None:
     try:
-        found = Checkpoint(**json.loads(beside(file).read_text(encoding="utf-8")))
+        return Checkpoint(**json.loads(folder.read(beside(name))))
     except (OSError, ValueError, TypeError):
         return None
-    if (found.feed, found.size, found.modified) == (beginning.feed, beginning.size, beginning.modified):
-        return found
-    if not growing or (found.feed, found.inode) != (beginning.feed, beginning.inode):
-        return None
-    if found.size < beginning.size:
-        return replace(found, size=beginning.size, modified=beginning.modified)
-    return replace(beginning, at=found.at)
 
 
-def write(file: Path, checkpoint: Checkpoint) -> None:
-    """In one step: whoever dies while writing leaves the one before."""
-    unfinished = beside(file).with_suffix(".new")
-    unfinished.write_text(json.dumps(asdict(checkpoint)), encoding="utf-8")
-    unfinished.replace(beside(file))
+def offset(folder: Folder, name: str) -> int:
+    """How far the file was sent, in bytes, by its checkpoint; 0 without one."""
+    former = _stored(folder, name)
+    return 0 if former is None else former.offset
 
 
-def remove(file: Path) -> None:
+def write(source: OpenFile, checkpoint: Checkpoint, digest: Digest) -> None:
+    """Raises OSError where it cannot be written."""
+    assert source.folder is not None
+    checkpoint.digest = digest.before(checkpoint.offset)
+    source.folder.write(beside(source.name), json.dumps(asdict(checkpoint)).encode())
+
+
+def remove(folder: Folder, name: str) -> None:
     """If it can be; the file system says that a folder is read-only before it says that there is none."""
     with suppress(OSError):
-        beside(file).unlink()
+        folder.remove(beside(name))

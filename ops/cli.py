@@ -1,4 +1,4 @@
-"""`repoint`: the commands, and what becomes of what goes wrong in them.
+"""`repoint`: the commands, each loaded when it is called, and what becomes of what goes wrong in them.
 
 0   done
 1   failed: one line on stderr says what and why
@@ -6,51 +6,134 @@
 130 interrupted
 """
 
+import errno
+import os
 import sys
+from collections.abc import Mapping
+from importlib import import_module
 from importlib.metadata import version
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, NamedTuple, TypeAlias, cast
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
-from ops import loop, parts, terminal
-from ops.commands import dead_letters, deliveries, endpoints, feeds, fetches, inbox, merchants, wallets
-from ops.commands.demo import demo
-from ops.commands.ingest import ingest
-from ops.commands.replay import replay
-from ops.commands.run import run
-from ops.commands.status import status
-from ops.embedded import EmbeddedError
-from ops.settings import SettingsError
-from ops.terminal import DryRun, Failed
-from producers.topic import Unreachable
-from store import migrate as migrations
-from store import reach
+_INTERRUPTED = 130
+# What is written may be on its way for a while, so the error names no file.
+_OF_A_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
+
+
+# Typer has a copy of click of its own, and names none of its classes in public.
+Context: TypeAlias = Any
+HelpFormatter: TypeAlias = Any
+Command: TypeAlias = Any
+
+
+class Entry(NamedTuple):
+    """A command: the module and the name in it of its function or its `typer.Typer`, and its line in the list."""
+
+    module: str
+    name: str
+    help: str
+
+
+COMMANDS: Mapping[str, Entry] = {
+    "demo": Entry(
+        "demo.command",
+        "demo",
+        "The story end to end: a feed goes in, links are repointed, webhooks come out, and the accounts balance.",
+    ),
+    "run": Entry(
+        "ops.commands.run",
+        "run",
+        "Consume vendor updates, deliver webhooks and take in what vendors post, until SIGTERM or Ctrl-C.",
+    ),
+    "ingest": Entry(
+        "ops.commands.ingest",
+        "ingest",
+        "Put what vendors tell on the topic, each update acknowledged by every in-sync replica.",
+    ),
+    "status": Entry(
+        "ops.commands.status",
+        "status",
+        "What became of a payment method: the current one, the chain that leads there, links, deliveries.",
+    ),
+    "replay": Entry(
+        "ops.commands.replay",
+        "replay",
+        "Send dead deliveries again: same ids and bodies, each wallet's in order, with the whole retry schedule.",
+    ),
+    "migrate": Entry("ops.commands.migrate", "migrate", "Bring the database to the schema of this version."),
+    "merchants": Entry("ops.commands.merchants", "app", "Who is told, and where."),
+    "endpoints": Entry("ops.commands.endpoints", "app", "Where merchants are told, and whether at present."),
+    "wallets": Entry("ops.commands.wallets", "app", "Customers' payment methods and payment links, as files."),
+    "feeds": Entry("ops.commands.feeds", "app", "The vendors' feeds that can be read."),
+    "inbox": Entry("ops.commands.inbox", "app", "Vendor updates that came in, and what became of each."),
+    "topics": Entry("ops.commands.topics", "app", "The topics on Kafka that updates come by."),
+    "fetches": Entry(
+        "ops.commands.fetches",
+        "app",
+        "Thin events that wait until their vendor says what they are about.",
+    ),
+    "dead-letters": Entry("ops.commands.dead_letters", "app", "Messages that no update could be made of."),
+    "deliveries": Entry(
+        "ops.commands.deliveries",
+        "app",
+        "Events on their way to endpoints, and those that arrived or did not.",
+    ),
+    "keys": Entry("ops.commands.keys", "app", "Keys for settings."),
+}
+
+
+class Commands(TyperGroup):
+    """The group of all commands. Loading all of them takes 20 times what the list of them takes to write."""
+
+    def __init__(self, **attributes: Any) -> None:  # noqa: ANN401 - as typer calls it
+        super().__init__(**attributes)
+        self._is_listed = False
+
+    def list_commands(self, _ctx: Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, _ctx: Context, name: str) -> Command | None:
+        entry = COMMANDS.get(name)
+        if entry is None:
+            return None
+        if self._is_listed:
+            return TyperCommand(name, help=entry.help)
+        return loaded(name)
+
+    def format_help(self, ctx: Context, formatter: HelpFormatter) -> None:
+        self._is_listed = True
+        super().format_help(ctx, formatter)
+
+
+def loaded(name: str) -> Command:
+    """The command of that name, one of `COMMANDS`."""
+    module, attribute, _ = COMMANDS[name]
+    found = getattr(import_module(module), attribute)
+    if isinstance(found, typer.Typer):
+        command: Command = typer.main.get_group(found)  # also where there is a single one in it
+    else:
+        single = typer.Typer(add_completion=False)
+        single.command()(found)
+        command = typer.main.get_command(single)
+    command.name = name
+    return command
+
 
 app = typer.Typer(
     name="repoint",
+    cls=Commands,
     no_args_is_help=True,
     add_completion=False,
     # a traceback with the values of local variables would show what no log may hold
     pretty_exceptions_enable=False,
 )
-app.command()(demo)
-app.command()(run)
-app.command()(ingest)
-app.command()(status)
-app.command()(replay)
-app.add_typer(merchants.app, name="merchants")
-app.add_typer(endpoints.app, name="endpoints")
-app.add_typer(wallets.app, name="wallets")
-app.add_typer(feeds.app, name="feeds")
-app.add_typer(inbox.app, name="inbox")
-app.add_typer(fetches.app, name="fetches")
-app.add_typer(dead_letters.app, name="dead-letters")
-app.add_typer(deliveries.app, name="deliveries")
 
 
 def _say_version(wanted: bool) -> None:  # noqa: FBT001 - how typer calls it
     if wanted:
-        terminal.write_line(version("repoint"))
+        typer.echo(version("repoint"))
         raise typer.Exit
 
 
@@ -64,39 +147,71 @@ def repoint(
     """Card reissued? Every payment link moves to the new card, and every merchant is told."""
 
 
-@app.command()
-def migrate(*, dry_run: DryRun = False) -> None:
-    """Bring the database to the schema of this version."""
-    settings = parts.settings_of_a_command()
-    with parts.database(settings) as url:
-        current, newest = loop.run(reach.revisions(url))
-        if current == newest:
-            terminal.write_line(f"the database stands at revision {newest} already")
-            return
-        if not dry_run:
-            loop.run(migrations.upgrade(url))
-    terminal.write_line(f"{'would migrate' if dry_run else 'migrated'} from {current or 'nothing'} to {newest}")
-
-
 def main() -> None:
     """The console script."""
     for stream in (sys.stdin, sys.stdout, sys.stderr):
         cast(Any, stream).reconfigure(encoding="utf-8")  # whatever the locale: files and JSON are
+    # its own error handler again, which setting the encoding took away: what explains a failure must not fail
+    cast(Any, sys.stderr).reconfigure(errors="backslashreplace")
+    try:
+        _run()
+    except SystemExit as end:
+        if end.code == _INTERRUPTED:  # typer makes an exit code of Ctrl-C, without a word
+            _end(_INTERRUPTED, "interrupted")
+        raise
+    except KeyboardInterrupt:
+        _end(_INTERRUPTED, "interrupted")
+    except Exception as error:
+        explanation = _explanation(error)
+        if explanation is None:
+            raise
+        code, *lines = explanation
+        _end(code, *lines)
+
+
+def _explanation(error: Exception) -> "tuple[int, *tuple[str, ...]] | None":
+    """The exit code and what to say of `error`; None if it is a fault of the program."""
+    # the command that failed has loaded them
+    from ops.embedded import EmbeddedError  # noqa: PLC0415
+    from ops.settings import SettingsError  # noqa: PLC0415
+    from ops.terminal import Failed, file_name  # noqa: PLC0415
+    from producers.topic.stream import Unreachable  # noqa: PLC0415
+    from store import reach  # noqa: PLC0415
+
+    match error:
+        case SettingsError():
+            return (2, *error.problems)
+        case Failed():
+            return (error.code, *str(error).splitlines())
+        case Unreachable() | reach.Unusable() | EmbeddedError():
+            return (1, str(error))
+        case OSError() if error.filename is not None:
+            return (1, f"{file_name(str(error.filename))}: {error.strerror}")
+        case OSError() if error.errno in _OF_A_DISK:
+            return (1, str(error.strerror))
+        case _:  # an OSError without a name, too: of a connection, or a fault of the program
+            return None
+
+
+def _run() -> None:
+    """The command, until what it wrote is out: a full disk and a pipe without a reader show at the end alone."""
     try:
         app()
-    except SettingsError as error:
-        _end(2, *error.problems)
-    except Failed as error:
-        _end(error.code, str(error))
-    except (Unreachable, reach.Unusable, EmbeddedError) as error:
-        _end(1, str(error))
-    except KeyboardInterrupt:
-        _end(130, "interrupted")
+    finally:
+        try:
+            sys.stdout.flush()
+        except OSError as error:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or it is tried again, and told of again
+            if isinstance(error, BrokenPipeError):
+                sys.exit(1)  # as typer does, in silence
+            raise
 
 
 def _end(code: int, *lines: str) -> None:
+    from ops.terminal import remark  # noqa: PLC0415 - loads what draws progress
+
     for line in lines:
-        terminal.remark(line)
+        remark(line)
     sys.exit(code)
 
 

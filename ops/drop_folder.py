@@ -1,12 +1,11 @@
-"""A folder that files are put into, by SFTP for one: each is sent, and moved to `processed` or `failed` beside.
+"""A folder that files are put into, by SFTP for one: each is taken out of it, sent, and kept or removed.
 
-    DIR/            where files arrive; one that is still being written to, or whose name begins with a dot, is left.
-                    So is one that may not be read, and what is no file: a link leads to what its maker may not read
-    DIR/processed/  files that were sent
-    DIR/failed/     files that could not be read; what was refused of any is in FILE.refused beside it
+A file that is still being written to is left, and so is one that is empty, or whose name begins with a dot. So is one
+that may not be read, and what is no file: a link leads to what its maker may not read.
 
-A file is picked up by renaming it into `DIR/.work/`, so of several that watch only one gets it. One that was
-interrupted there goes on where it was; so does one that is written to again, when an upload has only paused.
+A file is picked up by moving it into the work folder (`ops.work_folders`), so of several that watch only one gets it.
+One that was interrupted there goes on where it was; so does one that is written to again, when an upload has only
+paused. What is the matter with one file ends that file alone, and one that takes long lets others have their turn.
 """
 
 import asyncio
@@ -16,20 +15,29 @@ import signal
 import stat
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import BinaryIO
+from datetime import timedelta
 
+from loops.waiting import event_or_timeout
 from ops import checkpoint, edge, feed_files, terminal
 from ops.feed_files import Summary
-from ops.settings import Settings
-from producers.waiting import either
-from schemas.feeds.feed import Feed
+from ops.folder import Folder
+from ops.open_file import OpenFile
+from ops.settings import Settings, spell
+from ops.work_folders import WorkFolders
+from schemas.feeds.feed import Edge, Feed
+
+KEPT_FOR = timedelta(days=7)
+"""How long processed files are kept where nothing else is asked for; those of feeds with full numbers are not kept."""
 
 # What grows no more for so long is whole.
 _SETTLED_SECONDS = 5.0
 _LOOK_SECONDS = 1.0
+# After so long a file that is sent makes room for others, if there are any. To go on it is read again up to there.
+_TURN_SECONDS = 30.0
+# Processed files are kept for days.
+_EXPIRE_SECONDS = 60.0
 # What refuses a file is mended by a person; until then it is tried, and told of, less and less often.
 _FIRST_DELAY, _LONGEST_DELAY = 2.0, 300.0
 _SUFFIXES_OF_UNFINISHED = (".part", ".tmp", ".filepart", ".crdownload", ".refused")
@@ -44,89 +52,132 @@ class Refusals:
     _of: dict[str, tuple[float, float]] = field(default_factory=dict)
     _left: dict[str, str] = field(default_factory=dict)
 
-    def is_due(self, file: Path) -> bool:
-        return time.monotonic() >= self._of.get(file.name, (0.0, 0.0))[0]
+    def is_due(self, name: str) -> bool:
+        return time.monotonic() >= self._of.get(name, (0.0, 0.0))[0]
 
-    def add(self, file: Path) -> None:
-        delay = min(2 * self._of.get(file.name, (0.0, _FIRST_DELAY / 2))[1], _LONGEST_DELAY)
-        self._of[file.name] = time.monotonic() + delay, delay
+    def add(self, name: str) -> None:
+        delay = min(2 * self._of.get(name, (0.0, _FIRST_DELAY / 2))[1], _LONGEST_DELAY)
+        self._of[name] = time.monotonic() + delay, delay
 
-    def leave(self, file: Path, why: str) -> None:
-        if self._left.get(file.name) != why:
-            terminal.remark(f"{file} is left alone: {why}")
-            self._left[file.name] = why
+    def leave(self, title: str, why: str) -> None:
+        if self._left.get(title) != why:
+            terminal.remark(f"{title} is left alone: {why}")
+            self._left[title] = why
 
-    def forget(self, file: Path) -> None:
-        self._of.pop(file.name, None)
-        self._left.pop(file.name, None)
+    def forget(self, name: str) -> None:
+        self._of.pop(name, None)
+        self._left.pop(name, None)
 
 
-async def watch(
-    folder: Path,
-    feed: Feed | None,
-    settings: Settings,
-    servers: str,
-    traces: edge.Traces | None,
-    *,
-    settled: float = _SETTLED_SECONDS,
-) -> None:
+@dataclass(slots=True)
+class Watch:
+    """What one watcher works with. `keep` is how long processed files are kept; None is `KEPT_FOR`, but not at all for
+    feeds that carry full numbers. What was refused of a file is kept for as long, at least `KEPT_FOR`.
+    """
+
+    folders: WorkFolders
+    feed: Feed | None
+    settings: Settings
+    servers: str
+    traces: edge.Traces | None = None
+    settled: float = _SETTLED_SECONDS
+    keep: timedelta | None = None
+    turn: float = _TURN_SECONDS
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    refusals: Refusals = field(default_factory=Refusals)
+    expired_at: float = 0.0
+
+    @property
+    def kept_for(self) -> timedelta:
+        if self.keep is not None:
+            return self.keep
+        return timedelta() if self.feed is not None and self.feed.carries_numbers else KEPT_FOR
+
+
+async def run(watch: Watch) -> None:
     """Until SIGTERM or SIGINT, which let the file at hand be finished only as far as it is."""
-    stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-    refusals = Refusals()
-    terminal.remark(f"watching {folder}; end with Ctrl-C")
-    while not stopping.is_set():
-        taken = await run_once(
-            folder, feed, settings, servers, traces, settled=settled, stopping=stopping, refusals=refusals
-        )
-        if not taken:
-            await either(stopping, _LOOK_SECONDS)
+        asyncio.get_running_loop().add_signal_handler(number, watch.stopping.set)
+    folders = watch.folders
+    terminal.remark(f"watching {folders.drop.title('')}, working in {folders.root.title('')}; end with Ctrl-C")
+    while not watch.stopping.is_set():
+        if not await run_once(watch):
+            await event_or_timeout(watch.stopping, _LOOK_SECONDS)
+    terminal.remark(f"stopped watching {folders.drop.title('')}; what is in hand goes on when it is watched again")
 
 
-async def run_once(
-    folder: Path,
-    feed: Feed | None,
-    settings: Settings,
-    servers: str,
-    traces: edge.Traces | None,
-    *,
-    settled: float,
-    stopping: asyncio.Event,
-    refusals: Refusals,
-) -> int:
+async def run_once(watch: Watch) -> int:
     """Send every file that is whole by now, unless it was refused and is not due again; how many are done."""
-    for name in (".work", "processed", "failed"):
-        (folder / name).mkdir(exist_ok=True)
-    taken = 0
-    for file in _picked_up(folder, settled, refusals):
-        with _held(file, refusals) as held:
-            if not held or not refusals.is_due(file):
-                continue
-            of = edge.of(edge.fingerprints(settings), feed_files.dated(file), traces)
-            sending = asyncio.create_task(feed_files.send(file, feed, of, settings, servers, growing=True))
-            summary = await _unless(stopping, sending)
-            if summary is None:
-                return taken  # its checkpoint says where to go on
-            if summary.grew:
-                terminal.remark(f"{file.name} is still being written to; it goes on when that has ended")
-                continue
-            feed_files.tell(file, summary)
-            if summary.unsent:
-                refusals.add(file)
-                continue
-            refusals.forget(file)
-            useless = summary.lines and summary.refused == summary.lines
-            _move(file, folder / ("failed" if useless else "processed"))
-            taken += 1
-    return taken
+    _expire(watch)
+    done = 0
+    for name in _in_hand(watch):
+        if watch.stopping.is_set():
+            break
+        if not watch.refusals.is_due(name):
+            continue
+        try:
+            with _held(watch, name) as descriptor:
+                if descriptor is not None:
+                    done += await _process(watch, name, descriptor)
+        except OSError as error:  # such as a full disk: the other files go on
+            terminal.remark(f"{watch.folders.drop.title(name)}: {error.strerror}; it is tried again later")
+            watch.refusals.add(name)
+    return done
 
 
-async def _unless(stopping: asyncio.Event, sending: "asyncio.Task[Summary]") -> Summary | None:
-    """What `sending` gives; None if it was stopped before."""
-    stopped = asyncio.create_task(stopping.wait())
-    await asyncio.wait((sending, stopped), return_when=asyncio.FIRST_COMPLETED)
-    stopped.cancel()
+async def _process(watch: Watch, name: str, descriptor: int) -> bool:
+    """Whether the file is done with."""
+    folders, title = watch.folders, watch.folders.drop.title(name)
+    source = OpenFile(title, name, descriptor, folders.in_hand)
+    sending = asyncio.create_task(
+        feed_files.send(source, watch.feed, _edge(watch, source), watch.settings, watch.servers, growing=True)
+    )
+    summary = await _unless_stopped(watch, name, sending)
+    if summary is None:
+        return False  # its checkpoint says where to go on
+    if summary.grew:
+        terminal.remark(f"{title} is still being written to; it goes on when that has ended")
+        return False
+    feed_files.tell(title, summary)
+    if summary.unsent:
+        watch.refusals.add(name)
+        return False
+    watch.refusals.forget(name)
+    _put_away(watch, name, summary)
+    return True
+
+
+def _put_away(watch: Watch, name: str, summary: Summary) -> None:
+    folders, title = watch.folders, watch.folders.drop.title(name)
+    if summary.problem is not None:
+        new_name = folders.finish(name, folders.failed, keep=True)
+        terminal.remark(f"{title}: {summary.problem}; moved to {folders.failed.title(new_name or name)}")
+        return
+    new_name = folders.finish(name, folders.processed, keep=bool(watch.kept_for))
+    if new_name is None:
+        terminal.write_line(f"{title}: removed, as files with full numbers are unless --keep-processed says how long")
+    else:
+        kept = f"{folders.processed.title(new_name)}, kept for {spell(watch.kept_for)}"
+        terminal.write_line(f"{title}: moved to {kept}")
+
+
+def _edge(watch: Watch, source: OpenFile) -> Edge:
+    moment = feed_files.moment(source.state().st_mtime)
+    return edge.of(edge.fingerprints(watch.settings), moment, watch.traces, watch.settings.digit_ids)
+
+
+async def _unless_stopped(watch: Watch, name: str, sending: "asyncio.Task[Summary]") -> Summary | None:
+    """What `sending` gives; None if it was stopped before, or others have their turn."""
+    begun_at = checkpoint.offset(watch.folders.in_hand, name)
+    stopped = asyncio.create_task(watch.stopping.wait())
+    try:
+        while not sending.done() and not stopped.done():
+            await asyncio.wait((sending, stopped), return_when=asyncio.FIRST_COMPLETED, timeout=watch.turn)
+            if not sending.done() and not stopped.done() and _others_wait(watch, name, begun_at):
+                terminal.remark(f"{watch.folders.drop.title(name)}: other files have their turn; it goes on after them")
+                break
+    finally:
+        stopped.cancel()
     if sending.done():
         return sending.result()
     sending.cancel()
@@ -134,107 +185,126 @@ async def _unless(stopping: asyncio.Event, sending: "asyncio.Task[Summary]") -> 
     return None
 
 
-@contextmanager
-def _held(file: Path, refusals: Refusals) -> Iterator[bool]:
-    """Whether it is ours alone, and no other process that watches is at it."""
-    stream = _opened(file, refusals)
-    if stream is None:
-        yield False
+def _others_wait(watch: Watch, name: str, begun_at: int) -> bool:
+    """Whether another file is to be sent. What has no place to go on at, or none further than before, is not halted."""
+    if checkpoint.offset(watch.folders.in_hand, name) <= begun_at:
+        return False
+    return any(other != name and watch.refusals.is_due(other) for other in _in_hand(watch))
+
+
+def _expire(watch: Watch) -> None:
+    if time.monotonic() - watch.expired_at < min(_EXPIRE_SECONDS, watch.kept_for.total_seconds() or _EXPIRE_SECONDS):
         return
-    with stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            # whoever held it before may have moved it, and another be here under its name
-            named = _state(file)
-            yield named is not None and os.path.samestat(named, os.fstat(stream.fileno()))
+    watch.expired_at = time.monotonic()
+    for name in watch.folders.expire(watch.kept_for or KEPT_FOR):
+        terminal.write_line(f"{watch.folders.processed.title(name)}: removed, kept for as long as asked for")
 
 
-def _opened(file: Path, refusals: Refusals) -> BinaryIO | None:
+# --- what is there ------------------------------------------------------------------------------------------------
+
+
+def _in_hand(watch: Watch) -> list[str]:
+    """Files that are ours now: those that were interrupted, and those that are whole, the oldest first."""
+    folders = watch.folders
+    for name in folders.drop.names():
+        if _is_whole(watch, folders.drop, name) and _is_readable(watch, name):
+            _pick_up(watch, name)
+    states = [(folders.in_hand.state(name), name) for name in folders.in_hand.names() if _is_whole_name(name)]
+    return [
+        name
+        for _, name in sorted(
+            (state.st_mtime_ns, name)
+            for state, name in states
+            if state is not None and _is_settled(watch, state) and _is_file(watch, folders.in_hand, name, state)
+        )
+    ]
+
+
+def _pick_up(watch: Watch, name: str) -> None:
+    title = watch.folders.drop.title(name)
+    if not watch.refusals.is_due(title):
+        return
+    try:
+        if watch.folders.pick_up(name):
+            watch.refusals.forget(title)
+    except FileNotFoundError:
+        return  # another watcher, or who has put it there, was faster
+    except OSError as error:  # as where only who has put it there may move it, or a disk is full
+        watch.refusals.leave(title, f"it cannot be moved ({error.strerror})")
+        watch.refusals.add(title)
+
+
+def _is_readable(watch: Watch, name: str) -> bool:
+    """Seen before it is moved, so that whoever put it there still finds it, and can mend it."""
+    descriptor = _opened(watch, watch.folders.drop, name)
+    if descriptor is None:
+        return False
+    os.close(descriptor)
+    return True
+
+
+def _is_whole(watch: Watch, folder: Folder, name: str) -> bool:
+    state = folder.state(name) if _is_whole_name(name) else None
+    if state is None or not _is_file(watch, folder, name, state) or not _is_settled(watch, state):
+        return False
+    if not state.st_size:
+        watch.refusals.leave(folder.title(name), "it is empty so far")
+    return bool(state.st_size)
+
+
+def _is_file(watch: Watch, folder: Folder, name: str, state: os.stat_result) -> bool:
+    if not stat.S_ISREG(state.st_mode) and not stat.S_ISDIR(state.st_mode):
+        kind = "it is no file, but a link" if stat.S_ISLNK(state.st_mode) else "it is no file"
+        watch.refusals.leave(folder.title(name), kind)
+    return stat.S_ISREG(state.st_mode)
+
+
+def _is_settled(watch: Watch, state: os.stat_result) -> bool:
+    now = time.time()
+    # an upload may keep a time that lies ahead; the last change of the entry never does
+    return now - (state.st_mtime if state.st_mtime <= now else state.st_ctime) >= watch.settled
+
+
+def _is_whole_name(name: str) -> bool:
+    return not name.startswith(".") and not name.endswith(_SUFFIXES_OF_UNFINISHED)
+
+
+@contextmanager
+def _held(watch: Watch, name: str) -> Iterator[int | None]:
+    """A descriptor of the file while it is ours alone; None if another process that watches is at it."""
+    in_hand = watch.folders.in_hand
+    descriptor = _opened(watch, in_hand, name)
+    if descriptor is None:
+        yield None
+        return
+    try:
+        yield descriptor if _is_locked(descriptor) and _is_named(in_hand, name, descriptor) else None
+    finally:
+        os.close(descriptor)
+
+
+def _is_locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    with suppress(PermissionError):  # of another owner's file: the folder around it is closed to all others
+        os.fchmod(descriptor, 0o600)
+    return True
+
+
+def _is_named(folder: Folder, name: str, descriptor: int) -> bool:
+    """Or whoever held it before has moved it, and another may be here under its name."""
+    state = folder.state(name)
+    return state is not None and os.path.samestat(state, os.fstat(descriptor))
+
+
+def _opened(watch: Watch, folder: Folder, name: str) -> int | None:
     """None if it is not there any more, or must be left alone; a link is not followed, a pipe not waited for."""
     try:
-        return os.fdopen(os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb")
+        return folder.open(name)
     except FileNotFoundError:
         return None
     except OSError as error:  # whatever is the matter with one file, the others go on
-        refusals.leave(file, f"it cannot be read ({error.strerror})")
+        watch.refusals.leave(folder.title(name), f"it cannot be read ({error.strerror})")
         return None
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Only one that watches moves files at a time: what one finds free is not taken by another then."""
-    with (folder / ".work" / ".lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-def _picked_up(folder: Path, settled: float, refusals: Refusals) -> list[Path]:
-    """Files that are ours now: those that were interrupted, and those that are whole, the oldest first."""
-    work = folder / ".work"
-    for file in folder.iterdir():
-        if _is_whole(file, settled, refusals) and _is_readable(file, refusals):
-            _pick_up(file, work, refusals)
-    found = [(_state(file), file) for file in work.iterdir() if _is_whole(file, settled, refusals)]
-    aged = [(state.st_mtime_ns, file) for state, file in found if state is not None]
-    return [file for _, file in sorted(aged)]
-
-
-def _pick_up(file: Path, work: Path, refusals: Refusals) -> None:
-    with _alone(work.parent):
-        if (work / file.name).exists():
-            return  # one of the same name is not done yet
-        checkpoint.remove(work / file.name)  # of one that was there before
-        try:
-            file.rename(work / file.name)
-        except FileNotFoundError:
-            pass  # somebody else has it
-        except PermissionError as error:  # as where only who has put it there may move it
-            refusals.leave(file, f"it cannot be moved ({error.strerror})")
-
-
-def _is_readable(file: Path, refusals: Refusals) -> bool:
-    """Seen before it is moved, so that whoever put it there still finds it, and can mend it."""
-    stream = _opened(file, refusals)
-    if stream is not None:
-        stream.close()
-    return stream is not None
-
-
-def _is_whole(file: Path, settled: float, refusals: Refusals) -> bool:
-    state = _state(file) if _is_whole_name(file) else None
-    if state is None or stat.S_ISDIR(state.st_mode):
-        return False
-    if not stat.S_ISREG(state.st_mode):
-        refusals.leave(file, "it is no file, but a link" if stat.S_ISLNK(state.st_mode) else "it is no file")
-        return False
-    return time.time() - state.st_mtime >= settled
-
-
-def _state(file: Path) -> os.stat_result | None:
-    """Of itself, if it is a link; None if it is not there, or not any more."""
-    try:
-        return file.lstat()
-    except FileNotFoundError:
-        return None
-
-
-def _is_whole_name(file: Path) -> bool:
-    return not file.name.startswith(".") and not file.name.endswith(_SUFFIXES_OF_UNFINISHED)
-
-
-def _move(file: Path, folder: Path) -> None:
-    """With what was refused of it; under another name, if one of its own is there."""
-    target = folder / file.name
-    number = 1
-    with _alone(folder.parent):
-        while target.exists():
-            number += 1
-            target = folder / f"{file.stem}-{number}{file.suffix}"
-        file.rename(target)
-    refused = file.with_name(file.name + ".refused")
-    if refused.exists():
-        refused.rename(target.with_name(target.name + ".refused"))
-    checkpoint.remove(file)

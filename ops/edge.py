@@ -1,28 +1,41 @@
 """What adapters are given where a feed comes in, and which feed a file is of."""
 
 import csv
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
 
-from ops import files
+from api.body import Row
+from loops.giving_way import TimeSlice
+from ops.open_file import OpenFile
 from ops.settings import Settings
 from ops.terminal import Failed
-from producers import records
-from producers.records import Cut
+from producers.lines import Chunks, Damaged
+from producers.topic import records
+from producers.topic.records import Cut
 from schemas.canonical import Unreadable, parse
+from schemas.digit_ids import NO_DIGIT_IDS, DigitIds
 from schemas.feeds import FEEDS
 from schemas.feeds.feed import Edge, Feed, Layout
 from schemas.fingerprint import Fingerprints, Key
 
+# 8,192 of the shortest lines, for which a few hundredths of a second are enough.
+_PIECE = 16 * 1024
+
 Traces = Mapping[str, Mapping[str, str]]
 
 
-def of(fingerprints: Fingerprints | None, at: datetime, traces: Traces | None = None) -> Edge:
+def of(
+    fingerprints: Fingerprints | None,
+    at: datetime,
+    traces: Traces | None = None,
+    digit_ids: DigitIds = NO_DIGIT_IDS,
+) -> Edge:
     """`at` without a zone is UTC."""
     moment = at if at.tzinfo else at.replace(tzinfo=UTC)
-    return Edge(moment, fingerprints, traces)
+    return Edge(moment, fingerprints, traces, digit_ids=digit_ids)
 
 
 def fingerprints(settings: Settings) -> Fingerprints | None:
@@ -38,29 +51,54 @@ def _key(written: str) -> Key:
     return Key(version, bytes.fromhex(secret))
 
 
+async def rows(feed: Feed, body: bytes) -> AsyncIterator[Row]:
+    """The rows of a table that was posted, cut as those of a file; other tasks have their turn in between."""
+    slice_ = TimeSlice()
+    async for cut in records.cuts(feed, Chunks(_pieces(body, slice_))):
+        yield Row(cut.body, cut.record, cut.problem)
+        await slice_.pause_when_over()
+
+
+async def _pieces(body: bytes, slice_: TimeSlice) -> AsyncIterator[bytes]:
+    """`body` in pieces: lines that are no rows come to nobody's eyes, and still take their time."""
+    for at in range(0, len(body), _PIECE):
+        yield body[at : at + _PIECE]
+        await slice_.pause_when_over()
+
+
 def traces(file: Path | None) -> Traces | None:
     """Credentials by the trace number of a payment. Raises Failed for a file that is not such a table."""
     if file is None:
         return None
-    with file.open(encoding="utf-8", newline="") as stream:
+    # spreadsheets write a byte order mark before the first name
+    with file.open(encoding="utf-8-sig", newline="") as stream:
         rows = csv.DictReader(stream)
-        names = set(rows.fieldnames or ())
-        if "trace" not in names or not names & {"token", "fingerprint"}:
-            raise Failed(f"{file}:1: expected the columns trace, and token or fingerprint")
-        found = {}
-        for row in rows:
-            found[(row["trace"] or "").strip()] = {
-                name: row[name] for name in ("token", "fingerprint") if row.get(name)
+        try:
+            names = set(rows.fieldnames or ())
+            if "trace" not in names or not names & {"token", "fingerprint"}:
+                raise Failed(f"{file}:1: expected the columns trace, and token or fingerprint")
+            return {
+                (row["trace"] or "").strip(): {name: row[name] for name in ("token", "fingerprint") if row.get(name)}
+                for row in rows
             }
-        return found
+        except UnicodeDecodeError:
+            raise Failed(f"{file}: expected UTF-8") from None
+        except csv.Error as error:
+            raise Failed(f"{file}:{rows.line_num}: expected CSV ({error})") from None
 
 
-async def detect(file: Path) -> str | None:
-    """The feed whose adapter knows the first record of `file` by its names; None if none, or several, do."""
+async def detect(source: OpenFile) -> str | None:
+    """The feed whose adapter knows the first record of a file by its names; None if none, or several, do."""
+    with suppress(Damaged):
+        return await _detect(source)
+    return None
+
+
+async def _detect(source: OpenFile) -> str | None:
     found = set()
     for _, alike in groupby(sorted(FEEDS.values(), key=_how_it_is_cut), key=_how_it_is_cut):
         feeds = list(alike)
-        first = await _first(file, feeds[0])
+        first = await _first(source, feeds[0])
         if first is None or first.record is None:
             continue
         if _is_canonical(first.body):
@@ -73,12 +111,12 @@ def _how_it_is_cut(feed: Feed) -> str:
     return f"{feed.layout} {feed.rows}"
 
 
-async def _first(file: Path, feed: Feed) -> Cut | None:
-    with files.opened(file) as stream:
-        # whatever the names of its columns are: it may be of any feed that is cut alike
-        found = records.cuts(feed, stream) if feed.layout is Layout.ACH else records.records(stream, rows=feed.rows)
-        async for cut in found:
-            return cut
+async def _first(source: OpenFile, feed: Feed) -> Cut | None:
+    stream = source.stream()
+    # whatever the names of its columns are: it may be of any feed that is cut alike
+    found = records.cuts(feed, stream) if feed.layout is Layout.ACH else records.records(stream, rows=feed.rows)
+    async for cut in found:
+        return cut
     return None
 
 

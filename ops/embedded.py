@@ -62,8 +62,8 @@ def postgres(directory: Path | None = None, *, durable: bool = True, memory: str
 
 
 @contextmanager
-def broker() -> Iterator[str]:
-    """Run librdkafka's broker inside this process and give its bootstrap servers.
+def broker(*topics: str) -> Iterator[str]:
+    """Run librdkafka's broker inside this process, with these topics, and give its bootstrap servers.
 
     It speaks Kafka's protocol, makes a topic of four partitions for every name it is asked for, keeps about
     5 MB a partition and forgets everything at the end. Other processes may connect to it meanwhile.
@@ -74,6 +74,8 @@ def broker() -> Iterator[str]:
     # Level 0: its notice that the cluster is a mock would stand among our own lines on stderr.
     holder = Producer({"test.mock.num.brokers": 1, "log_level": 0})
     brokers = holder.list_topics(timeout=METADATA_DEADLINE).brokers.values()
+    for topic in topics:
+        holder.list_topics(topic, timeout=METADATA_DEADLINE)
     yield ",".join(f"{one.host}:{one.port}" for one in brokers)
     # Held until here: the broker goes with the object that made it.
     del holder

@@ -1,27 +1,27 @@
 """One file of a feed onto the topic: progress, a checkpoint, the refused lines beside it, and the sum of it all."""
 
-import json
-import os
+import asyncio
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
-from ops import checkpoint, files, kafka, terminal
-from ops.checkpoint import Checkpoint
+from ops import checkpoint, edge, files, kafka, terminal
+from ops.checkpoint import Checkpoint, Digest
+from ops.open_file import OpenFile
+from ops.refused_lines import RefusedLines
 from ops.settings import Settings
-from producers import ingest, topic
-from producers.records import Place
-from producers.topic import Line
+from ops.unpacked import Unpacked
+from producers.lines import Damaged, Place
+from producers.topic import ingest, stream
+from producers.topic.stream import Line
 from schemas.feeds.feed import Edge, Feed
 
-# More would scroll away what they begin with; the file beside the feed has them all.
-_REPORTED = 20
+CANONICAL = "canonical"
+
 _CHECKPOINT_SECONDS = 1.0
 # Of a feed that is refused for as many reasons something else is wrong.
 _MOST_REASONS = 100
@@ -29,86 +29,110 @@ _MOST_REASONS = 100
 
 @dataclass(slots=True)
 class Summary:
-    """What became of a file: lines read, updates sent, and how many lines were refused for which reason.
+    """What became of a file: lines read, updates sent, and how many lines were refused for which reason, or irrelevant
+    as which kind.
 
-    What was `too_long` for the broker is among the refused; what was `unsent` may be taken when it is sent again. Of a
-    file that `grew` while it was read more is to come.
+    What was `too_long` for the broker is among the refused; what was `unsent` may be taken when it is sent again. A
+    file that `is_blank` holds nothing but white space; of one that is `damaged` (why) not all could be read. Of a file
+    that `grew` while it was read more is to come. `looks_like` is a feed that a file of no use seems to be of.
     """
 
     lines: int = 0
     sent: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
+    irrelevant: Counter[str] = field(default_factory=Counter)
     unsent: int = 0
     too_long: int = 0
     first_refusal: str | None = None
+    is_blank: bool = False
+    damaged: str | None = None
     grew: bool = False
+    looks_like: str | None = None
 
     @property
     def refused(self) -> int:
         return self.reasons.total()
 
+    @property
+    def problem(self) -> str | None:
+        """Why the file as a whole is not accepted; a table without rows and an empty array are no problem."""
+        if self.damaged is not None:
+            return self.damaged
+        if self.is_blank:
+            return "it is empty"
+        if not self.lines or self.refused < self.lines:
+            return None
+        reason = f" ({next(iter(self.reasons))})" if len(self.reasons) == 1 else ""
+        hint = f"; it looks like {self.looks_like}: --format {self.looks_like}" if self.looks_like else ""
+        return f"nothing in it can be used{reason}{hint}"
+
     def add(self, line: Line) -> None:
         self.lines += 1
         if line.unusable is None:
             self.sent += len(line.messages)
+            if line.irrelevant is not None:
+                self.irrelevant[line.irrelevant] += 1
         else:
             many = line.unusable not in self.reasons and len(self.reasons) >= _MOST_REASONS
             self.reasons["for other reasons" if many else line.unusable] += 1
 
 
 async def send(
-    file: Path,
+    source: OpenFile,
     feed: Feed | None,
-    edge: Edge,
+    at: Edge,
     settings: Settings,
     servers: str,
     *,
     anew: bool = False,
     growing: bool = False,
 ) -> Summary:
-    """Send `file`; `feed` None is the canonical form. It goes on where it was interrupted, unless `anew`.
+    """Send a file; `feed` None is the canonical form. It goes on where it was interrupted, unless `anew`.
 
     One that is `growing` may be written to meanwhile; it goes on where it ended then, so its checkpoint stays.
     """
-    with files.opened(file) as stream, _progress(file, feed, edge, anew=anew, growing=growing) as progress:
-        edge = Edge(progress.begun.dated, edge.fingerprints, edge.traces)
-        place = progress.begun.place
-        sent = await topic.send(
-            _lines(feed, stream, edge, place),
+    digest = Digest(source)
+    begun = await _begun(source, feed, at, digest, anew=anew, growing=growing)
+    with _progress(source, begun, digest, growing=growing) as progress:
+        dated = replace(at, at=progress.begun.dated)
+        sent = await stream.send(
+            _lines(feed, source, dated, progress.begun.place, progress.summary),
             bootstrap_servers=servers,
             topic=settings.kafka_topic,
             thin_topic=settings.kafka_thin_topic,
             security=kafka.security(settings),
             each=progress.passed,
         )
-        progress.done = sent.refused == sent.too_long
+        progress.done = sent.refused == sent.too_long and progress.summary.damaged is None
     summary = progress.summary
     summary.unsent, summary.too_long = sent.refused - sent.too_long, sent.too_long
     summary.first_refusal = sent.first_refusal
     summary.grew = growing and progress.is_another()
+    await _compare(summary, source, feed)
     return summary
 
 
-async def check(file: Path, feed: Feed | None, edge: Edge) -> Summary:
-    """Read `file` and send nothing."""
+async def check(source: OpenFile, feed: Feed | None, at: Edge) -> Summary:
+    """Read a file and send nothing."""
     summary = Summary()
-    with files.opened(file) as stream, ExitStack() as stack:
-        report = _Refused(file, None, stack)
-        async for line in _lines(feed, stream, edge, Place()):
+    with RefusedLines(source, written=False) as report:
+        async for line in _lines(feed, source, at, Place(), summary):
             summary.add(line)
             if line.unusable is not None:
                 report.add(line)
-        report.conclude()
+    await _compare(summary, source, feed)
     return summary
 
 
-def tell(file: Path, summary: Summary, *, dry_run: bool = False) -> None:
+def tell(title: str, summary: Summary, *, dry_run: bool = False) -> None:
     """The sum on stdout, the reasons below it, what follows from them on stderr."""
     updates = terminal.counted(summary.sent, "update")
     accepted = f"{summary.lines - summary.refused:,} of {terminal.counted(summary.lines, 'line')} accepted"
-    terminal.write_line(f"{files.name(file)}: {accepted}, {updates} {'found; nothing was sent' if dry_run else 'sent'}")
+    terminal.write_line(f"{title}: {accepted}, {updates} {'found; nothing was sent' if dry_run else 'sent'}")
     for reason, count in summary.reasons.most_common():
         terminal.write_line(f"  {count:,} refused: {reason}")
+    for kind, count in summary.irrelevant.most_common():
+        terminal.write_line(f"  {count:,} irrelevant, and not kept: {kind}")
     letters = summary.refused - summary.too_long
     if letters > 0 and not dry_run:
         terminal.remark(f"{terminal.counted(letters, 'unusable line')} will be among the dead letters:"
@@ -121,25 +145,52 @@ def tell(file: Path, summary: Summary, *, dry_run: bool = False) -> None:
 
 def dated(file: Path) -> datetime:
     """When what a file says was so, if its records do not say: when it was last written to."""
-    moment = time.time() if file == files.STDIN else file.stat().st_mtime
-    return datetime.fromtimestamp(int(moment), UTC)
+    return moment(time.time() if file == files.STDIN else file.stat().st_mtime)
 
 
-def _lines(feed: Feed | None, stream: BufferedReader, edge: Edge, begin: Place) -> AsyncIterator[Line]:
-    return ingest.canonical(stream, begin) if feed is None else ingest.vendors(feed, stream, edge, begin)
+def moment(seconds: float) -> datetime:
+    """A time of the file system, in whole seconds; of one that lies ahead it is now."""
+    return datetime.fromtimestamp(int(min(seconds, time.time())), UTC)
+
+
+async def _lines(feed: Feed | None, source: OpenFile, at: Edge, begin: Place, summary: Summary) -> AsyncIterator[Line]:
+    """The lines from `begin` to the end, or to where the file is damaged: `summary` says so."""
+    stream = source.stream()
+    try:
+        lines = (
+            ingest.canonical(stream, begin, at.digit_ids) if feed is None else ingest.vendors(feed, stream, at, begin)
+        )
+        async for line in lines:
+            yield line
+    except Damaged as damage:
+        summary.damaged = str(damage)
+    except OSError as error:
+        summary.damaged = f"it cannot be read to its end ({error.strerror})"
+    stored = stream.raw
+    summary.is_blank = isinstance(stored, Unpacked) and stored.is_blank and not begin.offset
+
+
+async def _compare(summary: Summary, source: OpenFile, feed: Feed | None) -> None:
+    """Where the file is of no use, find out which feed it is of."""
+    if summary.problem is None or summary.damaged is not None or source.stdin is not None:
+        return
+    seems = await edge.detect(source)
+    summary.looks_like = None if seems == (CANONICAL if feed is None else feed.name) else seems
 
 
 @dataclass(slots=True)
 class _Progress:
     """Of one file: what was passed, all of it acknowledged, and the checkpoint that says so."""
 
-    file: Path
+    source: OpenFile
     begun: Checkpoint
-    report: "_Refused"
+    digest: Digest
+    report: RefusedLines
     advance: terminal.Advance
     summary: Summary
     done: bool = False
     kept: bool = True
+    _refused: int = 0
     _written: float = field(default_factory=time.monotonic)
 
     def passed(self, line: Line) -> None:
@@ -151,116 +202,85 @@ class _Progress:
             self.advance(line.end - here.offset)
             here.offset, here.lines, here.parts = line.end, line.last or line.number, line.parts
             here.records, here.sent = summary.lines, summary.sent
-            if here.refused_size != self.report.size:
-                here.refused_size, here.reasons = self.report.size, dict(summary.reasons)
+            if summary.irrelevant:
+                here.irrelevant = dict(summary.irrelevant)
+            if self._refused != self.report.count:
+                self._refused, here.refused_size = self.report.count, self.report.size
+                here.reasons = dict(summary.reasons)
         # a clock costs more than a line
         if not summary.lines % 1000 and time.monotonic() - self._written > _CHECKPOINT_SECONDS:
             self.write()
 
     def write(self) -> None:
-        if self.file == files.STDIN or not self.kept:
+        if self.source.folder is None or not self.kept:
             return
         try:
-            checkpoint.write(self.file, self.begun)
+            checkpoint.write(self.source, self.begun, self.digest)
         except OSError as error:
             self.kept = False
-            terminal.remark(f"{files.name(self.file)}: interrupted, it would begin anew: no checkpoint beside it"
+            terminal.remark(f"{self.source.title}: interrupted, it would begin anew: no checkpoint beside it"
                             f" ({error.strerror})")  # fmt: skip
         self._written = time.monotonic()
 
+    def end(self, *, growing: bool) -> None:
+        """Keep the checkpoint only where there is something to go on after."""
+        if growing or (self.summary.lines and not self.done):
+            self.write()
+        elif self.source.folder is not None and self.kept:
+            checkpoint.remove(self.source.folder, self.source.name)
+
     def is_another(self) -> bool:
         """Whether the file has been written to since it was begun with."""
-        state = self.file.stat()
+        state = self.source.state()
         return (state.st_size, state.st_mtime_ns) != (self.begun.size, self.begun.modified)
+
+    def explain(self) -> None:
+        """Say what an interruption left, and how to go on."""
+        lines, title = terminal.counted(self.summary.lines, "line"), self.source.title
+        if not self.summary.lines:
+            terminal.remark(f"{title}: interrupted before anything was acknowledged")
+        elif self.begun.offset and self.source.folder is not None and self.kept:
+            terminal.remark(f"{title}: interrupted; {lines} acknowledged, and the same command goes on after them")
+        else:
+            terminal.remark(
+                f"{title}: interrupted; {lines} acknowledged. The same command begins anew: what was sent is recognised"
+            )
 
 
 @contextmanager
-def _progress(file: Path, feed: Feed | None, edge: Edge, *, anew: bool, growing: bool) -> Iterator[_Progress]:
-    with ExitStack() as stack:
-        begun = _begun(file, "canonical" if feed is None else feed.name, edge, anew=anew, growing=growing)
-        report = _Refused(file, _beside(file), stack, keep=begun.refused_size)
-        advance = stack.enter_context(terminal.progress(files.name(file), files.size(file), begun.offset))
-        summary = Summary(begun.records, begun.sent, Counter(begun.reasons))
-        progress = _Progress(file, begun, report, advance, summary)
+def _progress(source: OpenFile, begun: Checkpoint, digest: Digest, *, growing: bool) -> Iterator[_Progress]:
+    with (
+        RefusedLines(source, kept=begun.refused_size) as report,
+        terminal.progress(source.title, source.size, begun.offset) as advance,
+    ):
+        summary = Summary(begun.records, begun.sent, Counter(begun.reasons), Counter(begun.irrelevant))
+        progress = _Progress(source, begun, digest, report, advance, summary)
         if growing:
             progress.write()  # whatever becomes of it, its date stays
         try:
             yield progress
+        except asyncio.CancelledError:
+            progress.explain()
+            raise
         finally:
-            if growing or not progress.done:
-                progress.write()
-        if progress.done and not growing and progress.kept:
-            checkpoint.remove(file)
-        report.conclude()
+            progress.end(growing=growing)
 
 
-def _begun(file: Path, feed: str, edge: Edge, *, anew: bool, growing: bool) -> Checkpoint:
-    if file == files.STDIN:
-        return Checkpoint(feed, 0, 0, edge.at.isoformat())
-    beginning = checkpoint.of(file, feed, edge.at)
-    found = None if anew else checkpoint.read(file, beginning, growing=growing)
-    if found is None:
+async def _begun(
+    source: OpenFile, feed: Feed | None, at: Edge, digest: Digest, *, anew: bool, growing: bool
+) -> Checkpoint:
+    """Where the file was interrupted, or its beginning."""
+    beginning = checkpoint.of(source, CANONICAL if feed is None else feed.name, at.at)
+    if anew:
         return beginning
-    if found.offset:
-        terminal.remark(f"{files.name(file)}: going on after line {found.lines:,}, where it was interrupted")
-    return found
-
-
-def _beside(file: Path) -> Path | None:
-    if file == files.STDIN:
-        return None
-    if not os.access(file.parent, os.W_OK):
-        terminal.remark(f"{file.parent} cannot be written to, so unusable lines are only named here")
-        return None
-    return file.with_name(file.name + ".refused")
-
-
-class _Refused:
-    """Lines that are unusable are named on stderr, and written to `beside`, card numbers masked.
-
-    `size` is how much there is of it, in bytes.
-    """
-
-    def __init__(self, file: Path, beside: Path | None, stack: ExitStack, *, keep: int = 0) -> None:
-        self.file = file
-        self.beside = beside
-        self.stack = stack
-        self.size = keep
-        self.count = 0
-        self.stream: BinaryIO | None = None
-        if beside is not None and not keep:
-            with suppress(OSError):  # what can be made can be removed; add() says what cannot
-                beside.unlink()  # of a former version of the file
-
-    def add(self, line: Line) -> None:
-        self.count += 1
-        if self.count <= _REPORTED:
-            terminal.remark(f"{files.name(self.file)}:{line.number}: {line.unusable}")
-        row = (json.dumps(_written(line), ensure_ascii=False) + "\n").encode(errors="backslashreplace")
-        if self.beside is not None:
-            try:
-                self._opened(self.beside).write(row)
-            except OSError as error:
-                self._give_up(error)
-        self.size += len(row)
-
-    def _opened(self, beside: Path) -> BinaryIO:
-        if self.stream is None:
-            # unbuffered: what a full disk did not take is not tried again when it is closed
-            self.stream = self.stack.enter_context(beside.open("ab", buffering=0))
-            self.stream.truncate(self.size)
-        return self.stream
-
-    def _give_up(self, error: OSError) -> None:
-        terminal.remark(f"{self.beside} cannot be written, so unusable lines are only named here ({error.strerror})")
-        self.beside = None
-
-    def conclude(self) -> None:
-        if self.count > _REPORTED:
-            where = f", all in {self.beside}" if self.beside else ""
-            terminal.remark(f"… and {self.count - _REPORTED} lines more{where}")
-
-
-def _written(line: Line) -> dict[str, object]:
-    body = line.messages[0].value.decode(errors="backslashreplace") if line.messages else None
-    return {"line": line.number, "problem": line.unusable, "body": body}
+    try:
+        # in a thread: the digest of some hundred gigabytes takes minutes, in which a signal is to be answered
+        former = await asyncio.to_thread(checkpoint.read, source, beginning, digest, growing=growing)
+    except asyncio.CancelledError:
+        digest.interrupt()
+        raise
+    if former is None:
+        return beginning
+    if former.offset:
+        terminal.remark(f"{source.title}: going on after line {former.lines:,}, where it was interrupted")
+    return former

@@ -1,6 +1,8 @@
 """Files of one JSON object a line, named on the command line; `-` is stdin."""
 
+import errno
 import os
+import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +12,8 @@ from typing import Annotated, cast
 
 import typer
 
-from ops.terminal import Failed
+from ops.terminal import Failed, file_name
+from ops.unpacked import GZIP
 
 STDIN = Path("-")
 
@@ -18,9 +21,57 @@ STDIN = Path("-")
 def _readable(text: str) -> Path:
     """Typer's own checks know no `-` beside them."""
     file = Path(text)
-    if file != STDIN and not (file.is_file() and os.access(file, os.R_OK)):
-        raise typer.BadParameter(f"{text!r} is not a file that can be read.")
+    if file != STDIN and (problem := _problem(file)) is not None:
+        raise typer.BadParameter(f"{text!r} is not a file that can be read: {problem}.")
     return file
+
+
+_KINDS = {
+    stat.S_IFDIR: "it is a directory",
+    stat.S_IFIFO: "it is a pipe",
+    stat.S_IFSOCK: "it is a socket",
+    stat.S_IFCHR: "it is a device",
+    stat.S_IFBLK: "it is a device",
+}
+
+
+def _problem(file: Path) -> str | None:
+    """Why the file cannot be read; None if it can."""
+    try:
+        kind = stat.S_IFMT(file.stat().st_mode)
+    except (OSError, ValueError) as error:  # a name may be too long, or have a NUL
+        return (error.strerror if isinstance(error, OSError) else None) or "it has no name of a file"
+    if kind != stat.S_IFREG:
+        return _KINDS.get(kind, "it is no file")
+    return None if os.access(file, os.R_OK) else os.strerror(errno.EACCES)
+
+
+def another_file(text: str) -> Path:
+    """Of an option: what is read beside the file that stdin may be."""
+    file = _readable(text)
+    if file == STDIN:
+        raise typer.BadParameter("expected a file, not stdin.")
+    return file
+
+
+def _writable(text: str) -> Path:
+    """A file that is there is replaced by a whole one; a pipe or a device would be, too."""
+    file = Path(text)
+    if file == STDIN:
+        return file
+    if not file.parent.is_dir():
+        raise typer.BadParameter(f"{text!r} cannot be written: there is no folder {str(file.parent)!r}.")
+    kind = _kind(file)
+    if kind not in {None, stat.S_IFREG}:
+        raise typer.BadParameter(f"{text!r} cannot be written: {_KINDS.get(kind or 0, 'it is no file')}; - is stdout.")
+    return file
+
+
+def _kind(file: Path) -> int | None:
+    try:
+        return stat.S_IFMT(file.stat().st_mode)
+    except (OSError, ValueError):
+        return None
 
 
 InputFile = Annotated[
@@ -29,6 +80,9 @@ InputFile = Annotated[
 InputFiles = Annotated[
     list[Path], typer.Argument(metavar="FILE…", parser=_readable, help="One JSON object a line; - is stdin.")
 ]
+
+
+OutputFile = Annotated[Path, typer.Argument(metavar="[FILE]", parser=_writable, help="- is stdout.")]
 
 
 @contextmanager
@@ -41,25 +95,16 @@ def opened(file: Path) -> Iterator[BufferedReader]:
 
 
 def name(file: Path) -> str:
-    """As it is called in messages."""
-    return "stdin" if file == STDIN else str(file)
+    """As it is called in messages, safe on a terminal."""
+    return "stdin" if file == STDIN else file_name(str(file))
 
 
 def size(file: Path) -> int | None:
-    """In bytes; None for stdin, which has none until it ends."""
-    return None if file == STDIN else file.stat().st_size
-
-
-def lines(file: Path) -> Iterator[tuple[int, str]]:
-    """The lines that are not empty, each with its number from 1. Raises Failed for one that is no UTF-8."""
-    with opened(file) as stream:
-        for number, line in enumerate(stream, 1):
-            try:
-                text = line.decode().strip()
-            except UnicodeDecodeError:
-                raise wrong(file, number, "line: expected UTF-8") from None
-            if text:
-                yield number, text
+    """In bytes of what it holds; None where that is seen at its end alone: of stdin, and of a packed file."""
+    if file == STDIN:
+        return None
+    with file.open("rb") as stream:
+        return None if stream.read(len(GZIP)) == GZIP else os.fstat(stream.fileno()).st_size
 
 
 def wrong(file: Path, number: int, what: str) -> Failed:

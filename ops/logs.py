@@ -7,6 +7,7 @@ texts and every nested value. Standard output is for results.
 import logging
 import re
 import sys
+import time
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Literal, TextIO
@@ -18,10 +19,48 @@ from domain import pan
 
 # Standard Webhooks writes secrets and private keys so; both are base64.
 _SIGNING_SECRET = re.compile(r"\b(wh(?:sec|sk)_)[A-Za-z0-9+/=_-]+")
+_CREDENTIALS = re.compile(r"\b(Bearer|Basic) +[A-Za-z0-9+/=._~-]{8,}", re.IGNORECASE)
+# Report addresses and webhook URLs are signed so (clouds put X-Amz- or X-Goog- before the name), and the URL of a feed
+# may have its secret as `token`.
+_SECRET_IN_QUERY = re.compile(
+    r"""([?&](?:[a-z0-9_-]{0,40}[_-])?(?:token|key|sig|signature|secret|password)=)[^&\s"']+""", re.IGNORECASE
+)
 _PASSWORD_IN_URL = re.compile(r"""(?<=://)([^\s:/@"']*):[^\s"']*@""")
+
+# What the database and its driver say of a row or an argument that they refuse, with its values, which may be a body or
+# a customer's name. It goes up to the next line that is not theirs.
+_VALUES = re.compile(
+    r"\b(DETAIL: +|invalid input for query argument \$\d+: |invalid input syntax for type [^:\n]+: "
+    r"|malformed \w+ literal: )"
+    r".*?(?=\n *(?:HINT: |\[SQL|\(Background|The above|During handling|Traceback|File )|\Z)",
+    re.DOTALL,
+)
+_SPEAKS_OF_VALUES = ("DETAIL:", "invalid input", "malformed")
 
 # Each tells of every request or poll at INFO; what matters of them is told by us.
 _TALKATIVE = ("aiohttp.access", "aiokafka", "alembic", "asyncio", "httpcore", "httpx", "kafka")
+
+
+# Its loops say the same some ten times a second for as long as a broker or a topic is away.
+_REPETITIVE = "aiokafka"
+_REPEAT_SECONDS = 60
+
+
+class _OnceAMinute(logging.Filter):
+    """Lets each line of the repetitive library through once a minute, whatever values stand in it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._due: dict[tuple[str, object], float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not record.name.startswith(_REPETITIVE):
+            return True
+        line, now = (record.name, record.msg), time.monotonic()
+        if now < self._due.get(line, 0):
+            return False
+        self._due[line] = now + _REPEAT_SECONDS
+        return True
 
 
 def configure(*, form: Literal["auto", "json", "console"], level: str, stream: TextIO | None = None) -> None:
@@ -43,6 +82,7 @@ def configure(*, form: Literal["auto", "json", "console"], level: str, stream: T
         else structlog.processors.JSONRenderer(ensure_ascii=False)
     )
     handler = logging.StreamHandler(stream)
+    handler.addFilter(_OnceAMinute())
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -78,7 +118,7 @@ def _log_end(kind: type[BaseException], error: BaseException, trace: TracebackTy
 
 
 def masked(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """A structlog processor: no value of the event shows a card number, a signing secret or a URL's password."""
+    """A structlog processor: no value of the event shows a card number, a secret, credentials or a URL's password."""
     return {str(hidden(key)): hidden(value) for key, value in event.items()}
 
 
@@ -102,6 +142,11 @@ def _hidden_text(text: str) -> str:
     text = pan.mask(text)
     if "wh" in text:
         text = _SIGNING_SECRET.sub(r"\1***", text)
+    if any(words in text for words in _SPEAKS_OF_VALUES):
+        text = _VALUES.sub(r"\1***", text)
+    text = _CREDENTIALS.sub(r"\1 ***", text)
+    if "=" in text:
+        text = _SECRET_IN_QUERY.sub(r"\1***", text)
     if "://" in text:
         text = _PASSWORD_IN_URL.sub(r"\1:***@", text)
     return text

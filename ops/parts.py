@@ -15,10 +15,11 @@ from typing import TypeVar
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ops import embedded, logs, loop
-from ops.settings import Settings, read
-from ops.terminal import Failed, remark
+from ops.settings import Settings, doubtful, misspelled, read
+from ops.terminal import INTERRUPTED, Failed, remark
 from store import migrate, reach
 from store.failures import DATABASE_ERRORS, Failure, failure, refused_by
+from store.refusals import explain, needs_pooling, reason
 
 T = TypeVar("T")
 
@@ -32,7 +33,7 @@ def database(settings: Settings) -> Iterator[str]:
     directory = settings.embedded_directory / "postgres"
     remark(f"REPOINT_DATABASE_URL is not set: using an embedded PostgreSQL, with its data in {directory}")
     with embedded.postgres(directory.resolve()) as url:
-        asyncio.run(migrate.upgrade(url))
+        asyncio.run(migrate.upgrade(url, settings.identifiers))
         yield url
 
 
@@ -45,7 +46,7 @@ def broker(settings: Settings) -> Iterator[str]:
         return
     remark("REPOINT_KAFKA_BOOTSTRAP_SERVERS is not set: using an embedded broker, which keeps nothing when it ends")
     address = _address(settings)
-    with embedded.broker() as servers:
+    with embedded.broker(settings.kafka_topic, settings.kafka_thin_topic) as servers:
         address.parent.mkdir(parents=True, exist_ok=True)
         address.write_text(servers)
         try:
@@ -58,26 +59,37 @@ def running_broker(settings: Settings) -> str:
     """The bootstrap servers that are set, or those of the embedded broker of a `repoint run`. Failed if none runs."""
     servers = settings.kafka_bootstrap_servers or _embedded_that_runs(settings)
     if servers is None:
-        raise Failed("no broker: set REPOINT_KAFKA_BOOTSTRAP_SERVERS, or let `repoint run` go on beside this")
+        raise Failed(
+            "no broker: set REPOINT_KAFKA_BOOTSTRAP_SERVERS, or let `repoint run` go on beside this; of one that runs"
+            f" the address would be in {_address(settings).absolute()} (REPOINT_EMBEDDED_DIRECTORY)"
+        )
     return servers
 
 
 def _embedded_that_runs(settings: Settings) -> str | None:
     address = _address(settings)
-    if not address.exists():
+    if not address.is_file():
         return None
-    servers = address.read_text()
-    host, _, port = servers.partition(",")[0].rpartition(":")
     try:
+        servers = address.read_text()
+        host, _, port = servers.partition(",")[0].rpartition(":")
         socket.create_connection((host, int(port)), timeout=1).close()
-    except OSError:  # its process was killed
+    except (OSError, ValueError, OverflowError):  # its process was killed, perhaps while it wrote
         return None
     return servers
 
 
+def read_settings() -> Settings:
+    """The settings; of a variable, or a vendor, that is nearly one that is known it says so."""
+    settings = read()
+    for line in (*misspelled(), *doubtful(settings)):
+        remark(f"warning: {line}")
+    return settings
+
+
 def settings_of_a_command() -> Settings:
     """The settings, with the logs turned down to warnings: a command tells what matters itself."""
-    settings = read()
+    settings = read_settings()
     logs.configure(form=settings.log_format, level="WARNING")
     # it logs what it then raises
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
@@ -98,12 +110,18 @@ def on_database(settings: Settings, work: Callable[[AsyncEngine], Awaitable[T]])
     with database(settings) as url:
         try:
             return loop.run(opened(url))
+        except KeyboardInterrupt:
+            unchanged = "interrupted: what was not finished is undone, and the same command can be repeated"
+            raise Failed(unchanged, code=INTERRUPTED) from None
         except DATABASE_ERRORS as error:
             kind = failure(error)
+            if needs_pooling(error):
+                raise Failed(f"the database {explain(error)}") from None
             if kind is None or _is_about_a_file(error):
                 raise
             rule = f" ({refused_by(error)})" if kind is Failure.REFUSED else ""
-            raise Failed(f"nothing was changed: {kind.value}{rule}") from None
+            why = reason(error) if kind is Failure.UNUSABLE else f"{kind.value}{rule}"
+            raise Failed(f"nothing was changed: {why}") from None
 
 
 def _is_about_a_file(error: BaseException) -> bool:

@@ -5,7 +5,7 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -17,22 +17,24 @@ from typing import Any, TypeAlias
 import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from api.feeds import Intake, Listener
-from consumers import thin, upkeep
-from consumers.batch import Keeping
+from api.feeds import Intake
+from api.listener import Listener
+from consumers import batch, thin, upkeep
 from consumers.worker import Worker
+from loops.waiting import event_or_timeout
 from ops import edge, kafka, telemetry
 from ops.settings import Settings
 from ops.telemetry import Probe
 from ops.terminal import Failed
-from producers.dispatcher import Dispatcher
-from producers.fetcher import Fetcher
-from producers.publisher import Publisher
-from producers.sender import Sender
-from producers.vendors import Vendor, Vendors
-from producers.waiting import either
+from producers.topic.publisher import Publisher
+from producers.vendors.client import Vendor, Vendors
+from producers.vendors.fetcher import Fetcher
+from producers.webhooks.dispatcher import Dispatcher
+from producers.webhooks.sender import Sender
 from schemas.feeds import FEEDS
 from store import reach
+from wallets import unfinished
+from wallets.change import Retention
 
 log = structlog.get_logger()
 
@@ -40,6 +42,8 @@ log = structlog.get_logger()
 _LOOK_SECONDS = 5
 # What is left of the 30 s that supervisors wait, after everybody has drained.
 _LATE_SECONDS = 2
+# What is cancelled has only its connections to close.
+_CANCEL_SECONDS = 1
 
 
 class Role(StrEnum):
@@ -48,7 +52,6 @@ class Role(StrEnum):
     ALL = "all"
     CONSUME = "consume"
     DELIVER = "deliver"
-    RECONCILE = "reconcile"
     API = "api"
 
     @property
@@ -76,7 +79,7 @@ Job: TypeAlias = Callable[[asyncio.Event], Coroutine[Any, Any, None]]
 
 
 class Stalled(Exception):
-    """A part has stood still for too long; ending the process lets it begin again."""
+    """A part has stood still for too long, or has ended; ending the process lets it begin again."""
 
 
 @dataclass
@@ -141,14 +144,19 @@ async def assembled(settings: Settings, role: Role, engine: AsyncEngine | None, 
         if role.consumes:
             assert engine is not None
             # an idle dispatcher looks twice a second; one beside the consumer need not wait for that
-            worker = _worker(settings, engine, servers, told=dispatcher.kick if dispatcher else lambda: None)
+            on_events = dispatcher.kick if dispatcher else lambda: None
+            worker = _worker(settings, engine, servers, told=on_events)
             parts.jobs["consumer"] = worker.run
             parts.jobs["upkeep"] = partial(_keep_up, engine, settings.parked_for)
+            parts.jobs["unfinished updates"] = partial(_finish_updates, settings, engine, on_events)
             parts.ready["consumer"] = worker.ready
             parts.stalled.append(worker.stalled)
             assert publisher is not None
             fetcher = _fetcher(settings, engine, await stack.enter_async_context(_vendors(settings)), publisher)
-            parts.jobs["thin events"] = partial(_take_thin_events, settings, engine, servers)
+            thin_worker = _thin_worker(settings, engine, servers)
+            parts.jobs["thin events"] = thin_worker.run
+            parts.ready["thin events"] = thin_worker.ready
+            parts.stalled.append(thin_worker.stalled)
             parts.jobs["fetcher"] = fetcher.run
             parts.stalled.append(fetcher.stalled)
         if role.listens and settings.feed_secrets is not None:
@@ -161,21 +169,36 @@ async def assembled(settings: Settings, role: Role, engine: AsyncEngine | None, 
 
 
 async def together(jobs: Mapping[str, Job], stopping: asyncio.Event, drain_within: float) -> None:
-    """Run `jobs` until `stopping` is set or one of them fails; then all are told to stop, and have `drain_within` s.
+    """Run `jobs` until `stopping` is set or one of them ends; then all are told to stop, and have `drain_within` s.
 
-    Raises what the failed one raised. Nothing is cancelled that still drains in time.
+    Nothing is cancelled that still drains in time.
+
+    Raises:
+        BaseException: what the first of `jobs` to fail raised, also while it drained; the errors of others are logged.
+        Stalled: a job ended although nobody had set `stopping`.
     """
     tasks = [asyncio.create_task(job(stopping), name=name) for name, job in jobs.items()]
-    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    first, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    early = [] if stopping.is_set() else [task.get_name() for task in first]
     stopping.set()
-    done, late = await asyncio.wait(tasks, timeout=drain_within)
+    _, late = await asyncio.wait(tasks, timeout=drain_within)
     for task in late:
         log.warning("did not drain in time", part=task.get_name())
         task.cancel()
     if late:
-        await asyncio.wait(late, timeout=1)
-    for task in done:
-        task.result()
+        await asyncio.wait(late, timeout=_CANCEL_SECONDS)
+    _raise_first([*first, *(task for task in tasks if task not in first)])
+    if early:
+        raise Stalled(f"{', '.join(early)} ended although nothing was to stop")
+
+
+def _raise_first(tasks: Iterable["asyncio.Task[None]"]) -> None:
+    """Raise the first error of `tasks`; the process ends with it, so the others are logged."""
+    failed = [task for task in tasks if task.done() and not task.cancelled() and task.exception() is not None]
+    for task in failed[1:]:
+        log.error("a part failed too", part=task.get_name(), exc_info=task.exception())
+    if failed:
+        failed[0].result()
 
 
 def stop_on_signals(stopping: asyncio.Event) -> None:
@@ -203,39 +226,39 @@ def _worker(
         bootstrap_servers=servers,
         topic=settings.kafka_topic,
         group=settings.kafka_group,
-        keeping=Keeping(known=settings.knowledge_for, unknown=settings.parked_for),
+        retention=Retention(known=settings.knowledge_for, unknown=settings.parked_for),
         batch_size=settings.batch_size,
         batch_wait=settings.batch_wait.total_seconds(),
         lanes=settings.consumer_lanes,
         drain_within=settings.drain_timeout.total_seconds(),
         session_timeout=settings.kafka_session_timeout.total_seconds(),
         security=kafka.security(settings),
+        digit_ids=settings.digit_ids,
+        take=partial(batch.take, identifiers=settings.identifiers),
         told=told,
     )
 
 
-async def _take_thin_events(settings: Settings, engine: AsyncEngine, servers: str, stopping: asyncio.Event) -> None:
-    """In a group of its own: who joins for one topic must not move the partitions of the other."""
-    worker = Worker(
+def _thin_worker(settings: Settings, engine: AsyncEngine, servers: str) -> Worker:
+    """In a group of its own: who joins for one topic must not move the partitions of the other.
+
+    Its topic may be missing, where no feed has thin events.
+    """
+    return Worker(
         engine,
         bootstrap_servers=servers,
         topic=settings.kafka_thin_topic,
         group=f"{settings.kafka_group}-thin",
-        keeping=Keeping(known=settings.knowledge_for, unknown=settings.parked_for),
+        retention=Retention(known=settings.knowledge_for, unknown=settings.parked_for),
         batch_size=settings.batch_size,
         batch_wait=settings.batch_wait.total_seconds(),
         lanes=1,
         drain_within=settings.drain_timeout.total_seconds(),
         session_timeout=settings.kafka_session_timeout.total_seconds(),
         security=kafka.security(settings),
+        digit_ids=settings.digit_ids,
         take=thin.take,
-    )
-    await thin.run(
-        worker,
-        stopping,
-        bootstrap_servers=servers,
-        topic=settings.kafka_thin_topic,
-        security=kafka.security(settings),
+        optional=True,
     )
 
 
@@ -253,7 +276,8 @@ def _fetcher(settings: Settings, engine: AsyncEngine, vendors: Vendors, publishe
         vendors,
         FEEDS,
         send=publisher.send,
-        edge=partial(edge.of, edge.fingerprints(settings)),
+        edge=partial(edge.of, edge.fingerprints(settings), digit_ids=settings.digit_ids),
+        digit_ids=settings.digit_ids,
         drain_within=settings.drain_timeout.total_seconds(),
     )
 
@@ -274,8 +298,9 @@ async def _listener(settings: Settings, publisher: Publisher) -> AsyncIterator[L
     intake = Intake(
         FEEDS,
         {feed: [one.get_secret_value() for one in secrets] for feed, secrets in settings.feed_secrets.items()},
-        edge=lambda: edge.of(fingerprints, datetime.now(UTC)),
+        edge=lambda: edge.of(fingerprints, datetime.now(UTC), digit_ids=settings.digit_ids),
         send=publisher.send,
+        rows=edge.rows,
     )
     listener = Listener(
         intake, settings.api_host, settings.api_port, drain_within=settings.drain_timeout.total_seconds()
@@ -327,11 +352,18 @@ async def _keep_up(engine: AsyncEngine, parked_for: timedelta, stopping: asyncio
     await upkeep.run(engine, parked_for=parked_for, stopping=stopping)
 
 
+async def _finish_updates(
+    settings: Settings, engine: AsyncEngine, on_events: Callable[[], None], stopping: asyncio.Event
+) -> None:
+    retention = Retention(known=settings.knowledge_for, unknown=settings.parked_for)
+    await unfinished.run(engine, retention, stopping=stopping, on_events=on_events)
+
+
 async def _watch(parts: Parts, stopping: asyncio.Event) -> None:
     while not stopping.is_set():
         if reason := parts.stuck():
             raise Stalled(reason)
-        await either(stopping, _LOOK_SECONDS)
+        await event_or_timeout(stopping, _LOOK_SECONDS)
 
 
 def _probes(parts: Parts, engine: AsyncEngine | None, stopping: asyncio.Event) -> dict[str, Probe]:

@@ -4,27 +4,26 @@ Functions further in get the values they need, never this object.
 """
 
 import difflib
-import json
 import os
 import re
 import ssl
-from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypeAlias
-from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from api import authentication
-from domain.delivery import RETRY_SCHEDULE
+from domain.delivery.schedule import RETRY_SCHEDULE
+from domain.wallet import ALWAYS_IDENTIFY
+from ops import database_service
+from ops.feed_settings import Asked, feed_fetch, feed_secrets
 from producers.egress import Network, networks
 from schemas.feeds import FEEDS
-from schemas.feeds.feed import Layout
+from store import address
 
 PREFIX = "REPOINT_"
 
@@ -39,8 +38,7 @@ _UNITS = {
     "d": timedelta(days=1),
 }
 
-_SCHEMES = {"postgresql", "postgresql+asyncpg", "postgres"}
-_URL_EXPECTED = "expected postgresql://user:password@host:port/database"
+KEY_VERSION = re.compile(r"[A-Za-z0-9_-]{1,16}")
 
 # No merchant is there: this machine, the link it is on, and where clouds hand out their keys. The last ones are ways
 # to write an IPv4 address inside an IPv6 one, and so lead to all of the others.
@@ -60,9 +58,6 @@ _SHORTEST_SCHEDULE = timedelta(hours=1)
 # Brokers refuse a shorter one unless they are told otherwise; a longer one outlasts the time for a rebalance.
 _SHORTEST_SESSION, _LONGEST_SESSION = timedelta(seconds=6), timedelta(seconds=60)
 
-
-# The new one and the old one.
-_SECRETS_AT_ONCE = 2
 
 # Feeds with full numbers that may have none in a record: a token stands in its place, or a payment's trace names it.
 _MAY_HAVE_NO_NUMBER = {"cybersource", "nacha", "worldpay"}
@@ -90,22 +85,10 @@ def spell(length: timedelta) -> str:
     return f"{length // _UNITS[unit]}{unit}"
 
 
-def asyncpg_url(url: str) -> str:
-    """The form in which SQLAlchemy takes it for asyncpg, of a URL in the form in which psql takes it.
-
-    Raises ValueError, without repeating any of it, where it is no URL of a PostgreSQL database.
-    """
-    try:
-        parts = urlsplit(url)
-        usable = parts.scheme in _SCHEMES and bool(parts.path.strip("/")) and parts.port != 0
-    except ValueError:  # the port is no number, or a bracket is open
-        raise ValueError(_URL_EXPECTED) from None
-    if not usable:
-        raise ValueError(_URL_EXPECTED)
-    # libpq's word for it; asyncpg takes the same values under its own.
-    query = [("ssl" if key == "sslmode" else key, value) for key, value in parse_qsl(parts.query)]
-    # By hand: urlunsplit drops the empty host of a URL that names a unix socket in its query.
-    return f"postgresql+asyncpg://{parts.netloc}{parts.path}" + ("?" + urlencode(query, safe="/") if query else "")
+def _database_url(url: str) -> str:
+    whole = database_service.expanded(url)
+    address.read(whole)  # raises ValueError, without repeating any of it
+    return whole
 
 
 def _durations(text: str) -> tuple[timedelta, ...]:
@@ -117,6 +100,13 @@ def _networks(text: str) -> tuple[Network, ...]:
         return tuple(networks(part.strip() for part in text.split(",")))
     except ValueError:
         raise ValueError("expected networks such as 10.1.0.0/16, separated by commas") from None
+
+
+def _identifiers(text: str) -> tuple[str, ...]:
+    names = [part.strip() for part in text.split(",")]
+    if not all(name in ALWAYS_IDENTIFY or re.fullmatch(r"metadata\.\S{1,246}", name) for name in names):
+        raise ValueError("expected keys such as metadata.patientId, separated by commas")
+    return tuple(dict.fromkeys(names))
 
 
 def _servers(text: str) -> str:
@@ -137,82 +127,26 @@ def _topic(text: str) -> str:
 
 def _fingerprint_key(text: str) -> str:
     version, _, secret = text.partition(":")
-    if not re.fullmatch(r"[A-Za-z0-9_-]{1,16}", version) or not re.fullmatch(r"(?:[0-9a-fA-F]{2}){16,}", secret):
+    if not KEY_VERSION.fullmatch(version) or not re.fullmatch(r"(?:[0-9a-fA-F]{2}){16,}", secret):
         raise ValueError("expected VERSION:HEX, such as v1: and 64 hexadecimal digits (32 at least)")
     return text
 
 
-def _feed_secrets(text: str) -> dict[str, tuple[str, ...]]:
-    """Each feed's secrets, of JSON or of a file with it. No error repeats any of it."""
-    found = _json_or_file(text)
-    secrets: dict[str, tuple[str, ...]] = {}
-    for feed, said in found.items():
-        if feed not in FEEDS or FEEDS[feed].layout is not Layout.RECORDS:
-            raise ValueError("expected only feeds of `repoint feeds list`, and none that comes in files alone")
-        each = [one for one in (said if isinstance(said, list) else [said]) if isinstance(one, str)]
-        if not 1 <= len(each) <= _SECRETS_AT_ONCE or (isinstance(said, list) and len(each) < len(said)):
-            raise ValueError(f"{feed}: expected a secret, or two while one takes the other's place")
-        for one in each:
-            if expected := authentication.problem(feed, one):
-                raise ValueError(f"{feed}: {expected}")
-        secrets[feed] = tuple(each)
-    return secrets
+# As in updates: no colon, which ends it in a credential's key.
+_VENDOR = re.compile(r"[^:@\s][^:\s]{0,63}")
 
 
-def _feed_fetch(text: str) -> dict[str, object]:
-    """Where each feed's vendor is asked, of JSON or of a file with it."""
-    found = _json_or_file(text)
-    if not found.keys() <= {name for name, feed in FEEDS.items() if feed.fetched is not None}:
-        raise ValueError("expected only feeds whose vendors are asked about their events")
-    return found
+def _digit_ids(text: str) -> frozenset[str]:
+    names = frozenset(name.strip() for name in text.split(","))
+    if not all(_VENDOR.fullmatch(name) for name in names):
+        raise ValueError("expected vendors' names and `customer`, separated by commas")
+    return names
 
 
-def _asked_at(text: str) -> str:
-    try:
-        parts = urlsplit(text)
-        plain = parts.scheme in {"https", "http"} and bool(parts.hostname) and parts.port != 0
-        plain = plain and not (parts.username or parts.password or parts.query or parts.fragment)
-    except ValueError:
-        plain = False
-    if not plain:
-        raise ValueError("expected url as https://host/path, without user, query or fragment")
-    return text
-
-
-class Asked(BaseModel):
-    """Where one feed's vendor is asked, and who we are there."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
-
-    url: Annotated[str, BeforeValidator(_asked_at)]
-    bearer: SecretStr | None = None
-    user: str | None = None
-    password: SecretStr | None = None
-    allow: Annotated[tuple[Network, ...], BeforeValidator(lambda value: _networks(",".join(value)))] = ()
-
-    @model_validator(mode="after")
-    def _is_one_of_both(self) -> Self:
-        if (self.user is None) != (self.password is None) or (self.bearer is not None and self.user is not None):
-            raise ValueError("expected bearer, or user and password, or none")
-        return self
-
-    def authorization(self) -> str | None:
-        """The header's value; never logged."""
-        if self.bearer is not None:
-            return f"Bearer {self.bearer.get_secret_value()}"
-        if self.user is None or self.password is None:
-            return None
-        return f"Basic {b64encode(f'{self.user}:{self.password.get_secret_value()}'.encode()).decode()}"
-
-
-def _json_or_file(text: str) -> dict[str, object]:
-    try:
-        found = json.loads(text if text.lstrip().startswith("{") else Path(text).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        raise ValueError("expected a JSON object, or a file with one") from None
-    if not isinstance(found, dict):
-        raise ValueError("expected a JSON object, or a file with one")  # noqa: TRY004  it is the text that is wrong
-    return found
+def _in_any_case(*names: str) -> BeforeValidator:
+    """One of `names`, however its letters are written."""
+    known = {name.casefold(): name for name in names}
+    return _of_text(lambda text: known.get(text.strip().casefold(), text))
 
 
 def _of_text(read: Callable[[str], object]) -> BeforeValidator:
@@ -220,15 +154,35 @@ def _of_text(read: Callable[[str], object]) -> BeforeValidator:
     return BeforeValidator(lambda value: read(value) if isinstance(value, str) else value)
 
 
-Duration: TypeAlias = Annotated[timedelta, _of_text(duration), Field(gt=timedelta())]
+def _more_than_nothing(length: timedelta) -> timedelta:
+    if not length:
+        raise ValueError("expected more than 0s")
+    return length
+
+
+Duration: TypeAlias = Annotated[timedelta, _of_text(duration), AfterValidator(_more_than_nothing)]
 Schedule: TypeAlias = Annotated[tuple[timedelta, ...], NoDecode, _of_text(_durations), Field(max_length=50)]
+Identifiers: TypeAlias = Annotated[tuple[str, ...], NoDecode, _of_text(_identifiers)]
+DigitIds: TypeAlias = Annotated[frozenset[str], NoDecode, _of_text(_digit_ids)]
 Networks: TypeAlias = Annotated[tuple[Network, ...], NoDecode, _of_text(_networks)]
-DatabaseUrl: TypeAlias = Annotated[str, BeforeValidator(asyncpg_url)]
+DatabaseUrl: TypeAlias = Annotated[str, BeforeValidator(_database_url)]
 Servers: TypeAlias = Annotated[str, BeforeValidator(_servers)]
 Name: TypeAlias = Annotated[str, BeforeValidator(_topic)]
 FingerprintKey: TypeAlias = Annotated[SecretStr, _of_text(_fingerprint_key)]
-FeedFetch: TypeAlias = Annotated[Mapping[str, "Asked"] | None, NoDecode, _of_text(_feed_fetch)]
-FeedSecrets: TypeAlias = Annotated[Mapping[str, tuple[SecretStr, ...]] | None, NoDecode, _of_text(_feed_secrets)]
+FeedFetch: TypeAlias = Annotated[Mapping[str, Asked] | None, NoDecode, _of_text(feed_fetch)]
+FeedSecrets: TypeAlias = Annotated[Mapping[str, tuple[SecretStr, ...]] | None, NoDecode, _of_text(feed_secrets)]
+Environment: TypeAlias = Annotated[Literal["development", "production"], _in_any_case("development", "production")]
+Protocol: TypeAlias = Annotated[
+    Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"],
+    _in_any_case("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"),
+]
+Mechanism: TypeAlias = Annotated[
+    Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"], _in_any_case("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
+]
+LogFormat: TypeAlias = Annotated[Literal["auto", "json", "console"], _in_any_case("auto", "json", "console")]
+LogLevel: TypeAlias = Annotated[
+    Literal["DEBUG", "INFO", "WARNING", "ERROR"], _in_any_case("DEBUG", "INFO", "WARNING", "ERROR")
+]
 Count: TypeAlias = Annotated[int, Field(ge=1)]
 
 
@@ -237,14 +191,15 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="ignore")
 
-    environment: Literal["development", "production"] = Field(
+    environment: Environment = Field(
         "development",
-        description="`production` refuses embedded parts, misspelled settings and every unsafe value, at the start.",
+        description="`production` refuses embedded parts, misspelled settings and every unsafe value, at the start;"
+        " `development` warns of misspelled ones.",
     )
     database_url: DatabaseUrl | None = Field(
         None,
         repr=False,
-        description="The PostgreSQL that holds everything; an embedded one starts where none is named.",
+        description="The PostgreSQL that holds everything, as psql takes it; an embedded one starts where none is.",
     )
     kafka_bootstrap_servers: Servers | None = Field(
         None, description="The brokers to ask first; an embedded one starts where none is named."
@@ -260,17 +215,17 @@ class Settings(BaseSettings):
         "repoint", description="The consumer group; all processes that share the work have the same."
     )
     kafka_session_timeout: Duration = Field(
-        timedelta(seconds=45),
+        timedelta(seconds=20),
         description="How long the group waits for a process that was killed or hangs before others take its partitions"
         " over; shorter, and a busy one is taken for dead.",
     )
-    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+    kafka_security_protocol: Protocol = Field(
         "PLAINTEXT", description="How the brokers are spoken to, as Kafka calls it."
     )
     kafka_ca_file: Path | None = Field(
         None, description="PEM certificates of who signed the brokers'; those that this machine trusts if not set."
     )
-    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = Field(
+    kafka_sasl_mechanism: Mechanism | None = Field(
         None, description="How we prove who we are, with either SASL protocol."
     )
     kafka_sasl_username: str | None = Field(None, description="Who we are to the brokers.")
@@ -319,6 +274,16 @@ class Settings(BaseSettings):
         timedelta(days=800),
         description="How long what vendors told about a known credential is kept; card networks answer for 730 days.",
     )
+    customer_identifiers: Identifiers = Field(
+        ("metadata.patientId",),
+        description="Metadata that names a customer, beside enterpriseId and hsid; all other metadata only describes"
+        " one, for strangers share it. The same in every process; after a change, run `repoint migrate`.",
+    )
+    digit_ids: DigitIds = Field(
+        frozenset(),
+        description="Vendors' names, and `customer`, as in `cybersource,visa-tms,customer`: in fields that are by their"
+        " name an id or a token of those, a value of digits is no card number. None, for one may stand there.",
+    )
     egress_allow: Networks = Field(
         (),
         description="Networks that webhooks may reach beside public addresses, such as 10.1.0.0/16,10.2.0.0/16; none,"
@@ -358,12 +323,17 @@ class Settings(BaseSettings):
     api_port: Annotated[int, Field(ge=0, le=65_535)] = Field(
         8080, description="The port of that; 0 takes a free one and logs it."
     )
-    log_format: Literal["auto", "json", "console"] = Field(
+    log_format: LogFormat = Field(
         "auto", description="`auto` writes for reading on a terminal, and JSON lines anywhere else."
     )
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+    log_level: LogLevel = Field(
         "INFO", description="The least that is logged; DEBUG lets libraries log what they send, so never in production."
     )
+
+    @property
+    def identifiers(self) -> frozenset[str]:
+        """All that names a customer."""
+        return ALWAYS_IDENTIFY.union(self.customer_identifiers)
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -474,15 +444,40 @@ def _dangers(settings: Settings) -> Iterator[str]:
         yield _problem("retry_schedule", f"expected {spell(_SHORTEST_SCHEDULE)} or more in all, in production")
     if settings.log_level == "DEBUG":
         yield _problem("log_level", "expected INFO, WARNING or ERROR in production")
-    for name in _unknown():
-        close = difflib.get_close_matches(name, [_name(field) for field in Settings.model_fields], n=1)
-        yield f"{name}: no such setting" + (f"; is it {close[0]}?" if close else "")
+    yield from misspelled()
 
 
-def _unknown() -> list[str]:
+# Vendors of canonical messages may have any name; one that differs by a letter or two from a feed's is a slip.
+_NEARLY = 0.8
+
+
+def doubtful(settings: Settings) -> list[str]:
+    """A line for each vendor in REPOINT_DIGIT_IDS whose name is nearly, but not quite, that of a feed."""
+    known = [*FEEDS, "customer"]
+    near = {
+        name: difflib.get_close_matches(name, known, n=3, cutoff=_NEARLY)
+        for name in sorted(settings.digit_ids.difference(known))
+    }
+    return [
+        _problem("digit_ids", f"{name} is the vendor of no feed; is it {' or '.join(names)}?")
+        for name, names in near.items()
+        if names
+    ]
+
+
+def misspelled() -> list[str]:
+    """A line for each variable in the environment that begins as ours do and is none, with the name it is nearest to.
+
+    `production` refuses them; in development whoever reads the settings says so.
+    """
     known = {_name(field) for field in Settings.model_fields}
-    ours = (name for name in os.environ if name.startswith(PREFIX) and not name.startswith(_OF_THE_TESTS))
-    return sorted(set(ours) - known)
+    unknown = sorted(
+        name
+        for name in os.environ
+        if name.upper().startswith(PREFIX) and not name.startswith(_OF_THE_TESTS) and name.upper() not in known
+    )
+    near = {name: difflib.get_close_matches(name.upper(), known, n=1) for name in unknown}
+    return [f"{name}: no such setting" + "".join(f"; is it {close}?" for close in near[name]) for name in unknown]
 
 
 def _problem(field: str, expected: str) -> str:
@@ -501,6 +496,6 @@ def _expected(message: str) -> str:
 def _as_text(default: object) -> str:
     if isinstance(default, timedelta):
         return spell(default)
-    if isinstance(default, tuple):
+    if isinstance(default, tuple | frozenset):
         return ",".join(_as_text(part) for part in default)
     return "" if default is None else str(default)

@@ -5,6 +5,7 @@ A child's stdin is a pipe that nobody writes to: it ends with the parent, howeve
 
 import asyncio
 import os
+import signal
 import time
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,8 @@ log = structlog.get_logger()
 # A child that dies at once would take a core for itself; one that dies once a day comes back at once.
 _FIRST_DELAY, _LONGEST_DELAY = 1.0, 30.0
 _RAN_WELL_SECONDS = 60
+# A child that is told to stop before it listens for signals is ended by ours: nothing was under way in it.
+_GOOD_EXIT_CODES = (0, -signal.SIGTERM)
 
 
 async def supervise(
@@ -44,7 +47,11 @@ class _Child:
 
     async def start(self) -> Process:
         process = await asyncio.create_subprocess_exec(
-            *self.command, env={**os.environ, **self.environment}, stdin=PIPE
+            # In a session of its own: Ctrl-C at a terminal reaches the parent alone, which tells its children.
+            *self.command,
+            env={**os.environ, **self.environment},
+            stdin=PIPE,
+            start_new_session=True,
         )
         log.info("child started", child=self.number, process=process.pid)
         return process
@@ -85,4 +92,4 @@ async def _end(child: _Child, process: Process, within: float) -> bool:
         process.kill()
     code = await ending
     log.info("child ended", child=child.number, exit_code=code)
-    return code == 0
+    return code in _GOOD_EXIT_CODES

@@ -14,6 +14,7 @@ from typing import TypeAlias
 import prometheus_client
 from aiohttp import web
 
+from api.connection import connections
 from ops.logs import hidden
 
 Stuck: TypeAlias = Callable[[], str | None]
@@ -49,9 +50,14 @@ async def serve(host: str, port: int, *, stuck: Stuck, probes: Mapping[str, Prob
     # A scraper's open connection must not hold up the end of the process.
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
+    assert runner.server is not None
+    connected = connections(runner.server)
     try:
-        await web.TCPSite(runner, host, port).start()
-        yield runner.addresses[0][1]
+        server = await asyncio.get_running_loop().create_server(connected, host, port)
+        try:
+            yield server.sockets[0].getsockname()[1]
+        finally:
+            server.close()
     finally:
         await runner.cleanup()
 

@@ -3,22 +3,40 @@
 On a terminal results are tables that fit it; in a pipe the same columns stand at full width, without colours or frames.
 """
 
+import contextvars
 import json
+import re
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, TypeAlias
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskProgressColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
+from domain import pan
+
 # In a pipe nothing is cut or wrapped; longer than any line of ours.
 _FULL_WIDTH = 2000
+
+# Often enough that a person sees it move, and seldom enough for a log.
+_HEARTBEAT_SECONDS = 10.0
+
+# Python's own way to keep a byte of a file name that is no UTF-8 (PEP 383).
+_SURROGATE_ESCAPE = 0xDC00
+_ESCAPED_BYTES = range(0xDC80, 0xDD00)
+_NOT_PRINTABLE = re.compile(r"[\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+_IS_DATED: contextvars.ContextVar[bool] = contextvars.ContextVar("is_dated", default=False)
+
+_ENDS_LIKE_DELIVERY = re.compile(r"[^aeiou]y$")
 
 Advance: TypeAlias = Callable[[int], None]
 """To be called for every line, with its size in bytes."""
@@ -26,6 +44,10 @@ Advance: TypeAlias = Callable[[int], None]
 AsJson = Annotated[bool, typer.Option("--json", help="Write JSON.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
 Limit = Annotated[int, typer.Option("--limit", min=1, max=100_000, help="How many at most.")]
+
+
+INTERRUPTED = 130
+"""The exit code after Ctrl-C, as shells have it: 128 and the number of SIGINT."""
 
 
 @dataclass
@@ -55,20 +77,38 @@ def _console(*, stderr: bool) -> Console:
     return Console(file=stream, width=width, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
+@contextmanager
+def dated() -> Iterator[None]:
+    """Begin every line with its time, for a program that goes on for days, and write each at once."""
+    token = _IS_DATED.set(True)
+    try:
+        yield
+    finally:
+        _IS_DATED.reset(token)
+
+
+def _date() -> str:
+    return f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} " if _IS_DATED.get() else ""
+
+
 def remark(text: str) -> None:
-    """One line on stderr."""
-    sys.stderr.write(f"repoint: {printable(text)}\n")
+    """One line on stderr, card numbers masked: a file may have one in its name."""
+    sys.stderr.write(f"{_date()}repoint: {printable(pan.mask(text))}\n")
 
 
 def write_line(text: str) -> None:
-    """One line of result."""
-    sys.stdout.write(text + "\n")
+    """Write `text` and a line end to stdout, without anything that a terminal would act upon."""
+    sys.stdout.write(_date() + "\n".join(map(printable, text.split("\n"))) + "\n")
+    if _IS_DATED.get():
+        sys.stdout.flush()
 
 
 def write_json(value: object) -> None:
     """One JSON document; indented for a person, one line for a program."""
     indent = 2 if sys.stdout.isatty() else None
-    write_line(json.dumps(value, ensure_ascii=False, indent=indent, default=_as_text))
+    text = json.dumps(value, ensure_ascii=False, indent=indent, default=_as_text)
+    # JSON itself escapes neither DEL nor C1, which a terminal acts upon, nor half a surrogate pair, which is no UTF-8
+    sys.stdout.write(_NOT_PRINTABLE.sub(_json_escape, text) + "\n")
 
 
 def write_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -82,25 +122,69 @@ def write_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
 
 @contextmanager
 def progress(label: str, size: int | None, passed: int = 0) -> Iterator[Advance]:
-    """A bar on stderr, of `size` bytes, while that is a terminal; in a pipe the summary tells it all.
+    """How far a file of `size` bytes is: on a terminal a bar, elsewhere a line on stderr every ten seconds.
 
     Gives what is to be called for every line, with its size in bytes; `passed` are those of an earlier time.
     """
-    columns = (TextColumn(label), BarColumn(), TaskProgressColumn(), _Rate(), TimeRemainingColumn())
-    shown = sys.stderr.isatty()
-    with Progress(*columns, console=notes(), disable=not shown) as bar:
-        task = bar.add_task("", total=size, completed=passed, lines=0)
-        lines = 0
+    state = _Progress(label, size, passed)
+    with _bar(state) if sys.stderr.isatty() else _heartbeat(state) as shown:
 
         def advance(line_size: int) -> None:
-            nonlocal lines, passed
-            lines, passed = lines + 1, passed + line_size
+            state.lines, state.passed = state.lines + 1, state.passed + line_size
             # the bar costs more than a line
-            if shown and lines % 100 == 0:
-                bar.update(task, completed=passed, lines=lines)
+            if state.lines % 100 == 0:
+                shown()
 
         yield advance
-        bar.update(task, completed=passed, lines=lines)
+        shown()
+
+
+@dataclass(slots=True)
+class _Progress:
+    label: str
+    size: int | None
+    passed: int
+    lines: int = 0
+    begun: float = field(default_factory=time.monotonic)
+
+    def __str__(self) -> str:
+        share = f", {self.passed / self.size:.0%}" if self.size else ""
+        rate = self.lines / max(time.monotonic() - self.begun, 1)
+        return f"{self.label}: {counted(self.lines, 'line')} so far{share}, {rate:,.0f}/s"
+
+
+@contextmanager
+def _bar(state: _Progress) -> Iterator[Callable[[], None]]:
+    columns = (_Label(), BarColumn(), TaskProgressColumn(), _Rate(), TimeRemainingColumn())
+    with Progress(*columns, console=notes()) as bar:
+        task = bar.add_task(state.label, total=state.size, completed=state.passed, lines=0)
+        yield lambda: bar.update(task, completed=state.passed, lines=state.lines)
+
+
+@contextmanager
+def _heartbeat(state: _Progress) -> Iterator[Callable[[], None]]:
+    """A thread of its own: also while nothing moves, a line says so."""
+    over = threading.Event()
+    copied = contextvars.copy_context()
+
+    def beat() -> None:
+        while not over.wait(_HEARTBEAT_SECONDS):
+            copied.run(remark, str(state))
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield lambda: None
+    finally:
+        over.set()
+        thread.join()
+
+
+class _Label(ProgressColumn):
+    """The task's description, in which a `TextColumn` would take braces and brackets for its own."""
+
+    def render(self, task: Task) -> Text:
+        return Text(printable(task.description))
 
 
 class _Rate(ProgressColumn):
@@ -109,17 +193,39 @@ class _Rate(ProgressColumn):
     def render(self, task: Task) -> Text:
         lines = int(task.fields["lines"])
         rate = lines / task.elapsed if task.elapsed else 0
-        return Text(f"{lines:,} lines, {rate:,.0f}/s")
+        return Text(f"{counted(lines, 'line')}, {rate:,.0f}/s")
 
 
 def counted(count: int, noun: str) -> str:
-    """As `1 wallet` or `2,000 wallets`."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+    """As `1 wallet`, `2,000 wallets` or `2 deliveries`; `noun` may have words before it (`unusable line`)."""
+    if count == 1:
+        return f"1 {noun}"
+    return f"{count:,} {noun[:-1]}ies" if _ENDS_LIKE_DELIVERY.search(noun) else f"{count:,} {noun}s"
 
 
 def printable(text: str) -> str:
-    """`text` on one line, with nothing in it that a terminal would act upon."""
-    return "".join(character if character.isprintable() else f"\\x{ord(character):02x}" for character in text)
+    """`text` on one line, with nothing in it that a terminal would act upon.
+
+    A byte of a file name that is no UTF-8 (half of a surrogate pair in Python) is written as that byte.
+    """
+    return text if text.isprintable() else "".join(map(_visible, text))
+
+
+def file_name(text: str) -> str:
+    """The name of a file as it is shown: printable, and a card number in it masked."""
+    return printable(pan.mask(text))
+
+
+def _visible(character: str) -> str:
+    if character.isprintable():
+        return character
+    number = ord(character)
+    number -= _SURROGATE_ESCAPE if number in _ESCAPED_BYTES else 0
+    return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}"  # noqa: PLR2004 - what two digits can say
+
+
+def _json_escape(found: "re.Match[str]") -> str:
+    return f"\\u{ord(found[0]):04x}"
 
 
 def moment(at: datetime | None) -> str | None:

@@ -1,1 +1,1 @@
-"""The way out: vendor feeds onto Kafka, and signed webhooks to merchants."""
+"""The ways out: updates onto Kafka, questions to vendors, signed webhooks to merchants."""

@@ -2,20 +2,19 @@
 
 A merchant chooses the URL, so it is a stranger's wish. It is looked at when it is imported, for a clear
 answer then, and again at every connection, on the address of the socket that is about to be dialled: names
-change what they resolve to, and there are many spellings of 127.0.0.1.
+change what they resolve to, and an address has many spellings.
 """
 
-import asyncio
-import re
 import socket
 from collections.abc import Callable, Iterable, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import TypeAlias
 
 from aiohappyeyeballs import AddrInfoType
-from yarl import URL
 
-Address: TypeAlias = IPv4Address | IPv6Address
+from producers.names import Names, NameUnknown
+from schemas.url import Address, Url, read_url
+
 Network: TypeAlias = IPv4Network | IPv6Network
 
 # `ipaddress` calls these global on one Python or another, or they lead on to addresses that are not.
@@ -25,27 +24,28 @@ _DENIED: Sequence[Network] = [
         "100.64.0.0/10",  # carrier-grade NAT
         "168.63.129.16/32",  # a cloud's own services, on every machine in it
         "192.0.0.0/24",  # protocol assignments
+        "192.31.196.0/24",  # AS112: answers for private addresses
+        "192.52.193.0/24",  # multicast relays
         "192.88.99.0/24",  # 6to4 relays
+        "192.175.48.0/24",  # AS112
         "224.0.0.0/4",  # multicast
         "240.0.0.0/4",  # reserved, broadcast
-        "::/96",  # IPv4-compatible, the unspecified address and loopback
-        "64:ff9b::/96",  # NAT64: an IPv4 address in its last four bytes
-        "64:ff9b:1::/48",  # NAT64 of a local network
-        "100::/64",  # discard
-        "2001::/32",  # Teredo
-        "2002::/16",  # 6to4
+        "2001::/23",  # protocol assignments: Teredo, benchmarking, ORCHID and others
+        "2001:db8::/32",  # documentation
+        "2002::/16",  # 6to4: an IPv4 address in its second to sixth byte
+        "3ffe::/16",  # a test network of the past
         "3fff::/20",  # documentation
-        "5f00::/16",  # segment routing
-        "fec0::/10",  # site-local
-        "ff00::/8",  # multicast
     )
 ]
 
-# A person waits for it; a resolver asks a second server after five.
-_LOOK_UP_SECONDS = 10
+# IPv6 has public addresses in this eighth alone. Outside of it are loopback, local and multicast addresses, and most
+# forms that lead on to an IPv4 address: compatible (::/96), translated (::ffff:0:0:0/96), NAT64 (64:ff9b::/96 and
+# 64:ff9b:1::/48).
+_GLOBAL_UNICAST = IPv6Network("2000::/3")
 
-# No name ends in a number (so browsers read URLs, too), and none has a colon: this is an address, or tries to be one.
-_NUMERIC = re.compile(r":|(?:^|\.)(?:\d+|0[xX][0-9a-fA-F]*)\.?$")
+# ISATAP (RFC 5214) tunnels to the IPv4 address in the last four bytes, behind any prefix. The second form has the bit
+# of identifiers that are unique in the world.
+_ISATAP = frozenset({0x0000_5EFE, 0x0200_5EFE})
 
 
 class EgressDenied(OSError):
@@ -66,7 +66,14 @@ def permitted(address: str, allow: Sequence[Network]) -> bool:
 
 
 def _permitted(ip: Address, allow: Sequence[Network]) -> bool:
-    return among(ip, allow) or (ip.is_global and not among(ip, _DENIED))
+    return among(ip, allow) or (ip.is_global and not among(ip, _DENIED) and _is_native(ip))
+
+
+def _is_native(ip: Address) -> bool:
+    """Whether no tunnel or translation to an IPv4 address begins at it."""
+    if isinstance(ip, IPv4Address):
+        return True
+    return ip in _GLOBAL_UNICAST and (int(ip) >> 32) & 0xFFFF_FFFF not in _ISATAP
 
 
 def among(ip: Address, networks: Sequence[Network]) -> bool:
@@ -74,6 +81,7 @@ def among(ip: Address, networks: Sequence[Network]) -> bool:
 
 
 def unmapped(address: str) -> Address:
+    """The address that `address` reaches: of an IPv4-mapped one, as sockets take it, the IPv4 address."""
     ip = ip_address(address)
     return ip.ipv4_mapped or ip if isinstance(ip, IPv6Address) else ip
 
@@ -92,57 +100,30 @@ def guarded_sockets(allow: Sequence[Network]) -> Callable[[AddrInfoType], socket
     return open_socket
 
 
-def parsed(url: str) -> URL:
-    """Raises ValueError if it is none."""
-    try:
-        return URL(url)
-    except IndexError as error:  # of odd brackets
-        raise ValueError("expected a URL") from error
-
-
-def is_numeric(host: str) -> bool:
-    """Whether it is an address, in whatever spelling, and no name."""
-    return _NUMERIC.search(host) is not None
-
-
-async def refusal(url: str, allow: Sequence[Network]) -> str | None:
+async def refusal(url: str, allow: Sequence[Network], names: Names) -> str | None:
     """What was expected of `url`, for the person who registers it; None if webhooks can go there.
 
-    Looks the host up, for some seconds at most. A name that is not known yet may be by the time it is dialled, which
-    is looked at again then. Plain http is for addresses in `allow` only: anywhere else the body would travel in the
-    open.
+    Looks the host up. A name that is not known yet may be by the time it is dialled, which is looked at again then.
+    Plain http is for addresses in `allow` only: anywhere else the body would travel in the open.
     """
     try:
-        to = parsed(url)
-        port = to.port
-    except ValueError:
-        return "expected a URL"
-    if to.scheme not in {"https", "http"} or not to.host or not port:
-        return "expected an absolute https URL"
-    if to.user is not None or to.password is not None or to.fragment:
-        return "expected no user name, password or fragment in the URL"
-    return await _refusal_of_host(to.host, port, allow, plain=to.scheme == "http")
-
-
-async def _refusal_of_host(host: str, port: int, allow: Sequence[Network], *, plain: bool) -> str | None:
-    try:
-        addresses = await _look_up(host, port)
-    except UnicodeError:
-        return "expected a host name"
-    if not addresses and is_numeric(host):
-        return "expected a host name, or an address as 192.0.2.1 or [2001:db8::1]"
+        to = read_url(url)
+    except ValueError as error:
+        return str(error)
+    addresses = await addresses_of(to, names)
     if not all(_permitted(ip, allow) for ip in addresses):
         return "expected a host whose addresses are public, or in REPOINT_EGRESS_ALLOW"
-    if plain and not (addresses and all(among(ip, allow) for ip in addresses)):
+    if not to.tls and not (addresses and all(among(ip, allow) for ip in addresses)):
         return "expected https: plain http is for addresses in REPOINT_EGRESS_ALLOW"
     return None
 
 
-async def _look_up(host: str, port: int) -> set[Address]:
-    """None where the name is not known, or whoever knows it does not answer."""
+async def addresses_of(to: Url, names: Names) -> list[Address]:
+    """The addresses that `to` leads to, IPv4 first; none where its name is not known or nobody answers."""
+    if to.address is not None:
+        return [unmapped(str(to.address))]
     try:
-        async with asyncio.timeout(_LOOK_UP_SECONDS):
-            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (socket.gaierror, TimeoutError):
-        return set()
-    return {unmapped(str(name[0])) for *_, name in found}
+        found = await names.addresses(to.host, to.port)
+    except NameUnknown:
+        return []
+    return sorted({unmapped(str(name[0])) for *_, name in found}, key=lambda ip: (ip.version, ip.packed))

@@ -8,17 +8,38 @@ serve.
 import base64
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from hashlib import blake2b
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StrictInt, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictInt,
+    ValidationError,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
 
 from domain import pan
 from domain.update import Credential, NewCredential, Reason, Scope, Stamp, Update, UpdateType
 from domain.wallet import Expiry, MethodType, fingerprint_key, token_key
-from schemas.text import Instant, Last4, Text, Vendor, what_is_wrong
+from schemas import once
+from schemas.digit_ids import NO_DIGIT_IDS, DigitIds, pan_in_thin_event, pan_in_update
+from schemas.text import (
+    Identifier,
+    Instant,
+    Last4,
+    Text,
+    Vendor,
+    check_identifiers,
+    listed,
+    too_long,
+    what_is_wrong,
+)
 
 UNREADABLE_HEADER = "repoint-unreadable"
 """Its value is why the message is none: whoever masked a card number in it knows, and nobody can see any more."""
@@ -35,46 +56,97 @@ class Canonical(NamedTuple):
     digest: bytes
 
 
-def parse(body: bytes, headers: Sequence[tuple[str, bytes | None]] = ()) -> Canonical:
-    """Read one message of the topic.
+def parse(
+    body: bytes, headers: Sequence[tuple[str, bytes | None]] = (), digit_ids: DigitIds = NO_DIGIT_IDS
+) -> Canonical:
+    """Read one message of the topic. In fields that `digit_ids` names, digits are no card number.
 
     Raises:
-        Unreadable: it is no JSON object, a field is missing or wrong, it holds a card number, or it is marked so.
+        Unreadable: it is no JSON object, a key stands twice in one of its objects, a field is missing or wrong, it
+            holds a card number, or it is marked so.
     """
-    message = _message(body, headers)
+    message = _message(body, headers, digit_ids)
+    _json(body.decode())
     return Canonical(_update(message), blake2b(message.model_dump_json().encode(), digest_size=16).digest())
 
 
-def update_in(body: bytes, headers: Sequence[tuple[str, bytes | None]] = ()) -> Update:
-    """The update alone, for those who only want to know whether it can be read; it raises as `parse` does."""
-    return _update(_message(body, headers))
+def update_in(
+    body: bytes,
+    headers: Sequence[tuple[str, bytes | None]] = (),
+    digit_ids: DigitIds = NO_DIGIT_IDS,
+    *,
+    ours: bool = False,
+) -> Update:
+    """The update alone, for those who only want to know whether it can be read; it raises as `parse` does.
+
+    What is `ours` was written by this program, so that no key stands twice in it, and that is not looked for.
+    """
+    message = _message(body, headers, digit_ids)
+    if not ours:
+        _json(body.decode())
+    return _update(message)
 
 
-def _message(body: bytes, headers: Sequence[tuple[str, bytes | None]]) -> "_Message":
-    for name, value in headers:
-        if name == UNREADABLE_HEADER:
-            raise Unreadable((value or b"message: marked as unreadable").decode(errors="replace"))
+def _message(body: bytes, headers: Sequence[tuple[str, bytes | None]], digit_ids: DigitIds) -> "_Message":
+    refuse_by_headers(headers)
     try:
         text = body.decode()
     except UnicodeDecodeError as error:
         raise Unreadable("message: expected UTF-8") from error
-    # an escape may hide digits from a look at the text
-    if pan.contains_pan(text) or "\\u" in text:
-        _refuse_pan(_json(text))
+    if pan.contains_pan(text):
+        _refuse_pan(text, digit_ids)
     message: Any = text
     if '"specversion"' in text or any(name.startswith("ce_") for name, _ in headers):
-        message = _unwrap(_json(text), _texts(headers))
+        message = _unwrap(_json(text), _texts(headers), digit_ids)
     try:
         return _Message.model_validate_json(message) if isinstance(message, str) else _Message.model_validate(message)
     except ValidationError as error:
         raise Unreadable(what_is_wrong(error)) from None
 
 
-def masked(body: bytes) -> str:
-    """The message as text, every card number in it masked, also one inside a CloudEvent's base64."""
+def identified(update: Update, identifiers: Collection[str]) -> Update:
+    """The update with its customers by the names that identify anybody.
+
+    Raises:
+        Unreadable: it names a customer only by what strangers share, or by more than an index holds.
+    """
+    if not update.scope and not update.merge_from:
+        return update
+    known = update.identifying(identifiers)
+    for field, named, identifying in (
+        ("customer", update.scope, known.scope),
+        ("from", update.merge_from, known.merge_from),
+        ("into", update.merge_into, known.merge_into),
+    ):
+        if named and not identifying:
+            raise Unreadable(f"{field}: expected a customer identifier ({listed(identifiers)})")
+        if (fault := next(too_long(identifying, field), None)) is not None:
+            raise Unreadable(fault)
+    return known
+
+
+def refuse_by_headers(headers: Sequence[tuple[str, bytes | None]]) -> None:
+    """Raises Unreadable where a header marks the message so, or has a name that was no UTF-8 on the wire."""
+    for name, value in headers:
+        if name == UNREADABLE_HEADER:
+            raise Unreadable((value or b"message: marked as unreadable").decode(errors="replace"))
+        if not was_utf8(name):
+            raise Unreadable("header: expected a name in UTF-8")
+
+
+def was_utf8(name: str) -> bool:
+    """Whether a header's name was UTF-8; the bytes of one that was not are lone surrogates (`surrogateescape`)."""
+    return name.isascii() or not any("\udc80" <= character <= "\udcff" for character in name)
+
+
+def masked(body: bytes, digit_ids: DigitIds = NO_DIGIT_IDS) -> str:
+    """The message as text, every card number in it masked, also one inside a CloudEvent's base64.
+
+    An update stays as it came if all that looks like a card number in it is in fields that `digit_ids` names.
+    """
     text = body.decode(errors="backslashreplace")
-    if "\0" in text and pan.contains_pan(text.replace("\0", "")):
-        return re.sub(r"\d", "*", text)  # UTF-16 read as UTF-8: a NUL stands between the digits
+    if digit_ids and _has_only_ids(text, digit_ids):
+        return text
     return pan.mask(_BASE64.sub(_masked_base64, text))
 
 
@@ -89,10 +161,10 @@ class _Wire(BaseModel):
 
 
 class _Old(_Wire):
-    token: Text | None = None
-    fingerprint: Text | None = None
+    token: Identifier | None = None
+    fingerprint: Identifier | None = None
     # of the same number under the key before, while fingerprints go over to a new one
-    former_fingerprint: Text | None = None
+    former_fingerprint: Identifier | None = None
     method_type: MethodType | None = None
 
 
@@ -112,12 +184,17 @@ class _New(_Old):
 
 
 class _CustomerNamed(_Wire):
-    enterprise_id: Text | None = None
-    hsid: Text | None = None
+    enterprise_id: Identifier | None = None
+    hsid: Identifier | None = None
     # in the order of its keys: the same content must have the same digest
     metadata: Annotated[dict[Text, Text], AfterValidator(lambda named: dict(sorted(named.items())))] = Field(
         default_factory=dict
     )
+
+    @model_validator(mode="after")
+    def _has_not_too_many(self) -> Self:
+        check_identifiers(self.enterprise_id, self.hsid, self.metadata)
+        return self
 
     def scope(self) -> Scope:
         named = [("enterpriseId", self.enterprise_id), ("hsid", self.hsid)]
@@ -229,16 +306,20 @@ def _identities(named: _CustomerNamed | None, field: str) -> Scope:
 
 def _json(text: str) -> Any:
     try:
-        return json.loads(text)
+        found = once.loads(text)
     except (ValueError, RecursionError) as error:
         raise Unreadable("message: expected JSON") from error
+    key = once.repeated_key(found)
+    if key is not None:
+        raise Unreadable(f"message: expected each key of an object once, and not {key} twice")
+    return found
 
 
 def _texts(headers: Sequence[tuple[str, bytes | None]]) -> dict[str, str]:
     return {name: value.decode(errors="replace") for name, value in headers if value is not None}
 
 
-def _unwrap(message: Any, headers: Mapping[str, str]) -> Any:
+def _unwrap(message: Any, headers: Mapping[str, str], digit_ids: DigitIds) -> Any:
     """The update inside a CloudEvent, with the event's id and time where it names none of its own."""
     if not isinstance(message, dict):
         return message
@@ -248,31 +329,59 @@ def _unwrap(message: Any, headers: Mapping[str, str]) -> Any:
         inner = message.get("data")
         if "data_base64" in message:
             try:
-                inner = _json(base64.b64decode(message["data_base64"], validate=True).decode())
+                text = base64.b64decode(message["data_base64"], validate=True).decode()
             except (ValueError, TypeError) as error:
                 raise Unreadable("data_base64: expected base64 of UTF-8 JSON") from error
-            _refuse_pan(inner)
+            inner = _json(text)
+            _refuse_pan(text, digit_ids)
         if not isinstance(inner, dict):
             raise Unreadable("data: expected a JSON object")
         message = inner
     named = {"id": event_id, "occurredAt": time}
-    _refuse_pan(named)
+    _refuse_pan(json.dumps({"vendor": message.get("vendor"), **named}), digit_ids)
     return {name: value for name, value in named.items() if value is not None} | message
 
 
-_BASE64 = re.compile(r'(?<="data_base64")(\s*:\s*")([^"]*)')
+def _has_only_ids(text: str, digit_ids: DigitIds) -> bool:
+    """Whether all that looks like a card number in an update or a thin event is an id."""
+    try:
+        message = once.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    looks = pan_in_update(message, digit_ids), pan_in_thin_event(message, digit_ids)
+    return None in looks and once.repeated_key(message) is None
+
+
+# A key of eleven characters, each as it is or as an escape, and its value.
+_BASE64 = re.compile(
+    r"""(?P<key>"(?P<name>(?:[46_a-z]|\\u00[0-9a-fA-F]{2}){11})"\s*:\s*")(?P<value>(?:[^"\\]|\\.)*+)""", re.DOTALL
+)
+_ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL)
+_NOT_BASE64 = re.compile(r"[^A-Za-z0-9+/]")
 
 
 def _masked_base64(found: re.Match[str]) -> str:
     """The key's value with the card numbers inside masked, whatever else is wrong with it."""
-    letters = re.sub(r"[^A-Za-z0-9+/]", "", found[2])
+    if _unescaped(found["name"]) != "data_base64":
+        return found[0]
+    letters = _NOT_BASE64.sub("", _unescaped(found["value"]))
     whole = letters if len(letters) % 4 != 1 else letters[:-1]
     inside = base64.b64decode(whole + "===").decode(errors="backslashreplace")
     hidden = pan.mask(inside)
-    return found[0] if hidden is inside else found[1] + base64.b64encode(hidden.encode()).decode()
+    return found[0] if hidden is inside else found["key"] + base64.b64encode(hidden.encode()).decode()
 
 
-def _refuse_pan(message: Any) -> None:
-    path = pan.pan_in_json(message)
+def _unescaped(text: str) -> str:
+    """Without JSON's escapes; what those of one letter stand for is no letter of base64, but for a slash."""
+    return _ESCAPE.sub(lambda escape: chr(int(escape[1], 16)) if escape[1] else escape[2].strip("bfnrt"), text)
+
+
+def _refuse_pan(text: str, digit_ids: DigitIds) -> None:
+    """Floats are read as they are written, for a card number of 19 digits is no exact float."""
+    try:
+        message = json.loads(text, parse_float=str)
+    except (ValueError, RecursionError) as error:
+        raise Unreadable("message: expected JSON") from error
+    path = pan_in_update(message, digit_ids)
     if path is not None:
         raise Unreadable(f"{path}: expected no card number")

@@ -59,10 +59,10 @@ def timestamp(moment: datetime) -> str:
 def write_customer(customer: Customer) -> dict[str, Any]:
     named = dict(customer.identities)
     return {
-        "enterpriseId": named.pop("enterpriseId", None),
-        "hsid": named.pop("hsid", None),
+        "enterpriseId": named.get("enterpriseId"),
+        "hsid": named.get("hsid"),
         "dateOfBirth": None if customer.date_of_birth is None else customer.date_of_birth.isoformat(),
-        "metadata": {name.removeprefix("metadata."): named[name] for name in sorted(named)},
+        "metadata": dict(sorted(customer.metadata.items())),
     }
 
 
@@ -123,12 +123,21 @@ def _flat(method: Method) -> dict[str, Any]:
 
 
 def _what_changed(previous: Mapping[str, Any], after: Method) -> str:
-    """The update's type where one thing changed says it; a status is what a merchant acts on, so it comes first."""
+    """The reason of an update: a status is what a merchant acts on, so it comes first.
+
+    An expiry that came with another number is not the reason: whoever takes it for that goes on showing the old number.
+    """
     if "status" in previous:
         return after.status.value
+    if _NUMBER & previous.keys():
+        return "DETAILS_UPDATED"
     if "expiryYear" in previous or "expiryMonth" in previous:
         return "EXPIRY_UPDATED"
     return "DETAILS_UPDATED"
+
+
+# What is another where another card or account stands behind a method that stays.
+_NUMBER = frozenset({"last4", "cardBrand"})
 
 
 def _link(link: Link) -> dict[str, str]:

@@ -1,8 +1,9 @@
 """Numbers made unreadable: a keyed fingerprint and the last four digits are all that is kept of one.
 
 PCI DSS 3.5.1.1 asks for a keyed hash of the whole number. The fingerprint is `v<version>:<64 hex digits>`, the
-HMAC-SHA256 of the digits under the key of that version; of a bank account, of `routing|account`. While keys change, a
-number has a second one under the key before, so that a wallet that was imported then is still found.
+HMAC-SHA256 of the digits under the key of that version; of a bank account, of `routing|account`. Blanks and dashes are
+no part of either, because one bank writes `1234 567890` and another `1234567890`. While keys change, a number has a
+second one under the key before, so that a wallet that was imported then is still found.
 """
 
 import hmac
@@ -45,10 +46,20 @@ class Fingerprints:
         return self._of(_NOT_OF_A_NUMBER.sub("", number))
 
     def of_bank_account(self, routing: str, account: str) -> Mapping[str, Any]:
-        """The same of a bank account; its type is no part of it, so a change of type is no other account."""
-        return self._of(f"{routing}|{account.strip()}")
+        """The same of a bank account; its type is no part of it, so a change of type is no other account.
 
-    def _of(self, number: str) -> Mapping[str, Any]:
+        Blanks and dashes inside an account were once part of its fingerprint. While no key is changing, the fingerprint
+        of an account that is written with them is told beside the other as the former one, for wallets that still hold
+        it.
+        """
+        written = f"{routing}|{account.strip()}"
+        plain = f"{_NOT_OF_A_NUMBER.sub('', routing)}|{_NOT_OF_A_NUMBER.sub('', account)}"
+        named = self._of(plain)
+        if self.former is None and written != plain:
+            named["formerFingerprint"] = self.current.fingerprint(written)
+        return named
+
+    def _of(self, number: str) -> dict[str, Any]:
         named = {"fingerprint": self.current.fingerprint(number)}
         if self.former is not None:
             named["formerFingerprint"] = self.former.fingerprint(number)

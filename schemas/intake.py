@@ -5,14 +5,15 @@ look. Its numbers are masked. Of a feed that carries full numbers all digits tha
 between them: one that is mistyped passes no check, and still nearly is a card's.
 """
 
-import re
 from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias
 
 from domain import pan
 from schemas import thin
 from schemas.canonical import UNREADABLE_HEADER, Unreadable, masked, update_in
-from schemas.feeds.feed import Edge, Feed, Fetch, Record, Refused, answered, read, written
+from schemas.feeds.feed import Edge, Feed, Fetch, Irrelevant
+from schemas.feeds.reading import encode, read_answer, reports
+from schemas.feeds.record import Record, Refused
 
 Headers: TypeAlias = Sequence[tuple[str, bytes | None]]
 
@@ -21,13 +22,6 @@ FEED_HEADER = "repoint-feed"
 
 # What a broker takes in one message unless it is told otherwise is 1 MiB, the key and the headers included.
 LONGEST = 1_000_000
-
-# No expiry has as many; account numbers of banks begin with fewer, and are masked whole.
-_CLOSE_TOGETHER = re.compile(r"\d(?:[^\d\n]{0,3}\d){6,}")
-_ESCAPE = re.compile(r"\\u([0-9a-fA-F]{4})")
-# Base64 comes in lines (Braintree's: of 60 letters), and a number may go over the end of one. An escape is no word.
-_IN_LINES = re.compile(r"\\(?:u[0-9a-fA-F]{4}|[a-z])|[A-Za-z0-9+/_\-]++(?:(?:\\r)?\\n[A-Za-z0-9+/=_\-]++)*+")
-_LINE_END = re.compile(r"(?:\\r)?\\n")
 
 
 class Message(NamedTuple):
@@ -39,23 +33,27 @@ class Message(NamedTuple):
     thin: bool = False
 
 
-def take(feed: Feed, record: Record, edge: Edge) -> list[Message]:
+def take(feed: Feed, record: Record, edge: Edge) -> list[Message] | Irrelevant:
     """What `record` tells, ready for the topic; where it must be fetched to know, ready for that of thin events.
+
+    A record that is `Irrelevant` is to be counted under its kind, and nothing of it kept.
 
     Raises:
         Refused: no update can be made of it; also of one that has a card number in a field that is no number's.
     """
-    told = read(feed, record, edge)
-    return [_thin(feed, each, edge) if isinstance(each, Fetch) else _message(each) for each in told]
+    told = reports(feed, record, edge)
+    if isinstance(told, Irrelevant):
+        return told
+    return [_thin(feed, each, edge) if isinstance(each, Fetch) else _message(each, edge) for each in told]
 
 
 def take_answer(feed: Feed, fetch: Fetch, answer: Record, edge: Edge) -> list[Message]:
-    """What the answer to `fetch` tells, ready for the topic.
+    """What the answer to `fetch` tells, ready for the topic; nothing, if it shows the event to be irrelevant.
 
     Raises:
         Refused: no update can be made of it.
     """
-    return [_message(each) for each in answered(feed, fetch, answer, edge)]
+    return [_message(each, edge) for each in read_answer(feed, fetch, answer, edge)]
 
 
 def _thin(feed: Feed, fetch: Fetch, edge: Edge) -> Message:
@@ -63,17 +61,17 @@ def _thin(feed: Feed, fetch: Fetch, edge: Edge) -> Message:
     if len(value) > LONGEST:
         raise Refused(f"event: expected {LONGEST:,} bytes at most")
     try:
-        event = thin.parse(value)
+        event = thin.parse(value, digit_ids=edge.digit_ids)
     except Unreadable as reason:
         raise Refused(str(reason)) from None
     # the same event told again follows it in the same partition
     return Message(event.digest.hex().encode(), value, thin=True)
 
 
-def _message(told: dict[str, object]) -> Message:
-    value = written(told)
+def _message(told: dict[str, object], edge: Edge) -> Message:
+    value = encode(told)
     try:
-        update = update_in(value)
+        update = update_in(value, digit_ids=edge.digit_ids, ours=True)
     except Unreadable as reason:
         raise Refused(str(reason)) from None
     return Message(None if update.old is None else update.old.key.encode(), value)
@@ -81,22 +79,8 @@ def _message(told: dict[str, object]) -> Message:
 
 def refused(feed: Feed, body: bytes, reason: str) -> Message:
     """A record for the dead letters."""
-    shown = masked(_IN_LINES.sub(_starred, body.decode(errors="backslashreplace")).encode())
+    shown = masked(body)
     if feed.carries_numbers:
-        shown = _CLOSE_TOGETHER.sub(_stars, _ESCAPE.sub(_character, shown))
+        shown = pan.mask_close_digits(shown)
     headers = [(UNREADABLE_HEADER, pan.mask(reason).encode()), (FEED_HEADER, feed.name.encode())]
     return Message(None, shown.encode(errors="backslashreplace")[:LONGEST], headers)
-
-
-def _starred(lines: re.Match[str]) -> str:
-    """A word on several lines, as stars if a number is in it when they are joined."""
-    joined = lines[0] if lines[0].startswith("\\") else _LINE_END.sub("", lines[0])
-    return "*" * len(lines[0]) if joined != lines[0] and pan.contains_pan(joined) else lines[0]
-
-
-def _character(escape: re.Match[str]) -> str:
-    return chr(int(escape[1], 16))
-
-
-def _stars(row: re.Match[str]) -> str:
-    return re.sub(r"\d", "*", row[0])

@@ -5,6 +5,7 @@ https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-w
 
 import binascii
 import hashlib
+import hmac
 from base64 import b64decode, b64encode
 from collections.abc import Iterable
 from functools import lru_cache
@@ -51,18 +52,12 @@ def signature(secrets: Iterable[str], message_id: str, timestamp: int, body: byt
 
 
 def _sign(secret: str, signed: bytes) -> str:
-    inner, outer = _keyed(secret)
-    inner, outer = inner.copy(), outer.copy()
-    inner.update(signed)
-    outer.update(inner.digest())
-    return "v1," + b64encode(outer.digest()).decode()
+    keyed = _keyed(secret).copy()
+    keyed.update(signed)
+    return "v1," + b64encode(keyed.digest()).decode()
 
 
 @lru_cache(maxsize=4096)  # endpoints in use at a time
-def _keyed(secret: str) -> tuple["hashlib._Hash", "hashlib._Hash"]:
-    """HMAC's two hashes (RFC 2104) with the key taken in: going on from them takes less than half of `hmac.digest`."""
-    key = signing_key(secret).ljust(hashlib.sha256().block_size, b"\0")
-    return hashlib.sha256(key.translate(_INNER)), hashlib.sha256(key.translate(_OUTER))
-
-
-_INNER, _OUTER = (bytes(byte ^ pad for byte in range(256)) for pad in (0x36, 0x5C))
+def _keyed(secret: str) -> hmac.HMAC:
+    """An HMAC that has taken in the key: a copy of it signs in three quarters of the time of `hmac.digest`."""
+    return hmac.new(signing_key(secret), digestmod=hashlib.sha256)

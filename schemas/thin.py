@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import blake2b
 from typing import Any
-from urllib.parse import unquote
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
-from domain import pan
-from schemas.canonical import UNREADABLE_HEADER, Unreadable
-from schemas.feeds.feed import Fetch, parsed
+from schemas.canonical import Unreadable, refuse_by_headers
+from schemas.digit_ids import NO_DIGIT_IDS, DigitIds, pan_in_thin_event
+from schemas.feeds.feed import Fetch
+from schemas.feeds.reading import parse_json
 from schemas.text import Instant, Text, what_is_wrong
 
 
@@ -55,22 +55,19 @@ def written(feed: str, fetch: Fetch, at: datetime) -> bytes:
     return json.dumps(told, ensure_ascii=False, separators=(",", ":")).encode(errors="backslashreplace")
 
 
-def parse(value: bytes, headers: Sequence[tuple[str, bytes | None]] = ()) -> Thin:
-    """Read one message of the topic.
+def parse(value: bytes, headers: Sequence[tuple[str, bytes | None]] = (), digit_ids: DigitIds = NO_DIGIT_IDS) -> Thin:
+    """Read one message of the topic. In fields that `digit_ids` names, digits are no card number.
 
     Raises:
         Unreadable: it is none, it holds a card number, or it is marked so.
     """
-    for name, reason in headers:
-        if name == UNREADABLE_HEADER:
-            raise Unreadable((reason or b"message: marked as unreadable").decode(errors="replace"))
+    refuse_by_headers(headers)
     try:
         text = value.decode()
-        found = parsed(text)
+        found = parse_json(text)
     except ValueError:
         raise Unreadable("message: expected JSON, no deeper than records are") from None
-    # an escape beside a number makes it look like part of a hexadecimal word
-    if pan.pan_in_json(found) is not None or pan.contains_pan(unquote(text)):
+    if pan_in_thin_event(found, digit_ids) is not None:
         raise Unreadable("message: expected no card number, however it is encoded")
     try:
         wire = _Wire.model_validate_json(value)

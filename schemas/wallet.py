@@ -1,174 +1,93 @@
 """Wallets and merchants as files: one JSON object a line (design.md §6)."""
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import date
-from typing import Annotated, Any, Self, TypeVar
-from uuid import UUID
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, NamedTuple, Self, TypeVar
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    StrictBool,
-    StrictInt,
-    TypeAdapter,
-    ValidationError,
-    model_validator,
-)
-from pydantic.alias_generators import to_camel
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
-from domain import pan
+from domain import doubles
 from domain.wallet import (
+    IDENTIFIERS,
     Customer,
-    Key,
     Link,
     LinkKind,
     LinkStatus,
     MerchantId,
     Method,
-    MethodStatus,
-    MethodType,
     Wallet,
-    can_be_default,
-    fingerprint_key,
-    token_key,
+    identifying,
 )
+from schemas import once
+from schemas.digit_ids import NO_DIGIT_IDS, DigitIds, pan_in_wallet
 from schemas.event import EventName, write_customer
-from schemas.payment_method import read_details, write_details
+from schemas.method_line import Id, Line, MethodLine, OptionalDate, OptionalIdentifier
+from schemas.payment_method import write_details
 from schemas.signature import signing_key
-from schemas.text import Last4, Text, Vendor, what_is_wrong
+from schemas.text import Text, all_that_is_wrong, check_identifiers, listed, too_long
+from schemas.url import read_url
+
+MOST_METHODS = 10_000
+"""Of a wallet in a file, deleted ones included: as many as its accounts may have credentials."""
 
 
 class Malformed(ValueError):
-    """A line that cannot be imported. Its text names the field and what was expected, never a value."""
+    """A line that cannot be imported. Its text names a field and what was expected, never a value; so do `faults`."""
+
+    def __init__(self, *faults: str) -> None:
+        super().__init__(faults[0])
+        self.faults = faults
 
 
-def _as_uuid(value: str) -> str:
-    try:
-        return str(UUID(value))
-    except ValueError:
-        raise ValueError("expected a UUID") from None
+class WalletLine(NamedTuple):
+    """`doubles` are the payment methods that were joined to an earlier one of the same card, by where each stands."""
+
+    wallet: Wallet
+    doubles: tuple[tuple[int, int], ...] = ()
 
 
-_Id = Annotated[str, AfterValidator(_as_uuid)]
-
-
-class _Line(BaseModel):
-    # a misspelt key would lose what it was meant to say, so unknown ones are refused here
-    model_config = ConfigDict(extra="forbid", alias_generator=to_camel, hide_input_in_errors=True)
-
-
-class _Customer(_Line):
-    enterprise_id: Text | None = None
-    hsid: Text | None = None
-    date_of_birth: date | None = None
+class _Customer(Line):
+    enterprise_id: OptionalIdentifier = None
+    hsid: OptionalIdentifier = None
+    date_of_birth: OptionalDate = None
     metadata: dict[Text, Text] = Field(default_factory=dict)
 
     @model_validator(mode="after")
-    def _has_an_identifier(self) -> Self:
-        if self.enterprise_id is None and self.hsid is None and not self.metadata:
-            raise ValueError("the customer identifier is missing: expected enterpriseId, hsid or metadata.*")
+    def _has_not_too_many(self) -> Self:
+        check_identifiers(self.enterprise_id, self.hsid, self.metadata)
         return self
 
-
-class _Credential(_Line):
-    vendor: Vendor | None = None
-    token: Text | None = None
-    fingerprint: Text | None = None
-
-    @model_validator(mode="after")
-    def _names_something(self) -> Self:
-        if (self.vendor is None) != (self.token is None):
-            raise ValueError("expected vendor and token together")
-        if self.token is None and self.fingerprint is None:
-            raise ValueError("expected vendor and token, or fingerprint")
-        return self
+    def named(self, identifiers: Collection[str]) -> Customer:
+        """The customer; without any identity where nothing names them."""
+        named = {"enterpriseId": self.enterprise_id, "hsid": self.hsid}
+        named |= {f"metadata.{name}": value for name, value in self.metadata.items()}
+        pairs = ((name, value) for name, value in named.items() if value is not None)
+        return Customer(frozenset(identifying(pairs, identifiers)), self.date_of_birth, self.metadata)
 
 
-_DETAILS: Mapping[str, TypeAdapter[Any]] = {
-    "last4": TypeAdapter(Last4 | None),
-    "expiryMonth": TypeAdapter(Annotated[StrictInt, Field(ge=1, le=12)] | None),
-    "expiryYear": TypeAdapter(Annotated[StrictInt, Field(ge=1990, le=2150)] | None),
-    "manufacturerCard": TypeAdapter(StrictBool | None),
-}
-_ANY_DETAIL: TypeAdapter[Any] = TypeAdapter(Text | StrictInt | StrictBool | None)
-
-
-# what names the account itself, or proves that one holds the card (design.md §3)
-_NEVER = frozenset(
-    (
-        "pan",
-        "cardnumber",
-        "accountnumber",
-        "iban",
-        "cvv",
-        "cvv2",
-        "cvc",
-        "cvc2",
-        "cid",
-        "securitycode",
-        "pin",
-        "track1",
-        "track2",
-    )
-)
-
-
-class _Method(_Line):
-    id: _Id
-    type: MethodType
-    status: MethodStatus
-    credentials: list[_Credential] = Field(default_factory=list)
-    fingerprint: Text | None = None
-    par: Text | None = None
-    details: dict[Text, Any] = Field(default_factory=dict)
-    nickname: Text | None = None
-    default: StrictBool = False
-    subscription_default: StrictBool = False
-    replaced_by: _Id | None = None
-    deleted_reason: Text | None = None
-
-    @model_validator(mode="after")
-    def _is_possible(self) -> Self:
-        for key, value in self.details.items():
-            if key.lower() in _NEVER:
-                raise ValueError(f"details.{key}: expected no such secret, nowhere")
-            try:
-                _DETAILS.get(key, _ANY_DETAIL).validate_python(value)
-            except ValidationError as error:
-                raise ValueError(f"details.{key}: {error.errors(include_url=False)[0]['msg']}") from None
-        if (self.details.get("expiryMonth") is None) != (self.details.get("expiryYear") is None):
-            raise ValueError("details: expected expiryMonth and expiryYear together")
-        if not self.credentials and self.fingerprint is None:
-            raise ValueError("credentials: expected at least one credential, or a fingerprint")
-        if (self.default or self.subscription_default) and (
-            self.status is MethodStatus.DELETED or not can_be_default(self.type)
-        ):
-            raise ValueError("default: expected a live method that is no gift card")
-        if self.replaced_by is not None and self.status is not MethodStatus.DELETED:
-            raise ValueError("replacedBy: expected status DELETED beside it")
-        return self
-
-
-class _Link(_Line):
-    id: _Id
+class _Link(Line):
+    id: Id
     merchant_id: Text
-    payment_method_id: _Id
+    payment_method_id: Id
     kind: LinkKind
     reference: Text
     status: LinkStatus
 
 
-class _Wallet(_Line):
-    id: _Id
+def _not_too_many(methods: object) -> object:
+    if isinstance(methods, list) and len(methods) > MOST_METHODS:
+        raise ValueError(f"expected {MOST_METHODS:,} payment methods at most")
+    return methods
+
+
+class _Wallet(Line):
+    id: Id
     customer: _Customer
     merchants: list[Text] = Field(min_length=1)
-    payment_methods: list[_Method] = Field(default_factory=list)
+    payment_methods: Annotated[list[MethodLine], BeforeValidator(_not_too_many)] = Field(default_factory=list)
     payment_links: list[_Link] = Field(default_factory=list)
-    merged_into: _Id | None = None
+    merged_into: Id | None = None
 
 
 def _checked_secret(value: str) -> str:
@@ -176,44 +95,70 @@ def _checked_secret(value: str) -> str:
     return value
 
 
-class _Endpoint(_Line):
+def _checked_url(value: str) -> str:
+    read_url(value)
+    return value
+
+
+class _Endpoint(Line):
     id: Text
-    url: Annotated[str, Field(pattern=r"^https?://", max_length=2048)]
-    secret: Annotated[str, AfterValidator(_checked_secret)]
+    url: Annotated[str, AfterValidator(_checked_url)]
+    secret: Annotated[str, AfterValidator(_checked_secret), Field(repr=False)]
     event_types: Annotated[list[EventName], Field(min_length=1)]
 
 
-class _Merchant(_Line):
+class _Merchant(Line):
     id: Text
     name: Text
     endpoints: list[_Endpoint] = Field(default_factory=list)
 
 
-def read_wallet(line: str) -> Wallet:
-    """One line of a wallet file.
+def read_wallet(line: str, identifiers: Collection[str] = IDENTIFIERS, digit_ids: DigitIds = NO_DIGIT_IDS) -> Wallet:
+    """As `read_line`, but for what was joined."""
+    return read_line(line, identifiers, digit_ids).wallet
+
+
+def read_line(line: str, identifiers: Collection[str] = IDENTIFIERS, digit_ids: DigitIds = NO_DIGIT_IDS) -> WalletLine:
+    """One line of a wallet file; `identifiers` are what names a customer. In fields that `digit_ids`
+    names, digits are no card number.
 
     Raises:
         Malformed: it is no JSON object of the shape in design.md §6, contradicts itself, or holds a card number.
     """
-    read = _read(_Wallet, line)
-    methods = tuple(_method(method) for method in read.payment_methods)
-    _check_methods(methods)
+    read = _read(_Wallet, line, digit_ids)
+    methods = tuple(method.method() for method in read.payment_methods)
     links = tuple(
         Link(link.id, link.merchant_id, link.payment_method_id, link.kind, link.reference, link.status)
         for link in read.payment_links
     )
-    _check_links(links, methods, read.merchants)
-    named = [("enterpriseId", read.customer.enterprise_id), ("hsid", read.customer.hsid)]
-    named += [(f"metadata.{name}", value) for name, value in read.customer.metadata.items()]
-    identities = frozenset((name, value) for name, value in named if value is not None)
-    return Wallet(
+    customer = read.customer.named(identifiers)
+    identities = sorted(customer.identities)
+    faults = [
+        *too_long(identities, "customer"),
+        *_faults_of_methods(methods),
+        *_faults_of_links(links, methods, read.merchants),
+    ]
+    if not identities:
+        faults.insert(0, f"customer: the customer identifier is missing: expected {listed(identifiers)}")
+    if faults:
+        raise Malformed(*faults)
+    wallet = Wallet(
         id=read.id,
-        customer=Customer(identities, read.customer.date_of_birth),
+        customer=customer,
         merchants=tuple(dict.fromkeys(read.merchants)),
         methods=methods,
         links=links,
         merged_into=read.merged_into,
     )
+    at = {method.id: number for number, method in enumerate(methods)}
+    try:
+        wallet, into = doubles.join(wallet)
+    except doubles.AnotherAccount as other:
+        where = f"paymentMethods.{at[other.method]}.par"
+        raise Malformed(f"{where}: expected that of paymentMethods.{at[other.like]}, the same card") from None
+    if faults := list(_faults_of_flags(wallet.methods)):
+        raise Malformed(*faults)
+    return WalletLine(wallet, tuple((at[double], at[kept]) for double, kept in into.items()))
 
 
 def write_wallet(wallet: Wallet) -> str:
@@ -244,7 +189,7 @@ def write_wallet(wallet: Wallet) -> str:
 class EndpointLine:
     id: str
     url: str
-    secret: str
+    secret: str = field(repr=False)
     event_types: tuple[str, ...]
 
 
@@ -272,85 +217,73 @@ def read_merchant(line: str) -> MerchantLine:
     )
 
 
-L = TypeVar("L", bound=_Line)
+L = TypeVar("L", bound=Line)
 
 
-def _read(shape: type[L], line: str) -> L:
+def _read(shape: type[L], line: str, digit_ids: DigitIds = NO_DIGIT_IDS) -> L:
     try:
-        parsed = json.loads(line)
+        parsed = once.loads(line)
     except ValueError as error:
         raise Malformed(f"line: expected a JSON object ({error})") from None
-    path = pan.pan_in_json(parsed)
+    except RecursionError:
+        raise Malformed("line: expected a JSON object that is less deep") from None
+    if key := once.repeated_key(parsed):
+        raise Malformed(f"{key}: expected once in its object")
+    path = pan_in_wallet(parsed, digit_ids)
     if path is not None:
         raise Malformed(f"{path}: expected no card number")
     try:
         return shape.model_validate(parsed)
     except ValidationError as error:
-        raise Malformed(what_is_wrong(error)) from None
+        raise Malformed(*all_that_is_wrong(error)) from None
 
 
-def _method(read: _Method) -> Method:
-    keys = {token_key(each.vendor, each.token) for each in read.credentials if each.vendor and each.token}
-    keys |= {fingerprint_key(each.fingerprint) for each in read.credentials if each.fingerprint}
-    if read.fingerprint is not None:
-        keys.add(fingerprint_key(read.fingerprint))
-    return Method(
-        id=read.id,
-        type=read.type,
-        status=read.status,
-        keys=frozenset(keys),
-        details=read_details(read.type, read.details),
-        nickname=read.nickname,
-        par=read.par,
-        default=read.default,
-        subscription_default=read.subscription_default,
-        replaced_by=read.replaced_by,
-        deleted_reason=read.deleted_reason,
-    )
-
-
-def _check_methods(methods: Sequence[Method]) -> None:
+def _faults_of_methods(methods: Sequence[Method]) -> Iterator[str]:
     ids = {method.id for method in methods}
-    taken: dict[tuple[MethodType, Key], int] = {}
-    for number, method in enumerate(methods):
-        field = f"paymentMethods.{number}"
-        if method.replaced_by is not None and (method.replaced_by not in ids or method.replaced_by == method.id):
-            raise Malformed(f"{field}.replacedBy: expected another payment method of this wallet")
-        for key in method.keys if method.live else ():
-            if taken.setdefault((method.type, key), number) != number:
-                raise Malformed(f"{field}: expected another identity than paymentMethods.{taken[method.type, key]} has")
     if len(ids) != len(methods):
-        raise Malformed("paymentMethods: expected every id once")
-    for flag, holders in (
-        ("default", [method for method in methods if method.default]),
-        ("subscriptionDefault", [method for method in methods if method.subscription_default]),
-    ):
-        if len(holders) > 1:
-            raise Malformed(f"paymentMethods: expected {flag} on one method at most")
-    _check_lineage({method.id: method.replaced_by for method in methods})
+        yield "paymentMethods: expected every id once"
+        return
+    wrong = False
+    for number, method in enumerate(methods):
+        if method.replaced_by is not None and (method.replaced_by not in ids or method.replaced_by == method.id):
+            wrong = True
+            yield f"paymentMethods.{number}.replacedBy: expected another payment method of this wallet"
+    if not wrong and _goes_in_a_circle({method.id: method.replaced_by for method in methods}):
+        yield "paymentMethods: expected replacedBy to lead to an end, not in a circle"
 
 
-def _check_lineage(successor: Mapping[str, str | None]) -> None:
-    for start in successor:
-        current, steps = successor[start], 0
-        while current is not None:
-            current, steps = successor[current], steps + 1
-            if steps > len(successor):
-                raise Malformed("paymentMethods: expected replacedBy to lead to an end, not in a circle")
+def _faults_of_flags(methods: Sequence[Method]) -> Iterator[str]:
+    if sum(method.default for method in methods) > 1:
+        yield "paymentMethods: expected default on one method at most"
+    if sum(method.subscription_default for method in methods) > 1:
+        yield "paymentMethods: expected subscriptionDefault on one method at most"
 
 
-def _check_links(links: Sequence[Link], methods: Sequence[Method], merchants: Sequence[str]) -> None:
+def _goes_in_a_circle(successor: Mapping[str, str | None]) -> bool:
+    walks: dict[str, int] = {}  # by method, the one that came first past it
+    for number, start in enumerate(successor):
+        current: str | None = start
+        while current is not None and current not in walks:
+            walks[current] = number
+            current = successor[current]
+        if current is not None and walks[current] == number:
+            return True
+    return False
+
+
+def _faults_of_links(links: Sequence[Link], methods: Sequence[Method], merchants: Sequence[str]) -> Iterator[str]:
     live = {method.id: method.live for method in methods}
+    known = frozenset(merchants)
     for number, link in enumerate(links):
         field = f"paymentLinks.{number}"
         if link.method_id not in live:
-            raise Malformed(f"{field}.paymentMethodId: expected a payment method of this wallet")
-        if link.moves and not live[link.method_id]:
-            raise Malformed(f"{field}.paymentMethodId: expected a live payment method, for the link is {link.status}")
-        if link.merchant_id not in merchants:
-            raise Malformed(f"{field}.merchantId: expected a merchant of this wallet")
+            yield f"{field}.paymentMethodId: expected a payment method of this wallet"
+        elif link.moves and not live[link.method_id]:
+            yield f"{field}.paymentMethodId: expected a live payment method, for the link is {link.status}"
+        if link.merchant_id not in known:
+            yield f"{field}.merchantId: expected a merchant of this wallet"
     if len({link.id for link in links}) != len(links):
-        raise Malformed("paymentLinks: expected every id once")
+        yield "paymentLinks: expected every id once"
 
 
 def _write_method(method: Method) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Dead letters: messages that no update could be made of, kept, card numbers masked, until a person closes them."""
+"""Dead letters: messages that no update could be made of, card numbers masked, until an operator closes them."""
 
 import json
 from collections.abc import Sequence
@@ -8,6 +8,9 @@ from typing import TypeAlias
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
+
+from store import schema
+from store.rows import DEAD_LETTER, selected
 
 Headers: TypeAlias = Sequence[tuple[str, str | None]]
 """A message's headers in their order, masked, as text."""
@@ -27,32 +30,29 @@ class DeadLetter:
     headers: Headers = ()
 
 
-_KEEP = text("""
-    INSERT INTO dead_letters (topic, partition, kafka_offset, digest, reason, message_key, body, headers)
-    SELECT topic, partition, kafka_offset, digest, reason, message_key, body, CAST(headers AS jsonb)
-    FROM unnest(CAST(:topics AS text[]), CAST(:partitions AS int[]), CAST(:offsets AS bigint[]),
-                CAST(:digests AS bytea[]), CAST(:reasons AS text[]), CAST(:keys AS text[]),
-                CAST(:bodies AS bytea[]), CAST(:headers AS text[]))
-         AS letter(topic, partition, kafka_offset, digest, reason, message_key, body, headers)
+_KEEP = text(f"""
+    INSERT INTO dead_letters ({DEAD_LETTER.columns}, incarnation)
+    SELECT {DEAD_LETTER.values}, :incarnation FROM {DEAD_LETTER.array("letters")}
     ON CONFLICT DO NOTHING
 """)
 
 
-async def keep(connection: AsyncConnection, letters: Sequence[DeadLetter]) -> None:
-    """Keep them; one that was kept before (the same place, the same body) is not kept twice."""
-    await connection.execute(
-        _KEEP,
-        {
-            "topics": [letter.topic for letter in letters],
-            "partitions": [letter.partition for letter in letters],
-            "offsets": [letter.offset for letter in letters],
-            "digests": [letter.digest for letter in letters],
-            "reasons": [letter.reason for letter in letters],
-            "keys": [letter.key for letter in letters],
-            "bodies": [letter.body for letter in letters],
-            "headers": [json.dumps(letter.headers) for letter in letters],
-        },
-    )
+async def keep(connection: AsyncConnection, letters: Sequence[DeadLetter], incarnation: int = 0) -> None:
+    """Keep letters, all of one incarnation of their topic; not a second time with the same place and the same body."""
+    rows = [
+        DEAD_LETTER.row(
+            topic=letter.topic,
+            partition=letter.partition,
+            kafka_offset=letter.offset,
+            digest=letter.digest,
+            reason=letter.reason,
+            message_key=letter.key,
+            headers=json.dumps(letter.headers),
+            body=letter.body,
+        )
+        for letter in letters
+    ]
+    await connection.execute(_KEEP, {"letters": rows, "incarnation": incarnation})
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,16 +69,25 @@ class Kept:
     status: str
 
 
-_LIST = text("""
-    SELECT id, topic, partition, kafka_offset, reason, message_key, received_at, status
+_columns = schema.dead_letters.c
+_KEPT = [
+    _columns.id,
+    _columns.topic,
+    _columns.partition,
+    _columns.kafka_offset,
+    _columns.reason,
+    _columns.message_key,
+    _columns.received_at,
+    _columns.status,
+]
+"""In the order of the fields of Kept."""
+_LIST = text(f"""
+    SELECT {selected(_KEPT)}
     FROM dead_letters
     WHERE (CAST(:status AS text) IS NULL OR status = :status) AND id > :after
     ORDER BY id LIMIT :limit
 """)
-_BODY = text("""
-    SELECT id, topic, partition, kafka_offset, reason, message_key, received_at, status, CAST(headers AS text), body
-    FROM dead_letters WHERE id = :id
-""")
+_BODY = text(f"SELECT {selected([*_KEPT, _columns.headers, _columns.body])} FROM dead_letters WHERE id = :id")
 _CLOSE = text("""
     UPDATE dead_letters SET status = :status, closed_at = now()
     WHERE id = ANY(CAST(:ids AS bigint[])) AND status = 'OPEN' RETURNING id

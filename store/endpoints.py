@@ -14,6 +14,9 @@ from typing import Any
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from store import schema
+from store.rows import ENDPOINT_HOLD, columns_of, selected
+
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
@@ -28,8 +31,10 @@ class Endpoint:
     held_until: datetime | None
 
 
-_READ = text("""
-    SELECT id, merchant_id, url, event_types, status, disabled_reason, held_until
+_COLUMNS = selected(columns_of(schema.endpoints, without=["secrets"]))
+"""By the names of the fields of Endpoint."""
+_READ = text(f"""
+    SELECT {_COLUMNS}
     FROM endpoints
     WHERE CAST(:ids AS text[]) IS NULL OR id = ANY(CAST(:ids AS text[]))
     ORDER BY id
@@ -41,8 +46,8 @@ async def read(connection: AsyncConnection, ids: Collection[str] | None = None) 
     return list(_endpoints(await connection.execute(_READ, {"ids": None if ids is None else list(ids)})))
 
 
-_OF_MERCHANTS = text("""
-    SELECT id, merchant_id, url, event_types, status, disabled_reason, held_until
+_OF_MERCHANTS = text(f"""
+    SELECT {_COLUMNS}
     FROM endpoints
     WHERE merchant_id = ANY(CAST(:merchant_ids AS text[]))
     ORDER BY id
@@ -59,15 +64,7 @@ async def of_merchants(connection: AsyncConnection, merchant_ids: Collection[str
 
 def _endpoints(rows: Iterable[Row[Any]]) -> Iterator[Endpoint]:
     for row in rows:
-        yield Endpoint(
-            row.id,
-            row.merchant_id,
-            row.url,
-            tuple(row.event_types),
-            row.status,
-            row.disabled_reason,
-            row.held_until,
-        )
+        yield Endpoint(**{**row._mapping, "event_types": tuple(row.event_types)})  # noqa: SLF001 - SQLAlchemy's public name
 
 
 _DISABLE = text("""
@@ -84,6 +81,36 @@ async def disable(connection: AsyncConnection, ids: Collection[str], reason: str
     return list(disabled)
 
 
+# As the merchants file has it; a merchant that the file does not name keeps what it has.
+_LEFT_OUT = text("""
+    SELECT id
+    FROM endpoints
+    WHERE status = 'ENABLED' AND merchant_id = ANY(CAST(:merchant_ids AS text[]))
+      AND id <> ALL(CAST(:ids AS text[]))
+    ORDER BY id
+""")
+
+
+async def left_out(connection: AsyncConnection, merchant_ids: Collection[str], ids: Collection[str]) -> list[str]:
+    """The ids of these merchants' enabled endpoints beside those with `ids`."""
+    found = await connection.scalars(_LEFT_OUT, {"merchant_ids": list(merchant_ids), "ids": list(ids)})
+    return list(found)
+
+
+_DISABLED_FOR = text("""
+    SELECT id
+    FROM endpoints
+    WHERE status = 'DISABLED' AND disabled_reason = :reason AND id = ANY(CAST(:ids AS text[]))
+    ORDER BY id
+""")
+
+
+async def disabled_for(connection: AsyncConnection, ids: Collection[str], reason: str) -> list[str]:
+    """The ids of those among them that were disabled for this reason."""
+    found = await connection.scalars(_DISABLED_FOR, {"ids": list(ids), "reason": reason})
+    return list(found)
+
+
 _ENABLE = text("""
     UPDATE endpoints SET status = 'ENABLED', disabled_reason = NULL, held_until = NULL WHERE id =
     ANY(ARRAY(SELECT id FROM endpoints WHERE id = ANY(CAST(:ids AS text[])) ORDER BY id FOR NO KEY UPDATE))
@@ -97,30 +124,30 @@ async def enable(connection: AsyncConnection, ids: Collection[str]) -> list[str]
     return list(enabled)
 
 
-_HOLD = text("""
-    UPDATE endpoints SET held_until = greatest(held_until, now() + held.time)
-    FROM unnest(CAST(:ids AS text[]), CAST(:times AS interval[])) AS held(id, time)
-    WHERE endpoints.id = held.id AND endpoints.id = ANY(ARRAY(
+_HOLD = text(f"""
+    UPDATE endpoints SET held_until = greatest(held_until, now() + hold.duration)
+    FROM {ENDPOINT_HOLD.array("holds")} AS hold
+    WHERE endpoints.id = hold.id AND endpoints.id = ANY(ARRAY(
         SELECT id FROM endpoints WHERE id = ANY(CAST(:ids AS text[])) ORDER BY id FOR NO KEY UPDATE))
 """)
 
 
-async def hold(connection: AsyncConnection, times: Mapping[str, timedelta]) -> None:
+async def hold(connection: AsyncConnection, durations: Mapping[str, timedelta]) -> None:
     """Claim nothing for an endpoint (by its id) for this long from now; a longer hold stays."""
-    await connection.execute(_HOLD, {"ids": list(times), "times": list(times.values())})
+    await connection.execute(_HOLD, {"ids": list(durations), "holds": list(durations.items())})
 
 
 # A thousand of each endpoint at a time keeps the transaction short where a million wait. SKIP LOCKED: a row
 # that somebody is at is sorted the next time.
 _SORT = text("""
-    UPDATE deliveries SET status = CASE status WHEN 'PARKED' THEN 'PENDING' ELSE 'PARKED' END
+    UPDATE deliveries SET status = CASE status WHEN 'PARKED' THEN 'PENDING' WHEN 'PENDING' THEN 'PARKED' END
     WHERE id = ANY(ARRAY(
         SELECT misplaced.id
         FROM endpoints CROSS JOIN LATERAL (
             SELECT id
             FROM deliveries
             WHERE endpoint_id = endpoints.id
-              AND status = CASE endpoints.status WHEN 'ENABLED' THEN 'PARKED' ELSE 'PENDING' END
+              AND status = CASE endpoints.status WHEN 'ENABLED' THEN 'PARKED' WHEN 'DISABLED' THEN 'PENDING' END
             LIMIT 1000
             FOR UPDATE SKIP LOCKED) AS misplaced))
 """)

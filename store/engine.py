@@ -1,42 +1,72 @@
-"""Connections to PostgreSQL."""
+"""Connections to PostgreSQL, straight or through a pooler."""
 
-from sqlalchemy import AdaptedConnection, event
-from sqlalchemy.engine import make_url
+import socket
+import ssl
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+from sqlalchemy import AdaptedConnection, Connection, event, text
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-_SERVER_SETTINGS = {
-    "application_name": "repoint",
+from store.address import Address, read
+
+_PLANNING = {
     # plans of set-based statements cost more to compile than to run
     "jit": "off",
     # a batch looks up some hundred rows, which are in memory or on an SSD: by index, however small the table still is
     "random_page_cost": "1.1",
+    # A plan that is kept was made for the tables as they were. Of one made while they were empty, before an import,
+    # each lock of wallets read all wallets for each identity, until the tables were analysed again.
+    "plan_cache_mode": "force_custom_plan",
+}
+_TIMEOUTS = {
     # a stopped process keeps its row locks: these end its transaction, and so its hold on wallets and deliveries
     "idle_in_transaction_session_timeout": "30s",
     "statement_timeout": "20s",
     "lock_timeout": "5s",
+}
+_KEEPALIVES = {
     # a peer that vanished without a word is noticed in about half a minute
     "tcp_keepalives_idle": "15",
     "tcp_keepalives_interval": "5",
     "tcp_keepalives_count": "3",
 }
-
-
 # A process may be stopped between two messages of one statement, which no other timeout ends: PostgreSQL takes its
 # session for active then. There is no such setting before PostgreSQL 17.
-_END_LONG_ONES = """
-    SELECT set_config(name, '30s', false) FROM pg_settings WHERE name = 'transaction_timeout'
-"""
+_LONGEST_TRANSACTION = "30s"
+_END_LONG_ONES = "SELECT set_config(name, $1, false) FROM pg_settings WHERE name = 'transaction_timeout'"
+_SET_FOR_THE_TRANSACTION = text("""
+    SELECT set_config(name, value, true)
+    FROM unnest(CAST(:names AS text[]), CAST(:values AS text[])) AS wanted(name, value)
+    WHERE name <> 'transaction_timeout' OR current_setting('transaction_timeout', true) IS NOT NULL
+""")
+_CONNECT_SECONDS = 10
+_DRIVER = "postgresql+asyncpg"
 
 
-def connect(url: str, *, pool_size: int = 5, short: bool = False) -> AsyncEngine:
-    """An engine on `url` (`postgresql://` or `postgresql+asyncpg://`); the caller disposes of it.
+def connect(url: str, *, pool_size: int = 5, short: bool = False, patience: float = 30) -> AsyncEngine:
+    """An engine on `url`, in the form that psql takes (`store.address`); the caller disposes of it.
 
     `short` is for who makes short transactions only: one that takes longer than half a minute is ended then.
+    `patience` is how many seconds the client waits for a statement.
     No connection is made before the first statement. Transactions run at READ COMMITTED: what may not interleave is
     kept apart by row locks (see `store.knowledge` and `store.wallets`).
+
+    Raises:
+        ValueError: the URL is none of a database.
+        OSError: a certificate that it names cannot be read.
     """
+    address = read(url)
+    for file in address.files:
+        # of one that is missing TLS itself does not say which it is
+        Path(file).open("rb").close()
     engine = create_async_engine(
-        make_url(url).set(drivername="postgresql+asyncpg"),
+        _shown(url, address),
+        async_creator=partial(asyncpg.connect, command_timeout=patience, **_arguments(address)),
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=10,
@@ -44,12 +74,88 @@ def connect(url: str, *, pool_size: int = 5, short: bool = False) -> AsyncEngine
         pool_pre_ping=True,
         # an error's text would hold tokens, secrets and webhook bodies
         hide_parameters=True,
-        connect_args={"server_settings": _SERVER_SETTINGS, "timeout": 10, "command_timeout": 30},
     )
-    if short:
+    if address.socket_options:
+        event.listen(engine.sync_engine, "connect", partial(_set_socket_options, address.socket_options))
+    if address.pooled:
+        limits = _PLANNING | _TIMEOUTS | ({"transaction_timeout": _LONGEST_TRANSACTION} if short else {})
+        wanted = {name: value for name, value in address.settings.items() if name != "application_name"} | limits
+        event.listen(engine.sync_engine, "begin", partial(_set_for_the_transaction, wanted))
+        event.listen(engine.sync_engine, "connect", _leave_jit_alone)
+    elif short:
         event.listen(engine.sync_engine, "connect", _end_long_ones)
     return engine
 
 
+def _arguments(address: Address) -> dict[str, Any]:
+    """What `asyncpg.connect` is called with."""
+    arguments: dict[str, Any] = {
+        "dsn": address.dsn,
+        "timeout": address.connect_timeout or _CONNECT_SECONDS,
+    }
+    if address.system_authorities:
+        arguments["ssl"] = _verifying(address)
+    if not address.pooled:
+        return arguments | {"server_settings": {**address.settings, **_PLANNING, **_TIMEOUTS, **_KEEPALIVES}}
+    return arguments | {
+        # PgBouncer refuses every other startup parameter, and would keep them for one session of many
+        "server_settings": {"application_name": address.settings["application_name"]},
+        # a named statement is known to the session that it was prepared in; without a name it is sent each time
+        "statement_cache_size": 0,
+    }
+
+
+def _shown(url: str, address: Address) -> URL:
+    """The URL as the engine shows it. Connections are made by `_arguments`, not by this."""
+    several = "," in address.name
+    if several:
+        return URL.create(_DRIVER, query={"to": address.name})
+    return make_url(url).set(drivername=_DRIVER).difference_update_query(("password", "sslpassword"))
+
+
+def _verifying(address: Address) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["postgresql"])
+    if address.client_certificate is not None:
+        certificate, key, password = address.client_certificate
+        context.load_cert_chain(certificate, key, password)
+    return context
+
+
+def _set_for_the_transaction(wanted: Mapping[str, str], connection: Connection) -> None:
+    # a statement that is its own transaction can be given nothing beforehand; the client's own timeout ends it
+    if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
+        connection.execute(_SET_FOR_THE_TRANSACTION, {"names": list(wanted), "values": list(wanted.values())})
+
+
+def _leave_jit_alone(connection: AdaptedConnection, _record: object) -> None:
+    """Keep the driver from turning `jit` off for a session that another client may have next.
+
+    It does so while it looks up a type. In each of our transactions `jit` is off anyway.
+    """
+    driver: Any = connection.driver_connection
+    driver._server_caps = driver._server_caps._replace(jit=False)  # noqa: SLF001 - asyncpg has no other way to say so
+
+
+def _set_socket_options(options: Mapping[str, int], connection: AdaptedConnection, _record: object) -> None:
+    driver: Any = connection.driver_connection
+    own = driver._transport.get_extra_info("socket")  # noqa: SLF001 - asyncpg has no other way to its socket
+    if own is None or own.family == socket.AF_UNIX:
+        return
+    own.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, min(options["keepalives"], 1))
+    for name, option in _TCP_OPTIONS.items():
+        if name in options and hasattr(socket, option):
+            own.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), options[name])
+
+
+# Not every system has all of them; libpq leaves out what is missing, too.
+_TCP_OPTIONS = {
+    "keepalives_idle": "TCP_KEEPIDLE",
+    "keepalives_interval": "TCP_KEEPINTVL",
+    "keepalives_count": "TCP_KEEPCNT",
+    "tcp_user_timeout": "TCP_USER_TIMEOUT",
+}
+
+
 def _end_long_ones(connection: AdaptedConnection, _record: object) -> None:
-    connection.run_async(lambda driver: driver.execute(_END_LONG_ONES))
+    connection.run_async(lambda driver: driver.execute(_END_LONG_ONES, _LONGEST_TRANSACTION))

@@ -1,4 +1,4 @@
-"""Events: what merchants are told, numbered per wallet and merchant without gaps."""
+"""Events for merchants, numbered for each wallet and merchant without gaps."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,10 +10,11 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.wallet import MerchantId, MethodId, WalletId
+from store.rows import EVENT, EVENT_COUNT
 
 
 class Event(NamedTuple):
-    """A row of `events`; `body` is what is signed and sent."""
+    """A row of `events`, its values in the order of the columns; `body` is what is signed and sent."""
 
     id: UUID
     wallet_id: WalletId
@@ -25,27 +26,27 @@ class Event(NamedTuple):
     created_at: datetime
 
 
-_NUMBER = text("""
-    UPDATE wallet_merchants AS told SET sequence = told.sequence + more.events
-    FROM unnest(CAST(:counts AS count_row[])) AS more
-    WHERE (told.wallet_id, told.merchant_id) = (more.wallet_id, more.merchant_id)
-    RETURNING CAST(told.wallet_id AS text), told.merchant_id, told.sequence - more.events + 1
+_NUMBER = text(f"""
+    UPDATE wallet_merchants AS line SET sequence = line.sequence + counted.events
+    FROM {EVENT_COUNT.array("counts")} AS counted
+    WHERE (line.wallet_id, line.merchant_id) = (counted.wallet_id, counted.merchant_id)
+    RETURNING CAST(line.wallet_id AS text), line.merchant_id, line.sequence - counted.events + 1
 """)
 
 
 async def number(
-    connection: AsyncConnection, told: Iterable[tuple[WalletId, MerchantId]]
+    connection: AsyncConnection, lines: Iterable[tuple[WalletId, MerchantId]]
 ) -> Mapping[tuple[WalletId, MerchantId], int]:
-    """Take one sequence number for every (wallet, merchant) in `told`; the first of each one's numbers."""
-    counts = Counter(told)
-    rows = await connection.execute(_NUMBER, {"counts": [(*pair, count) for pair, count in counts.items()]})
+    """Take a sequence number for every (wallet, merchant) in `lines`; the first number of each of them."""
+    counts = [
+        EVENT_COUNT.row(wallet_id=wallet_id, merchant_id=merchant_id, events=count)
+        for (wallet_id, merchant_id), count in Counter(lines).items()
+    ]
+    rows = await connection.execute(_NUMBER, {"counts": counts})
     return {(wallet_id, merchant_id): first for wallet_id, merchant_id, first in rows}
 
 
-_INSERT = text("""
-    INSERT INTO events (id, wallet_id, merchant_id, sequence, name, payment_method_id, body, created_at)
-    SELECT * FROM unnest(CAST(:events AS event_row[]))
-""")
+_INSERT = text(EVENT.insert("events", "events"))
 
 
 async def insert(connection: AsyncConnection, events: Sequence[Event]) -> None:

@@ -5,13 +5,15 @@ vendor that does not answer holds up nobody else. An event that comes again whil
 more: the first answer may be older.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import NamedTuple
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
+
+from store.rows import FETCH, FETCH_CLAIM
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +43,8 @@ class Claimed(NamedTuple):
 
 
 # In the order of their key, so that two workers never wait for each other in a circle.
-_KEEP = text("""
-    INSERT INTO fetches (feed, digest, event, topic, partition, kafka_offset)
-    SELECT feed, digest, event, topic, partition, kafka_offset
-    FROM unnest(CAST(:feeds AS text[]), CAST(:digests AS bytea[]), CAST(:events AS bytea[]), CAST(:topics AS text[]),
-                CAST(:partitions AS int[]), CAST(:offsets AS bigint[]))
-         AS new(feed, digest, event, topic, partition, kafka_offset)
+_KEEP = text(f"""
+    {FETCH.insert("fetches", "events")}
     ORDER BY feed, digest
     ON CONFLICT (feed, digest) DO UPDATE SET told = fetches.told + 1
 """)
@@ -55,24 +53,25 @@ _KEEP = text("""
 async def keep(connection: AsyncConnection, events: Sequence[NewFetch]) -> None:
     """Ask for each of them, due now; of one that waits already it is noted that it came again."""
     new = {(event.feed, event.digest): event for event in reversed(events)}.values()
-    await connection.execute(
-        _KEEP,
-        {
-            "feeds": [event.feed for event in new],
-            "digests": [event.digest for event in new],
-            "events": [event.event for event in new],
-            "topics": [event.topic for event in new],
-            "partitions": [event.partition for event in new],
-            "offsets": [event.offset for event in new],
-        },
-    )
+    rows = [
+        FETCH.row(
+            feed=event.feed,
+            digest=event.digest,
+            event=event.event,
+            topic=event.topic,
+            partition=event.partition,
+            kafka_offset=event.offset,
+        )
+        for event in new
+    ]
+    await connection.execute(_KEEP, {"events": rows})
 
 
-_CLAIM = text("""
+_CLAIM = text(f"""
     UPDATE fetches SET attempt = attempt + 1, leased_until = now() + CAST(:lease AS interval)
     WHERE id = ANY(ARRAY(
         SELECT due.id
-        FROM unnest(CAST(:feeds AS text[]), CAST(:most AS int[])) AS wanted(feed, most)
+        FROM {FETCH_CLAIM.array("wanted")} AS wanted
         CROSS JOIN LATERAL (
             SELECT id
             FROM fetches
@@ -86,13 +85,25 @@ _CLAIM = text("""
 
 async def claim(connection: AsyncConnection, most: Mapping[str, int], *, lease: timedelta) -> list[Claimed]:
     """Begin to ask for what is due, at most so many of each feed, for `lease` from now."""
-    rows = await connection.execute(_CLAIM, {"feeds": list(most), "most": list(most.values()), "lease": lease})
+    rows = await connection.execute(_CLAIM, {"wanted": list(most.items()), "lease": lease})
     return [Claimed._make(row) for row in rows]
+
+
+_EXTEND = text("""
+    UPDATE fetches SET leased_until = now() + CAST(:lease AS interval) WHERE id = :id AND attempt = :attempt
+    RETURNING id
+""")
+
+
+async def extend(connection: AsyncConnection, claimed: Claimed, lease: timedelta) -> bool:
+    """Whether it is the claimer's still; then for `lease` from now."""
+    named = {"id": claimed.id, "attempt": claimed.attempt, "lease": lease}
+    return await connection.scalar(_EXTEND, named) is not None
 
 
 _FINISH = text("DELETE FROM fetches WHERE id = :id AND attempt = :attempt AND told = :told")
 _ASK_AGAIN = text("""
-    UPDATE fetches SET due_at = now(), leased_until = NULL, failures = 0, failure = NULL
+    UPDATE fetches SET due_at = now(), leased_until = NULL, failures = 0, failure = NULL, waits_for_address = false
     WHERE id = :id AND attempt = :attempt
 """)
 
@@ -109,7 +120,8 @@ async def finish(connection: AsyncConnection, claimed: Claimed) -> None:
 _POSTPONE = text("""
     UPDATE fetches
     SET due_at = now() + CAST(:delay AS interval), leased_until = NULL,
-        failures = failures + CAST(CAST(:failure AS text) IS NOT NULL AS int), failure = coalesce(:failure, failure)
+        failures = failures + CAST(CAST(:failure AS text) IS NOT NULL AS int), waits_for_address = false,
+        failure = coalesce(:failure, CASE WHEN failures > 0 THEN failure END)
     WHERE id = :id AND attempt = :attempt
 """)
 
@@ -119,6 +131,29 @@ async def postpone(connection: AsyncConnection, claimed: Claimed, delay: timedel
     await connection.execute(
         _POSTPONE, {"id": claimed.id, "attempt": claimed.attempt, "delay": delay, "failure": failure}
     )
+
+
+_WAIT_FOR_ADDRESS = text("""
+    UPDATE fetches SET due_at = now() + CAST(:delay AS interval), leased_until = NULL, failure = :problem,
+                       waits_for_address = true
+    WHERE id = :id AND attempt = :attempt
+""")
+_RELEASE = text("""
+    UPDATE fetches
+    SET due_at = now(), failure = CASE WHEN failures > 0 THEN failure END, waits_for_address = false
+    WHERE waits_for_address AND feed = ANY(CAST(:feeds AS text[]))
+""")
+
+
+async def wait_for_address(connection: AsyncConnection, claimed: Claimed, delay: timedelta, problem: str) -> None:
+    """Due again after `delay`, or when a process that has an address for the feed starts; not counted as a failure."""
+    named = {"id": claimed.id, "attempt": claimed.attempt, "delay": delay, "problem": problem}
+    await connection.execute(_WAIT_FOR_ADDRESS, named)
+
+
+async def release(connection: AsyncConnection, feeds: Collection[str]) -> None:
+    """Make the events of `feeds` due that waited for an address."""
+    await connection.execute(_RELEASE, {"feeds": list(feeds)})
 
 
 _GIVE_UP = text("DELETE FROM fetches WHERE id = :id AND attempt = :attempt RETURNING id")

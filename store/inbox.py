@@ -1,14 +1,15 @@
 """The inbox: one row for every update read from Kafka, with its outcome.
 
-A message is known by where it stood in the topic and by its content, so the same one read again (a rebalance, a crash
-between the two commits) is recognised and left alone. An update is known by its vendor's id: the first to come with
-it is the original.
+A message is known by where it stood in the topic, by which incarnation of the topic that was (`store.topics`), and by
+its content. So the same one read again (a rebalance, a crash between the two commits) is recognised and left alone. An
+update is known by its vendor's id: the first to come with it is the original.
 """
 
 import json
+import random
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from sqlalchemy import text
@@ -17,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from domain.decide import Parked, Verdict
 from domain.update import Scope, Stamp, Update
 from domain.wallet import Key
+from store.rows import ARRIVAL, UPDATE, UPDATE_OUTCOME, WAITING_UPDATE
 
 
 class Arrival(NamedTuple):
@@ -43,27 +45,43 @@ class Met:
 
 # An import lets wallets come to know credentials without locking their rows one by one; it takes this lock alone (see
 # store.wallets), and every batch shares it.
-_SHARE_THE_GATE = text("SELECT pg_advisory_xact_lock_shared(:gate)")
+_SHARE_THE_GATE = text("""
+    SELECT now(), set_config('statement_timeout', CAST(:milliseconds AS text), true),
+           pg_advisory_xact_lock_shared(:gate)
+""")
 GATE = 0x67617465  # "gate"
 
-_MET = text("""
+_MET = text(f"""
     SELECT topic, partition, kafka_offset, digest, vendor, update_id, false
     FROM inbox
-    WHERE (topic, partition, kafka_offset) IN (
-        SELECT topic, partition, kafka_offset FROM unnest(CAST(:arrivals AS arrival_row[])))
+    WHERE (topic, partition, incarnation, kafka_offset) IN (
+        SELECT topic, partition, CAST(:incarnation AS int), kafka_offset FROM {ARRIVAL.array("arrivals")})
     UNION ALL
     SELECT topic, partition, kafka_offset, digest, vendor, update_id, true
     FROM inbox
-    WHERE original AND (vendor, update_id) IN (
-        SELECT vendor, update_id FROM unnest(CAST(:arrivals AS arrival_row[])))
+    WHERE original AND (vendor, update_id) IN (SELECT vendor, update_id FROM {ARRIVAL.array("arrivals")})
 """)
 
 
-async def met(connection: AsyncConnection, arrivals: Sequence[Arrival]) -> Met:
-    """Which of `arrivals` were taken in before, and which of their ids are taken."""
-    await connection.execute(_SHARE_THE_GATE, {"gate": GATE})
-    named = [(topic, partition, offset, *update.stamp[1:]) for topic, partition, offset, _, update in arrivals]
-    rows = await connection.execute(_MET, {"arrivals": named})
+async def enter(connection: AsyncConnection, *, within: float) -> datetime:
+    """Share the gate until the transaction ends; its statements may take `within` seconds each. The database's time."""
+    now: datetime = await connection.scalar(_SHARE_THE_GATE, {"gate": GATE, "milliseconds": str(int(within * 1000))})
+    return now
+
+
+async def met(connection: AsyncConnection, arrivals: Sequence[Arrival], incarnation: int = 0) -> Met:
+    """Which of `arrivals` were taken in before, and which of their ids are taken; `incarnation` is of their topic."""
+    keys = [
+        ARRIVAL.row(
+            topic=arrival.topic,
+            partition=arrival.partition,
+            kafka_offset=arrival.offset,
+            vendor=arrival.update.stamp.vendor,
+            update_id=arrival.update.stamp.update_id,
+        )
+        for arrival in arrivals
+    ]
+    rows = await connection.execute(_MET, {"arrivals": keys, "incarnation": incarnation})
     places = set()
     originals = {}
     for topic, partition, offset, digest, vendor, update_id, original in rows:
@@ -74,61 +92,66 @@ async def met(connection: AsyncConnection, arrivals: Sequence[Arrival]) -> Met:
     return Met(frozenset(places), originals)
 
 
-_RECORD = text("""
-    INSERT INTO inbox (topic, partition, kafka_offset, digest, vendor, update_id, original, type, old_key, occurred_at,
-                       outcome, reason)
-    SELECT * FROM unnest(CAST(:judged AS judged_row[]))
+_RECORD = text(f"""
+    INSERT INTO inbox ({UPDATE.columns}, incarnation)
+    SELECT {UPDATE.values}, CAST(:incarnation AS int) FROM {UPDATE.array("updates")}
     RETURNING id
 """)
 
 
-async def record(connection: AsyncConnection, judged: Sequence[tuple[Arrival, Verdict, bool]]) -> list[int]:
+async def record(
+    connection: AsyncConnection, decided: Sequence[tuple[Arrival, Verdict, bool]], incarnation: int = 0
+) -> list[int]:
     """Insert arrivals with their outcome and whether each is the original of its id; the new rows' ids, in that order.
 
     Two workers that take in the same id at once collide here: the later one fails with a unique violation, and begins
     again. They must come ordered by (vendor, id), or the two might wait for each other.
     """
-    rows = await connection.execute(_RECORD, {"judged": [_judged_row(each) for each in judged]})
-    return list(rows.scalars())
+    rows = [_update_row(arrival, verdict, original=original) for arrival, verdict, original in decided]
+    return list(await connection.scalars(_RECORD, {"updates": rows, "incarnation": incarnation}))
 
 
-def _judged_row(judged: tuple[Arrival, Verdict, bool]) -> tuple[Any, ...]:
-    (topic, partition, offset, digest, update), verdict, original = judged
-    at, vendor, update_id = update.stamp
-    return (
-        topic,
-        partition,
-        offset,
-        digest,
-        vendor,
-        update_id,
-        original,
-        update.type,
-        None if update.old is None else update.old.key,
-        at,
-        verdict.outcome,
-        verdict.reason,
+_PROBE = text("""
+    INSERT INTO inbox (topic, partition, kafka_offset, digest, vendor, update_id, original, type, occurred_at, outcome,
+                       incarnation)
+    VALUES ('', 0, :offset, '', '', '', false, '', now(), 'IGNORED', 0)
+""")
+
+
+async def probe(connection: AsyncConnection) -> None:
+    """Insert a row that no message has, for the caller to roll back: to see how long that takes."""
+    await connection.execute(_PROBE, {"offset": random.getrandbits(62)})  # two probes do not wait for each other
+
+
+def _update_row(arrival: Arrival, verdict: Verdict, *, original: bool) -> tuple[Any, ...]:
+    update = arrival.update
+    return UPDATE.row(
+        topic=arrival.topic,
+        partition=arrival.partition,
+        kafka_offset=arrival.offset,
+        digest=arrival.digest,
+        vendor=update.stamp.vendor,
+        update_id=update.stamp.update_id,
+        original=original,
+        type=update.type,
+        old_key=None if update.old is None else update.old.key,
+        occurred_at=update.stamp.occurred_at,
+        outcome=verdict.outcome,
+        reason=verdict.reason,
     )
 
 
-_PARK = text("""
-    INSERT INTO parked_updates (key, inbox_id, about)
-    SELECT key, inbox_id, CAST(about AS jsonb)
-    FROM unnest(CAST(:keys AS text[]), CAST(:inbox_ids AS bigint[]), CAST(:abouts AS text[])) AS p(key, inbox_id, about)
-""")
+_PARK = text(WAITING_UPDATE.insert("parked_updates", "updates"))
 
 
 async def park(connection: AsyncConnection, updates: Iterable[tuple[int, Update]]) -> None:
     """Let the updates of these inbox rows wait for their credentials, or a merge for its customers."""
-    rows = [(key, inbox_id, _write_about(update)) for inbox_id, update in updates for key in waits_for(update)]
-    await connection.execute(
-        _PARK,
-        {
-            "keys": [key for key, _, _ in rows],
-            "inbox_ids": [inbox_id for _, inbox_id, _ in rows],
-            "abouts": [about for _, _, about in rows],
-        },
-    )
+    rows = [
+        WAITING_UPDATE.row(key=key, inbox_id=inbox_id, about=_write_about(update))
+        for inbox_id, update in updates
+        for key in waits_for(update)
+    ]
+    await connection.execute(_PARK, {"updates": rows})
 
 
 _WAITING = text("""
@@ -159,18 +182,15 @@ async def waiting(connection: AsyncConnection, keys: Collection[Key]) -> list[Pa
     return parked
 
 
-_RESOLVE = text("""
-    WITH told AS (
-        SELECT * FROM unnest(CAST(:inbox_ids AS bigint[]), CAST(:outcomes AS text[]), CAST(:reasons AS text[]))
-                      AS told(inbox_id, outcome, reason)),
-    gone AS (
-        DELETE FROM parked_updates USING told
-        WHERE parked_updates.inbox_id = told.inbox_id
-          AND (told.outcome <> 'QUARANTINED' OR about -> 'from' IS NOT NULL))
-    UPDATE inbox SET outcome = told.outcome, reason = told.reason
-    FROM told
-    WHERE inbox.id = told.inbox_id AND inbox.outcome <> 'APPLIED'
-      AND (inbox.outcome, inbox.reason) IS DISTINCT FROM (told.outcome, told.reason)
+_RESOLVE = text(f"""
+    WITH resolved AS (SELECT id, outcome, reason FROM {UPDATE_OUTCOME.array("resolved")}),
+    ended AS (
+        DELETE FROM parked_updates USING resolved
+        WHERE inbox_id = resolved.id AND (resolved.outcome <> 'QUARANTINED' OR about -> 'from' IS NOT NULL))
+    UPDATE inbox SET outcome = resolved.outcome, reason = resolved.reason
+    FROM resolved
+    WHERE inbox.id = resolved.id AND inbox.outcome <> 'APPLIED'
+      AND (inbox.outcome, inbox.reason) IS DISTINCT FROM (resolved.outcome, resolved.reason)
 """)
 
 
@@ -181,14 +201,11 @@ async def resolve(connection: AsyncConnection, resolved: Sequence[tuple[Parked, 
     Two workers may find one at once, by its token and by its fingerprint, each for wallets of its own: it was applied
     if it was in either.
     """
-    await connection.execute(
-        _RESOLVE,
-        {
-            "inbox_ids": [parked.inbox_id for parked, _ in resolved],
-            "outcomes": [verdict.outcome.value for _, verdict in resolved],
-            "reasons": [verdict.reason for _, verdict in resolved],
-        },
-    )
+    rows = [
+        UPDATE_OUTCOME.row(id=waiting.inbox_id, outcome=verdict.outcome, reason=verdict.reason)
+        for waiting, verdict in resolved
+    ]
+    await connection.execute(_RESOLVE, {"resolved": rows})
 
 
 # What was told again meanwhile is kept for longer, and whoever told it first waits as long.

@@ -47,7 +47,7 @@ _LIVE = text(f"""
           FROM deliveries WHERE {_WANTED} ORDER BY id DESC LIMIT :limit) AS delivery
     JOIN events ON events.id = event_id
     ORDER BY delivery.id DESC
-""")  # noqa: S608 - our own text
+""")
 _FINISHED = """
     SELECT delivery.id, event_id, name, merchant_id, endpoint_id, CAST(delivery.wallet_id AS text), delivery.sequence,
            status, attempt, NULL, delivery.created_at, finished_at
@@ -108,6 +108,18 @@ async def inbox(
         _INBOX, {"outcome": outcome, "vendor": vendor, "update_id": update_id, "limit": limit}
     )
     return [Received(*row) for row in rows]
+
+
+_HAS_VENDOR = text("SELECT EXISTS (SELECT FROM inbox WHERE vendor = :vendor)")
+_HAS_UPDATE = text("SELECT EXISTS (SELECT FROM inbox WHERE update_id = :update_id)")
+
+
+async def has_updates(connection: AsyncConnection, *, vendor: str | None = None, update_id: str | None = None) -> bool:
+    """Whether any update has come from `vendor`, or with the id `update_id`: one of them is named."""
+    statement, named = (
+        (_HAS_VENDOR, {"vendor": vendor}) if vendor is not None else (_HAS_UPDATE, {"update_id": update_id})
+    )
+    return bool(await connection.scalar(statement, named))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,13 @@
 """Merchants and the endpoints they are told at."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.wallet import MerchantId
+from store.rows import ENDPOINT, MERCHANT
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,20 +15,13 @@ class NewEndpoint:
     id: str
     merchant_id: MerchantId
     url: str
-    secret: str
+    secret: str = field(repr=False)
     event_types: Sequence[str]
 
 
-_UPSERT = text("""
-    INSERT INTO merchants (id, name)
-    SELECT * FROM unnest(CAST(:ids AS text[]), CAST(:names AS text[]))
-    ON CONFLICT (id) DO UPDATE SET name = EXCLUDED.name
-""")
-_UPSERT_ENDPOINTS = text("""
-    INSERT INTO endpoints (id, merchant_id, url, secrets, event_types)
-    SELECT id, merchant_id, url, ARRAY[secret], string_to_array(event_types, ' ')
-    FROM unnest(CAST(:ids AS text[]), CAST(:merchant_ids AS text[]), CAST(:urls AS text[]), CAST(:secrets AS text[]),
-                CAST(:event_types AS text[])) AS e(id, merchant_id, url, secret, event_types)
+_UPSERT = text(f"{MERCHANT.insert('merchants', 'merchants')} ON CONFLICT (id) DO UPDATE SET name = EXCLUDED.name")
+_UPSERT_ENDPOINTS = text(f"""
+    {ENDPOINT.insert("endpoints", "endpoints")}
     ON CONFLICT (id) DO UPDATE
     SET url = EXCLUDED.url, event_types = EXCLUDED.event_types,
         secrets = CASE WHEN endpoints.secrets[1] = EXCLUDED.secrets[1] THEN endpoints.secrets ELSE EXCLUDED.secrets END
@@ -43,19 +37,18 @@ async def put(
 
     The ids of endpoints that could not be put, because another merchant has them.
     """
-    await connection.execute(
-        _UPSERT, {"ids": [merchant for merchant, _ in merchants], "names": [name for _, name in merchants]}
-    )
-    put_ids = await connection.scalars(
-        _UPSERT_ENDPOINTS,
-        {
-            "ids": [endpoint.id for endpoint in endpoints],
-            "merchant_ids": [endpoint.merchant_id for endpoint in endpoints],
-            "urls": [endpoint.url for endpoint in endpoints],
-            "secrets": [endpoint.secret for endpoint in endpoints],
-            "event_types": [" ".join(endpoint.event_types) for endpoint in endpoints],
-        },
-    )
+    await connection.execute(_UPSERT, {"merchants": merchants})
+    rows = [
+        ENDPOINT.row(
+            id=endpoint.id,
+            merchant_id=endpoint.merchant_id,
+            url=endpoint.url,
+            secrets=[endpoint.secret],
+            event_types=list(endpoint.event_types),
+        )
+        for endpoint in endpoints
+    ]
+    put_ids = await connection.scalars(_UPSERT_ENDPOINTS, {"endpoints": rows})
     return sorted({endpoint.id for endpoint in endpoints}.difference(put_ids))
 
 

@@ -1,6 +1,8 @@
 """Bringing a database to the current schema, by Alembic."""
 
 import asyncio
+from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 
 from alembic import command
@@ -9,10 +11,15 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
+from domain.wallet import IDENTIFIERS
+from store import identities
 from store.engine import connect
+from store.identities import Followed
 
 # over every migration, so that two replicas starting together do not both run it
 _LOCK = 0x7265706F  # "repo"
+# one statement over a large table takes far longer than any of the running program's
+_LONGEST_SECONDS = 3600
 
 
 def _config(connection: Connection | None = None) -> Config:
@@ -22,16 +29,32 @@ def _config(connection: Connection | None = None) -> Config:
     return config
 
 
-async def upgrade(url: str) -> None:
-    """Migrate the database at `url` to the newest revision; nothing is done where it stands there already."""
-    engine = connect(url, pool_size=1)
+async def upgrade(url: str, identifiers: Collection[str] = IDENTIFIERS, *, dry_run: bool = False) -> Followed:
+    """Migrate the database at `url` to the newest revision, and let `identifiers` name customers from then on.
+
+    What the latter changed. A `dry_run` migrates nothing, and rolls back what it changed: of a database that was never
+    migrated that is nothing.
+    """
+    engine = connect(url, pool_size=1, patience=_LONGEST_SECONDS)
     try:
         async with engine.begin() as connection:
             await connection.exec_driver_sql("SET LOCAL lock_timeout = '60s'")
+            await connection.exec_driver_sql(f"SET LOCAL statement_timeout = '{_LONGEST_SECONDS}s'")
             await connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
-            await connection.run_sync(lambda sync: command.upgrade(_config(sync), "head"))
+            if not dry_run:
+                await connection.run_sync(lambda sync: command.upgrade(_config(sync), "head"))
+            elif await connection.run_sync(_revision) is None:
+                return Followed(Counter(), Counter(), [])
+            followed = await identities.follow(connection, identifiers)
+            if dry_run:
+                await connection.rollback()
+            return followed
     finally:
         await engine.dispose()
+
+
+def _revision(connection: Connection) -> str | None:
+    return MigrationContext.configure(connection).get_current_revision()
 
 
 async def revisions(url: str) -> tuple[str | None, str | None]:
@@ -40,7 +63,7 @@ async def revisions(url: str) -> tuple[str | None, str | None]:
     engine = connect(url, pool_size=1)
     try:
         async with engine.connect() as connection:
-            current = await connection.run_sync(lambda sync: MigrationContext.configure(sync).get_current_revision())
+            current = await connection.run_sync(_revision)
     finally:
         await engine.dispose()
     return current, newest

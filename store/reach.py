@@ -1,17 +1,25 @@
 """Whether a database can be used, and if not, why, in one line for people that holds no password."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 
 from sqlalchemy import text
-from sqlalchemy.engine import URL, make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from store import migrate
+from store import inbox, migrate
+from store.address import read
 from store.engine import connect
-from store.failures import DATABASE_ERRORS, failure, sqlstate
+from store.failures import DATABASE_ERRORS, Failure, failure
+from store.identities import Followed
+from store.refusals import READ_ONLY, TOO_SLOW, explain, reason
 
-_NOTHING = text("SELECT 1")
+_IS_READ_ONLY = text("SELECT current_setting('transaction_read_only') = 'on'")
+# Of a transaction that wrote nothing the server awaits no disk.
+_WRITE_TO_DISK = text("SELECT pg_logical_emit_message(true, 'repoint', '')")
+_SOON = text("SELECT set_config('statement_timeout', '2s', true)")
+# A row and a commit take milliseconds; a little longer than a statement may take, so that its own error comes first.
+_SOON_SECONDS = 3
 _CHECK_NOW = text("SET CONSTRAINTS ALL IMMEDIATE")
 
 
@@ -29,7 +37,7 @@ async def opened(url: str, *, pool_size: int = 5, short: bool = False) -> AsyncI
     current, newest = await revisions(url)
     if current != newest:
         stands = "was never migrated" if current is None else f"stands at revision {current}, this program at {newest}"
-        raise Unusable(f"the database {_name(make_url(url))} {stands}: run `repoint migrate`")
+        raise Unusable(f"the database {read(url).name} {stands}: run `repoint migrate`")
     engine = connect(url, pool_size=pool_size, short=short)
     try:
         yield engine
@@ -42,17 +50,47 @@ async def revisions(url: str) -> tuple[str | None, str | None]:
     try:
         return await migrate.revisions(url)
     except DATABASE_ERRORS as error:
-        raise Unusable(f"the database {_name(make_url(url))} {_why(error)}") from None
+        raise Unusable(f"the database {read(url).name} {explain(error)}") from None
+
+
+async def upgrade(url: str, identifiers: Collection[str], *, dry_run: bool = False) -> Followed:
+    """As `store.migrate.upgrade`. Raises Unusable where the database does not answer, or refuses us."""
+    try:
+        return await migrate.upgrade(url, identifiers, dry_run=dry_run)
+    except DATABASE_ERRORS as error:
+        if failure(error) is None:
+            raise
+        raise Unusable(f"the database {read(url).name} {explain(error)}") from None
 
 
 async def answers(engine: AsyncEngine) -> str | None:
     """Why the database cannot be used just now; None if it can."""
     try:
         async with engine.connect() as connection:
-            await connection.execute(_NOTHING)
+            read_only = await connection.scalar(_IS_READ_ONLY)
+    except DATABASE_ERRORS as error:
+        return reason(error)
+    return READ_ONLY if read_only else None
+
+
+async def keeps_up(engine: AsyncEngine) -> str | None:
+    """Why the database takes nothing in at its usual pace just now; None if it does.
+
+    One row is written and undone, and the disk is waited for once. So a statement that took too long may be told from
+    a server that is too slow for any.
+    """
+    try:
+        async with asyncio.timeout(_SOON_SECONDS), engine.connect() as connection, connection.begin():
+            await connection.execute(_SOON)
+            async with connection.begin_nested() as undone:
+                await inbox.probe(connection)
+                await undone.rollback()
+            await connection.execute(_WRITE_TO_DISK)
     except DATABASE_ERRORS as error:
         kind = failure(error)
-        return "it refuses us" if kind is None else kind.value
+        if kind is None:
+            raise
+        return TOO_SLOW if kind is Failure.TOO_MUCH or isinstance(error, TimeoutError) else reason(error)
     return None
 
 
@@ -73,23 +111,3 @@ async def transaction(engine: AsyncEngine, *, dry_run: bool) -> AsyncIterator[As
         if dry_run:
             await connection.execute(_CHECK_NOW)
             await begun.rollback()
-
-
-_REFUSALS = {
-    "28": "refuses this user or password (REPOINT_DATABASE_URL)",
-    "3D": "does not exist on that server (REPOINT_DATABASE_URL)",
-    "42": "does not let this user read its tables",
-    "53": "has no connection left",
-    "57": "is starting up or shutting down",
-}
-
-
-def _why(error: BaseException) -> str:
-    state = sqlstate(error) or ""
-    return _REFUSALS.get(state[:2], "cannot be reached (REPOINT_DATABASE_URL)")
-
-
-def _name(url: URL) -> str:
-    host = url.host or url.query.get("host") or "localhost"
-    port = f":{url.port}" if url.port else ""
-    return f"{url.database} at {host}{port}"

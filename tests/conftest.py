@@ -1,9 +1,10 @@
 """The parts that tests ask for by name: databases, a broker with a topic, a receiver."""
 
-import asyncio
 import os
 import secrets
-from collections.abc import AsyncIterator, Iterator
+import signal
+from collections.abc import AsyncIterator
+from typing import Any
 
 import hypothesis
 import pytest
@@ -11,37 +12,53 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from tests.parts import kafka as kafka_part
-from tests.parts import postgres as postgres_part
 from tests.parts.kafka import Broker
 from tests.parts.postgres import Databases
 from tests.parts.receiver import Receiver
+from tests.parts.shared import Parts, RemoteParts, Server
 
 # Examples are many in CI and few at the desk; a shared machine's slowness is never a failure.
 hypothesis.settings.register_profile("dev", max_examples=60, deadline=None)
 hypothesis.settings.register_profile("ci", max_examples=400, deadline=None, print_blob=True, derandomize=False)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
-PARTS_USED = pytest.StashKey[dict[str, str]]()
+PARTS = pytest.StashKey[Parts | RemoteParts]()
+SERVER = pytest.StashKey[Server]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.stash[PARTS_USED] = {}
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # a shell has its background jobs ignore Ctrl-C, and so would every program that a test starts and interrupts
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    workerinput = getattr(config, "workerinput", None)
+    config.stash[PARTS] = Parts() if workerinput is None else RemoteParts(workerinput)
     config.addinivalue_line("markers", "partitions(count): how many partitions the test's `topic` has; 3 if not said")
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """In a parallel run: every worker process uses the parts of this process."""
+    parts = node.config.stash[PARTS]
+    if SERVER not in node.config.stash:
+        node.config.stash[SERVER] = Server(parts)
+    node.workerinput.update(node.config.stash[SERVER].workerinput)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if SERVER in config.stash:
+        config.stash[SERVER].close()
+    config.stash[PARTS].close()
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    for part, origin in config.stash[PARTS_USED].items():
+    for part, origin in config.stash[PARTS].origins.items():
         terminalreporter.write_line(f"part used: {part}: {origin}")
 
 
 @pytest.fixture(scope="session")
-def postgres_url(pytestconfig: pytest.Config) -> Iterator[str]:
+def postgres_url(pytestconfig: pytest.Config) -> str:
     """A superuser's URL. Tests want `database_url`."""
-    with postgres_part.postgres(os.environ.get("REPOINT_TEST_DATABASE_URL")) as (url, origin):
-        version = asyncio.run(Databases(url).version())
-        pytestconfig.stash[PARTS_USED][f"PostgreSQL {version}"] = origin
-        yield url
+    return pytestconfig.stash[PARTS].postgres_url()
 
 
 @pytest.fixture(scope="session")
@@ -77,12 +94,8 @@ async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
 
 
 @pytest.fixture(scope="session")
-def broker(pytestconfig: pytest.Config) -> Iterator[Broker]:
-    named = os.environ.get("REPOINT_TEST_KAFKA_BOOTSTRAP_SERVERS")
-    wanted = os.environ.get("REPOINT_TEST_KAFKA") or "auto"
-    with kafka_part.kafka(named, wanted) as broker:
-        pytestconfig.stash[PARTS_USED]["Kafka"] = broker.origin
-        yield broker
+def broker(pytestconfig: pytest.Config) -> Broker:
+    return pytestconfig.stash[PARTS].broker()
 
 
 @pytest.fixture

@@ -11,10 +11,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from ops import kafka, parts, terminal
 from ops.settings import Settings
 from ops.terminal import AsJson, DryRun, Failed, Limit, moment
-from producers import ingest, topic
-from producers.topic import Line
+from producers.topic import ingest, stream
+from producers.topic.stream import Line
 from schemas import intake, thin
 from schemas.canonical import UNREADABLE_HEADER, Unreadable
+from schemas.digit_ids import DigitIds
 from schemas.intake import Message
 from store import dead_letters, reach
 from store.dead_letters import Headers, Kept
@@ -100,8 +101,7 @@ def replay(
     async def work(engine: AsyncEngine) -> None:
         async with reach.snapshot(engine) as connection:
             letters = [await _find(connection, one) for one in dict.fromkeys(ids)]
-        thin_topic = settings.kafka_thin_topic
-        lines = [_line(letter, headers, kept, mended, thin_topic=thin_topic) for letter, headers, kept in letters]
+        lines = [_line(letter, headers, kept, mended, settings) for letter, headers, kept in letters]
         if servers is not None:
             await _send(lines, servers, settings)
             await _close(engine, ids, "REPLAYED", dry_run=False)
@@ -124,7 +124,7 @@ async def _find(connection: AsyncConnection, letter_id: int) -> tuple[Kept, Head
     return found
 
 
-def _line(letter: Kept, headers: Headers, body: bytes, mended: bytes | None, *, thin_topic: str) -> Line:
+def _line(letter: Kept, headers: Headers, body: bytes, mended: bytes | None, settings: Settings) -> Line:
     """The message as it is to be sent. Raises Failed for one that would only come back as another dead letter."""
     if letter.status != "OPEN":
         raise Failed(f"dead letter {letter.id} was {letter.status.lower()} before; nothing was replayed")
@@ -135,8 +135,9 @@ def _line(letter: Kept, headers: Headers, body: bytes, mended: bytes | None, *, 
             f"dead letter {letter.id} held a card number, which was masked for good; nothing was replayed:"
             " put a token in its place and send that with --body FILE"
         )
-    read = _thin if letter.topic == thin_topic else ingest.read
-    line = read(letter.id, sent_body, [(name, None if value is None else value.encode()) for name, value in whole])
+    read = _thin if letter.topic == settings.kafka_thin_topic else ingest.read
+    sent_headers = [(name, None if value is None else value.encode()) for name, value in whole]
+    line = read(letter.id, sent_body, sent_headers, digit_ids=settings.digit_ids)
     if line.unusable is not None:
         raise Failed(
             f"dead letter {letter.id} would not be readable now either: {line.unusable}; nothing was replayed:"
@@ -145,10 +146,10 @@ def _line(letter: Kept, headers: Headers, body: bytes, mended: bytes | None, *, 
     return line
 
 
-def _thin(number: int, body: bytes, headers: intake.Headers) -> Line:
+def _thin(number: int, body: bytes, headers: intake.Headers, *, digit_ids: DigitIds) -> Line:
     """A thin event, to be asked about once more."""
     try:
-        event = thin.parse(body, headers)
+        event = thin.parse(body, headers, digit_ids)
     except Unreadable as reason:
         return Line(number, 0, (), str(reason))
     return Line(number, 0, (Message(event.digest.hex().encode(), body, headers, thin=True),))
@@ -165,7 +166,7 @@ async def _send(lines: Sequence[Line], servers: str, settings: Settings) -> None
         for line in lines:
             yield line
 
-    sent = await topic.send(
+    sent = await stream.send(
         each(),
         bootstrap_servers=servers,
         topic=settings.kafka_topic,
@@ -173,7 +174,8 @@ async def _send(lines: Sequence[Line], servers: str, settings: Settings) -> None
         security=kafka.security(settings),
     )
     if sent.refused:
-        raise Failed(f"the broker did not take {sent.refused} of {sent.lines}: {sent.first_refusal}; none was closed")
+        letters = terminal.counted(sent.lines, "dead letter")
+        raise Failed(f"the broker did not take {sent.refused} of {letters}: {sent.first_refusal}; none was closed")
 
 
 async def _close(engine: AsyncEngine, ids: Sequence[int], status: str, *, dry_run: bool) -> None:

@@ -5,8 +5,8 @@ from typing import Annotated
 import typer
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from domain.delivery import Status
-from ops import parts, terminal
+from domain.delivery.states import Status
+from ops import filters, parts, terminal
 from ops.terminal import AsJson, Limit, moment
 from schemas.signature import event_id
 from store import listings, reach
@@ -28,6 +28,8 @@ def list_(
 
     async def work(engine: AsyncEngine) -> list[Delivery]:
         async with reach.snapshot(engine) as connection:
+            await filters.require_endpoint(connection, endpoint)
+            await filters.require_merchant(connection, merchant)
             wanted = None if status is None else status.value
             return await listings.deliveries(
                 connection, status=wanted, endpoint=endpoint, merchant=merchant, limit=limit

@@ -4,9 +4,11 @@ from typing import Annotated
 
 import typer
 
-from ops import terminal
-from ops.terminal import AsJson, Failed
+from api.authentication import content_types
+from ops import filters, terminal
+from ops.terminal import AsJson
 from schemas.feeds import FEEDS
+from schemas.feeds.feed import Feed
 
 app = typer.Typer(no_args_is_help=True, help="The vendors' feeds that can be read.")
 
@@ -16,21 +18,29 @@ def feeds() -> None:
     """The vendors' feeds that can be read."""
 
 
+def _posted_as(feed: Feed) -> str:
+    return " or ".join(content_types(feed)) or "no, in files alone"
+
+
 @app.command("list")
 def list_(
     name: Annotated[str | None, typer.Argument(metavar="[FEED]", help="Only this one, with its codes.")] = None,
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Every feed, by the name that --format takes; of one, what each of its codes means and becomes."""
+    """Every feed, by the name that --format takes, and what it can be posted as; of one feed, what its codes become."""
+    columns: tuple[str, ...]
+    rows: list[tuple[str, ...]]
     if name is None:
-        columns = ("feed", "title", "codes")
-        rows = [(feed.name, feed.title, str(len(feed.codes))) for feed in FEEDS.values()]
-    elif name in FEEDS:
-        columns = ("code", "becomes", "meaning")
-        rows = [(code.said, code.becomes or "refused", code.meaning) for code in FEEDS[name].codes]
+        columns = ("feed", "title", "postedAs", "codes")
+        rows = [(feed.name, feed.title, _posted_as(feed), str(len(feed.codes))) for feed in FEEDS.values()]
     else:
-        raise Failed(f"{name} is no feed; `repoint feeds list` names them all")
+        filters.require_feed(name)
+        columns = ("code", "becomes", "meaning")
+        rows = [(code.code, code.update_type or "refused", code.meaning) for code in FEEDS[name].codes]
+        rows += [
+            (kind, "irrelevant", "updates no payment method: counted, not kept") for kind in FEEDS[name].irrelevant
+        ]
     if as_json:
         terminal.write_json([dict(zip(columns, row, strict=True)) for row in rows])
     else:

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from ops import parts, terminal
+from ops import filters, parts, terminal
 from ops.terminal import AsJson, Limit, moment
 from store import listings, reach
 from store.listings import Fetch
@@ -21,6 +21,7 @@ def list_(
     as_json: AsJson = False,
 ) -> None:
     """The one that is asked about next first. One that was given up is among the dead letters."""
+    filters.require_feed(feed)
 
     async def work(engine: AsyncEngine) -> list[Fetch]:
         async with reach.snapshot(engine) as connection:

@@ -1,4 +1,4 @@
-"""`repoint inbox list`."""
+"""`repoint inbox list|accounts`."""
 
 from typing import Annotated
 
@@ -6,9 +6,10 @@ import typer
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from domain.update import Outcome
-from ops import parts, terminal
+from ops import filters, parts, terminal
 from ops.terminal import AsJson, Limit, moment
 from store import listings, reach
+from store.accounting import Accounts, take_stock
 from store.listings import Received
 
 app = typer.Typer(help="Vendor updates that came in, and what became of each.", no_args_is_help=True)
@@ -27,6 +28,8 @@ def list_(
 
     async def work(engine: AsyncEngine) -> list[Received]:
         async with reach.snapshot(engine) as connection:
+            await filters.require_vendor(connection, vendor)
+            await filters.require_update(connection, update_id)
             wanted = None if outcome is None else outcome.value
             return await listings.inbox(connection, outcome=wanted, vendor=vendor, update_id=update_id, limit=limit)
 
@@ -41,6 +44,27 @@ def list_(
             for one in found
         ],
     )
+
+
+@app.command()
+def accounts(*, as_json: AsJson = False) -> None:
+    """What became of all messages of the update topic: their sum is what was produced, as far as it was read.
+
+    Every row is counted, so it takes a while on a large database.
+    """
+    settings = parts.settings_of_a_command()
+
+    async def work(engine: AsyncEngine) -> Accounts:
+        async with reach.snapshot(engine) as connection:
+            return await take_stock(connection, settings.kafka_topic)
+
+    counted = parts.on_database(settings, work)
+    lines = {**counted.lines, "sum": counted.received}
+    if as_json:
+        terminal.write_json(lines)
+        return
+    for name, count in lines.items():
+        terminal.write_line(f"{name:<24}{count:>12,}")
 
 
 def _written(one: Received) -> dict[str, object]:

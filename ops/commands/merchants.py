@@ -1,21 +1,30 @@
 """`repoint merchants import|list`."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import typer
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from domain.wallet import MerchantId
-from ops import files, parts, terminal
+from ops import json_lines, loop, parts, terminal
 from ops.commands.endpoints import written
 from ops.files import InputFile
+from ops.json_lines import Faults
 from ops.terminal import AsJson, DryRun
 from producers.egress import Network, refusal
+from producers.names import Names
 from schemas.wallet import Malformed, MerchantLine, read_merchant
 from store import endpoints, listings, merchants, reach
 from store.endpoints import Endpoint
+
+# A person waits for it; a resolver asks a second server after five.
+_LOOK_UP_SECONDS = 10
+
+# An endpoint disabled for this reason is enabled again by a file that has it, unlike one that a person disabled.
+_LEFT_OUT = "left out of the merchants file"
 
 app = typer.Typer(help="Who is told, and where.", no_args_is_help=True)
 
@@ -24,11 +33,22 @@ app = typer.Typer(help="Who is told, and where.", no_args_is_help=True)
 def import_(file: InputFile, *, dry_run: DryRun = False) -> None:
     """Insert merchants with their endpoints, or bring those that are there to what the file says; all or nothing."""
     settings = parts.settings_of_a_command()
-    read = read_file(file)
-    parts.on_database(settings, lambda engine: put(engine, read, file, settings.egress_allow, dry_run=dry_run))
+    faults = Faults(file)
+    read = _read(file, faults)
+    loop.run(_check_urls(read, faults, settings.egress_allow))
+    faults.raise_any()
+    switched = parts.on_database(settings, lambda engine: put(engine, read, file, dry_run=dry_run))
     at = sum(len(one.endpoints) for one in read.values())
     count = f"{terminal.counted(len(read), 'merchant')} with {terminal.counted(at, 'endpoint')}"
+    _write_switched("disable", switched.disabled, "that the file leaves out", dry_run=dry_run)
+    _write_switched("enable", switched.enabled, "that the file has again", dry_run=dry_run)
     terminal.write_line(f"{count} can be imported; nothing was changed" if dry_run else f"imported {count}")
+
+
+def _write_switched(verb: str, ids: Collection[str], which: str, *, dry_run: bool) -> None:
+    if ids:
+        done = f"would {verb}" if dry_run else f"{verb}d"
+        terminal.write_line(f"{done} {terminal.counted(len(ids), 'endpoint')} {which}: {', '.join(ids)}")
 
 
 @app.command("list")
@@ -46,19 +66,29 @@ def list_(*, as_json: AsJson = False) -> None:
 
 
 def read_file(file: Path) -> dict[int, MerchantLine]:
-    """The merchants of a file, by line number. Raises Failed for a line that is none."""
+    """The merchants of a file, by line number. Raises Failed with every fault of its lines."""
+    faults = Faults(file)
+    read = _read(file, faults)
+    faults.raise_any()
+    return read
+
+
+def _read(file: Path, faults: Faults) -> dict[int, MerchantLine]:
+    """Those that have no fault."""
     read: dict[int, MerchantLine] = {}
-    seen: dict[str, int] = {}
-    for number, text in files.lines(file):
+    lines_of_ids: dict[str, int] = {}
+    for number, text in json_lines.read(file, lambda number, _, expected: faults.add(number, expected)):
         try:
             merchant = read_merchant(text)
         except Malformed as error:
-            raise files.wrong(file, number, str(error)) from None
-        for field, name in _names(merchant):
-            if name in seen:
-                raise files.wrong(file, number, f"{field}: expected an id of its own, line {seen[name]} has it")
-            seen[name] = number
-        read[number] = merchant
+            faults.add(number, *error.faults)
+        else:
+            repeated = [(field, lines_of_ids[id_]) for field, id_ in _names(merchant) if id_ in lines_of_ids]
+            faults.add(number, *(f"{field}: expected an id of its own, line {at} has it" for field, at in repeated))
+            lines_of_ids |= {id_: number for _, id_ in _names(merchant) if id_ not in lines_of_ids}
+            read[number] = merchant
+        if faults.are_too_many:
+            break
     return read
 
 
@@ -67,11 +97,18 @@ def _names(merchant: MerchantLine) -> list[tuple[str, str]]:
     return names + [(f"endpoints.{at}.id", f"endpoint {one.id}") for at, one in enumerate(merchant.endpoints)]
 
 
-async def put(
-    engine: AsyncEngine, read: dict[int, MerchantLine], file: Path, allow: Sequence[Network], *, dry_run: bool
-) -> None:
-    """Insert or update all of them. Raises Failed, with nothing changed, where webhooks may not go to one's URL."""
-    await _check_urls(read, file, allow)
+class Switched(NamedTuple):
+    """The ids of endpoints that an import disabled or enabled."""
+
+    disabled: list[str]
+    enabled: list[str]
+
+
+async def put(engine: AsyncEngine, read: dict[int, MerchantLine], file: Path, *, dry_run: bool) -> Switched:
+    """Insert or update all of them, and disable their endpoints that the file leaves out.
+
+    Raises Failed, with nothing changed, where another merchant has the id of an endpoint.
+    """
     new = [
         merchants.NewEndpoint(one.id, merchant.id, one.url, one.secret, one.event_types)
         for merchant in read.values()
@@ -80,19 +117,39 @@ async def put(
     async with reach.transaction(engine, dry_run=dry_run) as connection:
         taken = await merchants.put(connection, [(merchant.id, merchant.name) for merchant in read.values()], new)
         if taken:
-            number = next(number for number, one in read.items() if taken[0] in {each.id for each in one.endpoints})
-            raise files.wrong(
-                file, number, f"endpoints: expected another id than {taken[0]}, which another merchant has"
-            )
+            _refuse(read, file, frozenset(taken))
+        return await _switch(connection, {merchant.id for merchant in read.values()}, {one.id for one in new})
 
 
-async def _check_urls(read: dict[int, MerchantLine], file: Path, allow: Sequence[Network]) -> None:
+async def _switch(connection: AsyncConnection, merchant_ids: Collection[str], ids: Collection[str]) -> Switched:
+    """Disable endpoints of these merchants that are not among `ids`, and enable those that an earlier file left out."""
+    disabled = await endpoints.left_out(connection, merchant_ids, ids)
+    if disabled:
+        await endpoints.disable(connection, disabled, _LEFT_OUT)
+    enabled = await endpoints.disabled_for(connection, ids, _LEFT_OUT)
+    if enabled:
+        await endpoints.enable(connection, enabled)
+    return Switched(disabled, enabled)
+
+
+def _refuse(read: Mapping[int, MerchantLine], file: Path, taken: Collection[str]) -> None:
+    faults = Faults(file)
+    for number, merchant in read.items():
+        for at, one in enumerate(merchant.endpoints):
+            if one.id in taken:
+                faults.add(number, f"endpoints.{at}.id: expected another id than {one.id}, which another merchant has")
+    faults.raise_any()
+
+
+async def _check_urls(read: Mapping[int, MerchantLine], faults: Faults, allow: Sequence[Network]) -> None:
+    """Adds a fault for each endpoint that webhooks may not go to."""
     urls = {one.url for merchant in read.values() for one in merchant.endpoints}
-    refusals = dict(zip(urls, await asyncio.gather(*(refusal(url, allow) for url in urls)), strict=True))
+    names = Names(within=_LOOK_UP_SECONDS)
+    refusals = dict(zip(urls, await asyncio.gather(*(refusal(url, allow, names) for url in urls)), strict=True))
     for number, merchant in read.items():
         for at, one in enumerate(merchant.endpoints):
             if expected := refusals[one.url]:
-                raise files.wrong(file, number, f"endpoints.{at}.url: {expected}")
+                faults.add(number, f"endpoints.{at}.url: {expected}")
 
 
 async def _all(engine: AsyncEngine) -> list[tuple[MerchantId, str, list[Endpoint]]]:

@@ -9,11 +9,11 @@ from uuid import UUID
 import typer
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from ops import parts, terminal
+from ops import filters, parts, terminal
 from ops.terminal import DryRun, Failed
 from schemas.signature import event_id
-from store import deliveries, endpoints, merchants, reach
-from store.deliveries import Dead, Selection
+from store import dead_deliveries, endpoints, reach
+from store.dead_deliveries import Dead, Selection
 
 # Their wallets are locked until the commit, and no update of them is taken in meanwhile.
 _AT_ONCE = 1000
@@ -55,7 +55,7 @@ def replay(
     ] = None,
     dry_run: DryRun = False,
 ) -> None:
-    """Send dead deliveries again: the same event ids and bodies, each wallet's in order, with the whole retry schedule.
+    """Send dead deliveries again: same ids and bodies, each wallet's in order, with the whole retry schedule.
 
     What arrived since, or is on its way again, is left alone; so the same command can be repeated.
     """
@@ -63,10 +63,10 @@ def replay(
         raise typer.BadParameter("expected an ID, or --endpoint, --merchant, --since or --until")
     if since is not None and until is not None and since >= until:
         raise typer.BadParameter("expected --since to be before --until")
-    named = [_name(one) for one in ids or ()]
+    names = [_name(one) for one in ids or ()]
     wanted = Selection(
-        ids=[one for one in named if isinstance(one, int)] if named else None,
-        event_ids=[one for one in named if isinstance(one, UUID)] if named else None,
+        ids=[one for one in names if isinstance(one, int)] if names else None,
+        event_ids=[one for one in names if isinstance(one, UUID)] if names else None,
         endpoint=endpoint,
         merchant=merchant,
         since=since,
@@ -75,28 +75,28 @@ def replay(
 
     async def work(engine: AsyncEngine) -> tuple[int, int]:
         async with reach.snapshot(engine) as connection:
-            found = await _find(connection, wanted, named)
+            found = await _find(connection, wanted, names)
             wait = await _waiting(connection, found)
         return len({one[1:] for one in found}) if dry_run else await _replay(engine, found), wait
 
     count, wait = parts.on_database(parts.settings_of_a_command(), work)
-    noun = "delivery" if count == 1 else "deliveries"
-    terminal.write_line(f"{'would replay' if dry_run else 'replayed'} {count:,} {noun}")
+    terminal.write_line(f"{'would replay' if dry_run else 'replayed'} {terminal.counted(count, 'delivery')}")
+    if not count:
+        terminal.remark("nothing of that is DEAD: `repoint deliveries list --status DEAD` shows what is")
     if wait:
-        terminal.remark(f"{wait:,} of them wait until their endpoint is enabled: see `repoint endpoints list`")
+        waits = "1 of them waits until its" if wait == 1 else f"{wait:,} of them wait until their"
+        terminal.remark(f"{waits} endpoint is enabled: see `repoint endpoints list`")
 
 
 async def _find(connection: AsyncConnection, wanted: Selection, ids: Sequence[int | UUID]) -> list[Dead]:
-    if wanted.endpoint is not None and not await endpoints.read(connection, [wanted.endpoint]):
-        raise Failed(f"there is no endpoint {wanted.endpoint}")
-    if wanted.merchant is not None and not await merchants.known(connection, [wanted.merchant]):
-        raise Failed(f"there is no merchant {wanted.merchant}")
-    found = await deliveries.dead(connection, wanted)
+    await filters.require_endpoint(connection, wanted.endpoint)
+    await filters.require_merchant(connection, wanted.merchant)
+    found = await dead_deliveries.select(connection, wanted)
     missing = set(ids).difference({one.id for one in found}, {one.event_id for one in found})
     if missing:
-        named = ", ".join(sorted(str(one) if isinstance(one, int) else event_id(one) for one in missing))
+        listed = ", ".join(sorted(str(one) if isinstance(one, int) else event_id(one) for one in missing))
         raise Failed(
-            f"{named}: expected a dead delivery, or its event, that has not arrived since and is not on its way again"
+            f"{listed}: expected a dead delivery, or its event, that has not arrived since and is not on its way again"
             " (`repoint deliveries list --status DEAD`); nothing was replayed"
         )
     return found
@@ -112,5 +112,5 @@ async def _replay(engine: AsyncEngine, found: Sequence[Dead]) -> int:
     count = 0
     for at in range(0, len(found), _AT_ONCE):
         async with reach.transaction(engine, dry_run=False) as connection:
-            count += await deliveries.replay(connection, [one.id for one in found[at : at + _AT_ONCE]])
+            count += await dead_deliveries.replay(connection, [one.id for one in found[at : at + _AT_ONCE]])
     return count

@@ -29,9 +29,8 @@ def run(
     What is under way then is finished. Metrics and health are on REPOINT_HTTP_PORT, and feeds on REPOINT_API_PORT where
     REPOINT_FEED_SECRETS is set; with --processes, on one port each from there on.
     """
-    if not role.needs_broker and not role.delivers:
-        raise Failed(f"the role {role} is not part of this version: expected all, consume, deliver or api", code=2)
-    settings = read()
+    # a child's parent has said what is misspelled
+    settings = read() if with_parent else parts.read_settings()
     if role is Role.API and settings.feed_secrets is None:
         raise Failed("nothing could be taken in: expected REPOINT_FEED_SECRETS with the role api", code=2)
     logs.configure(form=settings.log_format, level=settings.log_level)
@@ -60,7 +59,7 @@ async def _supervise(settings: Settings, role: Role, processes: int, url: str, s
         async with reach.opened(url):
             pass
     ended_well = await supervisor.supervise(
-        [sys.executable, "-m", "ops.cli", "run", "--role", role.value, "--with-parent"],
+        [sys.executable, "-m", "ops.console", "run", "--role", role.value, "--with-parent"],
         [_environment(settings, number, url, servers) for number in range(processes)],
         stopping=stopping,
         end_within=settings.drain_timeout.total_seconds() + _BEYOND_DRAINING,

@@ -1,44 +1,71 @@
 """`repoint wallets import|export`."""
 
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
-from itertools import islice
-from pathlib import Path
+from collections.abc import AsyncIterator
 from typing import Annotated, TextIO
 
 import typer
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from consumers.batch import Keeping
-from consumers.imports import Refused, import_wallets
 from domain.wallet import Wallet
 from ops import files, parts, terminal
-from ops.files import InputFile
+from ops.files import InputFile, OutputFile
 from ops.settings import Settings
-from ops.terminal import DryRun
-from schemas.wallet import Malformed, read_wallet, write_wallet
+from ops.terminal import DryRun, Failed
+from ops.wallet_file import import_file
+from schemas.wallet import write_wallet
 from store import reach, wallets
+from wallets.change import Retention
 
 app = typer.Typer(help="Customers' payment methods and payment links, as files.", no_args_is_help=True)
 
-# As many as an update's batch may touch: the statements are the same.
-_BATCH = 500
-
 
 @app.command("import")
-def import_(file: InputFile, *, dry_run: DryRun = False) -> None:
+def import_(
+    file: InputFile,
+    *,
+    dry_run: DryRun = False,
+    skip_invalid: Annotated[
+        bool, typer.Option("--skip-invalid", help="Import the other lines; those refused go into FILE.refused.")
+    ] = False,
+) -> None:
     """Insert new wallets, and settle them by what vendors told before they came; all of the file or nothing."""
+    if skip_invalid and file == files.STDIN:
+        raise Failed("expected a file with --skip-invalid: the lines refused are written beside it", code=2)
     settings = parts.settings_of_a_command()
-    count = parts.on_database(settings, lambda engine: import_file(engine, file, keeping(settings), dry_run=dry_run))
-    wallets_ = terminal.counted(count, "wallet")
-    terminal.write_line(f"{wallets_} can be imported; nothing was changed" if dry_run else f"imported {wallets_}")
+    done = parts.on_database(
+        settings,
+        lambda engine: import_file(
+            engine,
+            file,
+            retention(settings),
+            identifiers=settings.identifiers,
+            digit_ids=settings.digit_ids,
+            dry_run=dry_run,
+            skip_invalid=skip_invalid,
+        ),
+    )
+    for line in (*done.faults, *done.doubles):
+        terminal.remark(line)
+    count = terminal.counted(done.wallets, "wallet")
+    terminal.write_line(f"{count} can be imported; nothing was changed" if dry_run else f"imported {count}")
+    if done.doubles_count:
+        terminal.write_line(
+            f"{terminal.counted(done.doubles_count, 'payment method')} joined with the same card before"
+        )
+    if done.present:
+        are, were = ("is", "was left as it is") if done.present == 1 else ("are", "were left as they are")
+        terminal.write_line(f"{terminal.counted(done.present, 'wallet')} {are} there already, and {were}")
+    if done.refused_lines:
+        where = f", kept in {done.beside}" if done.beside else ""
+        terminal.write_line(f"{terminal.counted(len(done.refused_lines), 'line')} refused{where}")
+    if done.refused_lines and not done.wallets:
+        raise Failed("no wallet of the file can be imported")
 
 
 @app.command()
 def export(
-    file: Annotated[
-        Path, typer.Argument(metavar="[FILE]", dir_okay=False, writable=True, allow_dash=True, help="- is stdout.")
-    ] = files.STDIN,
+    file: OutputFile = "-",  # type: ignore[assignment] # parsed
 ) -> None:
     """Write all wallets as they are at this moment, one JSON object a line, in the order of their ids."""
     settings = parts.settings_of_a_command()
@@ -48,81 +75,26 @@ def export(
     # A file that has the name is whole: half an export looks like one of fewer wallets.
     unfinished = file.with_name(file.name + ".unfinished")
     try:
-        with unfinished.open("w", encoding="utf-8") as stream:
-            count = parts.on_database(settings, lambda engine: _export(engine, stream))
+        with unfinished.open("w", encoding="utf-8") as stream, terminal.progress("exporting", None) as advance:
+            count = parts.on_database(settings, lambda engine: _export(engine, stream, advance))
         unfinished.replace(file)
     finally:
         unfinished.unlink(missing_ok=True)
     terminal.remark(f"exported {terminal.counted(count, 'wallet')} to {file}")
 
 
-def keeping(settings: Settings) -> Keeping:
-    return Keeping(known=settings.knowledge_for, unknown=settings.parked_for)
+def retention(settings: Settings) -> Retention:
+    return Retention(known=settings.knowledge_for, unknown=settings.parked_for)
 
 
-async def import_file(engine: AsyncEngine, file: Path, keep: Keeping, *, dry_run: bool) -> int:
-    """How many wallets there were. Raises Failed, with the line, for one that cannot be imported."""
-    batches = _Batches(file)
-    async with reach.transaction(engine, dry_run=dry_run) as connection:
-        try:
-            return await import_wallets(connection, batches.read(), keep)
-        except Refused as refused:
-            number, field = batches.place_of(refused.subject)
-            raise files.wrong(file, number, f"{field}: {refused}") from None
-
-
-class _Batches:
-    """The wallets of a file, some hundreds at a time; of those at hand it is known where each id stands.
-
-    Of merged ones it is known all along: whether the other wallet comes is seen at the end.
-    """
-
-    def __init__(self, file: Path) -> None:
-        self._file = file
-        self._places: dict[str, tuple[int, str]] = {}
-        self._merged: dict[str, tuple[int, str]] = {}
-
-    async def read(self) -> AsyncIterator[list[Wallet]]:
-        with terminal.progress("importing", files.size(self._file)) as advance:
-            lines = files.lines(self._file)
-            while batch := [self._wallet(number, text, advance) for number, text in islice(lines, _BATCH)]:
-                yield batch
-                self._places.clear()
-
-    def place_of(self, id_: str) -> tuple[int, str]:
-        """The line and the field of a wallet, payment method, link or merchant of the batch at hand."""
-        return self._places.get(id_) or self._merged[id_]
-
-    def _wallet(self, number: int, text: str, advance: Callable[[int], None]) -> Wallet:
-        try:
-            wallet = read_wallet(text)
-        except Malformed as error:
-            raise files.wrong(self._file, number, str(error)) from None
-        for field, id_ in _ids(wallet):
-            line, _ = self._places.setdefault(id_, (number, field))
-            if line != number:
-                raise files.wrong(self._file, number, f"{field}: expected a new id, {id_} is on line {line} already")
-        if wallet.merged_into is not None:
-            self._merged[wallet.id] = (number, "mergedInto")
-        for merchant in wallet.merchants:
-            self._places.setdefault(merchant, (number, "merchants"))
-        advance(len(text))
-        return wallet
-
-
-def _ids(wallet: Wallet) -> Iterator[tuple[str, str]]:
-    yield "id", wallet.id
-    for at, method in enumerate(wallet.methods):
-        yield f"paymentMethods.{at}.id", method.id
-    for at, link in enumerate(wallet.links):
-        yield f"paymentLinks.{at}.id", link.id
-
-
-async def _export(engine: AsyncEngine, stream: TextIO) -> int:
+async def _export(engine: AsyncEngine, stream: TextIO, advance: terminal.Advance = lambda _: None) -> int:
     count = 0
     async with reach.snapshot(engine) as connection:
         async for page in _pages(connection):
-            stream.writelines(write_wallet(wallet) + "\n" for wallet in page)
+            for wallet in page:
+                line = write_wallet(wallet) + "\n"
+                stream.write(line)
+                advance(len(line))
             count += len(page)
     return count
 

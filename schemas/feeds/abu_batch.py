@@ -1,8 +1,8 @@
 """Mastercard Automatic Billing Updater, batch files: the codes as iATS, TabaPay and GoToBilling document them.
 
-CONTAC is a closed account and CONTACH "contact the cardholder": one letter apart. UPDATE tells a new number or a new
-expiry, and what has not changed is blank; so is the code where nothing changed. Paysafe spells some codes in another
-way and has a table of its own.
+CONTAC is a closed account, CONTACH is "contact the cardholder": they differ in one letter. UPDATE reports a new number
+or a new expiry, and the column that has not changed is blank. The code is blank where nothing changed. Paysafe spells
+some codes in another way and has a table of its own.
 
 Assumed: the names of the columns (Mastercard's record layout is not public), and dates as MMYY as in its other feeds.
 """
@@ -10,8 +10,10 @@ Assumed: the names of the columns (Mastercard's record layout is not public), an
 from collections.abc import Iterable
 
 from domain.update import UpdateType as Type
-from schemas.feeds.card import Said, by_number, table, type_of
-from schemas.feeds.feed import Code, Edge, Feed, Message, Record, mmyy
+from schemas.feeds.card import Field, table, type_of, update_by_number
+from schemas.feeds.feed import Code, Edge, Feed
+from schemas.feeds.fields import mmyy
+from schemas.feeds.record import Message, Record
 
 REJECTED = (
     Code("000101", "rejected: the number has other characters than digits", None),
@@ -20,7 +22,7 @@ REJECTED = (
     Code("000104", "rejected: the merchant is not registered", None),
     Code("000105", "rejected: the number is not valid", None),
 )
-"""The same at every processor, whatever else its dialect has."""
+"""The same at every processor, in all dialects."""
 
 CODES = (
     Code("UPDATE", "new number or new expiration date", Type.NUMBER_REPLACED),
@@ -38,19 +40,19 @@ CODES = (
     *REJECTED,
     Code("000122", "rejected: the sub-merchant is not registered", None),
 )
-_MEANING = table(CODES)
+_CODES = table(CODES)
 
 
 def adapt(record: Record, edge: Edge) -> Iterable[Message]:
-    kind = type_of(_MEANING, record.get("responseCode"), "responseCode")
-    yield by_number(
-        kind,
+    update_type = type_of(_CODES, record.get("responseCode"), "responseCode")
+    yield update_by_number(
+        update_type,
         edge,
-        old=Said(record.get("oldAccountNumber"), "oldAccountNumber"),
-        new=Said(record.get("newAccountNumber"), "newAccountNumber"),
+        old=Field(record.get("oldAccountNumber"), "oldAccountNumber"),
+        new=Field(record.get("newAccountNumber"), "newAccountNumber"),
         expiry=lambda: mmyy(record.get("newExpirationDate"), "newExpirationDate"),
-        expires="newExpirationDate",
-        unchanged=lambda: mmyy(record.get("oldExpirationDate"), "oldExpirationDate"),
+        expiry_field="newExpirationDate",
+        former_expiry=lambda: mmyy(record.get("oldExpirationDate"), "oldExpirationDate"),
     )
 
 
@@ -60,5 +62,6 @@ FEED = Feed(
     adapt=adapt,
     recognises=lambda record: "responseCode" in record and "oldAccountNumber" in record,
     codes=CODES,
+    is_table=True,
     carries_numbers=True,
 )

@@ -1,17 +1,19 @@
 """Mastercard Automatic Billing Updater, pull API (Mastercard's OpenAPI).
 
-The specification says `accountNumber` and `expiryDate` in its schema, `number` and `expiry` in its examples: both are
-read. Dates are MMYY. CONTACT is "contact the issuer" here, and no code says that an account was closed.
+The specification names `accountNumber` and `expiryDate` in its schema, `number` and `expiry` in its examples. The
+adapter reads both. Dates are MMYY. CONTACT is "contact the issuer" here, and no code reports a closed account.
 
-Assumed: the answer names only the account as it is now, so a record is the answer with the account that was asked
-about under `request`, spelled in either way.
+Assumed: the answer names only the account as it is now. So a record is the answer, with the account of the request
+under `request`, in either spelling.
 """
 
 from collections.abc import Callable, Iterable
 
 from domain.update import UpdateType as Type
-from schemas.feeds.card import Said, by_number, table, type_of
-from schemas.feeds.feed import Code, Edge, Feed, Message, Record, Refused, inside, is_blank, mmyy, part
+from schemas.feeds.card import Field, table, type_of, update_by_number
+from schemas.feeds.feed import Code, Edge, Feed
+from schemas.feeds.fields import mmyy
+from schemas.feeds.record import Message, Record, Refused, is_blank, object_at, optional_object
 
 CODES = (
     Code("ACCOUNT_UPDATE", "account number changed", Type.NUMBER_REPLACED),
@@ -21,34 +23,36 @@ CODES = (
     Code("UNKNOWN", "no match", Type.NO_MATCH),
     Code("NON_PARTICIPATING", "issuer does not participate", Type.NO_MATCH),
 )
-_MEANING = table(CODES)
+_CODES = table(CODES)
 
 
 def adapt(record: Record, edge: Edge) -> Iterable[Message]:
-    kind = type_of(_MEANING, record.get("responseIndicator"), "responseIndicator")
-    asked, account = inside(record, "request"), part(record, "account")
-    expires = _either(account, "expiryDate", "expiry", "account")
-    yield by_number(
-        kind,
+    update_type = type_of(_CODES, record.get("responseIndicator"), "responseIndicator")
+    request, account = object_at(record, "request"), optional_object(record, "account")
+    expiries = _spellings(account, "expiryDate", "expiry", "account")
+    yield update_by_number(
+        update_type,
         edge,
-        old=_check(_either(asked, "accountNumber", "number", "request"), edge.card),
-        new=_check(_either(account, "accountNumber", "number", "account"), edge.card),
-        expiry=lambda: mmyy(*_check(expires, mmyy)),
-        expires=expires[0].field,
+        old=_agreed(_spellings(request, "accountNumber", "number", "request"), edge.card),
+        new=_agreed(_spellings(account, "accountNumber", "number", "account"), edge.card),
+        expiry=lambda: mmyy(*_agreed(expiries, mmyy)),
+        expiry_field=expiries[0].name,
     )
 
 
-def _either(account: Record, schema: str, example: str, path: str) -> tuple[Said, ...]:
-    """What the account says under the one spelling, or the other, or both."""
-    said = [Said(account.get(name), f"{path}.{name}") for name in (schema, example)]
-    return tuple(each for each in said if not is_blank(each.value)) or (said[1] if example in account else said[0],)
+def _spellings(account: Record, schema: str, example: str, path: str) -> tuple[Field, ...]:
+    """The fields of an account under the schema's spelling, the example's, or both; never an empty tuple."""
+    by_schema, by_example = (Field(account.get(name), f"{path}.{name}") for name in (schema, example))
+    filled = tuple(field for field in (by_schema, by_example) if not is_blank(field.value))
+    return filled or (by_example if example in account else by_schema,)
 
 
-def _check(said: tuple[Said, ...], read: Callable[[object, str], Message]) -> Said:
-    """The first, if the other one reads the same."""
-    first, *other = said
-    if other and read(*first) != read(*other[0]):
-        raise Refused(f"{first.field}: expected the same as {other[0].field}")
+def _agreed(spellings: tuple[Field, ...], read: Callable[[object, str], Message]) -> Field:
+    """The first field, if a second one reads the same."""
+    first, *alternatives = spellings
+    for second in alternatives:
+        if read(*first) != read(*second):
+            raise Refused(f"{first.name}: expected the same as {second.name}")
     return first
 
 

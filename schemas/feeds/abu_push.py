@@ -1,33 +1,35 @@
 """Mastercard Automatic Billing Updater, push notifications (the code samples of Mastercard's developer site).
 
-Dates are MMYY; a closed account has `0000` and nulls. C is a closed account here, and "contact the issuer" in the pull
-API. `abuReferenceId` is the same in several of Mastercard's samples, so an update is known by its content. One
+Dates are MMYY; a closed account has `0000` and nulls. C is a closed account here, "contact the issuer" in the pull API.
+`abuReferenceId` is the same in several of Mastercard's samples, so an update gets an id from its content. One
 notification names all merchants that it is for; the card is the same for each of them.
 """
 
 from collections.abc import Iterable
 
 from domain.update import UpdateType as Type
-from schemas.feeds.card import Said, by_number, table, type_of
-from schemas.feeds.feed import Code, Edge, Feed, Message, Record, instant, mmyy
+from schemas.feeds.card import Field, table, type_of, update_by_number
+from schemas.feeds.feed import Code, Edge, Feed
+from schemas.feeds.fields import instant, mmyy
+from schemas.feeds.record import Message, Record
 
 CODES = (
     Code("A", "account number changed", Type.NUMBER_REPLACED),
     Code("E", "expiration date changed", Type.EXPIRY_UPDATED),
     Code("C", "account closed", Type.CLOSED),
 )
-_MEANING = table(CODES)
+_CODES = table(CODES)
 
 
 def adapt(record: Record, edge: Edge) -> Iterable[Message]:
-    kind = type_of(_MEANING, record.get("reasonIdentifier"), "reasonIdentifier")
-    yield by_number(
-        kind,
+    update_type = type_of(_CODES, record.get("reasonIdentifier"), "reasonIdentifier")
+    yield update_by_number(
+        update_type,
         edge,
-        old=Said(record.get("oldAccountNumber"), "oldAccountNumber"),
-        new=Said(record.get("newAccountNumber"), "newAccountNumber"),
+        old=Field(record.get("oldAccountNumber"), "oldAccountNumber"),
+        new=Field(record.get("newAccountNumber"), "newAccountNumber"),
         expiry=lambda: mmyy(record.get("newExpirationDate"), "newExpirationDate"),
-        expires="newExpirationDate",
+        expiry_field="newExpirationDate",
         at=instant(record.get("eventDateTime"), "eventDateTime"),
     )
 

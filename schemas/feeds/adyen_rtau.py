@@ -1,29 +1,17 @@
-"""Adyen's Real Time Account Updater: what a payment response says of it in `additionalData`.
+"""Adyen's Real Time Account Updater: its result in the `additionalData` of a payment response.
 
-The status is one of Adyen's own OpenAPI; `cardSummary` and `expiryDate` are the card's as it is now, for Adyen retries
-the payment with it. The token stays, and is the one that `adyen` speaks of; responses carry it under an older name too.
-A response has no date.
+The status is that of Adyen's own OpenAPI. `cardSummary` and `expiryDate` are those of the card as it is now, for Adyen
+retries the payment with it. The token stays, and is the same as in the feed `adyen`; a response may carry it under an
+older name, too. A response has no date.
 """
 
 from collections.abc import Iterable
 
 from domain.update import UpdateType as Type
 from schemas.feeds.card import table, type_of
-from schemas.feeds.feed import (
-    Code,
-    Edge,
-    Feed,
-    Message,
-    Record,
-    Refused,
-    brand,
-    inside,
-    last4,
-    last4_required,
-    mmyy,
-    optional,
-    told,
-)
+from schemas.feeds.feed import Code, Edge, Feed
+from schemas.feeds.fields import brand, last4, mmyy, optional_value, required_last4
+from schemas.feeds.record import Message, Record, Refused, object_at, update
 
 CODES = (
     Code("CardChanged", "another number", Type.NUMBER_REPLACED),
@@ -39,27 +27,27 @@ _TOKENS = ("tokenization.storedPaymentMethodId", "recurring.recurringDetailRefer
 
 
 def adapt(response: Record, _edge: Edge) -> Iterable[Message]:
-    said = inside(response, "additionalData")
-    kind = type_of(_CODES, said.get(_STATUS), f"additionalData.{_STATUS}")
-    token = next(filter(None, (optional(said.get(name)) for name in _TOKENS)), None)
+    data = object_at(response, "additionalData")
+    update_type = type_of(_CODES, data.get(_STATUS), f"additionalData.{_STATUS}")
+    token = next(filter(None, (optional_value(data.get(name)) for name in _TOKENS)), None)
     if token is None:
         raise Refused(f"additionalData.{_TOKENS[0]}: required, or {_TOKENS[1]}")
     new: Message | None = None
-    if kind in {Type.NUMBER_REPLACED, Type.EXPIRY_UPDATED}:
-        expiry = mmyy(said.get("expiryDate"), "additionalData.expiryDate")
-        new = {"token": token, "last4": last4(said.get("cardSummary")), **expiry}
-        new["brand"] = brand(said.get("paymentMethod"))
-        if kind is Type.NUMBER_REPLACED:
-            new["last4"] = last4_required(said.get("cardSummary"), "additionalData.cardSummary")
-        if kind is Type.EXPIRY_UPDATED and not expiry:
+    if update_type in {Type.NUMBER_REPLACED, Type.EXPIRY_UPDATED}:
+        expiry = mmyy(data.get("expiryDate"), "additionalData.expiryDate")
+        new = {"token": token, "last4": last4(data.get("cardSummary")), **expiry}
+        new["brand"] = brand(data.get("paymentMethod"))
+        if update_type is Type.NUMBER_REPLACED:
+            new["last4"] = required_last4(data.get("cardSummary"), "additionalData.cardSummary")
+        if update_type is Type.EXPIRY_UPDATED and not expiry:
             raise Refused("additionalData.expiryDate: required for CardExpiryChanged")
-    yield told(kind, {"token": token}, new) | {"vendor": "adyen"}
+    yield update(update_type, {"token": token}, new) | {"vendor": "adyen"}
 
 
 FEED = Feed(
     name="adyen-rtau",
     title="Adyen Real Time Account Updater",
     adapt=adapt,
-    recognises=lambda record: isinstance(found := record.get("additionalData"), dict) and _STATUS in found,
+    recognises=lambda record: isinstance(data := record.get("additionalData"), dict) and _STATUS in data,
     codes=CODES,
 )

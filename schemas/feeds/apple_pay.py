@@ -1,12 +1,12 @@
-"""Apple Pay: merchant token events, of which a notification carries nothing but the id.
+"""Apple Pay: merchant token events, of which a notification carries only the id.
 
-The event is asked for below `https://apple-pay-gateway.apple.com/paymentservices/v1/merchantId/<your merchant id>`. Its
-types and fields are those of Apple's documentation, which does not say how a card's `expirationDate` is written: dates
-to the day and ISO months are read. That `mpanId`, the token's new id, is beside the card's metadata is assumed. The
-token's number and expiry are not the card's, and are not read.
+The event is fetched below `https://apple-pay-gateway.apple.com/paymentservices/v1/merchantId/<your merchant id>`. Types
+and fields are those of Apple's documentation. It does not show how a card's `expirationDate` is written: the adapter
+reads dates to the day and ISO months. That `mpanId`, the token's new id, is beside the card's metadata is assumed. The
+number and expiry of the token are not the card's, and are not read.
 
-An event has no date, so it is told as of its arrival. One that is delivered again arrives later, and must not undo what
-was told between: its `eventId` is the update's id, so the second one is quarantined, as an id that was used before.
+An event has no date, so an update is dated by the event's arrival. An event that is delivered again arrives later, and
+must not undo a later update. So its `eventId` is the update's id: the second one is quarantined, as a reused id.
 """
 
 import calendar
@@ -15,22 +15,9 @@ from collections.abc import Iterable
 
 from domain.update import UpdateType as Type
 from schemas.feeds.card import table, type_of
-from schemas.feeds.feed import (
-    Code,
-    Edge,
-    Feed,
-    Fetch,
-    Message,
-    Record,
-    Refused,
-    expiry,
-    last4,
-    optional,
-    part,
-    path,
-    text,
-    told,
-)
+from schemas.feeds.feed import Code, Edge, Feed, Fetch
+from schemas.feeds.fields import expiry, last4, optional_value, required, url_path
+from schemas.feeds.record import Message, Record, Refused, optional_object, update
 
 CODES = (
     Code("UPDATED_METADATA", "the card's last four or expiry, or the token's id", Type.DETAILS_UPDATED),
@@ -44,43 +31,47 @@ _DATE = re.compile(r"(?:20)?(\d\d)(\d\d)(\d\d)|20(\d\d)-(\d\d)", re.ASCII)
 
 def adapt(notification: Record, _edge: Edge) -> Iterable[Message | Fetch]:
     event_id = notification.get("eventId")
-    yield Fetch(path("merchantToken/event/{eventId}", eventId=event_id), {"eventId": text(event_id, "eventId")})
+    yield Fetch(url_path("merchantToken/event/{eventId}", eventId=event_id), {"eventId": required(event_id, "eventId")})
 
 
 def fetched(notification: Record, event: Record, _edge: Edge) -> Iterable[Message]:
-    event_id = optional(notification.get("eventId"))  # what waited since before it was kept has none
-    kind = type_of(_CODES, event.get("eventType"), "eventType")
+    event_id = optional_value(notification.get("eventId"))  # fetches stored by older versions have none
+    update_type = type_of(_CODES, event.get("eventType"), "eventType")
     old = {
-        "token": text(event.get("merchantTokenIdentifier"), "merchantTokenIdentifier"),
+        "token": required(event.get("merchantTokenIdentifier"), "merchantTokenIdentifier"),
         "methodType": "DIGITAL_WALLET",
     }
-    if kind is not Type.DETAILS_UPDATED:
-        yield told(kind, old, id=event_id)
+    if update_type is not Type.DETAILS_UPDATED:
+        yield update(update_type, old, id=event_id)
         return
-    metadata = part(event, "merchantTokenMetadata")
-    card, token = part(metadata, "cardMetadata"), part(metadata, "tokenMetadata")
+    metadata = optional_object(event, "merchantTokenMetadata")
+    card, token = optional_object(metadata, "cardMetadata"), optional_object(metadata, "tokenMetadata")
     new = {**old, "last4": last4(card.get("fpanSuffix")), **_expiry(card.get("expirationDate"))}
-    moved = optional(token.get("mpanId"))
-    if moved is not None and moved != old["token"]:
-        yield told(Type.NUMBER_REPLACED, old, {**new, "token": moved}, id=event_id)
+    new_token = optional_value(token.get("mpanId"))
+    if new_token is not None and new_token != old["token"]:
+        yield update(Type.NUMBER_REPLACED, old, {**new, "token": new_token}, id=event_id)
     else:
-        yield told(kind, old, new, id=event_id)
+        yield update(update_type, old, new, id=event_id)
 
 
 def _expiry(value: object) -> Message:
-    """Of `YYMMDD`, as Apple writes a token's, or `YYYYMMDD`, on the last day of the month; or of `YYYY-MM`."""
-    said = optional(value)
-    if said is None:
+    """The expiry of `YYMMDD`, as Apple writes a token's, or `YYYYMMDD`, on a month's last day; or of `YYYY-MM`."""
+    date = optional_value(value)
+    if date is None:
         return {}
     field = "merchantTokenMetadata.cardMetadata.expirationDate"
-    found = _DATE.fullmatch(said)
-    if found is None:
+    match = _DATE.fullmatch(date)
+    if match is None:
         raise Refused(f"{field}: expected a date as YYMMDD or a month as YYYY-MM")
-    year, month, day = found[1] or found[4], found[2] or found[5], found[3]
-    read = expiry(month, year, field)
-    if day is not None and int(day) != calendar.monthrange(read["expiryYear"], read["expiryMonth"])[1]:
+    year, month, day = match[1] or match[4], match[2] or match[5], match[3]
+    month_and_year = expiry(month, year, field)
+    if day is not None and int(day) != _last_day(month_and_year):
         raise Refused(f"{field}: expected the last day of a month")
-    return read
+    return month_and_year
+
+
+def _last_day(month_and_year: Message) -> int:
+    return calendar.monthrange(month_and_year["expiryYear"], month_and_year["expiryMonth"])[1]
 
 
 FEED = Feed(

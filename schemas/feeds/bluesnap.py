@@ -1,38 +1,41 @@
-"""BlueSnap's account updater: a batch's `account-update` resources, under their documented names, whole or each alone.
+"""BlueSnap's account updater: the `account-update` resources of a batch, in their batch or each alone.
 
-The codes are Worldpay's. `merchant-updater-id` is the merchant's own reference for one request, and names no card.
+The names are BlueSnap's documented ones, the codes are Worldpay's. `merchant-updater-id` is the merchant's own
+reference for one request, and names no card.
 
-Assumed: a card has `card-number`, `expiration-month` and `expiration-year`, as in BlueSnap's other resources, with
-full numbers (the service is for merchants that keep cards themselves); 507 as at Worldpay.
+Assumed: a card has `card-number`, `expiration-month` and `expiration-year`, as in BlueSnap's other resources. Numbers
+are full (the service is for merchants that store cards themselves). 507 is as at Worldpay.
 """
 
 from collections.abc import Iterable, Sequence
 
 from schemas.feeds import worldpay
-from schemas.feeds.card import Said, by_number, table, type_of
-from schemas.feeds.feed import Edge, Feed, Message, Record, each_alone, expiry, inside, part
+from schemas.feeds.card import Field, table, type_of, update_by_number
+from schemas.feeds.feed import Edge, Feed
+from schemas.feeds.fields import expiry
+from schemas.feeds.record import Message, Record, object_at, optional_object, split_array
 
 CODES = worldpay.CODES
-_MEANING = table(CODES)
+_CODES = table(CODES)
 
 
 def split(record: Record) -> Sequence[Record]:
-    """The resources of a whole batch."""
-    batch = part(record, "batch-account-update") or record
-    return each_alone(batch, "account-update") if "account-update" in batch else [record]
+    """The resources of a batch."""
+    batch = optional_object(record, "batch-account-update") or record
+    return split_array(batch, "account-update") if "account-update" in batch else [record]
 
 
 def adapt(record: Record, edge: Edge) -> Iterable[Message]:
-    kind = type_of(_MEANING, record.get("update-response-code"), "update-response-code")
-    original, updated = inside(record, "original-card"), part(record, "updated-card")
+    update_type = type_of(_CODES, record.get("update-response-code"), "update-response-code")
+    original, updated = object_at(record, "original-card"), optional_object(record, "updated-card")
     expires = "updated-card.expiration-month"
-    yield by_number(
-        kind,
+    yield update_by_number(
+        update_type,
         edge,
-        old=Said(original.get("card-number"), "original-card.card-number"),
-        new=Said(updated.get("card-number"), "updated-card.card-number"),
+        old=Field(original.get("card-number"), "original-card.card-number"),
+        new=Field(updated.get("card-number"), "updated-card.card-number"),
         expiry=lambda: expiry(updated.get("expiration-month"), updated.get("expiration-year"), expires),
-        expires=expires,
+        expiry_field=expires,
     )
 
 

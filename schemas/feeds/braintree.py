@@ -1,39 +1,25 @@
-"""Braintree: the Account Updater's daily report, a CSV, and the webhook that says where it lies for a week.
+"""Braintree: the Account Updater's daily report, a CSV, and the webhook that links to it for a week.
 
-The webhook is XML in base64 (`bt_payload`), as Braintree's own client reads it; it tells no card. `check` is what
-somebody sends from Braintree's control panel to try the URL. A vaulted card keeps its token.
+The webhook is XML in base64 (`bt_payload`), as Braintree's own client reads it; it names no card. Braintree's control
+panel sends `check` to try a URL: it is irrelevant, as are the clients' other kinds that are about no vaulted payment
+method. A vaulted card keeps its token.
 
-Assumed: the names of the report's columns and the words in `Update Type`, which are not public, and that the webhook
-links to one of Braintree's own hosts (`braintreegateway.com`, `braintree-api.com`, `braintreepayments.com`), without a
-redirect.
+Assumed: the names of the report's columns and the words in `Update Type`, which are not public. The webhook links to
+one of Braintree's own hosts (`braintreegateway.com`, `braintree-api.com`, `braintreepayments.com`), without a redirect.
 """
 
 import base64
 import re
 from collections.abc import Iterable
 from datetime import datetime
-from urllib.parse import urlsplit
 from xml.etree import ElementTree
 
 from domain.update import UpdateType as Type
 from schemas.feeds.card import table, type_of
-from schemas.feeds.feed import (
-    Code,
-    Edge,
-    Feed,
-    Fetch,
-    Message,
-    Record,
-    Refused,
-    brand,
-    instant,
-    last4,
-    last4_required,
-    mmyy,
-    optional,
-    text,
-    told,
-)
+from schemas.feeds.feed import Code, Edge, Feed, Fetch, Irrelevant, match_irrelevant
+from schemas.feeds.fields import brand, instant, last4, mmyy, optional_text, required, required_last4
+from schemas.feeds.record import Message, Record, Refused, update
+from schemas.url import LONGEST_OF_REPORT, Url, read_url
 
 CODES = (
     Code("new account number", "another number", Type.NUMBER_REPLACED),
@@ -44,69 +30,91 @@ CODES = (
 )
 _CODES = table(CODES)
 _HOSTS = ("braintreegateway.com", "braintree-api.com", "braintreepayments.com")
-_REPORT, _CHECK = "account_updater_daily_report", "check"
-# A webhook is half a kilobyte; an element takes a hundred times its letters in memory.
+_HTTPS = 443
+_REPORT = "account_updater_daily_report"
+# Not `payment_method_revoked_by_customer` and the kinds of the Grant API: they are about vaulted methods, so refused.
+IRRELEVANT = (
+    "check",
+    "connected_merchant_*",
+    "disbursement",
+    "disbursement_exception",
+    "dispute_*",
+    "ideal_payment_*",
+    "local_payment_*",
+    "oauth_access_revoked",
+    "partner_merchant_*",
+    "refund_failed",
+    "sub_merchant_account_*",
+    "subscription_*",
+    "transaction_*",
+)
+# A webhook has half a kilobyte; an element takes a hundred times its letters in memory.
 _LONGEST_XML = 64 * 1024
 _TOKEN, _UPDATE = "Payment Method Token", "Update Type"
 
 
-def adapt(record: Record, _edge: Edge) -> Iterable[Message | Fetch]:
+def adapt(record: Record, _edge: Edge) -> Iterable[Message | Fetch | Irrelevant]:
     if "bt_payload" in record:
-        yield from _reports(text(record["bt_payload"], "bt_payload"))
+        yield _report(required(record["bt_payload"], "bt_payload"))
         return
-    token = {"token": text(record.get(_TOKEN), _TOKEN), "methodType": "CARD"}
-    kind = type_of(_CODES, (optional(record.get(_UPDATE)) or "").lower(), _UPDATE)
+    token = {"token": required(record.get(_TOKEN), _TOKEN), "methodType": "CARD"}
+    update_type = type_of(_CODES, (optional_text(record.get(_UPDATE)) or "").lower(), _UPDATE)
     new: Message | None = None
-    if kind in {Type.NUMBER_REPLACED, Type.EXPIRY_UPDATED}:
+    if update_type in {Type.NUMBER_REPLACED, Type.EXPIRY_UPDATED}:
         expires = mmyy(record.get("New Expiration Date"), "New Expiration Date")
         new = {**token, **expires, "last4": last4(record.get("New Last 4")), "brand": brand(record.get("Card Type"))}
-        if kind is Type.NUMBER_REPLACED:
-            new["last4"] = last4_required(record.get("New Last 4"), "New Last 4")
-        if kind is Type.EXPIRY_UPDATED and not expires:
+        if update_type is Type.NUMBER_REPLACED:
+            new["last4"] = required_last4(record.get("New Last 4"), "New Last 4")
+        if update_type is Type.EXPIRY_UPDATED and not expires:
             raise Refused("New Expiration Date: required for a new expiration date")
-    yield told(kind, token, new)
+    yield update(update_type, token, new)
 
 
-def _reports(payload: str) -> Iterable[Fetch]:
-    """Where the report lies; nowhere, if the webhook only tries whether it arrives."""
-    root = _parsed(payload)
+def _report(payload: str) -> Fetch | Irrelevant:
+    """The fetch of the report that a webhook announces."""
+    root = _parse_xml(payload)
     kind = root.findtext("kind")
-    if kind == _CHECK:
-        return
+    irrelevant = match_irrelevant(IRRELEVANT, kind)
+    if irrelevant is not None:
+        return irrelevant
     if kind != _REPORT:
-        raise Refused(f"bt_payload.kind: expected {_REPORT} or {_CHECK}")
-    found = {
-        name: root.findtext(f"subject/account-updater-daily-report/{name}") for name in ("report-date", "report-url")
-    }
-    at = instant(found["report-date"], "bt_payload.report-date")
-    yield Fetch(_address(text(found["report-url"], "bt_payload.report-url")), {}, file_at=datetime.fromisoformat(at))
+        raise Refused(f"bt_payload.kind: expected {_REPORT}, or a kind that is known to be irrelevant")
+    report = "subject/account-updater-daily-report"
+    at = instant(root.findtext(f"{report}/report-date"), "bt_payload.report-date")
+    url = required(root.findtext(f"{report}/report-url"), "bt_payload.report-url")
+    return Fetch(_address(url), {}, file_at=datetime.fromisoformat(at))
 
 
-def _parsed(payload: str) -> ElementTree.Element:
-    """The XML. A document type, where entities come from, is refused before a parser sees it."""
+def _parse_xml(payload: str) -> ElementTree.Element:
+    """The root of the XML. A document type, which may define entities, is refused before a parser reads it."""
     try:
-        written = base64.b64decode(re.sub(r"\s", "", payload), validate=True).decode()
+        xml = base64.b64decode(re.sub(r"\s", "", payload), validate=True).decode()
     except ValueError:
         raise Refused("bt_payload: expected base64 of XML") from None
-    if "<!DOCTYPE" in written or len(written) > _LONGEST_XML:
+    if "<!DOCTYPE" in xml or len(xml) > _LONGEST_XML:
         raise Refused(f"bt_payload: expected XML without a document type, of {_LONGEST_XML:,} characters at most")
     try:
-        return ElementTree.fromstring(written)  # noqa: S314  no document type
+        return ElementTree.fromstring(xml)  # noqa: S314  no document type
     except ElementTree.ParseError:
         raise Refused("bt_payload: expected base64 of XML") from None
 
 
 def _address(url: str) -> str:
+    """`url`, if it is https at one of Braintree's hosts."""
     try:
-        parts = urlsplit(url)
-        plain = parts.port is None and parts.username is None and url.isascii() and url.isprintable()
+        address = read_url(url.partition("#")[0], longest=LONGEST_OF_REPORT)
     except ValueError:
-        parts, plain = None, False
-    host = "" if parts is None else parts.hostname or ""
-    at_home = any(host == each or host.endswith(f".{each}") for each in _HOSTS)
-    if parts is None or not plain or parts.scheme != "https" or not at_home:
+        address = None
+    if address is None or not _is_braintrees(address):
         raise Refused(f"bt_payload.report-url: expected https at {' or '.join(_HOSTS)}")
     return url
+
+
+def _is_braintrees(address: Url) -> bool:
+    if address.scheme != "https" or address.port != _HTTPS:
+        return False
+    host = address.host.rstrip(".")
+    return any(f".{host}".endswith(f".{domain}") for domain in _HOSTS)
 
 
 FEED = Feed(
@@ -115,4 +123,5 @@ FEED = Feed(
     adapt=adapt,
     recognises=lambda record: "bt_payload" in record or {_TOKEN, _UPDATE} <= record.keys(),
     codes=CODES,
+    irrelevant=IRRELEVANT,
 )

@@ -1,53 +1,39 @@
-"""What an account updater's answer about a card comes to: told by the card's number, or by a token that stays.
+"""From an account updater's code about a card to a canonical update, for cards named by number or by a lasting token.
 
-Processors pass on what the networks say, each under columns of its own; what follows from it is the same.
+Processors pass on the networks' answers, each under columns of its own. The consequences of a code are the same.
 """
 
-import re
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, TypeAlias
 
+from domain import brands
 from domain.update import Reason
 from domain.update import UpdateType as Type
-from schemas.feeds.feed import (
-    Code,
-    Edge,
-    Message,
-    Refused,
-    brand,
-    code_of,
-    is_blank,
-    text,
-    told,
-    ungrouped,
-)
+from schemas.feeds.feed import Code, Edge
+from schemas.feeds.fields import brand, refuse_code, text, without_grouping
+from schemas.feeds.record import Message, Refused, is_blank, update
 
-# ISO/IEC 7812 as the networks publish their ranges; what is in none of them has no brand
-_ISSUED_BY = (
-    ("VISA", re.compile(r"4")),
-    ("MASTERCARD", re.compile(r"5[1-5]|222[1-9]|22[3-9]|2[3-6]|27[01]|2720")),
-    ("AMEX", re.compile(r"3[47]")),
-    ("DISCOVER", re.compile(r"6011|64[4-9]|65")),
-)
+_UPDATER_BRANDS = ("VISA", "MASTERCARD", "AMEX", "DISCOVER")
 
 
-class Said(NamedTuple):
-    """What a record says, and where: a refusal names the field."""
+class Field(NamedTuple):
+    """A record's value, and the name that a refusal gives to its field."""
 
     value: object
-    field: str
+    name: str
 
 
-Expiry: TypeAlias = Callable[[], Message]
-"""Reads an expiry: only where the code makes it count, so that a broken one refuses nothing else."""
+ReadExpiry: TypeAlias = Callable[[], Message]
+"""Reads an expiry. It is called only where the code makes the expiry count: a broken one refuses nothing else."""
 
 
 def table(codes: tuple[Code, ...]) -> Mapping[str, Code]:
-    return {code.said: code for code in codes}
+    """The entries of a vocabulary by their codes."""
+    return {code.code: code for code in codes}
 
 
 def dialect(tables: Mapping[str, Mapping[str, Code]], value: object, field: str) -> Mapping[str, Code]:
-    """The table of the network that `value` names: the same code may mean something else at another one."""
+    """The table of the network that `value` names: one code may have different meanings at two networks."""
     codes = tables.get(brand(text(value, field)) or "")
     if codes is None:
         raise Refused(f"{field}: expected {' or '.join(tables)}")
@@ -55,85 +41,94 @@ def dialect(tables: Mapping[str, Mapping[str, Code]], value: object, field: str)
 
 
 def type_of(codes: Mapping[str, Code], value: object, field: str) -> Type:
-    """What a code comes to; one that comes to nothing is refused with its meaning, one in no table as unknown.
+    """The type of update that the code `value` reports.
 
-    A blank is a code only where the table has one, and only where it is said: a missing column says nothing.
+    A blank is a code only where the table has it and the column is there: a missing column reports nothing.
+
+    Raises:
+        Refused: the code reports no update, and the reason names its meaning; or it is in no table.
     """
-    said = "" if "" in codes and isinstance(value, str) and not value.strip() else text(value, field)
-    code = codes.get(said)
+    known = "" if "" in codes and isinstance(value, str) and not value.strip() else text(value, field)
+    code = codes.get(known)
     if code is None:
-        return code_of({}, value, field)
-    if code.becomes is None:
-        raise Refused(f"{field}: {code.said} means {code.meaning}")
-    return code.becomes
+        refuse_code(value, field)
+    if code.update_type is None:
+        raise Refused(f"{field}: {code.code} means {code.meaning}")
+    return code.update_type
 
 
-def by_number(
+def update_by_number(
     type_: Type,
     edge: Edge,
     *,
-    old: Said,
-    new: Said,
-    expiry: Expiry,
-    expires: str,
-    unchanged: Expiry | None = None,
+    old: Field,
+    new: Field,
+    expiry: ReadExpiry,
+    expiry_field: str,
+    former_expiry: ReadExpiry | None = None,
     at: str | None = None,
 ) -> Message:
-    """What is told of a card that goes by its number.
+    """An update about a card that is named by its number; `expiry` reads the field `expiry_field`.
 
-    `expiry` reads what stands in the field `expires`. `unchanged` is given where a feed leaves blank what has not
-    changed: it reads the expiry from before, which then stays.
+    `former_expiry` is given for a feed that leaves blank what has not changed: it reads the expiry that then stays.
     """
-    card = {**edge.card(old.value, old.field), "methodType": "CARD"}
-    if type_ is Type.NUMBER_REPLACED and unchanged is not None and is_blank(new.value):
+    card = {**edge.card(old.value, old.name), "methodType": "CARD"}
+    if type_ is Type.NUMBER_REPLACED and former_expiry is not None and is_blank(new.value):
         if not expiry():
-            raise Refused(f"{new.field}: required, or {expires}")
+            raise Refused(f"{new.name}: required, or {expiry_field}")
         type_ = Type.EXPIRY_UPDATED
     if type_ is Type.NUMBER_REPLACED:
-        number = {**edge.card(new.value, new.field), "methodType": "CARD"}
-        brands = brand_of(old.value), brand_of(new.value)
-        other = None not in brands and brands[0] != brands[1]
-        reason = Reason.BRAND_CHANGE if other else None
-        until = expiry() or (unchanged() if unchanged is not None else {})
-        return told(type_, card, {**number, **until, "brand": brands[1]}, at=at, reason=reason)
-    must_stay(type_, old, new)
-    return told(type_, card, _needed(type_, expiry, expires), at=at)
+        number = {**edge.card(new.value, new.name), "methodType": "CARD"}
+        old_brand, new_brand = brand_of(old.value), brand_of(new.value)
+        dates = expiry() or (former_expiry() if former_expiry is not None else {})
+        reason = brand_change(old_brand, new_brand)
+        return update(type_, card, {**number, **dates, "brand": new_brand}, at=at, reason=reason)
+    require_same(type_, old, new)
+    return update(type_, card, _new_expiry(type_, expiry, expiry_field), at=at)
 
 
-def by_token(
+def update_by_token(
     type_: Type,
     token: str,
     *,
     last4: str | None,
     brand: str | None,
-    expiry: Expiry,
-    expires: str,
-    id: str | None = None,  # noqa: A002  as it stands in the message
+    expiry: ReadExpiry,
+    expiry_field: str,
+    id: str | None = None,  # noqa: A002  the key of the message
     at: str | None = None,
 ) -> Message:
-    """What is told of a card that goes by a token which stays, whatever the card behind it: how it looks now."""
+    """An update about a card that is named by a token which stays: the card behind the token as it is now."""
     card = {"token": token, "methodType": "CARD"}
     if type_ is Type.NUMBER_REPLACED:
-        return told(type_, card, {**card, "last4": last4, "brand": brand, **expiry()}, id=id, at=at)
-    return told(type_, card, _needed(type_, expiry, expires), id=id, at=at)
+        return update(type_, card, {**card, "last4": last4, "brand": brand, **expiry()}, id=id, at=at)
+    return update(type_, card, _new_expiry(type_, expiry, expiry_field), id=id, at=at)
 
 
-def must_stay(type_: Type, old: Said, new: Said) -> None:
-    """Refuses another number, or token, beside a code that tells of none: nobody knows which of the two is true."""
-    if not is_blank(new.value) and ungrouped(new.value) != ungrouped(old.value):
-        raise Refused(f"{new.field}: expected none, or the same as {old.field}, for {type_.value}")
+def require_same(type_: Type, old: Field, new: Field) -> None:
+    """Refuse another number, or token, beside a code that reports none: one of the two is wrong, and it is not known
+    which.
+    """
+    if not is_blank(new.value) and without_grouping(new.value) != without_grouping(old.value):
+        raise Refused(f"{new.name}: expected none, or the same as {old.name}, for {type_.value}")
+
+
+def brand_change(old_brand: str | None, new_brand: str | None) -> Reason | None:
+    """The reason for a replacement by a card of another brand; None where both are the same, or one is not known."""
+    return Reason.BRAND_CHANGE if None not in (old_brand, new_brand) and old_brand != new_brand else None
 
 
 def brand_of(number: object) -> str | None:
-    """Whose card it is, by the digits that a card number begins with."""
-    digits = ungrouped(number)
-    return next((name for name, range_ in _ISSUED_BY if range_.match(digits)), None)
+    """The brand of a card number, by its first digits; None for a brand that has no account updater."""
+    name = brands.brand_of(without_grouping(number))
+    return name if name in _UPDATER_BRANDS else None
 
 
-def _needed(type_: Type, expiry: Expiry, field: str) -> Message | None:
+def _new_expiry(type_: Type, expiry: ReadExpiry, field: str) -> Message | None:
+    """The expiry that EXPIRY_UPDATED must report; None for every other type."""
     if type_ is not Type.EXPIRY_UPDATED:
         return None
-    until = expiry()
-    if not until:
+    dates = expiry()
+    if not dates:
         raise Refused(f"{field}: required for a new expiry")
-    return until
+    return dates

@@ -1,35 +1,18 @@
 """Checkout.com: `card_updated` and `card_closed`, each for all sources of a card, and the older `source_updated`.
 
-Sources keep their ids while the card behind them changes; fingerprints are Checkout.com's own and say which card it
-is. `card_updated` and `source_updated` are as its documentation shows them. That a closed card comes as `original_card`
-with its `sources`, and that `reason_type` has the words which payments have for the same, is assumed.
+Sources keep their ids while the card behind them changes. Fingerprints are Checkout.com's own, and identify the card.
+`card_updated` and `source_updated` are as its documentation shows them. Two facts are assumed: a closed card comes as
+`original_card` with its `sources`, and `reason_type` has the words that payments have for the same. Events about
+payments, disputes and authentication, by Checkout.com's list of event types, are irrelevant.
 """
 
 from collections.abc import Iterable, Sequence
 
-from domain.update import Reason
 from domain.update import UpdateType as Type
-from schemas.feeds.card import brand_of, table, type_of
-from schemas.feeds.feed import (
-    Code,
-    Edge,
-    Feed,
-    Message,
-    Record,
-    Refused,
-    brand,
-    expiry,
-    inside,
-    instant,
-    last4,
-    last4_required,
-    objects,
-    one_by_one,
-    part,
-    scoped,
-    text,
-    told,
-)
+from schemas.feeds.card import brand_change, brand_of, table, type_of
+from schemas.feeds.feed import Code, Edge, Feed
+from schemas.feeds.fields import brand, expiry, instant, last4, required, required_last4, vendor_fingerprint
+from schemas.feeds.record import Message, Record, Refused, object_at, objects, optional_object, split_at, update
 
 CODES = (
     Code("card_updated", "another number, another expiry, or both", Type.NUMBER_REPLACED),
@@ -39,72 +22,95 @@ CODES = (
     Code("source_updated", "what changed is in previous_attributes", Type.NUMBER_REPLACED),
 )
 _CODES = table(CODES)
+IRRELEVANT = (
+    "authentication_*",
+    "card_verification_declined",
+    "card_verified",
+    "dispute_*",
+    "payment_approved",
+    "payment_authentication_failed",
+    "payment_authorization_*",
+    "payment_canceled",
+    "payment_capture*",
+    "payment_chargeback",
+    "payment_compliance_review",
+    "payment_declined",
+    "payment_expired",
+    "payment_flagged",
+    "payment_paid",
+    "payment_pending",
+    "payment_refund*",
+    "payment_retrieval",
+    "payment_retry_scheduled",
+    "payment_returned",
+    "payment_void*",
+)
 _CHANGES = (Type.NUMBER_REPLACED, Type.EXPIRY_UPDATED)
 
 
 def split(event: Record) -> Sequence[Record]:
     """An event for each source."""
-    return one_by_one(event, "data", "sources")
+    return split_at(event, "data", "sources")
 
 
 def adapt(event: Record, _edge: Edge) -> Iterable[Message]:
     type_of(_CODES, event.get("type"), "type")
-    data = inside(event, "data")
-    event_id, at = text(event.get("id"), "id"), instant(event.get("created_on"), "created_on")
+    data = object_at(event, "data")
+    event_id, at = required(event.get("id"), "id"), instant(event.get("created_on"), "created_on")
     if event["type"] == "source_updated":
-        yield _source(data, event_id, at)
+        yield _source_update(data, event_id, at)
         return
-    kind = type_of(_CODES, data.get("reason_type", event["type"]), "data.reason_type")
-    original, replacement = part(data, "original_card"), part(data, "replacement_card")
+    update_type = type_of(_CODES, data.get("reason_type", event["type"]), "data.reason_type")
+    original, replacement = optional_object(data, "original_card"), optional_object(data, "replacement_card")
     old, new = _card(original), _card(replacement)
-    if kind is Type.NUMBER_REPLACED and old["fingerprint"] is not None and old["fingerprint"] == new["fingerprint"]:
-        kind = Type.EXPIRY_UPDATED
-    if kind in _CHANGES and not replacement:
+    is_same_card = old["fingerprint"] is not None and old["fingerprint"] == new["fingerprint"]
+    if update_type is Type.NUMBER_REPLACED and is_same_card:
+        update_type = Type.EXPIRY_UPDATED
+    if update_type in _CHANGES and not replacement:
         raise Refused("data.replacement_card: required")
-    if kind is Type.NUMBER_REPLACED and new["fingerprint"] is None:
-        new["last4"] = last4_required(replacement.get("last4"), "data.replacement_card.last4")
-    if kind in _CHANGES:
-        new |= _until(replacement, "data.replacement_card")
+    if update_type is Type.NUMBER_REPLACED and new["fingerprint"] is None:
+        new["last4"] = required_last4(replacement.get("last4"), "data.replacement_card.last4")
+    if update_type in _CHANGES:
+        new |= _expiry(replacement, "data.replacement_card")
     sources = objects(data, "sources")
     if not sources:
         raise Refused("data.sources: expected one at least")
     for source in sources:
-        token = {"token": text(source.get("id"), "data.sources.id"), "methodType": "CARD"}
-        one = f"{event_id}-{token['token']}"
-        if kind is Type.NUMBER_REPLACED:
-            other = None not in (old["brand"], new["brand"]) and old["brand"] != new["brand"]
-            reason = Reason.BRAND_CHANGE if other else None
-            yield told(kind, {**old, **token}, {**new, **token}, id=one, at=at, reason=reason)
-        elif kind is Type.EXPIRY_UPDATED:
-            yield told(kind, token, {**new, **token, "fingerprint": None}, id=one, at=at)
+        token = {"token": required(source.get("id"), "data.sources.id"), "methodType": "CARD"}
+        source_id = f"{event_id}-{token['token']}"
+        if update_type is Type.NUMBER_REPLACED:
+            reason = brand_change(old["brand"], new["brand"])
+            yield update(update_type, {**old, **token}, {**new, **token}, id=source_id, at=at, reason=reason)
+        elif update_type is Type.EXPIRY_UPDATED:
+            yield update(update_type, token, {**new, **token, "fingerprint": None}, id=source_id, at=at)
         else:
-            yield told(kind, token, id=one, at=at)
+            yield update(update_type, token, id=source_id, at=at)
 
 
-def _source(data: Record, event_id: str, at: str) -> Message:
-    was = part(data, "previous_attributes")
-    token = {"token": text(data.get("id"), "data.id"), "methodType": "CARD"}
+def _source_update(data: Record, event_id: str, at: str) -> Message:
+    previous = optional_object(data, "previous_attributes")
+    token = {"token": required(data.get("id"), "data.id"), "methodType": "CARD"}
     new = {**_card(data), **token}
-    if {"fingerprint", "last4"} & was.keys():
-        old = {**token, "fingerprint": scoped("checkout", was.get("fingerprint"))}
+    if {"fingerprint", "last4"} & previous.keys():
+        old = {**token, "fingerprint": vendor_fingerprint("checkout", previous.get("fingerprint"))}
         if new["fingerprint"] is None:
-            new["last4"] = last4_required(data.get("last4"), "data.last4")
-        return told(Type.NUMBER_REPLACED, old, {**new, **_until(data, "data")}, id=event_id, at=at)
-    if {"expiry_month", "expiry_year"} & was.keys():
-        new |= {"fingerprint": None, **_until(data, "data")}
-        return told(Type.EXPIRY_UPDATED, token, new, id=event_id, at=at)
-    return told(Type.NO_CHANGE, token, id=event_id, at=at)
+            new["last4"] = required_last4(data.get("last4"), "data.last4")
+        return update(Type.NUMBER_REPLACED, old, {**new, **_expiry(data, "data")}, id=event_id, at=at)
+    if {"expiry_month", "expiry_year"} & previous.keys():
+        new |= {"fingerprint": None, **_expiry(data, "data")}
+        return update(Type.EXPIRY_UPDATED, token, new, id=event_id, at=at)
+    return update(Type.NO_CHANGE, token, id=event_id, at=at)
 
 
 def _card(card: Record) -> Message:
     return {
-        "fingerprint": scoped("checkout", card.get("fingerprint")),
+        "fingerprint": vendor_fingerprint("checkout", card.get("fingerprint")),
         "last4": last4(card.get("last4")),
         "brand": brand(card.get("scheme")) or brand_of(card.get("bin")),
     }
 
 
-def _until(card: Record, field: str) -> Message:
+def _expiry(card: Record, field: str) -> Message:
     return expiry(card.get("expiry_month"), card.get("expiry_year"), f"{field}.expiry_month")
 
 
@@ -115,4 +121,6 @@ FEED = Feed(
     recognises=lambda record: {"id", "type", "created_on", "data"} <= record.keys(),
     codes=CODES,
     split=split,
+    irrelevant=IRRELEVANT,
+    event_kind=lambda record: record.get("type"),
 )

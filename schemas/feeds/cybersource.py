@@ -1,40 +1,25 @@
 """CyberSource's Account Updater: records of the REST batch report, and detail records of the PAN response file.
 
 The report (CyberSource's API models) has `records`, each with a `sourceRecord` and a `responseRecord` of tokens and
-masked numbers; it is read whole, or one record at a time. A token that stays is told of as it is now; one that changed
-(tokens which keep a card's last four digits do) replaces the old one. The file has full numbers and no line of names:
-the columns are those of CyberSource's user guide.
+masked numbers. It is read whole, or one record at a time. For a token that stays, an update reports the card as it is
+now. A changed token replaces the old one (tokens that keep a card's last four digits change). The file has full numbers
+and no line of names: the columns are those of CyberSource's user guide.
 
-Records H and F of the file tell nothing. NUP and UNA are in the API's list without a meaning. A token of 16 or 19
-digits that passes for a card number is refused where the message is read; one of 32 hexadecimal digits never does.
+Records H and F of the file, its header and its end, are irrelevant. NUP and UNA are in the API's list without a
+meaning. A token of 16 or 19 digits that passes for a card number is refused where the message is read; a token of 32
+hexadecimal digits never passes for one.
 
-Assumed: `responseRecord.token` is the token to use from now on, and the one asked about where there is none.
+Assumed: `responseRecord.token` is the token to use from now on; where it is missing, the token of the request stays.
 """
 
 import re
 from collections.abc import Iterable, Sequence
 
-from domain.update import Reason
 from domain.update import UpdateType as Type
-from schemas.feeds.card import Said, by_number, by_token, must_stay, table, type_of
-from schemas.feeds.feed import (
-    Code,
-    Edge,
-    Feed,
-    Message,
-    Record,
-    Refused,
-    Rows,
-    brand,
-    each_alone,
-    expiry,
-    inside,
-    last4,
-    last4_required,
-    optional,
-    text,
-    told,
-)
+from schemas.feeds.card import Field, brand_change, require_same, table, type_of, update_by_number, update_by_token
+from schemas.feeds.feed import Code, Edge, Feed, Rows
+from schemas.feeds.fields import brand, expiry, last4, optional_text, optional_value, required, required_last4
+from schemas.feeds.record import Message, Record, Refused, object_at, split_array, update
 
 CODES = (
     Code("NAN", "new account number", Type.NUMBER_REPLACED),
@@ -47,7 +32,8 @@ CODES = (
     Code("DEC", "declined by CyberSource", None),
     Code("ERR", "an error", None),
 )
-_MEANING = table(CODES)
+_CODES = table(CODES)
+IRRELEVANT = ("F", "H")
 _REASONS = {
     "801": "the card number is not valid",
     "802": "the check digit is wrong",
@@ -85,57 +71,61 @@ _COLUMNS = (
 
 
 def split(record: Record) -> Sequence[Record]:
-    """The records of a whole report."""
-    return each_alone(record, "records") if "records" in record else [record]
+    """The records of a report."""
+    return split_array(record, "records") if "records" in record else [record]
 
 
 def adapt(record: Record, edge: Edge) -> Iterable[Message]:
-    if "responseRecord" in record:
-        yield _of_report(record)
-    elif optional(record.get("Record Identifier")) not in ("H", "F"):
-        yield _of_file(record, edge)
+    yield _report_update(record) if "responseRecord" in record else _file_update(record, edge)
 
 
-def _of_report(record: Record) -> Message:
-    before, now = inside(record, "sourceRecord"), inside(record, "responseRecord")
-    kind = _kind(now, "response", "reason", "responseRecord.")
-    expires = "responseRecord.cardExpiryMonth"
+def _event_kind(record: Record) -> str | None:
+    return None if "responseRecord" in record else optional_text(record.get("Record Identifier"))
 
-    def until() -> Message:
-        return expiry(now.get("cardExpiryMonth"), now.get("cardExpiryYear"), expires)
 
-    old, new = text(before.get("token"), "sourceRecord.token"), optional(now.get("token"))
-    shown = last4(now.get("cardNumber"))
-    brands = brand(before.get("cardType")), brand(now.get("cardType"))
-    if kind is Type.NUMBER_REPLACED and new not in (None, old):
-        card = {"token": new, "methodType": "CARD", "last4": shown, "brand": brands[1], **until()}
-        reason = Reason.BRAND_CHANGE if None not in brands and brands[0] != brands[1] else None
-        return told(kind, {"token": old, "methodType": "CARD"}, card, reason=reason)
-    if kind is not Type.NUMBER_REPLACED:
-        must_stay(kind, Said(old, "sourceRecord.token"), Said(new, "responseRecord.token"))
+def _report_update(record: Record) -> Message:
+    source, response = object_at(record, "sourceRecord"), object_at(record, "responseRecord")
+    update_type = _update_type(response, "response", "reason", "responseRecord.")
+    expiry_field = "responseRecord.cardExpiryMonth"
+
+    def read_expiry() -> Message:
+        return expiry(response.get("cardExpiryMonth"), response.get("cardExpiryYear"), expiry_field)
+
+    old, new = required(source.get("token"), "sourceRecord.token"), optional_value(response.get("token"))
+    digits = last4(response.get("cardNumber"))
+    old_brand, new_brand = brand(source.get("cardType")), brand(response.get("cardType"))
+    if update_type is Type.NUMBER_REPLACED and new not in (None, old):
+        card = {"token": new, "methodType": "CARD", "last4": digits, "brand": new_brand, **read_expiry()}
+        reason = brand_change(old_brand, new_brand)
+        return update(update_type, {"token": old, "methodType": "CARD"}, card, reason=reason)
+    if update_type is not Type.NUMBER_REPLACED:
+        require_same(update_type, Field(old, "sourceRecord.token"), Field(new, "responseRecord.token"))
     else:
-        shown = last4_required(now.get("cardNumber"), "responseRecord.cardNumber")
-    return by_token(kind, old, last4=shown, brand=brands[1], expiry=until, expires=expires)
-
-
-def _of_file(record: Record, edge: Edge) -> Message:
-    kind = _kind(record, "Response Code", "Reason Code", "")
-    expires = "New Card Expiration Month"
-    return by_number(
-        kind,
-        edge,
-        old=Said(record.get("Old Card Number"), "Old Card Number"),
-        new=Said(record.get("New Card Number"), "New Card Number"),
-        expiry=lambda: expiry(record.get(expires), record.get("New Card Expiration Year"), expires),
-        expires=expires,
+        digits = required_last4(response.get("cardNumber"), "responseRecord.cardNumber")
+    return update_by_token(
+        update_type, old, last4=digits, brand=new_brand, expiry=read_expiry, expiry_field=expiry_field
     )
 
 
-def _kind(record: Record, code: str, reason: str, path: str) -> Type:
-    why = _REASONS.get(optional(record.get(reason)) or "")
-    if optional(record.get(code)) in ("DEC", "ERR") and why is not None:
-        raise Refused(f"{path}{code}: CyberSource refused the card, {why}")
-    return type_of(_MEANING, record.get(code), f"{path}{code}")
+def _file_update(record: Record, edge: Edge) -> Message:
+    update_type = _update_type(record, "Response Code", "Reason Code", "")
+    expiry_field = "New Card Expiration Month"
+    return update_by_number(
+        update_type,
+        edge,
+        old=Field(record.get("Old Card Number"), "Old Card Number"),
+        new=Field(record.get("New Card Number"), "New Card Number"),
+        expiry=lambda: expiry(record.get(expiry_field), record.get("New Card Expiration Year"), expiry_field),
+        expiry_field=expiry_field,
+    )
+
+
+def _update_type(record: Record, code: str, reason: str, path: str) -> Type:
+    """The type that the code in the column `code` reports; the column `reason` says why CyberSource refused a card."""
+    meaning = _REASONS.get(optional_text(record.get(reason)) or "")
+    if optional_text(record.get(code)) in ("DEC", "ERR") and meaning is not None:
+        raise Refused(f"{path}{code}: CyberSource refused the card, {meaning}")
+    return type_of(_CODES, record.get(code), f"{path}{code}")
 
 
 FEED = Feed(
@@ -148,7 +138,9 @@ FEED = Feed(
         or {"Old Card Number", "Response Code"} <= record.keys()
     ),
     codes=CODES,
+    irrelevant=IRRELEVANT,
+    event_kind=_event_kind,
     carries_numbers=True,
     split=split,
-    rows=Rows(names=_COLUMNS, aside=re.compile(rb"[HF] *(,|\r?$)")),
+    rows=Rows(names=_COLUMNS, ignored_lines=re.compile(rb"[HF] *(,|\r?$)")),
 )

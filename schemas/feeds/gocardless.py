@@ -1,31 +1,23 @@
-"""GoCardless: events about mandates, of a webhook (`events`) or one alone.
+"""GoCardless: events about mandates, in a webhook (`events`) or alone.
 
-`links.new_mandate` comes with a mandate that was replaced, `links.previous_customer_bank_account` and
-`links.new_customer_bank_account` with one that went over to another bank account and kept its id: then the ids of the
-bank accounts, which are GoCardless's own, say what is behind it, as fingerprints do of a card. No event shows digits or
+A mandate that was replaced comes with `links.new_mandate`. A mandate that moved to another bank account keeps its id,
+and comes with `links.previous_customer_bank_account` and `links.new_customer_bank_account`. These are GoCardless's own
+ids of bank accounts: they identify the account behind a mandate as a fingerprint does a card. No event shows digits or
 the name of a bank. The fields are those of GoCardless's own client, the meanings of the actions of its API reference.
-Events about anything else, such as payments, tell nothing of a payment method.
+
+Events about any other resource, such as payments, are irrelevant, also about a resource that GoCardless adds later. An
+unknown resource with a mandate or a bank account in its name is refused.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 
 from domain.update import Reason
 from domain.update import UpdateType as Type
 from schemas.feeds.card import table, type_of
-from schemas.feeds.feed import (
-    Code,
-    Edge,
-    Feed,
-    Message,
-    Record,
-    code_of,
-    each_alone,
-    inside,
-    instant,
-    scoped,
-    text,
-    told,
-)
+from schemas.feeds.feed import Code, Edge, Feed, match_irrelevant
+from schemas.feeds.fields import instant, refuse_code, required, vendor_fingerprint
+from schemas.feeds.record import Message, Record, object_at, split_array, update
 
 CODES = (
     Code("replaced", "another mandate took its place", Type.NUMBER_REPLACED),
@@ -46,54 +38,68 @@ CODES = (
 )
 _CODES = table(CODES)
 _MANDATES = "mandates"
-_ABOUT = dict.fromkeys(
-    (
-        _MANDATES,
-        "billing_requests",
-        "creditors",
-        "customers",
-        "exports",
-        "instalment_schedules",
-        "organisations",
-        "outbound_payments",
-        "payer_authorisations",
-        "payment_account_transactions",
-        "payments",
-        "payouts",
-        "refunds",
-        "scheme_identifiers",
-        "subscriptions",
-    ),
-    Type.NO_CHANGE,
+_OTHER_RESOURCE = "another resource_type"
+IRRELEVANT = (
+    "bank_authorisations",
+    "billing_request_flows",
+    "billing_requests",
+    "creditors",
+    "customers",
+    "exports",
+    "instalment_schedules",
+    "organisations",
+    "outbound_payments",
+    "payer_authorisations",
+    "payment_account_transactions",
+    "payments",
+    "payouts",
+    "refunds",
+    "scheme_identifiers",
+    "subscriptions",
+    _OTHER_RESOURCE,
 )
+_LIKE_A_MANDATE = re.compile(r"mandate|bank_account", re.IGNORECASE)
 
 
 def split(record: Record) -> Sequence[Record]:
-    return each_alone(record, "events") if "events" in record else [record]
+    """The events of a webhook."""
+    return split_array(record, "events") if "events" in record else [record]
 
 
 def adapt(event: Record, _edge: Edge) -> Iterable[Message]:
-    code_of(_ABOUT, event.get("resource_type"), "resource_type")
-    if event["resource_type"] != _MANDATES:
-        return
-    kind = type_of(_CODES, event.get("action"), "action")
-    links = inside(event, "links")
-    event_id, at = text(event.get("id"), "id"), instant(event.get("created_at"), "created_at")
-    if kind is not Type.NUMBER_REPLACED:
-        yield told(kind, _token(links, "mandate"), id=event_id, at=at)
+    update_type = type_of(_CODES, event.get("action"), "action")
+    links = object_at(event, "links")
+    event_id, at = required(event.get("id"), "id"), instant(event.get("created_at"), "created_at")
+    if update_type is not Type.NUMBER_REPLACED:
+        yield update(update_type, _token(links, "mandate"), id=event_id, at=at)
     elif event["action"] == "replaced":
-        yield told(kind, _token(links, "mandate"), _token(links, "new_mandate"), id=event_id, at=at)
+        yield update(update_type, _token(links, "mandate"), _token(links, "new_mandate"), id=event_id, at=at)
     else:
-        old, new = (_with_account(links, f"{which}_customer_bank_account") for which in ("previous", "new"))
-        yield told(kind, old, new, id=event_id, at=at, reason=Reason.BANK_CHANGE)
+        old = _account_token(links, "previous_customer_bank_account")
+        new = _account_token(links, "new_customer_bank_account")
+        yield update(update_type, old, new, id=event_id, at=at, reason=Reason.BANK_CHANGE)
+
+
+def _event_kind(event: Record) -> str | None:
+    """The resource that the event is about; None for mandates."""
+    resource = required(event.get("resource_type"), "resource_type")
+    if resource == _MANDATES:
+        return None
+    if match_irrelevant(IRRELEVANT, resource) is not None:
+        return resource
+    if _LIKE_A_MANDATE.search(resource):
+        refuse_code(resource, "resource_type")
+    return _OTHER_RESOURCE
 
 
 def _token(links: Record, name: str) -> Message:
-    return {"token": text(links.get(name), f"links.{name}"), "methodType": "BANK_ACCOUNT"}
+    return {"token": required(links.get(name), f"links.{name}"), "methodType": "BANK_ACCOUNT"}
 
 
-def _with_account(links: Record, name: str) -> Message:
-    return {**_token(links, "mandate"), "fingerprint": scoped("gocardless", text(links.get(name), f"links.{name}"))}
+def _account_token(links: Record, name: str) -> Message:
+    """The mandate, with the id of the bank account in the link `name` as its fingerprint."""
+    token, account = _token(links, "mandate"), required(links.get(name), f"links.{name}")
+    return {**token, "fingerprint": vendor_fingerprint("gocardless", account)}
 
 
 FEED = Feed(
@@ -103,4 +109,6 @@ FEED = Feed(
     recognises=lambda record: "events" in record or {"resource_type", "action", "links"} <= record.keys(),
     codes=CODES,
     split=split,
+    irrelevant=IRRELEVANT,
+    event_kind=_event_kind,
 )

@@ -1,30 +1,18 @@
 """Google Pay: token life-cycle notifications, signed and encrypted as payment tokens are, or decrypted.
 
-What is encrypted tells nothing by itself, and Google has nothing to fetch: it is posted to `decrypt` below the address
-that was set for this feed, which is assumed to be that of who holds the key (the payment provider, or a program of the
-merchant's with Google's library), and to verify the signature. The decrypted notification is as Google documents it.
-Its token stays, and goes by `merchantTokenId`; the same `messageId` comes with every retry.
+An encrypted notification reports nothing by itself, and Google has nothing to fetch. It is posted to `decrypt` below
+the address that is set for this feed. That is assumed to be a program that holds the key and verifies the signature:
+the payment provider's, or the merchant's with Google's library. The decrypted notification is as Google documents it.
+Its token stays, and is named by `merchantTokenId`; each retry has the same `messageId`.
 """
 
 from collections.abc import Iterable
 
 from domain.update import UpdateType as Type
 from schemas.feeds.card import table, type_of
-from schemas.feeds.feed import (
-    Code,
-    Edge,
-    Feed,
-    Fetch,
-    Message,
-    Record,
-    Refused,
-    inside,
-    instant,
-    last4_required,
-    optional,
-    text,
-    told,
-)
+from schemas.feeds.feed import Code, Edge, Feed, Fetch
+from schemas.feeds.fields import instant, optional_text, optional_value, required, required_last4
+from schemas.feeds.record import Message, Record, Refused, object_at, update
 
 CODES = (
     Code("fpanSuffix", "another card stands behind the token", Type.NUMBER_REPLACED),
@@ -40,22 +28,23 @@ def adapt(record: Record, edge: Edge) -> Iterable[Message | Fetch]:
         yield from fetched({}, record, edge)
         return
     for name in ("protocolVersion", "signature", "signedMessage"):
-        text(record.get(name), name)
+        required(record.get(name), name)
     yield Fetch("decrypt", {}, body={name: record[name] for name in _ENVELOPE if name in record})
 
 
 def fetched(_event: Record, notification: Record, _edge: Edge) -> Iterable[Message]:
-    """A decrypted notification. Where a suffix is told, the token is active."""
-    message, at = text(notification.get("messageId"), "messageId"), instant(notification.get("timestamp"), "timestamp")
-    token = {"token": text(notification.get("merchantTokenId"), "merchantTokenId"), "methodType": "DIGITAL_WALLET"}
-    said = inside(notification, "cardUpdateInfo")
-    state, suffix = optional(said.get("tokenState")), optional(said.get("fpanSuffix"))
+    """The updates of a decrypted notification. A token with a `fpanSuffix` is active."""
+    message_id = required(notification.get("messageId"), "messageId")
+    at = instant(notification.get("timestamp"), "timestamp")
+    token = {"token": required(notification.get("merchantTokenId"), "merchantTokenId"), "methodType": "DIGITAL_WALLET"}
+    info = object_at(notification, "cardUpdateInfo")
+    state, suffix = optional_value(info.get("tokenState")), optional_text(info.get("fpanSuffix"))
     if state is not None:
-        yield told(type_of(_STATES, state, "cardUpdateInfo.tokenState"), token, id=message, at=at)
+        yield update(type_of(_STATES, state, "cardUpdateInfo.tokenState"), token, id=message_id, at=at)
     elif suffix is not None:
-        card = {**token, "last4": last4_required(suffix, "cardUpdateInfo.fpanSuffix")}
-        yield told(Type.NUMBER_REPLACED, token, card, id=f"{message}-card", at=at)
-        yield told(Type.RESUMED, token, id=message, at=at)
+        card = {**token, "last4": required_last4(suffix, "cardUpdateInfo.fpanSuffix")}
+        yield update(Type.NUMBER_REPLACED, token, card, id=f"{message_id}-card", at=at)
+        yield update(Type.RESUMED, token, id=message_id, at=at)
     else:
         raise Refused("cardUpdateInfo: expected tokenState or fpanSuffix")
 

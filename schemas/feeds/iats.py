@@ -1,21 +1,23 @@
 """iATS's Account Updater report: Visa's letters and Mastercard's batch codes, as iATS documents them.
 
-iATS updates the card behind its customer code, so the code stays; the report shows masked numbers, and not whose
-customers they are, so two merchants' codes cannot be told apart. Mastercard's blank code says that nothing changed. Of
-the Visa letters, F is a later card that has expired already (it is not applied), and G a card not of the United
-Kingdom. A and UPDATE tell a new number or a new expiry.
+iATS updates the card behind its customer code, so the code stays. The report shows masked numbers, and not whose
+customers they are: the same code of two merchants is one token. Mastercard's blank code reports that nothing changed.
+Visa's F is a later card that has expired already, and is not applied. G is a card not of the United Kingdom. A and
+UPDATE report a new number or a new expiry.
 
-Assumed: the names of the columns, masked numbers that end in their last four digits, blank for what has not changed,
-O, MC_P and MC_N as the networks have them, and MMYY for dates (a YYMM date of these years has no month, so it is
-refused).
+Assumed: the names of the columns, masked numbers that end in their last four digits, and blank for what has not
+changed. O, MC_P and MC_N are as the networks have them. Dates are MMYY (a YYMM date of these years has no month, so it
+is refused).
 """
 
 from collections.abc import Iterable
 
 from domain.update import UpdateType as Type
 from schemas.feeds import abu_batch, vau
-from schemas.feeds.card import brand_of, by_token, dialect, table, type_of
-from schemas.feeds.feed import Code, Edge, Feed, Message, Record, is_blank, last4_required, mmyy, optional, text
+from schemas.feeds.card import brand_of, dialect, table, type_of, update_by_token
+from schemas.feeds.feed import Code, Edge, Feed
+from schemas.feeds.fields import mmyy, optional_value, required_last4, required_merchant_id
+from schemas.feeds.record import Message, Record
 
 _VISA = (
     *vau.CODES,
@@ -28,19 +30,17 @@ _TABLES = {"VISA": table(_VISA), "MASTERCARD": table(abu_batch.CODES)}
 
 def adapt(record: Record, _edge: Edge) -> Iterable[Message]:
     codes = dialect(_TABLES, record.get("Card Type"), "Card Type")
-    kind = type_of(codes, record.get("Response Code"), "Response Code")
-    number = optional(record.get("New Card Number"))
-    if is_blank(number):
-        number = None  # networks fill with zeros what is blank
-    if kind is Type.NUMBER_REPLACED and number is None:
-        kind = Type.EXPIRY_UPDATED
-    yield by_token(
-        kind,
-        text(record.get("Customer Code"), "Customer Code"),
-        last4=last4_required(number, "New Card Number") if kind is Type.NUMBER_REPLACED else None,
+    update_type = type_of(codes, record.get("Response Code"), "Response Code")
+    number = optional_value(record.get("New Card Number"))
+    if update_type is Type.NUMBER_REPLACED and number is None:
+        update_type = Type.EXPIRY_UPDATED
+    yield update_by_token(
+        update_type,
+        required_merchant_id(record.get("Customer Code"), "Customer Code"),
+        last4=required_last4(number, "New Card Number") if update_type is Type.NUMBER_REPLACED else None,
         brand=brand_of(number),
         expiry=lambda: mmyy(record.get("New Expiry"), "New Expiry"),
-        expires="New Expiry",
+        expiry_field="New Expiry",
     )
 
 
@@ -50,4 +50,5 @@ FEED = Feed(
     adapt=adapt,
     recognises=lambda record: {"Customer Code", "Response Code"} <= record.keys(),
     codes=CODES,
+    is_table=True,
 )

@@ -1,34 +1,28 @@
 """Mastercard Digital Enablement Service: Notify Token Updated, decrypted.
 
-The fields are those of its API for token requestors and for issuers: `status` says how the token is now, `reasonCode`
-what happened, `eventReasonCode` why, in words of the issuer that grow without notice. The status is told where it is
-what happened, or with another card: a token that was bound is still active after its card was closed. A token keeps its
-reference while the card behind it changes; its own number and expiry (`tokenExpiry`) are never the card's. That it is
-deactivated says nothing about the card, unless the account was closed.
+The fields are those of its API for token requestors and for issuers. `status` is the token's present state,
+`reasonCode` the event, `eventReasonCode` its cause in words of the issuer, a list that grows without notice. The status
+is reported where it is the event, or together with another card: a token that was bound is still active after its card
+was closed. A token keeps its reference while the card behind it changes; its own number and expiry (`tokenExpiry`) are
+never the card's. A deactivated token reports nothing about the card, unless the account was closed.
 """
 
 from collections.abc import Iterable, Sequence
 
 from domain.update import UpdateType as Type
 from schemas.feeds.card import table, type_of
-from schemas.feeds.feed import (
-    Code,
-    Edge,
-    Feed,
+from schemas.feeds.feed import Code, Edge, Feed
+from schemas.feeds.fields import instant, last4, mmyy, optional_value, required, required_last4
+from schemas.feeds.record import (
     Message,
     Record,
     Refused,
-    inside,
-    instant,
-    last4,
-    last4_required,
-    mmyy,
+    is_blank,
+    object_at,
     objects,
-    one_by_one,
-    optional,
-    part,
-    text,
-    told,
+    optional_object,
+    split_at,
+    update,
 )
 
 STATUSES = (
@@ -49,56 +43,56 @@ REASONS = (
 CLOSED = Code("ACCOUNT_CLOSED", "why a token was deactivated: account closed", Type.CLOSED)
 CODES = (*STATUSES, *REASONS, CLOSED)
 _STATUSES, _REASONS = table(STATUSES), table(REASONS)
-# beside any other reason the status is said, but nothing happened to it: the card may be closed since
-_ABOUT_ITS_STATUS = (None, "STATUS_UPDATE", "DELETED_FROM_CONSUMER_APP")
-# a card that takes another one's place is active, unless its token is not
-_OF_A_NEW_CARD = {Type.RESUMED: Type.NUMBER_REPLACED, Type.NO_CHANGE: Type.DETAILS_UPDATED}
+# With any other reason the status is only repeated: the card may have been closed since.
+_STATUS_REASONS = (None, "STATUS_UPDATE", "DELETED_FROM_CONSUMER_APP")
+# A card that replaces another is active, unless its token is not.
+_NEW_CARD_TYPES = {Type.RESUMED: Type.NUMBER_REPLACED, Type.NO_CHANGE: Type.DETAILS_UPDATED}
 
 
 def split(record: Record) -> Sequence[Record]:
     """A notification for each of its tokens."""
-    return one_by_one(record, "encryptedPayload", "encryptedData", "tokens")
+    return split_at(record, "encryptedPayload", "encryptedData", "tokens")
 
 
 def adapt(record: Record, _edge: Edge) -> Iterable[Message]:
-    request = text(record.get("requestId"), "requestId")
+    request = required(record.get("requestId"), "requestId")
     for token in _tokens(record):
-        yield from _told_of(token, request)
+        yield _token_update(token, request)
 
 
 def _tokens(record: Record) -> list[Record]:
-    payload = inside(record, "encryptedPayload")
+    payload = object_at(record, "encryptedPayload")
     if isinstance(payload.get("encryptedData"), str):
         raise Refused("encryptedPayload.encryptedData: expected it decrypted")
-    tokens = objects(inside(payload, "encryptedData"), "tokens")
+    tokens = objects(object_at(payload, "encryptedData"), "tokens")
     if not tokens:
         raise Refused("tokens: expected one at least")
     return tokens
 
 
-def _told_of(token: Record, request: str) -> Iterable[Message]:
+def _token_update(token: Record, request: str) -> Message:
     status = type_of(_STATUSES, token.get("status"), "tokens.status")
-    why = optional(token.get("reasonCode"))
-    reason = Type.NO_CHANGE if why is None else type_of(_REASONS, why, "tokens.reasonCode")
-    if status is Type.CONTACT_CARDHOLDER and token.get("eventReasonCode") == CLOSED.said:
+    reason_code = optional_value(token.get("reasonCode"))
+    reason = Type.NO_CHANGE if reason_code is None else type_of(_REASONS, reason_code, "tokens.reasonCode")
+    if status is Type.CONTACT_CARDHOLDER and token.get("eventReasonCode") == CLOSED.code:
         status = Type.CLOSED
-    reference = text(token.get("tokenUniqueReference"), "tokens.tokenUniqueReference")
+    reference = required(token.get("tokenUniqueReference"), "tokens.tokenUniqueReference")
     stamp = token.get("statusTimestamp")
-    at = None if stamp is None else instant(stamp, "tokens.statusTimestamp")
-    # without its time an event told again must not look like another one under the same id
+    at = None if is_blank(stamp) else instant(stamp, "tokens.statusTimestamp")
+    # without its time an event that comes again must not look like another event under the same id
     id_ = None if at is None else f"{request}-{reference}"
     if reason is Type.NUMBER_REPLACED:
-        info = part(token, "tokenInfo")
+        info = optional_object(token, "tokenInfo")
         card = {
             "token": reference,
             "last4": last4(info.get("accountPanSuffix")),
             **mmyy(info.get("accountPanExpiry"), "tokens.tokenInfo.accountPanExpiry"),
         }
-        if status in _OF_A_NEW_CARD:  # any other is news in itself
-            card["last4"] = last4_required(info.get("accountPanSuffix"), "tokens.tokenInfo.accountPanSuffix")
-        yield told(_OF_A_NEW_CARD.get(status, status), {"token": reference}, card, id=id_ and f"{id_}-card", at=at)
-    else:
-        yield told(status if why in _ABOUT_ITS_STATUS else reason, {"token": reference}, id=id_, at=at)
+        if status in _NEW_CARD_TYPES:  # any other status is reported itself
+            card["last4"] = required_last4(info.get("accountPanSuffix"), "tokens.tokenInfo.accountPanSuffix")
+        card_id = None if id_ is None else f"{id_}-card"
+        return update(_NEW_CARD_TYPES.get(status, status), {"token": reference}, card, id=card_id, at=at)
+    return update(status if reason_code in _STATUS_REASONS else reason, {"token": reference}, id=id_, at=at)
 
 
 FEED = Feed(

@@ -1,19 +1,21 @@
 """Paysafe's account updater, file-based: the decision codes that Paysafe documents.
 
-A closed account is CONTACT here, which Mastercard itself writes CONTAC; in Mastercard's pull API the same word means
-"contact the issuer". So a code is looked up by the network in Paysafe's own tables, where CONTAC is unknown. Of the
-Visa letters, F is a later card that has expired already (it is not applied), and G a card not of the United Kingdom.
+A closed account is CONTACT here, which Mastercard itself writes CONTAC. In Mastercard's pull API the same word means
+"contact the issuer". So a code is looked up by the network in Paysafe's own tables, where CONTAC is unknown. Visa's F
+is a later card that has expired already, and is not applied. G is a card not of the United Kingdom.
 
-Assumed: the names of the columns, full numbers as in the request files, blank for what has not changed, O as Visa has
-it, and MMYY for dates (a YYMM date of these years has no month, so it is refused).
+Assumed: the names of the columns, full numbers as in the request files, and blank for what has not changed. O is as
+Visa has it. Dates are MMYY (a YYMM date of these years has no month, so it is refused).
 """
 
 from collections.abc import Iterable
 
 from domain.update import UpdateType as Type
 from schemas.feeds import abu_batch, vau
-from schemas.feeds.card import Said, by_number, dialect, table, type_of
-from schemas.feeds.feed import Code, Edge, Feed, Message, Record, mmyy
+from schemas.feeds.card import Field, dialect, table, type_of, update_by_number
+from schemas.feeds.feed import Code, Edge, Feed
+from schemas.feeds.fields import mmyy
+from schemas.feeds.record import Message, Record
 
 _VISA = (
     *vau.CODES,
@@ -40,15 +42,15 @@ _TABLES = {"VISA": table(_VISA), "MASTERCARD": table(_MASTERCARD)}
 
 def adapt(record: Record, edge: Edge) -> Iterable[Message]:
     codes = dialect(_TABLES, record.get("Card Type"), "Card Type")
-    kind = type_of(codes, record.get("Decision Code"), "Decision Code")
-    yield by_number(
-        kind,
+    update_type = type_of(codes, record.get("Decision Code"), "Decision Code")
+    yield update_by_number(
+        update_type,
         edge,
-        old=Said(record.get("Card Number"), "Card Number"),
-        new=Said(record.get("New Card Number"), "New Card Number"),
+        old=Field(record.get("Card Number"), "Card Number"),
+        new=Field(record.get("New Card Number"), "New Card Number"),
         expiry=lambda: mmyy(record.get("New Expiry Date"), "New Expiry Date"),
-        expires="New Expiry Date",
-        unchanged=lambda: mmyy(record.get("Expiry Date"), "Expiry Date"),
+        expiry_field="New Expiry Date",
+        former_expiry=lambda: mmyy(record.get("Expiry Date"), "Expiry Date"),
     )
 
 
@@ -58,5 +60,6 @@ FEED = Feed(
     adapt=adapt,
     recognises=lambda record: {"Card Number", "Decision Code"} <= record.keys(),
     codes=CODES,
+    is_table=True,
     carries_numbers=True,
 )

@@ -1,11 +1,11 @@
 """TabaPay's report "Updated Accounts" (its documentation has the columns and the codes).
 
 `Account ID` is a persistent token for the stored card, so it stays while the card changes. `Network Code` is Visa's
-letter or Mastercard's word, by the brand that the card had; `Reason Code` says the same in TabaPay's own words.
-Mastercard's UPDATE tells a new number or a new expiry: the reason says which, or else whether the digits that are shown
-are others. None of the three may contradict another.
+letter or Mastercard's word, by the card's former brand. `Reason Code` has the same meaning in TabaPay's own words.
+Mastercard's UPDATE reports a new number or a new expiry. `Reason Code` distinguishes the two; without it, the digits of
+both numbers do. None of the three may contradict another.
 
-Assumed: expiration dates as MMYY (`12/28` too) or, as in TabaPay's API, YYYYMM; which of the two it is can be seen.
+Assumed: expiration dates as MMYY (`12/28` too) or, as in TabaPay's API, YYYYMM. The digits of a date show its form.
 """
 
 import re
@@ -13,8 +13,10 @@ from collections.abc import Iterable
 
 from domain.update import UpdateType as Type
 from schemas.feeds import abu_batch, vau
-from schemas.feeds.card import by_token, dialect, table, type_of
-from schemas.feeds.feed import Code, Edge, Feed, Message, Record, Refused, brand, expiry, is_blank, mmyy, optional, text
+from schemas.feeds.card import dialect, table, type_of, update_by_token
+from schemas.feeds.feed import Code, Edge, Feed
+from schemas.feeds.fields import brand, expiry, mmyy, optional_text, optional_value, required_merchant_id, text
+from schemas.feeds.record import Message, Record, Refused, is_blank
 
 _NUMBER_OR_EXPIRY = "UPDATE"
 _VISA = (
@@ -47,44 +49,46 @@ _REASONS = {"account": Type.NUMBER_REPLACED, "expiry": Type.EXPIRY_UPDATED}
 
 def adapt(record: Record, _edge: Edge) -> Iterable[Message]:
     codes = dialect(_TABLES, record.get("Original Brand"), "Original Brand")
-    kind = type_of(codes, record.get("Network Code"), "Network Code")
-    reason = optional(record.get("Reason Code"))
-    meant = None if reason is None else _REASONS.get(reason.lower())
-    if optional(record.get("Network Code")) == _NUMBER_OR_EXPIRY:
-        kind = meant or (Type.EXPIRY_UPDATED if _shows_the_same(record) else Type.NUMBER_REPLACED)
-    if reason is not None and meant is not kind:
+    update_type = type_of(codes, record.get("Network Code"), "Network Code")
+    reason = optional_value(record.get("Reason Code"))
+    reason_type = None if reason is None else _REASONS.get(reason.lower())
+    if optional_text(record.get("Network Code")) == _NUMBER_OR_EXPIRY:
+        update_type = reason_type or (Type.EXPIRY_UPDATED if _has_same_digits(record) else Type.NUMBER_REPLACED)
+    if reason is not None and reason_type is not update_type:
         raise Refused("Reason Code: expected what Network Code says (Account for a new number, Expiry for a new date)")
-    if kind is Type.NUMBER_REPLACED and _shows_none(record):
+    if update_type is Type.NUMBER_REPLACED and _has_no_new_digits(record):
         raise Refused("New Last 4: required")
-    if kind is not Type.NUMBER_REPLACED and not _shows_the_same(record):
-        raise Refused(f"New Last 4: expected none, or what there was, for {kind.value}")
-    yield by_token(
-        kind,
-        text(record.get("Account ID"), "Account ID"),
-        last4=_last4(record, "New Last 4") if kind is Type.NUMBER_REPLACED else None,
+    if update_type is not Type.NUMBER_REPLACED and not _has_same_digits(record):
+        raise Refused(f"New Last 4: expected none, or what there was, for {update_type.value}")
+    yield update_by_token(
+        update_type,
+        required_merchant_id(record.get("Account ID"), "Account ID"),
+        last4=_last4(record, "New Last 4") if update_type is Type.NUMBER_REPLACED else None,
         brand=brand(record.get("New Brand")),
         expiry=lambda: _expiry(record.get("New Expiration Date"), "New Expiration Date"),
-        expires="New Expiration Date",
+        expiry_field="New Expiration Date",
     )
 
 
-def _shows_the_same(record: Record) -> bool:
-    """Whether no other digits of the number are told than there were."""
-    if _shows_none(record):
+def _has_same_digits(record: Record) -> bool:
+    """Whether the digits of the new number are those of the original, or missing."""
+    if _has_no_new_digits(record):
         return True
-    bins = optional(record.get("Original BIN")), optional(record.get("New BIN"))
-    other = None not in bins and bins[0] != bins[1]
-    return not other and _last4(record, "New Last 4") == _last4(record, "Original Last 4")
+    original, new = optional_value(record.get("Original BIN")), optional_value(record.get("New BIN"))
+    if None not in (original, new) and original != new:
+        return False
+    return _last4(record, "New Last 4") == _last4(record, "Original Last 4")
 
 
-def _shows_none(record: Record) -> bool:
-    """Whether no digits of a new number are told: four zeros may be its last, but then it begins with others."""
+def _has_no_new_digits(record: Record) -> bool:
+    """Whether the digits of a new number are missing. Four zeros may be the last of a number with a filled BIN."""
     last = record.get("New Last 4")
-    return optional(last) is None or (is_blank(last) and is_blank(record.get("New BIN")))
+    may_be_last = re.fullmatch(r"0{1,4}", optional_text(last) or "") is not None and not is_blank(record.get("New BIN"))
+    return is_blank(last) and not may_be_last
 
 
 def _last4(record: Record, field: str) -> str:
-    """Four digits, of which a spreadsheet may have taken the zeros in front."""
+    """Four digits; a spreadsheet may have dropped leading zeros."""
     digits = text(record.get(field), field)
     if not re.fullmatch(r"\d{1,4}", digits, re.ASCII):
         raise Refused(f"{field}: expected up to four digits")
@@ -92,9 +96,9 @@ def _last4(record: Record, field: str) -> str:
 
 
 def _expiry(value: object, field: str) -> Message:
-    """No month begins with 2, and no year of a card with 0 or 1."""
-    written = re.fullmatch(r"(2\d{3})-?(\d{2})", optional(value) or "", re.ASCII)
-    return expiry(written[2], written[1], field) if written else mmyy(value, field)
+    """The expiry of a date as YYYYMM or MMYY: no month begins with 2, and no card's year with 0 or 1."""
+    date = re.fullmatch(r"(2\d{3})-?(\d{2})", optional_text(value) or "", re.ASCII)
+    return expiry(date[2], date[1], field) if date else mmyy(value, field)
 
 
 FEED = Feed(
@@ -103,4 +107,5 @@ FEED = Feed(
     adapt=adapt,
     recognises=lambda record: {"Account ID", "Network Code", "New Last 4"} <= record.keys(),
     codes=CODES,
+    is_table=True,
 )

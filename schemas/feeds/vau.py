@@ -1,19 +1,21 @@
 """Visa Account Updater: inquiry responses (Visa's own OpenAPI, `SuccessfulInquiryResponse`).
 
-Dates are YYMM. A new number is filled in for V, and probably for E, so it is the code that says what happened. O is
-also what a merchant sees under an issuer's stop advice. R and U were seen elsewhere; nobody says what they mean.
+Dates are YYMM. A new number is filled in for V, and probably for E, so the code decides. O also stands for an issuer's
+stop advice. R and U were seen elsewhere; their meaning is not documented.
 
-`previouslySentFlag` is Y where the same was sent to this acquirer within 40 days. Such a repetition is read like any
-other response, for the first one may never have come: what it tells again is recognised by its meaning, and makes no
-webhook. Where another vendor has told otherwise in between, it is Visa's answer of today that counts. With anything but
-Y, N or a blank in the flag columns have slipped, so the response is refused.
+`previouslySentFlag` is Y where the same response was sent to this acquirer within 40 days. It is read like any other
+response, for the first one may never have arrived. A repeated update is recognised by its meaning, and makes no
+webhook. Where another vendor reported a later change in between, Visa's answer of today counts. Any flag but Y, N or
+a blank shows that columns have slipped, so the response is refused.
 """
 
 from collections.abc import Iterable
 
 from domain.update import UpdateType as Type
-from schemas.feeds.card import Said, by_number, table, type_of
-from schemas.feeds.feed import Code, Edge, Feed, Message, Record, Refused, optional, yymm
+from schemas.feeds.card import Field, table, type_of, update_by_number
+from schemas.feeds.feed import Code, Edge, Feed
+from schemas.feeds.fields import optional_value, yymm
+from schemas.feeds.record import Message, Record, Refused
 
 CODES = (
     Code("A", "account number changed", Type.NUMBER_REPLACED),
@@ -25,7 +27,7 @@ CODES = (
     Code("N", "issuer does not participate", Type.NO_MATCH),
     Code("V", "matches, nothing changed", Type.NO_CHANGE),
 )
-_MEANING = table(CODES)
+_CODES = table(CODES)
 _REJECTED = {
     "1": "the number does not start with 2 to 6",
     "3": "the number is blank or has other characters than digits",
@@ -35,20 +37,20 @@ _REJECTED = {
 
 
 def adapt(record: Record, edge: Edge) -> Iterable[Message]:
-    rejected = optional(record.get("rejectReasonCode"))
+    rejected = optional_value(record.get("rejectReasonCode"))
     if rejected is not None:
-        why = _REJECTED.get(rejected.lstrip("0"), "for a reason not known")
-        raise Refused(f"rejectReasonCode: Visa rejected the inquiry, {why}")
-    if optional(record.get("previouslySentFlag")) not in ("Y", "N", None):
+        meaning = _REJECTED.get(rejected.lstrip("0"), "for a reason not known")
+        raise Refused(f"rejectReasonCode: Visa rejected the inquiry, {meaning}")
+    if optional_value(record.get("previouslySentFlag")) not in ("Y", "N", None):
         raise Refused("previouslySentFlag: expected Y, N or a blank")
-    kind = type_of(_MEANING, record.get("serviceIdentifier"), "serviceIdentifier")
-    yield by_number(
-        kind,
+    update_type = type_of(_CODES, record.get("serviceIdentifier"), "serviceIdentifier")
+    yield update_by_number(
+        update_type,
         edge,
-        old=Said(record.get("oldCardholderAccountNumber"), "oldCardholderAccountNumber"),
-        new=Said(record.get("newCardholderAccountNumber"), "newCardholderAccountNumber"),
+        old=Field(record.get("oldCardholderAccountNumber"), "oldCardholderAccountNumber"),
+        new=Field(record.get("newCardholderAccountNumber"), "newCardholderAccountNumber"),
         expiry=lambda: yymm(record.get("newExpirationDate"), "newExpirationDate"),
-        expires="newExpirationDate",
+        expiry_field="newExpirationDate",
     )
 
 
@@ -58,5 +60,6 @@ FEED = Feed(
     adapt=adapt,
     recognises=lambda record: "serviceIdentifier" in record and "oldCardholderAccountNumber" in record,
     codes=CODES,
+    is_table=True,
     carries_numbers=True,
 )

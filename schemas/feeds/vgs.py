@@ -1,31 +1,18 @@
 """VGS: card management notifications, `cmp_au_card.…` and the first version's `au_card.…`.
 
-The card keeps its id; `old_account_number` and `new_account_number` are VGS's aliases of the numbers, and tell its card
-from the one before like a fingerprint of VGS's own. An event is as Cheqpay republishes it, the codes are those of VGS's
-documentation; that `card_last4` and `card_bin` are the new number's is assumed. No brand is told, so it is that of the
-numbers which begin so. Expiries are MMYY.
+The card keeps its id. `old_account_number` and `new_account_number` are VGS's aliases of the numbers. They distinguish
+a card from its predecessor, as a fingerprint of VGS's own. An event is as Cheqpay republishes it, the codes are those
+of VGS's documentation. That `card_last4` and `card_bin` are the new number's is assumed. No event names a brand, so the
+brand is that of the card's first digits. Expiries are MMYY.
 """
 
 from collections.abc import Iterable
 
 from domain.update import UpdateType as Type
 from schemas.feeds.card import brand_of, table, type_of
-from schemas.feeds.feed import (
-    Code,
-    Edge,
-    Feed,
-    Message,
-    Record,
-    Refused,
-    inside,
-    instant,
-    last4,
-    mmyy,
-    optional,
-    scoped,
-    text,
-    told,
-)
+from schemas.feeds.feed import Code, Edge, Feed
+from schemas.feeds.fields import instant, last4, mmyy, optional_value, required, text, vendor_fingerprint
+from schemas.feeds.record import Message, Record, Refused, object_at, update
 
 CODES = (
     Code("updated", "account number changed", Type.NUMBER_REPLACED),
@@ -44,27 +31,27 @@ _PREFIXES = ("cmp_au_card.", "au_card.")
 
 
 def adapt(event: Record, _edge: Edge) -> Iterable[Message]:
-    said = text(event.get("event"), "event")
-    prefix = next((each for each in _PREFIXES if said.startswith(each)), None)
+    name = text(event.get("event"), "event")
+    prefix = next((known for known in _PREFIXES if name.startswith(known)), None)
     if prefix is None:
         raise Refused("event: expected cmp_au_card. or au_card.")
-    kind = type_of(_CODES, said.removeprefix(prefix), "event")
-    details = inside(event, "details")
-    token = {"token": text(details.get("card_id"), "details.card_id"), "methodType": "CARD"}
+    update_type = type_of(_CODES, name.removeprefix(prefix), "event")
+    details = object_at(event, "details")
+    token = {"token": required(details.get("card_id"), "details.card_id"), "methodType": "CARD"}
     old: Message = token
     new: Message | None = None
-    if kind in {Type.NUMBER_REPLACED, Type.EXPIRY_UPDATED}:
+    if update_type in {Type.NUMBER_REPLACED, Type.EXPIRY_UPDATED}:
         expiry = mmyy(details.get("new_expiration_date"), "details.new_expiration_date")
         new = {**token, **expiry, "last4": last4(details.get("card_last4"))}
-        if kind is Type.EXPIRY_UPDATED and not expiry:
+        if update_type is Type.EXPIRY_UPDATED and not expiry:
             raise Refused("details.new_expiration_date: required for a new expiry")
-    if kind is Type.NUMBER_REPLACED and new is not None:
-        alias = text(details.get("new_account_number"), "details.new_account_number")
-        old = {**token, "fingerprint": scoped("vgs", details.get("old_account_number"))}
-        new["fingerprint"] = scoped("vgs", alias)
+    if update_type is Type.NUMBER_REPLACED and new is not None:
+        alias = required(details.get("new_account_number"), "details.new_account_number")
+        old = {**token, "fingerprint": vendor_fingerprint("vgs", details.get("old_account_number"))}
+        new["fingerprint"] = vendor_fingerprint("vgs", alias)
         new["brand"] = brand_of(details.get("card_bin")) or brand_of(details.get("card_first8"))
-    at = instant(optional(details.get("occurred_at")) or event.get("timestamp"), "details.occurred_at")
-    yield told(kind, old, new, id=text(event.get("id"), "id"), at=at)
+    at = instant(optional_value(details.get("occurred_at")) or event.get("timestamp"), "details.occurred_at")
+    yield update(update_type, old, new, id=required(event.get("id"), "id"), at=at)
 
 
 FEED = Feed(

@@ -1,10 +1,13 @@
-"""Visa tokens in CyberSource's Token Management Service: `tms.networktoken.updated`, which says only that one changed.
+"""Visa tokens in CyberSource's Token Management Service: `tms.networktoken.updated`, which names only the token.
 
-What changed is asked for, and told, by the payment instruments which the event names: the id of an instrument
-identifier is written like a card's number, check digit and all, so it is kept nowhere. The events are CyberSource's,
-the event's body is that of a public client's tests, the answer that of CyberSource's own client, in which a payment
-instrument embeds its instrument identifier. There `tokenizedCard` has the token's number and expiry, and its `card`
-those of the card behind it. That a token was deleted says nothing about the card.
+The change is fetched, and reported, by the payment instruments that the event names. The id of an instrument identifier
+is written like a card's number, check digit and all, so it is never stored. The events are CyberSource's, the event's
+body is that of a public client's tests, and the answer that of CyberSource's own client. There a payment instrument
+embeds its instrument identifier. `tokenizedCard` has the token's number and expiry, and its `card` those of the card
+behind the token. A deleted token reports nothing about the card.
+
+Events of CyberSource's other products (payments, risk, recurring billing, …) are irrelevant. `tms.token.updated` and
+`.pan_updated` are not: they are refused while their contents are not documented.
 """
 
 import re
@@ -12,26 +15,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from domain.update import UpdateType as Type
 from schemas.feeds.card import table, type_of
-from schemas.feeds.feed import (
-    Code,
-    Edge,
-    Feed,
-    Fetch,
-    Message,
-    Record,
-    Refused,
-    brand,
-    expiry,
-    inside,
-    instant,
-    last4,
-    objects,
-    one_by_one,
-    optional,
-    part,
-    text,
-    told,
-)
+from schemas.feeds.feed import Code, Edge, Feed, Fetch
+from schemas.feeds.fields import brand, expiry, instant, last4, optional_text, required, text
+from schemas.feeds.record import Message, Record, Refused, object_at, objects, optional_object, split_at, update
 
 STATES = (
     Code("ACTIVE", "the token can be used", Type.RESUMED),
@@ -47,66 +33,69 @@ EVENTS = (
 )
 CODES = (*EVENTS, *STATES, CLOSED)
 _STATES, _EVENTS = table(STATES), table(EVENTS)
-_UPDATED = EVENTS[0].said
+_UPDATED = EVENTS[0].code
+IRRELEVANT = (
+    "cns.*",
+    "invoicing.*",
+    "payByLink.*",
+    "payments.*",
+    "payouts.*",
+    "rbs.*",
+    "risk.*",
+    "tms.token.created",
+    "uc.*",
+)
 _LINK = re.compile(r"/?(tms/v\d/paymentinstruments/(\w{1,64}))", re.ASCII)
 _LINKS = "payload.data._links.paymentInstruments"
 
 
 def split(record: Record) -> Sequence[Record]:
     """A notification for each payment instrument that it links to; the body is called `payload` or `payloads`."""
-    name = _body(record)
-    found = record.get(name)
-    if not isinstance(found, list):
+    name = _body_name(record)
+    body = record.get(name)
+    if not isinstance(body, list):
         return [record]
-    return [{**record, name: [each]} for payload in found for each in _by_link(payload)] or [record]
+    return [{**record, name: [part]} for payload in body for part in _split_payload(payload)] or [record]
 
 
-def _by_link(payload: object) -> Sequence[object]:
-    return one_by_one(payload, "data", "_links", "paymentInstruments") if isinstance(payload, Mapping) else [payload]
+def _split_payload(payload: object) -> Sequence[object]:
+    return split_at(payload, "data", "_links", "paymentInstruments") if isinstance(payload, Mapping) else [payload]
 
 
 def adapt(event: Record, _edge: Edge) -> Iterable[Message | Fetch]:
-    said = text(event.get("eventType"), "eventType")
-    kind = None if said == _UPDATED else type_of(_EVENTS, said, "eventType")
-    notification = text(event.get("notificationId"), "notificationId")
+    event_type = text(event.get("eventType"), "eventType")
+    update_type = None if event_type == _UPDATED else type_of(_EVENTS, event_type, "eventType")
+    notification = required(event.get("notificationId"), "notificationId")
     at = instant(event.get("eventDate"), "eventDate")
-    for payload in _payload(event):
-        links = objects(inside(payload, "data", "_links"), "paymentInstruments")
+    for payload in objects(event, _body_name(event)):
+        links = objects(object_at(payload, "data", "_links"), "paymentInstruments")
         if not links:
             raise Refused(f"{_LINKS}: expected one at least")
         for link in links:
-            href = _LINK.fullmatch(text(link.get("href"), f"{_LINKS}.href"))
+            href = _LINK.fullmatch(required(link.get("href"), f"{_LINKS}.href"))
             if href is None:
                 raise Refused(f"{_LINKS}.href: expected a path below /tms")
-            if kind is None:
+            if update_type is None:
                 yield Fetch(href[1], {"token": href[2], "at": at})
             else:
-                yield told(kind, {"token": href[2]}, id=f"{notification}-{href[2]}", at=at)
+                yield update(update_type, {"token": href[2]}, id=f"{notification}-{href[2]}", at=at)
 
 
 def fetched(event: Record, answer: Record, _edge: Edge) -> Iterable[Message]:
-    """How the token and its card are now; a closed account counts for more than its token."""
-    identifier = inside(answer, "_embedded", "instrumentIdentifier")
-    tokenized = inside(identifier, "tokenizedCard")
-    closed = optional(identifier.get("state")) == CLOSED.said
-    kind = Type.CLOSED if closed else type_of(_STATES, tokenized.get("state"), "tokenizedCard.state")
-    card = part(tokenized, "card")
-    token = {"token": text(event.get("token"), "token")}
-    new: Message = {
-        **token,
-        "last4": last4(card.get("suffix")),
-        "brand": brand(tokenized.get("type")),
-    }
+    """The token and its card as they are now; the state of a closed account overrides that of its token."""
+    identifier = object_at(answer, "_embedded", "instrumentIdentifier")
+    tokenized = object_at(identifier, "tokenizedCard")
+    closed = optional_text(identifier.get("state")) == CLOSED.code
+    update_type = Type.CLOSED if closed else type_of(_STATES, tokenized.get("state"), "tokenizedCard.state")
+    card = optional_object(tokenized, "card")
+    token = {"token": required(event.get("token"), "token")}
+    new: Message = {**token, "last4": last4(card.get("suffix")), "brand": brand(tokenized.get("type"))}
     if not closed:
         new |= expiry(card.get("expirationMonth"), card.get("expirationYear"), "tokenizedCard.card.expirationMonth")
-    yield told(kind, token, new, at=instant(event.get("at"), "at"))
+    yield update(update_type, token, new, at=instant(event.get("at"), "at"))
 
 
-def _payload(record: Record) -> list[Record]:
-    return objects(record, _body(record))
-
-
-def _body(record: Record) -> str:
+def _body_name(record: Record) -> str:
     return "payload" if "payload" in record else "payloads"
 
 
@@ -118,4 +107,6 @@ FEED = Feed(
     codes=CODES,
     fetched=fetched,
     split=split,
+    irrelevant=IRRELEVANT,
+    event_kind=lambda record: record.get("eventType"),
 )

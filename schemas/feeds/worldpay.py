@@ -2,35 +2,22 @@
 
 Two shapes: the batch file's `accountUpdateResponse` (`response`, `originalCard` and `updatedCard`, or `originalToken`
 and `updatedToken`), and the `accountUpdater` in a real-time payment response (`extendedCardResponse`, and `…CardInfo`
-or `…CardTokenInfo`). The second has no code where it has a new card: then the numbers say whether it is another one.
-A new number gets a new token (Access Worldpay: `tokenURL`); a new expiry keeps it. Dates are MMYY.
+or `…CardTokenInfo`). The second shape has no code where it has a new card: then the two numbers show the change. A new
+number gets a new token (Access Worldpay: `tokenURL`); a new expiry keeps it. Dates are MMYY.
+
+Access Worldpay's own webhooks (`eventDetails`) are about payments, payouts and chargebacks, and so irrelevant.
 
 Assumed: `responseTime` has no zone and is read as UTC. Transaction ids are long digits, some of which pass for card
-numbers, so an update is known by its content.
+numbers, so an update gets an id from its content.
 """
 
 from collections.abc import Iterable
 
-from domain.update import Reason
 from domain.update import UpdateType as Type
-from schemas.feeds.card import Said, must_stay, table, type_of
-from schemas.feeds.feed import (
-    Code,
-    Edge,
-    Feed,
-    Message,
-    Record,
-    Refused,
-    brand,
-    inside,
-    instant,
-    is_blank,
-    mmyy,
-    part,
-    text,
-    told,
-    ungrouped,
-)
+from schemas.feeds.card import Field, brand_change, require_same, table, type_of
+from schemas.feeds.feed import Code, Edge, Feed
+from schemas.feeds.fields import brand, instant, mmyy, required, without_grouping
+from schemas.feeds.record import Message, Record, Refused, is_blank, object_at, optional_object, update
 
 CODES = (
     Code("500", "account number changed", Type.NUMBER_REPLACED),
@@ -42,61 +29,61 @@ CODES = (
     Code("506", "nothing changed", Type.NO_CHANGE),
     Code("507", "cardholder opted out", Type.OPTED_OUT),
 )
-_MEANING = table(CODES)
+_CODES = table(CODES)
 _BATCH = (("originalCard", "updatedCard"), ("originalToken", "updatedToken"))
 _REAL_TIME = (("originalCardInfo", "newCardInfo"), ("originalCardTokenInfo", "newCardTokenInfo"))
+IRRELEVANT = ("chargeback", "payment", "payout")
 _TOKENS = ("cnpToken", "litleToken", "tokenURL", "token")
 
 
 def adapt(record: Record, edge: Edge) -> Iterable[Message]:
-    outer = part(record, "accountUpdateResponse") or record
-    at = None if outer.get("responseTime") is None else instant(outer["responseTime"], "responseTime")
-    real_time = "accountUpdater" in outer
-    answer = inside(outer, "accountUpdater") if real_time else outer
-    names = _REAL_TIME if real_time else _BATCH
-    original, updated = next((pair for pair in names if pair[0] in answer), names[0])
-    before, now = _named(answer, original), _named(answer, updated)
-    kind = _in_real_time(answer, before, now) if real_time else type_of(_MEANING, answer.get("response"), "response")
+    outer = optional_object(record, "accountUpdateResponse") or record
+    at = None if is_blank(outer.get("responseTime")) else instant(outer["responseTime"], "responseTime")
+    is_real_time = "accountUpdater" in outer
+    answer = object_at(outer, "accountUpdater") if is_real_time else outer
+    shapes = _REAL_TIME if is_real_time else _BATCH
+    original, updated = next((shape for shape in shapes if shape[0] in answer), shapes[0])
+    old_id, new_id = _identifier(answer, original), _identifier(answer, updated)
+    if is_real_time:
+        update_type = _real_time_type(answer, old_id, new_id)
+    else:
+        update_type = type_of(_CODES, answer.get("response"), "response")
     old = _card(answer, original, edge)
-    if kind is not Type.NUMBER_REPLACED:
-        must_stay(kind, before, now)
-        until = _until(answer, updated) if kind is Type.EXPIRY_UPDATED else None
-        if until == {}:
-            raise Refused(f"{updated}.expDate: required for a new expiry")
-        yield told(kind, old, until, at=at)
+    if update_type is Type.NUMBER_REPLACED:
+        new = _card(answer, updated, edge)
+        reason = brand_change(old["brand"], new["brand"])
+        yield update(update_type, old, {**new, **_expiry(answer, updated)}, at=at, reason=reason)
         return
-    new = _card(answer, updated, edge)
-    other_brand = None not in (old["brand"], new["brand"]) and old["brand"] != new["brand"]
-    reason = Reason.BRAND_CHANGE if other_brand else None
-    yield told(kind, old, {**new, **_until(answer, updated)}, at=at, reason=reason)
+    require_same(update_type, old_id, new_id)
+    expiry = _expiry(answer, updated) if update_type is Type.EXPIRY_UPDATED else None
+    if expiry == {}:
+        raise Refused(f"{updated}.expDate: required for a new expiry")
+    yield update(update_type, old, expiry, at=at)
 
 
-def _in_real_time(answer: Record, before: Said, now: Said) -> Type:
-    if "extendedCardResponse" in answer or is_blank(now.value):
-        code = part(answer, "extendedCardResponse").get("code")
-        return type_of(_MEANING, code, "accountUpdater.extendedCardResponse.code")
-    return Type.EXPIRY_UPDATED if ungrouped(now.value) == ungrouped(before.value) else Type.NUMBER_REPLACED
+def _real_time_type(answer: Record, old_id: Field, new_id: Field) -> Type:
+    if "extendedCardResponse" in answer or is_blank(new_id.value):
+        code = optional_object(answer, "extendedCardResponse").get("code")
+        return type_of(_CODES, code, "accountUpdater.extendedCardResponse.code")
+    is_same_card = without_grouping(new_id.value) == without_grouping(old_id.value)
+    return Type.EXPIRY_UPDATED if is_same_card else Type.NUMBER_REPLACED
 
 
-def _named(answer: Record, name: str) -> Said:
-    """What a card goes by: its token, or else its number."""
-    card = part(answer, name)
+def _identifier(answer: Record, name: str) -> Field:
+    """The field that identifies the card `name`: its token, or else its number."""
+    card = optional_object(answer, name)
     field = next((token for token in _TOKENS if not is_blank(card.get(token))), "number")
-    return Said(card.get(field), f"{name}.{field}")
+    return Field(card.get(field), f"{name}.{field}")
 
 
 def _card(answer: Record, name: str, edge: Edge) -> Message:
-    card, said = inside(answer, name), _named(answer, name)
-    named = edge.card(*said) if said.field == f"{name}.number" else {"token": text(*said)}
-    return {
-        **named,
-        "methodType": "CARD",
-        "brand": brand(card.get("type")),
-    }
+    card, id_ = object_at(answer, name), _identifier(answer, name)
+    credential = edge.card(*id_) if id_.name == f"{name}.number" else {"token": required(*id_)}
+    return {**credential, "methodType": "CARD", "brand": brand(card.get("type"))}
 
 
-def _until(answer: Record, name: str) -> Message:
-    return mmyy(inside(answer, name).get("expDate"), f"{name}.expDate")
+def _expiry(answer: Record, name: str) -> Message:
+    return mmyy(object_at(answer, name).get("expDate"), f"{name}.expDate")
 
 
 FEED = Feed(
@@ -107,5 +94,7 @@ FEED = Feed(
         not {"accountUpdateResponse", "originalCard", "originalToken", "accountUpdater"}.isdisjoint(record)
     ),
     codes=CODES,
+    irrelevant=IRRELEVANT,
+    event_kind=lambda record: optional_object(record, "eventDetails").get("classification"),
     carries_numbers=True,
 )

@@ -16,7 +16,6 @@ from aiokafka.admin import AIOKafkaAdminClient
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from schemas import intake
 from schemas.feeds import FEEDS
 from schemas.feeds.feed import Edge
 from store import dead_letters
@@ -29,6 +28,7 @@ from tests.parts.kafka import Broker
 from tests.parts.receiver import Answer, Receiver
 from tests.parts.until import until
 from tests.schemas.feeds.answering import ANSWERS
+from tests.schemas.feeds.reading import messages
 
 SECRET = "whsec_never-to-be-seen"
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -40,7 +40,7 @@ EVENT = (EXAMPLES / "stripe.jsonl").read_bytes().splitlines()[0]
 @pytest.fixture
 async def program(tmp_path: Path, broker: Broker, topic: str) -> Program:
     secrets = tmp_path / "secrets.json"
-    secrets.write_text(json.dumps({"stripe": [SECRET, "whsec_former"], "vgs": "a-token-of-vgs-now"}))
+    secrets.write_text(json.dumps({"stripe": [SECRET, "whsec_former_of_these_tests"], "vgs": "a-token-of-vgs-now"}))
     return Program(
         tmp_path,
         KAFKA_BOOTSTRAP_SERVERS=broker.servers,
@@ -68,9 +68,10 @@ def signed(body: bytes) -> dict[str, str]:
 async def test_what_is_under_way_when_it_is_told_to_stop_is_answered_and_kept(
     program: Program, kafka: str, topic: str
 ) -> None:
-    told_to_stop = asyncio.Event()
+    begun, told_to_stop = asyncio.Event(), asyncio.Event()
 
     async def slowly() -> AsyncIterator[bytes]:
+        begun.set()
         yield EVENT[:100]
         await told_to_stop.wait()
         yield EVENT[100:]
@@ -82,7 +83,9 @@ async def test_what_is_under_way_when_it_is_told_to_stop_is_answered_and_kept(
             assert answer.status == 202
         async with session.get(f"http://127.0.0.1:{health}/readyz") as answer:
             assert (answer.status, (await answer.json())["feeds"]) == (200, "ok")
-        posting = asyncio.create_task(session.post(address, data=slowly(), headers=signed(EVENT)))
+        # its body is asked for by an answer of 100, so the request is there before the signal
+        posting = asyncio.create_task(session.post(address, data=slowly(), headers=signed(EVENT), expect100=True))
+        await begun.wait()
         async with session.get(f"http://127.0.0.1:{health}/metrics") as answer:
             metrics = await answer.text()
         assert 'repoint_feed_requests_total{feed="stripe",status="202"} 1.0' in metrics
@@ -96,7 +99,7 @@ async def test_what_is_under_way_when_it_is_told_to_stop_is_answered_and_kept(
     assert len(await on_topic(kafka, topic)) == 2
     [*_, line] = [json.loads(one) for one in shown.splitlines() if '"feed posted"' in one]
     assert (line["feed"], line["status"], line["accepted"], line["refused"]) == ("stripe", 202, 1, 0)
-    assert [secret for secret in (SECRET, "whsec_former", "a-token-of-vgs-now") if secret in shown] == []
+    assert [secret for secret in (SECRET, "whsec_former_of_these_tests", "a-token-of-vgs-now") if secret in shown] == []
     assert "aNewCardFpr1nt" not in shown
 
 
@@ -171,7 +174,7 @@ async def test_a_dead_letter_of_a_thin_event_is_replayed_onto_the_topic_of_thin_
 ) -> None:
     thin_topic = with_database.settings["KAFKA_THIN_TOPIC"]
     samples = [json.loads(line) for line in (EXAMPLES / "adyen.jsonl").read_text().splitlines()]
-    event = next(one for sample in samples for one in intake.take(FEEDS["adyen"], sample, Edge(NOW)) if one.thin)
+    event = next(one for sample in samples for one in messages(FEEDS["adyen"], sample, Edge(NOW)) if one.thin)
     bodies = [event.value, b"no event"]
     letters = [
         DeadLetter(thin_topic, 0, at, bytes([at]), "fetch: the vendor answered 403", None, body)

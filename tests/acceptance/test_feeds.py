@@ -123,14 +123,15 @@ async def test_a_file_that_was_interrupted_goes_on_where_it_was(program: Program
 async def test_a_folder_is_watched(program: Program, kafka: str, topic: str) -> None:
     folder = program.directory / "in"
     folder.mkdir()
-    async with program.going("ingest", "--format", "vau", "--watch", "in") as watching:
+    work = program.directory / "in.repoint"
+    async with program.going("ingest", "--format", "vau", "--watch", "in", "--keep-processed", "1h") as watching:
         await watching.says("watching in")
         (folder / "one.csv").write_text(f"{NAMES}\n{row(1)}\n{row(2, 'R')}\n")
         (folder / "two.csv").write_text("nothing that is known\n")
         (folder / "three.csv.part").write_text(f"{NAMES}\n")
-        await until(partial(there, (folder / "processed" / "one.csv")))
-        assert (folder / "processed" / "one.csv.refused").exists()
-        await until(partial(there, (folder / "failed" / "two.csv")))
+        await until(partial(there, (work / "processed" / "one.csv")))
+        assert (work / "processed" / "one.csv.refused").exists()
+        await until(partial(there, (work / "failed" / "two.csv")))
         assert await watching.stop() == 0
     assert (folder / "three.csv.part").exists()
     assert len(await everything(kafka, topic)) == 3

@@ -86,8 +86,8 @@ async def test_a_feed_passes_through(guarded: Guarded, program: Program, way: Wa
     async with program.going("run", "--role", "consume", **settings) as going:
 
         async def taken_in() -> bool:
-            inbox = await program("inbox", "list", "--json", "--id", name)
-            return [one["updateId"] for one in inbox.json()] == [name]
+            inbox = await program("inbox", "list", "--json")
+            return name in [update["updateId"] for update in inbox.json()]
 
         await until(taken_in, within=60)
         assert await going.stop() == 0

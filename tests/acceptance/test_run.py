@@ -98,6 +98,27 @@ async def consuming(program: Program, *arguments: str, members: int = 1) -> Asyn
         yield going
 
 
+# --- it is ended while it starts --------------------------------------------------------------------------------------
+
+
+async def test_a_child_that_is_ended_while_it_starts_has_ended_well(tmp_path: Path) -> None:
+    """Each child has only begun to load the program then. Ctrl-C at a terminal reaches the parent alone."""
+    program = Program(
+        tmp_path,
+        KAFKA_BOOTSTRAP_SERVERS="127.0.0.1:1",
+        FEED_SECRETS='{"checkout": "a secret of the test"}',
+        HTTP_PORT="0",
+        API_PORT="0",
+        LOG_FORMAT="json",
+    )
+    async with program.going("run", "--role", "api", "--processes", "2") as going:
+        pids = await children(going, 2)
+        assert os.getsid(going.process.pid) not in {os.getsid(pid) for pid in pids}
+        assert await going.stop() == 0, "".join(going.lines)
+    codes = [fields(line)["exit_code"] for line in await going.says('"event": "child ended"', times=2)]
+    assert set(codes) <= {0, -signal.SIGTERM}
+
+
 # --- a feed goes in ---------------------------------------------------------------------------------------------------
 
 

@@ -13,8 +13,10 @@ import aiohttp
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from api.feeds import Intake, Listener
-from producers.publisher import Publisher
+from api.feeds import Intake
+from api.listener import Listener
+from ops import edge
+from producers.topic.publisher import Publisher
 from schemas.feeds import FEEDS
 from schemas.feeds.feed import Edge
 from schemas.fingerprint import Fingerprints, Key
@@ -24,10 +26,10 @@ ADYEN, VISA = "AB" * 32, "bmV3bmV3bmV3bmV3bmV3bmV3bmV3"
 SECRETS = {
     "adyen": [ADYEN],
     "apple-pay": ["in-the-url-of-apple"],
-    "braintree": ["public:private"],
-    "gocardless": ["gc-secret"],
-    "nmi": ["nmi-secret"],
-    "stripe": ["whsec_new", "whsec_old"],
+    "braintree": ["public:private-key-of-tests"],
+    "gocardless": ["gc-secret-of-the-tests"],
+    "nmi": ["nmi-secret-of-the-tests"],
+    "stripe": ["whsec_new_for_the_tests", "whsec_old_for_the_tests"],
     "vau": ["a-token-of-vau-now"],
     "vgs": ["a-token-of-vgs-now"],
     "visa-tms": [VISA],
@@ -68,7 +70,7 @@ class Desk:
     async def send(self, feed: str, body: Any, headers: Mapping[str, str], *, query: str = "") -> Answer:
         async with self.session.post(f"{self.address}/v1/feeds/{feed}{query}", data=body, headers=headers) as answer:
             text = await answer.text()
-            told = json.loads(text) if answer.content_type == "application/json" else text
+            told = json.loads(text) if answer.content_type.endswith("json") else text
             return Answer(answer.status, told, answer.headers)
 
 
@@ -77,7 +79,9 @@ async def listening(
     servers: str, topic: str, thin_topic: str = "thin", *, patience: float = 7.0
 ) -> AsyncIterator[Desk]:
     async with Publisher(bootstrap_servers=servers, topic=topic, thin_topic=thin_topic, patience=patience) as publisher:
-        intake = Intake(FEEDS, SECRETS, edge=lambda: Edge(datetime.now(UTC), FINGERPRINTS), send=publisher.send)
+        intake = Intake(
+            FEEDS, SECRETS, edge=lambda: Edge(datetime.now(UTC), FINGERPRINTS), send=publisher.send, rows=edge.rows
+        )
         async with (
             Listener(intake, "127.0.0.1", 0, drain_within=5) as listener,
             aiohttp.ClientSession() as session,

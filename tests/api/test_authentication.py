@@ -5,6 +5,7 @@ import hmac
 import time
 from base64 import b64decode, b64encode
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlencode
 
@@ -12,7 +13,7 @@ import pytest
 from multidict import CIMultiDict
 
 from api import authentication
-from api.authentication import SCHEMES, Posted, Shared
+from api.authentication import SCHEMES, Posted, Shared, Signed
 from schemas.feeds import FEEDS
 
 BODY = b'{"some": "event"}'
@@ -81,14 +82,14 @@ def in_query(secret: str, body: bytes = BODY, at: float = NOW) -> Posted:
 
 Sign = Callable[..., Posted]
 SIGNED: list[tuple[str, Sign, str, str]] = [
-    ("stripe", stripe, "whsec_new", "whsec_old"),
+    ("stripe", stripe, "whsec_new_of_these_tests", "whsec_old_of_these_tests"),
     ("adyen", adyen, "AB" * 32, "cd" * 32),
-    ("gocardless", gocardless, "gc-new", "gc-old"),
-    ("checkout", checkout, "cko-new", "cko-old"),
-    ("nmi", nmi, "CC8775A4CFD933614985209F6F68768B", "old"),
+    ("gocardless", gocardless, "gc-new-of-these-tests", "gc-old-of-these-tests"),
+    ("checkout", checkout, "cko-new-of-these-tests", "cko-old-of-these-tests"),
+    ("nmi", nmi, "CC8775A4CFD933614985209F6F68768B", "old-of-these-tests"),
     ("cybersource", cybersource, b64encode(b"new" * 9).decode(), b64encode(b"old" * 9).decode()),
     ("visa-tms", cybersource, b64encode(b"new" * 9).decode(), b64encode(b"old" * 9).decode()),
-    ("braintree", braintree, "public:private", "public-of-old:private-of-old"),
+    ("braintree", braintree, "public:private-of-these-tests", "public-of-old:private-of-old-tests"),
     ("vgs", bearer, "a-token-of-vgs-now", "a-token-of-vgs-once"),
     ("adyen-rtau", basic, "user:a long password", "user:another password"),
     ("apple-pay", in_query, "in-the-url-of-apple", "in-the-url-before-it"),
@@ -141,11 +142,11 @@ def test_what_was_signed_long_ago_or_ahead_of_time_proves_nothing(feed: str, sig
 
 
 def test_of_several_signatures_of_stripe_one_is_enough() -> None:
-    good = stripe("whsec_new").headers["Stripe-Signature"]
+    good = stripe("whsec_new_of_these_tests").headers["Stripe-Signature"]
     stamp, _, signature = good.partition(",")
     several = posted(stripe_signature=f"{stamp},v1={'0' * 64},{signature},v0=x")
-    assert authentication.proves("stripe", several, ["whsec_new"], NOW)
-    assert not authentication.proves("stripe", posted(stripe_signature=signature), ["whsec_new"], NOW)
+    assert authentication.proves("stripe", several, ["whsec_new_of_these_tests"], NOW)
+    assert not authentication.proves("stripe", posted(stripe_signature=signature), ["whsec_new_of_these_tests"], NOW)
     for stamp in ("t=", "t=now", "t=٣", f"t={'9' * 400}", "t=-1"):
         assert not authentication.proves("stripe", posted(stripe_signature=f"{stamp},{signature}"), ["x"], NOW)
 
@@ -204,10 +205,23 @@ def test_a_form_of_braintrees_that_lacks_or_changes_a_part_proves_nothing() -> N
         assert not authentication.proves("braintree", broken, ["mine:private"], NOW)
 
 
-@pytest.mark.parametrize("value", ["", "Basic", "Basic !", "Basic /w==", "Digest x", "Bearer ", "Bearer\udcff", "ü"])
+@pytest.mark.parametrize(
+    "value",
+    ["", "Basic", "Basic !", "Basic /w==", "Digest x", "Bearer ", "Bearer\udcff", "ü", "Basic é", "Basic \udce9"],
+)
 def test_what_is_no_credential_proves_nothing(value: str) -> None:
     assert not authentication.proves("vgs", posted(authorization=value), ["a-token-of-vgs-now"], time.time())
     assert not authentication.proves("gocardless", posted(webhook_signature=value), ["gc"], time.time())
+
+
+def test_of_many_signatures_the_first_twenty_are_looked_at() -> None:
+    """A stranger's form of a megabyte must not hold the loop."""
+    secret = next(secret for feed, _, secret, _ in SIGNED if feed == "braintree")
+    whole = next(sign for feed, sign, _, _ in SIGNED if feed == "braintree")(secret)
+    for before, proved in ((18, True), (19, False)):  # and another one stands before the right one
+        signatures = "x|y&" * before + whole.form["bt_signature"]
+        form = {**whole.form, "bt_signature": signatures}
+        assert authentication.proves("braintree", Posted(whole.headers, {}, form, whole.body), [secret], NOW) is proved
 
 
 def test_an_empty_secret_opens_nothing() -> None:
@@ -217,12 +231,70 @@ def test_an_empty_secret_opens_nothing() -> None:
 
 @pytest.mark.parametrize(
     ("feed", "secret"),
-    [("adyen", "no hex"), ("cybersource", "no base64!"), ("braintree", "mine-alone"), ("vgs", "short")],
+    [
+        ("adyen", "no hex"),
+        ("adyen", "ab" * 15),
+        ("cybersource", "no base64!"),
+        ("cybersource", b64encode(b"fifteen letters").decode()),
+        ("braintree", "mine-alone"),
+        ("braintree", "public:short"),
+        ("stripe", "whsec_short"),
+        ("vgs", "short"),
+    ],
 )
 def test_a_secret_that_cannot_be_one_is_refused_without_being_repeated(feed: str, secret: str) -> None:
     expected = authentication.problem(feed, secret)
     assert expected is not None
     assert secret not in expected
+
+
+class Opaque(str):
+    """A secret, or a signature, that ends the test where it is compared letter by letter."""
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        raise AssertionError("compared in a time that tells how far it is right")
+
+    __hash__ = str.__hash__
+
+    def partition(self, sep: str, /) -> tuple[str, str, str]:
+        before, at, after = super().partition(sep)
+        return Opaque(before), at, Opaque(after)
+
+
+@each_scheme
+def test_no_comparison_takes_longer_for_being_nearly_right(
+    feed: str, sign: Sign, secret: str, former: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scheme = SCHEMES.get(feed)
+    if isinstance(scheme, Signed):
+        opaque = replace(scheme, written=lambda digest: Opaque(scheme.written(digest)))
+        monkeypatch.setattr(authentication, "SCHEMES", {feed: opaque})
+    assert authentication.proves(feed, sign(secret), [Opaque(former), Opaque(secret)], NOW)
+    assert not authentication.proves(feed, sign(former), [Opaque(secret)], NOW)
+
+
+@each_scheme
+def test_who_is_not_proved_learns_the_header_and_the_scheme_and_nothing_of_the_request(
+    feed: str, sign: Sign, secret: str, former: str
+) -> None:
+    name, _, rest = authentication.challenge(feed).partition(" ")
+    assert name in {"HMAC-SHA256", "HMAC-SHA1", "Bearer"}
+    assert rest.startswith(f'realm="{feed}"')
+    carrier = {"HMAC-SHA1": "bt_signature", "Bearer": "Authorization"}.get(name) or rest.split('header="')[1][:-1]
+    without, wrong = authentication.expected(feed, posted()), authentication.expected(feed, sign(former))
+    assert carrier in without
+    assert carrier in wrong
+    assert without.endswith(("no such header", "no such field"))
+    assert "no such" not in wrong or feed in {"apple-pay", "google-pay"}
+    assert former not in wrong
+
+
+def test_a_request_shows_no_secret_wherever_it_is_written_out() -> None:
+    secret = "a-token-of-vgs-now"
+    whole = Posted({"Authorization": f"Bearer {secret}"}, {"token": secret}, {"bt_signature": secret}, secret.encode())
+    assert secret not in f"{whole!r} {whole} {[whole]}"
 
 
 def test_every_scheme_is_of_a_feed() -> None:

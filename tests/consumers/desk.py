@@ -15,16 +15,18 @@ from aiokafka import ConsumerRecord
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from consumers.batch import Keeping, Message, Point, Taken, take
-from consumers.imports import import_wallets
+from consumers.batch import Point, Taken, take
+from consumers.letters import Message
 from domain.update import Credential, Scope, Stamp, Update, UpdateType
 from domain.wallet import Key, Link, Method, Wallet
 from schemas.signature import secret
 from schemas.wallet import write_wallet
 from store import merchants, wallets
 from store.knowledge import Contended
+from wallets.change import Retention
+from wallets.importing import import_wallets
 
-KEEPING = Keeping(known=timedelta(days=800), unknown=timedelta(hours=72))
+RETENTION = Retention(known=timedelta(days=800), unknown=timedelta(hours=72))
 EVERYTHING = ("PAYMENT_METHOD_REPLACED", "PAYMENT_METHOD_DELETED", "PAYMENT_METHOD_UPDATED")
 
 _NAMES = UUID("c4d2d8a6-52a4-4c1a-9a0a-5b7c2f6f4f10")
@@ -74,7 +76,7 @@ class Desk:
         within_reach: frozenset[Key] = frozenset()
         for _ in range(5):
             try:
-                return await take(self.engine, messages, KEEPING, within_reach=within_reach, at=at)
+                return await take(self.engine, messages, RETENTION, within_reach=within_reach, at=at)
             except Contended as more:
                 within_reach |= more.keys
         raise AssertionError("contended for no reason")
@@ -102,7 +104,7 @@ class Desk:
         await self.sign_up(*sorted(new))
         stored = [self.stored(wallet) for wallet in brought]
         async with self.engine.begin() as connection:
-            await import_wallets(connection, in_batches(stored, of), KEEPING)
+            await import_wallets(connection, in_batches(stored, of), RETENTION)
 
     # --- looking --------------------------------------------------------------------------------------------------
 

@@ -2,26 +2,28 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from consumers.batch import Message
-from consumers.worker import Place, Worker
+from consumers.batch import Point, take
+from consumers.halving import Intake
+from consumers.letters import Message
+from loops.waiting import Waiting
 from store.engine import connect
-from tests.consumers.desk import KEEPING
+from tests.consumers.desk import RETENTION
 from tests.parts.until import until
 
 
-def worker(engine: AsyncEngine, **more: object) -> Worker:
-    """One that is handed its batches by the test, and tries them as it does when it reads them itself."""
-    return Worker(engine, bootstrap_servers="", topic="", group="", keeping=KEEPING, **more)  # type: ignore[arg-type]
+def intake(engine: AsyncEngine, *, at: Callable[[Point], None] = lambda _: None) -> Intake:
+    """A worker's intake that is handed its batches by the test, and tries them as it tries those that it reads."""
+    return Intake(engine, RETENTION, take, Waiting("the test"), at=at)
 
 
 class Elsewhere:
-    def __init__(self, url: str, messages: Sequence[Message], stand_still_at: Place) -> None:
+    def __init__(self, url: str, messages: Sequence[Message], stand_still_at: Point) -> None:
         self._url = url
         self._messages = messages
         self._stand_still_at = stand_still_at
@@ -40,12 +42,12 @@ class Elsewhere:
     async def _work(self) -> None:
         engine = connect(self._url)
         try:
-            await worker(engine, at=self._at)._take(self._messages)
+            await intake(engine, at=self._at).take(self._messages)
         finally:
             self._there.set()
             await engine.dispose()
 
-    def _at(self, place: Place) -> None:
+    def _at(self, place: Point) -> None:
         """The first time; what is tried again goes through."""
         if place == self._stand_still_at and not self._there.is_set():
             self._there.set()
@@ -53,7 +55,7 @@ class Elsewhere:
 
 
 @asynccontextmanager
-async def standing_still(url: str, messages: Sequence[Message], at: Place) -> AsyncIterator[Elsewhere]:
+async def standing_still(url: str, messages: Sequence[Message], at: Point) -> AsyncIterator[Elsewhere]:
     """A worker that stands still `at` that point of the batch until it is told to go on, or else to the end of this."""
     elsewhere = Elsewhere(url, messages, at)
     async with asyncio.timeout(60), asyncio.TaskGroup() as work:

@@ -6,13 +6,13 @@ from typing import NamedTuple
 
 import pytest
 
-from consumers.imports import import_wallets
-from consumers.worker import Place
+from consumers.batch import Point
 from domain.update import Update, UpdateType
 from domain.wallet import MethodStatus, Wallet
-from tests.consumers.desk import KEEPING, Desk, in_batches, merging
-from tests.consumers.elsewhere import Elsewhere, standing_still, waits, worker
+from tests.consumers.desk import RETENTION, Desk, in_batches, merging
+from tests.consumers.elsewhere import Elsewhere, intake, standing_still, waits
 from tests.domain.build import link, live, method, replaced, told, wallet, who
+from wallets.importing import import_wallets
 
 
 class Meeting(NamedTuple):
@@ -129,7 +129,7 @@ MEETINGS = {
     ids=["before a lock", "before the commit", "before the commit, on rows that stand"],
 )
 async def test_whoever_is_first_nothing_is_missed(
-    desk: Desk, database_url: str, meeting: Meeting, first: str, at: Place, *, met_before: bool
+    desk: Desk, database_url: str, meeting: Meeting, first: str, at: Point, *, met_before: bool
 ) -> None:
     await desk.bring(*meeting.wallets)
     if met_before:
@@ -145,7 +145,7 @@ async def test_whoever_is_first_nothing_is_missed(
     follows = [desk.message(each, partition=2) for each in late]
 
     async with standing_still(database_url, begun, at) as elsewhere:
-        here = asyncio.create_task(worker(desk.engine)._take(follows))
+        here = asyncio.create_task(intake(desk.engine).take(follows))
         await waits(desk.engine, here)
         elsewhere.go_on()
         await here
@@ -176,7 +176,7 @@ async def test_what_a_wallet_came_to_know_while_its_merge_waited_is_merged_with_
         await waits(desk.engine, merging_)
         elsewhere.go_on()
         await merger.stands_still()
-        here = group.create_task(worker(desk.engine)._take(third))
+        here = group.create_task(intake(desk.engine).take(third))
         await waits(desk.engine, here)
         merger.go_on()
     assert live(await desk.wallet()).keys() == {"A", "U"}
@@ -188,7 +188,7 @@ async def test_one_id_at_once_is_taken_once(desk: Desk, database_url: str) -> No
     begun = [desk.message(told(CLOSED, "A", on=1, id="u"), partition=1)]
     follows = [desk.message(told(CLOSED, "X", on=1, id="u"), partition=2)]
     async with standing_still(database_url, begun, "announced"):
-        here = asyncio.create_task(worker(desk.engine)._take(follows))
+        here = asyncio.create_task(intake(desk.engine).take(follows))
         await waits(desk.engine, here)
     await here
     assert sorted(await desk.outcomes()) in (
@@ -208,7 +208,7 @@ async def test_what_two_workers_find_at_once_was_applied_if_it_was_by_one(
     superseded = [desk.message(each, partition=2) for each in (replaced("B", ":x", on=2), replaced("B", "Z", on=5))]
     early, late = (applied, superseded) if first == "applied" else (superseded, applied)
     async with standing_still(database_url, early, "announced") as elsewhere:
-        here = asyncio.create_task(worker(desk.engine)._take(late))
+        here = asyncio.create_task(intake(desk.engine).take(late))
         await waits(desk.engine, here)
         elsewhere.go_on()
         await here
@@ -232,7 +232,7 @@ SHARED = wallet(method("A", id="m-A2"), customer="e2")
 
 @pytest.mark.parametrize("at", ["took in", "announced"])
 async def test_a_wallet_that_is_imported_while_a_worker_learns_of_its_card(
-    desk: Desk, database_url: str, at: Place
+    desk: Desk, database_url: str, at: Point
 ) -> None:
     await desk.bring(A)
     begun = [desk.message(each, partition=1) for each in (replaced("A", "B", on=1), told(CLOSED, "B", on=2))]
@@ -257,7 +257,7 @@ async def test_a_worker_learns_of_a_card_while_its_wallet_is_half_imported(desk:
 
     async def bring() -> None:
         async with desk.engine.begin() as connection:
-            await import_wallets(connection, slowly(), KEEPING)
+            await import_wallets(connection, slowly(), RETENTION)
 
     async with asyncio.timeout(30), asyncio.TaskGroup() as group:
         group.create_task(bring())
@@ -271,7 +271,7 @@ async def test_a_worker_learns_of_a_card_while_its_wallet_is_half_imported(desk:
 async def test_nobody_learns_anything_between_an_import_s_last_look_and_its_end(desk: Desk) -> None:
     await desk.bring(A)
     async with asyncio.timeout(30), desk.engine.begin() as connection:
-        await import_wallets(connection, in_batches([desk.stored(SHARED)], 1), KEEPING)
+        await import_wallets(connection, in_batches([desk.stored(SHARED)], 1), RETENTION)
         here = asyncio.create_task(desk.tell(replaced("A", "B", on=1)))
         await waits(desk.engine, here)
         assert not here.done()

@@ -2,7 +2,9 @@
 
 import json
 
-from consumers.batch import dead_letter
+import pytest
+
+from consumers.letters import LONGEST_BYTES, dead_letter
 from store import dead_letters
 from tests.consumers.desk import Desk
 
@@ -44,3 +46,54 @@ async def test_one_that_the_database_refused_is_set_aside_with_its_headers(desk:
         await dead_letters.keep(connection, [dead_letter(desk.message(b"{}", headers=[("ce_id", b"1")]), "refused")])
     [(kept,)] = await desk.rows("SELECT headers FROM dead_letters")
     assert kept == [["ce_id", "1"]]
+
+
+# --- longer than a message may be ---------------------------------------------------------------------------------
+
+
+async def test_a_message_longer_than_allowed_is_kept_as_it_begins_and_the_others_are_taken_in(desk: Desk) -> None:
+    long = b'{"card": "' + PAN.encode() + b'", "x": "' + b"y" * LONGEST_BYTES + b'"}'
+    await desk.take([desk.message(long), desk.message(b"{")])
+    letter, other = await desk.letters()
+    assert letter.reason == f"message: expected at most {LONGEST_BYTES} bytes, unpacked, not {len(long)}"
+    assert letter.body.startswith(b'{"card": "****************", "x": "yyyy')
+    assert letter.body.decode().endswith(f"yyy… ({len(long)} bytes)")
+    assert len(letter.body) < 5000
+    assert other.reason.startswith("message: ")
+
+
+async def test_a_message_as_long_as_allowed_is_looked_through(desk: Desk) -> None:
+    body = b'{"x": "' + b"y" * (LONGEST_BYTES - 9) + b'"}'
+    assert len(body) == LONGEST_BYTES
+    await desk.take([desk.message(body)])
+    (letter,) = await desk.letters()
+    assert letter.reason.startswith("id: ")
+    assert len(letter.body) == LONGEST_BYTES
+
+
+@pytest.mark.parametrize("at", range(4076, 4117, 4))
+async def test_a_card_number_that_the_cut_goes_through_is_not_kept(desk: Desk, at: int) -> None:
+    await desk.take([desk.message(b"x" * at + b" " + PAN.encode() + b" " + b"x" * LONGEST_BYTES)])
+    (letter,) = await desk.letters()
+    assert b"4111" not in letter.body
+
+
+async def test_keys_and_headers_count_and_are_cut_like_the_rest(desk: Desk) -> None:
+    huge = f"{PAN} ".encode() + b"k" * LONGEST_BYTES
+    headers = [("a" * LONGEST_BYTES, huge), *((f"h{n}", b"v") for n in range(1000))]
+    await desk.take([desk.message(b"{}", key=huge), desk.message(b"{}", headers=headers)])
+    by_key, by_headers = await desk.rows(
+        "SELECT message_key AS key, CAST(headers AS text) AS headers FROM dead_letters ORDER BY kafka_offset"
+    )
+    assert by_key.key.startswith("****************")
+    assert len(by_key.key) < 5000
+    assert len(by_headers.headers) < 20_000
+    assert PAN not in by_key.key + by_headers.headers
+
+
+async def test_what_is_far_too_long_costs_no_more_than_what_is_too_long(desk: Desk) -> None:
+    """90 MB, as 218 KB of lz4 can be: nothing is parsed, nothing looked through for card numbers but its beginning."""
+    huge = b'{"a": "' + b"4111 1111 1111 1111 " * 4_500_000
+    await desk.take([desk.message(huge)])
+    (letter,) = await desk.letters()
+    assert len(letter.body) < 5000

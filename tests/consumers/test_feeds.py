@@ -12,9 +12,10 @@ from typing import cast
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from producers import ingest
+from producers.topic import ingest
 from schemas.feeds import FEEDS
-from schemas.feeds.feed import Edge, Fetch, answered, read
+from schemas.feeds.feed import Edge, Fetch
+from schemas.feeds.reading import read, read_answer
 from schemas.fingerprint import Fingerprints, Key
 from tests.consumers.world import JSON, World, card, link, named, wallet
 
@@ -223,7 +224,7 @@ async def test_an_event_that_apple_delivers_again_does_not_undo_a_later_one(worl
         assert isinstance(fetch, Fetch)
         details = {"cardMetadata": {"fpanSuffix": suffix}}
         answer = {"eventType": "UPDATED_METADATA", "merchantTokenIdentifier": "DN1", "merchantTokenMetadata": details}
-        await world.take(*answered(FEEDS["apple-pay"], fetch, answer, at))
+        await world.take(*read_answer(FEEDS["apple-pay"], fetch, answer, at))
     assert await cards(world) == [("2222", "ACTIVE", None)]
     assert await world.told() == [("shop", "PAYMENT_METHOD_UPDATED", 1), ("shop", "PAYMENT_METHOD_UPDATED", 2)]
 

@@ -2,14 +2,15 @@
 
 import json
 from collections import Counter
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import event as hooks
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from consumers.imports import Refused
 from domain.update import Outcome
 from tests.consumers.world import World, card, link, merged, named, replaced, update, wallet
+from wallets.importing import Refused
 
 
 @pytest.fixture
@@ -508,3 +509,16 @@ async def test_export_import_export_is_the_same(world: World) -> None:
     await world.merchants("shop", "gym")
     await world.wallets(*first)
     assert json.dumps(await world.export()) == json.dumps(first)
+
+
+async def test_an_update_from_the_far_future_is_set_aside(world: World) -> None:
+    """It would stand against every later report, of all vendors, until then."""
+    await world.wallets(wallet("ann", card("a", wallet="ann")))
+    now = datetime.now(UTC)
+    soon, late = (
+        update("CLOSED", "a") | {"occurredAt": (now + timedelta(days=days)).isoformat()} for days in (365, 367)
+    )
+    taken = await world.take(soon, late)
+    assert (taken.outcomes, taken.unreadable) == ({Outcome.APPLIED: 1}, 1)
+    [(reason,)] = await world.rows("SELECT reason FROM dead_letters")
+    assert reason == "occurredAt: expected a time at most 366 days ahead"

@@ -14,19 +14,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from consumers.batch import Message
-from consumers.imports import import_wallets
+from consumers.letters import Message
 from domain.update import Credential, Scope, Update, UpdateType
 from domain.wallet import Customer, Key, Link, Wallet
 from schemas.canonical import parse
 from schemas.wallet import read_wallet
 from store.engine import connect
-from tests.consumers.desk import KEEPING, Desk, can_be_written, in_batches, merging, written
-from tests.consumers.elsewhere import worker
+from tests.consumers.desk import RETENTION, Desk, can_be_written, in_batches, merging, written
+from tests.consumers.elsewhere import intake
 from tests.domain.build import link, method, replaced, told, wallet
 from tests.domain.reference import view
 from tests.domain.test_settle_properties import as_reference_says
 from tests.domain.worlds import WalletsMerged, World, worlds
+from wallets.importing import import_wallets
 
 NUMBERS = count()
 
@@ -215,10 +215,10 @@ async def at_once(url: str, lanes: Sequence[Sequence[Sequence[Message]]]) -> Non
     """Each lane's batches one after another, by a worker with connections of its own."""
 
     async def work(engine: AsyncEngine, batches: Sequence[Sequence[Message]]) -> None:
-        it = worker(engine)
+        it = intake(engine)
         for batch in batches:
             if batch:
-                await it._take(batch)
+                await it.take(batch)
 
     async with AsyncExitStack() as engines, asyncio.timeout(120), asyncio.TaskGroup() as group:
         for batches in lanes:
@@ -281,7 +281,7 @@ async def test_what_streams_made_is_exported_and_brought_back_to_the_byte(desk: 
     first = await desk.exported()
     await desk.rows("TRUNCATE wallets, credentials, replacement_facts, inbox CASCADE")
     async with desk.engine.begin() as connection:
-        await import_wallets(connection, in_batches([read_wallet(line) for line in first.splitlines()], 3), KEEPING)
+        await import_wallets(connection, in_batches([read_wallet(line) for line in first.splitlines()], 3), RETENTION)
     assert await desk.exported() == first
     assert '"mergedInto"' in first
     assert '"replacedBy": "' in first

@@ -9,19 +9,20 @@ from sqlalchemy import text
 
 from consumers import upkeep
 from domain.update import Update, UpdateType
+from domain.wallet import MethodStatus
 from store.engine import connect
-from tests.consumers.desk import KEEPING, Desk, merging
-from tests.domain.build import live, method, replaced, told, wallet, who
+from tests.consumers.desk import RETENTION, Desk, merging
+from tests.domain.build import Names, live, method, replaced, told, wallet, who
 from tests.parts.proxy import Proxy
 from tests.parts.until import until
 
-PAST = KEEPING.unknown + timedelta(hours=1)
+PAST = RETENTION.unknown + timedelta(hours=1)
 CLOSED = UpdateType.CLOSED
 
 
 async def let_pass(desk: Desk, time: timedelta) -> None:
     await move_back(desk, time)
-    await upkeep.run_once(desk.engine, parked_for=KEEPING.unknown)
+    await upkeep.run_once(desk.engine, parked_for=RETENTION.unknown)
 
 
 async def move_back(desk: Desk, time: timedelta) -> None:
@@ -38,7 +39,7 @@ async def test_who_nobody_knew_in_time_is_given_up(desk: Desk) -> None:
         replaced("A", "B", on=3),
         b"{",
     )
-    await let_pass(desk, KEEPING.unknown - timedelta(hours=1))
+    await let_pass(desk, RETENTION.unknown - timedelta(hours=1))
     assert await desk.outcome("vau-1") == ("PARKED", None)
     await desk.tell(told(CLOSED, "Z", on=4))
     await let_pass(desk, timedelta(hours=2))
@@ -55,7 +56,7 @@ async def test_who_nobody_knew_in_time_is_given_up(desk: Desk) -> None:
 
 async def test_who_is_told_again_waits_as_long_as_what_is_known(desk: Desk) -> None:
     await desk.tell(replaced("A", "B", on=1), told(CLOSED, "X", on=2))
-    await let_pass(desk, KEEPING.unknown - timedelta(hours=1))
+    await let_pass(desk, RETENTION.unknown - timedelta(hours=1))
     await desk.tell(replaced("A", "B", on=3, id="again"))
     await let_pass(desk, timedelta(hours=2))
     await desk.bring(wallet(method("A"), method("X")))
@@ -66,13 +67,30 @@ async def test_who_is_told_again_waits_as_long_as_what_is_known(desk: Desk) -> N
     ]
 
 
-async def test_who_is_quarantined_waits_as_long_as_what_is_known(desk: Desk) -> None:
+@pytest.mark.parametrize("named", ["X", ("X", ":x")], ids=["by token", "by token and fingerprint"])
+async def test_a_status_that_is_told_again_waits_as_long_as_it_is_known(desk: Desk, named: Names) -> None:
+    """No fact keeps it waiting, only what is kept of the credential itself."""
+    await desk.tell(told(CLOSED, named, on=1))
+    await let_pass(desk, RETENTION.unknown - timedelta(hours=1))
+    await desk.tell(told(CLOSED, named, on=2, id="again"))
+    await let_pass(desk, timedelta(hours=2))
+    assert await desk.outcome("vau-1") == ("PARKED", None)
+    await desk.bring(wallet(method("X")))
+    assert live(await desk.wallet())["X"].status is MethodStatus.CLOSED
+
+
+@pytest.mark.parametrize(
+    "update",
+    [replaced("A", "B", on=1, customer="e9"), told(CLOSED, "A", on=1, customer="e9")],
+    ids=["a replacement", "a status"],
+)
+async def test_who_is_quarantined_waits_as_long_as_what_is_known(desk: Desk, update: Update) -> None:
     await desk.bring(wallet(method("A")))
-    await desk.tell(replaced("A", "B", on=1, customer="e9"))
+    await desk.tell(update)
     assert await desk.outcome("vau-1") == ("QUARANTINED", "OWNER_MISMATCH")
     await let_pass(desk, PAST)
     assert [row.key for row in await desk.rows("SELECT key FROM parked_updates")] == ["vau:A"]
-    await let_pass(desk, KEEPING.known)
+    await let_pass(desk, RETENTION.known)
     await let_pass(desk, timedelta())
     assert await desk.rows("SELECT key FROM parked_updates") == []
     assert await desk.outcome("vau-1") == ("QUARANTINED", "OWNER_MISMATCH")
@@ -88,7 +106,7 @@ async def test_what_was_told_of_no_wallet_is_forgotten_and_of_a_wallet_is_not(de
     # what comes late is measured against it still
     await desk.tell(replaced("A", "C", on=0), told(UpdateType.RESUMED, "B", on=1, id="late"))
     assert live(await desk.wallet()).keys() == {"B"}
-    await let_pass(desk, KEEPING.known)
+    await let_pass(desk, RETENTION.known)
     assert await told_of(desk) == {}
 
 
@@ -118,12 +136,12 @@ async def test_what_is_heard_again_is_kept_from_then_on(desk: Desk, again: str) 
     known = await told_of(desk)
     assert len(known) == 4
     for n in (1, 2):
-        await let_pass(desk, KEEPING.unknown - timedelta(hours=1))
+        await let_pass(desk, RETENTION.unknown - timedelta(hours=1))
         await desk.tell(*tell(n))
         assert await told_of(desk) == known
     await let_pass(desk, PAST)
     assert (await told_of(desk)).keys() == {"vau:B", "vau:A > vau:B"}
-    await let_pass(desk, KEEPING.known - PAST - timedelta(days=1))
+    await let_pass(desk, RETENTION.known - PAST - timedelta(days=1))
     assert (await told_of(desk)).keys() == {"vau:B", "vau:A > vau:B"}
 
 
@@ -151,14 +169,14 @@ async def test_who_learns_of_something_at_that_moment_is_left_alone(desk: Desk) 
     async with desk.engine.begin() as learner:
         await learner.execute(text("SELECT * FROM credentials FOR UPDATE"))
         async with asyncio.timeout(5):
-            await upkeep.run_once(desk.engine, parked_for=KEEPING.unknown)
+            await upkeep.run_once(desk.engine, parked_for=RETENTION.unknown)
     assert await told_of(desk) == {"vau:X": "CLOSED"}
 
 
 async def test_it_may_run_twice_at_once_and_as_often_as_one_likes(desk: Desk) -> None:
     await desk.tell(*(replaced(f"X{n}", f"Y{n}", on=1, id=f"{n}") for n in range(50)))
     await move_back(desk, PAST)
-    await asyncio.gather(*(upkeep.run_once(desk.engine, parked_for=KEEPING.unknown) for _ in range(4)))
+    await asyncio.gather(*(upkeep.run_once(desk.engine, parked_for=RETENTION.unknown) for _ in range(4)))
     assert {outcome for _, outcome, _ in await desk.outcomes()} == {"IGNORED"}
     assert await desk.rows("SELECT * FROM parked_updates") == []
 
@@ -166,7 +184,7 @@ async def test_it_may_run_twice_at_once_and_as_often_as_one_likes(desk: Desk) ->
 @pytest.mark.parametrize("table", ["delivery_history", "attempts"])
 async def test_the_days_to_come_have_a_partition_each(desk: Desk, table: str) -> None:
     for _ in range(2):
-        await upkeep.run_once(desk.engine, parked_for=KEEPING.unknown)
+        await upkeep.run_once(desk.engine, parked_for=RETENTION.unknown)
     rows = await desk.rows(
         "SELECT CAST(inhrelid AS regclass) AS name, to_char((now() AT TIME ZONE 'UTC') + make_interval(days => ahead),"
         " '_YYYYMMDD') AS day FROM pg_inherits CROSS JOIN generate_series(1, 3) AS ahead"
@@ -185,7 +203,7 @@ async def test_it_waits_for_a_database_that_is_away_and_stops_when_told(desk: De
     async with Proxy(database_url) as proxy:
         proxy.refuse()
         engine = connect(proxy.url)
-        running = asyncio.create_task(upkeep.run(engine, parked_for=KEEPING.unknown, stopping=stopping))
+        running = asyncio.create_task(upkeep.run(engine, parked_for=RETENTION.unknown, stopping=stopping))
         await asyncio.wait((running,), timeout=0.3)
         assert not running.done()
         stopping.set()
@@ -193,7 +211,7 @@ async def test_it_waits_for_a_database_that_is_away_and_stops_when_told(desk: De
             await running
         proxy.pass_on()
         stopping.clear()
-        running = asyncio.create_task(upkeep.run(engine, parked_for=KEEPING.unknown, stopping=stopping))
+        running = asyncio.create_task(upkeep.run(engine, parked_for=RETENTION.unknown, stopping=stopping))
 
         async def given_up() -> bool:
             return (await desk.outcome("vau-1"))[0] == "IGNORED"

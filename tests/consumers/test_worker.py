@@ -8,7 +8,6 @@ import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from random import Random
 from typing import Any
 
 import pytest
@@ -17,12 +16,14 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from consumers.batch import Message, Taken, take
+from consumers.batch import Taken, take
+from consumers.letters import Message
 from consumers.worker import Place, Stalled, Worker
 from domain.update import Update, UpdateType
 from store.engine import connect
 from store.knowledge import Contended
-from tests.consumers.desk import KEEPING, Desk, written
+from tests.consumers.desk import RETENTION, Desk, written
+from tests.consumers.test_halving import a_row_too_long_for_its_index
 from tests.domain.build import link, live, method, replaced, told, wallet
 from tests.parts import kafka as kafka_part
 from tests.parts.proxy import Proxy
@@ -84,7 +85,9 @@ def post(kafka: str, topic: str, group: str) -> Post:
 
 
 def member(engine: AsyncEngine, post: Post, **more: Any) -> Worker:
-    return Worker(engine, bootstrap_servers=post.servers, topic=post.topic, group=post.group, keeping=KEEPING, **more)
+    return Worker(
+        engine, bootstrap_servers=post.servers, topic=post.topic, group=post.group, retention=RETENTION, **more
+    )
 
 
 @asynccontextmanager
@@ -125,7 +128,7 @@ async def test_it_takes_in_what_is_there_and_what_comes_and_commits_how_far_it_i
     async with working(desk.engine, post, batch_size=7) as worker:
         await until(lambda: as_said(worker, None))
         await taken_in(desk, 52)
-        await post.send(replaced("B", "C", on=2), None, key=b"vau:B")
+        await post.send(replaced("B", "C", on=2), b"", key=b"vau:B")
         await taken_in(desk, 54)
         await until(post.is_read_up)
     assert live(await desk.wallet()).keys() == {"C"}
@@ -192,12 +195,12 @@ async def test_a_lane_that_waits_when_told_to_stop_takes_nothing_from_the_others
     """One's batch is contended for ever, the other's is taken in: that one is committed."""
     stopping, contended = asyncio.Event(), asyncio.Event()
 
-    async def contend(engine: AsyncEngine, messages: Sequence[Message], *keeping: Any, **more: Any) -> Taken:
+    async def contend(engine: AsyncEngine, messages: Sequence[Message], *retention: Any, **more: Any) -> Taken:
         if messages[0].partition == 0:
             contended.set()
             raise Contended(())
         await contended.wait()
-        taken = await take(engine, messages, *keeping, **more)
+        taken = await take(engine, messages, *retention, **more)
         stopping.set()
         return taken
 
@@ -211,25 +214,17 @@ async def test_a_lane_that_waits_when_told_to_stop_takes_nothing_from_the_others
 # --- refused ------------------------------------------------------------------------------------------------------
 
 
-def too_long() -> bytes:
-    """Every field is as long as it may be, and together they are more than an index row holds."""
-    draw = Random(1)
-    old, new, customer = ("".join(chr(draw.randrange(0x20000, 0x2A000)) for _ in range(255)) for _ in range(3))
-    message = written(replaced("old", "new", on=1, id="long", customer="e1"))
-    message |= {"old": {"token": old}, "new": {"token": new}, "customer": {"metadata": {customer: old}}}
-    return json.dumps(message, ensure_ascii=False).encode()
-
-
 async def test_what_the_database_refuses_is_set_aside_and_its_mates_are_applied(desk: Desk, post: Post) -> None:
+    """A row that is too long for an index, which no message can make any more, stands for all that is refused."""
     await desk.bring(*(wallet(method(f"X{n}"), customer=f"e{n}") for n in range(30)))
     some = closings(30)
-    await post.send(*some[:11], too_long(), *some[11:], b"{", partition=0)
-    async with working(desk.engine, post):
+    await post.send(*some[:11], told(CLOSED, "X1", on=1, id="slow"), *some[11:], b"{", partition=0)
+    async with a_row_too_long_for_its_index(desk), working(desk.engine, post):
         await taken_in(desk, 32)
         await until(post.is_read_up)
     assert Counter(outcome for _, outcome, _ in await desk.outcomes()) == {"APPLIED": 30}
     refused, unreadable = await desk.letters()
-    assert (refused.offset, refused.reason) == (11, "the database refuses what was written: 54000 pk_replacement_facts")
+    assert (refused.offset, refused.reason) == (11, "the database refuses what was written: 54000 pk_credentials")
     assert unreadable.offset == 31
 
 
@@ -247,13 +242,13 @@ async def test_of_many_that_are_refused_each_is_set_aside(desk: Desk, post: Post
 
 
 async def test_a_defect_ends_it_and_nothing_is_lost(desk: Desk, post: Post) -> None:
-    await desk.rows("ALTER TABLE credentials RENAME TO mislaid")
+    await desk.rows("ALTER TABLE inbox RENAME COLUMN outcome TO mislaid")
     try:
         await post.send(*closings(3))
         with pytest.raises(ExceptionGroup, match="unhandled errors"):
             await member(desk.engine, post).run(asyncio.Event())
     finally:
-        await desk.rows("ALTER TABLE mislaid RENAME TO credentials")
+        await desk.rows("ALTER TABLE inbox RENAME COLUMN mislaid TO outcome")
     assert await post.committed() == {}
     async with working(desk.engine, post):
         await taken_in(desk, 3)
@@ -288,7 +283,7 @@ async def test_a_database_that_is_away_is_waited_for_and_nothing_is_lost(
     assert await desk.letters() == []
 
 
-@pytest.mark.parametrize("place", ["took in", "settled", "applied", "announced"])
+@pytest.mark.parametrize("place", ["took in", "decided", "applied", "announced"])
 async def test_a_database_that_goes_away_in_a_transaction_has_not_heard_of_it(
     desk: Desk, database_url: str, post: Post, place: Place
 ) -> None:
@@ -327,7 +322,7 @@ async def test_a_database_restarted_under_it_is_gone_back_to(desk: Desk, post: P
 
 @asynccontextmanager
 async def held_up(engine: AsyncEngine) -> AsyncIterator[Callable[[], Awaitable[bool]]]:
-    """Nobody gets a row of the inbox meanwhile; what is given tells whether somebody tries."""
+    """Nobody writes a row of the inbox meanwhile; what is given tells whether somebody tries."""
 
     async def somebody_waits() -> bool:
         async with engine.begin() as connection:
@@ -338,7 +333,7 @@ async def held_up(engine: AsyncEngine) -> AsyncIterator[Callable[[], Awaitable[b
             )
 
     async with engine.begin() as holder:
-        await holder.execute(text("LOCK TABLE inbox"))
+        await holder.execute(text("LOCK TABLE inbox IN EXCLUSIVE MODE"))
         yield somebody_waits
 
 
@@ -428,8 +423,8 @@ async def test_a_loop_that_hangs_ends_itself(desk: Desk, post: Post) -> None:
         worker = member(desk.engine, post)
         running = asyncio.create_task(worker.run(asyncio.Event()))
         await until(somebody_waits)
-        worker._progress -= 1000
-        with pytest.raises(Stalled, match="no progress for 10"):
+        worker._waiting.progress._made_at -= 1000
+        with pytest.raises(Stalled, match="has made no progress for 10"):
             await running
     async with working(desk.engine, post):
         await taken_in(desk, 2)

@@ -11,15 +11,17 @@ from aiokafka import ConsumerRecord
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from consumers.batch import Keeping, Message, Taken, take
-from consumers.imports import import_wallets
+from consumers.batch import Taken, take
+from consumers.letters import Message
 from domain.wallet import Wallet
 from schemas.wallet import read_wallet, write_wallet
 from store import merchants, wallets
 from store.failures import DATABASE_ERRORS, Failure, failure
 from store.knowledge import Contended
+from wallets.change import Retention
+from wallets.importing import import_wallets
 
-KEEPING = Keeping(known=timedelta(days=800), unknown=timedelta(hours=72))
+RETENTION = Retention(known=timedelta(days=800), unknown=timedelta(hours=72))
 SECRET = "whsec_" + "A" * 32
 EVERYTHING = ("PAYMENT_METHOD_REPLACED", "PAYMENT_METHOD_DELETED", "PAYMENT_METHOD_UPDATED")
 
@@ -116,7 +118,7 @@ class World:
             yield [read_wallet(json.dumps(line)) for line in lines]
 
         async with self.engine.begin() as connection:
-            await import_wallets(connection, batches(), KEEPING)
+            await import_wallets(connection, batches(), RETENTION)
 
     def message(self, body: JSON | bytes, *, partition: int = 0, offset: int | None = None) -> Message:
         value = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -132,7 +134,7 @@ class World:
         within_reach: frozenset[str] = frozenset()
         while True:
             try:
-                return await take(self.engine, messages, KEEPING, within_reach=within_reach)
+                return await take(self.engine, messages, RETENTION, within_reach=within_reach)
             except DATABASE_ERRORS as error:
                 if failure(error) is not Failure.CONTENDED:
                     raise

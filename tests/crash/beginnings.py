@@ -10,18 +10,18 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-from consumers.imports import import_wallets
 from domain.wallet import Wallet
 from schemas.wallet import read_merchant, read_wallet
 from store import merchants
 from store.engine import connect
-from tests.crash.child import KEEPING, Life
+from tests.crash.child import RETENTION, Life
 from tests.crash.lives import Child, Nursery
 from tests.crash.runs import Fed, Run, copied, run_from, run_on
 from tests.crash.stream import MESSAGES, WALLETS, merchants_at
 from tests.crash.verdict import Look, check_consumed, export, look_of
 from tests.parts.kafka import Broker
 from tests.parts.postgres import Databases
+from wallets.importing import import_wallets
 
 # Seconds: the shortest that a child on a busy machine keeps up with. A broker may insist on more.
 _SESSION = 2.0
@@ -101,7 +101,7 @@ async def _import(url: str) -> None:
     engine = connect(url)
     async with engine.begin() as connection:
         await merchants.put(connection, [(line.id, line.name) for line in lines], endpoints)
-        await import_wallets(connection, _as_one([read_wallet(json.dumps(line)) for line in WALLETS]), KEEPING)
+        await import_wallets(connection, _as_one([read_wallet(json.dumps(line)) for line in WALLETS]), RETENTION)
     await engine.dispose()
 
 

@@ -23,16 +23,16 @@ from typing import Any, Literal
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from consumers.batch import Keeping
 from consumers.worker import Worker
 from ops import logs, loop
-from producers.dispatcher import Dispatcher
-from producers.sender import Sender
+from producers.webhooks.dispatcher import Dispatcher
+from producers.webhooks.sender import Sender
 from store.engine import connect
+from wallets.change import Retention
 
 _PR_SET_PDEATHSIG = 1
 
-KEEPING = Keeping(known=timedelta(days=800), unknown=timedelta(hours=72))
+RETENTION = Retention(known=timedelta(days=800), unknown=timedelta(hours=72))
 LEASE = 3.0
 """Seconds. The sender's deadline leaves half a second for waiting and half for recording, on a busy machine too."""
 DEADLINE = 2.0
@@ -106,7 +106,7 @@ async def _consume(life: Life, engine: AsyncEngine, fault: _Fault, stopping: asy
         bootstrap_servers=life.bootstrap_servers,
         topic=life.topic,
         group=life.group,
-        keeping=KEEPING,
+        retention=RETENTION,
         batch_size=life.batch_size,
         session_timeout=life.session_timeout,
         at=fault,

@@ -19,7 +19,7 @@ _OF_A_BATCH = b"INSERT INTO inbox"
 # Each is passed once in a poll, or once in each of its batches; so something is committed before, and much is left.
 KILLED_AT = [
     [("polled", 2), ("took in", 3)],
-    [("settled", 4), ("applied", 3)],
+    [("decided", 4), ("applied", 3)],
     [("announced", 4), ("committed", 3)],
     [("offsets committed", 2)],
 ]

@@ -40,6 +40,14 @@ def test_where_both_hold_one_identity_the_targets_is_kept() -> None:
     assert change.new in merged.target.methods
 
 
+def test_a_removed_method_moves_as_it_is_though_the_target_holds_its_identity() -> None:
+    before = removed("A", id="s-A")._replace(deleted_reason="CUSTOMER_REMOVED")
+    merged = merge(wallet(before, customer="e2"), wallet(method("A", id="t-A")))
+
+    assert not replacements(merged)
+    assert before in merged.target.methods
+
+
 def test_a_fingerprint_in_common_is_an_identity_too_and_the_kept_method_takes_the_token_along() -> None:
     source = wallet(method("A", ":fp", id="s-A"), customer="e2")
     target = wallet(method("mdes:X", ":fp", id="t-X"))

@@ -5,15 +5,18 @@ import json
 import re
 import uuid
 from collections.abc import Callable
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 
 import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from domain.pan import contains_pan, mask, pan_in_json
+from tests.parts.card_numbers import NUMBER_IN_JSON, forms, in_json, is_left
 
 VISA = "4111111111111111"
+NUMBERS = (VISA, "5555555555554444", "6011000990139424", "2223003122003222", "4539578763621460")
+FORMS = {f"{name}: {number}": (number, text) for number in NUMBERS for name, text in forms(number).items()}
 
 
 def luhn(digits: str) -> bool:
@@ -25,9 +28,19 @@ def luhn(digits: str) -> bool:
     return total % 10 == 0
 
 
+# The first digits and the length of numbers that brands issue.
+ISSUED = (
+    ("4", 13), ("4", 16), ("4", 19), ("51", 16), ("55", 16), ("2221", 16), ("2720", 16), ("34", 15), ("37", 15),
+    ("6011", 16), ("649", 16), ("65", 19), ("300", 14), ("36", 14), ("39", 19), ("3528", 16), ("3589", 19), ("62", 16),
+    ("62", 19), ("50", 16), ("58", 13), ("6304", 17), ("6759", 19), ("60", 16), ("2200", 16), ("9792", 16), ("1", 15),
+)  # fmt: skip
+
+
 @st.composite
 def pans(draw: st.DrawFn) -> str:
-    head = draw(st.text("0123456789", min_size=12, max_size=18))
+    begins, length = draw(st.sampled_from(ISSUED))
+    more = length - len(begins) - 1
+    head = begins + draw(st.text("0123456789", min_size=more, max_size=more))
     return next(head + check for check in "0123456789" if luhn(head + check))
 
 
@@ -38,9 +51,8 @@ def grouped_pans(draw: st.DrawFn) -> str:
     return separator.join(re.findall(r"\d{1,4}", digits))
 
 
-BESIDE = st.text(st.characters(exclude_categories=["Nd", "Cs"], exclude_characters="\\-"), max_size=20).filter(
-    lambda text: not re.search(r"[0-9a-fA-F\s\u2010-\u2014\u2212]\Z|\A[0-9a-fA-F\s\u2010-\u2014\u2212]", text)
-)
+# Behind a plus sign thirteen digits are a telephone number.
+BESIDE = st.text(st.characters(exclude_categories=["Nd", "No", "Cs"], exclude_characters="\\%&+"), max_size=20)
 
 
 @given(BESIDE, grouped_pans(), BESIDE)
@@ -65,8 +77,8 @@ STANDARD, FOR_URLS = base64.b64encode, base64.urlsafe_b64encode
 PRINTED = st.builds(
     lambda pan, separator: separator.join(re.findall(r"\d{1,4}", pan)), pans(), st.sampled_from(["", " ", "-"])
 )
-NO_DIGITS = st.text(st.characters(codec="utf-8", exclude_categories=["Nd"], exclude_characters=" -\\")).filter(
-    lambda text: not re.search(r"[a-fA-F]\Z|\A[a-fA-F]", text)
+NO_DIGITS = st.text(st.characters(codec="utf-8", exclude_categories=["Nd", "No"], exclude_characters=" -\\")).filter(
+    lambda text: not re.search(r"[a-fA-F+]\Z|\A[a-fA-F]", text)
 )
 
 
@@ -129,9 +141,13 @@ def test_a_long_word_of_base64_is_looked_through_once() -> None:
     assert mask(word) is word
 
 
-@given(st.text("0123456789", min_size=1, max_size=40))
-def test_a_row_of_digits_is_a_card_number_exactly_when_its_length_and_luhn_say_so(digits: str) -> None:
-    assert contains_pan(digits) == (13 <= len(digits) <= 19 and luhn(digits))
+@given(st.text("0123456789", min_size=1, max_size=40) | pans())
+def test_a_row_of_digits_is_a_card_number_when_its_range_its_length_and_luhn_say_so(digits: str) -> None:
+    if contains_pan(digits):
+        assert 13 <= len(digits) <= 19
+        assert luhn(digits)
+    if any(digits.startswith(begins) and len(digits) == length for begins, length in ISSUED):
+        assert contains_pan(digits) == luhn(digits)
 
 
 @given(st.uuids())
@@ -144,19 +160,28 @@ def test_a_uuid_is_no_card_number(value: uuid.UUID) -> None:
     assert not contains_pan(f'{{"id": "{str(value).upper()}"}}')
 
 
-@given(st.binary(min_size=9, max_size=64))
-def test_a_key_in_hexadecimal_is_no_card_number(key: bytes) -> None:
-    assume(re.search("[a-f]", key.hex()))
-    assert not contains_pan(f"fp_{key.hex()}")
+@given(st.sampled_from([16, 20, 32, 64]).flatmap(lambda size: st.binary(min_size=size, max_size=size)))
+@example(bytes.fromhex(VISA + "a" * 16))
+def test_a_digest_in_hexadecimal_is_no_card_number(digest: bytes) -> None:
+    assert not contains_pan(f"fp_{digest.hex()}")
+    assert not contains_pan(f'{{"id": "vau-{digest.hex().upper()}"}}')
 
 
-@given(st.datetimes())
+@pytest.mark.parametrize("size", [31, 33, 39, 63, 65, 127])
+def test_any_other_word_of_hexadecimal_digits_may_hold_a_card_number(size: int) -> None:
+    for word in (f"{VISA}{'a' * (size - 16)}", f"{'b' * (size - 16)}{VISA}"):
+        assert contains_pan(f"fp_{word}")
+        assert mask(word).count("*") == 16
+
+
+@given(st.datetimes(datetime(1900, 1, 1), datetime(2099, 12, 31)))  # noqa: DTZ001 - as people write them
+@example(datetime(2026, 11, 30, 4, 12, 13, 512345))  # noqa: DTZ001
 def test_a_timestamp_is_no_card_number(moment: datetime) -> None:
     assert not contains_pan(moment.isoformat() + "Z")
     assert not contains_pan(str(moment))
 
 
-@given(st.dates(), st.integers(0, 999_999))
+@given(st.dates(date(1900, 1, 1), date(2099, 12, 31)), st.integers(0, 999_999))
 def test_an_id_made_of_a_date_and_a_number_is_no_card_number(day: date, serial: int) -> None:
     assert not contains_pan(f"vau-{day.isoformat()}-{serial:06}")
     assert not contains_pan(f"vau-{day:%Y%m%d}-{serial:06}")
@@ -168,10 +193,20 @@ def test_an_id_made_of_a_date_and_a_number_is_no_card_number(day: date, serial: 
         "V0010013022298169667504231315",  # the PAR of design.md §4
         "4111111111111112",  # Luhn says no
         "411111111111",  # twelve digits
-        "4111  1111  1111  1111",  # two spaces: no way to write one number
-        "4111.1111.1111.1111",
-        "4111,1111,1111,1111",
+        "4111    1111    1111    1111",  # four spaces: columns of a table
+        "4111 and 1111 and 1111 and 1111",
+        "1647725122227",  # it passes Luhn, and no brand has a range there
+        "9999999999999995",
+        "411111111111116",  # a Visa of fifteen digits, whose check digit is right
+        "51.140.250.129:44321",  # an address and a port
+        "2026-11-30 04:12:13.512345",
+        "30.11.2026 04:12:13.512",
+        "1732093653123",
+        "1732093653123456789",
         "+49 30 901820 ext 4",
+        "+4915123456787",
+        "tel. +49 151 2345-6787",
+        "43e12345-4e12-4e13-8e14-4e15abcdef12",
         "",
     ],
 )
@@ -188,6 +223,24 @@ def test_what_looks_like_one_but_is_none(text: str) -> None:
         ("3782 822463 10005", "**** ****** *****"),
         ("3056-930902-5904", "****-******-****"),
         ("4111 1111 1111 1111 123", "**** **** **** **** 123"),
+        ("411111-1111111111", "******-**********"),
+        ("41111111 11111111", "******** ********"),
+        ("4,111,111,111,111,111", "*,***,***,***,***,***"),
+        ("a4111111111111111f", "a****************f"),
+        ("4.111111111111111e15", "*.***************e15"),
+        ("4111111111111111e0", "****************e0"),
+        ("%B4111111111111111^DOE/JOHN^2512", "%B****************^DOE/JOHN^2512"),
+        ("9F0206 57134111111111111111D25122010000F", f"9F0206 {'*' * 33}"),
+        ("5712378282246310005D2512101000000000000F", "*" * 40),
+        ("5711378282246310005D25121010000000000F", "*" * 38),
+        ("57104222222222222D25121010000000000F", "*" * 36),
+        ("9F6B11378282246310005d25121010000000000F", "*" * 40),
+        ("9F260800112233445566 57104222222222222D25121010000000000F5F3401", f"9F260800112233445566 {'*' * 42}"),
+        ("7834353339e2808335373837e2808336333632e2808331343836,321,x", f"{'*' * 56},x"),
+        ("41%11%11%11%11%11%11%11", "**%**%**%**%**%**%**%**"),
+        ("41=11=11=11=11=11=11=11", "**=**=**=**=**=**=**=**"),
+        ("?a=34&b=4111111111111111", "?a=34&b=****************"),
+        ("4\u200b111111111111111", "*\u200b***************"),
         ("5555-5555-5555-4444 and 4111 1111 1111 1111", "****-****-****-**** and **** **** **** ****"),
         ("2026-11-20 4111111111111111", "2026-11-20 ****************"),
         ("%4111111111111111^DOE/JOHN^2812", "%****************^DOE/JOHN^2812"),
@@ -195,11 +248,68 @@ def test_what_looks_like_one_but_is_none(text: str) -> None:
         ("\uff14111111111111111", "****************"),
         (r'{"token": "\u0034\u0031\u00311111111111111"}', '{"token": "****************"}'),
         (r'{"token": "\u12344111111111111111"}', r'{"token": "\u1234****************"}'),
+        (r'{"token": "4111\/1111\u20031111\t1111"}', r'{"token": "****\/****\u2003****\t****"}'),
+        ("/cards/4111%201111%201111%201111", "/cards/****%20****%20****%20****"),
     ],
 )
 def test_the_ways_in_which_card_numbers_are_written(text: str, masked: str) -> None:
     assert contains_pan(text)
     assert mask(text) == masked
+
+
+@pytest.mark.parametrize(("number", "text"), FORMS.values(), ids=FORMS)
+def test_every_form_is_seen_and_masked_wherever_it_stands(number: str, text: str) -> None:
+    if text.startswith(NUMBER_IN_JSON):
+        values = [text]
+    else:
+        assert contains_pan(text)
+        assert is_left(number, text)
+        assert not is_left(number, mask(text))
+        values = [text, f"see {text} here"]
+    for value in values:
+        for ensure_ascii in (True, False):
+            written = in_json({"id": "vau-2026-11-20-000017", "deep": [{"name": value}]}, ensure_ascii=ensure_ascii)
+            assert contains_pan(written)
+            assert not is_left(number, mask(written))
+            assert pan_in_json(json.loads(written)) == "$.deep[0].name"
+            assert pan_in_json({f"beside {value}": 1}) is not None or value == text
+
+
+@given(BESIDE, pans(), st.data())
+def test_whatever_single_characters_stand_between_any_groups(before: str, pan: str, data: st.DataObject) -> None:
+    separators = st.characters(categories=["P", "S", "Z"], exclude_characters="\\%&") | st.just("")
+    written = pan[0] + "".join(data.draw(separators) + digit for digit in pan[1:])
+    assume(not re.search(r"(?:19|20)\d\d([-/.])\d\d\1|\d\d([-/.])\d\d\2|\d\.\d{1,3}\.\d{1,3}\.\d", written))
+    assume(not re.search(r"[eE][+-]?\d", written))
+    assert contains_pan(before + written)
+    assert not re.search(r"\d", mask(before + written)[len(before) :])
+
+
+MOMENTS = st.integers(0, 4_000_000_000_000_000).map(lambda time: datetime.fromtimestamp(time / 1e6, UTC))
+
+
+@given(MOMENTS, pans(), st.sampled_from(["", '"', " ", '","', "/", "x"]), st.booleans())
+def test_a_card_number_beside_a_moment_is_found(moment: datetime, pan: str, between: str, first: bool) -> None:  # noqa: FBT001
+    written = moment.isoformat(timespec="microseconds")
+    text = f"x {pan}{between} {written}" if first else f"x {written}{between} {pan}"
+    assert contains_pan(text)
+
+
+@given(pans(), st.sampled_from(["vau-2026-11-20-000017", "V0010013022298169667504231315", "12 ", "9" * 30, "1" * 19]))
+def test_other_digits_hide_no_card_number_in_groups(pan: str, beside: str) -> None:
+    """Also where the same digits stand elsewhere as one longer group."""
+    spaced = f"1 23 {' '.join(re.findall('.{1,4}', pan))} 4"
+    decoy = f"{re.sub(' ', '', spaced)}7 {beside}"
+    for text in (f"{spaced} x {beside}", f"{beside} x {spaced} x {decoy}", f"{decoy} x {spaced}"):
+        assert contains_pan(text)
+
+
+@pytest.mark.parametrize("text", ["2026-11-20T09:14:13.0000+00:00 41", "T41:11:11.111111111+00:00", "T41:11:11:11"])
+def test_only_a_whole_moment_is_no_card_number(text: str) -> None:
+    """What is left out of the look is a time behind its date, and no other digits between `T` and `+00:00`."""
+    number = "4111111111110000"
+    assert luhn(number) == contains_pan(f"T{number[:2]}:{number[2:4]}:{number[4:6]}.{number[6:12]}+00:00")
+    assert not contains_pan(text)
 
 
 @pytest.mark.parametrize(
@@ -211,6 +321,8 @@ def test_the_ways_in_which_card_numbers_are_written(text: str, masked: str) -> N
         ({"metadata": {VISA: 1}}, "$.metadata.****************"),
         ({"first": VISA, "second": VISA}, "$.first"),
         ({"a": {"b": VISA}, "c": VISA}, "$.a.b"),
+        ({"a": {"b": 1}, "c": [[0], {}, [1, {"d": VISA}]]}, "$.c[2][1].d"),
+        ({"a": {"b": {"c": 1}}, "d": VISA}, "$.d"),
         (VISA, "$"),
         ({"a": True, "b": None, "c": 1.5, "d": [], "e": {}, "f": 1e300}, None),
         ({"left": "41111111", "right": "11111111"}, None),
@@ -225,7 +337,9 @@ def test_deep_json_is_looked_through_without_recursion() -> None:
     value: object = VISA
     for _ in range(100_000):
         value = [value]
-    assert pan_in_json(value) == "$" + "[0]" * 100_000
+    path = pan_in_json(value)
+    assert path is not None
+    assert re.fullmatch(r"\$(\[0\])+\[?…0?\]?(\[0\])+", path)
 
 
 JSON = st.recursive(
@@ -240,3 +354,10 @@ def test_json_text_is_never_cleared_when_its_values_hold_one(value: object) -> N
     if pan_in_json(value) is not None:
         assert contains_pan(json.dumps(value, ensure_ascii=True))
         assert contains_pan(json.dumps(value, ensure_ascii=False))
+
+
+@pytest.mark.parametrize("row", ["2030,{},2031", "x2030 {}", "{},3031a", "30,{}", "20{}", "2030,{} 3031", "2030,31,{}"])
+def test_what_stands_beside_a_number_in_hexadecimal_hides_it_not(row: str) -> None:
+    """Cells of a table: the end of one reads as the first digit of the next."""
+    text = row.format(b"4539578763621486".hex())
+    assert "34353339" not in mask(text)

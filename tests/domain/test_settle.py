@@ -1,6 +1,7 @@
 """One test for each scenario that design.md §4 names."""
 
 from itertools import permutations
+from typing import Any
 
 import pytest
 
@@ -240,10 +241,25 @@ def test_one_vendor_telling_two_new_numbers_tells_of_two_cards() -> None:
     assert set(live(after)) == {"B", "Y"}
 
 
-def test_new_cards_that_differ_in_what_is_known_of_them_are_two_cards() -> None:
+@pytest.mark.parametrize(
+    ("known", "of_the_other"),
+    [
+        ({}, {"last4": "5679"}),
+        ({}, {"brand": "AMEX"}),
+        ({}, {"expiry": Expiry(2030, 1)}),
+        ({"last4": None}, {}),
+        ({"brand": None}, {}),
+        ({"expiry": None}, {}),
+    ],
+    ids=["last4", "brand", "expiry", "no last4", "no brand", "no expiry"],
+)
+def test_new_cards_that_differ_in_what_is_known_of_them_are_two_cards(
+    known: dict[str, Any], of_the_other: dict[str, Any]
+) -> None:
     start = wallet(method("A", "mdes:X"))
-    one = replaced("A", "B", on=1, last4="5678", brand="VISA")
-    another = replaced("mdes:X", "mdes:Y", on=2, vendor="mdes", last4="5679", brand="VISA")
+    face = {"last4": "5678", "brand": "VISA", "expiry": FACT_EXPIRY} | known
+    one = replaced("A", "B", on=1, **face)
+    another = replaced("mdes:X", "mdes:Y", on=2, vendor="mdes", **(face | of_the_other))
 
     assert set(live(both_ways(start, one, another))) == {"mdes:Y"}
 
@@ -681,3 +697,37 @@ def test_a_wallet_knows_where_facts_lead_even_if_no_method_holds_it() -> None:
 
     assert settled.leads == {key("B")}
     assert settled.knows() == {key("A"), key("B"), key("C")}
+
+
+def test_a_method_that_two_facts_are_about_is_replaced_for_the_reason_of_the_later() -> None:
+    first = replaced("A", "B", on=1, reason=Reason.EXPIRED)
+    second = replaced("A", "C", on=2, reason=Reason.LOST_OR_STOLEN)
+
+    for updates in ([first, second], [second, first]):
+        (change,) = at_once(wallet(method("A")), *updates).changes
+        assert isinstance(change, Replaced)
+        assert change.fact is not None
+        assert (change.old.id, change.reason, change.fact.stamp) == ("m-A", Reason.LOST_OR_STOLEN, second.stamp)
+
+
+def test_a_method_that_no_fact_is_about_is_replaced_for_the_reason_of_the_latest_of_its_account() -> None:
+    facts = [
+        replaced("A", "B", on=1, reason=Reason.EXPIRED),
+        replaced("A", "D", on=2, reason=Reason.NETWORK_UPDATE),
+        replaced("A", "C", on=3, reason=Reason.LOST_OR_STOLEN),
+    ]
+
+    settlement = at_once(wallet(method("A"), method("B")), *facts)
+
+    reasons = {change.old.id: change.reason for change in settlement.changes if isinstance(change, Replaced)}
+    assert reasons == {"m-A": Reason.LOST_OR_STOLEN, "m-B": Reason.LOST_OR_STOLEN}
+
+
+def test_of_facts_about_several_credentials_of_a_method_the_later_says_why() -> None:
+    early, late = {"on": 1, "reason": Reason.EXPIRED}, {"on": 2, "reason": Reason.LOST_OR_STOLEN}
+
+    for by_token, by_fingerprint in ((early, late), (late, early)):
+        facts = replaced("A", "B", **by_token), replaced(":fp_A", "C", vendor="mdes", **by_fingerprint)  # type: ignore[arg-type]
+        (change,) = at_once(wallet(method("A", ":fp_A")), *facts).changes
+        assert isinstance(change, Replaced)
+        assert change.reason is Reason.LOST_OR_STOLEN

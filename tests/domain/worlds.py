@@ -136,7 +136,7 @@ def worlds(draw: st.DrawFn, *, merges: bool = True, moments_differ: bool = False
         # Of two wallets that go into a third which has no default, the first to come brings its own.
         merging = merging[:1]
     looks: dict[Key, NewCredential] = {}
-    scopes = [scope for wallet in wallets for scope in _scopes_of(wallet)]
+    scopes = [scope for wallet in wallets for scope in _scopes_of(wallet, wallets)]
     updates = draw(st.lists(_updates(families, looks, scopes, wallets), min_size=1, max_size=9))
     moments = [update.stamp.occurred_at for update in updates]
     if moments_differ:
@@ -239,9 +239,12 @@ def _holds_both_flags(wallet: Wallet) -> bool:
     )
 
 
-def _scopes_of(wallet: Wallet) -> list[Scope]:
+def _scopes_of(wallet: Wallet, wallets: list[Wallet]) -> list[Scope]:
+    """Names of its customer, and names of which one is another customer's, or nobody's: those reach no wallet."""
     enterprise, hsid = sorted(wallet.customer.identities)
-    return [(enterprise,), (hsid,), (enterprise, hsid)]
+    others = [sorted(other.customer.identities)[1] for other in wallets if other is not wallet]
+    disagreeing = [(enterprise, other) for other in (*others, ("hsid", "nobody"))]
+    return [(enterprise,), (hsid,), (enterprise, hsid), *disagreeing, (("enterpriseId", "nobody"), hsid)]
 
 
 @st.composite

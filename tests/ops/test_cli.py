@@ -1,5 +1,6 @@
 """What the commands take, print and refuse, on a real database."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from tests.acceptance.program import Program
 from tests.parts.postgres import Databases
 
 NOWHERE = "postgresql://reader:hidden@127.0.0.1:1/wallets"
+ASCII_ALONE = "a URL of printable ASCII: other characters as %XX, a host name of others as xn--…"
 UNKNOWN = "00000000-0000-0000-0000-00000000dead"
 
 
@@ -30,6 +32,16 @@ async def test_wrong_settings_are_named_all_at_once(tmp_path: Path) -> None:
     assert [line.split(":")[1].strip() for line in lines] == ["REPOINT_KAFKA_BOOTSTRAP_SERVERS", "REPOINT_BATCH_SIZE"]
     assert "many" not in ended.err
     assert "Traceback" not in ended.err
+
+
+async def test_a_misspelled_setting_is_a_warning_in_development_and_refused_in_production(tmp_path: Path) -> None:
+    named = "repoint: {}REPOINT_DATABSE_URL: no such setting; is it REPOINT_DATABASE_URL?"
+    own = {"DATABASE_URL": NOWHERE, "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1", "DATABSE_URL": "hunter2"}
+    for arguments in (("merchants", "list"), ("run", "--role", "deliver")):
+        ended = await Program(tmp_path, **own)(*arguments)
+        assert (ended.code, ended.err.splitlines()[0]) == (1, named.format("warning: "))
+        refused = await Program(tmp_path, **own, ENVIRONMENT="production")(*arguments)
+        assert (refused.code, refused.err.splitlines()) == (2, [named.format("")])
 
 
 async def test_production_starts_nothing_embedded(tmp_path: Path) -> None:
@@ -85,7 +97,7 @@ async def test_without_any_broker_a_feed_is_not_sent_into_nothing(program: Progr
     ("arguments", "said"),
     [
         (("run", "--role", "api"), "expected REPOINT_FEED_SECRETS with the role api"),
-        (("run", "--role", "reconcile"), "not part of this version"),
+        (("run", "--role", "reconcile"), "--role"),
         (("run", "--role", "dance"), "--role"),
         (("run", "--processes", "0"), "--processes"),
         (("ingest", "feed.jsonl"), "--format"),
@@ -126,20 +138,78 @@ async def test_the_feeds_that_can_be_read_are_listed(program: Program) -> None:
         FEEDS["vau"].title,
         str(len(FEEDS["vau"].codes)),
     )
+    posted = {each["feed"]: each["postedAs"] for each in listed}
+    assert (posted["vau"], posted["stripe"]) == ("application/json or text/csv", "application/json")
+    assert (posted["braintree"], posted["nacha"]) == ("application/x-www-form-urlencoded", "no, in files alone")
     lines = (await program("feeds", "list")).well().out.splitlines()
-    assert lines[0].split() == ["feed", "title", "codes"]
+    assert lines[0].split() == ["feed", "title", "postedAs", "codes"]
     assert [line.split()[0] for line in lines[1:]] == list(FEEDS)
 
 
 async def test_of_one_feed_each_code_is_listed_with_what_becomes_of_it(program: Program) -> None:
     codes = (await program("feeds", "list", "discover", "--json")).json()
-    assert [each["code"] for each in codes] == [code.said for code in FEEDS["discover"].codes]
+    assert [each["code"] for each in codes] == [code.code for code in FEEDS["discover"].codes]
     becomes = {each["code"]: each["becomes"] for each in codes}
     assert (becomes["O"], becomes["C"], becomes["Q"]) == ("NUMBER_REPLACED", "CLOSED", "refused")
     assert "override: the issuer corrected an earlier update" in (await program("feeds", "list", "discover")).well().out
     unknown = await program("feeds", "list", "no-such-feed")
     assert (unknown.code, unknown.out) == (1, "")
     assert unknown.err == "repoint: no-such-feed is no feed; `repoint feeds list` names them all\n"
+
+
+# --- what filters name, keys, roles -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (("deliveries", "list", "--merchant", "nope"), "there is no merchant nope"),
+        (("deliveries", "list", "--endpoint", "nope"), "there is no endpoint nope"),
+        (("inbox", "list", "--vendor", "nope"), "no update has come from a vendor nope"),
+        (("inbox", "list", "--id", "nope"), "no update with the id nope has come"),
+        (("fetches", "list", "--feed", "nope"), "nope is no feed; `repoint feeds list` names them all"),
+        (("feeds", "list", "nope"), "nope is no feed; `repoint feeds list` names them all"),
+        (("replay", "--merchant", "nope"), "there is no merchant nope"),
+        (("replay", "--endpoint", "no\x1b[31mpe"), "there is no endpoint no\\x1b[31mpe"),
+    ],
+    ids=lambda value: " ".join(value[:3]) if isinstance(value, tuple) else "",
+)
+async def test_a_filter_that_names_nothing_is_an_error(
+    program: Program, arguments: tuple[str, ...], problem: str
+) -> None:
+    for form in ((), ("--json",)) if arguments[0] != "replay" else ((),):
+        ended = await program(*arguments, *form)
+        assert (ended.code, ended.out, ended.err) == (1, "", f"repoint: {problem}\n")
+
+
+async def test_a_filter_that_names_what_is_there_lists_nothing_where_nothing_is(program: Program) -> None:
+    (await program("merchants", "import", program.write("merchants.jsonl", merchant("m-1")))).well()
+    for arguments in (
+        ("deliveries", "list", "--merchant", "m-1"),
+        ("deliveries", "list", "--endpoint", "ep-m-1"),
+        ("inbox", "list", "--vendor", "vau"),  # a feed, of which nothing has come
+        ("fetches", "list", "--feed", "adyen"),
+    ):
+        assert (await program(*arguments, "--json")).json() == []
+
+
+async def test_a_key_is_generated_that_the_settings_take(program: Program) -> None:
+    first, second = [(await program("keys", "generate")).well().out for _ in range(2)]
+    assert re.fullmatch(r"v1:[0-9a-f]{64}\n", first)
+    assert first != second
+    rotated = (await program("keys", "generate", "--version", "2026-11")).well().out.strip()
+    assert rotated.startswith("2026-11:")
+    feed = program.write("feed.csv", "oldCardholderAccountNumber,serviceIdentifier", "4111111111111111,C")
+    keys = {"FINGERPRINT_KEY": rotated, "FINGERPRINT_KEY_FORMER": first.strip()}
+    (await program("ingest", "--format", "vau", "--dry-run", feed, **keys)).well()
+    unusable = await program("keys", "generate", "--version", "a:b")
+    assert (unusable.code, unusable.out) == (2, "")
+
+
+async def test_the_help_of_run_offers_the_roles_there_are(program: Program) -> None:
+    offered = " ".join((await program("run", "--help")).well().out.split())
+    assert "<all|consume|deliver|api>" in offered
+    assert "reconcile" not in offered
 
 
 # --- migrate ----------------------------------------------------------------------------------------------------------
@@ -209,6 +279,18 @@ async def test_a_merchant_file_is_taken_whole_or_not_at_all(program: Program, se
         ("https://169.254.169.254/latest", "a host whose addresses are public, or in REPOINT_EGRESS_ALLOW"),
         ("https://[::ffff:127.0.0.1]/", "a host whose addresses are public, or in REPOINT_EGRESS_ALLOW"),
         ("https://user:password@merchant.example/", "no user name, password or fragment in the URL"),
+        ("https://merchant.example/#part", "no user name, password or fragment in the URL"),
+        ("https://xn--zz.invalid/", "a host name whose labels xn--… are valid Punycode"),
+        ("http://127.1/", "a host name, or an address as 192.0.2.1 or [2001:db8::1]"),
+        ("http://2130706433/", "a host name, or an address as 192.0.2.1 or [2001:db8::1]"),
+        ("http://0x7f.1/", "a host name, or an address as 192.0.2.1 or [2001:db8::1]"),
+        ("https://merchant.example/a b", ASCII_ALONE),
+        ("https://merchant.example/hooks\n", ASCII_ALONE),
+        ("https://b\u00fccher.example/", ASCII_ALONE),
+        (
+            f"https://[2606:4700:4700::1111%{'a' * 64}]/",
+            "a host name, or an address as 192.0.2.1 or [2001:db8::1], and a port if any",
+        ),
     ],
 )
 async def test_an_endpoint_where_webhooks_may_not_go_is_not_imported(program: Program, url: str, expected: str) -> None:
@@ -220,6 +302,46 @@ async def test_an_endpoint_where_webhooks_may_not_go_is_not_imported(program: Pr
         assert (ended.code, ended.out) == (1, "")
         assert ended.err == f"repoint: merchants.jsonl:3: endpoints.1.url: expected {expected}\n"
     assert (await program("merchants", "list", "--json")).json() == []
+
+
+@pytest.mark.parametrize("url", ["http://127.1/", "http://2130706433/", "http://0x7f.1:8080/hooks"])
+async def test_what_the_dispatcher_cannot_dial_is_not_imported_where_its_address_is_allowed(
+    program: Program, url: str
+) -> None:
+    file = program.write("merchants.jsonl", merchant("m-1", url=url))
+    ended = await program("merchants", "import", file, EGRESS_ALLOW="127.0.0.0/8")
+    assert (ended.code, ended.out) == (1, "")
+    assert "endpoints.0.url: expected a host name, or an address as 192.0.2.1" in ended.err
+
+
+async def test_an_endpoint_that_a_file_leaves_out_is_disabled_and_one_that_comes_back_enabled(program: Program) -> None:
+    first = merchant("m-1")["endpoints"][0]
+    second, third = (first | {"id": f"ep-{name}"} for name in ("second", "third"))
+    program.write("all.jsonl", merchant("m-1", endpoints=[first, second, third]), merchant("m-2"))
+    program.write("fewer.jsonl", merchant("m-1", endpoints=[first]))
+    (await program("merchants", "import", "all.jsonl")).well()
+    (await program("endpoints", "disable", "ep-third", "--reason", "moves house")).well()
+
+    async def status() -> dict[str, tuple[str, str | None]]:
+        listed = (await program("endpoints", "list", "--json")).json()
+        return {one["id"]: (one["status"], one["disabledReason"]) for one in listed}
+
+    before = await status()
+    ended = (await program("merchants", "import", "fewer.jsonl", "--dry-run")).well()
+    assert "would disable 1 endpoint that the file leaves out: ep-second\n" in ended.out
+    assert await status() == before
+    ended = (await program("merchants", "import", "fewer.jsonl")).well()
+    assert ended.out == (
+        "disabled 1 endpoint that the file leaves out: ep-second\nimported 1 merchant with 1 endpoint\n"
+    )
+    assert await status() == before | {"ep-second": ("DISABLED", "left out of the merchants file")}
+    assert (await program("merchants", "import", "fewer.jsonl")).well().out == "imported 1 merchant with 1 endpoint\n"
+
+    ended = (await program("merchants", "import", "all.jsonl", "--dry-run")).well()
+    assert "would enable 1 endpoint that the file has again: ep-second\n" in ended.out
+    ended = (await program("merchants", "import", "all.jsonl")).well()
+    assert "enabled 1 endpoint that the file has again: ep-second\n" in ended.out
+    assert await status() == before, "what a person disabled stays so"
 
 
 async def test_networks_that_are_allowed_may_be_plain_and_within(program: Program) -> None:
@@ -234,7 +356,7 @@ async def test_an_endpoint_stays_with_its_merchant(program: Program) -> None:
     taken = merchant("m-2", endpoints=merchant("m-1")["endpoints"])
     ended = await program("merchants", "import", program.write("2.jsonl", merchant("m-3", endpoints=[]), taken))
     assert ended.code == 1
-    assert "2.jsonl:2: endpoints: expected another id than ep-m-1" in ended.err
+    assert "2.jsonl:2: endpoints.0.id: expected another id than ep-m-1" in ended.err
     assert [one["id"] for one in (await program("merchants", "list", "--json")).json()] == ["m-1"]
 
 

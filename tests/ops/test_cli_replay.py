@@ -7,10 +7,12 @@ from typing import NamedTuple
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from domain.delivery import Next, Outcome, Status
-from producers.dispatcher import Dispatcher
+from domain.delivery.outcome import Outcome
+from domain.delivery.schedule import Next
+from domain.delivery.states import Status
 from producers.egress import networks
-from producers.sender import Sender
+from producers.webhooks.dispatcher import Dispatcher
+from producers.webhooks.sender import Sender
 from schemas.signature import event_id
 from store import deliveries
 from store.deliveries import Attempted

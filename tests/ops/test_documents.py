@@ -3,24 +3,25 @@
 import csv
 import io
 import re
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from typer.core import TyperGroup
-from typer.main import get_command
 
+from api import authentication
+from docs import tables
 from domain.account import Conflict
-from domain.delivery import Status
+from domain.delivery.states import Status
 from domain.update import Outcome, Reason, UpdateType
 from ops import settings
-from ops.cli import app
-from schemas import intake
+from ops.cli import COMMANDS, loaded
 from schemas.canonical import UNREADABLE_HEADER, parse
 from schemas.event import EventName
 from schemas.feeds import FEEDS
-from schemas.feeds.feed import Edge, Feed, Refused
+from schemas.feeds.feed import Edge
+from schemas.feeds.record import Refused
+from tests.schemas.feeds.reading import messages
 
 ROOT = Path(__file__).parents[2]
 FEEDS_PAGE = ROOT / "docs" / "feeds.md"
@@ -29,83 +30,74 @@ CHANGELOG = ROOT / "CHANGELOG.md"
 COMPOSE = ROOT / "docker-compose.yml"
 
 
-def table() -> str:
-    """The settings as they stand in docs/running.md."""
-    rows = ["| Setting | Default | Why |", "|---|---|---|"]
-    rows += [
-        f"| `{one.name}` | {f'`{one.default}`' if one.default else ''} | {one.reason} |" for one in settings.described()
-    ]
-    return "\n".join(rows)
-
-
 def test_every_setting_is_described_as_the_program_describes_it() -> None:
-    assert table() in RUNNING.read_text()
+    assert tables.settings_of_program() in RUNNING.read_text()
 
 
 def test_every_topic_is_made_where_no_broker_makes_them_itself() -> None:
-    made = re.findall(r"^ +topic (\S+) \d+;?$", COMPOSE.read_text(), re.MULTILINE)
-    assert sorted(made) == sorted(one.default for one in settings.described() if one.name.endswith("_TOPIC"))
+    """By the command, which makes those of the settings; so no service may have other names for them."""
+    topics = [one.name for one in settings.described() if one.name.endswith("_TOPIC")]
+    assert sorted(topics) == ["REPOINT_KAFKA_THIN_TOPIC", "REPOINT_KAFKA_TOPIC"]
+    composed = COMPOSE.read_text()
+    assert "    command: topics create\n" in composed
+    assert not [name for name in topics if name in composed]
 
 
-def table_of_feeds() -> str:
-    """The feeds as they stand in docs/feeds.md, and what each of their codes becomes."""
-    rows = ["| Feed | What it is | Sample | What each code does |", "|---|---|---|---|"]
-    for feed in FEEDS.values():
-        (sample,) = (ROOT / "examples" / "feeds").glob(f"{feed.name}.*")
-        traits = [feed.title]
-        traits += ["full numbers"] if feed.carries_numbers else []
-        traits += ["asks the vendor"] if feed.fetched is not None else []
-        path = sample.relative_to(ROOT)
-        rows.append(f"| `{feed.name}` | {' · '.join(traits)} | [{sample.suffix}](../{path}) | {_codes(feed)} |")
-    return "\n".join(rows)
+def test_the_irrelevant_kinds_of_every_feed_are_on_the_page() -> None:
+    assert tables.irrelevant_kinds() in FEEDS_PAGE.read_text()
 
 
-def _codes(feed: Feed) -> str:
-    does: dict[str, list[str]] = {}
-    for code in feed.codes:
-        does.setdefault(code.becomes or "refused", []).append(f"`{code.said}`" if code.said else "(blank)")
-    return "; ".join(f"{', '.join(dict.fromkeys(said))}: {becomes}" for becomes, said in does.items())
-
-
-def assumptions() -> str:
-    """What the adapters' own words say that nobody's documentation does."""
-    found = []
-    for feed in FEEDS.values():
-        said = sys.modules[f"schemas.feeds.{feed.name.replace('-', '_')}"].__doc__ or ""
-        if "Assumed: " in said:
-            found.append(f"- `{feed.name}`: {' '.join(said.partition('Assumed: ')[2].split())}")
-    return "\n".join(found)
+def test_every_feed_that_can_be_posted_says_what_to_subscribe_to() -> None:
+    page = FEEDS_PAGE.read_text().partition("## What to subscribe to")[2].partition("\n## ")[0]
+    posted = set(re.findall(r"^\| `([a-z-]+)` \|", page.partition("| Irrelevant kinds |")[0], re.MULTILINE))
+    assert posted >= {*authentication.SCHEMES, "vgs", "spreedly", "basis-theory", "worldpay", "abu-push", "mdes"}
+    assert posted >= {feed.name for feed in FEEDS.values() if feed.irrelevant or feed.fetched is not None}
+    # files, and answers to requests of the merchant's own
+    files = {"abu-batch", "discover", "iats", "jpmorgan", "nacha", "paysafe", "tabapay", "vau"}
+    assert not posted & (files | {"abu-pull", "adyen-rtau", "bluesnap"})
+    assert posted <= FEEDS.keys()
 
 
 def test_every_feed_is_described_as_the_program_describes_it() -> None:
     page = FEEDS_PAGE.read_text()
-    assert table_of_feeds() in page
-    assert assumptions() in page
+    assert tables.feeds() in page
+    assert tables.content_types_of_feeds() in page
+    assert tables.assumptions() in page
+
+
+def test_every_table_is_as_the_program_writes_it() -> None:
+    """`make docs` writes them, between marks that no page may lose."""
+    assert [path.name for path in tables.pages()] == ["feeds.md", "running.md"]
+    for path in tables.pages():
+        assert tables.with_tables(path.read_text()) == path.read_text(), f"make docs writes {path.name}"
+    marks = re.findall(r"<!-- table: ([a-z-]+) -->", FEEDS_PAGE.read_text() + RUNNING.read_text())
+    assert sorted(marks) == sorted(tables.TABLES)
 
 
 def test_the_feed_that_is_made_on_the_page_reads_what_is_shown_there() -> None:
+    """`tests/schemas/feeds/test_recipe.py` follows the whole recipe."""
     page = FEEDS_PAGE.read_text()
-    rows, module = (page.partition(f"```{kind}\n")[2].partition("```")[0] for kind in ("csv", "python"))
-    made: dict[str, Any] = {}
-    exec(module, made)  # noqa: S102 - our own page
+    sample, module = (page.partition(f"```{kind}\n")[2].partition("```")[0] for kind in ("csv", "python"))
+    acme: dict[str, Any] = {}
+    exec(module, acme)  # noqa: S102 - our own page
+    rows = list(csv.DictReader(io.StringIO(sample)))
+    rows.append(rows[-1] | {"result": "portfolio-flip"})
     edge, read_as = Edge(datetime(2026, 11, 20, tzinfo=UTC)), []
-    for row in csv.DictReader(io.StringIO(rows)):
-        assert made["FEED"].recognises(row)
+    for row in rows:
+        assert acme["FEED"].recognises(row)
         try:
-            read_as += [each.value for each in intake.take(made["FEED"], row, edge)]
+            read_as += [message.value for message in messages(acme["FEED"], row, edge)]
         except Refused as reason:
             read_as.append(str(reason).encode())
-    assert [parse(each).update.type for each in read_as[:3]] == ["NUMBER_REPLACED", "EXPIRY_UPDATED", "CLOSED"]
+    assert [parse(value).update.type for value in read_as[:3]] == ["NUMBER_REPLACED", "EXPIRY_UPDATED", "CLOSED"]
     assert read_as[3].startswith(b"result: portfolio-flip means")
 
 
 def commands() -> list[str]:
     """As the changelog writes them: `dead-letters list|show|…`, or `status`."""
-    everything = get_command(app)
-    assert isinstance(everything, TyperGroup)
     return [
         name + (f" {'|'.join(command.commands)}" if isinstance(command, TyperGroup) else "")
-        for name, command in everything.commands.items()
+        for name, command in ((name, loaded(name)) for name in COMMANDS)
     ]
 
 

@@ -5,18 +5,23 @@ from pathlib import Path
 
 import pytest
 
-from ops import edge
+from ops import edge, open_file
 from schemas.feeds import FEEDS
-from tests.producers.test_records import CYBERSOURCE, JPMORGAN, JPMORGANS_OTHER
+from tests.producers.topic.test_records import CYBERSOURCE, JPMORGAN, JPMORGANS_OTHER
 
 CANONICAL = b'{"id": "1", "vendor": "v", "type": "CLOSED", "occurredAt": "2026-11-20T00:00:00Z", "old": {"token": "t"}}'
 SAMPLES = Path(__file__).parents[2] / "examples" / "feeds"
 
 
+async def detect(file: Path) -> str | None:
+    with open_file.opened(file) as opened:
+        return await edge.detect(opened)
+
+
 @pytest.mark.parametrize("name", FEEDS)
 async def test_every_sample_is_known_as_what_it_is(name: str) -> None:
     (sample,) = SAMPLES.glob(f"{name}.*")
-    assert await edge.detect(sample) == name
+    assert await detect(sample) == name
 
 
 OBJECTS = [name for name in FEEDS if (SAMPLES / f"{name}.jsonl").exists()]
@@ -30,7 +35,7 @@ async def test_a_printed_document_is_known_as_what_is_in_it(tmp_path: Path, name
         printed = json.dumps(document, indent=2)
         for text in (printed, printed.replace("\n", " ", 1), "\ufeff\n" + printed.replace("\n", "\r\n")):
             (tmp_path / "feed").write_text(text, newline="")
-            assert await edge.detect(tmp_path / "feed") == name
+            assert await detect(tmp_path / "feed") == name
 
 
 @pytest.mark.parametrize(
@@ -58,4 +63,4 @@ async def test_a_printed_document_is_known_as_what_is_in_it(tmp_path: Path, name
 )
 async def test_files_as_they_are_delivered_are_known_too(tmp_path: Path, content: bytes, name: str | None) -> None:
     (tmp_path / "feed").write_bytes(content)
-    assert await edge.detect(tmp_path / "feed") == name
+    assert await detect(tmp_path / "feed") == name

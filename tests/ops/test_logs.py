@@ -5,6 +5,7 @@ import json
 import logging
 import subprocess
 import sys
+import time
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -13,9 +14,12 @@ import pytest
 import structlog
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from domain.pan import pan_in_json
 from ops import logs
+from store.failures import DATABASE_ERRORS
 from tests.domain.test_pan import JSON, pans
 
 VISA = "4111111111111111"
@@ -57,6 +61,49 @@ def test_a_log_is_one_json_line_with_its_time_level_and_name(stream: io.StringIO
     }
 
 
+def test_a_line_of_kafkas_client_comes_once_a_minute(stream: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
+    moment = 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: moment)
+    client, others = logging.getLogger("aiokafka.cluster"), logging.getLogger("others")
+    for moment in (1000.0, 1000.1, 1059.0, 1061.0):
+        client.error("Topic %s not found in cluster metadata", moment)
+        others.error("here")
+    client.error("another line")
+    said = [(line["logger"], line["event"]) for line in lines(stream)]
+    assert [event for logger, event in said if logger == "aiokafka.cluster"] == [
+        "Topic 1000.0 not found in cluster metadata",
+        "Topic 1061.0 not found in cluster metadata",
+        "another line",
+    ]
+    assert len(said) == 7
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Authorization: Bearer {}",
+        "b'authorization: basic  {}'",
+        "GET /v1/feeds/apple-pay?token={} HTTP/1.1",
+        "https://reports.example/day.csv?a=1&sig={}&b=2",
+        "https://reports.example/day.csv?X=1&key={}",
+        "https://reports.example/day.csv?Expires=1&Signature={}&b=2",
+        "https://reports.example/day.csv?X-Amz-Date=1&X-Amz-Signature={}",
+        "https://reports.example/day.csv?X-Amz-Security-Token={}&a=1",
+        "https://reports.example/day.csv?X-Goog-Signature={}",
+        "https://merchant.example/hooks?secret={}",
+        "https://merchant.example/hooks?a=1&password={}",
+        "https://merchant.example/hooks?access_token={}",
+        "https://merchant.example/hooks?api_key={}",
+    ],
+)
+def test_credentials_are_hidden_wherever_they_stand(stream: io.StringIO, text: str) -> None:
+    said = text.format("s3cret-of-the-vendor")
+    structlog.get_logger("api").warning(said, inside={"a": [said]})
+    logging.getLogger("aiohttp.server").error("Error handling %s", said)
+    assert "s3cret" not in stream.getvalue()
+    assert stream.getvalue().count("***") == 3
+
+
 def test_nothing_secret_is_logged_wherever_it_stands(stream: io.StringIO) -> None:
     log = structlog.get_logger("repoint").bind(endpoint=SECRET)
     log.info("card %s", VISA, card=VISA, number=int(VISA), grouped="4111-1111-1111-1111")
@@ -86,8 +133,12 @@ def test_a_warning_is_logged_like_anything_else(stream: io.StringIO) -> None:
 
 def test_what_ends_the_process_is_logged_masked() -> None:
     program = f"""
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
 from domain.pan import pan_in_json
 from ops import logs
+from store.failures import DATABASE_ERRORS
 logs.configure(form="json", level="INFO")
 raise RuntimeError("gave up on {VISA}")
 """
@@ -129,3 +180,30 @@ def test_ordinary_values_are_logged_as_they_are() -> None:
         "list": ["a", 1],
     }
     assert logs.hidden(event) == event
+
+
+async def test_what_the_database_says_of_a_value_is_hidden(stream: io.StringIO, engine: AsyncEngine) -> None:
+    """A constraint's DETAIL repeats the whole row, and the driver an argument that it cannot send."""
+    private = "a body that a merchant is to be sent,\n in two lines"
+    row = "INSERT INTO merchants (id, name) VALUES (:id, :name)"
+    for statement, values in (
+        (row, {"id": "m-1", "name": private}),
+        (row, {"id": "m-1", "name": private}),  # the second time its key is there
+        ("SELECT CAST(:name AS int)", {"name": private}),
+        ("SELECT CAST(:name AS text[])", {"name": private}),
+        ("SELECT CAST(CAST(:name AS text) AS int)", {"name": private}),
+        ("SELECT CAST(CAST(:name AS text) AS text[])", {"name": private}),
+        ("UPDATE merchants SET id = NULL WHERE name = :name", {"name": private}),
+    ):
+        try:
+            async with engine.begin() as connection:
+                await connection.execute(text(statement), values)
+        except DATABASE_ERRORS:
+            structlog.get_logger("store").exception("refused")
+    said = stream.getvalue()
+    assert len(lines(stream)) == 6
+    assert "merchant is to be sent" not in said
+    assert "in two lines" not in said
+    for line in lines(stream):
+        assert "***" in line["exception"]
+        assert "Error" in line["exception"]

@@ -52,8 +52,10 @@ async def test_what_was_signed_is_taken_and_said(url: str, capsys: pytest.Captur
         signed(BODY + " "),
         signed(BODY, secret="whsec_" + base64.b64encode(bytes(32)).decode()),
         signed(BODY, at=datetime.now(UTC) - timedelta(hours=1)),
+        signed(BODY) | {"webhook-signature": "v1,\u00e9"},
+        signed(BODY) | {"webhook-timestamp": "9" * 5000},
     ],
-    ids=["unsigned", "other body", "other secret", "too old"],
+    ids=["unsigned", "other body", "other secret", "too old", "signature not of ASCII", "a time of 5,000 digits"],
 )
 async def test_anything_else_is_refused(url: str, headers: dict[str, str]) -> None:
     assert await status(url, BODY, headers) == 400

@@ -14,11 +14,14 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ops import run, settings
 from ops.kafka import security
-from ops.settings import SettingsError, asyncpg_url, described, duration, read, spell
-from producers import records
-from schemas import intake
+from ops.settings import SettingsError, described, duration, read, spell
+from producers.topic import records
 from schemas.feeds import FEEDS
-from schemas.feeds.feed import Edge, Feed, Refused, parts
+from schemas.feeds.feed import Edge, Feed
+from schemas.feeds.reading import parts
+from schemas.feeds.record import Refused
+from store import address
+from tests.schemas.feeds.reading import messages
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "feeds"
 
@@ -29,7 +32,8 @@ PRODUCTION = {
 }
 
 
-URL_OF_VENDOR = "expected url as https://host/path, without user, query or fragment"
+URL_OF_APPLE = "apple-pay: url: expected https://host/path, without user, query or fragment"
+URL_OF_VENDOR = "adyen: url: expected https://host/path, without user, query or fragment"
 
 
 class Environment:
@@ -79,7 +83,7 @@ def test_every_kind_of_value_is_read(environment: Environment) -> None:
         HTTP_PORT="0",
     )
     own = read()
-    assert own.database_url == "postgresql+asyncpg://u:p@h/d"
+    assert own.database_url == "postgresql://u:p@h/d"
     assert own.kafka_bootstrap_servers == "a:1,b:2"
     assert own.egress_allow == (ip_network("127.0.0.0/8"), ip_network("fd00::/8"))
     assert [spell(delay) for delay in own.retry_schedule] == ["250ms", "5s", "2m", "1h", "1d"]
@@ -104,6 +108,19 @@ def test_an_empty_variable_is_one_not_set(environment: Environment) -> None:
         ("DATABASE_URL", "mysql://u:hunter2@h/d", "expected postgresql://user:password@host:port/database"),
         ("DATABASE_URL", "postgresql://u:hunter2@h:x/d", "expected postgresql://user:password@host:port/database"),
         ("DATABASE_URL", "postgresql://u:hunter2@h", "expected postgresql://user:password@host:port/database"),
+        (
+            "DATABASE_URL",
+            "postgresql://u:hunter2@h/d?pool_size=5",
+            (
+                "expected no parameter `pool_size`: libpq has none, or it cannot be done here; a server's setting goes"
+                " into options=-c name=value"
+            ),
+        ),
+        (
+            "DATABASE_URL",
+            "postgresql://u:hunter2@h/d?sslmode=hunter2",
+            "expected sslmode=disable, allow, prefer, require, verify-ca or verify-full",
+        ),
         ("KAFKA_BOOTSTRAP_SERVERS", "kafka", "expected host:port, or several separated by commas"),
         ("KAFKA_TOPIC", "two words", "expected up to 249 letters, digits, dots, underscores and dashes"),
         ("HTTP_PORT", "70000", "expected less than or equal to 65535"),
@@ -120,19 +137,73 @@ def test_an_empty_variable_is_one_not_set(environment: Environment) -> None:
         (
             "FEED_SECRETS",
             '{"hunter2": "x"}',
-            "expected only feeds of `repoint feeds list`, and none that comes in files alone",
+            "expected only feeds that `repoint feeds list` shows as posted",
+        ),
+        (
+            "FEED_SECRETS",
+            '{"nacha": "x", "hunter2-as-a-name-of-a-feed": "y", "foo": "z"}',
+            "; ".join(
+                f"{shown}expected only feeds that `repoint feeds list` shows as posted"
+                for shown in ("nacha: ", "", "foo: ")
+            ),
+        ),
+        (
+            "FEED_SECRETS",
+            '{"strpe": "whsec_hunter2"}',
+            "strpe: expected only feeds that `repoint feeds list` shows as posted; is it stripe?",
+        ),
+        ("FEED_SECRETS", '{"stripe": "short"}', "stripe: expected a key of 16 bytes or more"),
+        (
+            "FEED_SECRETS",
+            '{"stripe": "", "vgs": ["hunter2-and-more-of-it", "hunter2"]}',
+            "stripe: expected a key of 16 bytes or more; vgs: expected 16 characters or more",
+        ),
+        ("FEED_SECRETS", '{"adyen": "abcdef"}', "adyen: expected a key of 16 bytes or more"),
+        (
+            "FEED_SECRETS",
+            '{"braintree": "public:hunter2"}',
+            "braintree: expected a private key of 16 characters or more",
         ),
         (
             "FEED_FETCH",
             '{"vau": {"url": "https://x"}}',
-            "expected only feeds whose vendors are asked about their events",
+            "vau: expected only feeds whose vendors are asked about their events",
         ),
         ("FEED_FETCH", '{"adyen": {"url": "ftp://x"}}', URL_OF_VENDOR),
         ("FEED_FETCH", '{"adyen": {"url": "https://user:hunter2@x/"}}', URL_OF_VENDOR),
         (
             "FEED_FETCH",
             '{"adyen": {"url": "https://x", "user": "hunter2"}}',
-            "expected bearer, or user and password, or none",
+            "adyen: expected bearer, or user and password, or none",
+        ),
+        ("FEED_FETCH", '{"adyen": {}}', "adyen: url: required"),
+        ("FEED_FETCH", '{"adyen": {}, "apple-pay": {"url": 5}}', f"adyen: url: required; {URL_OF_APPLE}"),
+        ("FEED_FETCH", '{"adyen": "https://x"}', "adyen: expected an object with url"),
+        (
+            "FEED_FETCH",
+            '{"adyn": {}}',
+            "adyn: expected only feeds whose vendors are asked about their events; is it adyen?",
+        ),
+        (
+            "FEED_FETCH",
+            '{"adyen": {"url": "https://x", "hunter2": 1}}',
+            "adyen: expected only url, bearer, user, password, allow",
+        ),
+        (
+            "FEED_FETCH",
+            '{"adyen": {"url": "https://x", "bearer": "hunter2\\n"}}',
+            "adyen: bearer: expected printable ASCII",
+        ),
+        ("FEED_FETCH", '{"adyen": {"url": "https://x", "bearer": ""}}', "adyen: bearer: expected printable ASCII"),
+        (
+            "FEED_FETCH",
+            '{"adyen": {"url": "https://x", "allow": 7}}',
+            'adyen: allow: expected networks such as ["10.1.0.0/16"]',
+        ),
+        (
+            "FEED_FETCH",
+            '{"adyen": {"url": "https://x", "allow": "10.0.0.0/8"}}',
+            'adyen: allow: expected networks such as ["10.1.0.0/16"]',
         ),
         ("KAFKA_SASL_MECHANISM", "GSSAPI", "expected 'PLAIN', 'SCRAM-SHA-256' or 'SCRAM-SHA-512'"),
     ],
@@ -140,6 +211,80 @@ def test_an_empty_variable_is_one_not_set(environment: Environment) -> None:
 def test_a_wrong_setting_is_told_by_its_name(environment: Environment, name: str, value: str, told: str) -> None:
     environment.set(**{name: value})
     assert problems() == (f"REPOINT_{name}: {told}",)
+    assert "hunter2" not in "".join(problems())
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "means"),
+    [
+        ("LOG_LEVEL", "debug", "DEBUG"),
+        ("LOG_LEVEL", " Warning ", "WARNING"),
+        ("LOG_FORMAT", "JSON", "json"),
+        ("ENVIRONMENT", "Development", "development"),
+    ],
+)
+def test_a_word_is_read_however_its_letters_are_written(
+    environment: Environment, name: str, value: str, means: str
+) -> None:
+    environment.set(**{name: value})
+    assert getattr(read(), name.lower()) == means
+
+
+def test_words_of_kafka_are_read_however_their_letters_are_written(environment: Environment) -> None:
+    environment.set(**{**SASL, "KAFKA_SECURITY_PROTOCOL": "sasl_ssl", "KAFKA_SASL_MECHANISM": "scram-sha-512"})
+    assert (read().kafka_security_protocol, read().kafka_sasl_mechanism) == ("SASL_SSL", "SCRAM-SHA-512")
+
+
+def test_a_misspelled_setting_is_named_with_the_nearest_one(environment: Environment) -> None:
+    environment.set(DATABSE_URL="postgresql://u:hunter2@h/d", log_level="info", QUITE_ANOTHER_THING="1")
+    assert read().environment == "development"
+    assert settings.misspelled() == [
+        "REPOINT_DATABSE_URL: no such setting; is it REPOINT_DATABASE_URL?",
+        "REPOINT_QUITE_ANOTHER_THING: no such setting",
+    ]
+    environment.set(**PRODUCTION)
+    assert set(settings.misspelled()) <= set(problems())
+
+
+def test_a_vendor_whose_name_is_nearly_a_feeds_is_named_with_the_nearest_ones(environment: Environment) -> None:
+    environment.set(DIGIT_IDS="cybersorce,visa-tms,customers,our-own-bank")
+    assert settings.doubtful(read()) == [
+        "REPOINT_DIGIT_IDS: customers is the vendor of no feed; is it customer?",
+        "REPOINT_DIGIT_IDS: cybersorce is the vendor of no feed; is it cybersource?",
+    ]
+    environment.set(DIGIT_IDS="cybersource,customer,visa")
+    assert settings.doubtful(read()) == []
+
+
+@pytest.mark.parametrize("at", ["PGSERVICEFILE", "HOME", "PGSYSCONFDIR"])
+def test_a_service_of_the_databases_url_is_read_as_libpq_does(
+    environment: Environment, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, at: str
+) -> None:
+    name = {"PGSERVICEFILE": "any", "HOME": ".pg_service.conf", "PGSYSCONFDIR": "pg_service.conf"}[at]
+    (tmp_path / name).write_text(
+        "# ours\n[other]\nhost=elsewhere\n[wallets]\nhost = db.example\nport=6432\n"
+        "dbname=wallets\nuser=u\npassword=a b&c\napplication_name=shop\nsslmode=disable\n[last]\nhost=no\n"
+    )
+    for variable in ("PGSERVICEFILE", "PGSYSCONFDIR"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "nobody"))
+    monkeypatch.setenv(at, str(tmp_path / name if at == "PGSERVICEFILE" else tmp_path))
+    environment.set(DATABASE_URL="postgresql:///?service=wallets")
+    found = address.read(str(read().database_url))
+    assert (found.name, found.settings["application_name"]) == ("wallets at db.example:6432", "shop")
+    assert "password=a+b%26c" in found.dsn
+    environment.set(DATABASE_URL="postgresql://me@mine:1/d?service=wallets&sslmode=require")
+    found = address.read(str(read().database_url))
+    assert found.name == "d at mine:1"
+    assert "sslmode=require" in found.dsn
+    assert "user=" not in found.dsn
+    environment.set(DATABASE_URL="postgresql://h/d?service=nope")
+    [problem] = problems()
+    assert problem.startswith("REPOINT_DATABASE_URL: expected service= to name a service of ")
+    assert "nope" not in problem
+    (tmp_path / name).write_text("[wallets]\ndbname=d\nhostaddr=10.0.0.1\nfoo=1\n")
+    environment.set(DATABASE_URL="postgresql:///?service=wallets")
+    assert problems()[0].startswith("REPOINT_DATABASE_URL: expected no parameters `hostaddr`, `foo`: ")
 
 
 SASL = {
@@ -163,10 +308,15 @@ def test_the_brokers_password_is_shown_nowhere(environment: Environment) -> None
 
 
 def test_the_secrets_of_feeds_are_shown_nowhere(environment: Environment) -> None:
-    environment.set(FEED_SECRETS='{"stripe": ["hunter2", "hunter3"], "adyen": "abcd"}')
+    environment.set(
+        FEED_SECRETS='{"stripe": ["hunter2-and-more-of-it", "hunter3-and-more-of-it"], "adyen": "%s"}' % ("ab" * 32)
+    )
     own = read()
     assert own.feed_secrets is not None
-    assert [one.get_secret_value() for one in own.feed_secrets["stripe"]] == ["hunter2", "hunter3"]
+    assert [one.get_secret_value() for one in own.feed_secrets["stripe"]] == [
+        "hunter2-and-more-of-it",
+        "hunter3-and-more-of-it",
+    ]
     assert "hunter" not in repr(own) + str(own) + own.model_dump_json()
 
 
@@ -192,7 +342,7 @@ async def test_a_feed_needs_a_key_if_none_of_its_records_can_do_without(feed: Fe
     taken = 0
     for part in [part for each in samples for part in parts(feed, each)]:
         with suppress(Refused):
-            taken += len(intake.take(feed, part, Edge(datetime(2026, 11, 20, tzinfo=UTC), traces=traces)))
+            taken += len(messages(feed, part, Edge(datetime(2026, 11, 20, tzinfo=UTC), traces=traces)))
     assert settings.needing_key([feed.name]) == ([] if taken else [feed.name])
 
 
@@ -312,22 +462,6 @@ def test_no_form_of_the_settings_shows_a_secret(environment: Environment) -> Non
     assert "hunter2" not in repr(read()) + str(read())
 
 
-@pytest.mark.parametrize(
-    ("given_url", "url"),
-    [
-        ("postgresql://u:p@h:1/d", "postgresql+asyncpg://u:p@h:1/d"),
-        ("postgresql+asyncpg://u:p@h:1/d", "postgresql+asyncpg://u:p@h:1/d"),
-        ("postgres://h/d?sslmode=require", "postgresql+asyncpg://h/d?ssl=require"),
-        ("postgresql://postgres:@/d?host=/run/x", "postgresql+asyncpg://postgres:@/d?host=/run/x"),
-        ("postgresql:///d?host=/run/x", "postgresql+asyncpg:///d?host=/run/x"),
-        ("postgresql://u:p%40%2F@h/d", "postgresql+asyncpg://u:p%40%2F@h/d"),
-    ],
-)
-def test_a_url_as_psql_takes_it_becomes_one_for_asyncpg(given_url: str, url: str) -> None:
-    assert asyncpg_url(given_url) == url
-    assert asyncpg_url(url) == url
-
-
 @given(st.integers(0, 999_999), st.sampled_from(["ms", "s", "m", "h", "d"]))
 def test_a_duration_is_spelled_as_it_is_read(count: int, unit: str) -> None:
     length = duration(f"{count}{unit}")
@@ -342,3 +476,13 @@ def test_every_setting_says_why_and_its_default_is_what_it_says(environment: Env
         assert setting.reason.endswith(".")
         environment.set(**{setting.name.removeprefix(settings.PREFIX): setting.default})
     assert read() == defaults
+
+
+def test_digits_are_ids_of_the_vendors_that_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert settings.read().digit_ids == frozenset()
+    monkeypatch.setenv("REPOINT_DIGIT_IDS", "cybersource, visa-tms,customer")
+    assert settings.read().digit_ids == {"cybersource", "visa-tms", "customer"}
+    for wrong in ("cybersource:", "a b", "a,,b", "@x"):
+        monkeypatch.setenv("REPOINT_DIGIT_IDS", wrong)
+        with pytest.raises(SettingsError, match=r"^REPOINT_DIGIT_IDS: expected vendors' names"):
+            settings.read()

@@ -1,6 +1,7 @@
 """What is shown of a file while it is read: on a terminal how fast, and how long it will still take."""
 
 import io
+import json
 import re
 from contextlib import redirect_stderr
 
@@ -57,6 +58,48 @@ def test_of_what_has_no_size_only_the_rate_is_shown(screen: Screen) -> None:
         for _ in range(300):
             advance(5)
     assert re.search(r" 300 lines, [1-9][\d,]*/s$", shown(screen))
+
+
+@pytest.mark.parametrize(
+    ("count", "noun", "text"),
+    [
+        (0, "line", "0 lines"),
+        (1, "line", "1 line"),
+        (2_000, "unusable line", "2,000 unusable lines"),
+        (1, "delivery", "1 delivery"),
+        (2, "delivery", "2 deliveries"),
+        (2, "key", "2 keys"),
+    ],
+)
+def test_a_count_stands_before_its_noun(count: int, noun: str, text: str) -> None:
+    assert terminal.counted(count, noun) == text
+
+
+@pytest.mark.parametrize(
+    ("name", "shown_as"),
+    [
+        ("feed.csv", "feed.csv"),
+        ("B\udcfccher.csv", r"B\xfccher.csv"),
+        ("e\x1b[31m.csv", r"e\x1b[31m.csv"),
+        ("\x9b31m\r\n\t", r"\x9b31m\x0d\x0a\x09"),
+        ("\u202egnp.exe", r"\u202egnp.exe"),
+        ("Bücher •", "Bücher •"),
+    ],
+)
+def test_a_foreign_name_is_written_so_that_no_terminal_acts_upon_it(
+    name: str, shown_as: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    terminal.remark(name)
+    terminal.write_line(name)
+    terminal.write_table(["name"], [[name]])
+    terminal.write_json([name])
+    written = capsys.readouterr()
+    assert written.err == f"repoint: {shown_as}\n"
+    *lines, as_json = written.out.splitlines()
+    assert (lines[0] if "\n" not in name else shown_as) == shown_as
+    assert lines[-1].rstrip() == shown_as
+    assert json.loads(as_json) == [name]
+    assert not re.search(r"[^\n -~•ü]", written.out)
 
 
 def test_in_a_pipe_there_is_no_bar(capsys: pytest.CaptureFixture[str]) -> None:

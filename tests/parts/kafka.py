@@ -155,6 +155,56 @@ def apache_behind(servers: str, port: int) -> Iterator[None]:
 
 
 @dataclass(frozen=True)
+class Opened:
+    """A broker whose log lies in `directory`, and that `login` may be kept from by deny rules.
+
+    `servers` let anybody in, as a superuser; `login.servers` ask for a password.
+    """
+
+    servers: str
+    log: Path
+    login: "Login"
+
+
+@dataclass(frozen=True)
+class Login:
+    """Where a user of its own comes in, and aiokafka's arguments for that."""
+
+    servers: str
+    security: Mapping[str, str]
+
+
+@contextmanager
+def apache_opened(directory: Path) -> Iterator[Opened]:
+    """Apache Kafka with its log in `directory`, where a test may damage it, and with an authorizer.
+
+    Whoever comes without a password is a superuser; USER may do what no rule denies.
+    """
+    own, guarded = _free_ports(2)
+    controller = _listeners(f"127.0.0.1:{own}", f"127.0.0.1:{_free_ports(1)[0]}")
+    protocols = f"{PROPERTIES['listener.security.protocol.map']},SASL_PLAINTEXT:SASL_PLAINTEXT"
+    login = f'{_LOGIN}.plain.PlainLoginModule required user_{USER}="{PASSWORD}";'
+    told = controller | {
+        "listeners": f"{controller['listeners']},SASL_PLAINTEXT://127.0.0.1:{guarded}",
+        "listener.security.protocol.map": protocols,
+        "sasl.enabled.mechanisms": "PLAIN",
+        "listener.name.sasl_plaintext.plain.sasl.jaas.config": login,
+        "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+        "super.users": "User:ANONYMOUS",
+        "allow.everyone.if.no.acl.found": "true",
+        "log.dirs": str(directory / "log"),
+    }
+    security = {
+        "security_protocol": "SASL_PLAINTEXT",
+        "sasl_mechanism": "PLAIN",
+        "sasl_plain_username": USER,
+        "sasl_plain_password": PASSWORD,
+    }
+    for broker in _apache(own, told):
+        yield Opened(broker.servers, directory / "log", Login(f"127.0.0.1:{guarded}", security))
+
+
+@dataclass(frozen=True)
 class Guarded:
     """A broker behind TLS and SASL: `servers` by protocol, and the file that its certificate is trusted by."""
 

@@ -22,6 +22,8 @@ class Proxy:
         self._refusing = False
         self._muted = False
         self._connections: set[asyncio.Task[None]] = set()
+        self.asked: dict[asyncio.StreamReader, bytearray] = {}
+        """What came from each connection for the part, in the order of the connections."""
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
@@ -83,6 +85,8 @@ class Proxy:
     async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, answers: bool) -> None:
         with suppress(ConnectionError):
             while chunk := await source.read(1 << 16):
+                if not answers:
+                    self.asked.setdefault(source, bytearray()).extend(chunk)
                 if not (answers and self._muted):
                     sink.write(chunk)
                     await sink.drain()

@@ -1,42 +1,40 @@
-"""Files of every feed with a card number planted wherever one can stand, and the look for what is left of it."""
+"""Files of every feed with a card number planted wherever one can stand, and the look for what is left of it.
 
-import base64
+Every form of `tests.parts.card_numbers` is planted in every field of every sample, some of them together in one value;
+some are planted alone, once in each field of a feed (`tests/schemas/feeds/test_canaries.py` plants all of them alone).
+"""
+
 import copy
 import csv
 import io
-import json
-import re
 from collections.abc import Iterator
 from typing import Any
 
 from schemas.feeds.feed import Feed, Layout
+from tests.parts.card_numbers import NUMBER_IN_JSON, VISA, forms, in_json, is_left
 from tests.schemas.feeds.test_every_feed import SAMPLES, places, samples
 
-CANARY = "4539578763621486"
-_PRINTED = " ".join(re.findall("....", CANARY))
-_BASE64 = base64.b64encode(CANARY.encode()).decode()
-FORMS = (
-    CANARY,
-    _PRINTED,
-    _PRINTED.replace(" ", "-"),
-    f"https://shop.example/cards/{CANARY}?a=1",
-    _BASE64,
-    f"https://shop.example/cards/{_BASE64.rstrip('=')}",
-    base64.urlsafe_b64encode(json.dumps({"card": {"number": _PRINTED}}).encode()).decode(),
-    json.dumps({"number": CANARY}),
-    f'"{CANARY}"; {CANARY}',
-)
-_IN_JSON: tuple[object, ...] = (*FORMS, int(CANARY), float(CANARY), {"number": CANARY}, {CANARY: 1}, [[CANARY]])
+CANARY = VISA
+FORMS = forms(CANARY)
+TEXTS = [text for text in FORMS.values() if not text.startswith(NUMBER_IN_JSON)]
+NUMBERS = [text for text in FORMS.values() if text.startswith(NUMBER_IN_JSON)]
 
-_LEFT = (CANARY[:12], CANARY[4:], CANARY[2:14])
+_AT_ONCE = 64
+# Letters between them: no form makes another one seem longer.
+_TOGETHER = [" x ".join(TEXTS[first : first + _AT_ONCE]) for first in range(0, len(TEXTS), _AT_ONCE)]
+_ALONE = [
+    FORMS[name]
+    for name in (
+        "plain", "fours, dot", "a before", "track 1", "tag 57, 32 nibbles", "base64 in a URL", "base64 of UTF-16 LE",
+        "in JSON in a text",
+    )
+]  # fmt: skip
+_VALUES: tuple[object, ...] = (*_ALONE, int(CANARY), {"number": CANARY}, {CANARY: 1}, [[CANARY]])
 
 
 def is_in(text: str) -> bool:
-    """Whether twelve digits of it are left, grouped, escaped or in base64."""
-    plain = re.sub(r"\\u00([0-9a-f]{2})", lambda escape: chr(int(escape[1], 16)), text)
-    words = [word[begin:] for word in re.findall(r"[A-Za-z0-9+/_\-]{12,}", plain) for begin in range(4)]
-    decoded = (base64.b64decode(word[: len(word) // 4 * 4], altchars="-_").decode("latin-1") for word in words)
-    return any(left in re.sub(r"[\s\-]", "", each) for each in (plain, *decoded) for left in _LEFT)
+    """Whether twelve digits of it are left, in any form."""
+    return is_left(CANARY, text)
 
 
 def file(feed: Feed) -> bytes:
@@ -46,22 +44,38 @@ def file(feed: Feed) -> bytes:
     records = samples(feed)
     if next(SAMPLES.glob(f"{feed.name}.*")).suffix == ".csv":
         return _rows(records)
-    return b"\n".join(_written(each) for record in records for each in _planted(record)) + b"\n"
+    planted_alone: set[tuple[object, ...]] = set()
+    return b"\n".join(_written(each) for record in records for each in _planted(record, planted_alone)) + b"\n"
+
+
+def planted(record: dict[str, Any], number: int, value: object) -> dict[str, Any]:
+    """The record with another `value` at the place of this number."""
+    mutated = copy.deepcopy(record)
+    place, key = list(places(mutated))[number]
+    place[key] = value
+    return mutated
+
+
+def paths(value: Any, path: tuple[object, ...] = ()) -> Iterator[tuple[object, ...]]:
+    """The names that lead to each of `places`; elements of an array have none of their own."""
+    for key in value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ():
+        named = (*path, key if isinstance(value, dict) else None)
+        yield named
+        yield from paths(value[key], named)
 
 
 def _written(value: object) -> bytes:
-    return json.dumps(value, ensure_ascii=bool(len(str(value)) % 2)).encode()
+    return in_json(value, ensure_ascii=bool(len(str(value)) % 2)).encode()
 
 
-def _planted(record: dict[str, Any]) -> Iterator[object]:
+def _planted(record: dict[str, Any], planted_alone: set[tuple[object, ...]]) -> Iterator[object]:
     yield record
     yield from ([CANARY], CANARY, {**record, "extra": CANARY}, {**record, CANARY: 1})
-    for number in range(len(list(places(record)))):
-        for form in _IN_JSON:
-            mutated = copy.deepcopy(record)
-            place, key = list(places(mutated))[number]
-            place[key] = form
-            yield mutated
+    for number, path in enumerate(paths(record)):
+        alone = () if path in planted_alone else _VALUES
+        planted_alone.add(path)
+        for value in (*_TOGETHER, NUMBERS, *alone):
+            yield planted(record, number, value)
 
 
 def _rows(records: list[dict[str, Any]]) -> bytes:
@@ -69,14 +83,15 @@ def _rows(records: list[dict[str, Any]]) -> bytes:
     names = list(records[0])
     rows = csv.writer(written, lineterminator="\n")
     rows.writerow(names)
-    for record in records:
+    for number, record in enumerate(records):
         cells = [record[name] or "" for name in names]
         rows.writerow(cells)
         rows.writerow([*cells, CANARY])
-        written.write(f"{CANARY}\n{_PRINTED},{_BASE64}\n")
+        written.write(f"{CANARY}\n{FORMS['fours, space']},{FORMS['base64']}\n")
         for at in range(len(cells)):
-            rows.writerows([*cells[:at], form, *cells[at + 1 :]] for form in FORMS)
-    written.write(f'"{CANARY},{_BASE64}\n')  # a quote that never ends
+            values = (*_TOGETHER, *([] if number else _ALONE))
+            rows.writerows([*cells[:at], value, *cells[at + 1 :]] for value in values)
+    written.write(f'"{CANARY},{FORMS["base64"]}\n')  # a quote that never ends
     return written.getvalue().encode()
 
 
@@ -86,7 +101,7 @@ def _lines(lines: list[str]) -> bytes:
         found.append(line)
         if line[0] in "67":
             found += [
-                (line[:at] + form[: 94 - at] + line[at + len(form) :])[:94] for form in FORMS for at in (3, 12, 35, 54)
+                (line[:at] + form[: 94 - at] + line[at + len(form) :])[:94] for form in TEXTS for at in (3, 12, 35, 54)
             ]
-        found += [CANARY, line[:20] + _PRINTED]
+        found += [CANARY, line[:20] + FORMS["fours, space"]]
     return "\n".join([*found, *lines]).encode()

@@ -1,12 +1,16 @@
 """No spelling of an address that is not public gets through, at registration or at the socket."""
 
 import socket
+from collections.abc import Iterator, Sequence
+from ipaddress import IPv4Address
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producers.egress import EgressDenied, guarded_sockets, networks, permitted, refusal
+from producers.egress import EgressDenied, Network, guarded_sockets, networks, permitted
+from producers.egress import refusal as refusal_with
+from producers.names import Addresses, Names
 
 LOOPBACK = networks(["127.0.0.0/8"])
 
@@ -62,6 +66,58 @@ def test_others_are_not(address: str) -> None:
         guarded_sockets(())((socket.AF_INET, socket.SOCK_STREAM, 0, "", (address, 443)))
 
 
+INNER = [
+    "0.0.0.0", "10.0.0.1", "100.100.100.200", "127.0.0.1", "168.63.129.16", "169.254.169.254", "172.16.0.1",  # noqa: S104
+    "192.0.0.192", "192.0.2.1", "192.168.1.1", "198.18.0.1", "224.0.0.1", "240.0.0.1", "255.255.255.255",
+]  # fmt: skip
+
+
+def in_ipv6(address: str) -> Iterator[str]:
+    """Every form of IPv6 that holds an IPv4 address and can be told from others."""
+    number = int(IPv4Address(address))
+    high, low = f"{number >> 16:x}", f"{number & 0xFFFF:x}"
+    yield f"::ffff:{address}"
+    yield f"::ffff:{high}:{low}"
+    yield f"0:0:0:0:0:ffff:{high}:{low}"
+    yield f"::{address}"  # compatible, RFC 4291
+    yield f"::{high}:{low}"
+    yield f"::ffff:0:{address}"  # translated: SIIT, RFC 2765
+    yield f"::ffff:0:{high}:{low}"
+    yield f"64:ff9b::{address}"  # NAT64, RFC 6052
+    yield f"64:ff9b::{high}:{low}"
+    yield f"64:ff9b:1::{high}:{low}"  # RFC 8215
+    yield f"64:ff9b:1:fffe::{high}:{low}"
+    yield f"2002:{high}:{low}::"  # 6to4, RFC 3056
+    yield f"2002:{high}:{low}::1"
+    yield f"2001:0:{high}:{low}::"  # Teredo, RFC 4380: the server, and the client with its bits turned
+    yield f"2001:0:808:808:0:0:{number >> 16 ^ 0xFFFF:x}:{number & 0xFFFF ^ 0xFFFF:x}"
+    for prefix in ("fe80:0:0:0", "2001:470:1f0b:5", "2a00:1450:4001:82a", "fd00:0:0:1", "2606:4700:4700:0"):
+        yield f"{prefix}:0:5efe:{address}"  # ISATAP, RFC 5214
+        yield f"{prefix}:0:5efe:{high}:{low}"
+        yield f"{prefix}:200:5efe:{high}:{low}"
+
+
+EMBEDDED = [form for address in INNER for form in in_ipv6(address)]
+
+
+def test_no_form_of_ipv6_leads_to_an_inner_address() -> None:
+    assert len(EMBEDDED) > 300
+    assert [address for address in EMBEDDED if permitted(address, ())] == []
+
+
+def test_tunnels_are_denied_also_to_public_addresses() -> None:
+    """Where they lead is another's affair. A mapped address is no tunnel: sockets take it for the IPv4 address."""
+    mapped = {"::ffff:8.8.8.8", "::ffff:808:808", "0:0:0:0:0:ffff:808:808"}
+    assert {address for address in in_ipv6("8.8.8.8") if permitted(address, ())} == mapped
+
+
+@pytest.mark.parametrize(
+    "address", ["4000::1", "8000::1", "::2", "0:1::1", "64:ff9b:2::1", "200::1", "2001:2::1", "2001:20::1", "3ffe::1"]
+)
+def test_what_is_no_global_unicast_address_is_denied(address: str) -> None:
+    assert not permitted(address, ())
+
+
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.8.9.10", "::ffff:127.0.0.1"])
 def test_an_allowed_network_opens_its_addresses_and_no_others(address: str) -> None:
     assert permitted(address, LOOPBACK)
@@ -73,6 +129,10 @@ def test_an_allowed_network_opens_its_addresses_and_no_others(address: str) -> N
 def test_an_ipv4_address_in_ipv6_clothes_is_the_same_address(ip: object) -> None:
     assert permitted(f"::ffff:{ip}", ()) == permitted(str(ip), ())
     assert not permitted(f"64:ff9b::{ip}", ())
+
+
+async def refusal(url: str, allow: Sequence[Network]) -> str | None:
+    return await refusal_with(url, allow, Names(within=10))
 
 
 @pytest.mark.parametrize(
@@ -110,8 +170,8 @@ async def test_no_spelling_of_an_inner_address_is_registered(host: str) -> None:
         ("ftp://1.1.1.1/", "https"),
         ("file:///etc/passwd", "https"),
         ("https:///hooks", "https"),
-        ("https://1.1.1.1:99999/", "URL"),
-        ("https://[::1/", "URL"),
+        ("https://1.1.1.1:99999/", "port"),
+        ("https://[::1/", "host name"),
         ("https://user@1.1.1.1/", "user"),
         ("https://user:password@1.1.1.1/", "user"),
         ("https://1.1.1.1/#part", "fragment"),
@@ -121,6 +181,11 @@ async def test_no_spelling_of_an_inner_address_is_registered(host: str) -> None:
         ("https://300.1.1.1/", "host name"),
         ("https://1.1.1.1.1/", "host name"),
         ("https://1.1.1.0x/", "host name"),
+        ("https://xn--zz.invalid/", "Punycode"),
+        ("https://1.1.1.1/a b", "ASCII"),
+        ("https://1.1.1.1/\u00e9", "ASCII"),
+        ("https://1.1.1.1/\n", "ASCII"),
+        (f"https://[2606:4700:4700::1111%{'a' * 64}]/", "host name"),
     ],
 )
 async def test_an_unusable_url_is_refused_with_the_reason(url: str, why: str) -> None:
@@ -134,6 +199,55 @@ async def test_a_public_https_url_is_accepted_and_so_is_what_is_allowed() -> Non
     assert await refusal("http://127.0.0.1:8080/hooks", LOOPBACK) is None
     assert await refusal("https://127.0.0.1/hooks", LOOPBACK) is None
     assert await refusal("https://10.0.0.1/hooks", LOOPBACK) is not None
+
+
+@pytest.mark.parametrize("spelling", ["127.1", "2130706433", "0x7f.1", "0177.0.0.1", "127.0.0.1.", "0"])
+async def test_what_cannot_be_dialled_is_not_registered_where_its_address_is_allowed(spelling: str) -> None:
+    """The dispatcher takes an address in its usual spelling alone; the import judges by the same function."""
+    refused = await refusal(f"http://{spelling}:8080/hooks", networks(["0.0.0.0/0", "::/0"]))
+    assert refused == "expected a host name, or an address as 192.0.2.1 or [2001:db8::1]"
+
+
+def answers(*addresses: str) -> Names:
+    """Any name leads to these addresses."""
+
+    def look_up(_host: str) -> Addresses:
+        return [
+            (
+                socket.AF_INET6 if ":" in address else socket.AF_INET,
+                socket.SOCK_STREAM,
+                socket.IPPROTO_TCP,
+                "",
+                (address, 0, 0, 0) if ":" in address else (address, 0),
+            )
+            for address in addresses
+        ]
+
+    return Names(look_up, within=10)
+
+
+@pytest.mark.parametrize(
+    ("addresses", "allow", "expected"),
+    [
+        (["93.184.216.34", "10.0.0.1"], (), "a host whose addresses are public"),
+        (["10.0.0.1", "93.184.216.34"], (), "a host whose addresses are public"),
+        (["93.184.216.34", "fd00::1"], (), "a host whose addresses are public"),
+        (["127.0.0.1", "10.0.0.1"], LOOPBACK, "a host whose addresses are public"),
+        (["127.0.0.1", "93.184.216.34"], LOOPBACK, "https: plain http is for addresses in"),
+        (["93.184.216.34", "127.0.0.1"], LOOPBACK, "https: plain http is for addresses in"),
+    ],
+)
+async def test_all_addresses_of_a_name_must_be_permitted(
+    addresses: list[str], allow: Sequence[Network], expected: str
+) -> None:
+    scheme = "http" if expected.startswith("https") else "https"
+    refused = await refusal_with(f"{scheme}://shop.example/", allow, answers(*addresses))
+    assert refused is not None
+    assert refused.startswith(f"expected {expected}")
+
+
+async def test_plain_http_goes_where_all_addresses_are_allowed() -> None:
+    assert await refusal_with("http://shop.example/", LOOPBACK, answers("127.0.0.1", "127.0.0.2")) is None
 
 
 async def test_a_name_that_nobody_knows_yet_may_be_known_when_it_is_dialled() -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from domain.pan import contains_pan
 from domain.update import Credential, NewCredential, Reason, Stamp, UpdateType
 from domain.wallet import Expiry, MethodType
-from schemas.canonical import UNREADABLE_HEADER, Canonical, Unreadable, masked, parse
+from schemas.canonical import UNREADABLE_HEADER, Canonical, Unreadable, identified, masked, parse
 
 PAN = "4111111111111111"
 
@@ -255,6 +255,18 @@ def test_what_is_required_is_missed_by_its_name(field: str) -> None:
             replaced(customer={"metadata": {}}),
             "customer: expected a customer identifier (enterpriseId, hsid or metadata.*)",
         ),
+        (
+            replaced(customer={"hsid": "h", "metadata": {str(n): "x" for n in range(32)}}),
+            "customer: expected at most 32 identifiers, metadata included",
+        ),
+        (
+            merged(**{"from": {"metadata": {str(n): "x" for n in range(5000)}}}),
+            "from: expected at most 32 identifiers, metadata included",
+        ),
+        (
+            merged(into={"metadata": {str(n): "x" for n in range(33)}}),
+            "into: expected at most 32 identifiers, metadata included",
+        ),
         (without("from", merged()), "from: expected a customer identifier (enterpriseId, hsid or metadata.*)"),
         (merged(into={}), "into: expected a customer identifier (enterpriseId, hsid or metadata.*)"),
     ],
@@ -395,6 +407,7 @@ def in_cloudevent(body: bytes) -> bytes:
         json.dumps(changed("extra", "@@")).replace("@@", ESCAPED),
         json.dumps(changed("@@", 1)).replace("@@", ESCAPED),
         json.dumps({"specversion": "1.0", "subject": PAN, "data": replaced()}),
+        json.dumps(changed("extra", "@@")).replace('"@@"', "4.539578763621486008e18"),
         json.dumps({"specversion": "1.0", "data": changed("old.token", PAN)}),
     ],
 )
@@ -421,6 +434,26 @@ def test_a_card_number_in_broken_base64_is_masked_too(cut: int) -> None:
     assert whole[:32] not in kept
     letters = kept.split('"')[-2]
     assert not contains_pan(base64.b64decode(letters + "===").decode(errors="replace"))
+
+
+@pytest.mark.parametrize("number", [PAN, ESCAPED, FULL_WIDTH, f"{PAN[:4]}\\t{PAN[4:]}"])
+@pytest.mark.parametrize(
+    "escape",
+    [
+        lambda text: text.replace("N", r"\u004e").replace("M", r"\u004D"),
+        lambda text: "".join(f"\\u{ord(letter):04x}" for letter in text),
+        lambda text: text.replace("/", r"\/").replace("w", r"\n\tw"),
+        lambda text: text,
+    ],
+)
+@pytest.mark.parametrize("key", ["data_base64", r"data\u005fbase64", r"\u0064\u0061ta_base\u0036\u0034"])
+def test_escapes_in_a_key_or_in_base64_keep_no_card_number(number: str, escape: Callable[[str], str], key: str) -> None:
+    letters = base64.b64encode(f'{{"name": "/??{number}", "more": "of it?"}}'.encode()).decode()
+    body = f'{{"specversion": "1.0", "{key}": "{escape(letters)}"}}'.encode()
+    refusal(body)
+    kept = json.loads(masked(body))["data_base64"]
+    assert "*" * 4 in base64.b64decode(kept).decode()
+    assert not contains_pan(base64.b64decode(kept).decode())
 
 
 def test_what_holds_no_card_number_is_kept_as_it_came() -> None:
@@ -526,3 +559,52 @@ def test_any_bytes_are_understood_or_unreadable(body: bytes) -> None:
         with pytest.raises(Unreadable):
             parse(body, headers)
     masked(body).encode()
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("old.token", "old.fingerprint", "old.formerFingerprint", "new.token", "new.fingerprint"),
+        *("customer.enterpriseId", "customer.hsid"),
+    ],
+)
+def test_an_identifier_has_so_many_bytes_and_no_more(path: str) -> None:
+    read(changed(path, "\u4e00" * 85))
+    assert refusal(changed(path, "\u4e00" * 85 + "x")) == f"{path}: expected at most 255 bytes in UTF-8"
+
+
+def test_a_vendor_s_name_has_so_many_bytes_and_no_more() -> None:
+    read(changed("vendor", "ü" * 32))
+    assert refusal(changed("vendor", "ü" * 33)) == "vendor: expected at most 64 bytes in UTF-8"
+
+
+TOO_MUCH = "customer: expected at most 2000 bytes in UTF-8, all identifiers together"
+IDENTIFIERS = frozenset(f"metadata.{n}" for n in range(32))
+
+
+@pytest.mark.parametrize(
+    ("metadata", "reason"),
+    [
+        ({"1": "x" * 255}, None),
+        ({"1": "ü" * 128}, "customer.metadata.1: expected at most 255 bytes in UTF-8"),
+        # What identifies nobody stands in no index.
+        ({"1": "x", "note": "ü" * 255}, None),
+        (dict.fromkeys("123456", "x" * 255), None),
+        (dict.fromkeys("12345678", "x" * 255), TOO_MUCH),
+        # As JSON, in which it is kept, a control character has six bytes.
+        ({"1": "\x01" * 255, "2": "\x01" * 255}, TOO_MUCH),
+    ],
+)
+def test_what_names_a_customer_has_so_many_bytes_and_no_more(metadata: dict[str, str], reason: str | None) -> None:
+    update = read(replaced(customer={"metadata": metadata})).update
+    if reason is None:
+        identified(update, IDENTIFIERS)
+        return
+    with pytest.raises(Unreadable) as refused:
+        identified(update, IDENTIFIERS)
+    assert str(refused.value) == reason
+
+
+def test_a_customer_of_as_many_identifiers_as_allowed_is_read() -> None:
+    customer = {"hsid": "h", "metadata": {f"{n:02}": "x" for n in range(31)}}
+    assert len(read(replaced(customer=customer)).update.scope) == 32

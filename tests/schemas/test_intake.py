@@ -17,7 +17,7 @@ CARRYING = [feed for feed in FEEDS.values() if feed.carries_numbers]
 
 
 def digits(kept: bytes) -> str:
-    return re.sub(r"\D", "", kept.decode())
+    return re.sub(r"\\u00a0|\D", "", kept.decode())
 
 
 @pytest.mark.parametrize("feed", CARRYING, ids=lambda feed: feed.name)

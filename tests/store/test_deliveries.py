@@ -11,8 +11,10 @@ from sqlalchemy import event
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from domain.delivery import Next, Outcome, Status
-from store import deliveries, endpoints
+from domain.delivery.outcome import Outcome
+from domain.delivery.schedule import Next
+from domain.delivery.states import Status, Trigger, transition
+from store import dead_deliveries, deliveries, endpoints
 from store.deliveries import Attempted, Claimed
 from tests.store.outbox import Outbox, Row
 
@@ -194,6 +196,29 @@ async def test_a_failed_one_keeps_its_place_and_a_dead_one_makes_way(outbox: Out
     assert await outbox.history() == [(1, "DEAD", 2)]
 
 
+@pytest.mark.parametrize("parked", [False, True])
+@pytest.mark.parametrize("trigger", [Trigger.ACCEPTED, Trigger.FAILED, Trigger.EXHAUSTED, Trigger.GONE])
+async def test_an_attempt_leaves_its_delivery_where_the_table_of_states_says(
+    outbox: Outbox, trigger: Trigger, *, parked: bool
+) -> None:
+    async def disable() -> None:
+        async with outbox.engine.begin() as connection:
+            await endpoints.disable(connection, ["m"], "gone")
+            await endpoints.sort(connection)
+
+    await outbox.add_endpoint("m")
+    await outbox.tell("m", await outbox.add_wallet())
+    (claimed,) = await claim(outbox, "m")
+    if parked:  # while the attempt is under way, which the dispatcher does not see
+        await disable()
+    following = Next(transition(Status.PENDING, trigger), timedelta(minutes=5) if trigger is Trigger.FAILED else None)
+    assert await record(outbox, attempted(claimed, following)) == {claimed.id}
+    if trigger is Trigger.GONE:
+        await disable()
+    states = [row.status for row in await outbox.live()] + [status for _, status, _ in await outbox.history()]
+    assert states == [transition(Status.PARKED if parked else Status.PENDING, trigger)]
+
+
 async def test_a_result_that_comes_after_its_lease_records_nothing(outbox: Outbox) -> None:
     await outbox.add_endpoint("m")
     await outbox.tell("m", await outbox.add_wallet(), 2)
@@ -354,6 +379,25 @@ async def test_a_late_result_of_what_was_overtaken_makes_no_second_head(outbox: 
     assert await outbox.heads("m") == [1]
 
 
+async def test_a_late_result_of_what_was_overtaken_makes_the_head_due_no_sooner(outbox: Outbox) -> None:
+    """The head waits for its next retry; that a delivery behind it is finished is no reason to attempt it now."""
+    await outbox.add_endpoint("m")
+    await outbox.tell("m", await outbox.add_wallet(), 2)
+    (first,) = await claim(outbox, "m")
+    await record(outbox, attempted(first, DEAD))
+    (late,) = await claim(outbox, "m")
+    await outbox.make_due()
+    await put_back(outbox, await claim(outbox, "m"))
+    assert await replay(outbox, first.id) == 1
+    (again,) = await claim(outbox, "m")
+    await record(outbox, attempted(again, LATER, Outcome.CONNECTION_REFUSED))
+    assert await record(outbox, attempted(late, DELIVERED)) == {late.id}
+    assert await outbox.heads("m") == [1]
+    assert await due(outbox) == []
+    (row,) = await outbox.execute("SELECT due_at > now() + interval '4 minutes' AS later FROM deliveries")
+    assert row.later
+
+
 async def test_replays_and_two_dispatchers_leave_every_line_one_head(outbox: Outbox) -> None:
     """However they meet, nothing is lost or stuck, and no two of a line are on their way at once."""
     await outbox.add_endpoint("m")
@@ -407,7 +451,7 @@ async def test_dead_ones_are_found_by_what_they_have_in_common(outbox: Outbox) -
 
     async def dead(**wanted: Any) -> list[tuple[str, int]]:
         async with outbox.engine.connect() as connection:
-            found = [one.id for one in await deliveries.dead(connection, deliveries.Selection(**wanted))]
+            found = [one.id for one in await dead_deliveries.select(connection, dead_deliveries.Selection(**wanted))]
         return [next(name for name, id_ in ids.items() if id_ == each) for each in found]
 
     assert await dead() == [("a", 1), ("a", 2), ("b", 1), ("b", 2)]
@@ -451,7 +495,7 @@ async def put_back(outbox: Outbox, unsent: list[Claimed]) -> None:
 
 async def replay(outbox: Outbox, *ids: int) -> int:
     async with outbox.engine.begin() as connection:
-        return await deliveries.replay(connection, ids)
+        return await dead_deliveries.replay(connection, ids)
 
 
 async def until_blocked(outbox: Outbox) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from store.engine import connect
@@ -75,10 +76,12 @@ async def test_a_value_that_is_none_of_its_type_is_refused(
     ) or await meaning(engine, f"SELECT CAST(:value AS {kind})", value=value) == (Failure.REFUSED, code)
 
 
-async def test_a_row_too_long_for_its_index_is_refused(engine: AsyncEngine) -> None:
-    no_repetition = "".join(blake2b(bytes([number])).hexdigest() for number in range(100))
+@pytest.mark.parametrize(("digests", "code"), [(30, "54000 pk_credentials"), (100, "54000")])
+async def test_a_row_too_long_for_its_index_is_refused(engine: AsyncEngine, digests: int, code: str) -> None:
+    """The server says so in two ways: from 2,704 bytes on by the index's name, from 8,192 on without."""
+    no_repetition = "".join(blake2b(bytes([number])).hexdigest() for number in range(digests))
     statement = "INSERT INTO credentials (key, kept_until) VALUES (:key, now())"
-    assert await meaning(engine, statement, key=no_repetition) == (Failure.REFUSED, "54000")
+    assert await meaning(engine, statement, key=no_repetition) == (Failure.REFUSED, code)
 
 
 async def test_the_row_of_a_message_that_another_worker_wrote_first_is_contended(engine: AsyncEngine) -> None:
@@ -88,12 +91,66 @@ async def test_the_row_of_a_message_that_another_worker_wrote_first_is_contended
     assert error == (Failure.CONTENDED, "23505 uq_inbox_topic_partition_kafka_offset_digest")
 
 
-async def test_who_waits_too_long_is_contended(engine: AsyncEngine) -> None:
+async def test_a_wait_for_a_lock_that_is_too_long_is_contended(engine: AsyncEngine) -> None:
     async with engine.begin() as holder:
         await holder.execute(text("SELECT pg_advisory_xact_lock(1)"))
         wait = "SELECT pg_advisory_xact_lock(1)"
         assert (await meaning(engine, "SET LOCAL lock_timeout = '10ms'", wait))[0] is Failure.CONTENDED
-        assert (await meaning(engine, "SET LOCAL statement_timeout = '10ms'", wait))[0] is Failure.CONTENDED
+
+
+async def test_a_statement_that_takes_too_long_is_too_much(engine: AsyncEngine) -> None:
+    limit, work = "SET LOCAL statement_timeout = '10ms'", "SELECT pg_sleep(5)"
+    assert await meaning(engine, limit, work) == (Failure.TOO_MUCH, "57014")
+
+
+async def test_memory_that_is_out_is_too_much(engine: AsyncEngine) -> None:
+    # one array of more than a gigabyte, which no setting of a server allows
+    assert await meaning(engine, "SELECT array_fill(0, ARRAY[300000000])") == (Failure.TOO_MUCH, "54000")
+    assert (await meaning(engine, "SELECT repeat('x', 1 << 30)"))[0] is Failure.TOO_MUCH
+
+
+@pytest.mark.parametrize(
+    ("state", "kind"),
+    [
+        ("08003", Failure.AWAY),
+        ("08006", Failure.AWAY),
+        ("08P01", Failure.AWAY),
+        ("53100", Failure.AWAY),
+        ("53200", Failure.TOO_MUCH),
+        ("53300", Failure.AWAY),
+        ("57P01", Failure.AWAY),
+        ("57P03", Failure.AWAY),
+        ("57014", Failure.TOO_MUCH),
+        ("25P03", Failure.TOO_MUCH),
+        ("25P04", Failure.TOO_MUCH),
+        ("54000", Failure.TOO_MUCH),
+        ("40001", Failure.CONTENDED),
+        ("55P03", Failure.CONTENDED),
+        ("22021", Failure.REFUSED),
+        ("23514", Failure.REFUSED),
+        ("42501", Failure.UNUSABLE),
+        ("42P01", Failure.UNUSABLE),
+        ("28P01", Failure.UNUSABLE),
+        ("28000", Failure.UNUSABLE),
+        ("3D000", Failure.UNUSABLE),
+        ("42703", None),
+        ("42P05", None),
+        ("26000", None),
+        ("57P99", None),
+        ("54P99", None),
+    ],
+)
+async def test_a_state_is_read_whole(engine: AsyncEngine, state: str, kind: Failure | None) -> None:
+    raising = f"DO $$ BEGIN RAISE EXCEPTION 'made up' USING ERRCODE = '{state}'; END $$"
+    assert (await meaning(engine, raising))[0] is kind
+
+
+async def test_a_transaction_that_the_server_ends_for_its_length_is_too_much(engine: AsyncEngine) -> None:
+    """The server hangs up as well, so that it looks like one that is away, for which a batch would wait for ever."""
+    error = await raised(engine, "SET LOCAL transaction_timeout = '50ms'", "SELECT pg_sleep(30)")
+    assert isinstance(error, DBAPIError)
+    assert error.connection_invalidated
+    assert (failure(error), refused_by(error)) == (Failure.TOO_MUCH, "25P04")
 
 
 async def test_who_waits_for_each_other_is_contended(engine: AsyncEngine) -> None:
@@ -198,4 +255,4 @@ async def test_a_database_that_is_gone_is_away(
 
 
 async def test_a_defect_is_no_failure_of_the_database(engine: AsyncEngine) -> None:
-    assert (await meaning(engine, "SELECT nothing FROM nowhere"))[0] is None
+    assert (await meaning(engine, "SELECT nothing FROM inbox"))[0] is None

@@ -1,13 +1,16 @@
-"""How the tests of adapters read: one record in, updates as the domain has them out, or the reason why not."""
+"""Read records as the worker does: a record in, its updates as the domain has them out, or the reason for a refusal."""
 
 import json
 from datetime import UTC, datetime
 from typing import Any
 
 from domain.update import Update
+from schemas import intake
 from schemas.canonical import parse
 from schemas.feeds import FEEDS
-from schemas.feeds.feed import Edge, Fetch, Refused, answered, read
+from schemas.feeds.feed import Edge, Feed, Fetch, Irrelevant
+from schemas.feeds.reading import read, read_answer, reports
+from schemas.feeds.record import Record, Refused
 from schemas.fingerprint import Fingerprints, Key
 
 FINGERPRINTS = Fingerprints(Key("v2", b"current key, 16+"))
@@ -19,10 +22,10 @@ EDGE = Edge(
 
 
 def updates(feed: str, record: dict[str, Any], edge: Edge = EDGE) -> list[Update]:
-    """What `record` tells, as the worker will read it from the topic."""
-    told = read(FEEDS[feed], record, edge)
-    assert not any(isinstance(each, Fetch) for each in told)
-    return [parse(json.dumps(each).encode()).update for each in told]
+    """The updates that `record` reports, as the worker reads them from the topic."""
+    reports = read(FEEDS[feed], record, edge)
+    assert not any(isinstance(report, Fetch) for report in reports)
+    return [parse(json.dumps(report).encode()).update for report in reports]
 
 
 def update(feed: str, record: dict[str, Any], edge: Edge = EDGE) -> Update:
@@ -31,25 +34,39 @@ def update(feed: str, record: dict[str, Any], edge: Edge = EDGE) -> Update:
 
 
 def asked(feed: str, record: dict[str, Any], edge: Edge = EDGE) -> Fetch:
-    """What a thin event leaves to be fetched."""
+    """The fetch that a thin event leaves."""
     (only,) = read(FEEDS[feed], record, edge)
     assert isinstance(only, Fetch)
     return only
 
 
 def answers(feed: str, record: dict[str, Any], answer: dict[str, Any], edge: Edge = EDGE) -> list[Update]:
-    """What the answer to a thin event tells."""
-    told = answered(FEEDS[feed], asked(feed, record, edge), answer, edge)
-    return [parse(json.dumps(each).encode()).update for each in told]
+    """The updates that the answer to a thin event reports."""
+    reports = read_answer(FEEDS[feed], asked(feed, record, edge), answer, edge)
+    return [parse(json.dumps(report).encode()).update for report in reports]
+
+
+def messages(feed: Feed, record: Record, edge: Edge = EDGE) -> list[intake.Message]:
+    """The messages of `record` on the topics; it must not be irrelevant."""
+    messages_ = intake.take(feed, record, edge)
+    assert not isinstance(messages_, Irrelevant)
+    return messages_
+
+
+def irrelevance(feed: str, record: dict[str, Any], edge: Edge = EDGE) -> str:
+    """The kind of an irrelevant `record`."""
+    result = reports(FEEDS[feed], record, edge)
+    assert isinstance(result, Irrelevant), result
+    return result.kind
 
 
 def refusal(feed: str, record: dict[str, Any], edge: Edge = EDGE) -> str:
-    """Why `record` is refused."""
+    """The reason why `record` is refused."""
     try:
-        told = read(FEEDS[feed], record, edge)
+        reports = read(FEEDS[feed], record, edge)
     except Refused as reason:
         return str(reason)
-    raise AssertionError(f"not refused, but read as {told}")
+    raise AssertionError(f"not refused, but read as {reports}")
 
 
 def fingerprint(number: str) -> str:

@@ -22,9 +22,9 @@ def row(code: str, **changes: Any) -> dict[str, Any]:
 
 
 def test_update_is_a_new_number_with_its_expiry() -> None:
-    told = update("abu-batch", row("UPDATE"))
-    assert (told.type, told.old) == (UpdateType.NUMBER_REPLACED, Credential(fingerprint(OLD)))
-    assert (told.new.credential, told.new.expiry) == (Credential(fingerprint(NEW)), Expiry(2029, 9))
+    report = update("abu-batch", row("UPDATE"))
+    assert (report.type, report.old) == (UpdateType.NUMBER_REPLACED, Credential(fingerprint(OLD)))
+    assert (report.new.credential, report.new.expiry) == (Credential(fingerprint(NEW)), Expiry(2029, 9))
 
 
 def test_an_expiry_that_is_blank_has_stayed() -> None:
@@ -32,13 +32,13 @@ def test_an_expiry_that_is_blank_has_stayed() -> None:
 
 
 def test_a_number_that_is_blank_has_stayed() -> None:
-    told = update("abu-batch", row("UPDATE", newAccountNumber=""))
-    assert (told.type, told.new.credential, told.new.expiry) == (UpdateType.EXPIRY_UPDATED, None, Expiry(2029, 9))
+    report = update("abu-batch", row("UPDATE", newAccountNumber=""))
+    assert (report.type, report.new.credential, report.new.expiry) == (UpdateType.EXPIRY_UPDATED, None, Expiry(2029, 9))
 
 
 def test_expiry_is_a_new_expiry() -> None:
-    told = update("abu-batch", row("EXPIRY"))
-    assert (told.type, told.new.expiry) == (UpdateType.EXPIRY_UPDATED, Expiry(2029, 9))
+    report = update("abu-batch", row("EXPIRY"))
+    assert (report.type, report.new.expiry) == (UpdateType.EXPIRY_UPDATED, Expiry(2029, 9))
 
 
 @pytest.mark.parametrize(
@@ -57,8 +57,8 @@ def test_expiry_is_a_new_expiry() -> None:
     ],
 )
 def test_every_other_code_speaks_of_the_old_number_alone(code: str, type_: UpdateType) -> None:
-    told = update("abu-batch", row(code))
-    assert (told.type, told.old, told.new.credential) == (type_, Credential(fingerprint(OLD)), None)
+    report = update("abu-batch", row(code))
+    assert (report.type, report.old, report.new.credential) == (type_, Credential(fingerprint(OLD)), None)
 
 
 @pytest.mark.parametrize("changes", [{"newExpirationDate": "9999"}, {"oldExpirationDate": "XX/XX"}])
@@ -78,9 +78,9 @@ def test_what_mastercard_rejected_is_refused_with_its_reason(code: str) -> None:
 
 @pytest.mark.parametrize("code", ["CONTACT", "contac", "A", "C", OLD, None])
 def test_an_unknown_code_is_refused(code: str | None) -> None:
-    told = refusal("abu-batch", row("VALID", responseCode=code))
-    assert told.startswith("responseCode: ")
-    assert OLD not in told
+    reason = refusal("abu-batch", row("VALID", responseCode=code))
+    assert reason.startswith("responseCode: ")
+    assert OLD not in reason
 
 
 @pytest.mark.parametrize(

@@ -15,21 +15,21 @@ SPELLINGS = [("accountNumber", "expiryDate"), ("number", "expiry")]
 def answer(indicator: str, *, spelled: tuple[str, str] = SPELLINGS[0], **changes: Any) -> dict[str, Any]:
     number, expiry = spelled
     now = {number: NEW if indicator == "ACCOUNT_UPDATE" else OLD, expiry: "0929"}
-    told = {"account": now} if indicator in ("ACCOUNT_UPDATE", "EXPIRY") else {}
-    return {"request": {number: OLD, expiry: "0526"}, "responseIndicator": indicator, **told} | changes
+    fields = {"account": now} if indicator in ("ACCOUNT_UPDATE", "EXPIRY") else {}
+    return {"request": {number: OLD, expiry: "0526"}, "responseIndicator": indicator, **fields} | changes
 
 
 @pytest.mark.parametrize("spelled", SPELLINGS)
 def test_account_update_is_a_new_number_however_it_is_spelled(spelled: tuple[str, str]) -> None:
-    told = update("abu-pull", answer("ACCOUNT_UPDATE", spelled=spelled))
-    assert (told.type, told.old) == (UpdateType.NUMBER_REPLACED, Credential(fingerprint(OLD)))
-    assert (told.new.credential, told.new.expiry) == (Credential(fingerprint(NEW)), Expiry(2029, 9))
+    report = update("abu-pull", answer("ACCOUNT_UPDATE", spelled=spelled))
+    assert (report.type, report.old) == (UpdateType.NUMBER_REPLACED, Credential(fingerprint(OLD)))
+    assert (report.new.credential, report.new.expiry) == (Credential(fingerprint(NEW)), Expiry(2029, 9))
 
 
 @pytest.mark.parametrize("spelled", SPELLINGS)
 def test_expiry_is_a_new_expiry_however_it_is_spelled(spelled: tuple[str, str]) -> None:
-    told = update("abu-pull", answer("EXPIRY", spelled=spelled))
-    assert (told.type, told.new.credential, told.new.expiry) == (UpdateType.EXPIRY_UPDATED, None, Expiry(2029, 9))
+    report = update("abu-pull", answer("EXPIRY", spelled=spelled))
+    assert (report.type, report.new.credential, report.new.expiry) == (UpdateType.EXPIRY_UPDATED, None, Expiry(2029, 9))
 
 
 @pytest.mark.parametrize(
@@ -42,8 +42,8 @@ def test_expiry_is_a_new_expiry_however_it_is_spelled(spelled: tuple[str, str]) 
     ],
 )
 def test_every_other_indicator_speaks_of_the_account_asked_about(indicator: str, type_: UpdateType) -> None:
-    told = update("abu-pull", answer(indicator))
-    assert (told.type, told.old, told.new.credential) == (type_, Credential(fingerprint(OLD)), None)
+    report = update("abu-pull", answer(indicator))
+    assert (report.type, report.old, report.new.credential) == (type_, Credential(fingerprint(OLD)), None)
 
 
 def both(number: str, expiry: str, as_well: tuple[str, str]) -> dict[str, Any]:
@@ -53,8 +53,8 @@ def both(number: str, expiry: str, as_well: tuple[str, str]) -> dict[str, Any]:
 def test_both_spellings_may_stand_there_if_they_say_the_same() -> None:
     asked = both(OLD, "0526", ("5555 5555 5555 4444", "05/26"))
     account = both(NEW, "0929", ("2223-0031-2200-3222", "09/2029"))
-    told = update("abu-pull", answer("ACCOUNT_UPDATE", request=asked, account=account))
-    assert told == update("abu-pull", answer("ACCOUNT_UPDATE"))
+    report = update("abu-pull", answer("ACCOUNT_UPDATE", request=asked, account=account))
+    assert report == update("abu-pull", answer("ACCOUNT_UPDATE"))
 
 
 def test_zeros_under_one_spelling_are_a_blank() -> None:
@@ -77,8 +77,8 @@ def test_spellings_that_differ_are_refused(indicator: str, changes: dict[str, An
 
 
 def test_what_does_not_count_may_differ() -> None:
-    told = update("abu-pull", answer("CONTACT", account=both(OLD, "XX/XX", (OLD, "9999"))))
-    assert told.type is UpdateType.CONTACT_CARDHOLDER
+    report = update("abu-pull", answer("CONTACT", account=both(OLD, "XX/XX", (OLD, "9999"))))
+    assert report.type is UpdateType.CONTACT_CARDHOLDER
 
 
 @pytest.mark.parametrize("indicator", ["C", "A", "E", "CONTAC", "CONTACH", "valid", ""])

@@ -25,21 +25,21 @@ def notification(reason: str, **changes: Any) -> dict[str, Any]:
 
 
 def test_a_is_a_new_number_with_its_expiry_as_month_and_year() -> None:
-    told = update("abu-push", notification("A"))
-    assert (told.type, told.old) == (UpdateType.NUMBER_REPLACED, Credential(fingerprint(OLD)))
-    assert told.new.credential == Credential(fingerprint(NEW))
-    assert (told.new.last4, told.new.brand, told.new.expiry) == ("3222", "MASTERCARD", Expiry(2029, 9))
-    assert told.stamp.occurred_at == datetime(2026, 6, 22, 9, 14, 13, 512000, UTC)
+    report = update("abu-push", notification("A"))
+    assert (report.type, report.old) == (UpdateType.NUMBER_REPLACED, Credential(fingerprint(OLD)))
+    assert report.new.credential == Credential(fingerprint(NEW))
+    assert (report.new.last4, report.new.brand, report.new.expiry) == ("3222", "MASTERCARD", Expiry(2029, 9))
+    assert report.stamp.occurred_at == datetime(2026, 6, 22, 9, 14, 13, 512000, UTC)
 
 
 def test_e_is_a_new_expiry() -> None:
-    told = update("abu-push", notification("E"))
-    assert (told.type, told.new.expiry) == (UpdateType.EXPIRY_UPDATED, Expiry(2029, 9))
+    report = update("abu-push", notification("E"))
+    assert (report.type, report.new.expiry) == (UpdateType.EXPIRY_UPDATED, Expiry(2029, 9))
 
 
 def test_c_is_a_closed_account_and_not_contact() -> None:
-    told = update("abu-push", notification("C"))
-    assert (told.type, told.new.credential) == (UpdateType.CLOSED, None)
+    report = update("abu-push", notification("C"))
+    assert (report.type, report.new.credential) == (UpdateType.CLOSED, None)
 
 
 @pytest.mark.parametrize("field", ["oldExpirationDate", "newExpirationDate"])
@@ -59,9 +59,9 @@ def test_notifications_under_one_reference_are_told_apart_and_one_that_comes_aga
 
 @pytest.mark.parametrize("reason", ["R", "", "a", "CLOSED", OLD])
 def test_an_unknown_reason_is_refused(reason: str) -> None:
-    told = refusal("abu-push", notification("A", reasonIdentifier=reason))
-    assert told.startswith("reasonIdentifier: ")
-    assert OLD not in told
+    refused = refusal("abu-push", notification("A", reasonIdentifier=reason))
+    assert refused.startswith("reasonIdentifier: ")
+    assert OLD not in refused
 
 
 @pytest.mark.parametrize(

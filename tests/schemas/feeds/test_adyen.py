@@ -7,7 +7,8 @@ import pytest
 from domain.update import Credential, UpdateType
 from domain.wallet import Expiry
 from schemas.feeds import FEEDS
-from schemas.feeds.feed import Refused, answered
+from schemas.feeds.reading import read_answer
+from schemas.feeds.record import Refused
 from tests.schemas.feeds.answering import ANSWERS
 from tests.schemas.feeds.reading import EDGE, answers, asked, refusal, update
 
@@ -31,10 +32,10 @@ def test_an_updated_token_is_asked_for() -> None:
 
 
 def test_what_the_answer_shows_is_told_of_the_token_at_the_time_of_the_event() -> None:
-    (told,) = answers("adyen", event("updated"), ANSWERS["adyen"])
-    assert (told.type, told.old) == (UpdateType.DETAILS_UPDATED, Credential(f"adyen:{TOKEN}"))
-    assert (told.new.details, told.new.expiry) == ({"last4": "1881", "brand": "VISA"}, Expiry(2029, 11))
-    assert told.stamp.occurred_at.isoformat() == "2026-11-20T09:40:23+00:00"
+    (report,) = answers("adyen", event("updated"), ANSWERS["adyen"])
+    assert (report.type, report.old) == (UpdateType.DETAILS_UPDATED, Credential(f"adyen:{TOKEN}"))
+    assert (report.new.details, report.new.expiry) == ({"last4": "1881", "brand": "VISA"}, Expiry(2029, 11))
+    assert report.stamp.occurred_at.isoformat() == "2026-11-20T09:40:23+00:00"
 
 
 @pytest.mark.parametrize(
@@ -46,15 +47,15 @@ def test_what_the_answer_shows_is_told_of_the_token_at_the_time_of_the_event() -
     ],
 )
 def test_every_other_event_tells_all_by_itself(code: str, type_: UpdateType) -> None:
-    told = update("adyen", event(code))
-    assert (told.type, told.old) == (type_, Credential(f"adyen:{TOKEN}"))
+    report = update("adyen", event(code))
+    assert (report.type, report.old) == (type_, Credential(f"adyen:{TOKEN}"))
 
 
 def test_events_of_one_payment_are_told_apart() -> None:
     """Each is of one token and says one thing."""
     tokens = [DATA | {"storedPaymentMethodId": token} for token in (TOKEN, "other")]
-    others = [event(code, data=data) for code in ("created", "disabled") for data in tokens]
-    assert len({update("adyen", each).stamp.update_id for each in others}) == 4
+    events = [event(code, data=data) for code in ("created", "disabled") for data in tokens]
+    assert len({update("adyen", event_).stamp.update_id for event_ in events}) == 4
 
 
 def test_an_unknown_event_is_refused() -> None:
@@ -79,10 +80,10 @@ def test_a_broken_field_is_named(field: str, changes: dict[str, Any]) -> None:
 def test_an_answer_without_the_token_is_refused() -> None:
     fetch = asked("adyen", event("updated", data=DATA | {"storedPaymentMethodId": "OTHER"}))
     with pytest.raises(Refused, match=r"^storedPaymentMethods: "):
-        answered(FEEDS["adyen"], fetch, ANSWERS["adyen"], EDGE)
+        read_answer(FEEDS["adyen"], fetch, ANSWERS["adyen"], EDGE)
 
 
 def test_other_payment_methods_of_the_answer_may_be_odd() -> None:
     answer = {"storedPaymentMethods": [None, *ANSWERS["adyen"]["storedPaymentMethods"]]}
-    (told,) = answers("adyen", event("updated"), answer)
-    assert told.new.expiry == Expiry(2029, 11)
+    (report,) = answers("adyen", event("updated"), answer)
+    assert report.new.expiry == Expiry(2029, 11)

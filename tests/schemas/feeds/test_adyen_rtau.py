@@ -12,14 +12,14 @@ TOKEN = "M5N7TQ4TG5PFWR50"
 
 
 def response(status: str, **changes: Any) -> dict[str, Any]:
-    said = {
+    data = {
         "realtimeAccountUpdaterStatus": status,
         "tokenization.storedPaymentMethodId": TOKEN,
         "cardSummary": "1881",
         "expiryDate": "3/2030",
         "paymentMethod": "mc",
     }
-    return {"additionalData": said | changes, "pspReference": "KHQC5N7G84BLNK43", "resultCode": "Authorised"}
+    return {"additionalData": data | changes, "pspReference": "KHQC5N7G84BLNK43", "resultCode": "Authorised"}
 
 
 @pytest.mark.parametrize(
@@ -27,9 +27,9 @@ def response(status: str, **changes: Any) -> dict[str, Any]:
     [("CardChanged", UpdateType.NUMBER_REPLACED), ("CardExpiryChanged", UpdateType.EXPIRY_UPDATED)],
 )
 def test_a_change_is_told_of_the_token_that_stays(status: str, type_: UpdateType) -> None:
-    told = update("adyen-rtau", response(status))
-    assert (told.type, told.old) == (type_, Credential(f"adyen:{TOKEN}"))
-    assert (told.new.details, told.new.expiry) == ({"last4": "1881", "brand": "MASTERCARD"}, Expiry(2030, 3))
+    report = update("adyen-rtau", response(status))
+    assert (report.type, report.old) == (type_, Credential(f"adyen:{TOKEN}"))
+    assert (report.new.details, report.new.expiry) == ({"last4": "1881", "brand": "MASTERCARD"}, Expiry(2030, 3))
 
 
 @pytest.mark.parametrize(
@@ -41,8 +41,8 @@ def test_a_change_is_told_of_the_token_that_stays(status: str, type_: UpdateType
     ],
 )
 def test_every_other_status_tells_nothing_more(status: str, type_: UpdateType) -> None:
-    told = update("adyen-rtau", response(status))
-    assert (told.type, told.old, told.new.details) == (type_, Credential(f"adyen:{TOKEN}"), {})
+    report = update("adyen-rtau", response(status))
+    assert (report.type, report.old, report.new.details) == (type_, Credential(f"adyen:{TOKEN}"), {})
 
 
 def test_the_token_may_have_its_older_name() -> None:

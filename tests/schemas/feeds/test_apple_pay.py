@@ -9,7 +9,8 @@ import pytest
 from domain.update import Credential, UpdateType
 from domain.wallet import Expiry
 from schemas.feeds import FEEDS
-from schemas.feeds.feed import Refused, answered
+from schemas.feeds.reading import read_answer
+from schemas.feeds.record import Refused
 from tests.schemas.feeds.reading import EDGE, answers, asked, refusal
 
 TOKEN = Credential("apple-pay:DNITHE1")
@@ -36,19 +37,19 @@ def test_an_event_that_comes_again_later_is_known_by_its_id() -> None:
 
 def test_what_waited_before_events_were_known_by_their_id_is_known_by_its_content() -> None:
     waiting = replace(asked("apple-pay", NOTIFICATION), record={})
-    (told,) = answered(FEEDS["apple-pay"], waiting, event("UNLINK"), EDGE)
-    assert told["id"].startswith("apple-pay-")
+    (report,) = read_answer(FEEDS["apple-pay"], waiting, event("UNLINK"), EDGE)
+    assert report["id"].startswith("apple-pay-")
 
 
 def test_updated_metadata_are_told_of_the_token_that_stays() -> None:
-    (told,) = answers("apple-pay", NOTIFICATION, event("UPDATED_METADATA", {"expirationDate": "310731"}))
-    assert (told.type, told.old) == (UpdateType.DETAILS_UPDATED, TOKEN)
-    assert (told.new.details, told.new.expiry) == ({"last4": "5678"}, Expiry(2029, 11))
+    (report,) = answers("apple-pay", NOTIFICATION, event("UPDATED_METADATA", {"expirationDate": "310731"}))
+    assert (report.type, report.old) == (UpdateType.DETAILS_UPDATED, TOKEN)
+    assert (report.new.details, report.new.expiry) == ({"last4": "5678"}, Expiry(2029, 11))
 
 
 def test_another_id_of_the_token_is_a_replacement() -> None:
-    (told,) = answers("apple-pay", NOTIFICATION, event("UPDATED_METADATA", {"mpanId": "DNITHE2"}))
-    assert (told.type, told.old, told.new.credential) == (
+    (report,) = answers("apple-pay", NOTIFICATION, event("UPDATED_METADATA", {"mpanId": "DNITHE2"}))
+    assert (report.type, report.old, report.new.credential) == (
         UpdateType.NUMBER_REPLACED,
         TOKEN,
         Credential("apple-pay:DNITHE2"),
@@ -64,14 +65,14 @@ def test_another_id_of_the_token_is_a_replacement() -> None:
     ],
 )
 def test_every_other_type_tells_nothing_more(kind: str, type_: UpdateType) -> None:
-    (told,) = answers("apple-pay", NOTIFICATION, event(kind))
-    assert (told.type, told.old, told.new.details) == (type_, TOKEN, {})
+    (report,) = answers("apple-pay", NOTIFICATION, event(kind))
+    assert (report.type, report.old, report.new.details) == (type_, TOKEN, {})
 
 
 @pytest.mark.parametrize("written", ["291130", "20291130", "2029-11"])
 def test_an_expiry_is_read_however_it_is_written(written: str) -> None:
-    (told,) = answers("apple-pay", NOTIFICATION, event("UPDATED_METADATA", expirationDate=written))
-    assert told.new.expiry == Expiry(2029, 11)
+    (report,) = answers("apple-pay", NOTIFICATION, event("UPDATED_METADATA", expirationDate=written))
+    assert report.new.expiry == Expiry(2029, 11)
 
 
 @pytest.mark.parametrize(
@@ -86,5 +87,5 @@ def test_an_expiry_is_read_however_it_is_written(written: str) -> None:
 )
 def test_an_unknown_type_or_a_broken_field_is_named(field: str, broken: dict[str, Any]) -> None:
     with pytest.raises(Refused) as refused:
-        answered(FEEDS["apple-pay"], asked("apple-pay", NOTIFICATION), broken, EDGE)
+        read_answer(FEEDS["apple-pay"], asked("apple-pay", NOTIFICATION), broken, EDGE)
     assert str(refused.value).startswith(f"{field}: ")

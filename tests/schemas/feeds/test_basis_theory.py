@@ -27,28 +27,28 @@ def row(code: str, new: str = "new", **changes: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("code", ["UPD_PAN", "UPD_PAN_EXP_DATE"])
 def test_another_number_is_another_token(code: str) -> None:
-    told = update("basis-theory", row(code, **V1_2))
-    assert (told.type, told.old, told.reason) == (UpdateType.NUMBER_REPLACED, OLD, Reason.REISSUED)
-    assert told.new.credential == Credential("basis-theory:new", ":basis-theory:fp")
-    assert (told.new.last4, told.new.brand, told.new.expiry) == ("1881", "VISA", Expiry(2029, 11))
+    report = update("basis-theory", row(code, **V1_2))
+    assert (report.type, report.old, report.reason) == (UpdateType.NUMBER_REPLACED, OLD, Reason.REISSUED)
+    assert report.new.credential == Credential("basis-theory:new", ":basis-theory:fp")
+    assert (report.new.last4, report.new.brand, report.new.expiry) == ("1881", "VISA", Expiry(2029, 11))
 
 
 @pytest.mark.parametrize("columns", [{}, V1_1, V1_2])
 def test_every_version_of_the_file_is_read(columns: dict[str, str]) -> None:
-    told = update("basis-theory", row("UPD_PAN", **columns))
-    assert (told.new.last4, told.new.brand) == (columns.get("new_last4"), "VISA" if columns else None)
+    report = update("basis-theory", row("UPD_PAN", **columns))
+    assert (report.new.last4, report.new.brand) == (columns.get("new_last4"), "VISA" if columns else None)
 
 
 def test_another_expiry_is_told_of_the_token_if_it_stays() -> None:
     for stays in ("old", ""):
-        told = update("basis-theory", row("UPD_EXP_DATE", stays, **V1_2))
-        assert (told.type, told.old, told.new.expiry) == (UpdateType.EXPIRY_UPDATED, OLD, Expiry(2029, 11))
+        report = update("basis-theory", row("UPD_EXP_DATE", stays, **V1_2))
+        assert (report.type, report.old, report.new.expiry) == (UpdateType.EXPIRY_UPDATED, OLD, Expiry(2029, 11))
 
 
 def test_another_expiry_under_another_token_is_a_replacement() -> None:
-    told = update("basis-theory", row("UPD_EXP_DATE"))
-    assert (told.type, told.reason) == (UpdateType.NUMBER_REPLACED, Reason.EXPIRED)
-    assert told.new.credential == Credential("basis-theory:new")
+    report = update("basis-theory", row("UPD_EXP_DATE"))
+    assert (report.type, report.reason) == (UpdateType.NUMBER_REPLACED, Reason.EXPIRED)
+    assert report.new.credential == Credential("basis-theory:new")
 
 
 @pytest.mark.parametrize(
@@ -61,8 +61,8 @@ def test_another_expiry_under_another_token_is_a_replacement() -> None:
     ],
 )
 def test_every_other_code_speaks_of_the_old_token_alone(code: str, type_: UpdateType) -> None:
-    told = update("basis-theory", row(code, ""))
-    assert (told.type, told.old, told.new.credential) == (type_, OLD, None)
+    report = update("basis-theory", row(code, ""))
+    assert (report.type, report.old, report.new.credential) == (type_, OLD, None)
 
 
 def test_a_real_time_answer_has_the_token_as_an_object() -> None:

@@ -23,15 +23,19 @@ def resource(code: str, **changes: Any) -> dict[str, Any]:
 
 
 def test_500_is_a_new_number_with_its_expiry() -> None:
-    told = update("bluesnap", resource("500"))
-    assert (told.type, told.old) == (UpdateType.NUMBER_REPLACED, Credential(fingerprint(OLD)))
-    assert told.new.credential == Credential(fingerprint(NEW))
-    assert (told.new.last4, told.new.brand, told.new.expiry) == ("1881", "VISA", Expiry(2029, 11))
+    report = update("bluesnap", resource("500"))
+    assert (report.type, report.old) == (UpdateType.NUMBER_REPLACED, Credential(fingerprint(OLD)))
+    assert report.new.credential == Credential(fingerprint(NEW))
+    assert (report.new.last4, report.new.brand, report.new.expiry) == ("1881", "VISA", Expiry(2029, 11))
 
 
 def test_502_is_a_new_expiry() -> None:
-    told = update("bluesnap", resource("502"))
-    assert (told.type, told.new.credential, told.new.expiry) == (UpdateType.EXPIRY_UPDATED, None, Expiry(2029, 11))
+    report = update("bluesnap", resource("502"))
+    assert (report.type, report.new.credential, report.new.expiry) == (
+        UpdateType.EXPIRY_UPDATED,
+        None,
+        Expiry(2029, 11),
+    )
 
 
 @pytest.mark.parametrize(
@@ -46,23 +50,23 @@ def test_502_is_a_new_expiry() -> None:
     ],
 )
 def test_every_other_code_speaks_of_the_original_card_alone(code: str, type_: UpdateType) -> None:
-    told = update("bluesnap", resource(code))
-    assert (told.type, told.old, told.new.credential) == (type_, Credential(fingerprint(OLD)), None)
+    report = update("bluesnap", resource(code))
+    assert (report.type, report.old, report.new.credential) == (type_, Credential(fingerprint(OLD)), None)
 
 
 def test_a_whole_batch_tells_what_its_resources_tell() -> None:
     batch = {"account-update-batch-id": "b-1", "account-update": [resource("501"), resource("504")]}
     for record in (batch, {"batch-account-update": batch}):
-        types = [told.type for told in updates("bluesnap", record)]
+        types = [report.type for report in updates("bluesnap", record)]
         assert types == [UpdateType.CLOSED, UpdateType.CONTACT_CARDHOLDER]
     assert refusal("bluesnap", batch | {"account-update": "none"}).startswith("account-update: ")
 
 
 @pytest.mark.parametrize("code", ["000", "301", "508", "", OLD])
 def test_an_unknown_code_is_refused(code: str) -> None:
-    told = refusal("bluesnap", resource(code))
-    assert told.startswith("update-response-code: ")
-    assert OLD not in told
+    reason = refusal("bluesnap", resource(code))
+    assert reason.startswith("update-response-code: ")
+    assert OLD not in reason
 
 
 @pytest.mark.parametrize(

@@ -46,9 +46,9 @@ LAUGHS = (
     ],
 )
 def test_a_change_is_told_of_the_token_that_stays(code: str, type_: UpdateType) -> None:
-    told = update("braintree", row(code))
-    assert (told.type, told.old) == (type_, Credential("braintree:9f4ncm"))
-    assert (told.new.details, told.new.expiry) == ({"last4": "1881", "brand": "VISA"}, Expiry(2029, 11))
+    report = update("braintree", row(code))
+    assert (report.type, report.old) == (type_, Credential("braintree:9f4ncm"))
+    assert (report.new.details, report.new.expiry) == ({"last4": "1881", "brand": "VISA"}, Expiry(2029, 11))
 
 
 @pytest.mark.parametrize(
@@ -56,8 +56,8 @@ def test_a_change_is_told_of_the_token_that_stays(code: str, type_: UpdateType) 
     [("Account closed", UpdateType.CLOSED), ("Contact customer", UpdateType.CONTACT_CARDHOLDER)],
 )
 def test_every_other_code_tells_nothing_more(code: str, type_: UpdateType) -> None:
-    told = update("braintree", row(code))
-    assert (told.type, told.old, told.new.details) == (type_, Credential("braintree:9f4ncm"), {})
+    report = update("braintree", row(code))
+    assert (report.type, report.old, report.new.details) == (type_, Credential("braintree:9f4ncm"), {})
 
 
 @pytest.mark.parametrize("code", ["New account number", "New account number and expiration date"])
@@ -86,6 +86,7 @@ def test_a_webhook_that_only_tries_the_url_tells_nothing() -> None:
     "url",
     [
         "http://reports.braintreegateway.com/r.csv",
+        "http://reports.braintreegateway.com:443/r.csv",
         "https://braintreegateway.com.example.test/r.csv",
         "https://example.test/braintreegateway.com",
         "https://notbraintreegateway.com/r.csv",
@@ -118,7 +119,7 @@ def test_a_report_lies_nowhere_else(url: str) -> None:
         ("bt_payload", payload(b"<a>" * 30_000)),
         ("bt_payload.kind", payload(b"<a>" * 9_000 + b"</a>" * 9_000)),
         ("bt_payload.kind", payload(b"<notification/>")),
-        ("bt_payload.kind", webhook(kind="disbursement")),
+        ("bt_payload.kind", webhook(kind="payment_method_revoked_by_customer")),
         ("bt_payload.report-url", webhook("")),
         ("$.path", webhook("https://www.braintreegateway.com/4111111111111111")),
     ],

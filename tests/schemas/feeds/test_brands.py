@@ -7,8 +7,9 @@ import pytest
 
 from domain.settle import Replaced, settle
 from domain.update import Update
-from schemas.feeds.card import dialect
-from schemas.feeds.feed import Refused, brand
+from schemas.feeds.card import brand_of, dialect
+from schemas.feeds.fields import brand
+from schemas.feeds.record import Refused
 from tests.domain.build import Ids, knowledge, link, method, wallet
 from tests.schemas.feeds.reading import fingerprint, refusal, update
 
@@ -33,7 +34,7 @@ WRITTEN = {
 }
 
 
-@pytest.mark.parametrize(("name", "written"), [(name, each) for name, all_ in WRITTEN.items() for each in all_])
+@pytest.mark.parametrize(("name", "written"), [(name, spelling) for name, all_ in WRITTEN.items() for spelling in all_])
 def test_a_brand_has_one_name_however_it_is_written(name: str, written: str) -> None:
     assert brand(written) == brand(f" {written.upper()} ") == name
 
@@ -62,15 +63,15 @@ AT = "2026-11-20T09:14:13Z"
 
 
 def network(new: str = NEW) -> Update:
-    said = {"oldAccountNumber": OLD, "newAccountNumber": new, "newExpirationDate": "1129"}
-    return update("abu-push", said | {"reasonIdentifier": "A", "eventDateTime": AT})
+    record = {"oldAccountNumber": OLD, "newAccountNumber": new, "newExpirationDate": "1129"}
+    return update("abu-push", record | {"reasonIdentifier": "A", "eventDateTime": AT})
 
 
 def spreedly(card_type: str) -> Update:
     card = {"token": "pm1", "card_type": card_type, "month": 11, "year": 2029, "fingerprint": "fp"}
     card["last_four_digits"] = "3222" if card_type == "master" else "1881"
-    said = {"token": "t1", "created_at": AT, "succeeded": True, "transaction_type": "ReplacePaymentMethod"}
-    return update("spreedly", said | {"payment_method": card})
+    record = {"token": "t1", "created_at": AT, "succeeded": True, "transaction_type": "ReplacePaymentMethod"}
+    return update("spreedly", record | {"payment_method": card})
 
 
 def vgs(**number: str) -> Update:
@@ -81,11 +82,11 @@ def vgs(**number: str) -> Update:
 
 def source_updated(**card: Any) -> Update:
     data = {"id": "src_1", "last4": "1881", "expiry_month": 11, "expiry_year": 2029, "fingerprint": "fpB", **card}
-    said = {"id": "evt_1", "type": "source_updated", "created_on": AT}
-    return update("checkout", said | {"data": data | {"previous_attributes": {"fingerprint": "fpA"}}})
+    record = {"id": "evt_1", "type": "source_updated", "created_on": AT}
+    return update("checkout", record | {"data": data | {"previous_attributes": {"fingerprint": "fpA"}}})
 
 
-TOLD_BY_TWO = {
+REPORTED_BY_TWO = {
     "spreedly's master": (network("2223003122003222"), spreedly("master")),
     "vgs by its bin": (network(), vgs(card_bin="401288")),
     "vgs by its first eight": (network(), vgs(card_first8="40128888")),
@@ -94,15 +95,15 @@ TOLD_BY_TWO = {
 }
 
 
-@pytest.mark.parametrize("told", TOLD_BY_TWO.values(), ids=TOLD_BY_TWO)
-def test_the_same_reissue_told_by_two_is_one(told: tuple[Update, Update]) -> None:
+@pytest.mark.parametrize("reports", REPORTED_BY_TWO.values(), ids=REPORTED_BY_TWO)
+def test_the_same_reissue_told_by_two_is_one(reports: tuple[Update, Update]) -> None:
     held = method(fingerprint(OLD), "spreedly:pm1", "vgs:card_1", "checkout:src_1")
-    for first, second in permutations(told):
+    for first, second in permutations(reports):
         before = wallet(held, links=[link(held.id)])
         once = settle(before, knowledge(first), Ids())
         assert len(once.changes) == 1
         twice = settle(once.wallet, knowledge(first, second), Ids())
-        assert [each for each in twice.changes if isinstance(each, Replaced)] == []
+        assert [change for change in twice.changes if isinstance(change, Replaced)] == []
 
 
 def test_another_brand_of_a_source_is_said_where_its_scheme_is() -> None:
@@ -125,3 +126,81 @@ def test_paysafe_and_tabapay_know_whose_codes_they_are_in_other_spellings() -> N
     row = {"Card Number": OLD, "Decision Code": "C"}
     assert update("paysafe", row | {"Card Type": "visa_debit"}) == update("paysafe", row | {"Card Type": "VI"})
     assert refusal("paysafe", row | {"Card Type": "unknown"}) == "Card Type: expected VISA or MASTERCARD"
+
+
+# --- how the numbers of a brand begin -----------------------------------------------------------------------------
+
+BEGINS = {
+    "VISA": ["4", "40", "4000", "4999", "4111111111111111"],
+    "MASTERCARD": [
+        *("51", "5100", "52", "53", "54", "55", "5599", "5100000000000000", "5599999999999999"),
+        *("2221", "222100", "2222", "2229", "2230", "2299", "2300", "2399", "2400", "2499", "2500", "2599", "2600"),
+        *("2699", "2700", "2709", "2710", "2719", "2720", "272099", "2221000000000000", "2720999999999999"),
+    ],
+    "AMEX": ["34", "3400", "3499", "37", "3700", "3799", "340000000000009", "379999999999999"],
+    "DISCOVER": [
+        "6011",
+        "601100",
+        "601199",
+        "644",
+        "6440",
+        "645",
+        "646",
+        "647",
+        "648",
+        "649",
+        "6499",
+        "65",
+        "6500",
+        "6599",
+    ],
+    None: [
+        *("", "1", "10", "30", "3000", "33", "3399", "35", "3528", "3599", "36", "3600", "3699", "38", "39", "5", "50"),
+        *(
+            "5000",
+            "5099",
+            "56",
+            "5600",
+            "5699",
+            "57",
+            "59",
+            "2",
+            "22",
+            "222",
+            "2200",
+            "2220",
+            "222099",
+            "2721",
+            "272100",
+        ),
+        *(
+            "2729",
+            "2730",
+            "2799",
+            "28",
+            "2800",
+            "21",
+            "60",
+            "601",
+            "6010",
+            "601099",
+            "6012",
+            "601200",
+            "6019",
+            "62",
+            "64",
+        ),
+        *("62", "64", "640", "643", "6439", "66", "6600", "7", "8", "9", "0000", "unknown", "272"),
+    ],
+}
+
+
+@pytest.mark.parametrize(("brand_", "digits"), [(name, digits) for name, all_ in BEGINS.items() for digits in all_])
+def test_every_boundary_of_every_range(brand_: str | None, digits: str) -> None:
+    assert brand_of(digits) == brand_
+    assert brand_of(" ".join(digits)) == brand_
+
+
+def test_every_number_of_mastercards_second_range_and_none_beside_it() -> None:
+    assert [four for four in range(2000, 3000) if brand_of(str(four)) == "MASTERCARD"] == [*range(2221, 2721)]
+    assert {brand_of(f"{four}00") for four in (2220, 2721)} == {None}

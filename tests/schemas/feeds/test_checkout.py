@@ -7,7 +7,7 @@ import pytest
 from domain.update import Credential, Reason, UpdateType
 from domain.wallet import Expiry
 from schemas.feeds import FEEDS
-from schemas.feeds.feed import parts
+from schemas.feeds.reading import parts
 from tests.schemas.feeds.reading import refusal, update, updates
 
 OLD = {"scheme": "visa", "last4": "2345", "expiry_month": 10, "expiry_year": 2026, "fingerprint": "fpA"}
@@ -41,7 +41,7 @@ def test_another_number_is_told_of_every_source() -> None:
 def test_each_source_is_a_part_of_its_own() -> None:
     whole = event("card_updated", sources=[{"id": "src_1"}, None, {"id": "src_2"}])
     first, broken, last = (dict(part) for part in parts(FEEDS["checkout"], whole))
-    assert [update("checkout", each).stamp.update_id for each in (first, last)] == ["evt_1-src_1", "evt_1-src_2"]
+    assert [update("checkout", part).stamp.update_id for part in (first, last)] == ["evt_1-src_1", "evt_1-src_2"]
     assert refusal("checkout", broken).startswith("sources: ")
 
 
@@ -54,12 +54,22 @@ def test_another_brand_is_said_to_be_one() -> None:
     "record", [event("card_expiry_updated"), event("card_updated", replacement_card=NEW | {"fingerprint": "fpA"})]
 )
 def test_the_same_card_has_another_expiry(record: dict[str, Any]) -> None:
-    told = update("checkout", record)
-    assert (told.type, told.old, told.new.expiry) == (
+    report = update("checkout", record)
+    assert (report.type, report.old, report.new.expiry) == (
         UpdateType.EXPIRY_UPDATED,
         Credential("checkout:src_1"),
         Expiry(2029, 12),
     )
+
+
+def test_two_cards_without_fingerprints_are_not_taken_for_one_card() -> None:
+    cards = {
+        name: {key: value for key, value in card.items() if key != "fingerprint"}
+        for name, card in (("original_card", OLD), ("replacement_card", NEW))
+    }
+    reported = update("checkout", event("card_updated", **cards))
+    assert (reported.type, reported.old) == (UpdateType.NUMBER_REPLACED, Credential("checkout:src_1"))
+    assert (reported.new.credential, reported.new.last4) == (Credential("checkout:src_1"), "3456")
 
 
 @pytest.mark.parametrize(
@@ -67,8 +77,8 @@ def test_the_same_card_has_another_expiry(record: dict[str, Any]) -> None:
     [("card_closed", UpdateType.CLOSED), ("contact_cardholder", UpdateType.CONTACT_CARDHOLDER)],
 )
 def test_every_other_code_speaks_of_the_sources_alone(code: str, type_: UpdateType) -> None:
-    told = update("checkout", event(code))
-    assert (told.type, told.old, told.new.credential) == (type_, Credential("checkout:src_1"), None)
+    report = update("checkout", event(code))
+    assert (report.type, report.old, report.new.credential) == (type_, Credential("checkout:src_1"), None)
 
 
 @pytest.mark.parametrize(
@@ -81,8 +91,8 @@ def test_every_other_code_speaks_of_the_sources_alone(code: str, type_: UpdateTy
     ],
 )
 def test_an_updated_source_says_what_it_was(was: dict[str, Any], type_: UpdateType, old: str | None) -> None:
-    told = update("checkout", source(was))
-    assert (told.type, told.old) == (type_, Credential("checkout:src_1", old))
+    report = update("checkout", source(was))
+    assert (report.type, report.old) == (type_, Credential("checkout:src_1", old))
 
 
 @pytest.mark.parametrize(
@@ -106,6 +116,6 @@ def test_another_number_without_fingerprint_and_last_four_digits_is_refused() ->
     assert refusal("checkout", event("card_updated", replacement_card=unseen)).startswith(
         "data.replacement_card.last4: "
     )
-    told = source({"fingerprint": "fpA"})
-    told["data"] = {name: value for name, value in told["data"].items() if name not in {"fingerprint", "last4"}}
-    assert refusal("checkout", told).startswith("data.last4: ")
+    event_ = source({"fingerprint": "fpA"})
+    event_["data"] = {name: value for name, value in event_["data"].items() if name not in {"fingerprint", "last4"}}
+    assert refusal("checkout", event_).startswith("data.last4: ")

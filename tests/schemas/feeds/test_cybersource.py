@@ -34,28 +34,32 @@ def row(code: str, **changes: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("stays", [{}, {"token": "tok-1"}])
 def test_nan_of_a_token_that_stays_tells_how_its_card_looks_now(stays: dict[str, str]) -> None:
-    told = update("cybersource", reported("NAN", **stays))
-    assert (told.type, told.old, told.new.credential) == (UpdateType.NUMBER_REPLACED, TOKEN, TOKEN)
-    assert told.new.details == {"last4": "1881", "brand": "VISA"}
-    assert told.new.expiry == Expiry(2029, 11)
+    report = update("cybersource", reported("NAN", **stays))
+    assert (report.type, report.old, report.new.credential) == (UpdateType.NUMBER_REPLACED, TOKEN, TOKEN)
+    assert report.new.details == {"last4": "1881", "brand": "VISA"}
+    assert report.new.expiry == Expiry(2029, 11)
 
 
 def test_nan_with_another_token_replaces_the_old_one() -> None:
-    told = update("cybersource", reported("NAN", token="tok-2", cardType="MASTERCARD"))
-    assert (told.old, told.new.credential) == (TOKEN, Credential("cybersource:tok-2"))
-    assert (told.new.last4, told.new.expiry, told.reason) == ("1881", Expiry(2029, 11), Reason.BRAND_CHANGE)
+    report = update("cybersource", reported("NAN", token="tok-2", cardType="MASTERCARD"))
+    assert (report.old, report.new.credential) == (TOKEN, Credential("cybersource:tok-2"))
+    assert (report.new.last4, report.new.expiry, report.reason) == ("1881", Expiry(2029, 11), Reason.BRAND_CHANGE)
 
 
 def test_nan_in_the_file_is_a_new_number() -> None:
-    told = update("cybersource", row("NAN"))
-    assert (told.type, told.old) == (UpdateType.NUMBER_REPLACED, Credential(fingerprint(OLD)))
-    assert (told.new.credential, told.new.expiry) == (Credential(fingerprint(NEW)), Expiry(2029, 11))
+    report = update("cybersource", row("NAN"))
+    assert (report.type, report.old) == (UpdateType.NUMBER_REPLACED, Credential(fingerprint(OLD)))
+    assert (report.new.credential, report.new.expiry) == (Credential(fingerprint(NEW)), Expiry(2029, 11))
 
 
 @pytest.mark.parametrize("record", [reported("NED"), row("NED")])
 def test_ned_is_a_new_expiry(record: dict[str, Any]) -> None:
-    told = update("cybersource", record)
-    assert (told.type, told.new.credential, told.new.expiry) == (UpdateType.EXPIRY_UPDATED, None, Expiry(2029, 11))
+    report = update("cybersource", record)
+    assert (report.type, report.new.credential, report.new.expiry) == (
+        UpdateType.EXPIRY_UPDATED,
+        None,
+        Expiry(2029, 11),
+    )
 
 
 @pytest.mark.parametrize(
@@ -64,8 +68,8 @@ def test_ned_is_a_new_expiry(record: dict[str, Any]) -> None:
 )
 def test_every_other_code_speaks_of_the_old_card_alone(code: str, type_: UpdateType) -> None:
     assert (update("cybersource", reported(code)).type, update("cybersource", reported(code)).old) == (type_, TOKEN)
-    told = update("cybersource", row(code))
-    assert (told.type, told.old, told.new.credential) == (type_, Credential(fingerprint(OLD)), None)
+    report = update("cybersource", row(code))
+    assert (report.type, report.old, report.new.credential) == (type_, Credential(fingerprint(OLD)), None)
 
 
 @pytest.mark.parametrize(
@@ -85,9 +89,12 @@ def test_a_code_of_unknown_meaning_is_refused(code: str) -> None:
 
 
 def test_a_whole_report_tells_what_its_records_tell() -> None:
-    report = {"batchId": "b-1", "records": [reported("ACL"), reported("CCH")]}
-    assert [told.type for told in updates("cybersource", report)] == [UpdateType.CLOSED, UpdateType.CONTACT_CARDHOLDER]
-    assert refusal("cybersource", report | {"records": "none"}).startswith("records: ")
+    batch = {"batchId": "b-1", "records": [reported("ACL"), reported("CCH")]}
+    assert [report.type for report in updates("cybersource", batch)] == [
+        UpdateType.CLOSED,
+        UpdateType.CONTACT_CARDHOLDER,
+    ]
+    assert refusal("cybersource", batch | {"records": "none"}).startswith("records: ")
 
 
 @pytest.mark.parametrize("identifier", ["H", "F"])

@@ -29,10 +29,10 @@ def row(code: str, **changes: Any) -> dict[str, Any]:
 
 
 def test_a_is_a_new_number() -> None:
-    told = update("discover", row("A"))
-    assert (told.type, told.old) == (UpdateType.NUMBER_REPLACED, Credential(fingerprint(OLD)))
-    assert told.new.credential == Credential(fingerprint(NEW))
-    assert (told.new.last4, told.new.brand, told.new.expiry) == ("9424", "DISCOVER", Expiry(2029, 9))
+    report = update("discover", row("A"))
+    assert (report.type, report.old) == (UpdateType.NUMBER_REPLACED, Credential(fingerprint(OLD)))
+    assert report.new.credential == Credential(fingerprint(NEW))
+    assert (report.new.last4, report.new.brand, report.new.expiry) == ("9424", "DISCOVER", Expiry(2029, 9))
 
 
 def test_an_expiry_that_is_blank_has_stayed() -> None:
@@ -40,8 +40,8 @@ def test_an_expiry_that_is_blank_has_stayed() -> None:
 
 
 def test_e_is_a_new_expiry() -> None:
-    told = update("discover", row("E"))
-    assert (told.type, told.new.expiry) == (UpdateType.EXPIRY_UPDATED, Expiry(2029, 9))
+    report = update("discover", row("E"))
+    assert (report.type, report.new.expiry) == (UpdateType.EXPIRY_UPDATED, Expiry(2029, 9))
 
 
 def test_c_is_a_closed_account() -> None:
@@ -50,10 +50,14 @@ def test_c_is_a_closed_account() -> None:
 
 def test_o_leads_back_from_the_wrong_number_and_counts_as_later_than_what_it_corrects() -> None:
     wrong = update("discover", row("A"))
-    told = update("discover", row("O", originalAccount=NEW, updatedAccount=OLD))
-    assert (told.type, told.old, told.new.credential) == (UpdateType.NUMBER_REPLACED, wrong.new.credential, wrong.old)
-    assert told.stamp > wrong.stamp
-    assert told.stamp > update("discover", row("A"), replace(EDGE, row=5_000_000)).stamp
+    report = update("discover", row("O", originalAccount=NEW, updatedAccount=OLD))
+    assert (report.type, report.old, report.new.credential) == (
+        UpdateType.NUMBER_REPLACED,
+        wrong.new.credential,
+        wrong.old,
+    )
+    assert report.stamp > wrong.stamp
+    assert report.stamp > update("discover", row("A"), replace(EDGE, row=5_000_000)).stamp
 
 
 def test_a_file_too_long_for_an_override_to_be_its_last_is_refused_from_there_on() -> None:
@@ -62,15 +66,15 @@ def test_a_file_too_long_for_an_override_to_be_its_last_is_refused_from_there_on
 
 @pytest.mark.parametrize("order", list(permutations(range(3))))
 def test_what_is_true_and_told_within_a_minute_of_an_override_counts_as_later(order: tuple[int, ...]) -> None:
-    other = "6011601160116611"
-    told = [
+    third = "6011601160116611"
+    reports = [
         update("discover", row("A"), replace(EDGE, at=EDGE.at - timedelta(days=1))),
         update("discover", row("O", originalAccount=NEW, updatedAccount=OLD), replace(EDGE, row=4_999_999)),
-        update("discover", row("A", updatedAccount=other), replace(EDGE, at=EDGE.at + timedelta(seconds=40), row=1)),
+        update("discover", row("A", updatedAccount=third), replace(EDGE, at=EDGE.at + timedelta(seconds=40), row=1)),
     ]
     before = wallet(method(fingerprint(OLD)))
-    (current,) = live(at_once(before, *(told[at] for at in order)).wallet)
-    assert current == fingerprint(other)
+    (current,) = live(at_once(before, *(reports[at] for at in order)).wallet)
+    assert current == fingerprint(third)
 
 
 @pytest.mark.parametrize("code", ["O", " O "])
@@ -90,9 +94,9 @@ def test_the_letters_of_other_networks_are_refused(source: str | None) -> None:
 
 @pytest.mark.parametrize("code", ["Q", "N", "P", "V", "", "o", OLD])
 def test_a_code_of_unknown_meaning_is_refused(code: str) -> None:
-    told = refusal("discover", row("A", responseCode=code))
-    assert told.startswith("responseCode: ")
-    assert OLD not in told
+    reason = refusal("discover", row("A", responseCode=code))
+    assert reason.startswith("responseCode: ")
+    assert OLD not in reason
 
 
 @pytest.mark.parametrize(

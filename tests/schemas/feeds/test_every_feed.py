@@ -18,10 +18,12 @@ from domain.pan import contains_pan
 from domain.update import UpdateType
 from schemas import intake, thin
 from schemas.canonical import Unreadable, parse
-from schemas.feeds import FEEDS, nacha
-from schemas.feeds.feed import DEEPEST, Feed, Fetch, Layout, Message, Record, Refused, answered, parts, read
+from schemas.feeds import FEEDS, nacha_file
+from schemas.feeds.feed import Feed, Fetch, Layout
+from schemas.feeds.reading import DEEPEST, parts, read, read_answer
+from schemas.feeds.record import Message, Record, Refused
 from tests.schemas.feeds.answering import ANSWERS
-from tests.schemas.feeds.reading import EDGE
+from tests.schemas.feeds.reading import EDGE, messages
 
 SAMPLES = Path(__file__).parents[3] / "examples" / "feeds"
 CANARY = "4539578763621486"
@@ -32,7 +34,7 @@ def samples(feed: Feed) -> list[dict[str, Any]]:
     (file,) = SAMPLES.glob(f"{feed.name}.*")
     written = file.read_text(encoding="utf-8")
     if feed.layout is Layout.ACH:
-        pieces = list(nacha.records(written.splitlines()))
+        pieces = list(nacha_file.records(written.splitlines()))
         assert [piece.problem for piece in pieces if piece.problem is not None] == []
         return [dict(piece.record or {}) for piece in pieces]
     if file.suffix == ".csv":
@@ -47,18 +49,18 @@ each_feed = pytest.mark.parametrize("feed", FEEDS.values(), ids=lambda feed: fee
 def test_its_samples_are_read_and_recognised_as_its_own(feed: Feed) -> None:
     for record in samples(feed):
         assert feed.recognises(record)
-        assert [other.name for other in FEEDS.values() if other.recognises(record)] == [feed.name]
-        for each in read(feed, record, EDGE):
-            if not isinstance(each, Fetch):
-                parse(json.dumps(each).encode())
+        assert [feed_.name for feed_ in FEEDS.values() if feed_.recognises(record)] == [feed.name]
+        for report in read(feed, record, EDGE):
+            if not isinstance(report, Fetch):
+                parse(json.dumps(report).encode())
 
 
 @each_feed
 def test_its_samples_show_every_type_of_update_that_its_codes_can_become(feed: Feed) -> None:
-    told = [each for record in samples(feed) for each in read(feed, record, EDGE)]
-    shown = {each["type"] for each in told if not isinstance(each, Fetch)}
-    if not any(isinstance(each, Fetch) for each in told):
-        assert shown >= {code.becomes.value for code in feed.codes if code.becomes is not None}
+    reports = [report for record in samples(feed) for report in read(feed, record, EDGE)]
+    shown = {report["type"] for report in reports if not isinstance(report, Fetch)}
+    if not any(isinstance(report, Fetch) for report in reports):
+        assert shown >= {code.update_type.value for code in feed.codes if code.update_type is not None}
 
 
 @each_feed
@@ -68,14 +70,14 @@ def test_a_broken_record_is_read_or_refused_by_name_and_tells_no_number(feed: Fe
     for _ in range(data.draw(st.integers(1, 3))):
         place, key = data.draw(st.sampled_from(list(places(record)) or [(record, "x")]))
         place[key] = copy.deepcopy(data.draw(BROKEN))  # or it may come to hold itself
-    tells_no_number(lambda: read(feed, record, EDGE.of(1)))
+    assert_no_number_is_shown(lambda: read(feed, record, EDGE.at_row(1)))
 
 
 @each_feed
 def test_its_samples_tell_the_same_whole_and_part_by_part(feed: Feed) -> None:
     for record in samples(feed):
         cut = parts(feed, record)
-        assert [each for part in cut for each in read(feed, part, EDGE)] == read(feed, record, EDGE)
+        assert [report for part in cut for report in read(feed, part, EDGE)] == read(feed, record, EDGE)
         assert all(list(parts(feed, part)) == [part] and feed.recognises(part) for part in cut)
 
 
@@ -107,16 +109,16 @@ def test_the_first_and_the_last_moment_there_are_end_nothing(feed: Feed, moment:
         for place, key in list(places(record)):
             was, place[key] = place[key], moment
             with suppress(Refused):
-                read(feed, record, EDGE.of(1))
+                read(feed, record, EDGE.at_row(1))
             place[key] = was
 
 
 def nested(levels: int) -> Any:
     """As many arrays in one another."""
-    found: list[Any] = []
+    array: list[Any] = []
     for _ in range(levels - 1):
-        found = [found]
-    return found
+        array = [array]
+    return array
 
 
 # and nearly what `json.loads` reads at all, where the stack is empty
@@ -135,7 +137,7 @@ def test_what_is_too_deep_is_refused_before_anything_reads_it(feed: Feed, levels
 def test_what_is_just_not_too_deep_goes_through_with_its_envelope() -> None:
     envelope = next(record for record in samples(FEEDS["google-pay"]) if "signedMessage" in record)
     key = nested(DEEPEST - 1)
-    (event,) = intake.take(FEEDS["google-pay"], {**envelope, "intermediateSigningKey": key}, EDGE)
+    (event,) = messages(FEEDS["google-pay"], {**envelope, "intermediateSigningKey": key})
     body = thin.parse(event.value).fetch.body
     assert body is not None
     assert body["intermediateSigningKey"] == key
@@ -149,7 +151,7 @@ def test_a_thin_event_that_is_too_deep_is_unreadable(levels: int) -> None:
 
 
 def reason_of(feed: Feed, record: dict[str, Any]) -> str:
-    """Why it is refused, here or on the topic's doorstep; nothing if it is not."""
+    """Why a record is refused, by the adapter or by the topic's schema; empty if it is not."""
     try:
         intake.take(feed, record, EDGE)
     except Refused as reason:
@@ -169,13 +171,13 @@ CHANGES = {UpdateType.NUMBER_REPLACED, UpdateType.EXPIRY_UPDATED}
 @each_feed
 def test_a_broken_expiry_refuses_nothing_that_tells_no_expiry(feed: Feed) -> None:
     for record in samples(feed):
-        told = read(feed, record, EDGE)
-        if any(isinstance(each, Fetch) or each["type"] in CHANGES for each in told):
+        reports = read(feed, record, EDGE)
+        if any(isinstance(report, Fetch) or report["type"] in CHANGES for report in reports):
             continue
         for place, key in list(places(record)):
             if "exp" in str(key).lower() and not isinstance(place[key], (dict, list)):
                 place[key] = "XX/XX"
-        assert read(feed, record, EDGE) == told
+        assert read(feed, record, EDGE) == reports
 
 
 # where a record has an array of what is told of each on its own, and a sample that does
@@ -201,17 +203,17 @@ def test_what_is_poison_in_an_array_takes_nothing_else_along(feed: Feed, broken:
             array = array.get(name) if isinstance(array, dict) else None
         if not isinstance(array, list) or not array:
             continue
-        whole = [told_by(feed, part) for part in parts(feed, record)]
+        whole = [read_unless_refused(feed, part) for part in parts(feed, record)]
         array.insert(len(array) // 2, broken)
         array.append(broken)
-        told = [told_by(feed, part) for part in parts(feed, record)]
-        assert [each for each in told if each is not None] == whole
-        assert told.count(None) == 2
+        reports = [read_unless_refused(feed, part) for part in parts(feed, record)]
+        assert [report for report in reports if report is not None] == whole
+        assert reports.count(None) == 2
         return
     raise AssertionError(f"no sample has {path}")
 
 
-def told_by(feed: Feed, part: Record) -> list[Message | Fetch] | None:
+def read_unless_refused(feed: Feed, part: Record) -> list[Message | Fetch] | None:
     try:
         return read(feed, part, EDGE)
     except Refused:
@@ -224,16 +226,16 @@ thin_feed = pytest.mark.parametrize(
 
 
 def fetches(feed: Feed) -> list[Fetch]:
-    told = [each for record in samples(feed) for each in read(feed, record, EDGE)]
-    return [each for each in told if isinstance(each, Fetch)]
+    reports = [report for record in samples(feed) for report in read(feed, record, EDGE)]
+    return [report for report in reports if isinstance(report, Fetch)]
 
 
 @thin_feed
 def test_its_samples_leave_something_to_fetch_and_the_answer_is_read(feed: Feed) -> None:
     assert fetches(feed)
     for fetch in fetches(feed):
-        told = answered(feed, fetch, ANSWERS[feed.name], EDGE)
-        assert [parse(json.dumps(each).encode()) for each in told]
+        reports = read_answer(feed, fetch, ANSWERS[feed.name], EDGE)
+        assert [parse(json.dumps(report).encode()) for report in reports]
 
 
 @thin_feed
@@ -241,7 +243,7 @@ def test_its_samples_leave_something_to_fetch_and_the_answer_is_read(feed: Feed)
 def test_an_answer_that_is_too_deep_is_refused_before_anything_reads_it(feed: Feed, levels: int) -> None:
     for name in (*ANSWERS[feed.name], "other"):
         with pytest.raises(Refused, match=r"^record: "):
-            answered(feed, fetches(feed)[0], {**ANSWERS[feed.name], name: nested(levels)}, EDGE)
+            read_answer(feed, fetches(feed)[0], {**ANSWERS[feed.name], name: nested(levels)}, EDGE)
 
 
 @thin_feed
@@ -251,18 +253,18 @@ def test_a_broken_answer_is_read_or_refused_by_name_and_tells_no_number(feed: Fe
     for _ in range(data.draw(st.integers(1, 3))):
         place, key = data.draw(st.sampled_from(list(places(answer)) or [(answer, "x")]))
         place[key] = copy.deepcopy(data.draw(BROKEN))
-    tells_no_number(lambda: answered(feed, fetches(feed)[0], answer, EDGE))
+    assert_no_number_is_shown(lambda: read_answer(feed, fetches(feed)[0], answer, EDGE))
 
 
-def tells_no_number(told: Callable[[], Sequence[Message | Fetch]]) -> None:
-    """Read or refused, it leaves no number in a reason; an update that has one is refused on the topic's doorstep."""
+def assert_no_number_is_shown(read_reports: Callable[[], Sequence[Message | Fetch]]) -> None:
+    """No reason shows a number, whether a record is read or refused; an update with one is refused by `parse`."""
     reasons = []
     try:
-        for each in told():
-            if isinstance(each, Fetch):
-                reasons.append(each.path)
+        for report in read_reports():
+            if isinstance(report, Fetch):
+                reasons.append(report.path)
             else:
-                parse(json.dumps(each).encode())
+                parse(json.dumps(report).encode())
     except (Refused, Unreadable) as reason:
         reasons.append(str(reason))
     assert not any(contains_pan(reason) for reason in reasons)

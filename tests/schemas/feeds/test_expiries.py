@@ -3,7 +3,10 @@
 import pytest
 
 from schemas.feeds import FEEDS
-from schemas.feeds.feed import Feed, Fetch, Message, Refused, mmyy, read, yymm
+from schemas.feeds.feed import Feed, Fetch
+from schemas.feeds.fields import mmyy, yymm
+from schemas.feeds.reading import read
+from schemas.feeds.record import Message, Refused
 from tests.schemas.feeds.reading import EDGE, refusal
 from tests.schemas.feeds.test_every_feed import samples
 
@@ -58,19 +61,20 @@ FIELDS = {
 @pytest.mark.parametrize("written", NO_EXPIRIES)
 @pytest.mark.parametrize("feed", FIELDS)
 def test_such_a_date_in_a_record_is_refused(feed: str, written: object) -> None:
-    told = [record for record, _ in years_told(FEEDS[feed]) if record[FIELDS[feed]]]
-    assert told
-    for record in told:
+    records = [record for record, _ in expiry_years(FEEDS[feed]) if record[FIELDS[feed]]]
+    assert records
+    for record in records:
         assert refusal(feed, {**record, FIELDS[feed]: written}).startswith(f"{FIELDS[feed]}: ")
 
 
-def new_of(told: Message | Fetch) -> Message:
-    return {} if isinstance(told, Fetch) else told.get("new", {})
+def new_card(report: Message | Fetch) -> Message:
+    return {} if isinstance(report, Fetch) else report.get("new", {})
 
 
-def years_told(feed: Feed) -> list[tuple[Message, int]]:
+def expiry_years(feed: Feed) -> list[tuple[Message, int]]:
     """The feed's samples that tell an expiry, each with its year, or the latest of several."""
-    found = [
-        (record, [new_of(each).get("expiryYear", 0) for each in read(feed, record, EDGE)]) for record in samples(feed)
+    by_record = [
+        (record, [new_card(report).get("expiryYear", 0) for report in read(feed, record, EDGE)])
+        for record in samples(feed)
     ]
-    return [(record, max(years)) for record, years in found if any(years)]
+    return [(record, max(years)) for record, years in by_record if any(years)]

@@ -23,18 +23,18 @@ def event(action: str, **changes: Any) -> dict[str, Any]:
 
 
 def test_a_replaced_mandate_names_the_new_one() -> None:
-    told = update("gocardless", event("replaced", links={"mandate": "MD1", "new_mandate": "MD2"}))
-    assert (told.type, told.old, told.new.credential) == (UpdateType.NUMBER_REPLACED, OLD, NEW)
-    assert told.stamp.update_id == "EV1"
+    report = update("gocardless", event("replaced", links={"mandate": "MD1", "new_mandate": "MD2"}))
+    assert (report.type, report.old, report.new.credential) == (UpdateType.NUMBER_REPLACED, OLD, NEW)
+    assert report.stamp.update_id == "EV1"
 
 
 TRANSFER = {"mandate": "MD1", "previous_customer_bank_account": "BA1", "new_customer_bank_account": "BA2"}
 
 
 def test_a_transferred_mandate_keeps_its_id_and_its_bank_account_is_another() -> None:
-    told = update("gocardless", event("transferred", links=TRANSFER))
-    assert (told.type, told.reason) == (UpdateType.NUMBER_REPLACED, Reason.BANK_CHANGE)
-    assert (told.old, told.new.credential) == (
+    report = update("gocardless", event("transferred", links=TRANSFER))
+    assert (report.type, report.reason) == (UpdateType.NUMBER_REPLACED, Reason.BANK_CHANGE)
+    assert (report.old, report.new.credential) == (
         Credential("gocardless:MD1", ":gocardless:BA1"),
         Credential(":gocardless:BA2", "gocardless:MD1"),
     )
@@ -58,7 +58,7 @@ def test_a_mandate_that_went_over_to_an_account_which_the_wallet_has_is_replaced
         for names in (("gocardless:MD1", ":gocardless:BA1"), ("gocardless:MD2", ":gocardless:BA2"))
     )
     after = one_by_one(wallet(old, new), update("gocardless", event("transferred", links=TRANSFER)))
-    assert [(each.id, each.replaced_by) for each in after.methods] == [(old.id, new.id), (new.id, None)]
+    assert [(kept.id, kept.replaced_by) for kept in after.methods] == [(old.id, new.id), (new.id, None)]
 
 
 @pytest.mark.parametrize(
@@ -80,8 +80,8 @@ def test_a_mandate_that_went_over_to_an_account_which_the_wallet_has_is_replaced
     ],
 )
 def test_every_other_action_is_about_the_mandate_alone(action: str, type_: UpdateType) -> None:
-    told = update("gocardless", event(action))
-    assert (told.type, told.old, told.new.credential) == (type_, OLD, None)
+    report = update("gocardless", event(action))
+    assert (report.type, report.old, report.new.credential) == (type_, OLD, None)
 
 
 def test_an_unknown_action_is_refused() -> None:
@@ -90,14 +90,14 @@ def test_an_unknown_action_is_refused() -> None:
 
 def test_a_webhook_tells_of_many_events_and_of_nothing_but_mandates() -> None:
     payment = event("failed", resource_type="payments", links={"payment": "PM1"})
-    told = updates("gocardless", {"events": [payment, event("cancelled"), event("active", id="EV2")]})
-    assert [each.stamp.update_id for each in told] == ["EV1", "EV2"]
+    reports = updates("gocardless", {"events": [payment, event("cancelled"), event("active", id="EV2")]})
+    assert [report.stamp.update_id for report in reports] == ["EV1", "EV2"]
 
 
 @pytest.mark.parametrize(
     ("field", "broken"),
     [
-        ("resource_type", event("active", resource_type="unheard_of")),
+        ("resource_type", event("active", resource_type="mandate_schedules")),
         ("links.new_mandate", event("replaced")),
         ("links.mandate", event("transferred", links=TRANSFER | {"mandate": ""})),
         ("links.previous_customer_bank_account", event("transferred")),

@@ -28,8 +28,8 @@ def test_a_suffix_is_that_of_another_card_behind_an_active_token() -> None:
 
 
 def test_a_disabled_token_is_not_a_closed_card() -> None:
-    told = update("google-pay", notification({"tokenState": "DISABLED"}))
-    assert (told.type, told.old, told.stamp.update_id) == (UpdateType.CONTACT_CARDHOLDER, TOKEN, "m1")
+    report = update("google-pay", notification({"tokenState": "DISABLED"}))
+    assert (report.type, report.old, report.stamp.update_id) == (UpdateType.CONTACT_CARDHOLDER, TOKEN, "m1")
 
 
 def test_what_is_encrypted_is_posted_to_who_holds_the_key() -> None:

@@ -25,25 +25,33 @@ def row(card: str, code: str, **changes: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize(("card", "code"), [("VISA", "A"), ("MC", "UPDATE")])
 def test_a_new_number_is_told_of_the_customer_code_that_stays(card: str, code: str) -> None:
-    told = update("iats", row(card, code))
-    assert (told.type, told.old, told.new.credential) == (UpdateType.NUMBER_REPLACED, CARD, CARD)
-    assert told.new.details == {"last4": "1881", "brand": "VISA"}
-    assert told.new.expiry == Expiry(2029, 11)
+    report = update("iats", row(card, code))
+    assert (report.type, report.old, report.new.credential) == (UpdateType.NUMBER_REPLACED, CARD, CARD)
+    assert report.new.details == {"last4": "1881", "brand": "VISA"}
+    assert report.new.expiry == Expiry(2029, 11)
 
 
 @pytest.mark.parametrize(("card", "code"), [("VISA", "A"), ("MC", "UPDATE")])
 @pytest.mark.parametrize("blank", ["", " ", "0000000000000000"])
 def test_what_is_blank_has_stayed(card: str, code: str, blank: str) -> None:
-    told = update("iats", row(card, code, **{"New Card Number": blank}))
-    assert (told.type, told.new.credential, told.new.expiry) == (UpdateType.EXPIRY_UPDATED, None, Expiry(2029, 11))
+    report = update("iats", row(card, code, **{"New Card Number": blank}))
+    assert (report.type, report.new.credential, report.new.expiry) == (
+        UpdateType.EXPIRY_UPDATED,
+        None,
+        Expiry(2029, 11),
+    )
     assert update("iats", row(card, code, **{"New Expiry": ""})).new.expiry is None
     assert update("iats", row(card, code, **{"New Card Number": "401288******0000"})).new.last4 == "0000"
 
 
 @pytest.mark.parametrize(("card", "code"), [("VISA", "E"), ("MC", "EXPIRY")])
 def test_a_new_expiry_is_told_alone(card: str, code: str) -> None:
-    told = update("iats", row(card, code))
-    assert (told.type, told.new.credential, told.new.expiry) == (UpdateType.EXPIRY_UPDATED, None, Expiry(2029, 11))
+    report = update("iats", row(card, code))
+    assert (report.type, report.new.credential, report.new.expiry) == (
+        UpdateType.EXPIRY_UPDATED,
+        None,
+        Expiry(2029, 11),
+    )
 
 
 @pytest.mark.parametrize(
@@ -70,8 +78,8 @@ def test_a_new_expiry_is_told_alone(card: str, code: str) -> None:
     ],
 )
 def test_every_other_code_says_nothing_of_a_new_card(card: str, code: str, type_: UpdateType) -> None:
-    told = update("iats", row(card, code))
-    assert (told.type, told.old, told.new.credential) == (type_, CARD, None)
+    report = update("iats", row(card, code))
+    assert (report.type, report.old, report.new.credential) == (type_, CARD, None)
 
 
 @pytest.mark.parametrize("code", ["000101", "000102", "000103", "000104", "000105", "000122"])

@@ -1,7 +1,6 @@
 """JPMorgan's report, word by word, and every oddity of the file that JPMorgan shows."""
 
 import csv
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -39,23 +38,23 @@ def row(word: str, letter: str | None = None, **changes: Any) -> dict[str, Any]:
     "word", ["NEW_ACCOUNT_AND_EXPIRY", "Account Update provided for both account number and expiry"]
 )
 def test_a_new_account_and_expiry_are_told_of_the_id_that_stays(word: str) -> None:
-    told = update("jpmorgan", row("NEW_ACCOUNT_AND_EXPIRY", **{"Reason Message": word}))
-    assert (told.type, told.old, told.new.credential) == (UpdateType.NUMBER_REPLACED, CARD, CARD)
-    assert told.new.details == {"last4": "1881", "brand": "VISA"}
-    assert told.new.expiry == Expiry(2029, 3)
-    assert told.stamp.occurred_at == datetime(2025, 3, 17, tzinfo=UTC)
+    report = update("jpmorgan", row("NEW_ACCOUNT_AND_EXPIRY", **{"Reason Message": word}))
+    assert (report.type, report.old, report.new.credential) == (UpdateType.NUMBER_REPLACED, CARD, CARD)
+    assert report.new.details == {"last4": "1881", "brand": "VISA"}
+    assert report.new.expiry == Expiry(2029, 3)
+    assert report.stamp.occurred_at == datetime(2025, 3, 17, tzinfo=UTC)
 
 
 @pytest.mark.parametrize("word", ["NEW_ACCOUNT", "Account Update provided for Account Number"])
 def test_an_expiry_that_is_blank_stays_as_the_wallet_has_it(word: str) -> None:
-    told = update("jpmorgan", row("NEW_ACCOUNT", **{"Reason Message": word}))
-    assert (told.new.details["last4"], told.new.expiry) == ("1881", None)
+    report = update("jpmorgan", row("NEW_ACCOUNT", **{"Reason Message": word}))
+    assert (report.new.details["last4"], report.new.expiry) == ("1881", None)
 
 
 @pytest.mark.parametrize("word", ["NEW_EXPIRY", "Account Update provided for Account Expiry"])
 def test_a_new_expiry_is_read_without_its_leading_zero(word: str) -> None:
-    told = update("jpmorgan", row("NEW_EXPIRY", **{"Reason Message": word}))
-    assert (told.type, told.new.credential, told.new.expiry) == (UpdateType.EXPIRY_UPDATED, None, Expiry(2029, 3))
+    report = update("jpmorgan", row("NEW_EXPIRY", **{"Reason Message": word}))
+    assert (report.type, report.new.credential, report.new.expiry) == (UpdateType.EXPIRY_UPDATED, None, Expiry(2029, 3))
 
 
 @pytest.mark.parametrize(
@@ -74,30 +73,30 @@ def test_a_new_expiry_is_read_without_its_leading_zero(word: str) -> None:
     ],
 )
 def test_every_other_word_says_nothing_of_a_new_card(word: str, letter: str, type_: UpdateType) -> None:
-    told = update("jpmorgan", row(word, letter))
-    assert (told.type, told.old, told.new.credential) == (type_, CARD, None)
+    report = update("jpmorgan", row(word, letter))
+    assert (report.type, report.old, report.new.credential) == (type_, CARD, None)
 
 
 def test_a_number_that_stays_under_a_is_no_other_card() -> None:
-    told = update("jpmorgan", row("NEW_ACCOUNT", **{"Submitted Account Number": "401288******1881"}))
-    assert told.old == told.new.credential == CARD
+    report = update("jpmorgan", row("NEW_ACCOUNT", **{"Submitted Account Number": "401288******1881"}))
+    assert report.old == report.new.credential == CARD
 
 
 def test_copies_say_the_same_under_ids_of_their_own() -> None:
-    first, copy = (update("jpmorgan", row("NEW_ACCOUNT", **{"Response ID": each})) for each in ("r-1", "r-2"))
+    first, copy = (update("jpmorgan", row("NEW_ACCOUNT", **{"Response ID": id_})) for id_ in ("r-1", "r-2"))
     assert (first.stamp.update_id, copy.stamp.update_id) == ("r-1.0", "r-2.0")
     assert (first.old, first.new, first.stamp.occurred_at) == (copy.old, copy.new, copy.stamp.occurred_at)
 
 
 def test_rows_of_one_day_are_in_the_order_of_the_report() -> None:
-    first, second = (update("jpmorgan", row("NEW_ACCOUNT"), replace(EDGE, row=each)) for each in (7, 1_000_000))
+    first, second = (update("jpmorgan", row("NEW_ACCOUNT"), EDGE.at_row(number)) for number in (7, 1_000_000))
     assert first.stamp.occurred_at < second.stamp.occurred_at
     assert first.stamp.update_id != second.stamp.update_id
 
 
 def test_the_merchants_own_identifier_serves_where_there_is_no_other() -> None:
-    told = update("jpmorgan", row("NEW_ACCOUNT", **{"Payment Method Id": "", "Merchant Record Identifier": "cust-1"}))
-    assert told.old == Credential("jpmorgan:merchant/cust-1")
+    report = update("jpmorgan", row("NEW_ACCOUNT", **{"Payment Method Id": "", "Merchant Record Identifier": "cust-1"}))
+    assert report.old == Credential("jpmorgan:merchant/cust-1")
 
 
 def test_the_merchants_own_identifier_is_no_payment_method_id() -> None:
@@ -118,8 +117,8 @@ def test_a_row_may_end_before_its_last_column() -> None:
 def test_a_row_that_slipped_by_a_column_is_refused_wherever_it_did() -> None:
     whole = row("NEW_ACCOUNT_AND_EXPIRY")
     names = list(whole)
-    for gone in range(names.index("Request Status")):
-        cells = [value for name, value in whole.items() if name != names[gone]]
+    for missing in range(names.index("Request Status")):
+        cells = [value for name, value in whole.items() if name != names[missing]]
         assert refusal("jpmorgan", dict(zip(names, cells, strict=False)))
 
 
@@ -130,9 +129,9 @@ def test_a_response_that_is_no_letter_of_visas_does_no_harm_where_nothing_change
 
 @pytest.mark.parametrize("word", ["PORTFOLIO_CONVERSION", "Something else", "", "4111111111111111"])
 def test_a_word_of_unknown_meaning_is_refused(word: str) -> None:
-    told = refusal("jpmorgan", row("NEW_ACCOUNT", **{"Reason Message": word}))
-    assert told.startswith("Reason Message: ")
-    assert "4111111111111111" not in told
+    reason = refusal("jpmorgan", row("NEW_ACCOUNT", **{"Reason Message": word}))
+    assert reason.startswith("Reason Message: ")
+    assert "4111111111111111" not in reason
 
 
 @pytest.mark.parametrize(
@@ -156,7 +155,7 @@ def test_a_broken_field_is_named(changes: dict[Any, Any], field: str) -> None:
 
 def test_a_day_that_no_row_can_come_after_is_refused() -> None:
     last = row("NEW_ACCOUNT", **{"Submitted Date": "9999-12-31T23:59:59.999999"})
-    assert refusal("jpmorgan", last, EDGE.of(1)).startswith("Submitted Date: ")
+    assert refusal("jpmorgan", last, EDGE.at_row(1)).startswith("Submitted Date: ")
 
 
 def test_a_new_expiry_is_needed_where_one_is_told() -> None:
@@ -181,10 +180,10 @@ def other_row() -> dict[str, Any]:
 
 
 def test_the_other_report_says_the_same_under_other_names() -> None:
-    other = other_row()
-    assert update("jpmorgan", other) == update("jpmorgan", row("NEW_ACCOUNT_AND_EXPIRY"))
-    assert refusal("jpmorgan", other | {"Account Number": ""}).startswith("Account Number: ")
-    assert refusal("jpmorgan", other | {"Payment Method Id": ""}).startswith("Payment Method Id: ")
+    record = other_row()
+    assert update("jpmorgan", record) == update("jpmorgan", row("NEW_ACCOUNT_AND_EXPIRY"))
+    assert refusal("jpmorgan", record | {"Account Number": ""}).startswith("Account Number: ")
+    assert refusal("jpmorgan", record | {"Payment Method Id": ""}).startswith("Payment Method Id: ")
 
 
 def test_a_row_of_the_other_report_may_lack_no_column() -> None:
@@ -195,12 +194,12 @@ def test_a_row_of_the_other_report_may_lack_no_column() -> None:
 
 def test_every_row_of_the_other_reports_sample_is_read() -> None:
     with (SAMPLES / "jpmorgan-account-update.csv").open(encoding="utf-8", newline="") as sample:
-        told = [update("jpmorgan", row) for row in csv.DictReader(sample.readlines()[2:-1])]
-    assert [(each.old, each.type) for each in told] == [
+        reports = [update("jpmorgan", row) for row in csv.DictReader(sample.readlines()[2:-1])]
+    assert [(report.old, report.type) for report in reports] == [
         (Credential("jpmorgan:pm-0101"), UpdateType.NUMBER_REPLACED),
         (Credential("jpmorgan:merchant/cust-0102"), UpdateType.NUMBER_REPLACED),
         (Credential("jpmorgan:pm-0103"), UpdateType.EXPIRY_UPDATED),
         (Credential("jpmorgan:pm-0104"), UpdateType.CONTACT_CARDHOLDER),
         (Credential("jpmorgan:pm-0105"), UpdateType.CLOSED),
     ]
-    assert told[0].stamp.occurred_at == datetime(2026, 11, 19, tzinfo=UTC)
+    assert reports[0].stamp.occurred_at == datetime(2026, 11, 19, tzinfo=UTC)

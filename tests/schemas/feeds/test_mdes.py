@@ -7,7 +7,8 @@ import pytest
 from domain.update import Credential, NewCredential, UpdateType
 from domain.wallet import Expiry, MethodStatus
 from schemas.feeds import FEEDS
-from schemas.feeds.feed import Edge, parts
+from schemas.feeds.feed import Edge
+from schemas.feeds.reading import parts
 from tests.domain.build import at_once, method, wallet
 from tests.schemas.feeds.reading import EDGE, fingerprint, refusal, update
 
@@ -46,9 +47,9 @@ def test_another_funding_account_is_another_card_behind_the_token_and_its_expiry
 def test_another_funding_account_is_active_only_if_its_token_is(
     status: str, type_: UpdateType, shown: MethodStatus
 ) -> None:
-    told = update("mdes", notice(token(status, "FUNDING_ACCOUNT_UPDATE", tokenInfo=INFO)))
-    assert told.type is type_
-    (after,) = at_once(wallet(method("mdes:DWSP1", status=MethodStatus.CLOSED)), told).wallet.methods
+    report = update("mdes", notice(token(status, "FUNDING_ACCOUNT_UPDATE", tokenInfo=INFO)))
+    assert report.type is type_
+    (after,) = at_once(wallet(method("mdes:DWSP1", status=MethodStatus.CLOSED)), report).wallet.methods
     assert (after.status, after.details.last4, after.details.expiry) == (shown, "5678", Expiry(2029, 11))
 
 
@@ -71,8 +72,8 @@ def test_that_a_token_cannot_be_used_is_told_whatever_is_said_of_its_funding_acc
 @pytest.mark.parametrize("reason", ["REDIGITIZATION_COMPLETE", "ACCOUNT_BINDING", "TOKEN_BINDING"])
 @pytest.mark.parametrize("status", ["ACTIVE", "SUSPENDED", "DEACTIVATED", "INACTIVE", "PENDING_ACTIVATION"])
 def test_a_status_beside_a_reason_that_is_no_change_of_it_is_not_told(status: str, reason: str) -> None:
-    told = update("mdes", notice(token(status, reason, tokenInfo=INFO)))
-    assert (told.type, told.old, told.new) == (UpdateType.NO_CHANGE, TOKEN, NewCredential())
+    report = update("mdes", notice(token(status, reason, tokenInfo=INFO)))
+    assert (report.type, report.old, report.new) == (UpdateType.NO_CHANGE, TOKEN, NewCredential())
 
 
 @pytest.mark.parametrize("reason", ["REDIGITIZATION_COMPLETE", "ACCOUNT_BINDING", "TOKEN_BINDING"])
@@ -103,8 +104,8 @@ def test_a_card_that_was_closed_stays_so_when_its_token_is_bound(reason: str) ->
 )
 @pytest.mark.parametrize("reason", [None, "STATUS_UPDATE", "DELETED_FROM_CONSUMER_APP"])
 def test_the_status_says_how_the_token_is(status: str, type_: UpdateType, reason: str | None) -> None:
-    told = update("mdes", notice(token(status, reason)))
-    assert (told.type, told.old, told.new.expiry) == (type_, TOKEN, None)
+    report = update("mdes", notice(token(status, reason)))
+    assert (report.type, report.old, report.new.expiry) == (type_, TOKEN, None)
 
 
 def test_a_token_is_closed_only_where_its_account_is() -> None:

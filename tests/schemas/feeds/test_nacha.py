@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from domain.update import Credential, Reason, Update, UpdateType
-from schemas.feeds import nacha
+from schemas.feeds import nacha, nacha_file
 from schemas.feeds.feed import Code, Edge
 from tests.schemas.feeds.reading import EDGE, FINGERPRINTS, refusal, update
 
@@ -16,11 +16,12 @@ BATCH = "5200FOOD SHOP                           1419871234CORPAYMENT         26
 SAMPLE = Path(__file__).parents[3] / "examples" / "feeds" / "nacha.txt"
 
 
-def bank_account(routing: str, account: str) -> str:
-    return f":{FINGERPRINTS.of_bank_account(routing, account)['fingerprint']}"
+def bank_account(routing: str, account: str) -> Credential:
+    """Under its fingerprint, and where there are blanks in it also under the one from before they were left out."""
+    return Credential(*(f":{value}" for value in FINGERPRINTS.of_bank_account(routing, account).values()))
 
 
-OLD = Credential(bank_account(OLD_ROUTING, OLD_ACCOUNT))
+OLD = bank_account(OLD_ROUTING, OLD_ACCOUNT)
 
 
 def notice(code: str, corrected: str, *, batch: str = BATCH, original: str = OLD_ROUTING[:8]) -> dict[str, str]:
@@ -46,12 +47,12 @@ def read(code: str, corrected: str, edge: Edge = EDGE) -> Update:
 def test_a_corrected_number_is_another_account(
     code: str, corrected: str, routing: str, account: str, account_type: str | None
 ) -> None:
-    told = read(code, corrected)
-    assert (told.type, told.old, told.reason) == (UpdateType.NUMBER_REPLACED, OLD, Reason.BANK_CHANGE)
-    assert told.new.credential == Credential(bank_account(routing, account))
-    assert told.new.last4 == account.replace(" ", "")[-4:]
-    assert told.new.details.get("account_type") == account_type
-    assert str(told.stamp.occurred_at.date()) == "2026-11-19"
+    report = read(code, corrected)
+    assert (report.type, report.old, report.reason) == (UpdateType.NUMBER_REPLACED, OLD, Reason.BANK_CHANGE)
+    assert report.new.credential == bank_account(routing, account)
+    assert report.new.last4 == account.replace(" ", "")[-4:]
+    assert report.new.details.get("account_type") == account_type
+    assert str(report.stamp.occurred_at.date()) == "2026-11-19"
 
 
 def test_c04_is_another_name_and_c05_another_kind_of_account() -> None:
@@ -69,13 +70,16 @@ def test_c04_is_another_name_and_c05_another_kind_of_account() -> None:
         ("C06", "1234567890                 27", "1234567890"),
         ("C06", "1234 567890                27", "1234 567890"),
         ("C06", "1234567890            27", "1234567890"),
+        ("C06", "123456789 111            22", "123456789 111"),
+        ("C06", "123456789 111      22", "123456789 111"),
+        ("C06", "1234-5678 9       27", "1234-5678 9"),
         ("C07", f"{NEW_ROUTING}1234567890        27", "1234567890"),
         ("C07", f"{NEW_ROUTING}1234 567890       27", "1234 567890"),
     ],
 )
 def test_data_that_stand_elsewhere_are_read_all_the_same(code: str, corrected: str, account: str) -> None:
     routing = OLD_ROUTING if code in {"C01", "C06"} else NEW_ROUTING
-    assert read(code, corrected).new.credential == Credential(bank_account(routing, account))
+    assert read(code, corrected).new.credential == bank_account(routing, account)
 
 
 @pytest.mark.parametrize(
@@ -95,6 +99,11 @@ def test_data_that_stand_elsewhere_are_read_all_the_same(code: str, corrected: s
         ("C04", ""),
         ("C05", "99"),
         ("C06", "1234567 27"),
+        ("C06", "1234567  27"),
+        ("C06", "123456789 111  22"),
+        ("C06", "12345678  9 111          22"),
+        ("C06", "123456789 111            99"),
+        ("C07", f"{NEW_ROUTING}123 456789  22"),
         ("C06", f"{NEW_ACCOUNT:17}"),
         ("C07", f"{NEW_ROUTING}1234567 27"),
         ("C07", f"{NEW_ROUTING}{'1' * 18}27"),
@@ -104,9 +113,9 @@ def test_data_that_cannot_be_read_in_one_way_only_are_refused(code: str, correct
     assert refusal("nacha", notice(code, corrected)).startswith("addenda 36-64: expected a")
 
 
-@pytest.mark.parametrize("code", [each for each in nacha.CODES if each.becomes is None], ids=lambda code: code.said)
+@pytest.mark.parametrize("code", [code for code in nacha.CODES if code.update_type is None], ids=lambda code: code.code)
 def test_what_is_no_change_of_an_account_is_refused_with_its_meaning(code: Code) -> None:
-    assert refusal("nacha", notice(code.said, "whatever")) == f"addenda 4-6: {code.said} means {code.meaning}"
+    assert refusal("nacha", notice(code.code, "whatever")) == f"addenda 4-6: {code.code} means {code.meaning}"
 
 
 @pytest.mark.parametrize("code", ["C15", "C60", "R01", "   "])
@@ -126,12 +135,66 @@ def test_c08_is_known_by_its_trace_alone() -> None:
     entry = f"6210910000190007             {0:010}{'DE89 3704 0044':35}    1091000010000001"
     batch = BATCH[:4] + "IATCOR" + BATCH[10:]
     record = notice("C08", f"{'DEUTDEFF':29}", batch=batch) | {"entry": entry}
-    told = update("nacha", record, Edge(EDGE.at, FINGERPRINTS, {TRACE: {"token": TRACED}}))
-    assert (told.type, told.old) == (UpdateType.NUMBER_REPLACED, Credential(f"nacha:{TRACED}"))
-    assert told.new.credential == Credential(bank_account("DEUTDEFF", "DE89 3704 0044"))
+    report = update("nacha", record, Edge(EDGE.at, FINGERPRINTS, {TRACE: {"token": TRACED}}))
+    assert (report.type, report.old) == (UpdateType.NUMBER_REPLACED, Credential(f"nacha:{TRACED}"))
+    assert report.new.credential == bank_account("DEUTDEFF", "DE89 3704 0044")
     assert refusal("nacha", record, Edge(EDGE.at, FINGERPRINTS)).startswith("addenda 7-21: ")
     assert refusal("nacha", notice("C08", "021000021")).startswith("addenda 4-6: ")
-    assert refusal("nacha", notice("C02", "021000021", batch=batch)).startswith("addenda 4-6: ")
+    assert refusal("nacha", notice("C02", "021000021", batch=batch)).startswith("entry 40-74: ")
+
+
+ABROAD = "5220IATCOR          FF3               DE1419871234CORPAYMENT   USDEUR000000   1091000010000002"
+IBAN = "DE89 3704 0044 0532 0130 00"
+
+
+def international(
+    code: str, corrected: str, bank: str = "COBADEFFXXX", country: str = "DE", batch: str = ABROAD
+) -> dict[str, str]:
+    """With the 714 that names the bank, where there is one."""
+    entry = f"6210910000190007             {0:010}{IBAN:35}    1091000010000001"
+    record = notice(code, f"{corrected:29}"[:29], batch=batch) | {"entry": entry}
+    record["addenda"] = record["addenda"][:35] + f"{corrected:35}" + record["addenda"][70:]
+    receiving = f"714{'Some Bank':35}02{bank:34}{country:3}{'':10}0000001"
+    return record | ({"receiving": receiving} if bank else {})
+
+
+def test_an_account_abroad_is_at_the_bank_of_714() -> None:
+    old = bank_account("COBADEFFXXX", IBAN)
+    report = update("nacha", international("C01", "DE02 1203 0000 0000 2020 51"))
+    assert (report.type, report.old, report.reason) == (UpdateType.NUMBER_REPLACED, old, Reason.BANK_CHANGE)
+    assert report.new.credential == bank_account("COBADEFFXXX", "DE02 1203 0000 0000 2020 51")
+    assert (report.new.last4, report.stamp.occurred_at) == ("2051", EDGE.at)
+    report = update("nacha", international("C08", "DEUTDEFF"))
+    assert (report.old, report.new.credential) == (old, bank_account("DEUTDEFF", IBAN))
+    name, kind = update("nacha", international("C04", "NEW NAME")), update("nacha", international("C05", "37"))
+    assert (name.old, name.new.details) == (old, {"holder_name": "NEW NAME"})
+    assert (kind.old, kind.new.details) == (old, {"account_type": "SAVINGS"})
+
+
+@pytest.mark.parametrize("bank", ["", "091000019"])
+def test_an_account_of_an_international_payment_in_the_united_states_is_at_the_original_bank(bank: str) -> None:
+    batch = ABROAD.replace("DE1419871234", "US1419871234")
+    report = update("nacha", international("C01", "9722-C3", bank, "US", batch))
+    assert (report.old, report.new.credential) == (
+        bank_account(OLD_ROUTING, IBAN),
+        bank_account(OLD_ROUTING, "9722-C3"),
+    )
+    report = update("nacha", international("C02", NEW_ROUTING, bank, "US", batch))
+    assert report.new.credential == bank_account(NEW_ROUTING, IBAN)
+    report = update("nacha", international("C06", f"{'1234567890':17}   27", bank, "US", batch))
+    assert report.new.credential == bank_account(OLD_ROUTING, "1234567890")
+    assert report.new.details == {"account_type": "CHECKING"}
+
+
+def test_an_account_abroad_is_told_by_its_trace_alone_where_nothing_names_its_bank() -> None:
+    traced = Edge(EDGE.at, FINGERPRINTS, {TRACE: {"token": TRACED}})
+    assert update("nacha", international("C04", "NEW NAME", ""), traced).old == Credential(f"nacha:{TRACED}")
+    assert refusal("nacha", international("C04", "NEW NAME", "")).startswith("addenda 7-21: ")
+    assert refusal("nacha", international("C01", "12345", ""), traced).startswith("addenda 714: ")
+    assert refusal("nacha", international("C01", "0" * 35)).startswith("addenda 36-70: ")
+    assert refusal("nacha", international("C01", "12345", "BAD BANK")).startswith("addenda 714 41-74: ")
+    assert refusal("nacha", international("C08", "021000022")).startswith("addenda 36-70: ")
+    assert refusal("nacha", international("C01", "12345") | {"receiving": "714"}).startswith("receiving: ")
 
 
 def test_zeros_are_no_account_and_no_bank() -> None:
@@ -156,7 +219,11 @@ def test_a_broken_field_is_named() -> None:
     assert refusal("nacha", notice("C05", "37") | {"entry": "6"}).startswith("entry: ")
     assert refusal("nacha", notice("C05", "37", original="0910000X")).startswith("addenda 28-35: ")
     assert refusal("nacha", notice("C05", "37", batch=BATCH[:69] + "269919" + BATCH[75:])).startswith("batch 70-75: ")
-    assert update("nacha", notice("C05", "37", batch=BATCH[:69] + "      " + BATCH[75:])).stamp.occurred_at == EDGE.at
+
+
+@pytest.mark.parametrize("date", ["      ", "000000"])
+def test_an_effective_date_of_blanks_or_zeros_is_none(date: str) -> None:
+    assert update("nacha", notice("C05", "37", batch=BATCH[:69] + date + BATCH[75:])).stamp.occurred_at == EDGE.at
 
 
 # --- the file -----------------------------------------------------------------------------------------------------
@@ -164,7 +231,9 @@ def test_a_broken_field_is_named() -> None:
 
 def cut(lines: list[str]) -> list[tuple[int, str]]:
     """For each piece its line, and what is wrong, or the change code."""
-    return [(number, problem or (record or {})["addenda"][3:6]) for number, record, problem in nacha.records(lines)]
+    return [
+        (number, problem or (record or {})["addenda"][3:6]) for number, record, problem in nacha_file.records(lines)
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -179,7 +248,7 @@ def test_a_file_is_cut_into_its_notifications_and_all_else_is_passed_over(lines:
 
 
 def test_a_file_is_known_by_its_header(lines: list[str]) -> None:
-    assert [nacha.begins(line.rstrip("\n")) for line in lines] == [True] + [False] * (len(lines) - 1)
+    assert [nacha_file.begins(line.rstrip("\n")) for line in lines] == [True] + [False] * (len(lines) - 1)
 
 
 def test_a_line_at_fault_is_named_and_the_others_are_read(lines: list[str]) -> None:
@@ -197,9 +266,9 @@ def test_a_line_at_fault_is_named_and_the_others_are_read(lines: list[str]) -> N
 
 
 def test_reading_can_begin_between_batches(lines: list[str]) -> None:
-    cutter, begin = nacha.Cutter(), []
+    reader, begin = nacha_file.RecordReader(), []
     for number, line in enumerate(lines, 1):
-        list(cutter.add(number, line.rstrip("\n")))
-        begin += [number] if cutter.between_batches else []
+        list(reader.add(number, line.rstrip("\n")))
+        begin += [number] if reader.between_batches else []
     assert begin[:3] == [1, 17, 21]
     assert [code for _, code in cut(lines[17:])] == ["C08"]

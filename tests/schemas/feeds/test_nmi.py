@@ -7,7 +7,7 @@ import pytest
 from domain.update import Credential, UpdateType
 from domain.wallet import Expiry
 from schemas.feeds import FEEDS
-from schemas.feeds.feed import parts
+from schemas.feeds.reading import parts
 from tests.schemas.feeds.reading import EDGE, refusal, update, updates
 
 CARD = {"customer_vault_id": "308", "billing_id": "178", "cc_number": "445701******0009", "cc_exp": "01/30"}
@@ -28,18 +28,18 @@ def event(kind: str, **arrays: Any) -> dict[str, Any]:
     ],
 )
 def test_an_updated_card_is_told_of_the_ids_that_stay(kind: str, array: str, type_: UpdateType) -> None:
-    told = update("nmi", event(kind, **{array: [CARD]}))
-    assert (told.type, told.old) == (type_, Credential("nmi:1/308/178"))
-    assert (told.new.details, told.new.expiry) == ({"last4": "0009"}, Expiry(2030, 1))
+    report = update("nmi", event(kind, **{array: [CARD]}))
+    assert (report.type, report.old) == (type_, Credential("nmi:1/308/178"))
+    assert (report.new.details, report.new.expiry) == ({"last4": "0009"}, Expiry(2030, 1))
 
 
 def test_the_same_event_at_another_line_is_the_same() -> None:
     later = CARD | {"billing_id": "179"}
     whole = event("automaticallyupdated", vault_updated_cards=[CARD, later], recurring_updated_cards=[CARD])
     cut = [dict(part) for part in parts(FEEDS["nmi"], whole)]
-    first, again = ([update("nmi", part, EDGE.of(line + at)) for at, part in enumerate(cut)] for line in (1, 2))
+    first, again = ([update("nmi", part, EDGE.at_row(line + at)) for at, part in enumerate(cut)] for line in (1, 2))
     assert first == again
-    assert len({told.stamp for told in first}) == 3
+    assert len({report.stamp for report in first}) == 3
 
 
 @pytest.mark.parametrize(
@@ -48,22 +48,22 @@ def test_the_same_event_at_another_line_is_the_same() -> None:
 )
 @pytest.mark.parametrize("array", ["vault_updates", "recurring_updates"])
 def test_every_other_summary_tells_nothing_more(kind: str, type_: UpdateType, array: str) -> None:
-    told = update("nmi", event(kind, **{array: [CARD]}))
-    assert (told.type, told.old, told.new.details) == (type_, Credential("nmi:1/308/178"), {})
+    report = update("nmi", event(kind, **{array: [CARD]}))
+    assert (report.type, report.old, report.new.details) == (type_, Credential("nmi:1/308/178"), {})
 
 
 def test_a_card_goes_by_what_ids_it_has() -> None:
     alone, recurring = CARD | {"billing_id": None}, {"subscription_id": "551", "cc_exp": "01/30"}
-    told = updates("nmi", event("closedaccount", vault_updates=[alone], recurring_updates=[recurring]))
-    assert [each.old for each in told] == [Credential("nmi:1/308"), Credential("nmi:1/subscription/551")]
+    reports = updates("nmi", event("closedaccount", vault_updates=[alone], recurring_updates=[recurring]))
+    assert [report.old for report in reports] == [Credential("nmi:1/308"), Credential("nmi:1/subscription/551")]
 
 
 def test_customers_of_two_merchants_who_have_the_same_number_are_not_one() -> None:
-    one, other = (
+    first, second = (
         update("nmi", event("closedaccount", vault_updates=[{"customer_vault_id": "1001"}], merchant={"id": merchant}))
         for merchant in (111, 222)
     )
-    assert (one.old, other.old) == (Credential("nmi:111/1001"), Credential("nmi:222/1001"))
+    assert (first.old, second.old) == (Credential("nmi:111/1001"), Credential("nmi:222/1001"))
 
 
 def test_each_card_is_a_part_of_its_own_and_one_that_is_broken_is_refused_alone() -> None:

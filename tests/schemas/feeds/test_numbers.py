@@ -34,27 +34,27 @@ NUMBERS = {
 # that tell only what has changed
 LEAVE_BLANK = {"abu-batch", "paysafe"}
 
-OTHER, MISTYPED = "4000056655665556", "4000056655665565"
+THIRD, MISTYPED = "4000056655665556", "4000056655665565"
 
 each_feed = pytest.mark.parametrize("feed", NUMBERS)
 
 
-def said(record: Any, path: str) -> str | None:
+def value_at(record: Any, path: str) -> str | None:
     for name in path.split("."):
         record = record.get(name) if isinstance(record, dict) else None
     return record if isinstance(record, str) else None
 
 
-def saying(record: dict[str, Any], path: str, value: str) -> dict[str, Any]:
+def with_value(record: dict[str, Any], path: str, value: str) -> dict[str, Any]:
     """The same record with another `value` there, and nothing else changed."""
     name, _, further = path.partition(".")
-    return {**record, name: saying(record.get(name) or {}, further, value) if further else value}
+    return {**record, name: with_value(record.get(name) or {}, further, value) if further else value}
 
 
 def of_numbers(feed: str) -> list[tuple[dict[str, Any], UpdateType]]:
     """The feed's samples that name a card by its number, each with what it tells."""
     records = [copy.deepcopy(record.get("accountUpdateResponse", record)) for record in samples(FEEDS[feed])]
-    named = [record for record in records if said(record, NUMBERS[feed].old)]
+    named = [record for record in records if value_at(record, NUMBERS[feed].old)]
     return [(record, update(feed, record, Edge(EDGE.at, EDGE.fingerprints)).type) for record in named]
 
 
@@ -62,7 +62,7 @@ def replacement(feed: str) -> dict[str, Any]:
     return next(
         record
         for record, type_ in of_numbers(feed)
-        if type_ is UpdateType.NUMBER_REPLACED and said(record, NUMBERS[feed].new)
+        if type_ is UpdateType.NUMBER_REPLACED and value_at(record, NUMBERS[feed].new)
     )
 
 
@@ -73,7 +73,7 @@ def test_every_feed_with_full_numbers_of_cards_is_here() -> None:
 @each_feed
 @pytest.mark.parametrize("zeros", ["0" * 13, "0" * 16, "0" * 19, "0000 0000 0000 0000"])
 def test_zeros_are_no_new_number(feed: str, zeros: str) -> None:
-    filled = saying(replacement(feed), NUMBERS[feed].new, zeros)
+    filled = with_value(replacement(feed), NUMBERS[feed].new, zeros)
     if feed in LEAVE_BLANK:
         assert update(feed, filled).type is UpdateType.EXPIRY_UPDATED
     else:
@@ -83,51 +83,51 @@ def test_zeros_are_no_new_number(feed: str, zeros: str) -> None:
 @each_feed
 def test_zeros_are_no_old_number(feed: str) -> None:
     for record, _ in of_numbers(feed):
-        assert refusal(feed, saying(record, NUMBERS[feed].old, "0" * 16)).startswith(f"{NUMBERS[feed].old}: ")
+        assert refusal(feed, with_value(record, NUMBERS[feed].old, "0" * 16)).startswith(f"{NUMBERS[feed].old}: ")
 
 
 @each_feed
 @pytest.mark.parametrize("of", ["old", "new"])
 def test_a_number_is_taken_whatever_its_check_digit(feed: str, of: str) -> None:
     """Networks' test numbers have none, and so has what a generator makes."""
-    told = update(feed, saying(replacement(feed), getattr(NUMBERS[feed], of), MISTYPED))
-    assert told.type is UpdateType.NUMBER_REPLACED
-    assert fingerprint(MISTYPED) in told.keys
+    report = update(feed, with_value(replacement(feed), getattr(NUMBERS[feed], of), MISTYPED))
+    assert report.type is UpdateType.NUMBER_REPLACED
+    assert fingerprint(MISTYPED) in report.keys
 
 
 @each_feed
 def test_a_number_that_stays_is_looked_up_whatever_its_check_digit(feed: str) -> None:
-    stays = saying(saying(replacement(feed), NUMBERS[feed].old, MISTYPED), NUMBERS[feed].new, MISTYPED)
-    told = update(feed, stays)
-    assert told.old == told.new.credential
+    stays = with_value(with_value(replacement(feed), NUMBERS[feed].old, MISTYPED), NUMBERS[feed].new, MISTYPED)
+    report = update(feed, stays)
+    assert report.old == report.new.credential
 
 
 def of_no_new_number(feed: str) -> list[tuple[dict[str, Any], UpdateType]]:
     """The samples whose code tells of no new number; UPDATE and A tell of one where there is one."""
-    found: list[tuple[dict[str, Any], UpdateType]] = [
+    cases: list[tuple[dict[str, Any], UpdateType]] = [
         (record, type_)
         for record, type_ in of_numbers(feed)
         if type_ is not UpdateType.NUMBER_REPLACED and not {"UPDATE", "A"} & set(map(str, record.values()))
     ]
-    assert found
-    return found
+    assert cases
+    return cases
 
 
 @each_feed
 def test_a_new_number_beside_a_code_that_tells_of_none_is_refused_and_not_shown(feed: str) -> None:
     old, new = NUMBERS[feed]
     for record, type_ in of_no_new_number(feed):
-        told = refusal(feed, saying(record, new, OTHER))
-        assert told == f"{new}: expected none, or the same as {old}, for {type_.value}"
+        reason = refusal(feed, with_value(record, new, THIRD))
+        assert reason == f"{new}: expected none, or the same as {old}, for {type_.value}"
 
 
 @each_feed
 @pytest.mark.parametrize("zeros", ["", " " * 16, "0" * 16])
 def test_such_a_code_may_stand_beside_the_number_that_was_or_none(feed: str, zeros: str) -> None:
     for record, _ in of_no_new_number(feed):
-        number = said(record, NUMBERS[feed].old)
+        number = value_at(record, NUMBERS[feed].old)
         assert number is not None
-        alone = update(feed, saying(record, NUMBERS[feed].new, number))
+        alone = update(feed, with_value(record, NUMBERS[feed].new, number))
         for written in (" ".join(re.findall(".{1,4}", number)), zeros):
-            told = update(feed, saying(record, NUMBERS[feed].new, written))
-            assert (told.type, told.old, told.new) == (alone.type, alone.old, alone.new)
+            report = update(feed, with_value(record, NUMBERS[feed].new, written))
+            assert (report.type, report.old, report.new) == (alone.type, alone.old, alone.new)

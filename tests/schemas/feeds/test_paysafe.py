@@ -24,22 +24,22 @@ def row(card: str, code: str, **changes: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize(("card", "code"), [("VI", "A"), ("Visa", "A"), ("MC", "UPDATE"), ("Mastercard", "UPDATE")])
 def test_a_new_number_is_told_with_its_expiry(card: str, code: str) -> None:
-    told = update("paysafe", row(card, code))
-    assert (told.type, told.old) == (UpdateType.NUMBER_REPLACED, Credential(fingerprint(OLD)))
-    assert (told.new.credential, told.new.expiry) == (Credential(fingerprint(NEW)), Expiry(2029, 9))
+    report = update("paysafe", row(card, code))
+    assert (report.type, report.old) == (UpdateType.NUMBER_REPLACED, Credential(fingerprint(OLD)))
+    assert (report.new.credential, report.new.expiry) == (Credential(fingerprint(NEW)), Expiry(2029, 9))
 
 
 @pytest.mark.parametrize(("card", "code"), [("VI", "A"), ("MC", "UPDATE")])
 def test_what_is_blank_has_stayed(card: str, code: str) -> None:
-    told = update("paysafe", row(card, code, **{"New Card Number": ""}))
-    assert (told.type, told.new.credential, told.new.expiry) == (UpdateType.EXPIRY_UPDATED, None, Expiry(2029, 9))
+    report = update("paysafe", row(card, code, **{"New Card Number": ""}))
+    assert (report.type, report.new.credential, report.new.expiry) == (UpdateType.EXPIRY_UPDATED, None, Expiry(2029, 9))
     assert update("paysafe", row(card, code, **{"New Expiry Date": ""})).new.expiry == Expiry(2026, 5)
 
 
 @pytest.mark.parametrize(("card", "code"), [("VI", "E"), ("MC", "EXPIRY")])
 def test_a_new_expiry_is_told_alone(card: str, code: str) -> None:
-    told = update("paysafe", row(card, code))
-    assert (told.type, told.new.credential, told.new.expiry) == (UpdateType.EXPIRY_UPDATED, None, Expiry(2029, 9))
+    report = update("paysafe", row(card, code))
+    assert (report.type, report.new.credential, report.new.expiry) == (UpdateType.EXPIRY_UPDATED, None, Expiry(2029, 9))
 
 
 @pytest.mark.parametrize(
@@ -64,8 +64,8 @@ def test_a_new_expiry_is_told_alone(card: str, code: str) -> None:
     ],
 )
 def test_every_other_code_speaks_of_the_old_card_alone(card: str, code: str, type_: UpdateType) -> None:
-    told = update("paysafe", row(card, code))
-    assert (told.type, told.old, told.new.credential) == (type_, Credential(fingerprint(OLD)), None)
+    report = update("paysafe", row(card, code))
+    assert (report.type, report.old, report.new.credential) == (type_, Credential(fingerprint(OLD)), None)
 
 
 @pytest.mark.parametrize("code", ["000101", "000102", "000103", "000104", "000105", "000122"])
@@ -78,9 +78,9 @@ def test_what_mastercard_rejected_is_refused_with_its_reason(code: str) -> None:
     [("MC", "CONTAC"), ("MC", "C"), ("VI", "CONTACT"), ("VI", "34"), ("VI", ""), ("VI", "R"), ("MC", OLD)],
 )
 def test_what_another_dialect_says_is_refused(card: str, code: str) -> None:
-    told = refusal("paysafe", row(card, code))
-    assert told.startswith("Decision Code: ")
-    assert OLD not in told
+    reason = refusal("paysafe", row(card, code))
+    assert reason.startswith("Decision Code: ")
+    assert OLD not in reason
 
 
 @pytest.mark.parametrize(

@@ -30,11 +30,11 @@ def transaction(kind: str, **changes: Any) -> dict[str, Any]:
 
 
 def test_a_replaced_payment_method_keeps_its_token_and_has_another_fingerprint() -> None:
-    told = update("spreedly", transaction("ReplacePaymentMethod"))
-    assert (told.type, told.old) == (UpdateType.NUMBER_REPLACED, TOKEN)
-    assert told.new.credential == Credential(":spreedly:fp", "spreedly:pm1")
-    assert (told.new.last4, told.new.brand, told.new.expiry) == ("1881", "VISA", Expiry(2029, 11))
-    assert told.stamp.update_id == "t1"
+    report = update("spreedly", transaction("ReplacePaymentMethod"))
+    assert (report.type, report.old) == (UpdateType.NUMBER_REPLACED, TOKEN)
+    assert report.new.credential == Credential(":spreedly:fp", "spreedly:pm1")
+    assert (report.new.last4, report.new.brand, report.new.expiry) == ("1881", "VISA", Expiry(2029, 11))
+    assert report.stamp.update_id == "t1"
 
 
 @pytest.mark.parametrize("digits", [None, "", "81", "XXXX"])
@@ -55,14 +55,17 @@ def test_what_tells_no_fingerprint_needs_the_last_four_digits(digits: str | None
     ],
 )
 def test_every_other_type_speaks_of_the_token_alone(kind: str, type_: UpdateType) -> None:
-    told = update("spreedly", transaction(kind))
-    assert (told.type, told.old, told.new.credential) == (type_, TOKEN, None)
+    report = update("spreedly", transaction(kind))
+    assert (report.type, report.old, report.new.credential) == (type_, TOKEN, None)
 
 
 def test_transactions_come_alone_wrapped_or_listed() -> None:
-    one = transaction("ClosePaymentMethod")
-    wrapped, listed = updates("spreedly", {"transaction": one}), updates("spreedly", {"transactions": [one, one]})
-    assert [*wrapped, *wrapped] == listed == [update("spreedly", one)] * 2
+    closed = transaction("ClosePaymentMethod")
+    wrapped, listed = (
+        updates("spreedly", {"transaction": closed}),
+        updates("spreedly", {"transactions": [closed, closed]}),
+    )
+    assert [*wrapped, *wrapped] == listed == [update("spreedly", closed)] * 2
 
 
 @pytest.mark.parametrize(

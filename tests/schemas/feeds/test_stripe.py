@@ -42,24 +42,24 @@ def edited(was: dict[str, Any], now: dict[str, Any], **changes: Any) -> dict[str
 
 @pytest.mark.parametrize("type_", EVENTS)
 def test_another_fingerprint_is_another_card_behind_the_id_that_stays(type_: str) -> None:
-    told = update("stripe", event({"card": {"fingerprint": "fpA", "last4": "1111", "exp_year": 2026}}, type_))
-    assert (told.type, told.old) == (UpdateType.NUMBER_REPLACED, Credential("stripe:pm_1", ":stripe:fpA"))
-    assert told.new.credential == Credential(":stripe:fpB", "stripe:pm_1")
-    assert (told.new.last4, told.new.brand, told.new.expiry) == ("1881", "VISA", Expiry(2029, 11))
-    assert (told.method_type, told.stamp.update_id) == (MethodType.CARD, "evt_1")
-    assert told.stamp.occurred_at.isoformat() == "2025-11-20T09:04:13+00:00"
+    report = update("stripe", event({"card": {"fingerprint": "fpA", "last4": "1111", "exp_year": 2026}}, type_))
+    assert (report.type, report.old) == (UpdateType.NUMBER_REPLACED, Credential("stripe:pm_1", ":stripe:fpA"))
+    assert report.new.credential == Credential(":stripe:fpB", "stripe:pm_1")
+    assert (report.new.last4, report.new.brand, report.new.expiry) == ("1881", "VISA", Expiry(2029, 11))
+    assert (report.method_type, report.stamp.update_id) == (MethodType.CARD, "evt_1")
+    assert report.stamp.occurred_at.isoformat() == "2025-11-20T09:04:13+00:00"
 
 
 def test_another_number_may_be_seen_by_its_last_four_alone() -> None:
-    told = update("stripe", event({"card": {"last4": "1111"}}))
-    assert (told.type, told.old) == (UpdateType.NUMBER_REPLACED, TOKEN)
-    assert told.new.credential == Credential(":stripe:fpB", "stripe:pm_1")
+    report = update("stripe", event({"card": {"last4": "1111"}}))
+    assert (report.type, report.old) == (UpdateType.NUMBER_REPLACED, TOKEN)
+    assert report.new.credential == Credential(":stripe:fpB", "stripe:pm_1")
 
 
 @pytest.mark.parametrize("was", [{"exp_month": 1, "exp_year": 2026}, {"exp_year": 2026}, {"exp_month": 10}])
 def test_another_expiry_alone_is_no_other_card(was: dict[str, Any]) -> None:
-    told = update("stripe", event({"card": was}))
-    assert (told.type, told.old, told.new.expiry) == (UpdateType.EXPIRY_UPDATED, TOKEN, Expiry(2029, 11))
+    report = update("stripe", event({"card": was}))
+    assert (report.type, report.old, report.new.expiry) == (UpdateType.EXPIRY_UPDATED, TOKEN, Expiry(2029, 11))
 
 
 def test_a_bank_account_that_a_bank_corrected_is_another_one_with_the_name_of_its_bank() -> None:
@@ -74,17 +74,17 @@ def test_a_bank_account_that_a_bank_corrected_is_another_one_with_the_name_of_it
 def test_a_method_whose_bank_account_was_corrected_shows_the_new_bank() -> None:
     known = Details(last4="1234", bank_name="OLD BANK", account_type="checking", holder_name="Jenny Rosen")
     before = wallet(method("stripe:pm_1", ":stripe:fpA", type=MethodType.BANK_ACCOUNT, details=known))
-    for told in both_orders(updates("stripe", notified({"fingerprint": "fpA", "last4": "1234"}))):
-        (after,) = at_once(before, *told).wallet.methods
+    for reports in both_orders(updates("stripe", notified({"fingerprint": "fpA", "last4": "1234"}))):
+        (after,) = at_once(before, *reports).wallet.methods
         assert (after.id, after.details) == (
             "m-stripe:pm_1",
             Details(last4="6789", bank_name="NEW BANK", account_type="savings", holder_name="Jenny Rosen"),
         )
-        assert live(at_once(before, *told).wallet)
+        assert live(at_once(before, *reports).wallet)
 
 
-def both_orders(told: list[Update]) -> tuple[list[Update], list[Update]]:
-    return told, told[::-1]
+def both_orders(reports: list[Update]) -> tuple[list[Update], list[Update]]:
+    return reports, reports[::-1]
 
 
 @pytest.mark.parametrize(
@@ -96,9 +96,9 @@ def both_orders(told: list[Update]) -> tuple[list[Update], list[Update]]:
     ],
 )
 def test_what_else_a_bank_corrected_is_told_of_the_same_account(was: dict[str, Any], details: dict[str, Any]) -> None:
-    told = update("stripe", notified(was))
-    assert (told.type, told.old, told.new.details) == (UpdateType.DETAILS_UPDATED, TOKEN, details)
-    assert told.stamp.update_id == "evt_1"
+    report = update("stripe", notified(was))
+    assert (report.type, report.old, report.new.details) == (UpdateType.DETAILS_UPDATED, TOKEN, details)
+    assert report.stamp.update_id == "evt_1"
 
 
 @pytest.mark.parametrize(
@@ -119,8 +119,8 @@ def test_what_else_a_bank_corrected_is_told_of_the_same_account(was: dict[str, A
     ],
 )
 def test_an_edited_name_or_postal_code_is_told(was: Any, now: dict[str, Any], details: dict[str, Any]) -> None:
-    told = update("stripe", edited(was, now))
-    assert (told.type, told.old, told.new.details) == (UpdateType.DETAILS_UPDATED, TOKEN, details)
+    report = update("stripe", edited(was, now))
+    assert (report.type, report.old, report.new.details) == (UpdateType.DETAILS_UPDATED, TOKEN, details)
 
 
 def test_a_name_that_changed_with_the_card_is_told_too() -> None:
@@ -145,11 +145,11 @@ def test_a_name_that_changed_with_the_card_is_told_too() -> None:
     ],
 )
 def test_an_edit_of_anything_else_changes_nothing(record: dict[str, Any]) -> None:
-    told = update("stripe", record)
-    assert (told.type, told.old, told.new.credential) == (UpdateType.NO_CHANGE, TOKEN, None)
+    report = update("stripe", record)
+    assert (report.type, report.old, report.new.credential) == (UpdateType.NO_CHANGE, TOKEN, None)
 
 
-def unsaid(type_: str) -> list[dict[str, Any]]:
+def without_previous_attributes(type_: str) -> list[dict[str, Any]]:
     """Events that do not say what was before, in all ways there are."""
     missing = event({}, type_)
     del missing["data"]["previous_attributes"]
@@ -157,32 +157,33 @@ def unsaid(type_: str) -> list[dict[str, Any]]:
 
 
 def test_an_edit_that_does_not_say_what_was_before_changes_nothing() -> None:
-    assert [update("stripe", each).type for each in unsaid(EVENTS[2])] == [UpdateType.NO_CHANGE] * 4
+    types = [update("stripe", record).type for record in without_previous_attributes(EVENTS[2])]
+    assert types == [UpdateType.NO_CHANGE] * 4
 
 
 @pytest.mark.parametrize("type_", EVENTS[:2])
 def test_a_networks_update_tells_of_the_card_as_it_is_now_where_it_does_not_say_what_was_before(type_: str) -> None:
-    for each in unsaid(type_):
-        told = update("stripe", each)
-        assert (told.type, told.old) == (UpdateType.NUMBER_REPLACED, TOKEN)
-        assert told.new.credential == Credential(":stripe:fpB", "stripe:pm_1")
-        assert (told.new.last4, told.new.brand, told.new.expiry) == ("1881", "VISA", Expiry(2029, 11))
+    for record in without_previous_attributes(type_):
+        report = update("stripe", record)
+        assert (report.type, report.old) == (UpdateType.NUMBER_REPLACED, TOKEN)
+        assert report.new.credential == Credential(":stripe:fpB", "stripe:pm_1")
+        assert (report.new.last4, report.new.brand, report.new.expiry) == ("1881", "VISA", Expiry(2029, 11))
 
 
 @pytest.mark.parametrize("known", [("stripe:pm_1",), ("stripe:pm_1", ":stripe:fpA"), ("stripe:pm_1", ":stripe:fpB")])
 def test_a_networks_update_reaches_the_method_whatever_the_wallet_knew_of_it(known: tuple[str, ...]) -> None:
     before = wallet(method(*known, details=Details(last4="1111", expiry=Expiry(2026, 12))))
-    (after,) = at_once(before, update("stripe", unsaid(EVENTS[0])[0])).wallet.methods
+    (after,) = at_once(before, update("stripe", without_previous_attributes(EVENTS[0])[0])).wallet.methods
     assert (after.id, after.details.last4, after.details.expiry) == ("m-stripe:pm_1", "1881", Expiry(2029, 11))
 
 
 def test_a_networks_update_to_a_card_that_the_wallet_has_is_a_replacement() -> None:
     before = wallet(method("stripe:pm_1", ":stripe:fpA"), method("stripe:pm_2", ":stripe:fpB"))
-    old, new = at_once(before, update("stripe", unsaid(EVENTS[0])[0])).wallet.methods
+    old, new = at_once(before, update("stripe", without_previous_attributes(EVENTS[0])[0])).wallet.methods
     assert (old.replaced_by, new.replaced_by) == ("m-stripe:pm_2", None)
 
 
-@pytest.mark.parametrize("type_", ["payment_method.detached", "charge.succeeded", "", None])
+@pytest.mark.parametrize("type_", ["customer.source.updated", "payment_method.merged", "", None])
 def test_an_event_of_another_type_is_refused(type_: str | None) -> None:
     assert refusal("stripe", event({}) | {"type": type_}).startswith("type: ")
 
@@ -195,7 +196,7 @@ def test_an_event_of_another_type_is_refused(type_: str | None) -> None:
         ("data", event({}) | {"data": None}),
         ("data.object", event({}) | {"data": {}}),
         ("data.object.id", event({}, id="")),
-        ("data.object.type", event({}, type="sepa_debit")),
+        ("data.object.type", event({}, type="seashells")),
         ("card", event({}) | {"data": {"object": {"id": "pm_1", "type": "card"}}}),
         ("data.object.card.exp_month", event({"card": {"exp_year": 1}}, card=CARD | {"exp_month": 13})),
         ("card", event({"card": "x"})),

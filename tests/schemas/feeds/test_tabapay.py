@@ -28,16 +28,20 @@ def row(brand: str, code: str, **changes: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize(("brand", "code"), [("Visa", "A"), ("Mastercard", "UPDATE")])
 def test_a_new_number_is_told_of_the_account_id_that_stays(brand: str, code: str) -> None:
-    told = update("tabapay", row(brand, code))
-    assert (told.type, told.old, told.new.credential) == (UpdateType.NUMBER_REPLACED, CARD, CARD)
-    assert told.new.details == {"last4": "1881", "brand": brand.upper()}
-    assert told.new.expiry == Expiry(2029, 11)
+    report = update("tabapay", row(brand, code))
+    assert (report.type, report.old, report.new.credential) == (UpdateType.NUMBER_REPLACED, CARD, CARD)
+    assert report.new.details == {"last4": "1881", "brand": brand.upper()}
+    assert report.new.expiry == Expiry(2029, 11)
 
 
 @pytest.mark.parametrize(("brand", "code"), [("Visa", "E"), ("Mastercard", "EXPIRY")])
 def test_a_new_expiry_is_told_alone(brand: str, code: str) -> None:
-    told = update("tabapay", row(brand, code))
-    assert (told.type, told.new.credential, told.new.expiry) == (UpdateType.EXPIRY_UPDATED, None, Expiry(2029, 11))
+    report = update("tabapay", row(brand, code))
+    assert (report.type, report.new.credential, report.new.expiry) == (
+        UpdateType.EXPIRY_UPDATED,
+        None,
+        Expiry(2029, 11),
+    )
 
 
 SAME = {"New Last 4": "1111"}
@@ -60,8 +64,8 @@ ZEROS = {"Original BIN": "510510", "New BIN": "000000", "New Last 4": "0000"}
     ],
 )
 def test_update_is_a_new_number_or_a_new_expiry(changes: dict[str, Any], type_: UpdateType) -> None:
-    told = update("tabapay", row("Mastercard", "UPDATE", **changes))
-    assert (told.type, told.old, told.new.expiry) == (type_, CARD, Expiry(2029, 11))
+    report = update("tabapay", row("Mastercard", "UPDATE", **changes))
+    assert (report.type, report.old, report.new.expiry) == (type_, CARD, Expiry(2029, 11))
 
 
 @pytest.mark.parametrize(
@@ -81,7 +85,7 @@ def test_an_update_of_nothing_is_refused(changes: dict[str, Any], field: str) ->
     ("brand", "code"), [("Visa", "E"), ("Visa", "C"), ("Visa", "V"), ("Mastercard", "EXPIRY"), ("Mastercard", "CONTAC")]
 )
 @pytest.mark.parametrize(
-    "other",
+    "digits",
     [
         {"New Last 4": "1881"},
         {**SAME, "Original BIN": "510510", "New BIN": "222300"},
@@ -89,12 +93,12 @@ def test_an_update_of_nothing_is_refused(changes: dict[str, Any], field: str) ->
     ],
 )
 def test_other_digits_beside_a_code_that_tells_of_none_are_refused(
-    brand: str, code: str, other: dict[str, Any]
+    brand: str, code: str, digits: dict[str, Any]
 ) -> None:
-    assert refusal("tabapay", row(brand, code, **other)).startswith(
+    assert refusal("tabapay", row(brand, code, **digits)).startswith(
         "New Last 4: expected none, or what there was, for "
     )
-    assert refusal("tabapay", row("Mastercard", "UPDATE", **{"Reason Code": "Expiry"} | other)).startswith(
+    assert refusal("tabapay", row("Mastercard", "UPDATE", **{"Reason Code": "Expiry"} | digits)).startswith(
         "New Last 4: "
     )
 
@@ -133,8 +137,8 @@ def test_a_code_that_tells_nothing_with_a_reason_that_does_is_refused(code: str)
     ],
 )
 def test_every_other_code_says_nothing_of_a_new_card(brand: str, code: str, type_: UpdateType) -> None:
-    told = update("tabapay", row(brand, code))
-    assert (told.type, told.old, told.new.credential) == (type_, CARD, None)
+    report = update("tabapay", row(brand, code))
+    assert (report.type, report.old, report.new.credential) == (type_, CARD, None)
 
 
 @pytest.mark.parametrize(

@@ -30,15 +30,15 @@ def read(code: str, **changes: Any) -> Update:
 
 
 def test_a_is_a_new_number_with_its_expiry() -> None:
-    told = read("A")
-    assert (told.type, told.old) == (UpdateType.NUMBER_REPLACED, Credential(fingerprint(OLD)))
-    assert told.new.credential == Credential(fingerprint(NEW))
-    assert (told.new.last4, told.new.brand, told.new.expiry) == ("1881", "VISA", Expiry(2029, 11))
+    report = read("A")
+    assert (report.type, report.old) == (UpdateType.NUMBER_REPLACED, Credential(fingerprint(OLD)))
+    assert report.new.credential == Credential(fingerprint(NEW))
+    assert (report.new.last4, report.new.brand, report.new.expiry) == ("1881", "VISA", Expiry(2029, 11))
 
 
 def test_e_is_a_new_expiry() -> None:
-    told = read("E")
-    assert (told.type, told.new.expiry) == (UpdateType.EXPIRY_UPDATED, Expiry(2029, 11))
+    report = read("E")
+    assert (report.type, report.new.expiry) == (UpdateType.EXPIRY_UPDATED, Expiry(2029, 11))
 
 
 @pytest.mark.parametrize(
@@ -53,8 +53,8 @@ def test_e_is_a_new_expiry() -> None:
     ],
 )
 def test_every_other_code_speaks_of_the_old_number_alone(code: str, type_: UpdateType) -> None:
-    told = read(code)
-    assert (told.type, told.old, told.new.credential) == (type_, Credential(fingerprint(OLD)), None)
+    report = read(code)
+    assert (report.type, report.old, report.new.credential) == (type_, Credential(fingerprint(OLD)), None)
 
 
 @pytest.mark.parametrize("code", ["R", "U", "", "a", OLD, OLD[:-1] + "x"])
@@ -100,8 +100,8 @@ MASTERCARD = "5105105105105100"
 def test_the_brand_is_that_of_the_number_and_another_one_is_said_to_be_one(
     old: str, new: str, brand: str, reason: Reason
 ) -> None:
-    told = read("A", oldCardholderAccountNumber=old, newCardholderAccountNumber=new)
-    assert (told.new.brand, told.reason) == (brand, reason)
+    report = read("A", oldCardholderAccountNumber=old, newCardholderAccountNumber=new)
+    assert (report.new.brand, report.reason) == (brand, reason)
 
 
 @pytest.mark.parametrize("code", list("AECQ"))

@@ -32,16 +32,16 @@ def event(code: str, prefix: str = "cmp_au_card.", **changes: Any) -> dict[str, 
 
 @pytest.mark.parametrize("prefix", ["cmp_au_card.", "au_card."])
 def test_another_number_is_another_card_behind_the_same_id(prefix: str) -> None:
-    told = update("vgs", event("updated", prefix))
-    assert (told.type, told.old) == (UpdateType.NUMBER_REPLACED, Credential("vgs:card_1", ":vgs:tok_old"))
-    assert told.new.credential == Credential(":vgs:tok_new", "vgs:card_1")
-    assert (told.new.last4, told.new.expiry) == ("1881", Expiry(2029, 11))
-    assert told.stamp.occurred_at.hour == 10
+    report = update("vgs", event("updated", prefix))
+    assert (report.type, report.old) == (UpdateType.NUMBER_REPLACED, Credential("vgs:card_1", ":vgs:tok_old"))
+    assert report.new.credential == Credential(":vgs:tok_new", "vgs:card_1")
+    assert (report.new.last4, report.new.expiry) == ("1881", Expiry(2029, 11))
+    assert report.stamp.occurred_at.hour == 10
 
 
 def test_an_expired_card_has_another_expiry() -> None:
-    told = update("vgs", event("expired"))
-    assert (told.type, told.old, told.new.expiry) == (UpdateType.EXPIRY_UPDATED, CARD, Expiry(2029, 11))
+    report = update("vgs", event("expired"))
+    assert (report.type, report.old, report.new.expiry) == (UpdateType.EXPIRY_UPDATED, CARD, Expiry(2029, 11))
 
 
 @pytest.mark.parametrize(
@@ -56,8 +56,8 @@ def test_an_expired_card_has_another_expiry() -> None:
     ],
 )
 def test_every_other_code_speaks_of_the_card_alone(code: str, type_: UpdateType) -> None:
-    told = update("vgs", event(code))
-    assert (told.type, told.old, told.new.credential) == (type_, CARD, None)
+    report = update("vgs", event(code))
+    assert (report.type, report.old, report.new.credential) == (type_, CARD, None)
 
 
 @pytest.mark.parametrize("code", ["enrollment_failed", "enrollment.failed"])

@@ -8,7 +8,8 @@ import pytest
 from domain.update import Credential, UpdateType
 from domain.wallet import Expiry
 from schemas.feeds import FEEDS
-from schemas.feeds.feed import Refused, answered, parts, read
+from schemas.feeds.reading import parts, read, read_answer
+from schemas.feeds.record import Refused
 from tests.schemas.feeds.answering import ANSWERS
 from tests.schemas.feeds.reading import EDGE, answers, asked, refusal, update
 
@@ -31,10 +32,10 @@ def event(kind: str, *hrefs: object, **changes: Any) -> dict[str, Any]:
 
 
 def answer(state: str, account: str = "ACTIVE") -> dict[str, Any]:
-    found = copy.deepcopy(ANSWERS["visa-tms"])
-    identifier = found["_embedded"]["instrumentIdentifier"]
+    fetched = copy.deepcopy(ANSWERS["visa-tms"])
+    identifier = fetched["_embedded"]["instrumentIdentifier"]
     identifier["state"], identifier["tokenizedCard"]["state"] = account, state
-    return found
+    return fetched
 
 
 def test_an_updated_token_is_asked_for_by_each_of_its_payment_instruments() -> None:
@@ -49,14 +50,14 @@ def test_each_link_is_a_part_of_its_own_and_one_that_is_odd_is_refused_alone(bod
     cut = [dict(part) for part in parts(FEEDS["visa-tms"], whole)]
     assert len(cut) == 6
     for first, broken, last in (cut[:3], cut[3:]):
-        assert [asked("visa-tms", each).record["token"] for each in (first, last)] == ["11E005EC", "11E005EC2"]
+        assert [asked("visa-tms", part).record["token"] for part in (first, last)] == ["11E005EC", "11E005EC2"]
         assert refusal("visa-tms", broken).startswith("payload.data._links.paymentInstruments.href: ")
 
 
 @pytest.mark.parametrize("kind", ["provisioned", "binding"])
 def test_every_other_event_changes_nothing(kind: str) -> None:
-    told = update("visa-tms", event(kind))
-    assert (told.type, told.old) == (UpdateType.NO_CHANGE, TOKEN)
+    report = update("visa-tms", event(kind))
+    assert (report.type, report.old) == (UpdateType.NO_CHANGE, TOKEN)
 
 
 @pytest.mark.parametrize(
@@ -71,24 +72,24 @@ def test_every_other_event_changes_nothing(kind: str) -> None:
 def test_the_state_is_told_with_what_the_card_shows_and_never_the_token(
     state: str, account: str, type_: UpdateType
 ) -> None:
-    (told,) = answers("visa-tms", event("updated"), answer(state, account))
-    assert (told.type, told.old) == (type_, TOKEN)
-    assert told.new.details == {"last4": "1111", "brand": "VISA"}
-    assert told.new.expiry == (None if type_ is UpdateType.CLOSED else Expiry(2029, 12))
-    assert told.stamp.occurred_at.isoformat() == "2026-11-20T11:07:52.157000+00:00"
+    (report,) = answers("visa-tms", event("updated"), answer(state, account))
+    assert (report.type, report.old) == (type_, TOKEN)
+    assert report.new.details == {"last4": "1111", "brand": "VISA"}
+    assert report.new.expiry == (None if type_ is UpdateType.CLOSED else Expiry(2029, 12))
+    assert report.stamp.occurred_at.isoformat() == "2026-11-20T11:07:52.157000+00:00"
 
 
 def test_an_expiry_of_a_closed_account_refuses_nothing() -> None:
     closed = answer("DELETED", "CLOSED")
     closed["_embedded"]["instrumentIdentifier"]["tokenizedCard"]["card"]["expirationMonth"] = "13"
-    (told,) = answers("visa-tms", event("updated"), closed)
-    assert told.type is UpdateType.CLOSED
+    (report,) = answers("visa-tms", event("updated"), closed)
+    assert report.type is UpdateType.CLOSED
 
 
 @pytest.mark.parametrize("state", ["UNPROVISIONED", "LOST"])
 def test_an_unknown_state_is_refused(state: str) -> None:
     with pytest.raises(Refused, match=r"^tokenizedCard\.state: "):
-        answered(FEEDS["visa-tms"], asked("visa-tms", event("updated")), answer(state), EDGE)
+        read_answer(FEEDS["visa-tms"], asked("visa-tms", event("updated")), answer(state), EDGE)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,8 @@ import re
 from pathlib import Path
 
 from schemas.feeds import FEEDS
-from schemas.feeds.feed import Feed, Fetch, answered, read
+from schemas.feeds.feed import Feed, Fetch
+from schemas.feeds.reading import read, read_answer
 from tests.schemas.feeds.answering import ANSWERS
 from tests.schemas.feeds.reading import EDGE
 from tests.schemas.feeds.test_every_feed import each_feed, samples
@@ -19,11 +20,11 @@ def looked_for(feed: Feed) -> tuple[set[tuple[str, str]], set[str]]:
     """Tokens by their vendor, and fingerprints."""
     tokens, fingerprints = set(), set()
     for record in samples(feed):
-        for each in read(feed, record, EDGE):
-            told = [each]
-            if isinstance(each, Fetch):
-                told = [*answered(feed, each, ANSWERS[feed.name], EDGE)] if each.file_at is None else []
-            for message in told:
+        for report in read(feed, record, EDGE):
+            reports = [report]
+            if isinstance(report, Fetch):
+                reports = [*read_answer(feed, report, ANSWERS[feed.name], EDGE)] if report.file_at is None else []
+            for message in reports:
                 assert not isinstance(message, Fetch)
                 for side in ("old", "new"):
                     named = message.get(side, {})
@@ -44,12 +45,12 @@ def written(feed: Feed) -> tuple[str, str]:
 def test_a_wallet_that_says_what_the_page_says_is_found(feed: Feed) -> None:
     tokens, fingerprints = looked_for(feed)
     credentials, fingerprint = written(feed)
-    shown = {(each["vendor"], each["token"]) for each in map(json.loads, re.findall(r"`(\{.*?\})`", credentials))}
+    shown = {(shown["vendor"], shown["token"]) for shown in map(json.loads, re.findall(r"`(\{.*?\})`", credentials))}
     # one row for both, and each has samples of its own
     of_the_row = tokens.union(*(looked_for(FEEDS[name])[0] for name in ADYENS if feed.name in ADYENS))
     assert shown <= of_the_row
     assert bool(shown) is bool(tokens)
-    own = {each for each in fingerprints if not KEYED.fullmatch(each)}
+    own = {value for value in fingerprints if not KEYED.fullmatch(value)}
     assert set(re.findall(rf"`({feed.name}:[^`]+)`", fingerprint)) <= own
     assert (f"`{feed.name}:`" in fingerprint) is bool(own)
     assert ("`VERSION:HEX`" in fingerprint) is (fingerprints != own)

@@ -25,24 +25,28 @@ def real_time(**updater: Any) -> dict[str, Any]:
 
 
 def test_500_is_a_new_number_with_its_expiry() -> None:
-    told = update("worldpay", response("500"))
-    assert (told.type, told.old) == (UpdateType.NUMBER_REPLACED, Credential(fingerprint(OLD["number"])))
-    assert told.new.credential == Credential(fingerprint(NEW["number"]))
-    assert (told.new.last4, told.new.brand, told.new.expiry) == ("1881", "VISA", Expiry(2029, 11))
-    assert told.stamp.occurred_at == datetime(2026, 11, 16, 11, 37, 4, tzinfo=UTC)
+    report = update("worldpay", response("500"))
+    assert (report.type, report.old) == (UpdateType.NUMBER_REPLACED, Credential(fingerprint(OLD["number"])))
+    assert report.new.credential == Credential(fingerprint(NEW["number"]))
+    assert (report.new.last4, report.new.brand, report.new.expiry) == ("1881", "VISA", Expiry(2029, 11))
+    assert report.stamp.occurred_at == datetime(2026, 11, 16, 11, 37, 4, tzinfo=UTC)
 
 
 def test_500_of_tokens_is_a_new_token_whose_digits_are_no_last4() -> None:
     tokens = {"response": "500", "originalToken": OLD_TOKEN, "updatedToken": NEW_TOKEN}
-    told = update("worldpay", {"accountUpdateResponse": tokens})
-    assert told.old == Credential("worldpay:1111000276870000")
-    assert told.new.credential == Credential("worldpay:1111000276880001")
-    assert (told.new.last4, told.new.brand, told.reason) == (None, "MASTERCARD", Reason.BRAND_CHANGE)
+    report = update("worldpay", {"accountUpdateResponse": tokens})
+    assert report.old == Credential("worldpay:1111000276870000")
+    assert report.new.credential == Credential("worldpay:1111000276880001")
+    assert (report.new.last4, report.new.brand, report.reason) == (None, "MASTERCARD", Reason.BRAND_CHANGE)
 
 
 def test_502_is_a_new_expiry() -> None:
-    told = update("worldpay", response("502"))
-    assert (told.type, told.new.credential, told.new.expiry) == (UpdateType.EXPIRY_UPDATED, None, Expiry(2029, 11))
+    report = update("worldpay", response("502"))
+    assert (report.type, report.new.credential, report.new.expiry) == (
+        UpdateType.EXPIRY_UPDATED,
+        None,
+        Expiry(2029, 11),
+    )
 
 
 @pytest.mark.parametrize(
@@ -57,17 +61,17 @@ def test_502_is_a_new_expiry() -> None:
     ],
 )
 def test_every_other_code_speaks_of_the_original_card_alone(code: str, type_: UpdateType) -> None:
-    told = update("worldpay", response(code))
-    assert (told.type, told.new.credential) == (type_, None)
-    told = update("worldpay", real_time(extendedCardResponse={"code": code}))
-    assert (told.type, told.old) == (type_, Credential("worldpay:1111000276870000"))
+    report = update("worldpay", response(code))
+    assert (report.type, report.new.credential) == (type_, None)
+    report = update("worldpay", real_time(extendedCardResponse={"code": code}))
+    assert (report.type, report.old) == (type_, Credential("worldpay:1111000276870000"))
 
 
 def test_in_real_time_another_token_is_a_new_number_and_the_same_a_new_expiry() -> None:
-    told = update("worldpay", real_time(newCardTokenInfo=NEW_TOKEN))
-    assert (told.type, told.new.credential) == (UpdateType.NUMBER_REPLACED, Credential("worldpay:1111000276880001"))
-    told = update("worldpay", real_time(newCardTokenInfo=OLD_TOKEN | {"expDate": "1129"}))
-    assert (told.type, told.new.expiry) == (UpdateType.EXPIRY_UPDATED, Expiry(2029, 11))
+    report = update("worldpay", real_time(newCardTokenInfo=NEW_TOKEN))
+    assert (report.type, report.new.credential) == (UpdateType.NUMBER_REPLACED, Credential("worldpay:1111000276880001"))
+    report = update("worldpay", real_time(newCardTokenInfo=OLD_TOKEN | {"expDate": "1129"}))
+    assert (report.type, report.new.expiry) == (UpdateType.EXPIRY_UPDATED, Expiry(2029, 11))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,190 @@
+"""The body of a posted feed: its bytes within bounds, then its records, whatever the vendor writes them in.
+
+Each way of reading has its bound, looked at before anything is made of the bytes: JSON has a length, a depth and a
+number of values, CSV a number of lines, rows and columns, a form a number of fields, Braintree's XML a length.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import NamedTuple, ParamSpec, TypeAlias, TypeVar
+from urllib.parse import parse_qsl
+
+from aiohttp import web
+
+from api import authentication
+from api.authentication import CSV, FORM, JSON, Posted
+from schemas import intake, mistakes
+from schemas.feeds.feed import Feed
+from schemas.feeds.reading import MOST_VALUES, has_too_many_values, parse_json
+from schemas.feeds.record import Record
+from schemas.intake import LONGEST, Message
+
+# The longest body of a vendor's is a summary of some hundred cards.
+LONGEST_BODY = LONGEST
+# Vendors wait 10 to 20 s for the whole; who sends slower than this is none.
+_BODY_SECONDS = 10
+# Two fields are Braintree's.
+_MOST_FIELDS = 10
+# Ten times the cards of a summary. Of 1 MB of `{},` each would be a dead letter.
+MOST_RECORDS = 5_000
+# Of a table: each record's, as many blank ones, and what stands around them.
+MOST_LINES = 20_000
+
+# Below it no look takes a tenth of a second; a thread costs as much as fifty kilobytes.
+_LARGE = 64 * 1024
+
+# Characters of a number, about.
+_NUMBER = 8
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Denied(Exception):
+    """What is posted is not taken; `status` is the answer's, the text says what was expected.
+
+    `letters` are for the dead letters; without any, nothing of the body is kept.
+    """
+
+    def __init__(self, status: int, expected: str, letters: Sequence[Message] = ()) -> None:
+        super().__init__(expected)
+        self.status = status
+        self.letters = letters
+
+
+class Row(NamedTuple):
+    """One row of a table: its bytes, and its record, or what was expected in place of a row that has none."""
+
+    body: bytes
+    record: Record | None
+    problem: str | None = None
+
+
+Rows: TypeAlias = Callable[[Feed, bytes], AsyncIterator[Row]]
+"""Cuts the CSV of a feed into rows."""
+
+
+def size(value: object) -> int:
+    """About how many characters of JSON `value` is; of a large one, a number that is large enough to say so."""
+    total, waiting = 0, [value]
+    while waiting and total < _LARGE:
+        current = waiting.pop()
+        if isinstance(current, Mapping):
+            waiting += current.values()
+            total += sum(len(key) for key in current) + len(current)
+        elif isinstance(current, list):
+            waiting += current
+            total += len(current)
+        else:
+            total += len(current) if isinstance(current, str) else _NUMBER
+    return total
+
+
+async def aside(size: int, work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+    """What `work` gives of so many bytes: of many on a thread, so that others are answered meanwhile.
+
+    Looking for card numbers in a megabyte that is made for it takes seconds.
+    """
+    if size < _LARGE:
+        return work(*arguments, **named)
+    return await asyncio.to_thread(work, *arguments, **named)
+
+
+async def read(feed: Feed, request: web.Request) -> Posted:
+    """The request's bytes and what proves who sent them.
+
+    Raises:
+        Denied: they are not of a type that this feed is posted as, too many, too slow, or not all there.
+    """
+    written_as = _content_type(feed, request)
+    if request.headers.get("Content-Encoding", "identity") != "identity":
+        raise Denied(415, "expected no Content-Encoding")
+    if (request.content_length or 0) > LONGEST_BODY:
+        raise Denied(413, f"expected {LONGEST_BODY:,} bytes at most")
+    body = bytearray()
+    try:
+        async with asyncio.timeout(_BODY_SECONDS):
+            async for chunk in request.content.iter_any():
+                body += chunk
+                if len(body) > LONGEST_BODY:
+                    raise Denied(413, f"expected {LONGEST_BODY:,} bytes at most")
+    except (ConnectionError, web.RequestPayloadError):
+        raise Denied(400, "expected the whole body, framed as its headers say") from None
+    except TimeoutError:
+        raise Denied(408, f"expected the whole body within {_BODY_SECONDS} s") from None
+    form = _form(bytes(body)) if written_as == FORM else {}
+    return Posted(request.headers, request.query, form, bytes(body), written_as)
+
+
+def _content_type(feed: Feed, request: web.Request) -> str:
+    """Of what the body is, by its header. A name of another type that is JSON as well is JSON."""
+    accepted = authentication.content_types(feed)
+    named = JSON if request.content_type.endswith("+json") else request.content_type
+    if named not in accepted:
+        raise Denied(415, f"expected {' or '.join(accepted)}")
+    if named == CSV and (request.charset or "utf-8").lower() not in {"utf-8", "us-ascii"}:
+        raise Denied(415, f"expected {CSV} in UTF-8")
+    return named
+
+
+def _form(body: bytes) -> dict[str, str]:
+    """The fields of a form; none of what is no form, and then nothing proves who sent it."""
+    try:
+        return dict(parse_qsl(body.decode(), max_num_fields=_MOST_FIELDS))
+    except ValueError:
+        return {}
+
+
+async def rows(feed: Feed, posted: Posted, cut: Rows) -> list[Row]:
+    """The records of the body, each with its bytes where it has some of its own.
+
+    Raises:
+        Denied: there is none; the body is kept, but for one that is packed or has too many values, lines or rows.
+    """
+    if posted.form:
+        return [Row(b"", {name: value for name, value in posted.form.items() if name != "bt_signature"})]
+    if problem := mistakes.packing_problem(posted.body):
+        raise _unusable(feed, b"", f"body: {problem}")
+    if posted.written_as == CSV:
+        return await _rows_of_table(feed, posted.body, cut)
+    records = await aside(len(posted.body), _records_of_json, feed, posted.body)
+    return [Row(b"", record) for record in records]
+
+
+def _records_of_json(feed: Feed, body: bytes) -> list[Record]:
+    if has_too_many_values(body):
+        raise Denied(413, f"expected {MOST_VALUES:,} values at most")
+    try:
+        found = parse_json(body)
+    except ValueError:
+        raise _unusable(feed, body, "body: expected JSON") from None
+    records = found if isinstance(found, list) else [found]
+    if not records or not all(isinstance(record, dict) for record in records):
+        raise _unusable(feed, body, "body: expected a JSON object, or an array of them")
+    return records
+
+
+async def _rows_of_table(feed: Feed, body: bytes, cut: Rows) -> list[Row]:
+    if not body.strip() or body.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"["):
+        raise await aside(len(body), _unusable, feed, body, "body: expected CSV with a line of names")
+    if body.count(b"\n") > MOST_LINES:
+        raise Denied(413, f"expected {MOST_LINES:,} lines at most, blank ones among them")
+    found: list[Row] = []
+    async for row in cut(feed, body):
+        found.append(row)
+        if len(found) > MOST_RECORDS:
+            raise too_many()
+    # without names no row can be read: then the body is one letter
+    problem = found[0].problem if len(found) == 1 else None
+    if problem is not None:
+        raise await aside(len(body), _unusable, feed, body, f"body: {problem.removeprefix('file: ')}")
+    return found
+
+
+def too_many() -> Denied:
+    """Of a body with more records than one of a vendor's has."""
+    return Denied(413, f"expected {MOST_RECORDS:,} records at most, or parts of records")
+
+
+def _unusable(feed: Feed, body: bytes, reason: str) -> Denied:
+    return Denied(422, reason, [intake.refused(feed, body, reason)])

@@ -1,0 +1,79 @@
+"""What is kept of a message that could not be used."""
+
+from hashlib import blake2b
+from typing import TYPE_CHECKING, TypeAlias
+
+from domain import pan
+from schemas.canonical import masked
+from schemas.digit_ids import NO_DIGIT_IDS, DigitIds
+from store.dead_letters import DeadLetter
+
+if TYPE_CHECKING:
+    from aiokafka import ConsumerRecord
+
+Message: TypeAlias = "ConsumerRecord[bytes | None, bytes | None]"
+
+LONGEST_BYTES = 1024 * 1024
+"""Of a message, unpacked, with its key and headers: fifty times what a vendor's longest update has."""
+
+# What is kept of a longer one: enough to see what it was. A card number that the cut goes through would not be seen, so
+# the end of what is looked through is left out: 19 digits and their separators, written as escapes, are that long.
+_KEPT_BYTES = 4096
+_CUT_BYTES = 512
+_KEPT_HEADERS = 16
+
+
+# A reason is one line of a list; the sender of a message that is marked as unreadable writes it.
+_LONGEST_REASON = 1000
+
+
+def length(message: Message) -> int:
+    """The bytes of the message, unpacked."""
+    headers = sum(len(name) + len(value or b"") for name, value in message.headers)
+    return len(message.value or b"") + len(message.key or b"") + headers
+
+
+def dead_letter(message: Message, reason: str, digit_ids: DigitIds = NO_DIGIT_IDS) -> DeadLetter:
+    """What is kept of a message that could not be used: all of it, card numbers masked."""
+    key = None if message.key is None else masked(message.key)
+    headers = [(pan.mask(name), None if value is None else masked(value)) for name, value in message.headers]
+    return _letter(message, reason, masked(message.value or b"", digit_ids), key, headers)
+
+
+def shortened(message: Message, reason: str) -> DeadLetter:
+    """What is kept of a message that is too long to be looked through: how it begins, card numbers masked."""
+    value = message.value or b""
+    key = None if message.key is None else _beginning(message.key)
+    headers = [
+        (_beginning(name.encode(errors="backslashreplace")), None if value is None else _beginning(value))
+        for name, value in message.headers[:_KEPT_HEADERS]
+    ]
+    body = f"{_beginning(value)}… ({len(value)} bytes)"
+    return _letter(message, reason, body, key, headers)
+
+
+def _beginning(value: bytes) -> str:
+    if len(value) <= _KEPT_BYTES:
+        return masked(value)
+    return masked(value[: _KEPT_BYTES + _CUT_BYTES])[:-_CUT_BYTES]
+
+
+def _letter(
+    message: Message, reason: str, body: str, key: str | None, headers: list[tuple[str, str | None]]
+) -> DeadLetter:
+    written = body.encode()
+    return DeadLetter(
+        message.topic,
+        message.partition,
+        message.offset,
+        blake2b(written, digest_size=16).digest(),
+        _storable(pan.mask(reason[:_LONGEST_REASON])),
+        None if key is None else _storable(key),
+        written,
+        [(_storable(name), None if value is None else _storable(value)) for name, value in headers],
+    )
+
+
+def _storable(text: str) -> str:
+    """Without what PostgreSQL keeps in no text: a NUL, and half of a surrogate pair."""
+    return text.replace("\0", "\\x00").encode(errors="backslashreplace").decode()

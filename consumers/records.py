@@ -1,0 +1,237 @@
+"""Record batches (Kafka's format 2) as they lie in the log, read where aiokafka gives up.
+
+aiokafka decodes the batches of a fetch one after another and raises at the first header name that is no UTF-8 and at
+the first batch whose checksum is wrong. What stands behind is then out of reach. Here such a name is read with its
+bytes escaped (`surrogateescape`), and a corrupt batch has a beginning and an end, so that it can be passed.
+"""
+
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from aiokafka import ConsumerRecord, codec
+from aiokafka.record.control_record import ABORT_MARKER, ControlRecord
+from aiokafka.record.util import calc_crc32c, decode_varint
+
+from schemas.canonical import was_utf8
+
+if TYPE_CHECKING:
+    from consumers.letters import Message
+
+# base offset, length of what follows, leader epoch, magic, checksum, attributes, last offset delta, first and latest
+# timestamp, producer id and epoch, base sequence, number of records
+_HEADER = struct.Struct(">qiibIhiqqqhii")
+_FRAME = struct.Struct(">qi")
+# The checksum covers everything from the attributes on.
+_CHECKED_FROM = struct.calcsize(">qiibI")
+_MAGIC = 2
+
+_CODEC, _APPEND_TIME, _TRANSACTIONAL, _CONTROL = 0x07, 0x08, 0x10, 0x20
+_UNPACK = {1: codec.gzip_decode, 2: codec.snappy_decode, 3: codec.lz4_decode, 4: codec.zstd_decode}
+
+
+@dataclass(frozen=True, slots=True)
+class Corrupt:
+    """A batch that cannot be read: `first` is the offset at which reading stops, `end` the one after its last."""
+
+    first: int
+    end: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """Messages up to `next_offset`, where the batches end or a `corrupt` one begins.
+
+    `strange` says that a header's name among them is no UTF-8.
+    """
+
+    messages: "list[Message]"
+    next_offset: int
+    corrupt: Corrupt | None
+    strange: bool
+
+
+class _Batch(NamedTuple):
+    base: int
+    end: int
+    attributes: int
+    first_timestamp: int
+    latest_timestamp: int
+    producer: int
+    records: int
+    payload: bytearray
+
+
+class _Unreadable(ValueError):
+    """A batch is not as the format has it; the text says how."""
+
+
+def read(
+    topic: str,
+    partition: int,
+    records: bytes,
+    *,
+    aborted: Sequence[tuple[int, int]],
+    position: int,
+    high_watermark: int,
+) -> Read:
+    """The messages of committed transactions from `position` on, up to the first batch that cannot be read."""
+    messages: list[Message] = []
+    transactions = _Aborted(aborted)
+    for frame, following in _frames(records):
+        try:
+            batch = _batch(frame)
+            found = list(_messages(topic, partition, batch)) if transactions.passes(batch) else []
+        except _Unreadable as error:
+            base = _FRAME.unpack_from(frame)[0]
+            first = max(position, base)
+            corrupt = Corrupt(first, _end(frame, first, following, high_watermark), str(error))
+            return Read(messages, first, corrupt, _is_strange(messages))
+        messages += [message for message in found if message.offset >= position]
+        position = max(position, batch.end)
+    return Read(messages, position, None, _is_strange(messages))
+
+
+def _is_strange(messages: "Sequence[Message]") -> bool:
+    return any(not was_utf8(name) for message in messages for name, _ in message.headers)
+
+
+def _frames(records: bytes) -> Iterator[tuple[bytes, int | None]]:
+    """Each batch, and the base offset of the one behind it; a batch that was cut short by the fetch is left out."""
+    at, view = 0, memoryview(records)
+    while at + _FRAME.size <= len(view):
+        end = at + _FRAME.size + max(_FRAME.unpack_from(view, at)[1], 0)
+        if end > len(view):
+            return
+        following = _FRAME.unpack_from(view, end)[0] if end + _FRAME.size <= len(view) else None
+        yield bytes(view[at:end]), following
+        at = end
+
+
+def _end(frame: bytes, first: int, following: int | None, high_watermark: int) -> int:
+    """Where a corrupt batch ends. Its own word for it may be what is corrupt, so the batch behind it is asked first."""
+    if following is not None and first < following <= high_watermark:
+        return following
+    if len(frame) >= _HEADER.size:
+        base, _, _, _, _, _, last, *_, count = _HEADER.unpack_from(frame)
+        if 0 < count <= last + 1 and first <= base + last < high_watermark:
+            return int(base + last + 1)
+    return max(high_watermark, first + 1)
+
+
+def _batch(frame: bytes) -> _Batch:
+    if len(frame) < _HEADER.size:
+        raise _Unreadable("a record batch is shorter than its own header")
+    base, _, _, magic, checksum, attributes, last, first_timestamp, latest_timestamp, producer, _, _, count = (
+        _HEADER.unpack_from(frame)
+    )
+    if magic != _MAGIC:
+        raise _Unreadable(f"a record batch is of format {magic}")
+    if calc_crc32c(frame[_CHECKED_FROM:]) != checksum:
+        raise _Unreadable("the checksum of a record batch is wrong")
+    return _Batch(
+        base,
+        base + last + 1,
+        attributes,
+        first_timestamp,
+        latest_timestamp,
+        producer,
+        count,
+        _unpacked(attributes & _CODEC, frame[_HEADER.size :]),
+    )
+
+
+def _unpacked(compression: int, payload: bytes) -> bytearray:
+    if not compression:
+        return bytearray(payload)
+    unpack = _UNPACK.get(compression)
+    if unpack is None:
+        raise _Unreadable(f"a record batch is packed in a way that nobody knows ({compression})")
+    try:
+        return bytearray(unpack(payload))
+    except Exception as error:  # noqa: BLE001 - four libraries, each with exceptions of its own
+        raise _Unreadable(f"a record batch cannot be unpacked ({type(error).__name__})") from None
+
+
+def _messages(topic: str, partition: int, batch: _Batch) -> "Iterator[Message]":
+    buffer, at = batch.payload, 0
+    try:
+        for _ in range(batch.records):
+            length, start = decode_varint(buffer, at)
+            at = start + length
+            if length < 0 or at > len(buffer):
+                raise _Unreadable("a record is longer than its batch")
+            yield _message(topic, partition, batch, buffer[start:at])
+    except (ValueError, IndexError) as error:
+        if isinstance(error, _Unreadable):
+            raise
+        raise _Unreadable("a record is not as its format has it") from None
+    if at != len(buffer):
+        raise _Unreadable("a record batch goes on behind its records")
+
+
+def _message(topic: str, partition: int, batch: _Batch, record: bytearray) -> "Message":
+    # the first byte are attributes, which are unused
+    since, at = decode_varint(record, 1)
+    delta, at = decode_varint(record, at)
+    key, at = _bytes(record, at)
+    value, at = _bytes(record, at)
+    count, at = decode_varint(record, at)
+    headers = []
+    for _ in range(count):
+        name, at = _bytes(record, at)
+        content, at = _bytes(record, at)
+        headers.append(((name or b"").decode(errors="surrogateescape"), content))
+    if at != len(record) or count < 0:
+        raise _Unreadable("a record is not as its format has it")
+    appended = bool(batch.attributes & _APPEND_TIME)
+    return ConsumerRecord(
+        topic,
+        partition,
+        batch.base + delta,
+        batch.latest_timestamp if appended else batch.first_timestamp + since,
+        int(appended),
+        key,
+        value,
+        None,
+        -1 if key is None else len(key),
+        -1 if value is None else len(value),
+        tuple(headers),
+    )
+
+
+def _bytes(record: bytearray, at: int) -> tuple[bytes | None, int]:
+    length, at = decode_varint(record, at)
+    if length < 0:
+        return None, at
+    if at + length > len(record):
+        raise _Unreadable("a field is longer than its record")
+    return bytes(record[at : at + length]), at + length
+
+
+class _Aborted:
+    """Which transactions are under way and will turn out aborted, as the batches pass."""
+
+    def __init__(self, aborted: Sequence[tuple[int, int]]) -> None:
+        self._to_come = sorted(aborted, key=lambda one: one[1])
+        self._producers: set[int] = set()
+
+    def passes(self, batch: _Batch) -> bool:
+        """Whether the batch has messages for who reads what is committed."""
+        while self._to_come and self._to_come[0][1] <= batch.base:
+            self._producers.add(self._to_come.pop(0)[0])
+        if batch.attributes & _CONTROL:
+            if _is_abort(batch):
+                self._producers.discard(batch.producer)
+            return False
+        return not (batch.attributes & _TRANSACTIONAL and batch.producer in self._producers)
+
+
+def _is_abort(batch: _Batch) -> bool:
+    try:
+        (marker,) = _messages("", 0, batch)
+        return bool(ControlRecord.parse(marker.key) == ABORT_MARKER)
+    except (ValueError, TypeError, struct.error):
+        raise _Unreadable("the end of a transaction is not as its format has it") from None

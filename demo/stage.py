@@ -1,0 +1,240 @@
+"""`repoint demo`: the story end to end, on embedded parts that are gone when it ends.
+
+load wallets → one update, told line by line → the whole feed → the accounts, which must balance
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from ipaddress import ip_network
+from pathlib import Path
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from demo import story
+from demo.receivers import Receivers, busy_at_first, gone, healthy, listening
+from demo.story import Teller
+from ops import json_lines, terminal
+from ops.commands import merchants as merchant_files
+from ops.commands import wallets as wallet_files
+from ops.run import Role, assembled, together
+from ops.settings import Settings, spell
+from ops.terminal import Failed
+from ops.wallet_file import import_file
+from producers.topic import ingest, stream
+from producers.topic.stream import Line
+from schemas.canonical import parse
+from schemas.wallet import MerchantLine, read_wallet
+from store import dead_letters, listings, reach
+from store.accounting import Accounts, take_stock
+from store.status import Status, find
+
+# As a setting, so that what is shown is what runs; REPOINT_RETRY_SCHEDULE in the environment goes before it.
+RETRY_SCHEDULE = (timedelta(milliseconds=200), timedelta(milliseconds=400), timedelta(seconds=1), timedelta(seconds=2))
+LOOPBACK = ip_network("127.0.0.0/8")
+
+_MANNERS = {"m-pharmacy": healthy, "m-streaming": busy_at_first, "m-gym": gone}
+
+_LOOK_SECONDS = 0.1
+# A slow machine still counts something in that time.
+_PATIENCE_SECONDS = 30
+
+
+@dataclass
+class _Stage:
+    """What all acts are played on. `produced` counts the lines that the broker has."""
+
+    say: Teller
+    settings: Settings
+    examples: Path
+    servers: str
+    engine: AsyncEngine
+    merchants: dict[int, MerchantLine]
+    receivers: Receivers
+    produced: int = 0
+    names: dict[str, str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.names = {one.id: one.name for one in self.merchants.values()}
+
+    async def send(self, lines: AsyncIterator[Line], each: Callable[[Line], None] = lambda _: None) -> None:
+        sent = await stream.send(lines, bootstrap_servers=self.servers, topic=self.settings.kafka_topic, each=each)
+        self.produced += sent.acknowledged
+        if sent.refused:
+            raise Failed(f"the broker did not take {terminal.counted(sent.refused, 'line')}: {sent.first_refusal}")
+
+    async def accounts(self) -> Accounts:
+        async with reach.snapshot(self.engine) as connection:
+            return await take_stock(connection)
+
+    async def status(self, method_id: str) -> Status:
+        async with reach.snapshot(self.engine) as connection:
+            found = await find(connection, method_id)
+        assert found is not None
+        return found
+
+
+def settings_of_the_demo(settings: Settings) -> Settings:
+    """What is set otherwise than elsewhere: webhooks may go to loopback, and retries come quickly."""
+    changed: dict[str, object] = {
+        "egress_allow": (LOOPBACK, *settings.egress_allow),
+        "kafka_security_protocol": "PLAINTEXT",
+    }
+    if "retry_schedule" not in settings.model_fields_set:
+        changed["retry_schedule"] = RETRY_SCHEDULE
+    return settings.model_copy(update=changed)
+
+
+async def play(settings: Settings, examples: Path, *, database_url: str, servers: str) -> None:
+    """Tell it on stdout, with progress on stderr. Raises Failed unless everything adds up."""
+    merchants = merchant_files.read_file(examples / "merchants.jsonl")
+    async with (
+        listening({one.id: one.endpoints[0].secret for one in merchants.values()}, _MANNERS) as (receivers, urls),
+        reach.opened(database_url, pool_size=settings.consumer_lanes + 6) as engine,
+    ):
+        say = Teller(terminal.results())
+        stage = _Stage(say, settings, examples, servers, engine, _at(merchants, urls), receivers)
+        await _load(stage)
+        with (examples / "updates.jsonl").open("rb") as stream:
+            lines = ingest.canonical(stream)
+            async with _working(stage):
+                await _one_customer(stage, await anext(lines))
+                await _the_whole_feed(stage, lines)
+        await _the_accounts(stage)
+
+
+# --- the acts -----------------------------------------------------------------------------------------------------
+
+
+async def _load(stage: _Stage) -> None:
+    wallets = stage.examples / "wallets.jsonl"
+    await merchant_files.put(stage.engine, stage.merchants, wallets, dry_run=False)
+    retention = wallet_files.retention(stage.settings)
+    done = await import_file(stage.engine, wallets, retention, identifiers=stage.settings.identifiers, dry_run=False)
+    schedule = ",".join(map(spell, stage.settings.retry_schedule))
+    stage.say.title("Repoint, on an embedded database and broker, with three merchants on loopback")
+    stage.say("loaded", f"{terminal.counted(done.wallets, 'wallet')} of {', '.join(stage.names.values())}")
+    stage.say("set", f"REPOINT_RETRY_SCHEDULE={schedule} (three days otherwise)")
+
+
+async def _one_customer(stage: _Stage, first: Line) -> None:
+    """The first update of the feed, about the first method of the first wallet."""
+    _, text = next(json_lines.read(stage.examples / "wallets.jsonl"))
+    wallet = read_wallet(text)
+    [old] = wallet.methods
+    [message] = first.messages
+    stage.say.title(f"One customer: {old.details.holder_name}")
+    stage.say.all([story.told_by_vendor(parse(message.value).update)])
+    await stage.send(_only(first))
+    await _until(stage, lambda accounts: accounts.received == stage.produced)
+    after = await stage.status(old.id)
+    stage.say.all(story.what_became_of_the_card(old, after))
+    stage.say.all(story.what_became_of_the_links(after, stage.names))
+    told = 0
+
+    def tell_webhooks(accounts: Accounts) -> bool:
+        nonlocal told
+        settled = _settled(accounts, stage.produced)
+        for request in stage.receivers.requests[told:]:
+            stage.say.all([story.webhook(request, old.id, stage.names)])
+            told += 1
+        return settled
+
+    await _until(stage, tell_webhooks)
+
+
+async def _the_whole_feed(stage: _Stage, lines: AsyncIterator[Line]) -> None:
+    begun = time.monotonic()
+    stage.say.title("The whole feed")
+    bars = Progress(
+        TextColumn("  {task.description:<12}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        console=terminal.notes(),
+        transient=True,
+        disable=not terminal.notes().is_terminal,
+    )
+    with bars:
+        sent, taken_in, told = (bars.add_task(name, total=None) for name in ("sent", "taken in", "webhooks"))
+        await stage.send(lines, lambda _: bars.advance(sent))
+        bars.update(sent, total=stage.produced, completed=stage.produced)
+        accounts = await _until(stage, lambda accounts: _shown(bars, taken_in, told, accounts, stage.produced))
+    seconds = time.monotonic() - begun
+    attempts = len(stage.receivers.requests)
+    counts = ((stage.produced, "update"), (accounts.events, "event"), (attempts, "request"))
+    updates, events, requests = (terminal.counted(count, noun) for count, noun in counts)
+    stage.say("took", f"{seconds:.1f} s for {updates}, {events} and {requests}")
+    async with reach.snapshot(stage.engine) as connection:
+        letters = await dead_letters.page(connection)
+        quarantined = await listings.inbox(connection, outcome="QUARANTINED", vendor=None, update_id=None, limit=100)
+    stage.say.all(story.set_aside(letters, quarantined))
+
+
+async def _the_accounts(stage: _Stage) -> None:
+    accounts, requests = await stage.accounts(), stage.receivers.requests
+    stage.say.title("The accounts of updates")
+    stage.say.all(story.updates_balance(stage.produced, accounts))
+    stage.say.title("The accounts of events")
+    stage.say.all(story.events_balance(accounts))
+    complaints = story.complaints(stage.produced, accounts, requests)
+    if complaints:
+        raise Failed("the demo failed: " + "; ".join(complaints))
+    stage.say("signatures", f"{len(requests):>6}  {story.RIGHT} of all requests, checked by the merchants themselves")
+
+
+# --- what they are played with ------------------------------------------------------------------------------------
+
+
+def _at(merchants: dict[int, MerchantLine], urls: Mapping[str, str]) -> dict[int, MerchantLine]:
+    """The same merchants, with their endpoints where they listen now."""
+    return {
+        number: replace(one, endpoints=tuple(replace(each, url=urls[one.id]) for each in one.endpoints))
+        for number, one in merchants.items()
+    }
+
+
+async def _only(line: Line) -> AsyncIterator[Line]:
+    yield line
+
+
+@asynccontextmanager
+async def _working(stage: _Stage) -> AsyncIterator[None]:
+    """Consumer and dispatcher at work, as `repoint run` has them."""
+    stopping = asyncio.Event()
+    drain = stage.settings.drain_timeout.total_seconds()
+    async with assembled(stage.settings, Role.ALL, stage.engine, stage.servers) as parts:
+        work = asyncio.create_task(together(parts.jobs, stopping, drain_within=drain))
+        try:
+            yield
+        finally:
+            stopping.set()
+            await work
+
+
+def _settled(accounts: Accounts, produced: int) -> bool:
+    return accounts.received == produced and not accounts.deliveries.get("PENDING", 0)
+
+
+async def _until(stage: _Stage, reached: Callable[[Accounts], bool]) -> Accounts:
+    """The accounts once they are as wished. Raises Failed where they stand still before."""
+    before, since = None, time.monotonic()
+    while True:
+        accounts = await stage.accounts()
+        if reached(accounts):
+            return accounts
+        if accounts != before:
+            before, since = accounts, time.monotonic()
+        if time.monotonic() - since > _PATIENCE_SECONDS:
+            raise Failed(f"nothing has moved for {_PATIENCE_SECONDS} s: {accounts}")
+        await asyncio.sleep(_LOOK_SECONDS)
+
+
+def _shown(bars: Progress, taken_in: TaskID, told: TaskID, accounts: Accounts, produced: int) -> bool:
+    pending = accounts.deliveries.get("PENDING", 0)
+    bars.update(taken_in, completed=accounts.received, total=produced)
+    bars.update(told, completed=sum(accounts.deliveries.values()) - pending, total=accounts.events)
+    return _settled(accounts, produced)

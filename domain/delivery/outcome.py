@@ -1,0 +1,52 @@
+"""What one attempt to deliver came to, in words that merchants and operators read."""
+
+from enum import StrEnum
+
+
+class Outcome(StrEnum):
+    """What one attempt came to. All but ACCEPTED are failures."""
+
+    ACCEPTED = "ACCEPTED"
+    # the endpoint answered, but did not accept
+    GONE = "gone"
+    TOO_MANY_REQUESTS = "too_many_requests"
+    UNAVAILABLE = "unavailable"
+    REDIRECT_REFUSED = "redirect_refused"
+    STATUS_REFUSED = "status_refused"
+    # it did not answer
+    RESPONSE_TIMEOUT = "response_timeout"
+    RESPONSE_UNREADABLE = "response_unreadable"
+    CONNECTION_CLOSED = "connection_closed"
+    CONNECTION_TIMEOUT = "connection_timeout"
+    CONNECTION_REFUSED = "connection_refused"
+    CONNECTION_FAILED = "connection_failed"
+    TLS_FAILED = "tls_failed"
+    DNS_LOOKUP_FAILED = "dns_lookup_failed"
+    # no request was sent
+    EGRESS_DENIED = "egress_denied"
+    URL_UNUSABLE = "url_unusable"
+    UNSIGNABLE = "unsignable"
+
+
+ANSWERED = (
+    Outcome.ACCEPTED,
+    Outcome.GONE,
+    Outcome.TOO_MANY_REQUESTS,
+    Outcome.UNAVAILABLE,
+    Outcome.REDIRECT_REFUSED,
+    Outcome.STATUS_REFUSED,
+)
+"""A status line came back. A tuple with the usual one first: hashing an enum's member costs more than looking."""
+
+_BY_STATUS_CODE = {
+    **dict.fromkeys(range(200, 300), Outcome.ACCEPTED),
+    **dict.fromkeys(range(300, 400), Outcome.REDIRECT_REFUSED),
+    410: Outcome.GONE,
+    429: Outcome.TOO_MANY_REQUESTS,
+    503: Outcome.UNAVAILABLE,
+}
+
+
+def of_answer(status_code: int) -> Outcome:
+    """The outcome of an attempt that was answered with `status_code`. Only 2xx is success."""
+    return _BY_STATUS_CODE.get(status_code, Outcome.STATUS_REFUSED)

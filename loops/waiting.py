@@ -1,0 +1,130 @@
+"""What a loop waits for: an event or the end of a time, and what it needs while that is away."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import TypeVar
+
+import structlog
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_never, wait_exponential_jitter
+
+from loops.progress import Progress
+
+log = structlog.get_logger()
+
+T = TypeVar("T")
+
+# Long enough that a broker or a database that comes back is not met by a storm, short enough that nobody notices.
+_LONGEST_WAIT_SECONDS = 5
+# A wait that lasts is logged again after so long.
+_REMIND_SECONDS = 60
+
+
+class Stopped(Exception):
+    """The loop was stopped while it waited for what it needs; what it had in hand is left to the next one."""
+
+
+async def event_or_timeout(event: asyncio.Event, seconds: float) -> None:
+    """Wait until `event` is set, for `seconds` at most."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
+
+
+async def patiently(
+    step: Callable[[], Awaitable[T]],
+    passes: Callable[[BaseException], bool],
+    *,
+    announce: Callable[[BaseException, int], None],
+    until: asyncio.Event | None = None,
+) -> T | None:
+    """Take `step` until it fails for no passing reason, further and further apart; None if `until` was set before.
+
+    `announce` is called before each wait, with the failure and how many tries there were.
+    """
+
+    def before_sleep(state: RetryCallState) -> None:
+        error = state.outcome and state.outcome.exception()
+        assert error
+        announce(error, state.attempt_number)
+
+    trying = AsyncRetrying(
+        retry=retry_if_exception(passes),
+        wait=wait_exponential_jitter(multiplier=0.1, max=_LONGEST_WAIT_SECONDS),
+        stop=stop_never if until is None else lambda _: until.is_set(),
+        before_sleep=before_sleep,
+        retry_error_callback=lambda _: None,
+    )
+    result: T | None = await trying(step)
+    return result
+
+
+class Reminder:
+    """When to log something that lasts: as soon as it is another than before, and once a minute."""
+
+    def __init__(self) -> None:
+        self._latest: object = None
+        self._due = 0.0
+
+    def is_due(self, subject: object) -> bool:
+        """Whether `subject` is to be logged now."""
+        now = time.monotonic()
+        if subject == self._latest and now < self._due:
+            return False
+        self._latest, self._due = subject, now + _REMIND_SECONDS
+        return True
+
+
+class Waiting:
+    """The waits of the loop called `name`: they end when `stopping` is set, and each counts as progress.
+
+    `missing` names what the loop waits for at present; None if it waits for nothing.
+    """
+
+    def __init__(self, name: str, missing: str | None = None) -> None:
+        self.stopping = asyncio.Event()
+        self.missing = missing
+        self.progress = Progress(name)
+        self._reminder = Reminder()
+
+    def wait_for(self, missing: str) -> None:
+        """Log that `missing` is waited for: at first, and once a minute for as long as it is missing."""
+        if self._reminder.is_due(missing) or self.missing != missing:
+            log.warning("waiting", reason=missing)
+        self.missing = missing
+
+    def until_it_passes(
+        self, passes: Callable[[BaseException], bool], missing: str | Callable[[BaseException], str]
+    ) -> AsyncRetrying:
+        """Attempts without end at what fails for a passing reason, further and further apart.
+
+        `missing` is what is waited for, or names it for the exception of the latest attempt.
+
+        Raises:
+            Stopped: the loop was stopped meanwhile.
+        """
+
+        def announce(attempt: RetryCallState) -> None:
+            self.progress.made()
+            error = attempt.outcome.exception() if attempt.outcome is not None else None
+            self.wait_for(missing if isinstance(missing, str) else missing(error or RuntimeError()))
+
+        return AsyncRetrying(
+            retry=retry_if_exception(passes),
+            wait=wait_exponential_jitter(multiplier=0.1, max=_LONGEST_WAIT_SECONDS),
+            sleep=self.sleep_or_stop,
+            before_sleep=announce,
+            reraise=True,
+        )
+
+    async def sleep_or_stop(self, seconds: float) -> None:
+        """Sleep for `seconds`.
+
+        Raises:
+            Stopped: the loop was stopped meanwhile.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.stopping.wait()
+                raise Stopped

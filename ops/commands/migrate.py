@@ -1,0 +1,34 @@
+"""`repoint migrate`."""
+
+from collections.abc import Mapping
+
+from ops import loop, parts, terminal
+from ops.terminal import DryRun
+from store import reach
+
+# Of many wallets the first ones are named; the rest are of the same kind.
+_SHOWN = 100
+
+
+def migrate(*, dry_run: DryRun = False) -> None:
+    """Bring the database to the schema of this version."""
+    settings = parts.settings_of_a_command()
+    with parts.database(settings) as url:
+        current, newest = loop.run(reach.revisions(url))
+        followed = loop.run(reach.upgrade(url, settings.identifiers, dry_run=dry_run))
+    if current == newest:
+        terminal.write_line(f"the database stands at revision {newest} already")
+    else:
+        terminal.write_line(f"{'would migrate' if dry_run else 'migrated'} from {current or 'nothing'} to {newest}")
+    _say_identifiers("would be added to" if dry_run else "added to", followed.added)
+    _say_identifiers("would be removed from" if dry_run else "removed from", followed.removed)
+    if nameless := followed.nameless:
+        shown = ", ".join(nameless[:_SHOWN]) + (", …" if len(nameless) > _SHOWN else "")
+        count = terminal.counted(len(nameless), "wallet")
+        terminal.write_line(f"{count} without a customer identifier (REPOINT_CUSTOMER_IDENTIFIERS): {shown}")
+
+
+def _say_identifiers(done: str, counts: Mapping[str, int]) -> None:
+    for name, count in sorted(counts.items()):
+        wallets_ = terminal.counted(count, "wallet")
+        terminal.write_line(f"customer identifier {terminal.printable(name)} {done} {wallets_}")

@@ -1,0 +1,109 @@
+"""`repoint topics create|skip`."""
+
+from datetime import timedelta
+from typing import Annotated
+
+import typer
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from ops import kafka, loop, parts, terminal
+from ops.commands.options import duration
+from ops.terminal import AsJson, DryRun, Failed
+from ops.topics import Action, Administration, Made, Wanted
+from store import reach, skips, topics
+
+app = typer.Typer(help="The topics on Kafka that updates come by.", no_args_is_help=True)
+
+# As many processes can share the work; thin events are few.
+_PARTITIONS, _THIN_PARTITIONS = 8, 2
+
+
+@app.command()
+def create(
+    *,
+    partitions: Annotated[
+        int | None,
+        typer.Option(min=1, max=10_000, help="Of the update topic: as many processes can share the work. [default: 8]"),
+    ] = None,
+    thin_partitions: Annotated[
+        int | None, typer.Option(min=1, max=10_000, help="Of the topic of thin events. [default: 2]")
+    ] = None,
+    replicas: Annotated[
+        int | None,
+        typer.Option(min=1, max=100, help="Copies of each. [default: 3, or as many as there are brokers]"),
+    ] = None,
+    retention: Annotated[
+        timedelta, typer.Option(parser=duration, help="How long messages are kept.", metavar="DURATION")
+    ] = "28d",  # type: ignore[assignment] # parsed
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make all topics as they should be. One that is there keeps its settings; partitions are added where asked for."""
+    settings = parts.settings_of_a_command()
+    wanted = [
+        Wanted(settings.kafka_topic, partitions or _PARTITIONS, partitions or 1),
+        Wanted(settings.kafka_thin_topic, thin_partitions or _THIN_PARTITIONS, thin_partitions or 1),
+    ]
+    administration = Administration(parts.running_broker(settings), kafka.security(settings))
+    made = loop.run(administration.create(wanted, replicas=replicas, retention=retention, dry_run=dry_run))
+    if as_json:
+        terminal.write_json([_written(one) for one in made])
+        return
+    for one in made:
+        terminal.write_line(_line(one, dry_run=dry_run))
+
+
+def _written(one: Made) -> dict[str, object]:
+    return {"topic": one.name, "partitions": one.partitions, "replicas": one.replicas, "action": one.action.name}
+
+
+def _line(one: Made, *, dry_run: bool) -> str:
+    count = terminal.counted(one.partitions, "partition")
+    if one.action is Action.NOTHING:
+        return f"{one.name} is {one.action.value}, with {count}"
+    done = f"would be {one.action.value}" if dry_run else one.action.value
+    copies = (
+        "" if one.replicas is None else f", {'1 replica' if one.replicas == 1 else f'{one.replicas} replicas'} each"
+    )
+    return f"{one.name} {done}: {count}{copies}"
+
+
+@app.command()
+def skip(
+    topic: Annotated[str, typer.Argument(metavar="TOPIC")],
+    partition: Annotated[int, typer.Argument(metavar="PARTITION", min=0)],
+    offset: Annotated[int, typer.Argument(metavar="OFFSET", min=0)],
+    *,
+    reason: Annotated[str, typer.Option(help="Why; it stays on record.", metavar="TEXT")],
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Have the worker pass the corrupt record batch that holds OFFSET, and lose what is in it.
+
+    The log, /readyz and repoint_partition_halted name the place. The worker that owns the partition obeys within
+    seconds, counts what was lost, and reads on behind the batch.
+    """
+    if not reason.strip():
+        raise typer.BadParameter("expected a reason", param_hint="--reason")
+    settings = parts.settings_of_a_command()
+    if topic not in (settings.kafka_topic, settings.kafka_thin_topic):
+        read = f"{settings.kafka_topic} (REPOINT_KAFKA_TOPIC) or {settings.kafka_thin_topic} (REPOINT_KAFKA_THIN_TOPIC)"
+        raise Failed(f"no worker reads the topic {topic}: expected {read}")
+    administration = Administration(parts.running_broker(settings), kafka.security(settings))
+    corrupt = loop.run(administration.corrupt_at(topic, partition, offset))
+    if corrupt is None:
+        raise Failed(f"offset {offset} of partition {partition} of {topic} can be read: there is nothing to skip")
+
+    async def work(engine: AsyncEngine) -> None:
+        async with reach.transaction(engine, dry_run=dry_run) as connection:
+            of = await topics.latest(connection, topic)
+            await skips.order(connection, of, partition, offset, reason)
+
+    parts.on_database(settings, work)
+    if as_json:
+        batch = {"topic": topic, "partition": partition, "offset": offset, "end": corrupt.end, "why": corrupt.reason}
+        terminal.write_json(batch)
+        return
+    done = "would be skipped" if dry_run else "will be skipped by the worker that reads it"
+    place = f"the batch of partition {partition} of {topic} that holds offset {offset} and ends before {corrupt.end}"
+    terminal.write_line(f"{place} {done}: {corrupt.reason}")

@@ -1,0 +1,73 @@
+"""`service=` of a database's URL: what libpq's file of services says stands in for what the URL does not.
+
+The driver reads that file, too, but passes over a service that is not there, and over parameters that it does not know.
+"""
+
+import os
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+_FILE, _FILE_OF_SYSTEM = ".pg_service.conf", "pg_service.conf"
+
+
+def expanded(url: str) -> str:
+    """The URL with the parameters of the service that it names, and without that name.
+
+    Raises ValueError for a service that no file has.
+    """
+    try:
+        parts = urlsplit(url)
+        pairs = parse_qsl(parts.query, keep_blank_values=True)
+    except ValueError:  # the reader of the URL says what is wrong with it
+        return url
+    names = [value for name, value in pairs if name == "service"]
+    if not names:
+        return url
+    given = {name for name, _ in pairs}
+    user, _, hosts = parts.netloc.rpartition("@")
+    given |= {"user"} if user else set()
+    given |= {"password"} if ":" in user else set()
+    given |= {"host"} if hosts.partition(":")[0] else set()
+    given |= {"port"} if ":" in hosts.rpartition("]")[2] else set()
+    given |= {"dbname"} if parts.path.strip("/") or "database" in given else set()
+    kept = [(name, value) for name, value in pairs if name != "service"]
+    kept += [(name, value) for name, value in _parameters(names[-1]).items() if name not in given]
+    return parts._replace(query=urlencode(kept)).geturl()
+
+
+def _parameters(service: str) -> dict[str, str]:
+    files = _files()
+    for file in files:
+        found = _section(file, service)
+        if found is not None:
+            return found
+    looked_in = " or ".join(str(file) for file in files) or "no folder of a user"
+    raise ValueError(f"expected service= to name a service of {looked_in}, where it is not")
+
+
+def _files() -> list[Path]:
+    """Where libpq looks: in the file that is named, else in the user's, then in the system's."""
+    named, system = os.environ.get("PGSERVICEFILE"), os.environ.get("PGSYSCONFDIR")
+    files = []
+    with suppress(RuntimeError):  # a user without a home
+        files.append(Path(named) if named else Path.home() / _FILE)
+    return files + ([Path(system) / _FILE_OF_SYSTEM] if system else [])
+
+
+def _section(file: Path, service: str) -> dict[str, str] | None:
+    """The lines below `[service]`; None where there is no such line."""
+    found: dict[str, str] | None = None
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError):
+        return None
+    for line in map(str.strip, lines):
+        if line.startswith("["):
+            if found is not None:
+                break
+            found = {} if line == f"[{service}]" else None
+        elif found is not None and line and not line.startswith("#"):
+            name, _, value = line.partition("=")
+            found[name.strip()] = value.strip()
+    return found

@@ -1,0 +1,146 @@
+"""Files of one JSON object a line, read with bounds; and the faults of one, named together.
+
+A file that is packed with gzip is unpacked as it is read. One of another kind is refused as a whole, by what it looks
+like.
+"""
+
+import codecs
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from io import BufferedReader
+from pathlib import Path
+from typing import cast
+
+from ops import files
+from ops.terminal import Failed
+from ops.unpacked import Unpacked
+from producers.lines import Damaged
+from schemas import mistakes
+
+LONGEST_LINE = 16_000_000
+"""In bytes. A wallet of as many payment methods as one may have takes six million."""
+
+MOST_FAULTS = 100
+"""So many are named. More would not be read, and the next run names the rest."""
+
+# Of a line that is too long so much is shown to whoever keeps it.
+_SHOWN = 1_000
+# So far the end of a line that is too long is looked for.
+_LONGEST_SEARCH = 128 * 1024 * 1024
+_CHUNK = 64 * 1024
+_MOST_BLANK_LINES = 1_000_000
+_BEGINNING = 4096
+
+OnUnreadable = Callable[[int, bytes, str], None]
+
+
+def read(file: Path, on_unreadable: OnUnreadable | None = None) -> Iterator[tuple[int, str]]:
+    """The lines that are not empty, each with its number from 1; a byte order mark is no part of the first.
+
+    One that is no UTF-8, or too long, goes to `on_unreadable`: its number, its bytes or the first of them, and what was
+    expected.
+
+    Raises:
+        Failed: the file is of another kind, empty, or cannot be read to its end; or, without `on_unreadable`, a line
+            cannot be read.
+    """
+    report = on_unreadable or _raising(file)
+    with files.opened(file) as stored:
+        stream = cast(BufferedReader, BufferedReader(Unpacked(stored)))
+        number = 0
+        try:
+            _check_kind(file, stream)
+            for number, line in enumerate(_lines(stream), 1):
+                text = _text(number, line, report)
+                if text:
+                    yield number, text
+        except Damaged as damage:
+            raise Failed(f"{files.name(file)}:{number + 1}: {damage}") from None
+        if not number or stream_is_blank(stream):
+            raise Failed(f"{files.name(file)}: it is empty: expected one JSON object a line")
+
+
+def stream_is_blank(stream: BufferedReader) -> bool:
+    return cast(Unpacked, stream.raw).is_blank
+
+
+def _raising(file: Path) -> OnUnreadable:
+    def report(number: int, _line: bytes, expected: str) -> None:
+        raise files.wrong(file, number, expected)
+
+    return report
+
+
+def _check_kind(file: Path, stream: BufferedReader) -> None:
+    """Raises Failed for a file that surely is no file of JSON objects."""
+    beginning = stream.peek(_BEGINNING)[:_BEGINNING]
+    if problem := mistakes.file_problem(beginning):
+        raise Failed(f"{files.name(file)}: {problem}")
+    first = beginning.removeprefix(codecs.BOM_UTF8).lstrip()
+    if first.startswith(b"["):
+        raise Failed(f"{files.name(file)}: it looks like a JSON array: expected one JSON object a line (jq -c '.[]')")
+    if first.partition(b"\n")[0].strip() == b"{" and first.count(b"\n") > 1:
+        raise Failed(f"{files.name(file)}: it looks like one JSON text: expected one object a line (jq -c .)")
+
+
+def _lines(stream: BufferedReader) -> Iterator[bytes]:
+    """Each line with its end; of one that is too long, its beginning without one."""
+    blank = 0
+    while line := stream.readline(LONGEST_LINE + 1):
+        if len(line) > LONGEST_LINE and not line.endswith(b"\n"):
+            _skip(stream)
+        blank = blank + 1 if line.isspace() else 0
+        if blank > _MOST_BLANK_LINES:
+            raise Damaged(f"expected at most {_MOST_BLANK_LINES:,} blank lines after one another")
+        yield line
+
+
+def _skip(stream: BufferedReader) -> None:
+    """Pass the rest of a line, in constant memory."""
+    passed = 0
+    while piece := stream.readline(_CHUNK):
+        passed += len(piece)
+        if piece.endswith(b"\n"):
+            return
+        if passed > _LONGEST_SEARCH:
+            raise Damaged(f"line: expected {LONGEST_LINE:,} bytes at most")
+
+
+def _text(number: int, line: bytes, report: OnUnreadable) -> str:
+    """The line without blanks around it; empty where it cannot be read."""
+    if len(line) > LONGEST_LINE:
+        report(number, line[:_SHOWN], f"line: expected {LONGEST_LINE:,} bytes at most")
+        return ""
+    try:
+        return (line.removeprefix(codecs.BOM_UTF8) if number == 1 else line).decode().strip()
+    except UnicodeDecodeError:
+        report(number, line, "line: expected UTF-8")
+        return ""
+
+
+@dataclass(slots=True)
+class Faults:
+    """What is wrong with the lines of a file, the first hundred by line and field."""
+
+    file: Path
+    named: list[str] = field(default_factory=list)
+
+    @property
+    def are_too_many(self) -> bool:
+        return len(self.named) >= MOST_FAULTS
+
+    def add(self, number: int, *faults: str) -> None:
+        room = MOST_FAULTS - len(self.named)
+        self.named += [f"{files.name(self.file)}:{number}: {fault}" for fault in faults[:room]]
+
+    def raise_any(self, *hints: str) -> None:
+        """Raises Failed with all that were added, the count and `hints`; the only one stands alone where there is no
+        hint.
+        """
+        if not self.named:
+            return
+        if len(self.named) == 1 and not hints:
+            raise Failed(self.named[0])
+        more = " or more" if self.are_too_many else ""
+        count = "1 fault" if len(self.named) == 1 else f"{len(self.named)}{more} faults"
+        raise Failed("\n".join((*self.named, "; ".join((f"nothing was imported: {count}", *hints)))))

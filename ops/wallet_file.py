@@ -1,0 +1,253 @@
+"""A file of wallets on its way in: what is wrong with it is named line by line, and the rest may be imported."""
+
+import json
+import os
+import re
+from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TextIO
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from domain import pan
+from domain.wallet import IDENTIFIERS, Wallet, WalletId
+from ops import files, json_lines, terminal
+from ops.json_lines import MOST_FAULTS, Faults
+from ops.terminal import Failed
+from schemas.digit_ids import NO_DIGIT_IDS, DigitIds
+from schemas.method_line import NEVER
+from schemas.wallet import Malformed, WalletLine, read_line
+from store import reach
+from wallets.change import Retention
+from wallets.importing import Refused, import_wallets
+
+# As many as an update's batch may touch: the statements are the same.
+_BATCH = 500
+# Many large wallets are more than a statement should hold.
+_BATCH_CHARACTERS = 4_000_000
+
+
+@dataclass
+class Imported:
+    """What became of a file. `faults` and `doubles` are named by line and field, the first hundred of each.
+
+    So many wallets were there already (`present`), and are as they were.
+    """
+
+    wallets: int = 0
+    faults: list[str] = field(default_factory=list)
+    refused_lines: set[int] = field(default_factory=set)
+    present: int = 0
+    doubles: list[str] = field(default_factory=list)
+    doubles_count: int = 0
+    beside: Path | None = None
+
+
+async def import_file(
+    engine: AsyncEngine,
+    file: Path,
+    keep: Retention,
+    *,
+    dry_run: bool,
+    identifiers: AbstractSet[str] = IDENTIFIERS,
+    digit_ids: DigitIds = NO_DIGIT_IDS,
+    skip_invalid: bool = False,
+) -> Imported:
+    """Import the wallets of `file`: all of them, or with `skip_invalid` those that can be.
+
+    Raises:
+        Failed: a line is at fault. It names up to a hundred faults, each with its line and field. Or another import
+            that ran at the same time has an id of the file.
+    """
+    with _Beside(file) as beside:
+        lines = _Lines(
+            file,
+            partial(read_line, identifiers=identifiers, digit_ids=digit_ids),
+            beside if skip_invalid and not dry_run else None,
+            skip_invalid=skip_invalid,
+        )
+        async with reach.transaction(engine, dry_run=dry_run) as connection:
+            try:
+                lines.done.wallets = await import_wallets(connection, lines.read(), keep, on_refused=lines.refuse)
+            except Refused as refused:  # `lines` takes every other one
+                raise Failed(f"another import has id {refused.subject}; nothing was imported") from None
+            lines.check()
+        lines.done.beside = beside.keep()
+    return lines.done
+
+
+class _Beside:
+    """The refused lines of a file, beside it and for their owner alone. Without `keep` there is no such file."""
+
+    def __init__(self, file: Path) -> None:
+        self._path = file.with_name(file.name + ".refused")
+        self._unfinished = file.with_name(file.name + ".refused.unfinished")
+        self._stream: TextIO | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._stream is not None:
+            self._stream.close()
+            self._unfinished.unlink(missing_ok=True)
+
+    def add(self, text: str) -> None:
+        try:
+            if self._stream is None:
+                self._stream = self._made()
+            self._stream.write(_masked(text) + "\n")
+        except OSError as error:
+            raise Failed(f"nothing was imported: {self._path} cannot be written ({error.strerror})") from None
+
+    def _made(self) -> TextIO:
+        self._unfinished.unlink(missing_ok=True)
+        # made anew: a link that somebody laid there is not followed
+        number = os.open(self._unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        return os.fdopen(number, "w", encoding="utf-8", errors="backslashreplace")
+
+    def keep(self) -> Path | None:
+        """Where the lines are; None where there were none."""
+        if self._stream is None:
+            return None
+        self._stream.close()
+        self._stream = None
+        return self._unfinished.replace(self._path)
+
+
+class _Lines:
+    """The wallets of a file, some hundreds at a time; of those at hand it is known where each id stands.
+
+    Of merged ones it is known all along: whether the other wallet comes is seen at the end.
+    """
+
+    def __init__(
+        self, file: Path, read_line: Callable[[str], WalletLine], beside: _Beside | None, *, skip_invalid: bool
+    ) -> None:
+        self.done = Imported()
+        self._faults = Faults(file, self.done.faults)
+        self._beside = beside
+        self._file = file
+        self._read_line = read_line
+        self._skip_invalid = skip_invalid
+        self._texts: dict[WalletId, tuple[int, str]] = {}
+        self._merged: dict[WalletId, tuple[int, str]] = {}
+        self._places: dict[str, tuple[int, str]] = {}
+
+    async def read(self) -> AsyncIterator[list[Wallet]]:
+        with terminal.progress("importing", files.size(self._file)) as advance:
+            wallets: list[Wallet] = []
+            size = 0
+            for number, text in json_lines.read(self._file, self._unreadable):
+                size += len(text)
+                if (wallet := self._wallet(number, text, advance)) is not None:
+                    wallets.append(wallet)
+                if len(wallets) == _BATCH or size > _BATCH_CHARACTERS:
+                    yield wallets
+                    self._begin_batch()
+                    wallets, size = [], 0
+                if self._faults.are_too_many:
+                    self.check()
+            if wallets:
+                yield wallets
+            self._begin_batch()
+        self.check()
+
+    def _begin_batch(self) -> None:
+        self._places.clear()
+        self._texts.clear()
+
+    def check(self) -> None:
+        """Raises Failed with all faults so far, where none may be."""
+        if self._skip_invalid:
+            return
+        hints = ["--skip-invalid imports the other lines"] if len(self.done.faults) > 1 or self.done.present else []
+        if self.done.present:
+            are = "wallet of the file is" if self.done.present == 1 else "wallets of the file are"
+            hints.insert(0, f"{self.done.present:,} {are} there already, and an import changes none")
+        self._faults.raise_any(*hints)
+
+    def refuse(self, refused: Refused) -> None:
+        """The database, or another line of the file, has what this wallet says."""
+        number, text = self._texts.get(refused.wallet_id) or self._merged[refused.wallet_id]
+        if refused.is_present:
+            self.done.present += 1
+            self._faults.add(number, f"id: {refused}")
+            return
+        if refused.subject in self._places:
+            _, where = self._places[refused.subject]
+        else:
+            where = "mergedInto" if refused.subject == refused.wallet_id else "merchants"
+        self._fault(number, text, f"{where}: {refused}")
+
+    def _wallet(self, number: int, text: str, advance: Callable[[int], None]) -> Wallet | None:
+        advance(len(text))
+        try:
+            line = self._read_line(text)
+        except Malformed as error:
+            self._fault(number, text, *error.faults)
+            return None
+        wallet = line.wallet
+        for where, id_ in _ids(wallet):
+            if id_ in self._places:
+                other = self._places[id_][0]
+                self._fault(number, text, f"{where}: expected a new id, {id_} is on line {other} already")
+                return None
+        self._places.update((id_, (number, where)) for where, id_ in _ids(wallet))
+        self._texts[wallet.id] = (number, text)
+        if wallet.merged_into is not None:
+            self._merged[wallet.id] = (number, text)
+        for double, kept in line.doubles:
+            self._note(f"{self._at(number)}: paymentMethods.{double}: joined with paymentMethods.{kept}, the same card")
+        return wallet
+
+    def _unreadable(self, number: int, line: bytes, expected: str) -> None:
+        self._fault(number, line.decode(errors="backslashreplace").strip(), expected)
+
+    def _fault(self, number: int, text: str, *faults: str) -> None:
+        self._faults.add(number, *faults)
+        self.done.refused_lines.add(number)
+        if self._beside is not None:
+            self._beside.add(text)
+
+    def _note(self, double: str) -> None:
+        self.done.doubles_count += 1
+        if len(self.done.doubles) < MOST_FAULTS:
+            self.done.doubles.append(double)
+
+    def _at(self, number: int) -> str:
+        return f"{files.name(self._file)}:{number}"
+
+
+def _ids(wallet: Wallet) -> Iterator[tuple[str, str]]:
+    yield "id", wallet.id
+    for at, method in enumerate(wallet.methods):
+        yield f"paymentMethods.{at}.id", method.id
+    for at, link in enumerate(wallet.links):
+        yield f"paymentLinks.{at}.id", link.id
+
+
+# The value of a key that no file should hold, as text, number or half of either where the line is broken.
+_SECRET = re.compile(rf'("(?:{"|".join(sorted(NEVER))})"\s*:\s*)("(?:[^"\\]|\\.)*"?|[^,}}\]]*)', re.IGNORECASE)
+
+
+def _masked(text: str) -> str:
+    """The line as it is kept: no card number, and nothing that proves that one holds the card."""
+    return pan.mask(_SECRET.sub(r'\1"***"', _without_escapes(text)))
+
+
+def _without_escapes(text: str) -> str:
+    """An escape may hide digits from a look at the text."""
+    if "\\u" not in text:
+        return text
+    try:
+        parsed: Any = json.loads(text)
+    except (ValueError, RecursionError):
+        return re.sub(r"\\u00([2-7][0-9A-Fa-f])", lambda escape: chr(int(escape[1], 16)), text)
+    return json.dumps(parsed, ensure_ascii=False)

@@ -1,0 +1,385 @@
+"""A feed's file, cut into records as it is read: never the whole of it in memory, and no bad row in the way of others.
+
+A file has JSON objects, one a line, or one JSON document (an array's elements are its records), or CSV with a line of
+names and a row on each line after it. Its first lines show which. Files of banks have lines of 94 characters, of which
+several make a record.
+"""
+
+import asyncio
+import csv
+import json
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import NamedTuple
+
+from producers.lines import LONGEST_DOCUMENT, Chunks, Damaged, Place, Raw, Source, lines, read
+from schemas import mistakes, once
+from schemas.feeds import nacha_file, nacha_lines
+from schemas.feeds.feed import Feed, Layout, Rows
+from schemas.feeds.record import Record
+from schemas.intake import LONGEST
+
+# Ten bytes each in a document as long as one may be. The least of them takes 64 bytes of memory.
+_MOST_VALUES = 6_500_000
+_TOO_MANY = f"document: expected {_MOST_VALUES:,} values at most; write its objects one a line"
+_TOO_LONG = (
+    f"document: expected {LONGEST_DOCUMENT // 1024**2} MiB and lines of {LONGEST:,} bytes at most;"
+    " write its objects one a line"
+)
+# No vendor's file has fifty; each name is kept in every record of the file.
+_MOST_COLUMNS = 1_000
+# A spreadsheet's rows have 16,384; cells are made of no more.
+_MOST_CELLS = 20_000
+# Of a bank's file, whose last block is filled up by nine lines at most.
+_MOST_BLANK_LINES = 100_000
+_DELIMITERS = ",;\t|"
+
+
+class Cut(NamedTuple):
+    """A record, the number of its line (from 1) or of the document's element, and where the next one begins.
+
+    `record` is None where there is none, and `problem` says why; `body` are its bytes. `last` is the number of the line
+    before `end`, if it is not the record's own.
+    """
+
+    number: int
+    end: int
+    body: bytes
+    record: Record | None
+    problem: str | None = None
+    last: int = 0
+
+
+def cuts(feed: Feed, stream: Source, begin: Place = Place()) -> AsyncIterator[Cut]:  # noqa: B008  it is a value
+    """The records of a feed's file."""
+    if feed.layout is Layout.ACH:
+        return _entries(stream, begin)
+    return records(stream, begin, feed.rows, feed.recognises)
+
+
+async def records(
+    stream: Source,
+    begin: Place = Place(),  # noqa: B008  it is a value
+    rows: Rows = Rows(),  # noqa: B008  it is a value
+    recognises: Callable[[Record], bool] = lambda _: True,
+) -> AsyncIterator[Cut]:
+    """The records of a file of objects or rows, empty lines left out; `begin` is a place that a `Cut` ended at.
+
+    `recognises` says whether a line of names is one: a file may begin with its first row, which must not be lost.
+    """
+    whole = lines(stream, longest_first=LONGEST if isinstance(stream, Chunks) else LONGEST_DOCUMENT)
+    first = await first_line(whole, rows)
+    if first is None:
+        return
+    if problem := mistakes.file_problem(first.text):
+        yield as_a_whole(first, problem)
+        return
+    if first.text.lstrip()[:1] not in (b"{", b"["):
+        async for cut in _rows(first, _from(begin, first, whole, stream), begin, rows, recognises):
+            yield cut
+    else:
+        async for cut in _objects(first, begin, whole, stream):
+            yield cut
+
+
+async def _objects(first: Raw, begin: Place, whole: AsyncIterator[Raw], stream: Source) -> AsyncIterator[Cut]:
+    if begin.offset:
+        following = _from(begin, first, whole, stream)
+    else:
+        beginning = await begun(first, whole)
+        if beginning.of_document:
+            async for cut in document(beginning, whole):
+                yield cut
+            return
+        yield _object(first, longest=LONGEST_DOCUMENT)
+        following = after(beginning.lines[1:], whole)
+    async for raw in following:
+        if raw.text.strip():
+            yield _object(raw)
+
+
+class Beginning(NamedTuple):
+    """The first lines, and whether they are of one document; otherwise each is an object, or should be."""
+
+    lines: tuple[Raw, ...]
+    of_document: bool
+
+
+async def begun(first: Raw, following: AsyncIterator[Raw]) -> Beginning:
+    """What a file of JSON that has this line first is: it takes two more at most to see.
+
+    The first of many objects may have been cut off: the one on the next line is whole, and could not stand there.
+    """
+    if _has_too_many_values(first.text) or not await asyncio.to_thread(_is_unfinished, first.text):
+        return Beginning((first,), first.text.lstrip().startswith(b"["))
+    read = [first]
+    while await _next(following, read) and _is_object(read[-1].text):
+        if len(read) > 2 or not first.text.rstrip().endswith((b"[", b":")):  # noqa: PLR2004
+            return Beginning(tuple(read), of_document=False)
+    return Beginning(tuple(read), of_document=True)
+
+
+async def _next(following: AsyncIterator[Raw], read: list[Raw]) -> bool:
+    """Whether there was another line that is not empty; it is among `read` then."""
+    async for raw in following:
+        if raw.text.strip():
+            read.append(raw)
+            return True
+    return False
+
+
+def _is_unfinished(line: bytes) -> bool:
+    """Whether it is the beginning of JSON, and right as far as it goes."""
+    try:
+        json.loads(line)
+    except json.JSONDecodeError as error:
+        return error.pos >= len(error.doc.rstrip())
+    except (ValueError, RecursionError):
+        return False
+    return False
+
+
+def _has_too_many_values(written: bytes | bytearray) -> bool:
+    return len(written) > LONGEST and sum(map(written.count, (b",", b"[", b"{"))) > _MOST_VALUES
+
+
+def _is_object(line: bytes) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+async def first_line(whole: AsyncIterator[Raw], rows: Rows = Rows()) -> Raw | None:  # noqa: B008  it is a value
+    """The first line that is not empty, nor put aside, without a byte order mark."""
+    async for raw in whole:
+        plain = _unmarked(raw)
+        if plain.text.strip() and not _is_aside(plain, rows):
+            return plain
+    return None
+
+
+def _unmarked(raw: Raw) -> Raw:
+    return raw._replace(text=raw.text.removeprefix(b"\xef\xbb\xbf"))
+
+
+def as_a_whole(first: Raw, problem: str) -> Cut:
+    """All that is kept of a file of which no line can be read."""
+    return Cut(first.number, 0, b"", None, f"file: {problem}")
+
+
+def _is_aside(raw: Raw, rows: Rows) -> bool:
+    return rows.ignored_lines is not None and rows.ignored_lines.match(raw.text) is not None
+
+
+def _from(begin: Place, first: Raw, whole: AsyncIterator[Raw], stream: Source) -> AsyncIterator[Raw]:
+    """The lines after the first one, or from `begin` on."""
+    if not first.end or begin.offset <= first.end:
+        return whole
+    _seek(stream, begin)
+    return lines(stream, begin)
+
+
+def _seek(stream: Source, begin: Place) -> None:
+    assert not isinstance(stream, Chunks), "what arrives is read from its beginning"
+    stream.seek(begin.offset)
+
+
+def _object(raw: Raw, longest: int = LONGEST) -> Cut:
+    if len(raw.text) > longest:
+        return _too_long(raw)
+    if _has_too_many_values(raw.text):
+        return Cut(raw.number, raw.end, b"", None, _TOO_MANY)
+    try:
+        found = once.loads(raw.text)
+    except (ValueError, RecursionError) as error:
+        expected = "UTF-8" if isinstance(error, UnicodeDecodeError) else "JSON"
+        return Cut(raw.number, raw.end, raw.text, None, f"line: expected {expected}")
+    return _element(raw.number, raw.end, raw.text, found)
+
+
+def _element(number: int, end: int, body: bytes, found: object) -> Cut:
+    if not isinstance(found, dict):
+        return Cut(number, end, body, None, "record: expected a JSON object")
+    return Cut(number, end, body, found)
+
+
+async def document(beginning: Beginning, following: AsyncIterator[Raw]) -> AsyncIterator[Cut]:
+    """The elements of an array, or the object, without ends: reading begins with the first of them, or not at all."""
+    text, longest = bytearray(), LONGEST_DOCUMENT
+    async for raw in after(beginning.lines, following):
+        if len(raw.text) > longest or len(text) > LONGEST_DOCUMENT:
+            yield Cut(1, 0, b"", None, _TOO_LONG)
+            return
+        text += raw.text + b"\n"
+        longest = LONGEST
+    if _has_too_many_values(text):
+        yield Cut(1, 0, b"", None, _TOO_MANY)
+        return
+    try:
+        found = await asyncio.to_thread(once.loads, text)
+    except (ValueError, RecursionError):
+        yield Cut(1, 0, bytes(text[: LONGEST + 1]), None, "document: expected JSON")
+        return
+    elements = found if isinstance(found, list) else [found]
+    for number, element in enumerate(elements, 1):
+        yield _element(number, 0, json.dumps(element).encode(), element)
+
+
+async def _rows(
+    first: Raw, following: AsyncIterator[Raw], begin: Place, rows: Rows, recognises: Callable[[Record], bool]
+) -> AsyncIterator[Cut]:
+    if len(first.text) > LONGEST:
+        yield _too_long(first._replace(end=0))
+        return
+    try:
+        names, unnamed, delimiter = _names(first.text)
+        if rows.names and names[:1] != rows.names[:1]:
+            names, unnamed = rows.names, 0
+            if not begin.offset:
+                following = after((first,), following)
+        _check(names, recognises)
+    except _NoCells as problem:
+        yield Cut(first.number, 0, first.text, None, f"line of names: expected {problem}")
+        return
+    table = _Table(names, delimiter, rows.optional_columns, unnamed)
+    async for raw in following:
+        if raw.text.strip(b"\r \t") and not _is_aside(raw, rows):
+            yield _row(raw, table)
+
+
+def _names(line: bytes) -> tuple[tuple[str, ...], int, str]:
+    """The names of columns, how many columns without a name come after them, and what stands between them.
+
+    Spreadsheets end every line with delimiters where a cell further right was once used.
+    """
+    text = _characters_of(line)
+    delimiter = max(_DELIMITERS, key=text.count)
+    cells = [name.strip() for name in _cells(text, delimiter)]
+    names = list(cells)
+    while names and not names[-1]:
+        names.pop()
+    return tuple(names), len(cells) - len(names), delimiter
+
+
+def _check(names: Sequence[str], recognises: Callable[[Record], bool]) -> None:
+    if len(names) > _MOST_COLUMNS:
+        raise _NoCells(f"{_MOST_COLUMNS:,} columns at most")
+    if not names or len(set(names)) < len(names) or not all(names):
+        raise _NoCells("a name for each column, and each one once")
+    if not recognises(dict.fromkeys(names, "")):
+        raise _NoCells("the names of this feed's columns")
+
+
+async def after(before: Sequence[Raw], following: AsyncIterator[Raw]) -> AsyncIterator[Raw]:
+    """One after the other."""
+    for raw in before:
+        yield raw
+    async for raw in following:
+        yield raw
+
+
+class _Table(NamedTuple):
+    """The columns of a file; `unnamed` ones come after those with names, and no row has anything in them."""
+
+    names: tuple[str, ...]
+    delimiter: str
+    may_lack: int
+    unnamed: int
+
+
+def _row(raw: Raw, table: _Table) -> Cut:
+    number, end, body = raw
+    if len(body) > LONGEST:
+        return _too_long(raw)
+    try:
+        cells = _cells(_characters_of(body), table.delimiter)
+    except _NoCells as problem:
+        return Cut(number, end, body, None, f"line: expected {problem}")
+    names = table.names
+    if table.unnamed and not any(cell.strip() for cell in cells[len(names) :]):
+        del cells[len(names) :]
+    if not len(names) - table.may_lack <= len(cells) <= len(names):
+        return Cut(number, end, body, None, f"line: expected {len(names)} columns, not {len(cells)}")
+    return Cut(number, end, body, dict(zip(names, cells, strict=False)))
+
+
+class _NoCells(Exception):
+    """The text is what was expected."""
+
+
+def _characters_of(line: bytes) -> str:
+    try:
+        return line.decode().rstrip("\r")
+    except UnicodeDecodeError:
+        raise _NoCells("UTF-8") from None
+
+
+def _cells(line: str, delimiter: str) -> list[str]:
+    """Of one row, which ends where its line ends: a quote that is left open must not take the rows after it along."""
+    if "\r" in line:
+        raise _NoCells("lines that all end alike, not a carriage return inside one")
+    if line.count(delimiter) >= _MOST_CELLS:
+        raise _NoCells(f"{_MOST_CELLS:,} cells at most")
+    if '"' not in line:
+        return line.split(delimiter)
+    if line.count('"') % 2:
+        raise _NoCells("a closing quote on the same line")
+    try:
+        (cells,) = csv.reader([line], delimiter=delimiter, strict=True)
+    except csv.Error:
+        raise _NoCells("CSV") from None
+    return cells
+
+
+def _too_long(raw: Raw) -> Cut:
+    return Cut(raw.number, raw.end, b"", None, f"line: expected {LONGEST:,} bytes at most")
+
+
+async def _entries(stream: Source, begin: Place) -> AsyncIterator[Cut]:
+    """Entries with their addenda. Reading can begin between batches alone, where the last one of a batch ends."""
+    if begin.offset:
+        _seek(stream, begin)
+    cutter, entry = nacha_file.RecordReader(), Raw(0, 0, b"")
+    held: Cut | None = None
+    async for raw in _ach_lines(stream, begin):
+        if raw.number == 1 and (problem := mistakes.file_problem(raw.text)):
+            yield as_a_whole(raw, problem)
+            return
+        if raw.text[:1] == b"6":
+            entry = raw
+        for piece in cutter.add(raw.number, nacha_lines.characters(raw.text)[0]):
+            if held is not None:
+                yield held
+            at = raw if piece.number == raw.number else entry
+            body = at.text if piece.record is None else at.text + b"\n" + raw.text
+            held = Cut(piece.number, 0, body[: LONGEST + 1], piece.record, piece.problem)
+        if held is not None and cutter.between_batches:
+            yield held._replace(end=raw.end, last=raw.number)
+            held = None
+    if held is not None:
+        yield held
+    for piece in cutter.end():
+        yield Cut(piece.number, 0, entry.text if piece.number == entry.number else b"", piece.record, piece.problem)
+
+
+async def _ach_lines(stream: Source, begin: Place) -> AsyncIterator[Raw]:
+    """The lines of a bank's file, whatever ends them and however many records are in one."""
+    cutter, number, end = nacha_lines.LineSplitter(at_start=not begin.offset), begin.lines, begin.offset
+    arrived, blank = begin.offset, 0
+    while chunk := await read(stream):
+        if not arrived and mistakes.file_problem(chunk[: nacha_lines.LENGTH]):
+            yield Raw(1, 0, chunk[: nacha_lines.LENGTH])
+            return
+        arrived += len(chunk)
+        for line in cutter.add(chunk):
+            number, end = number + 1, end + line.size
+            blank += not line.text
+            yield Raw(number, end, line.text)
+        if arrived - end > LONGEST_DOCUMENT:
+            raise Damaged(f"line {number + 1:,} is longer than {LONGEST_DOCUMENT // 1024**2} MiB")
+        if blank > max(_MOST_BLANK_LINES, number - blank):
+            raise Damaged(f"it has more than {_MOST_BLANK_LINES:,} blank lines")
+    rest = list(cutter.end())
+    for at, line in enumerate(rest, 1):
+        number, end = number + 1, end + line.size
+        yield Raw(number, end if at < len(rest) else 0, line.text)

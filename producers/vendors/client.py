@@ -1,0 +1,298 @@
+"""One question to a vendor, of which a thin event left the answer open: bytes, or the name of what failed.
+
+httpx, because there are few of these and it says exactly what it does. What an operator sets as a feed's address is
+spoken to with credentials; an address that came in an event is not. Either way the address of the socket is looked at
+before it is dialled, and no redirect is followed.
+"""
+
+import asyncio
+import ssl
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
+
+from producers.egress import EgressDenied, Network, addresses_of, among, permitted
+from producers.names import LookUp, Names, NameUnknown, system_look_up
+from producers.retry_after import delay
+from schemas.feeds.feed import Fetch
+from schemas.url import LONGEST_OF_REPORT, Url, read_url
+
+# One look at a wallet's card is some kilobytes.
+LONGEST_ANSWER = 1_000_000
+# A day's report has a row for each card that changed, some hundred bytes each: this is ten million of them. It is read
+# as it arrives, so the bound is for a vendor that never ends.
+LONGEST_FILE = 1024**3
+# A vendor may be waited for so long, over a whole report: 1 GiB then arrives by 300 kB a second.
+LONGEST_WAIT = 3600.0
+# A second try finds most servers that were just started anew; the next is the schedule's, minutes later.
+_TRIES = 3
+_LONGEST_RETRY_AFTER = timedelta(days=1)
+_OK = range(200, 300)
+_UNUSABLE = "the vendor's address cannot be used"
+_TOO_MANY, _SERVER_ERROR = 429, 500
+
+
+class Unanswered(Exception):
+    """The vendor was not asked, or did not answer well; the text names what failed, and nothing of either side."""
+
+    def __init__(self, failed: str, retry_after: timedelta | None = None) -> None:
+        super().__init__(failed)
+        self.retry_after = retry_after
+
+
+class NoAddress(Unanswered):
+    """The vendor was not asked, because no address is set for its feed: asking again is of no use until one is."""
+
+    def __init__(self) -> None:
+        super().__init__("no address is set for this feed (REPOINT_FEED_FETCH)")
+
+
+class _Passing(Unanswered):
+    """It may be over in a second."""
+
+
+@dataclass(frozen=True, slots=True)
+class Vendor:
+    """Where a feed's vendor answers; `authorization` is the header's value. `allow` are networks that it may be in."""
+
+    url: str
+    authorization: str | None = field(default=None, repr=False)
+    allow: Sequence[Network] = ()
+
+
+class Vendors:
+    """An async context manager over the way to all of them. `deadline` in seconds is for the whole of a try.
+
+    Of a report it is for the head and for each chunk, and `longest_wait` for all chunks together.
+    `allow` are networks that addresses of events may be in, beside public ones. `look_up` finds the addresses of a
+    name.
+    """
+
+    def __init__(
+        self,
+        vendors: Mapping[str, Vendor],
+        *,
+        version: str,
+        deadline: float = 15.0,
+        longest_wait: float = LONGEST_WAIT,
+        allow: Sequence[Network] = (),
+        trust: ssl.SSLContext | None = None,
+        look_up: LookUp = system_look_up,
+    ) -> None:
+        self._vendors = vendors
+        self._deadline = deadline
+        self._longest_wait = longest_wait
+        self._allow = allow
+        self._client = httpx.AsyncClient(
+            transport=_Guarded(
+                ssl.create_default_context() if trust is None else trust, Names(look_up, within=deadline)
+            ),
+            headers={"User-Agent": f"Repoint/{version}", "Accept-Encoding": "identity"},
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+            timeout=deadline,
+            trust_env=False,
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._client.aclose()
+
+    @property
+    def feeds(self) -> frozenset[str]:
+        """The feeds whose vendors have an address."""
+        return frozenset(self._vendors)
+
+    async def ask(self, feed: str, fetch: Fetch) -> bytes:
+        """The answer's bytes, after at most three tries.
+
+        Raises:
+            NoAddress: nothing says where the vendor is.
+            Unanswered: there are none; asking later may help.
+        """
+        answer: bytes = await _trying()(self._try, self._request(feed, fetch))
+        return answer
+
+    @asynccontextmanager
+    async def opened(self, feed: str, fetch: Fetch) -> AsyncIterator[AsyncIterator[bytes]]:
+        """A file, as it arrives; it is begun with after at most three tries, and what breaks it off is not tried again.
+
+        Raises:
+            NoAddress: nothing says where the vendor is.
+            Unanswered: there is none, or it ended too early; asking later may help.
+        """
+        response: httpx.Response = await _trying()(self._begun, self._request(feed, fetch))
+        try:
+            yield self._chunks(response)
+        finally:
+            await response.aclose()
+
+    def _request(self, feed: str, fetch: Fetch) -> "_Request":
+        if fetch.path.startswith("https://"):
+            return _Request("GET", _to(fetch.path), {}, None, self._allow)
+        vendor = self._vendors.get(feed)
+        if vendor is None:
+            raise NoAddress
+        headers = {"Accept": "application/json"}
+        if vendor.authorization is not None:
+            headers["Authorization"] = vendor.authorization
+        to = _to(f"{vendor.url.rstrip('/')}/{fetch.path}")
+        return _Request("GET" if fetch.body is None else "POST", to, headers, fetch.body, vendor.allow)
+
+    async def _try(self, request: "_Request") -> bytes:
+        with _named_failures():
+            async with asyncio.timeout(self._deadline):
+                response = await self._begun(request)
+                try:
+                    return await _whole(response)
+                finally:
+                    await response.aclose()
+
+    async def _begun(self, request: "_Request") -> httpx.Response:
+        """The response, of which nothing but its head is read; the deadline is that of one try."""
+        with _named_failures():
+            async with asyncio.timeout(self._deadline):
+                response = await self._client.send(
+                    self._client.build_request(
+                        request.method,
+                        f"{request.to.scheme}://{request.to.authority}/",
+                        headers=request.headers,
+                        json=request.body,
+                        extensions={"to": request.to, "allow": request.allow},
+                    ),
+                    stream=True,
+                )
+        try:
+            _check(response)
+        except Unanswered:
+            await response.aclose()
+            raise
+        return response
+
+    async def _chunks(self, response: httpx.Response) -> AsyncIterator[bytes]:
+        """Each has the deadline. The wait for all of them is bounded too: a vendor that drips would never end."""
+        size, waited, pieces = 0, 0.0, response.aiter_raw()
+        while True:
+            begun = time.monotonic()
+            with _named_failures():
+                async with asyncio.timeout(self._deadline):
+                    chunk = await anext(pieces, None)
+            waited += time.monotonic() - begun  # without the time that Kafka takes
+            if waited > self._longest_wait:
+                raise Unanswered(f"the vendor's file did not arrive within {self._longest_wait:,.0f} s")
+            if chunk is None:
+                return
+            size += len(chunk)
+            if size > LONGEST_FILE:
+                raise Unanswered(f"the vendor's file is longer than {LONGEST_FILE:,} bytes")
+            yield chunk
+
+
+def _trying() -> AsyncRetrying:
+    return AsyncRetrying(
+        retry=retry_if_exception_type(_Passing),
+        stop=stop_after_attempt(_TRIES),
+        wait=wait_exponential_jitter(multiplier=0.2, max=2, jitter=0.2),
+        reraise=True,
+    )
+
+
+@contextmanager
+def _named_failures() -> Iterator[None]:
+    """What goes wrong on the way, by a name in which there is nothing of either side."""
+    try:
+        yield
+    except (TimeoutError, httpx.TimeoutException):
+        raise _Passing("the vendor did not answer in time") from None
+    except NameUnknown:
+        raise _Passing("the name of the vendor's host is not known, or its name server did not answer") from None
+    except EgressDenied:
+        raise Unanswered("the vendor's address is not one that may be reached") from None
+    except (httpx.UnsupportedProtocol, httpx.InvalidURL, UnicodeError):
+        raise Unanswered(_UNUSABLE) from None
+    except (httpx.TransportError, OSError) as error:
+        raise _Passing(f"the connection to the vendor failed ({type(error).__name__})") from None
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    method: str
+    to: Url = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
+    body: Mapping[str, Any] | None = field(repr=False)
+    allow: Sequence[Network] = ()
+
+
+def _to(url: str) -> Url:
+    """Where the report or the answer lies. A fragment is the reader's affair and not sent."""
+    try:
+        return read_url(url.partition("#")[0], longest=LONGEST_OF_REPORT)
+    except ValueError:
+        raise Unanswered(_UNUSABLE) from None
+
+
+def _check(response: httpx.Response) -> None:
+    """Raises Unanswered for a response whose body is of no use."""
+    status = response.status_code
+    if status >= _SERVER_ERROR or status == _TOO_MANY:
+        kind = _Passing if status >= _SERVER_ERROR else Unanswered
+        raise kind(f"the vendor answered {status}", _retry_after(response.headers.get("Retry-After")))
+    if status not in _OK:
+        raise Unanswered(f"the vendor answered {status}")
+    if response.headers.get("Content-Encoding", "identity") != "identity":
+        raise Unanswered("the vendor's answer is packed, and was not asked to be")
+
+
+async def _whole(response: httpx.Response) -> bytes:
+    body = bytearray()
+    async for chunk in response.aiter_raw():
+        body += chunk
+        if len(body) > LONGEST_ANSWER:
+            raise Unanswered(f"the vendor's answer is longer than {LONGEST_ANSWER:,} bytes")
+    return bytes(body)
+
+
+def _retry_after(header: str | None) -> timedelta | None:
+    asked = None if header is None else delay(header, now=datetime.now(UTC))
+    return None if asked is None else min(max(asked, timedelta(0)), _LONGEST_RETRY_AFTER)
+
+
+class _Guarded(httpx.AsyncHTTPTransport):
+    """Dials the address that was looked at, under the name that was asked for; each request on its own connection.
+
+    A connection that is kept would be known by its address alone, and serve another name at the same one. Path and
+    query go out byte for byte: httpx would write them in its own way, and a report's URL may be signed.
+    """
+
+    def __init__(self, trust: ssl.SSLContext, names: Names) -> None:
+        super().__init__(verify=trust, trust_env=False, limits=httpx.Limits(max_keepalive_connections=0))
+        self._names = names
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        to: Url = request.extensions["to"]
+        allow: Sequence[Network] = request.extensions["allow"]
+        addresses = await addresses_of(to, self._names)
+        if not addresses:
+            raise NameUnknown(to.host)
+        if not all(permitted(str(ip), allow) for ip in addresses):
+            raise EgressDenied
+        if not to.tls and not all(among(ip, allow) for ip in addresses):
+            raise EgressDenied
+        request.extensions = {
+            **request.extensions,
+            "sni_hostname": to.host.rstrip("."),
+            "target": to.target.encode("ascii"),
+        }
+        request.url = request.url.copy_with(host=str(addresses[0]))
+        return await super().handle_async_request(request)

@@ -1,0 +1,313 @@
+"""The fetcher: asks vendors what their thin events are about, and puts what they answer onto the update topic.
+
+    claim ──> ask, at most three times ──> read the answer ──> onto the topic, acknowledged ──> delete the row
+                        └── no: due again, later and later; after the last time a dead letter ──┘
+
+Where no address is set for a feed, its events wait without being counted as failed. A process that has an address makes
+them due when it starts.
+
+Killed anywhere, it asks again when the lease has ended. What was on the topic already will be recognised there.
+"""
+
+import asyncio
+import random
+import time
+from collections import Counter as Count
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
+from datetime import datetime, timedelta
+from hashlib import blake2b
+from typing import Literal, TypeAlias, TypeVar
+
+import structlog
+from prometheus_client import Counter
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from domain import pan
+from loops.progress import Progress
+from loops.waiting import Reminder, event_or_timeout, patiently
+from producers.vendors import reports
+from producers.vendors.client import NoAddress, Unanswered, Vendors
+from producers.vendors.reports import MESSAGES_AT_ONCE
+from schemas import intake, thin
+from schemas.canonical import Unreadable, masked
+from schemas.digit_ids import NO_DIGIT_IDS, DigitIds
+from schemas.feeds.feed import Edge, Feed
+from schemas.feeds.reading import parse_json
+from schemas.feeds.record import Refused
+from schemas.intake import FEED_HEADER, Message
+from store import dead_letters, fetches
+from store.dead_letters import DeadLetter
+from store.failures import passes
+from store.fetches import Claimed
+from store.refusals import reason
+
+log = structlog.get_logger()
+
+FETCHES = Counter("repoint_fetches_total", "Questions to vendors, by feed and what came of them", ["feed", "outcome"])
+
+T = TypeVar("T")
+
+Point: TypeAlias = Literal["claimed", "answered", "produced", "finished"]
+"""What crash tests stop the process at."""
+
+SCHEDULE = (
+    timedelta(minutes=1),
+    timedelta(minutes=10),
+    timedelta(hours=1),
+    timedelta(hours=6),
+    timedelta(days=1),
+)
+"""Delays after each failure; after one more it is a dead letter. A day and a quarter outlasts a night and a morning."""
+
+# Apart, so that what failed together does not come again together.
+_JITTER = 0.1
+# For each feed. The vendors' own limits are some ten a second.
+_AT_ONCE = 4
+# How often one looks for what has become due.
+_IDLE_SECONDS = 0.5
+# When Kafka is away, the vendor's answer is thrown away: the next one is newer.
+_KAFKA_AWAY = timedelta(seconds=10)
+# A feed gets an address by a restart, which makes its events due; so this is only how often the row is written.
+_WITHOUT_ADDRESS = timedelta(hours=1)
+
+
+class _LeasePassed(Exception):
+    """The lease has passed to another claim, or the process is to stop while the database is away."""
+
+
+class _Lease:
+    """Extends a claim's lease by `extend` once a third of its `length` is over."""
+
+    def __init__(self, length: timedelta, extend: Callable[[], Awaitable[bool | None]]) -> None:
+        self._pause = length.total_seconds() / 3
+        self._extend = extend
+        self._extended = time.monotonic()
+
+    async def keep(self) -> None:
+        """Raises _LeasePassed."""
+        if time.monotonic() - self._extended > self._pause:
+            self._extended = time.monotonic()
+            if not await self._extend():
+                raise _LeasePassed
+
+    async def over(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """`chunks`, while the lease is kept: those that arrive slowly fill no batch for a long time."""
+        async for chunk in chunks:
+            await self.keep()
+            yield chunk
+
+
+class Fetcher:
+    """One of any number of processes that share the thin events.
+
+    `lease` is longer than three tries of `vendors` and what Kafka takes. `send` says whether everything is
+    acknowledged. `edge` is of an event that came at that time. `at` is told each point that is passed.
+    """
+
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        vendors: Vendors,
+        feeds: Mapping[str, Feed],
+        *,
+        send: Callable[[Sequence[Message]], Awaitable[bool]],
+        edge: Callable[[datetime], Edge],
+        digit_ids: DigitIds = NO_DIGIT_IDS,
+        schedule: Sequence[timedelta] = SCHEDULE,
+        lease: timedelta = timedelta(minutes=3),
+        drain_within: float = 25,
+        at: Callable[[Point], None] = lambda _: None,
+    ) -> None:
+        self._engine = engine
+        self._vendors = vendors
+        self._feeds = feeds
+        self._send = send
+        self._edge = edge
+        self._digit_ids = digit_ids
+        self._schedule = schedule
+        self._lease = lease
+        self._drain_within = drain_within
+        self._at = at
+        self._held: Count[str] = Count()
+        self._progress = Progress("the fetcher")
+        self._feeds_without_address: set[str] = set()
+        self._reminder = Reminder()
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Ask until `stopping` is set; what is under way then has `drain_within` seconds, or is asked again later."""
+        under_way: set[asyncio.Task[None]] = set()
+        await self._patiently(self._release, stopping)
+        async with asyncio.TaskGroup() as group:
+            while not stopping.is_set():
+                claimed = await self._patiently(self._claim, stopping) or []
+                self._progress.made()
+                self._held.update(one.feed for one in claimed)
+                for one in claimed:
+                    task = group.create_task(self._fetch(one, stopping))
+                    under_way.add(task)
+                    task.add_done_callback(under_way.discard)
+                if not claimed:
+                    await event_or_timeout(stopping, _IDLE_SECONDS)
+            if under_way:
+                await asyncio.wait(under_way, timeout=self._drain_within)
+            for task in under_way:
+                task.cancel()
+
+    async def run_once(self) -> int:
+        """Ask once about all that is due, as far as it may be asked at once; how many. A test's `run`."""
+        async with self._engine.begin() as connection:
+            await self._release(connection)
+            claimed = await self._claim(connection)
+        self._held.update(one.feed for one in claimed)
+        await asyncio.gather(*(self._fetch(one, asyncio.Event()) for one in claimed))
+        return len(claimed)
+
+    def stalled(self) -> str | None:
+        """Why the process should be restarted; None if it is well."""
+        return self._progress.stalled()
+
+    async def _release(self, connection: AsyncConnection) -> None:
+        await fetches.release(connection, self._vendors.feeds)
+
+    async def _claim(self, connection: AsyncConnection) -> list[Claimed]:
+        most = {name: _AT_ONCE - self._held[name] for name in self._feeds if self._held[name] < _AT_ONCE}
+        return await fetches.claim(connection, most, lease=self._lease) if most else []
+
+    async def _fetch(self, claimed: Claimed, stopping: asyncio.Event) -> None:
+        try:
+            self._at("claimed")
+            await self._bring(claimed, stopping)
+        finally:
+            self._held[claimed.feed] -= 1
+
+    async def _bring(self, claimed: Claimed, stopping: asyncio.Event) -> None:
+        try:
+            count = await self._produce(claimed, stopping)
+        except NoAddress as reason:
+            await self._wait_for_address(claimed, str(reason), stopping)
+            return
+        except (Unreadable, Unanswered, Refused) as reason:
+            await self._failed(claimed, reason, stopping)
+            return
+        if count is None:
+            return
+        self._at("produced")
+        await self._patiently(lambda connection: fetches.finish(connection, claimed), stopping)
+        self._at("finished")
+        FETCHES.labels(claimed.feed, "answered" if count else "irrelevant").inc()
+
+    async def _produce(self, claimed: Claimed, stopping: asyncio.Event) -> int | None:
+        """How many messages are on the topic; None if Kafka did not take them all, or the lease has passed to another.
+
+        What is there already will be recognised when it comes again.
+        """
+        lease = _Lease(
+            self._lease,
+            lambda: self._patiently(lambda connection: fetches.extend(connection, claimed, self._lease), stopping),
+        )
+        try:
+            return await self._send_all(claimed, lease, stopping)
+        except _LeasePassed:
+            return None
+
+    async def _send_all(self, claimed: Claimed, lease: _Lease, stopping: asyncio.Event) -> int | None:
+        count = 0
+        async with aclosing(self._batches(claimed, lease)) as batches:
+            async for batch in batches:
+                if not await self._send(batch):
+                    log.info("answer not on the topic: to be asked for again", feed=claimed.feed)
+                    await self._patiently(
+                        lambda connection: fetches.postpone(connection, claimed, _KAFKA_AWAY, None), stopping
+                    )
+                    return None
+                count += len(batch)
+                await lease.keep()
+        return count
+
+    async def _batches(self, claimed: Claimed, lease: _Lease) -> AsyncGenerator[Sequence[Message], None]:
+        """What the answer reports, ready for the topic. Raises Refused where that is nothing."""
+        event = thin.parse(claimed.event, digit_ids=self._digit_ids)
+        feed, edge = self._feeds[event.feed], self._edge(event.fetch.file_at or event.at)
+        if event.fetch.file_at is None:
+            answer = await self._vendors.ask(claimed.feed, event.fetch)
+            self._at("answered")
+            messages = intake.take_answer(feed, event.fetch, _object(answer), edge)
+            for begin in range(0, len(messages), MESSAGES_AT_ONCE):
+                yield messages[begin : begin + MESSAGES_AT_ONCE]
+            return
+        async with self._vendors.opened(claimed.feed, event.fetch) as chunks:
+            self._at("answered")
+            async for batch in reports.batches(feed, lease.over(chunks), edge):
+                yield batch
+
+    async def _wait_for_address(self, claimed: Claimed, problem: str, stopping: asyncio.Event) -> None:
+        if claimed.feed not in self._feeds_without_address:
+            self._feeds_without_address.add(claimed.feed)
+            log.warning("thin events wait until REPOINT_FEED_FETCH says where their vendor is", feed=claimed.feed)
+        await self._patiently(
+            lambda connection: fetches.wait_for_address(connection, claimed, _WITHOUT_ADDRESS, problem), stopping
+        )
+        FETCHES.labels(claimed.feed, "no address").inc()
+
+    # --- what failed ------------------------------------------------------------------------------------------------
+
+    async def _failed(self, claimed: Claimed, reason: Exception, stopping: asyncio.Event) -> None:
+        failed = pan.mask(str(reason))
+        if claimed.failures >= len(self._schedule):
+            log.warning("given up: the vendor was asked for the last time", feed=claimed.feed, failed=failed)
+            letter = _letter(claimed, failed, self._digit_ids)
+            await self._patiently(lambda connection: _give_up(connection, claimed, letter), stopping)
+            FETCHES.labels(claimed.feed, "given up").inc()
+            return
+        delay = self._schedule[claimed.failures] * (1 + _JITTER * random.random())  # noqa: S311  nothing to guess
+        if isinstance(reason, Unanswered) and reason.retry_after is not None:
+            delay = max(delay, reason.retry_after)
+        log.info(
+            "the vendor is to be asked again", feed=claimed.feed, failed=failed, seconds=round(delay.total_seconds())
+        )
+        await self._patiently(lambda connection: fetches.postpone(connection, claimed, delay, failed), stopping)
+        FETCHES.labels(claimed.feed, "failed").inc()
+
+    async def _patiently(self, step: Callable[[AsyncConnection], Awaitable[T]], stopping: asyncio.Event) -> T | None:
+        """Take the step in a transaction, however long the database is away; None if told to stop before."""
+
+        async def transaction() -> T:
+            async with self._engine.begin() as connection:
+                return await step(connection)
+
+        return await patiently(transaction, passes, announce=self._say_why, until=stopping)
+
+    def _say_why(self, error: BaseException, tries: int) -> None:
+        self._progress.made()
+        if self._reminder.is_due(why := reason(error)):
+            log.warning("questions to vendors wait", why=why, error=type(error).__name__, tries=tries)
+
+
+def _object(answer: bytes) -> Mapping[str, object]:
+    try:
+        found = parse_json(answer)
+    except ValueError:
+        raise Refused("answer: expected JSON") from None
+    if not isinstance(found, dict):
+        raise Refused("answer: expected a JSON object")
+    return found
+
+
+def _letter(claimed: Claimed, failed: str, digit_ids: DigitIds) -> DeadLetter:
+    body = masked(claimed.event, digit_ids).encode()
+    return DeadLetter(
+        claimed.topic,
+        claimed.partition,
+        claimed.offset,
+        blake2b(body, digest_size=16).digest(),
+        f"fetch: {failed}",
+        None,
+        body,
+        [(FEED_HEADER, claimed.feed)],
+    )
+
+
+async def _give_up(connection: AsyncConnection, claimed: Claimed, letter: DeadLetter) -> None:
+    if await fetches.give_up(connection, claimed):
+        await dead_letters.keep(connection, [letter])

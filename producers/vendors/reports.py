@@ -1,0 +1,67 @@
+"""A report that a vendor's event links to, as messages for the topic: read while it arrives, whatever its length.
+
+No more of it is in memory than a few chunks and one batch of messages.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+
+from loops.giving_way import TimeSlice
+from producers.lines import Chunks, Damaged
+from producers.topic import ingest
+from producers.topic.stream import Line
+from schemas.feeds.feed import Edge, Feed
+from schemas.feeds.record import Refused
+from schemas.intake import Message
+
+# So many messages are acknowledged together.
+MESSAGES_AT_ONCE = 500
+# Lines at the beginning that may all be refused. A page that says to come back later has fewer.
+_REFUSED_AT_FIRST = 1_000
+
+
+async def batches(feed: Feed, chunks: AsyncIterator[bytes], edge: Edge) -> AsyncIterator[Sequence[Message]]:
+    """Messages of the report's lines in their order, refused ones among them, some at a time.
+
+    Raises:
+        Refused: no line can be used, or none of the first thousand. Then it is no report, and none of its lines may
+            become a dead letter.
+    """
+    slice_ = TimeSlice()
+    batch: list[Message] = []
+    refused, first, is_report = 0, "", False
+    async for line in _lines(feed, chunks, edge):
+        batch += line.messages
+        if line.unusable is None:
+            is_report = True
+        elif not is_report:
+            refused, first = refused + 1, first or line.unusable
+            if refused == _REFUSED_AT_FIRST:
+                raise Refused(
+                    f"file: none of its first {_REFUSED_AT_FIRST:,} lines can be used; the first one: {first}"
+                )
+        if is_report and len(batch) >= MESSAGES_AT_ONCE:
+            yield batch
+            batch = []
+        await slice_.pause_when_over()
+    if refused and not is_report:
+        raise Refused(f"file: no line can be used; the first one: {first}")
+    yield batch
+
+
+async def _lines(feed: Feed, chunks: AsyncIterator[bytes], edge: Edge) -> AsyncIterator[Line]:
+    try:
+        async for line in ingest.vendors(feed, Chunks(_of_table(chunks)), edge):
+            yield line
+    except Damaged as damage:
+        raise Refused(f"file: {damage}") from None
+
+
+async def _of_table(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """`chunks`, unless they begin as JSON: a document is whole in memory before its first record can be read."""
+    has_begun = False
+    async for chunk in chunks:
+        beginning = chunk.removeprefix(b"\xef\xbb\xbf").lstrip()
+        if not has_begun and beginning[:1] in (b"{", b"["):
+            raise Refused("file: expected CSV with a line of names")
+        has_begun = has_begun or bool(beginning)
+        yield chunk

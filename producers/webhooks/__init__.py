@@ -1,0 +1,1 @@
+"""To merchants: due deliveries are claimed, signed, posted and recorded."""

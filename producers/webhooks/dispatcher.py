@@ -1,0 +1,411 @@
+"""The dispatcher: claims due deliveries, posts them signed, and writes down in batches what came of them.
+
+    claim ──> ready ──> post, many at a time ──> results ──> record
+      lease               no transaction open                  fenced by the attempt
+
+A claim is a lease: a dispatcher that dies gives its deliveries back by doing nothing, and whoever claims them next
+sends the same id and the same bytes again. One that was only slow finds its results refused by the fence.
+"""
+
+import asyncio
+import random
+import time
+from collections import Counter as Count
+from collections import defaultdict, deque
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime, timedelta
+from itertools import chain
+from math import ceil, inf
+from typing import Literal, TypeAlias, TypeVar
+
+import structlog
+from prometheus_client import Counter, Gauge, Histogram
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from domain.delivery.circuit import hold, is_sluggish, room
+from domain.delivery.outcome import Outcome
+from domain.delivery.schedule import RETRY_SCHEDULE, after_attempt
+from domain.delivery.states import Status
+from loops.progress import Progress
+from loops.waiting import Reminder, event_or_timeout, patiently
+from producers.webhooks.sender import Answer, Sender
+from schemas.signature import event_id, signature
+from store import deliveries, endpoints
+from store.deliveries import Attempted, Claimed
+from store.failures import passes
+from store.kept import Kept
+from store.refusals import reason
+
+log = structlog.get_logger()
+
+ATTEMPTS = Counter("repoint_delivery_attempts_total", "Attempts at deliveries, by what came of them", ["outcome"])
+LATE = Counter("repoint_delivery_results_late_total", "Results refused: their lease had passed to another claim")
+DISABLED = Counter("repoint_endpoints_disabled_total", "Endpoints disabled because they answered 410")
+CLAIMED = Gauge("repoint_deliveries_claimed", "Deliveries claimed by this process and not attempted yet")
+ATTEMPT_SECONDS = Histogram("repoint_delivery_attempt_seconds", "Time of an attempt, name lookup to last byte")
+
+T = TypeVar("T")
+
+Point: TypeAlias = Literal["claimed", "sent", "read", "recorded"]
+"""What crash tests stop the process at. `sent` is the Sender's to tell."""
+
+# Results are written this often: enough for large batches, and the next of a line waits no longer than this.
+_RECORD_SECONDS = 0.05
+# Claims that find less than they ask for are this far apart, and those that find nothing so far.
+_CLAIM_SECONDS = 0.025
+_IDLE_SECONDS = (0.1, 0.5)
+# How old the list of endpoints with deliveries due may get, so that a backlog of some does not hide the others.
+_LOOK_SECONDS = 0.25
+# How often the marks are forgotten, and deliveries parked or un-parked after their endpoint's status.
+_SWEEP_SECONDS = 5.0
+# So many for each connection are claimed ahead; half of them keeps all busy while the next claim is under way.
+_CLAIMS_PER_CONNECTION = 8
+# Nothing is claimed while so many results wait: they cannot be recorded, and what is sent will be sent again.
+_RESULTS_PER_CONNECTION = 50
+
+
+_Ready: TypeAlias = tuple[Claimed, float]
+"""A claimed delivery, and the monotonic time after which its attempt would outlast its lease."""
+
+
+class Dispatcher:
+    """One of any number of processes that share the live deliveries.
+
+    `connections` requests run at a time. `lease` is longer than the sender's deadline: half of the difference is for
+    waiting in this process, half for recording. `roll` in [0, 1) spreads the retries. What is under way when it is
+    told to stop gets `drain_within` seconds. `at` is told each point that is passed.
+    """
+
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        sender: Sender,
+        *,
+        schedule: Sequence[timedelta] = RETRY_SCHEDULE,
+        connections: int = 100,
+        lease: timedelta = timedelta(seconds=60),
+        drain_within: float = 25,
+        roll: Callable[[], float] = random.random,
+        at: Callable[[Point], None] | None = None,
+    ) -> None:
+        # looking and claiming are a statement each: a transaction around one costs two round trips
+        self._claims = Kept(engine.execution_options(isolation_level="AUTOCOMMIT"))
+        self._records = Kept(engine)
+        self._sender = sender
+        self._schedule = schedule
+        self._connections = connections
+        self._lease = lease
+        self._drain_within = drain_within
+        self._roll = roll
+        self._at = at
+
+        # claimed: ready to be posted, or posted and not answered yet
+        self._ready: deque[_Ready] = deque()
+        self._outstanding = 0
+        self._few = 0
+        # answered, or not to be posted after all, and not recorded yet
+        self._results: list[Attempted] = []
+        self._unsent: list[Claimed] = []
+        self._holds: dict[str, timedelta] = {}
+        self._gone: set[str] = set()
+        # what is known of endpoints
+        self._due: list[str] = []
+        self._marks: dict[str, datetime] = {}
+        self._held: defaultdict[str, int] = defaultdict(int)
+        self._sluggish: set[str] = set()
+        self._looked = self._swept = -inf
+
+        self._recording = asyncio.Lock()
+        self._more = asyncio.Event()
+        self._fewer = asyncio.Event()
+        self._kicked = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._progress = Progress("the dispatcher")
+        self._waits_for: str | None = "the database: not asked yet"
+        self._reminder = Reminder()
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Deliver until `stopping` is set; then finish what is under way, and give back what is not begun."""
+        self._stopping = stopping
+        self._made_progress()
+        async with self._claims, self._records, asyncio.TaskGroup() as tasks:
+            waking = tasks.create_task(self._wake_to_stop())
+            recording = tasks.create_task(self._record_on())
+            posting = [tasks.create_task(self._post_on()) for _ in range(self._connections)]
+            await self._claim_on()
+            await self._drain()
+            for task in (waking, recording, *posting):
+                task.cancel()
+
+    async def run_once(self) -> int:
+        """Claim what is due, attempt it, record the results; how many attempts. A test's `run`."""
+        async with self._claims, self._records:
+            await self._sweep()
+            await self._claim()
+            attempts, self._ready = self._ready, deque()
+            await asyncio.gather(*(self._post(*one) for one in attempts))
+            await self._record()
+        return len(attempts)
+
+    def kick(self) -> None:
+        """Look for work now: something has become due."""
+        self._kicked.set()
+
+    def ready(self) -> str | None:
+        """What is waited for before deliveries can go out; None if nothing is."""
+        return self._waits_for
+
+    def stalled(self) -> str | None:
+        """Why no progress is made that waiting would explain; None if some is."""
+        return self._progress.stalled()
+
+    # --- claiming -----------------------------------------------------------------------------------------------
+
+    async def _claim_on(self) -> None:
+        idle = _IDLE_SECONDS[0]
+        while not self._stopping.is_set():
+            if time.monotonic() - self._swept > _SWEEP_SECONDS:
+                await self._patiently(self._sweep, until=self._stopping)
+            wanted, found = await self._patiently(self._claim, until=self._stopping) or (0, 0)
+            if found and found == wanted:
+                await event_or_timeout(self._fewer, _LOOK_SECONDS)
+            elif found or self._outstanding:
+                await asyncio.sleep(_CLAIM_SECONDS)
+            else:
+                await event_or_timeout(self._kicked, idle)
+            idle = _IDLE_SECONDS[0] if found else min(2 * idle, _IDLE_SECONDS[1])
+
+    async def _sweep(self) -> None:
+        async with self._claims.begin() as connection:
+            moved = await endpoints.sort(connection)
+        self._marks.clear()
+        self._looked = -inf
+        # more are waiting where so many were moved
+        self._swept = time.monotonic() if moved == 0 else -inf
+
+    async def _claim(self) -> tuple[int, int]:
+        """Claim as many as keep the connections busy; how many were asked for, and how many found."""
+        begun = time.monotonic()
+        self._kicked.clear()
+        self._fewer.clear()
+        async with self._claims.begin() as connection:
+            if not self._due or begun - self._looked > _LOOK_SECONDS:
+                self._look_at(await deliveries.due(connection, self._marks))
+                self._looked = begun
+            most = self._shares()
+            claimed = await deliveries.claim(connection, most, self._marks, lease=self._lease) if most else []
+        self._take(claimed, most, begun)
+        return sum(most.values()), len(claimed)
+
+    def _look_at(self, due: Sequence[str]) -> None:
+        """Who is newly due comes first, the others in their turns."""
+        still, before = set(due), set(self._due)
+        self._due = [id_ for id_ in due if id_ not in before] + [id_ for id_ in self._due if id_ in still]
+
+    def _shares(self) -> dict[str, int]:
+        """How many to claim of each endpoint: equal shares, as far as each has room."""
+        left = self._connections * _CLAIMS_PER_CONNECTION - self._outstanding
+        if len(self._results) > self._connections * _RESULTS_PER_CONNECTION:
+            return {}
+        share = ceil(left / max(1, len(self._due)))
+        sluggish = sum(self._held[id_] for id_ in self._sluggish)
+        most = {}
+        for id_ in self._due:
+            is_slow = id_ in self._sluggish
+            free = room(
+                held=self._held[id_], sluggish=is_slow, held_by_sluggish=sluggish, connections=self._connections
+            )
+            if (granted := min(left, share, free)) > 0:
+                most[id_] = granted
+                left -= granted
+                sluggish += granted if is_slow else 0
+        return most
+
+    def _take(self, claimed: Sequence[Claimed], most: dict[str, int], begun: float) -> None:
+        begin_before = begun + (self._lease.total_seconds() - self._sender.deadline) / 2
+        found: dict[str, int] = {}
+        # one of each endpoint in turn: two at a time to one host would take a second connection to it
+        turns: list[list[_Ready]] = []
+        for one in claimed:
+            id_ = one.endpoint_id
+            turn = found.get(id_, 0)
+            found[id_] = turn + 1
+            if turn == len(turns):
+                turns.append([])
+            turns[turn].append((one, begin_before))
+            self._marks[id_] = one.due_at
+        self._ready.extend(chain.from_iterable(turns))
+        for id_, number in found.items():
+            self._held[id_] += number
+        full = [id_ for id_, asked in most.items() if found.get(id_) == asked]
+        self._due = [id_ for id_ in self._due if id_ not in most] + full
+        self._outstanding += len(claimed)
+        self._few = self._outstanding // 2
+        CLAIMED.set(self._outstanding)
+        self._more.set()
+
+    # --- posting ------------------------------------------------------------------------------------------------
+
+    async def _post_on(self) -> None:
+        while True:
+            while not self._ready:
+                self._more.clear()
+                await self._more.wait()
+            await self._post(*self._ready.popleft())
+
+    async def _post(self, claimed: Claimed, begin_before: float) -> None:
+        if time.monotonic() > begin_before or self._is_stopped(claimed.endpoint_id):
+            self._give_back(claimed)
+            return
+        if self._at:
+            self._at("claimed")
+        begun = time.time()
+        headers = _headers(claimed, int(begun))
+        if headers is None:
+            answer = Answer(Outcome.UNSIGNABLE, 0.0)
+        else:
+            answer = await self._sender.post(claimed.url, headers, claimed.body, endpoint=claimed.endpoint_id)
+        if self._at:
+            self._at("read")
+        self._note(claimed, begun, answer)
+        self._let_go(claimed.endpoint_id)
+
+    def _note(self, claimed: Claimed, begun: float, answer: Answer) -> None:
+        following = after_attempt(
+            Status.PENDING, claimed.attempt, answer.outcome, schedule=self._schedule, roll=self._roll()
+        )
+        self._results.append(Attempted(claimed, answer.outcome, answer.status_code, answer.took, begun, following))
+        id_ = claimed.endpoint_id
+        if is_sluggish(answer.outcome, answer.took):
+            self._sluggish.add(id_)
+        else:
+            self._sluggish.discard(id_)
+        if answer.outcome is Outcome.GONE:
+            self._gone.add(id_)
+        elif held := hold(answer.outcome, answer.retry_after):
+            self._holds[id_] = max(held, self._holds.get(id_, held))
+
+    def _is_stopped(self, endpoint_id: str) -> bool:
+        """Whether it asked not to be sent more, and the database does not know it yet."""
+        return bool(self._gone or self._holds) and (endpoint_id in self._gone or endpoint_id in self._holds)
+
+    def _let_go(self, endpoint_id: str) -> None:
+        self._outstanding -= 1
+        self._held[endpoint_id] -= 1
+        if self._outstanding <= self._few:
+            self._fewer.set()
+
+    # --- recording ----------------------------------------------------------------------------------------------
+
+    async def _record_on(self) -> None:
+        while True:
+            await asyncio.sleep(_RECORD_SECONDS)
+            if self._results or self._unsent:
+                await self._patiently(self._record)
+
+    async def _record(self) -> None:
+        """Write down all there is to tell so far; it is kept until that has succeeded."""
+        async with self._recording:
+            self._withdraw()
+            await self._write_down()
+
+    async def _write_down(self) -> None:
+        results, unsent = self._results.copy(), self._unsent.copy()
+        gone, holds = self._gone.copy(), self._holds.copy()
+        if not results and not unsent:
+            return
+        async with self._records.begin() as connection:
+            mine = await deliveries.record(connection, results) if results else set()
+            if unsent:
+                await deliveries.put_back(connection, unsent)
+            if holds:
+                await endpoints.hold(connection, holds)
+            disabled = await endpoints.disable(connection, gone, "answered 410 Gone") if gone else []
+            if disabled:
+                await endpoints.sort(connection)
+        if self._at:
+            self._at("recorded")
+        self._withdraw()
+        self._forget(len(results), len(unsent), gone, holds)
+        # whatever stood behind what is finished is due now
+        self.kick()
+        _count(results, late=len(results) - len(mine), disabled=disabled)
+
+    def _withdraw(self) -> None:
+        """Post nothing more of what is ready for endpoints that asked for it."""
+        if not self._gone and not self._holds:
+            return
+        ready, self._ready = self._ready, deque()
+        for claimed, begin_before in ready:
+            if self._is_stopped(claimed.endpoint_id):
+                self._give_back(claimed)
+            else:
+                self._ready.append((claimed, begin_before))
+
+    def _give_back(self, claimed: Claimed) -> None:
+        self._unsent.append(claimed)
+        self._let_go(claimed.endpoint_id)
+
+    def _forget(self, results: int, unsent: int, gone: set[str], holds: dict[str, timedelta]) -> None:
+        """Drop what has been recorded; what was added meanwhile stands behind it."""
+        del self._results[:results]
+        del self._unsent[:unsent]
+        self._gone -= gone
+        self._holds = {id_: held for id_, held in self._holds.items() if holds.get(id_) != held}
+
+    # --- the rest -----------------------------------------------------------------------------------------------
+
+    async def _drain(self) -> None:
+        while self._ready:
+            self._give_back(self._ready.popleft()[0])
+        self._few = 0
+        try:
+            async with asyncio.timeout(self._drain_within):
+                while self._outstanding:
+                    self._fewer.clear()
+                    await self._fewer.wait()
+                await self._patiently(self._record)
+        except TimeoutError:
+            log.warning("attempts under way are given up: their leases give them back", attempts=self._outstanding)
+
+    async def _wake_to_stop(self) -> None:
+        await self._stopping.wait()
+        self._kicked.set()
+        self._fewer.set()
+
+    async def _patiently(self, step: Callable[[], Awaitable[T]], *, until: asyncio.Event | None = None) -> T | None:
+        """Take the step until it succeeds, however long the database is away; None if `until` was set before."""
+        result = await patiently(step, passes, announce=self._say_why, until=until)
+        self._made_progress()
+        return result
+
+    def _say_why(self, error: BaseException, tries: int) -> None:
+        why = reason(error)
+        self._made_progress(waits_for=why)
+        if self._reminder.is_due(why):
+            log.warning("deliveries wait", why=why, error=type(error).__name__, tries=tries)
+
+    def _made_progress(self, waits_for: str | None = None) -> None:
+        self._progress.made()
+        self._waits_for = waits_for
+
+
+def _headers(claimed: Claimed, timestamp: int) -> dict[str, str] | None:
+    """What makes the request a Standard Webhook; None where a secret is none."""
+    id_ = event_id(claimed.event_id)
+    try:
+        signed = signature(claimed.secrets, id_, timestamp, claimed.body)
+    except ValueError:
+        return None
+    return {"webhook-id": id_, "webhook-timestamp": str(timestamp), "webhook-signature": signed}
+
+
+def _count(results: Sequence[Attempted], *, late: int, disabled: Sequence[str]) -> None:
+    for outcome, number in Count(result.outcome for result in results).items():
+        ATTEMPTS.labels(outcome).inc(number)
+    for result in results:
+        ATTEMPT_SECONDS.observe(result.took)
+    LATE.inc(late)
+    DISABLED.inc(len(disabled))
+    for id_ in disabled:
+        log.warning("endpoint disabled: it answered 410", endpoint=id_)

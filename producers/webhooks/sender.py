@@ -1,0 +1,141 @@
+"""One POST to an endpoint that may be slow, broken or hostile; whatever it does comes back as an Answer."""
+
+import asyncio
+import ssl
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from types import TracebackType
+from typing import NamedTuple, Self
+
+from domain.delivery.outcome import Outcome, of_answer
+from producers.egress import EgressDenied, Network
+from producers.names import LookUp, NameUnknown, system_look_up
+from producers.retry_after import delay
+from producers.webhooks.connections import KEEP_IDLE, Connection, Connections, HandshakeFailed, Place, target
+
+
+class Answer(NamedTuple):
+    """What came of one request; `took` in seconds, `retry_after` as the endpoint asked, unbounded."""
+
+    outcome: Outcome
+    took: float
+    status_code: int | None = None
+    retry_after: timedelta | None = None
+
+
+class Sender:
+    """An async context manager over the connections to all endpoints.
+
+    `deadline` in seconds is for the whole of a request, name lookup to last byte; connecting may take half of
+    it. `allow` are networks that may be reached beside public addresses. `sent` is called when a request has
+    been written, as a rule before its response is read, and before `post` returns. Whoever calls `post` bounds how
+    many run at a time. `look_up` finds the addresses of a name. An idle connection is kept for `keep_idle` seconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        version: str,
+        deadline: float = 15.0,
+        allow: Sequence[Network] = (),
+        trust: ssl.SSLContext | None = None,
+        sent: Callable[[], None] | None = None,
+        look_up: LookUp = system_look_up,
+        keep_idle: float = KEEP_IDLE,
+    ) -> None:
+        self.deadline = deadline
+        self._headers = (
+            f"user-agent: Repoint/{version}\r\ncontent-type: application/json\r\naccept-encoding: identity\r\n"
+        ).encode("ascii")
+        self._allow = allow
+        self._trust = trust
+        self._sent = sent
+        self._look_up = look_up
+        self._keep_idle = keep_idle
+
+    async def __aenter__(self) -> Self:
+        self._connections = Connections(
+            within=self.deadline / 2,
+            allow=self._allow,
+            trust=self._trust,
+            look_up=self._look_up,
+            keep_idle=self._keep_idle,
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._connections.close()
+
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes, *, endpoint: str) -> Answer:
+        """Never raises for what the endpoint, its name server or the network does.
+
+        `headers` are of ASCII, and ours: nothing in them ends a line. `endpoint` is its id: connections are kept for
+        one endpoint and used for no other.
+        """
+        begun = time.perf_counter()
+        try:
+            to = target(url)
+        except ValueError:
+            return Answer(Outcome.URL_UNUSABLE, time.perf_counter() - begun)
+        own = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+        request = b"%b%b%bcontent-length: %d\r\n\r\n%b" % (
+            to.head,
+            self._headers,
+            own.encode("ascii"),
+            len(body),
+            body,
+        )
+        place = Place(endpoint, url)
+        connection: Connection | None = None
+        late = False
+        try:
+            async with asyncio.timeout(self.deadline):
+                connection = self._connections.kept(place) or await self._connections.open(to.url)
+                ended = connection.post(request)
+                if self._sent is not None:
+                    # by the loop's next turn it is written
+                    asyncio.get_running_loop().call_soon(self._sent)
+                await ended
+        except OSError as error:
+            if connection is None:
+                return Answer(_name_of(error), time.perf_counter() - begun)
+            late = True
+        finally:
+            if connection is not None:
+                self._connections.give_back(connection, place)
+        took = time.perf_counter() - begun
+        if connection.status is None:
+            return Answer(_without_an_answer(connection, late=late), took)
+        outcome = of_answer(connection.status)
+        if outcome is Outcome.ACCEPTED:
+            return Answer(outcome, took, connection.status)
+        return Answer(outcome, took, connection.status, _held_back(connection.retry_after))
+
+
+# The first class that fits names why there is no connection.
+_NAMES: Sequence[tuple[type[Exception], Outcome]] = [
+    (NameUnknown, Outcome.DNS_LOOKUP_FAILED),
+    (EgressDenied, Outcome.EGRESS_DENIED),
+    (ssl.SSLError, Outcome.TLS_FAILED),
+    (HandshakeFailed, Outcome.TLS_FAILED),
+    (ConnectionRefusedError, Outcome.CONNECTION_REFUSED),
+    (TimeoutError, Outcome.CONNECTION_TIMEOUT),
+    (OSError, Outcome.CONNECTION_FAILED),
+]
+
+
+def _name_of(error: OSError) -> Outcome:
+    return next(name for kind, name in _NAMES if isinstance(error, kind))
+
+
+def _without_an_answer(connection: Connection, *, late: bool) -> Outcome:
+    if late:
+        return Outcome.RESPONSE_TIMEOUT
+    return Outcome.RESPONSE_UNREADABLE if connection.unreadable else Outcome.CONNECTION_CLOSED
+
+
+def _held_back(header: bytes | None) -> timedelta | None:
+    return None if header is None else delay(header.decode("latin-1"), now=datetime.now(UTC))

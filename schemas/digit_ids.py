@@ -1,0 +1,139 @@
+"""Ids and tokens that are digits: what `REPOINT_DIGIT_IDS` excepts from the look for card numbers.
+
+CyberSource's tokens of 16 and 19 digits pass for card numbers, check digit and all, and so does one customer id of many
+that are digits. A field is excepted by its name, and only where its whole value is digits:
+
+    a vendor's name    `id`, `old.token`, `new.token` of its updates; its tokens in wallets; the token of a thin event
+    `customer`         `enterpriseId`, `hsid` and the values of `metadata`, of customers in updates and in wallets
+"""
+
+import base64
+import json
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+from typing import Any, TypeAlias
+
+from domain import pan
+
+DigitIds: TypeAlias = AbstractSet[str]
+"""Vendors' names, and `CUSTOMER`."""
+
+CUSTOMER = "customer"
+NO_DIGIT_IDS: DigitIds = frozenset()
+
+_CUSTOMERS_OF_UPDATE = ("customer", "from", "into")
+_CUSTOMERS_IDS = ("enterpriseId", "hsid")
+
+
+def pan_in_update(update: object, digit_ids: DigitIds) -> str | None:
+    """The path of the first card number in an update, alone or in a CloudEvent, as `pan_in_json` gives it."""
+    path = pan.pan_in_json(update)
+    return path if path is None or not digit_ids else pan.pan_in_json(_update_without_ids(update, digit_ids))
+
+
+def pan_in_wallet(wallet: object, digit_ids: DigitIds) -> str | None:
+    """The same of a line of a wallets file."""
+    path = pan.pan_in_json(wallet)
+    return path if path is None or not digit_ids else pan.pan_in_json(_wallet_without_ids(wallet, digit_ids))
+
+
+def pan_in_thin_event(event: object, digit_ids: DigitIds) -> str | None:
+    """The same of a thin event: `feed`, the `path` that is asked for, and the `record` that its token is in."""
+    path = pan.pan_in_json(event)
+    return path if path is None or not digit_ids else pan.pan_in_json(_thin_event_without_ids(event, digit_ids))
+
+
+def fetch_without_ids(feed: object, path: Any, record: Any, digit_ids: DigitIds) -> tuple[Any, Any]:
+    """What a thin event leaves to be asked for, the path and the record, without the token that both name."""
+    token = record.get("token") if isinstance(record, Mapping) else None
+    if feed not in digit_ids or not _is_digits(token) or not isinstance(path, str):
+        return path, record
+    return path.removesuffix(str(token)), _without(record, "token")
+
+
+def _update_without_ids(update: object, digit_ids: DigitIds) -> object:
+    if not isinstance(update, Mapping):
+        return update
+    if "specversion" in update:
+        return _event_without_ids(update, digit_ids)
+    found = dict(update)
+    if update.get("vendor") in digit_ids:
+        tokens = [side.get("token") for side in (update.get("old"), update.get("new")) if isinstance(side, Mapping)]
+        found = _without(update, "id")
+        found |= {name: _without(found[name], "token") for name in ("old", "new") if name in found}
+        # some vendors' events have no id of their own for each card: it ends with the token
+        for token in tokens:
+            if _is_digits(token):
+                found["id"] = str(found.get("id", "")).removesuffix(str(token))
+    if CUSTOMER in digit_ids:
+        found |= {name: _customer_without_ids(found[name]) for name in _CUSTOMERS_OF_UPDATE if name in found}
+    return found
+
+
+def _event_without_ids(event: Mapping[str, Any], digit_ids: DigitIds) -> object:
+    """A CloudEvent: the update is looked at in place of the base64 that it comes in."""
+    found = dict(event)
+    if "data_base64" in found:
+        try:
+            found["data"] = json.loads(base64.b64decode(found["data_base64"], validate=True), parse_float=str)
+        except (ValueError, TypeError, RecursionError):
+            return event
+        del found["data_base64"]
+    update = found.get("data")
+    if isinstance(update, Mapping) and update.get("vendor") in digit_ids:
+        found = _without(found, "id")
+    is_event = isinstance(update, Mapping) and "specversion" in update  # an event in an event is no update
+    return {**found, "data": update if is_event else _update_without_ids(update, digit_ids)}
+
+
+def _wallet_without_ids(wallet: object, digit_ids: DigitIds) -> object:
+    if not isinstance(wallet, Mapping):
+        return wallet
+    found = dict(wallet)
+    if CUSTOMER in digit_ids:
+        found["customer"] = _customer_without_ids(wallet.get("customer"))
+    methods = wallet.get("paymentMethods")
+    if isinstance(methods, list):
+        found["paymentMethods"] = [_method_without_tokens(method, digit_ids) for method in methods]
+    return found
+
+
+def _method_without_tokens(method: Any, digit_ids: DigitIds) -> Any:
+    credentials = method.get("credentials") if isinstance(method, Mapping) else None
+    if not isinstance(credentials, list):
+        return method
+    return {
+        **method,
+        "credentials": [
+            _without(each, "token") if isinstance(each, Mapping) and each.get("vendor") in digit_ids else each
+            for each in credentials
+        ],
+    }
+
+
+def _thin_event_without_ids(event: object, digit_ids: DigitIds) -> object:
+    if not isinstance(event, Mapping):
+        return event
+    path, record = fetch_without_ids(event.get("feed"), event.get("path"), event.get("record"), digit_ids)
+    return {**event, "path": path, "record": record}
+
+
+def _customer_without_ids(customer: Any) -> Any:
+    if not isinstance(customer, Mapping):
+        return customer
+    found = _without(customer, *_CUSTOMERS_IDS)
+    metadata = customer.get("metadata")
+    if isinstance(metadata, Mapping):
+        found["metadata"] = _without(metadata, *metadata)
+    return found
+
+
+def _without(value: Any, *names: str) -> Any:
+    """The object without digits under `names`; the names stay, for one of them may be a card number."""
+    if not isinstance(value, Mapping):
+        return value
+    return {name: None if name in names and _is_digits(inner) else inner for name, inner in value.items()}
+
+
+def _is_digits(value: object) -> bool:
+    return isinstance(value, str) and value.isascii() and value.isdecimal()

@@ -1,0 +1,145 @@
+"""Dead deliveries: given up after their last attempt, and sent again by a person's command."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from domain.wallet import WalletId
+from store import deliveries
+from store.rows import DELIVERY, LINE
+
+# What arrived in the meantime, by another replay, is dead no more.
+_DEAD = text("""
+    SELECT id, event_id, endpoint_id
+    FROM delivery_history AS dead
+    WHERE status = 'DEAD'
+      AND (CAST(:ids AS bigint[]) IS NULL OR id = ANY(CAST(:ids AS bigint[]))
+           OR event_id = ANY(CAST(:event_ids AS uuid[])))
+      AND (CAST(:endpoint AS text) IS NULL OR endpoint_id = :endpoint)
+      AND (CAST(:merchant AS text) IS NULL OR endpoint_id IN (SELECT id FROM endpoints WHERE merchant_id = :merchant))
+      AND finished_at >= coalesce(CAST(:since AS timestamptz), '-infinity')
+      AND finished_at < coalesce(CAST(:until AS timestamptz), 'infinity')
+      AND NOT EXISTS (
+          SELECT FROM delivery_history AS arrived
+          WHERE arrived.event_id = dead.event_id AND arrived.endpoint_id = dead.endpoint_id
+            AND arrived.status = 'DELIVERED')
+      AND NOT EXISTS (
+          SELECT FROM deliveries AS live
+          WHERE live.endpoint_id = dead.endpoint_id AND live.wallet_id = dead.wallet_id
+            AND live.sequence = dead.sequence)
+    ORDER BY wallet_id, endpoint_id, sequence, id
+""")
+
+
+class Dead(NamedTuple):
+    """A delivery that was given up, and did not arrive since and is not on its way again."""
+
+    id: int
+    event_id: UUID
+    endpoint_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Dead deliveries by what they have in common; None is any. They died at `since` or later, and before `until`.
+
+    `ids` and `event_ids` are alternatives to each other; everything else narrows them.
+    """
+
+    ids: Collection[int] | None = None
+    event_ids: Collection[UUID] | None = None
+    endpoint: str | None = None
+    merchant: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+async def select(connection: AsyncConnection, selection: Selection) -> list[Dead]:
+    """The dead deliveries that can be replayed, in the order in which their events must go out.
+
+    An event that was given up twice at one endpoint is there twice; `replay` takes it once.
+    """
+    named = selection.ids is not None or selection.event_ids is not None
+    rows = await connection.execute(
+        _DEAD,
+        {
+            "ids": list(selection.ids or ()) if named else None,
+            "event_ids": list(selection.event_ids or ()),
+            "endpoint": selection.endpoint,
+            "merchant": selection.merchant,
+            "since": selection.since,
+            "until": selection.until,
+        },
+    )
+    return [Dead._make(row) for row in rows]
+
+
+_REPLAYABLE = text("""
+    SELECT DISTINCT event_id, endpoint_id, wallet_id, sequence
+    FROM delivery_history
+    WHERE status = 'DEAD' AND id = ANY(CAST(:ids AS bigint[]))
+""")
+
+_LOCK_WALLETS = text("""
+    SELECT id FROM wallets WHERE id = ANY(CAST(:wallet_ids AS uuid[])) ORDER BY id FOR NO KEY UPDATE
+""")
+
+_LIVE = text(f"""
+    SELECT event_id, endpoint_id
+    FROM deliveries
+    WHERE (endpoint_id, wallet_id, sequence) IN (
+        SELECT endpoint_id, wallet_id, sequence FROM {DELIVERY.array("deliveries")})
+""")
+
+# A head that waits for a retry gives its place to an older event: otherwise that would go out after it, a day later
+# perhaps. One that is leased is being attempted, and keeps its place. SKIP LOCKED: a transaction that has locked a
+# head is about to lease or to finish it; and a recorder may wait for the end of a line of ours, so that waiting for it
+# would be a deadlock.
+_STEP_BACK = text(f"""
+    UPDATE deliveries SET due_at = NULL
+    WHERE id = ANY(ARRAY(
+        SELECT head.id
+        FROM {LINE.array("lines")} AS line
+        CROSS JOIN LATERAL (
+            SELECT id
+            FROM deliveries
+            WHERE endpoint_id = line.endpoint_id AND wallet_id = line.wallet_id
+              AND due_at IS NOT NULL AND leased_until IS NULL
+              AND sequence > (SELECT min(sequence) FROM deliveries
+                              WHERE endpoint_id = line.endpoint_id AND wallet_id = line.wallet_id)
+            FOR NO KEY UPDATE SKIP LOCKED) AS head))
+    RETURNING endpoint_id, CAST(wallet_id AS text)
+""")
+
+
+async def replay(connection: AsyncConnection, ids: Collection[int]) -> int:
+    """Send dead deliveries again: the same events and bodies, as new deliveries; how many.
+
+    `ids` are those of the dead ones. One that is not dead, or that is on its way again already, is left out.
+    A replayed event is older than what its line still holds, and goes out before it; unless an attempt at the
+    line's head is under way just then: after that one.
+    """
+    dead = [
+        deliveries.NewDelivery(row.event_id, row.endpoint_id, str(row.wallet_id), row.sequence)
+        for row in await connection.execute(_REPLAYABLE, {"ids": list(ids)})
+    ]
+    # as the batch does it: no other transaction adds to a line of these wallets meanwhile
+    await connection.execute(_LOCK_WALLETS, {"wallet_ids": [delivery.wallet_id for delivery in dead]})
+    live = {(row.event_id, row.endpoint_id) for row in await connection.execute(_LIVE, {"deliveries": dead})}
+    replayed = [delivery for delivery in dead if (delivery.event_id, delivery.endpoint_id) not in live]
+    await deliveries.enqueue(connection, replayed)
+    await _overtake(connection, {(delivery.endpoint_id, delivery.wallet_id) for delivery in replayed})
+    return len(replayed)
+
+
+async def _overtake(connection: AsyncConnection, lines: Collection[tuple[str, WalletId]]) -> None:
+    headless = [
+        LINE.row(endpoint_id=endpoint_id, wallet_id=wallet_id)
+        for endpoint_id, wallet_id in await connection.execute(_STEP_BACK, {"lines": list(lines)})
+    ]
+    await deliveries.promote(connection, headless)

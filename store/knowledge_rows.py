@@ -1,0 +1,153 @@
+"""A row of `credentials` or `replacement_facts`, made of what `domain.knowledge` has for it, and back."""
+
+import json
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any, TypeAlias
+
+from domain.knowledge import Dated, Fact, Shown, Told
+from domain.update import Credential, NewCredential, Reason, Scope, Stamp
+from domain.wallet import Expiry, Key, MethodStatus, MethodType
+from store.rows import CREDENTIAL_STATE, REPLACEMENT_FACT
+
+Values: TypeAlias = tuple[Any, ...]
+"""A row as a statement takes it."""
+
+_NO_EXPIRY = (None, None)
+_NO_STAMP = (None, None, None)
+
+
+def write_state(key: Key, scope: Scope, state: Told, keep: timedelta) -> Values:
+    """The row of `credentials`, to be kept for `keep` from now."""
+    status, expiry = state.status, state.expiry
+    status_at, status_vendor, status_update_id = status.stamp if status else _NO_STAMP
+    year, month = expiry.value if expiry else _NO_EXPIRY
+    expiry_at, expiry_vendor, expiry_update_id = expiry.stamp if expiry else _NO_STAMP
+    return CREDENTIAL_STATE.row(
+        key=key,
+        scope=write_scope(scope),
+        status=status.value if status else None,
+        status_at=status_at,
+        status_vendor=status_vendor,
+        status_update_id=status_update_id,
+        expiry_year=year,
+        expiry_month=month,
+        expiry_at=expiry_at,
+        expiry_vendor=expiry_vendor,
+        expiry_update_id=expiry_update_id,
+        details=_write_details(state) if state.details or state.cards else None,
+        keep=keep,
+    )
+
+
+def read_state(selected: Sequence[Any]) -> tuple[Key, Scope, Told]:
+    """The state of a row of `credentials`, and of which credential and customer it is."""
+    row = CREDENTIAL_STATE.read(selected)
+    status = expiry = None
+    if row.status is not None:
+        stamp = Stamp(row.status_at, row.status_vendor, row.status_update_id)
+        status = Dated(MethodStatus[row.status], stamp)
+    if row.expiry_year is not None:
+        stamp = Stamp(row.expiry_at, row.expiry_vendor, row.expiry_update_id)
+        expiry = Dated(Expiry(row.expiry_year, row.expiry_month), stamp)
+    state = Told(status, expiry, *(() if row.details is None else _read_details(row.details)))
+    return row.key, read_scope(row.scope), state
+
+
+def write_fact(fact: Fact, keep: timedelta) -> Values:
+    """The row of `replacement_facts`, to be kept for `keep` from now."""
+    new = fact.told
+    year, month = new.expiry or _NO_EXPIRY
+    return REPLACEMENT_FACT.row(
+        old_key=fact.old.key,
+        new_key=fact.new.key,
+        scope=write_scope(fact.scope),
+        old_alias=fact.old.alias,
+        new_alias=fact.new.alias,
+        vendor=fact.stamp.vendor,
+        update_id=fact.stamp.update_id,
+        occurred_at=fact.stamp.occurred_at,
+        reason=fact.reason,
+        method_type=fact.method_type,
+        last4=new.last4,
+        brand=new.brand,
+        expiry_month=month,
+        expiry_year=year,
+        par=new.par,
+        details=json.dumps(dict(new.details)) if new.details else None,
+        later_expiry=None if fact.later is None else _write_expiry(fact.later),
+        keep=keep,
+    )
+
+
+def read_fact(selected: Sequence[Any]) -> Fact:
+    """The fact of a row of `replacement_facts`."""
+    row = REPLACEMENT_FACT.read(selected)
+    new = Credential(row.new_key, row.new_alias)
+    return Fact(
+        old=Credential(row.old_key, row.old_alias),
+        new=new,
+        stamp=Stamp(row.occurred_at, row.vendor, row.update_id),
+        reason=Reason[row.reason],
+        scope=read_scope(row.scope),
+        method_type=None if row.method_type is None else MethodType[row.method_type],
+        told=NewCredential(
+            new,
+            row.last4,
+            row.brand,
+            None if row.expiry_year is None else Expiry(row.expiry_year, row.expiry_month),
+            row.par,
+            {} if row.details is None else json.loads(row.details),
+        ),
+        later=None if row.later_expiry is None else _read_expiry(row.later_expiry),
+    )
+
+
+def write_scope(scope: Scope) -> str:
+    return json.dumps(scope, ensure_ascii=False) if scope else ""
+
+
+def read_scope(written: str) -> Scope:
+    return tuple((name, value) for name, value in json.loads(written)) if written else ()
+
+
+def _write_expiry(expiry: Dated[Expiry]) -> str:
+    return json.dumps([expiry.value, *_write_stamp(expiry.stamp)])
+
+
+def _read_expiry(written: str) -> Dated[Expiry]:
+    (year, month), *stamp = json.loads(written)
+    return Dated(Expiry(year, month), _read_stamp(*stamp))
+
+
+# Beside the details, none of which is called so: [[vendor, last4, brand, [year, month], occurred at, …of the stamp]].
+_CARDS = "cards"
+
+
+def _write_details(state: Told) -> str:
+    written: dict[str, object] = {
+        name: [detail.value, *_write_stamp(detail.stamp)] for name, detail in state.details.items()
+    }
+    if state.cards:
+        written[_CARDS] = [[*card, *_write_stamp(stamp)] for card, stamp in state.cards.items()]
+    return json.dumps(written)
+
+
+def _read_details(written: str) -> tuple[dict[str, Dated[object]], dict[Shown, Stamp]]:
+    details = json.loads(written)
+    cards = details.pop(_CARDS, ())
+    return (
+        {name: Dated(value, _read_stamp(*stamp)) for name, (value, *stamp) in details.items()},
+        {
+            Shown(vendor, last4, brand, Expiry(*expiry)): _read_stamp(*stamp)
+            for vendor, last4, brand, expiry, *stamp in cards
+        },
+    )
+
+
+def _write_stamp(stamp: Stamp) -> tuple[str, str, str]:
+    return (stamp.occurred_at.isoformat(), stamp.vendor, stamp.update_id)
+
+
+def _read_stamp(at: str, vendor: str, update_id: str) -> Stamp:
+    return Stamp(datetime.fromisoformat(at), vendor, update_id)

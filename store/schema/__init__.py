@@ -1,0 +1,59 @@
+"""What the rows are. Every rule of the domain that SQL can hold is a constraint: nobody breaks it by a script.
+
+merchants ─< endpoints                    credentials        what vendors reported of a credential; locked while
+                                                             an update of it is learnt (see store/knowledge.py)
+wallets ─< wallet_merchants (sequence)    replacement_facts  old → new, each pair once
+    ├─< payment_methods ─< payment_method_credentials
+    ├─< wallet_leads                      inbox              one row for each message that was read, with its outcome
+    ├─< payment_links                     parked_updates     what a parked row of the inbox waits for
+    └─< lineage                           dead_letters       messages that no update could be made of
+                                          fetches            thin events that the vendor has to be asked about
+                                          events ─< deliveries (live) → delivery_history (finished), attempts
+"""
+
+from store.schema.deliveries import attempts, deliveries, delivery_history, events
+from store.schema.fetches import fetches
+from store.schema.inbox import dead_letters, inbox, parked_updates, unfinished_updates
+from store.schema.knowledge import credentials, replacement_facts
+from store.schema.merchants import endpoints, merchants
+from store.schema.metadata import metadata
+from store.schema.topics import losses, skips, topic_partitions, topics
+from store.schema.wallets import (
+    customer_identities,
+    lineage,
+    payment_links,
+    payment_method_credentials,
+    payment_methods,
+    wallet_leads,
+    wallet_merchants,
+    wallets,
+)
+
+__all__ = [
+    "attempts",
+    "credentials",
+    "customer_identities",
+    "dead_letters",
+    "deliveries",
+    "delivery_history",
+    "endpoints",
+    "events",
+    "fetches",
+    "inbox",
+    "lineage",
+    "losses",
+    "merchants",
+    "metadata",
+    "parked_updates",
+    "payment_links",
+    "payment_method_credentials",
+    "payment_methods",
+    "replacement_facts",
+    "skips",
+    "topic_partitions",
+    "topics",
+    "unfinished_updates",
+    "wallet_leads",
+    "wallet_merchants",
+    "wallets",
+]

@@ -1,0 +1,109 @@
+"""Events for merchants, their deliveries, and the attempts to deliver them."""
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    PrimaryKeyConstraint,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+)
+
+from store.schema.metadata import NOW, Instant, metadata, one_of
+
+events = Table(
+    "events",
+    metadata,
+    Column("id", Uuid, primary_key=True, comment="told as evt_<hex>, also the webhook-id"),
+    Column("wallet_id", Uuid, ForeignKey("wallets.id"), nullable=False),
+    Column("merchant_id", Text, ForeignKey("merchants.id"), nullable=False),
+    Column("sequence", BigInteger, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("payment_method_id", Uuid, nullable=False),
+    Column("body", LargeBinary, nullable=False, comment="rendered once, signed and sent as it stands"),
+    Column("created_at", Instant, nullable=False),
+    one_of("name", "PAYMENT_METHOD_REPLACED", "PAYMENT_METHOD_DELETED", "PAYMENT_METHOD_UPDATED"),
+    UniqueConstraint("wallet_id", "merchant_id", "sequence"),
+)
+Index(None, events.c.payment_method_id)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("event_id", Uuid, ForeignKey("events.id"), nullable=False),
+    Column("endpoint_id", Text, ForeignKey("endpoints.id"), nullable=False),
+    Column("wallet_id", Uuid, nullable=False),
+    Column("sequence", BigInteger, nullable=False, comment="the event's"),
+    Column("status", Text, nullable=False, comment="PARKED while its endpoint is disabled"),
+    Column(
+        "due_at",
+        Instant,
+        comment="when the next attempt may begin; NULL while an earlier event of the wallet is on its way",
+    ),
+    Column("leased_until", Instant, comment="an attempt is under way, or was when its dispatcher died"),
+    Column(
+        "attempt",
+        Integer,
+        nullable=False,
+        server_default="0",
+        comment="the latest begun; fences late writers",
+    ),
+    Column("created_at", Instant, nullable=False, server_default=NOW),
+    one_of("status", "PENDING", "PARKED"),
+    CheckConstraint("leased_until IS NULL OR due_at IS NOT NULL", name="leased_is_due"),
+    UniqueConstraint("endpoint_id", "wallet_id", "sequence"),
+    # A claim changes no indexed column, and finds room on the row's own page: no index entry is written.
+    postgresql_with={"fillfactor": 60, "autovacuum_vacuum_scale_factor": 0.02},
+)
+Index(None, deliveries.c.endpoint_id, deliveries.c.status, deliveries.c.due_at)
+
+delivery_history = Table(
+    "delivery_history",
+    metadata,
+    Column("id", BigInteger, nullable=False),
+    Column("event_id", Uuid, nullable=False),
+    Column("endpoint_id", Text, nullable=False),
+    Column("wallet_id", Uuid, nullable=False),
+    Column("sequence", BigInteger, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("attempt", Integer, nullable=False, comment="how many were made"),
+    Column("created_at", Instant, nullable=False),
+    Column("finished_at", Instant, nullable=False),
+    PrimaryKeyConstraint("finished_at", "id"),
+    one_of("status", "DELIVERED", "DEAD", "CANCELLED"),
+    postgresql_partition_by="RANGE (finished_at)",
+)
+Index(None, delivery_history.c.event_id)
+Index(
+    "ix_delivery_history_dead",
+    delivery_history.c.endpoint_id,
+    postgresql_where=delivery_history.c.status == "DEAD",
+)
+Index(
+    "ix_delivery_history_dead_id",
+    delivery_history.c.id,
+    postgresql_where=delivery_history.c.status == "DEAD",
+)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("delivery_id", BigInteger, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("outcome", Text, nullable=False, comment="ACCEPTED, or the failure's name"),
+    Column("status_code", SmallInteger),
+    Column("took_ms", Integer, nullable=False),
+    Column("attempted_at", Instant, nullable=False),
+    PrimaryKeyConstraint("attempted_at", "delivery_id", "number"),
+    postgresql_partition_by="RANGE (attempted_at)",
+)
+Index(None, attempts.c.delivery_id)

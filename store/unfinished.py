@@ -1,0 +1,84 @@
+"""Updates that some wallets are still to be resolved by: how far each came, in the order of the wallets' ids."""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from domain.decide import Parked
+from domain.update import Stamp, Update
+from domain.wallet import WalletId
+from store.knowledge_rows import read_scope, write_scope
+from store.rows import UNFINISHED_UPDATE
+
+
+class Unfinished(NamedTuple):
+    """`parked` is the update as one that waits; wallets up to `after` are resolved by it."""
+
+    parked: Parked
+    after: WalletId
+
+
+_LEAVE = text(f"""
+    INSERT INTO unfinished_updates ({UNFINISHED_UPDATE.columns}, after_wallet)
+    SELECT {UNFINISHED_UPDATE.values}, CAST(:after AS uuid) FROM {UNFINISHED_UPDATE.array("updates")}
+""")
+
+
+async def leave(connection: AsyncConnection, updates: Iterable[tuple[int, Update]], *, after: WalletId) -> None:
+    """Leave the wallets that know the updates' credential and come after `after` for later; with their inbox ids."""
+    rows = [
+        UNFINISHED_UPDATE.row(
+            inbox_id=inbox_id, old_key=update.old.key, old_alias=update.old.alias, scope=write_scope(update.scope)
+        )
+        for inbox_id, update in updates
+        if update.old is not None
+    ]
+    await connection.execute(_LEAVE, {"updates": rows, "after": after})
+
+
+# Updates of one batch came equally far, and go on together: a wallet is resolved by all that is known anyway.
+_CLAIM = text("""
+    WITH first AS (
+        SELECT old_key, old_alias, after_wallet FROM unfinished_updates ORDER BY inbox_id LIMIT 1
+        FOR UPDATE SKIP LOCKED)
+    SELECT inbox.id, inbox.occurred_at, inbox.vendor, inbox.update_id, unfinished.old_key, unfinished.old_alias,
+           unfinished.scope, CAST(unfinished.after_wallet AS text)
+    FROM first
+    JOIN unfinished_updates AS unfinished
+      ON unfinished.old_key = first.old_key AND unfinished.old_alias IS NOT DISTINCT FROM first.old_alias
+     AND unfinished.after_wallet = first.after_wallet
+    JOIN inbox ON inbox.id = unfinished.inbox_id
+    ORDER BY inbox.id
+    FOR UPDATE OF unfinished SKIP LOCKED
+""")
+
+
+async def claim(connection: AsyncConnection) -> list[Unfinished]:
+    """The updates that were left first, of one credential and equally far, until the transaction ends; [] if none."""
+    left = []
+    for inbox_id, at, vendor, update_id, key, alias, scope, after in await connection.execute(_CLAIM):
+        keys = (key,) if alias is None else (key, alias)
+        left.append(Unfinished(Parked(inbox_id, Stamp(at, vendor, update_id), keys, read_scope(scope)), after))
+    return left
+
+
+_MOVE_ON = text("""
+    UPDATE unfinished_updates SET after_wallet = CAST(:after AS uuid) WHERE inbox_id = ANY(CAST(:inbox_ids AS bigint[]))
+""")
+_FINISH = text("DELETE FROM unfinished_updates WHERE inbox_id = ANY(CAST(:inbox_ids AS bigint[]))")
+_COUNT = text("SELECT count(*) FROM unfinished_updates")
+
+
+async def move_on(connection: AsyncConnection, left: Sequence[Unfinished], *, after: WalletId) -> None:
+    await connection.execute(_MOVE_ON, {"after": after, "inbox_ids": [update.parked.inbox_id for update in left]})
+
+
+async def finish(connection: AsyncConnection, left: Sequence[Unfinished]) -> None:
+    await connection.execute(_FINISH, {"inbox_ids": [update.parked.inbox_id for update in left]})
+
+
+async def count(connection: AsyncConnection) -> int:
+    updates: int = (await connection.execute(_COUNT)).scalar_one()
+    return updates

@@ -1,0 +1,29 @@
+"""Wallets with their methods, links and merchants: found by credential or customer, locked, loaded, saved, inserted."""
+
+from store.wallets.inserting import (
+    close_the_gate,
+    ids_of,
+    insert,
+    merged_astray,
+    present,
+    remove,
+    to_resolve,
+)
+from store.wallets.locking import keys_of, lock
+from store.wallets.reading import load, page
+from store.wallets.saving import save
+
+__all__ = [
+    "close_the_gate",
+    "ids_of",
+    "insert",
+    "keys_of",
+    "load",
+    "lock",
+    "merged_astray",
+    "page",
+    "present",
+    "remove",
+    "save",
+    "to_resolve",
+]

@@ -1,0 +1,62 @@
+"""Wallets, whole, as the database holds them."""
+
+from collections.abc import Collection
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from domain.wallet import Link, Method, Wallet, WalletId
+from store.rows import LINK, PAYMENT_METHOD, WALLET
+from store.wallets.rows import read_link, read_method, read_wallet
+
+_WALLETS = text(f"""
+    SELECT {WALLET.selected},
+           -- most have none, and need not be looked up
+           CASE WHEN metadata <> '{{}}' THEN
+               ARRAY(SELECT identity.name
+                     FROM jsonb_each_text(metadata) AS described JOIN customer_identities AS identity
+                     ON (identity.name, identity.value, identity.wallet_id)
+                        = ('metadata.' || described.key, described.value, wallets.id))
+           END,
+           ARRAY(SELECT merchant_id FROM wallet_merchants WHERE wallet_id = id ORDER BY merchant_id),
+           ARRAY(SELECT key FROM wallet_leads WHERE wallet_id = id),
+           ARRAY(SELECT ARRAY[identity.name, identity.value]
+                 FROM wallets AS former JOIN customer_identities AS identity ON identity.wallet_id = former.id
+                 WHERE former.merged_into = wallets.id)
+    FROM wallets WHERE id = ANY(CAST(:ids AS uuid[])) ORDER BY wallets.id
+""")
+_METHODS = text(f"""
+    SELECT {PAYMENT_METHOD.selected}, ARRAY(SELECT key FROM payment_method_credentials WHERE payment_method_id = id)
+    FROM payment_methods WHERE wallet_id = ANY(CAST(:ids AS uuid[])) ORDER BY payment_methods.id
+""")
+_LINKS = text(f"""
+    SELECT {LINK.selected} FROM payment_links WHERE wallet_id = ANY(CAST(:ids AS uuid[])) ORDER BY payment_links.id
+""")
+
+
+async def load(connection: AsyncConnection, ids: Collection[WalletId]) -> list[Wallet]:
+    """The wallets of `ids`, whole, ordered by id; so are their methods and links."""
+    parameters = {"ids": list(ids)}
+    methods: dict[WalletId, list[Method]] = {}
+    for row in await connection.execute(_METHODS, parameters):
+        wallet_id, method = read_method(row)
+        methods.setdefault(wallet_id, []).append(method)
+    links: dict[WalletId, list[Link]] = {}
+    for row in await connection.execute(_LINKS, parameters):
+        wallet_id, link = read_link(row)
+        links.setdefault(wallet_id, []).append(link)
+    return [
+        read_wallet(row, methods.get(row[0], ()), links.get(row[0], ()))
+        for row in await connection.execute(_WALLETS, parameters)
+    ]
+
+
+_PAGE = text("""
+    SELECT CAST(id AS text) FROM wallets WHERE id > CAST(:after AS uuid) ORDER BY wallets.id LIMIT :limit
+""")
+_BEFORE_ALL = "00000000-0000-0000-0000-000000000000"
+
+
+async def page(connection: AsyncConnection, *, after: WalletId = _BEFORE_ALL, limit: int = 1000) -> list[Wallet]:
+    """Up to `limit` wallets after the id `after`, ordered by id."""
+    return await load(connection, list(await connection.scalars(_PAGE, {"after": after, "limit": limit})))

@@ -1,0 +1,154 @@
+"""A row of each table of a wallet, made of what `domain.wallet` has for it, and back."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from operator import attrgetter
+from typing import Any, TypeAlias
+
+from domain.wallet import (
+    Customer,
+    Details,
+    Expiry,
+    Key,
+    Link,
+    LinkKind,
+    LinkStatus,
+    Method,
+    MethodStatus,
+    MethodType,
+    Wallet,
+    WalletId,
+)
+from store.rows import LINK, METHOD_CREDENTIAL, METHOD_DETAILS, PAYMENT_METHOD, WALLET
+
+Values: TypeAlias = tuple[Any, ...]
+"""A row as a statement takes it."""
+
+_details = attrgetter(*METHOD_DETAILS)
+_EXPIRY, _EXTRA = Details._fields.index("expiry"), Details._fields.index("extra")
+_NO_EXPIRY = (None, None)
+
+
+def write_method(wallet_id: WalletId, method: Method) -> Values:
+    """The row of `payment_methods`."""
+    details = method.details
+    year, month = details.expiry or _NO_EXPIRY
+    return PAYMENT_METHOD.row(
+        *_details(details),
+        id=method.id,
+        wallet_id=wallet_id,
+        type=method.type,
+        status=method.status,
+        expiry_year=year,
+        expiry_month=month,
+        extra_details=write_object(details.extra),
+        nickname=method.nickname,
+        par=method.par,
+        is_default=method.default,
+        is_subscription_default=method.subscription_default,
+        replaced_by=method.replaced_by,
+        deleted_reason=method.deleted_reason,
+    )
+
+
+def read_method(selected: Sequence[Any]) -> tuple[WalletId, Method]:
+    """The method of a row of `payment_methods`, which ends with the keys of its credentials; and the wallet's id."""
+    row = PAYMENT_METHOD.read(selected[:-1])
+    return row.wallet_id, Method(
+        id=row.id,
+        type=MethodType[row.type],
+        status=MethodStatus[row.status],
+        keys=frozenset(selected[-1]),
+        details=_read_details(row),
+        nickname=row.nickname,
+        par=row.par,
+        default=row.is_default,
+        subscription_default=row.is_subscription_default,
+        replaced_by=row.replaced_by,
+        deleted_reason=row.deleted_reason,
+    )
+
+
+def _read_details(row: Any) -> Details:  # noqa: ANN401 - a named tuple whose names are computed
+    details = list(row[: len(METHOD_DETAILS)])
+    details.insert(_EXPIRY, None if row.expiry_year is None else Expiry(row.expiry_year, row.expiry_month))
+    details.insert(_EXTRA, _read_object(row.extra_details))
+    return Details._make(details)
+
+
+def write_credentials(wallet_id: WalletId, method: Method, keys: Iterable[Key]) -> list[Values]:
+    """The rows of `payment_method_credentials` for these credentials of the method."""
+    return [
+        METHOD_CREDENTIAL.row(
+            payment_method_id=method.id, key=key, wallet_id=wallet_id, type=method.type, live=method.live
+        )
+        for key in sorted(keys)
+    ]
+
+
+def write_link(wallet_id: WalletId, link: Link) -> Values:
+    """The row of `payment_links`."""
+    return LINK.row(
+        id=link.id,
+        wallet_id=wallet_id,
+        merchant_id=link.merchant_id,
+        payment_method_id=link.method_id,
+        kind=link.kind,
+        reference=link.reference,
+        status=link.status,
+    )
+
+
+def read_link(selected: Sequence[Any]) -> tuple[WalletId, Link]:
+    """The link of a row of `payment_links`, and the wallet's id."""
+    row = LINK.read(selected)
+    return row.wallet_id, Link(
+        id=row.id,
+        merchant_id=row.merchant_id,
+        method_id=row.payment_method_id,
+        kind=LinkKind[row.kind],
+        reference=row.reference,
+        status=LinkStatus[row.status],
+    )
+
+
+def write_wallet(wallet: Wallet) -> Values:
+    """The row of `wallets`."""
+    identities = dict(wallet.customer.identities)
+    return WALLET.row(
+        id=wallet.id,
+        enterprise_id=identities.get("enterpriseId"),
+        hsid=identities.get("hsid"),
+        date_of_birth=wallet.customer.date_of_birth,
+        metadata=write_object(wallet.customer.metadata),
+        merged_into=wallet.merged_into,
+    )
+
+
+def read_wallet(selected: Sequence[Any], methods: Iterable[Method], links: Iterable[Link]) -> Wallet:
+    """The wallet of a row of `wallets`, which ends with what other tables have of it, and of its methods and links."""
+    row = WALLET.read(selected[:-4])
+    identifiers, merchants, leads, former_identities = selected[-4:]
+    metadata: Mapping[str, str] = _read_object(row.metadata)
+    named = [("enterpriseId", row.enterprise_id), ("hsid", row.hsid)]
+    named += [(name, metadata[name.removeprefix("metadata.")]) for name in identifiers or ()]
+    identities = frozenset((name, value) for name, value in named if value is not None)
+    return Wallet(
+        id=row.id,
+        customer=Customer(identities, row.date_of_birth, metadata),
+        merchants=tuple(merchants),
+        methods=tuple(methods),
+        links=tuple(links),
+        leads=frozenset(leads),
+        former_identities=frozenset((name, value) for name, value in former_identities),
+        merged_into=row.merged_into,
+    )
+
+
+def write_object(value: Mapping[str, Any]) -> str:
+    """The JSON text of the object; most are empty."""
+    return json.dumps(dict(value)) if value else "{}"
+
+
+def _read_object(written: str) -> dict[str, Any]:
+    return {} if written == "{}" else json.loads(written)

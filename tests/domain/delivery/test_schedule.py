@@ -1,0 +1,93 @@
+"""The table in `domain.delivery.schedule`, row by row, and the schedule over all numbers and rolls."""
+
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from domain.delivery.outcome import ANSWERED, Outcome, of_answer
+from domain.delivery.schedule import JITTER, RETRY_SCHEDULE, Next, after_attempt
+from domain.delivery.states import Status
+
+SCHEDULE = (timedelta(seconds=5), timedelta(minutes=5), timedelta(hours=1))
+FAILURES = sorted(set(Outcome) - {Outcome.ACCEPTED, Outcome.GONE})
+
+
+@pytest.mark.parametrize(
+    ("number", "outcome", "following"),
+    [
+        (1, Outcome.ACCEPTED, Next(Status.DELIVERED)),
+        (4, Outcome.ACCEPTED, Next(Status.DELIVERED)),
+        (1, Outcome.CONNECTION_REFUSED, Next(Status.PENDING, timedelta(seconds=5))),
+        (2, Outcome.STATUS_REFUSED, Next(Status.PENDING, timedelta(minutes=5))),
+        (3, Outcome.UNAVAILABLE, Next(Status.PENDING, timedelta(hours=1))),
+        (4, Outcome.RESPONSE_TIMEOUT, Next(Status.DEAD)),
+        (9, Outcome.RESPONSE_TIMEOUT, Next(Status.DEAD)),
+        (1, Outcome.GONE, Next(Status.PARKED)),
+        (4, Outcome.GONE, Next(Status.PARKED)),
+    ],
+)
+def test_the_table(number: int, outcome: Outcome, following: Next) -> None:
+    assert after_attempt(Status.PENDING, number, outcome, schedule=SCHEDULE, roll=0.5) == following
+
+
+@pytest.mark.parametrize(
+    ("status_code", "outcome"),
+    [
+        (200, Outcome.ACCEPTED),
+        (204, Outcome.ACCEPTED),
+        (299, Outcome.ACCEPTED),
+        (300, Outcome.REDIRECT_REFUSED),
+        (301, Outcome.REDIRECT_REFUSED),
+        (308, Outcome.REDIRECT_REFUSED),
+        (400, Outcome.STATUS_REFUSED),
+        (410, Outcome.GONE),
+        (429, Outcome.TOO_MANY_REQUESTS),
+        (500, Outcome.STATUS_REFUSED),
+        (503, Outcome.UNAVAILABLE),
+        (101, Outcome.STATUS_REFUSED),
+        (999, Outcome.STATUS_REFUSED),
+    ],
+)
+def test_only_2xx_is_success(status_code: int, outcome: Outcome) -> None:
+    assert of_answer(status_code) is outcome
+    assert outcome in ANSWERED
+
+
+@given(st.sampled_from(FAILURES), st.integers(1, 20), st.floats(0, 1, exclude_max=True))
+def test_a_retry_comes_within_the_jitter_around_its_delay_and_is_dead_after_the_last(
+    outcome: Outcome, number: int, roll: float
+) -> None:
+    following = after_attempt(Status.PENDING, number, outcome, schedule=RETRY_SCHEDULE, roll=roll)
+    if number > len(RETRY_SCHEDULE):
+        assert following == Next(Status.DEAD)
+    else:
+        delay = RETRY_SCHEDULE[number - 1]
+        assert following.status is Status.PENDING
+        assert following.delay is not None
+        assert delay * (1 - JITTER) <= following.delay <= delay * (1 + JITTER)
+
+
+@given(st.lists(st.timedeltas(timedelta(0), timedelta(days=3)), max_size=12))
+def test_a_schedule_of_n_delays_makes_n_plus_1_attempts(schedule: list[timedelta]) -> None:
+    number = 1
+    while (
+        after_attempt(Status.PENDING, number, Outcome.UNAVAILABLE, schedule=schedule, roll=0.5).status is Status.PENDING
+    ):
+        number += 1
+    assert number == len(schedule) + 1
+
+
+@given(st.sampled_from(FAILURES), st.integers(1, 9), st.floats(0, 1), st.floats(0, 1))
+def test_a_higher_roll_never_means_earlier(outcome: Outcome, number: int, one: float, other: float) -> None:
+    low, high = sorted((one, other))
+    earlier = after_attempt(Status.PENDING, number, outcome, schedule=RETRY_SCHEDULE, roll=low).delay
+    later = after_attempt(Status.PENDING, number, outcome, schedule=RETRY_SCHEDULE, roll=high).delay
+    assert earlier is not None
+    assert later is not None
+    assert earlier <= later
+
+
+def test_nothing_ends_before_an_endpoint_that_broke_on_friday_evening_is_mended_on_monday() -> None:
+    assert sum(RETRY_SCHEDULE, timedelta(0)) * (1 - JITTER) > timedelta(hours=60)

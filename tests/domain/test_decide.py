@@ -1,0 +1,131 @@
+"""The outcome of an update: one row for each (outcome, reason) that `decide` gives, without a database."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from domain.decide import Decision, Verdict, decide
+from domain.knowledge import Knowledge
+from domain.update import Outcome, Scope, Stamp, Update, UpdateType
+from domain.wallet import Expiry, MethodType, Wallet, WalletId
+from tests.domain.build import day, method, removed, replaced, told, wallet, who
+
+RUNNING = Path(__file__).parents[2] / "docs" / "running.md"
+
+ANN = wallet(method("A"), customer="ann")
+BEA = wallet(method("P"), customer="bea")
+BEA_AGAIN = wallet(method("Q"), customer="bea")._replace(id="w-bea-again")
+
+
+def merged(source: Scope, target: Scope) -> Update:
+    stamp = Stamp(day(1), "crm", "merge")
+    return Update(stamp, UpdateType.WALLET_MERGED, None, merge_from=source, merge_into=target)
+
+
+class Case(NamedTuple):
+    """`reported` are the updates that came before `update`."""
+
+    outcome: Outcome
+    reason: str | None
+    update: Update
+    wallets: tuple[Wallet, ...] = (ANN,)
+    reported: tuple[Update, ...] = ()
+
+
+EARLIER = Expiry(2026, 1)
+CASES = {
+    "a replacement": Case(Outcome.APPLIED, None, replaced("A", "B", on=1)),
+    "a status": Case(Outcome.APPLIED, None, told(UpdateType.CLOSED, "A", on=1)),
+    "an expiry": Case(Outcome.APPLIED, None, told(UpdateType.EXPIRY_UPDATED, "A", on=1, expiry=Expiry(2030, 1))),
+    "a number that stays, with a later expiry": Case(
+        Outcome.APPLIED, None, replaced("A", "A", on=1, expiry=Expiry(2030, 1))
+    ),
+    "a merge of two customers": Case(Outcome.APPLIED, None, merged(who("ann"), who("bea")), (ANN, BEA)),
+    "an older replacement of what was replaced": Case(
+        Outcome.SUPERSEDED, "NEWER_FACT", replaced("A", "B", on=2), reported=(replaced("A", "C", on=5),)
+    ),
+    "an older status": Case(
+        Outcome.SUPERSEDED,
+        "NEWER_TOLD",
+        told(UpdateType.SUSPENDED, "A", on=1),
+        reported=(told(UpdateType.CLOSED, "A", on=5),),
+    ),
+    "an expiry before the method's own": Case(
+        Outcome.SUPERSEDED, "NEWER_TOLD", told(UpdateType.EXPIRY_UPDATED, "A", on=1, expiry=EARLIER)
+    ),
+    "an older status of a credential that no wallet knows": Case(
+        Outcome.SUPERSEDED,
+        "NEWER_TOLD",
+        told(UpdateType.SUSPENDED, "Z", on=1),
+        reported=(told(UpdateType.CLOSED, "Z", on=5),),
+    ),
+    "the same by another vendor": Case(
+        Outcome.DUPLICATE,
+        "ALREADY_TOLD",
+        replaced("A", "B", on=5, vendor="mdes"),
+        reported=(replaced("A", "B", on=1),),
+    ),
+    "what the wallet is already": Case(Outcome.DUPLICATE, "ALREADY_SO", told(UpdateType.RESUMED, "A", on=1)),
+    "a merge of one wallet with itself": Case(Outcome.DUPLICATE, "ALREADY_SO", merged(who("ann"), who("ann"))),
+    "a credential that no wallet knows": Case(Outcome.PARKED, None, replaced("Z", "B", on=1)),
+    "a merge of a customer without a wallet": Case(Outcome.PARKED, None, merged(who("ann"), who("carl"))),
+    "a method that its customer removed": Case(
+        Outcome.IGNORED, "CUSTOMER_REMOVED", replaced("A", "B", on=1), (wallet(removed("A")),)
+    ),
+    "a cardholder who opted out": Case(Outcome.IGNORED, "OPTED_OUT", told(UpdateType.OPTED_OUT, "A", on=1)),
+    "an answer without a change": Case(Outcome.IGNORED, "NO_CHANGE", told(UpdateType.NO_CHANGE, "A", on=1)),
+    "an answer without a match": Case(Outcome.IGNORED, "NO_MATCH", told(UpdateType.NO_MATCH, "A", on=1)),
+    "a number that stays": Case(Outcome.IGNORED, "SAME_CREDENTIAL", replaced("A", "A", on=1, expiry=None)),
+    "another type of method": Case(
+        Outcome.QUARANTINED,
+        "TYPE_CONFLICT",
+        replaced("A", "B", on=1),
+        (wallet(method("A"), method("B", type=MethodType.BANK_ACCOUNT)),),
+    ),
+    "another payment account reference": Case(
+        Outcome.QUARANTINED,
+        "ACCOUNT_CONFLICT",
+        replaced("A", "B", on=1, par="P2"),
+        (wallet(method("A", par="P1")),),
+    ),
+    "another customer than the wallet's": Case(
+        Outcome.QUARANTINED, "OWNER_MISMATCH", replaced("A", "B", on=1, customer="bea")
+    ),
+    "a merge into one of two wallets": Case(
+        Outcome.QUARANTINED, "AMBIGUOUS_CUSTOMER", merged(who("ann"), who("bea")), (ANN, BEA, BEA_AGAIN)
+    ),
+}
+# These two come from the inbox (a repeated id), this one from its upkeep.
+NOT_DECIDED = {"SAME_MESSAGE", "ID_REUSED", "UNKNOWN_PAYMENT_METHOD"}
+
+
+def decided(*updates: Update, of: tuple[Wallet, ...]) -> Decision:
+    return decide(updates, of, Knowledge(), (), lambda _, key: f"made-{key}")
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_the_outcome(case: Case) -> None:
+    decision = decided(*case.reported, case.update, of=case.wallets)
+    assert decision.verdicts[-1] == Verdict(case.outcome, case.reason)
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_only_an_applied_update_changes_methods_or_their_wallet(case: Case) -> None:
+    without = contents(decided(*case.reported, of=case.wallets), case.wallets)
+    changed = contents(decided(*case.reported, case.update, of=case.wallets), case.wallets)
+    assert (changed != without) == (case.outcome is Outcome.APPLIED)
+
+
+def contents(decision: Decision, wallets: Sequence[Wallet]) -> dict[WalletId, object]:
+    after = [*wallets, *(turn.after for turn in decision.turns)]
+    return {wallet.id: (wallet.methods, wallet.merged_into) for wallet in after}
+
+
+def test_every_reason_in_the_document_has_a_row() -> None:
+    table = RUNNING.read_text().partition("| Outcome | Reason |")[2].partition("\n\n")[0]
+    documented = {word for word in re.findall(r"`([A-Z_]+)`", table) if not word.startswith("REPOINT_")}
+    rows = {case.reason for case in CASES.values()} | {case.outcome.value for case in CASES.values()}
+    assert documented - rows == NOT_DECIDED

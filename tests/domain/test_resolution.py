@@ -1,0 +1,223 @@
+"""A wallet that is kept up to date while updates are learnt is what it would be if all were resolved anew each time.
+
+Over random worlds, and over accounts so large that doing it anew each time would take hours.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from domain.decide import Parked, decide
+from domain.effort import MOST_CREDENTIALS, Effort, TooMuch
+from domain.knowledge import Knowledge
+from domain.resolution import Resolution
+from domain.settle import settle
+from domain.update import Outcome, Update, UpdateType
+from domain.wallet import Expiry, Key, MethodId, Wallet, WalletId
+from tests.domain.build import day, live, method, replaced, stays, told, wallet
+from tests.domain.worlds import World, worlds
+
+
+def made(key: Key) -> MethodId:
+    return f"made-{key}"
+
+
+@given(worlds(merges=False), st.data())
+def test_a_wallet_that_learns_one_by_one_is_what_it_is_when_resolved_anew(world: World, data: st.DataObject) -> None:
+    before = data.draw(st.sampled_from(world.wallets))
+    knowledge = Knowledge()
+    resolution = Resolution(before, knowledge, made, Effort())
+    former = before
+    for update in data.draw(st.permutations(world.updates)):
+        knowledge.learn(update)
+        changed = resolution.learn(update)
+        anew = settle(before, knowledge, made)
+        assert changed == ((anew.wallet.methods, anew.wallet.links) != (former.methods, former.links))
+        assert resolution.settlement.wallet == anew.wallet
+        assert resolution.settlement.changes == anew.changes
+        former = anew.wallet
+
+
+@given(worlds(merges=False, moments_differ=True), st.data())
+def test_what_rests_on_an_update_is_what_would_differ_had_it_not_come(world: World, data: st.DataObject) -> None:
+    before = data.draw(st.sampled_from(world.wallets))
+    knowledge = Knowledge()
+    for update in data.draw(st.permutations(world.updates)):
+        knowledge.learn(update)
+    now = settle(before, knowledge, made).wallet
+    resolution = Resolution(before, knowledge, made, Effort())
+    for update in world.updates:
+        assert update.old is not None
+        other = settle(before, knowledge.without(update.stamp, before.knows()), made).wallet
+        differs = (other.methods, other.links) != (now.methods, now.links)
+        assert resolution.would_differ_without(update.stamp, update.old.keys) == differs
+
+
+def test_a_card_behind_a_token_is_recognised_where_facts_lead_to_the_token_only_later() -> None:
+    """What the account took for one card before it knew of the token is looked at again."""
+    before = wallet(method("A"))
+    knowledge = Knowledge()
+    resolution = Resolution(before, knowledge, made, Effort())
+    for update in (
+        stays("T", on=1, last4="1881"),
+        replaced("A", "B", on=2, last4="1881", brand="VISA"),
+        replaced("A", "mdes:T", on=3, vendor="mdes"),
+    ):
+        knowledge.learn(update)
+        resolution.learn(update)
+        assert resolution.settlement.wallet == settle(before, knowledge, made).wallet
+    assert set(live(resolution.settlement.wallet)) == {"B mdes:T"}
+
+
+def test_an_expiry_that_is_told_again_stays_known_by_the_word_of_who_told_it_first() -> None:
+    """So the first update counts and the other is the duplicate, also where both waited for their wallet."""
+    expiry = Expiry(2030, 1)
+    first = told(UpdateType.EXPIRY_UPDATED, "A", on=1, expiry=expiry)
+    again = told(UpdateType.EXPIRY_UPDATED, "A", on=2, id="again", expiry=expiry)
+    for updates in ([first, again], [again, first]):
+        at_once = decide(updates, [wallet(method("A"))], Knowledge(), (), lambda _, key: made(key))
+        assert at_once.verdicts == ((Outcome.APPLIED, None), (Outcome.DUPLICATE, "ALREADY_TOLD"))
+        knowledge = Knowledge()
+        for update in updates:
+            knowledge.learn(update)
+        waiting = [Parked(0, update.stamp, ("vau:A",)) for update in updates]
+        later = decide((), [wallet(method("A"))], knowledge, waiting, lambda _, key: made(key))
+        assert [verdict.outcome for _, verdict in later.resolved] == [Outcome.APPLIED, Outcome.DUPLICATE]
+
+
+# --- accounts of thousands ----------------------------------------------------------------------------------------
+
+THOUSANDS = 1_500
+WALLET = wallet(method("A0", ":A0", par="P1"))
+
+
+class Taken:
+    """What became of many updates in batches of 500; what is parked or quarantined is looked at with each batch."""
+
+    def __init__(self, updates: Sequence[Update], *wallets: Wallet, batch: int = 500) -> None:
+        self.wallets = {each.id: each for each in wallets}
+        self.knowledge = Knowledge()
+        self.outcomes: dict[str, Outcome] = {}
+        self._waiting: dict[str, Parked] = {}
+        for first in range(0, len(updates), batch):
+            self._take(updates[first : first + batch])
+
+    def _take(self, batch: Sequence[Update]) -> None:
+        decision = decide(batch, self.wallets.values(), self.knowledge, list(self._waiting.values()), name)
+        for update, verdict in zip(batch, decision.verdicts, strict=True):
+            self.outcomes[update.stamp.update_id] = verdict.outcome
+            if verdict.outcome in (Outcome.PARKED, Outcome.QUARANTINED):
+                assert update.old is not None
+                self._waiting[update.stamp.update_id] = Parked(0, update.stamp, update.old.keys, update.scope)
+        for parked, verdict in decision.resolved:
+            self.outcomes[parked.stamp.update_id] = verdict.outcome
+            if verdict.outcome is not Outcome.QUARANTINED:
+                del self._waiting[parked.stamp.update_id]
+        self.wallets.update((turn.after.id, turn.after) for turn in decision.turns)
+
+    def count(self) -> dict[Outcome, int]:
+        return Counter(self.outcomes.values())
+
+
+def name(wallet_id: WalletId, key: Key) -> MethodId:
+    return f"{wallet_id}-{key}"
+
+
+def fact(old: str, new: str, at: int, **more: object) -> Update:
+    """`old` became `new` so many seconds into the year."""
+    update = replaced((old, f":{old}"), (new, f":{new}"), on=1, id=f"{old}-{new}", **more)  # type: ignore[arg-type]
+    return update._replace(stamp=update.stamp._replace(occurred_at=day(1) + timedelta(seconds=at)))
+
+
+def chain(length: int) -> list[Update]:
+    return [fact(f"A{n}", f"A{n + 1}", n) for n in range(length)]
+
+
+def forks(count: int) -> list[Update]:
+    return [fact("A0", f"B{n}", n) for n in range(count)]
+
+
+def test_a_chain_told_backwards_is_followed_to_its_end() -> None:
+    taken = Taken(chain(5000)[::-1], WALLET)
+    assert live(taken.wallets["w-e1"]).keys() == {":A5000 A5000"}
+    assert taken.count() == {Outcome.APPLIED: 5000}
+
+
+def test_a_chain_told_backwards_whose_first_link_is_the_latest_stops_there() -> None:
+    backwards = [fact(f"A{n}", f"A{n + 1}", THOUSANDS - n) for n in range(THOUSANDS)][::-1]
+    taken = Taken(backwards, WALLET)
+    assert live(taken.wallets["w-e1"]).keys() == {":A1 A1"}
+    assert taken.count() == {Outcome.APPLIED: 1, Outcome.SUPERSEDED: THOUSANDS - 1}
+
+
+def test_a_chain_told_backwards_between_two_cards_of_a_wallet_replaces_the_first_by_the_last() -> None:
+    both = wallet(method("A0"), method(f"A{THOUSANDS}"))
+    taken = Taken(chain(THOUSANDS)[::-1], both)
+    assert [each.id for each in taken.wallets["w-e1"].live_methods] == [f"m-A{THOUSANDS}"]
+    assert taken.count() == {Outcome.APPLIED: THOUSANDS}
+
+
+def test_a_chain_told_forwards_is_followed_link_by_link() -> None:
+    taken = Taken(chain(THOUSANDS), WALLET)
+    assert live(taken.wallets["w-e1"]).keys() == {f":A{THOUSANDS} A{THOUSANDS}"}
+    assert taken.count() == {Outcome.APPLIED: THOUSANDS}
+
+
+def test_of_thousands_of_forks_the_latest_is_current() -> None:
+    taken = Taken(forks(THOUSANDS), WALLET)
+    assert live(taken.wallets["w-e1"]).keys() == {f":B{THOUSANDS - 1} B{THOUSANDS - 1}"}
+    assert taken.count() == {Outcome.APPLIED: THOUSANDS}
+
+
+def test_forks_that_waited_for_their_wallet_are_superseded_but_for_the_latest() -> None:
+    taken = Taken([*forks(THOUSANDS), fact("Z", "A0", -1)], wallet(method("Z", ":Z")))
+    assert live(taken.wallets["w-e1"]).keys() == {f":B{THOUSANDS - 1} B{THOUSANDS - 1}"}
+    assert taken.count() == {Outcome.APPLIED: 2, Outcome.SUPERSEDED: THOUSANDS - 1}
+
+
+@pytest.mark.parametrize("latest_first", [False, True])
+def test_thousands_that_name_another_account_than_the_method_s_are_quarantined(*, latest_first: bool) -> None:
+    conflicts = [fact("A0", f"B{n}", n, par=f"P-{n}") for n in range(THOUSANDS)]
+    taken = Taken(conflicts[::-1] if latest_first else conflicts, WALLET)
+    assert taken.wallets["w-e1"] == WALLET
+    assert taken.count() == {Outcome.QUARANTINED: THOUSANDS}
+
+
+def test_one_card_in_a_thousand_wallets_is_replaced_in_each() -> None:
+    wallets = [wallet(method("A0", id=f"m-{n}"), customer=f"e{n}") for n in range(1000)]
+    taken = Taken([*statuses("A0", 20), fact("A0", "B", 100)], *wallets)
+    assert all(live(each).keys() == {":B B"} for each in taken.wallets.values())
+
+
+def statuses(card: str, count: int) -> Iterable[Update]:
+    kinds = (UpdateType.CLOSED, UpdateType.RESUMED)
+    return (told(kinds[n % 2], card, on=n + 2, id=f"status-{n}") for n in range(count))
+
+
+def test_an_account_of_more_credentials_than_allowed_is_too_much() -> None:
+    knowledge = Knowledge()
+    for update in forks(MOST_CREDENTIALS):
+        knowledge.learn(update)
+    assert live(settle(WALLET, knowledge, made).wallet)
+    knowledge.learn(fact("A0", "one more", 1))
+    with pytest.raises(TooMuch, match=f"more than {MOST_CREDENTIALS} credentials"):
+        settle(WALLET, knowledge, made)
+
+
+def test_a_decision_that_looks_at_too_much_is_too_much() -> None:
+    """Each fact of a hostile stream has all that were followed before it tried once more."""
+    knowledge = Knowledge()
+    resolution = Resolution(wallet(method("A0")), knowledge, made, Effort(most=1000))
+
+    def learn_all() -> None:
+        for n in range(100):
+            update = fact("A0", f"B{n}", 100 - n, par=f"P-{n % 2}")
+            knowledge.learn(update)
+            resolution.learn(update)
+
+    with pytest.raises(TooMuch, match="one decision"):
+        learn_all()

@@ -1,0 +1,72 @@
+"""Lines that are refused stand whole in the file beside, or not at all; whatever fails in between."""
+
+import json
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from ops import open_file
+from ops.refused_lines import RefusedLines
+from producers.topic.stream import Line
+from schemas.intake import Message
+
+LIMIT = 1_000_000
+
+
+def line(number: int, body: bytes = b"x") -> Line:
+    return Line(number, 0, (Message(None, body, []),), unusable="no record")
+
+
+@pytest.fixture
+def feed(tmp_path: Path) -> Path:
+    (tmp_path / "feed").write_text("a feed\n")
+    return tmp_path / "feed"
+
+
+@contextmanager
+def refusing(feed: Path, kept: int = 0) -> Iterator[RefusedLines]:
+    with open_file.opened(feed) as source, RefusedLines(source, kept=kept) as report:
+        yield report
+
+
+def numbers(feed: Path) -> list[int]:
+    return [json.loads(row)["line"] for row in feed.with_name("feed.refused").read_text().splitlines()]
+
+
+def test_what_could_not_be_written_is_no_part_of_the_file_when_it_goes_on(feed: Path) -> None:
+    beside = feed.with_name("feed.refused")
+    beside.mkdir()
+    with refusing(feed) as report:
+        report.add(line(1))
+    assert (report.size, report.count) == (0, 1)
+    beside.rmdir()
+    with refusing(feed, kept=report.size) as report:
+        report.add(line(2))
+    assert numbers(feed) == [2]
+
+
+def test_a_row_of_which_the_disk_took_a_part_is_cut_off(feed: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (LIMIT, hard))
+    try:
+        with refusing(feed) as report:
+            for number in (1, 2, 3):
+                report.add(line(number, b"x" * (2 * LIMIT // 5)))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert numbers(feed) == [1, 2]
+    with refusing(feed, kept=report.size) as report:
+        report.add(line(4))
+    assert numbers(feed) == [1, 2, 4]
+
+
+def test_a_file_that_was_shortened_meanwhile_is_not_filled_up(feed: Path) -> None:
+    with refusing(feed) as report:
+        report.add(line(1))
+    feed.with_name("feed.refused").unlink()
+    with refusing(feed, kept=report.size) as report:
+        report.add(line(2))
+    assert numbers(feed) == [2]

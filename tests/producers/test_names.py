@@ -1,0 +1,198 @@
+"""Names whose servers never answer keep neither threads nor attempts from the names of others."""
+
+import asyncio
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+import pytest
+
+from domain.delivery.outcome import Outcome
+from producers.egress import networks
+from producers.names import Addresses, Names, NameUnknown
+from producers.webhooks.sender import Sender
+from tests.parts.receiver import Receiver
+from tests.parts.until import until
+
+LOOPBACK = networks(["127.0.0.0/8"])
+HERE: Addresses = [(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", ("127.0.0.1", 0))]
+
+
+class Servers:
+    """Name servers: those of `dead-…` and `gone-…` do not answer until they are revived, others do at once.
+
+    Of `none-…` and `gone-…` they know no address.
+    """
+
+    def __init__(self) -> None:
+        self.asked: Counter[str] = Counter()
+        self.revived = threading.Event()
+
+    def look_up(self, host: str) -> Addresses:
+        self.asked[host] += 1
+        if host.startswith(("dead", "gone")):
+            self.revived.wait()
+        if host.startswith(("none", "gone")):
+            raise socket.gaierror(socket.EAI_NONAME, "not known")
+        return HERE
+
+    def hanging(self) -> int:
+        """How many look-ups of names without an answer have begun."""
+        return sum(number for host, number in self.asked.items() if host.startswith(("dead", "gone")))
+
+
+@pytest.fixture
+def servers() -> Iterator[Servers]:
+    servers = Servers()
+    yield servers
+    servers.revived.set()  # its threads end
+
+
+async def is_known(names: Names, host: str) -> bool:
+    try:
+        await names.addresses(host, 443)
+    except NameUnknown:
+        return False
+    return True
+
+
+async def test_400_names_without_an_answer_keep_no_other_from_its_look_up(servers: Servers) -> None:
+    """All of them are new, and those without an answer come first."""
+    names = Names(servers.look_up, within=30)
+    dead = [asyncio.create_task(is_known(names, f"dead-{number}")) for number in range(400)]
+    await asyncio.sleep(0)
+    others = [is_known(names, f"other-{number}") for number in range(40)]
+    assert await asyncio.gather(*others) == [True] * 40
+    assert not any(task.done() for task in dead)
+    servers.revived.set()
+    await asyncio.gather(*dead)
+
+
+async def test_hosts_that_answered_before_have_places_of_their_own(servers: Servers) -> None:
+    """Also where more names than there are places for have no answer."""
+    clock = Clock()
+    names = Names(servers.look_up, within=30, hanging=100, clock=clock)
+    known = [f"other-{number}" for number in range(40)]
+    assert all(await asyncio.gather(*(is_known(names, host) for host in known)))
+    dead = [asyncio.create_task(is_known(names, f"dead-{number}")) for number in range(400)]
+    await until(lambda: holds(servers.hanging() == 100 + 64))
+    clock.ahead += 60
+    assert all(await asyncio.gather(*(is_known(names, host) for host in known)))
+    assert {servers.asked[host] for host in known} == {2}
+    assert servers.hanging() == 100 + 64
+    servers.revived.set()
+    await asyncio.gather(*dead)
+
+
+async def test_a_host_is_looked_up_once_for_all_who_wait_for_it_whatever_their_ports(servers: Servers) -> None:
+    names = Names(servers.look_up, within=30)
+    posts = [asyncio.create_task(names.addresses("dead-1", port)) for port in range(1, 200)]
+    await until(lambda: holds(servers.asked["dead-1"] == 1))
+    servers.revived.set()
+    found = await asyncio.gather(*posts)
+    assert [addresses[0][4] for addresses in found] == [("127.0.0.1", port) for port in range(1, 200)]
+    assert servers.asked["dead-1"] == 1
+
+
+async def test_nobody_waits_again_for_a_look_up_that_took_too_long(servers: Servers) -> None:
+    names = Names(servers.look_up, within=1)
+    assert not await is_known(names, "dead-1")
+    for _ in range(1000):  # at once, or this lasts a quarter of an hour
+        assert not await is_known(names, "dead-1")
+    assert servers.asked["dead-1"] == 1
+    servers.revived.set()
+    assert await until(lambda: is_known(names, "dead-1"))
+
+
+async def test_that_there_is_no_address_is_remembered_longer_each_time(servers: Servers) -> None:
+    clock = Clock()
+    names = Names(servers.look_up, within=30, clock=clock)
+    pauses = []
+    for _ in range(8):
+        asked = servers.asked["none-1"]
+        waited = 0
+        while servers.asked["none-1"] == asked:
+            assert not await is_known(names, "none-1")
+            clock.ahead += 1
+            waited += 1
+        pauses.append(waited - 1)
+    assert pauses[1:] == sorted(pauses[1:])
+    assert pauses[1] <= 3
+    assert 58 <= pauses[-1] <= 61
+
+
+async def test_an_answer_is_remembered_for_some_seconds_and_asked_for_anew_then(servers: Servers) -> None:
+    clock = Clock()
+    names = Names(servers.look_up, within=30, clock=clock)
+    for _ in range(5):
+        assert await is_known(names, "other")
+    assert servers.asked["other"] == 1
+    clock.ahead += 11
+    assert await is_known(names, "other")
+    assert servers.asked["other"] == 2
+
+
+async def test_hosts_that_did_not_answer_share_a_narrow_lane_and_nobody_waits_in_it(servers: Servers) -> None:
+    clock = Clock()
+    names = Names(servers.look_up, within=3600, clock=clock)
+    gone = [f"gone-{number}" for number in range(100)]
+    await all_at_once(names, gone, servers, until_hanging=100)
+    servers.revived.clear()
+    servers.asked.clear()
+    clock.ahead += 60
+    tasks = [asyncio.create_task(is_known(names, host)) for host in gone]
+    width = names._suspects.width
+    await until(lambda: holds(sum(task.done() for task in tasks) == 100 - width))
+    assert servers.hanging() == width < 100
+    assert await is_known(names, "other")
+    servers.revived.set()
+    assert await asyncio.gather(*tasks) == [False] * 100
+    await until(lambda: holds(not names._asked))
+    assert servers.hanging() == 100, "each has had its turn"
+
+
+async def test_a_place_among_the_hanging_is_free_again_once_the_look_up_ends(servers: Servers) -> None:
+    names = Names(servers.look_up, within=3600, hanging=100)
+    for wave in range(3):
+        await all_at_once(names, [f"dead-{wave}-{number}" for number in range(100)], servers, until_hanging=100)
+        servers.revived.clear()
+
+
+async def all_at_once(names: Names, hosts: Sequence[str], servers: Servers, *, until_hanging: int) -> None:
+    """Ask for all of them, and let their servers answer once so many look-ups hang."""
+    begun = servers.hanging()
+    tasks = [asyncio.create_task(is_known(names, host)) for host in hosts]
+    await until(lambda: holds(servers.hanging() == begun + len(hosts) and names._hanging == until_hanging))
+    servers.revived.set()
+    await asyncio.gather(*tasks)
+
+
+async def test_deliveries_to_others_go_out_while_400_names_hang(servers: Servers, receiver: Receiver) -> None:
+    async with Sender(version="1", deadline=60, allow=LOOPBACK, look_up=servers.look_up) as sender:
+
+        async def outcome(host: str) -> Outcome:
+            url = receiver.url("/hooks").replace("127.0.0.1", host)
+            return (await sender.post(url, {}, b"{}", endpoint=host)).outcome
+
+        dead = [asyncio.create_task(outcome(f"dead-{number}")) for number in range(400)]
+        await asyncio.sleep(0)
+        others = await asyncio.gather(*(outcome(f"other-{number}") for number in range(40)))
+        assert others == [Outcome.ACCEPTED] * 40
+        for task in dead:
+            task.cancel()
+        await asyncio.gather(*dead, return_exceptions=True)
+
+
+class Clock:
+    """The system's, some seconds ahead."""
+
+    ahead = 0.0
+
+    def __call__(self) -> float:
+        return time.monotonic() + self.ahead
+
+
+async def holds(it_does: bool) -> bool:  # noqa: FBT001 - what is waited for
+    return it_does

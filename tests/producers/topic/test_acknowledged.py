@@ -1,0 +1,49 @@
+"""A message counts as sent once every in-sync replica has it: seen in what is asked of the broker."""
+
+import json
+import struct
+from collections.abc import AsyncIterator, Iterator
+
+from producers.topic import stream
+from producers.topic.publisher import Publisher
+from producers.topic.stream import Line
+from schemas.intake import Message
+from tests.consumers.test_worker import broker_on_a_leash, make_topic
+
+_EVERY_REPLICA = -1
+_PRODUCE = 0
+
+
+def acknowledgements_asked(stream: bytes) -> Iterator[int]:
+    """The `acks` of each produce request among the requests of one connection."""
+    at = 0
+    while at < len(stream):
+        size, key, _version, _number, name = struct.unpack_from(">ihhih", stream, at)
+        if key == _PRODUCE:
+            # behind the client's name stand the transactional id and acks
+            place = at + 14 + max(name, 0)
+            (transaction,) = struct.unpack_from(">h", stream, place)
+            yield struct.unpack_from(">h", stream, place + 2 + max(transaction, 0))[0]
+        at += 4 + size
+
+
+async def test_every_replica_must_acknowledge_what_is_sent() -> None:
+    """Also what is too long for a batch, which another producer sends."""
+    update = json.dumps({"id": "1"}).encode()
+    long = b'"' + b"x" * 200_000 + b'"'
+
+    async def lines() -> AsyncIterator[Line]:
+        for number, value in enumerate((update, long), 1):
+            yield Line(number, 0, (Message(b"key", value, ()),))
+
+    async with broker_on_a_leash() as (proxy, servers):
+        proxy.pass_on()
+        await make_topic(servers, "updates")
+        sent = await stream.send(lines(), bootstrap_servers=servers, topic="updates")
+        assert sent.acknowledged == 2
+        asked = [acks for stream in proxy.asked.values() for acks in acknowledgements_asked(bytes(stream))]
+        assert asked == [_EVERY_REPLICA] * 2
+        async with Publisher(bootstrap_servers=servers, topic="updates", thin_topic="thin") as publisher:
+            assert await publisher.send([Message(b"key", update, ())])
+        asked = [acks for stream in proxy.asked.values() for acks in acknowledgements_asked(bytes(stream))]
+        assert asked == [_EVERY_REPLICA] * 3

@@ -1,0 +1,179 @@
+"""Vendors are asked at the address that was looked at, by a path and query that nobody has rewritten."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+import pytest
+
+from producers.egress import networks
+from producers.names import Addresses
+from producers.vendors.client import Unanswered, Vendor, Vendors
+from schemas.feeds.feed import Fetch
+from tests.producers import raw
+
+LOOPBACK = networks(["127.0.0.0/8"])
+
+
+def answers(*addresses: str) -> Addresses:
+    return [(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (address, 0)) for address in addresses]
+
+
+@asynccontextmanager
+async def vendor() -> AsyncIterator[tuple[int, list[bytes]]]:
+    """The port of a server on plain TCP, and the head of every request that it got."""
+    heads: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}")
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as listening:
+        yield listening.sockets[0].getsockname()[1], heads
+
+
+TARGETS = [
+    "reports?sig=aB%2FcD%2BeF%3D&sp=%2Fr", "a/../b", "a/./b", "%2e%2e", "%3A%2F%2F", "%40%2C", "%27", "%e2", "%zz",
+    "a?", "a?b?c", "a//b", "'\"<>^`{|}\\", "~a", "%7Ea", "a+b?c+d", "!$&()*,;=:@", "?a[]=b",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("target", TARGETS)
+async def test_path_and_query_go_out_byte_for_byte(target: str) -> None:
+    async with vendor() as (port, heads):
+        where = Vendor(f"http://127.0.0.1:{port}/v71/", None, LOOPBACK)
+        async with Vendors({"adyen": where}, version="0") as vendors:
+            assert await vendors.ask("adyen", Fetch(target, {})) == b"{}"
+    [head] = heads
+    assert head.startswith(f"GET /v71/{target} HTTP/1.1\r\n".encode())
+    assert f"host: 127.0.0.1:{port}\r\n".encode() in head.lower()
+
+
+async def test_a_reports_own_url_goes_out_byte_for_byte_and_without_its_fragment() -> None:
+    """At the address of an event, which is public: the request is looked at before it is dialled."""
+    async with Vendors({}, version="0") as vendors:
+        request = vendors._request("braintree", Fetch("https://assets.example/r.csv?sig=a%2Fb%3d&x='#part", {}))
+    assert (request.to.host, request.to.target) == ("assets.example", "/r.csv?sig=a%2Fb%3d&x='")
+    assert (request.headers, request.allow) == ({}, ())
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://assets.example/a b", "https://assets.example/\n", "https://\u00fc.example/", "https://xn--zz.invalid/",
+        f"https://[2606:4700:4700::1111%{'a' * 64}]/", "https://user@assets.example/", "https://2130706433/",
+    ],
+)  # fmt: skip
+async def test_an_address_that_cannot_be_used_is_said_to_be_so(url: str) -> None:
+    async with Vendors({}, version="0") as vendors:
+        with pytest.raises(Unanswered, match="the vendor's address cannot be used"):
+            await vendors.ask("braintree", Fetch(url, {}))
+
+
+@pytest.mark.parametrize(
+    ("scheme", "addresses"),
+    [
+        ("http", ["127.0.0.1", "192.168.0.1"]),
+        ("http", ["127.0.0.1", "93.184.216.34"]),
+        ("https", ["127.0.0.1", "192.168.0.1"]),
+        ("https", ["127.0.0.1", "fd00::1"]),
+    ],
+)
+async def test_all_addresses_of_a_name_must_be_ones_that_may_be_reached(scheme: str, addresses: Sequence[str]) -> None:
+    """The first is allowed, and the server there would answer; another is not, or not without TLS."""
+    async with vendor() as (port, heads):
+        where = Vendor(f"{scheme}://vendor.example:{port}", None, LOOPBACK)
+        async with Vendors({"adyen": where}, version="0", look_up=lambda _: answers(*addresses)) as vendors:
+            with pytest.raises(Unanswered, match="the vendor's address is not one that may be reached"):
+                await vendors.ask("adyen", Fetch("a", {}))
+    assert heads == []
+
+
+async def test_a_name_is_dialled_where_all_of_its_addresses_may_be_reached() -> None:
+    async with vendor() as (port, heads):
+        where = Vendor(f"http://vendor.example:{port}", None, LOOPBACK)
+        async with Vendors(
+            {"adyen": where}, version="0", look_up=lambda _: answers("127.0.0.1", "127.0.0.2")
+        ) as vendors:
+            assert await vendors.ask("adyen", Fetch("a", {})) == b"{}"
+    assert f"host: vendor.example:{port}\r\n".encode() in heads[0].lower()
+
+
+async def test_a_name_without_an_address_is_named() -> None:
+    where = Vendor("https://vendor.example", None, LOOPBACK)
+    async with Vendors({"adyen": where}, version="0", look_up=lambda _: ()) as vendors:
+        with pytest.raises(Unanswered, match="the name of the vendor's host is not known"):
+            await vendors.ask("adyen", Fetch("a", {}))
+
+
+@pytest.mark.parametrize(
+    ("asked", "pause"),
+    [
+        ("120", timedelta(seconds=120)),
+        ("Fri, 31 Dec 2190 23:59:59 GMT", timedelta(days=1)),
+        ("Sunday, 06-Nov-94 08:49:37 GMT", timedelta(0)),
+        ("999999999", timedelta(days=1)),
+        ("1763716454", None),
+        ("soon", None),
+    ],
+)
+async def test_a_pause_that_the_vendor_asks_for_is_bounded(asked: str, pause: timedelta | None) -> None:
+    head = f"HTTP/1.1 429 Slow down\r\nRetry-After: {asked}\r\nContent-Length: 0\r\n\r\n".encode()
+    async with raw.server(raw.says(head)) as url:
+        where = Vendor(url, None, LOOPBACK)
+        async with Vendors({"adyen": where}, version="0") as vendors:
+            with pytest.raises(Unanswered) as unanswered:
+                await vendors.ask("adyen", Fetch("a", {}))
+    assert unanswered.value.retry_after == pause
+
+
+async def read_file(vendors: Vendors) -> bytes:
+    async with vendors.opened("adyen", Fetch("r.csv", {})) as chunks:
+        return b"".join([chunk async for chunk in chunks])
+
+
+@pytest.mark.parametrize(
+    "head",
+    ["404 Not Found", "429 Too Many Requests", "503 Later", "200 OK\r\nContent-Encoding: gzip"],
+)
+@pytest.mark.parametrize("is_file", [False, True], ids=["an answer", "a file"])
+async def test_the_connection_of_an_answer_that_is_of_no_use_is_closed(head: str, *, is_file: bool) -> None:
+    """Its body never ends; it would hold a place among the connections for as long as the process lives."""
+    closed: asyncio.Queue[None] = asyncio.Queue()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(f"HTTP/1.1 {head}\r\nContent-Length: 10\r\n\r\n".encode())
+        await reader.read()
+        closed.put_nowait(None)
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as listening:
+        where = Vendor(f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}", None, LOOPBACK)
+        async with Vendors({"adyen": where}, version="0", deadline=30) as vendors, asyncio.timeout(60):
+            with pytest.raises(Unanswered):
+                await (read_file(vendors) if is_file else vendors.ask("adyen", Fetch("a", {})))
+            for _ in range(3 if head.startswith("503") else 1):
+                await closed.get()
+
+
+async def test_the_connection_of_a_file_that_is_not_read_to_its_end_is_closed() -> None:
+    closed = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nthe first line\n")
+        await reader.read()
+        closed.set()
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as listening:
+        where = Vendor(f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}", None, LOOPBACK)
+        async with Vendors({"adyen": where}, version="0", deadline=30) as vendors, asyncio.timeout(60):
+            async with vendors.opened("adyen", Fetch("r.csv", {})) as chunks:
+                assert await anext(chunks) == b"the first line\n"
+            await closed.wait()

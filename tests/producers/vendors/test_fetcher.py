@@ -1,0 +1,477 @@
+"""Vendors are asked what their thin events are about, and nothing that they answer is lost on its way."""
+
+import asyncio
+import json
+import signal
+import sys
+from base64 import b64encode
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiokafka import AIOKafkaProducer
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+from structlog.testing import capture_logs
+
+from consumers import thin as taking
+from consumers.worker import Worker
+from producers.egress import networks
+from producers.topic.publisher import Publisher
+from producers.vendors import client as asking
+from producers.vendors.client import Vendor, Vendors
+from producers.vendors.fetcher import Fetcher, Point
+from schemas import thin
+from schemas.canonical import parse
+from schemas.feeds import FEEDS
+from schemas.feeds.feed import Edge, Fetch
+from schemas.intake import Message
+from schemas.url import read_url
+from store import fetches
+from store.fetches import NewFetch
+from tests.api.posting import make_topic, on_topic
+from tests.parts.kafka import Broker
+from tests.parts.receiver import Answer, Receiver, gzip_bomb, redirect
+from tests.parts.until import until
+from tests.schemas.feeds.answering import ANSWERS
+from tests.schemas.feeds.reading import messages
+from wallets.change import Retention
+
+SAMPLES = Path(__file__).parents[3] / "examples" / "feeds"
+LOOPBACK = networks(["127.0.0.0/8"])
+NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
+PAN = "4539578763621486"
+# Fast-forwarded: what failed is due again by the next look.
+AT_ONCE = (timedelta(0), timedelta(0))
+
+
+def thin_events(feed: str) -> list[Message]:
+    """The sample's events that leave something to be asked for."""
+    records = [json.loads(line) for line in (SAMPLES / f"{feed}.jsonl").read_text().splitlines()]
+    told = [each for record in records for each in messages(FEEDS[feed], record, Edge(NOW))]
+    return [each for each in told if each.thin]
+
+
+def answer(feed: str) -> Answer:
+    return Answer(200, {"Content-Type": "application/json"}, json.dumps(ANSWERS[feed]).encode())
+
+
+class Desk:
+    """A vendor that answers, events that are waiting, and the topic that the answers go to."""
+
+    def __init__(self, engine: AsyncEngine, servers: str, topic: str, vendor: Receiver) -> None:
+        self.engine = engine
+        self.servers = servers
+        self.topic = topic
+        self.vendor = vendor
+
+    async def waiting(self, *events: Message, feed: str = "adyen") -> None:
+        new = [
+            NewFetch(feed, thin.parse(event.value).digest, event.value, "thin", 0, offset)
+            for offset, event in enumerate(events)
+        ]
+        async with self.engine.begin() as connection:
+            await fetches.keep(connection, new)
+
+    async def rows(self) -> list[Any]:
+        async with self.engine.connect() as connection:
+            found = await connection.execute(
+                text("SELECT feed, failures, failure, attempt, due_at <= now() FROM fetches")
+            )
+            return [tuple(row) for row in found]
+
+    async def letters(self) -> list[Any]:
+        async with self.engine.connect() as connection:
+            found = await connection.execute(text("SELECT topic, reason, body FROM dead_letters ORDER BY id"))
+            return [tuple(row) for row in found]
+
+    async def told(self) -> list[Any]:
+        return [json.loads(one.value or b"") for one in await on_topic(self.servers, self.topic)]
+
+    @asynccontextmanager
+    async def fetcher(
+        self,
+        *,
+        at: Callable[[Point], None] = lambda _: None,
+        schedule: Sequence[timedelta] = AT_ONCE,
+        deadline: float = 5.0,
+        lease: timedelta = timedelta(minutes=1),
+        allow: Any = LOOPBACK,
+        servers: str | None = None,
+        **address: Any,
+    ) -> AsyncIterator[Fetcher]:
+        where = Vendor(self.vendor.url("/v71"), f"Basic {b64encode(b'u:p').decode()}", allow)
+        asked = dict.fromkeys(("adyen", "apple-pay", "google-pay", "visa-tms"), where) | address
+        async with (
+            Vendors(asked, version="0", deadline=deadline) as vendors,
+            Publisher(
+                bootstrap_servers=servers or self.servers, topic=self.topic, thin_topic="thin", patience=3
+            ) as publisher,
+        ):
+            yield Fetcher(
+                self.engine,
+                vendors,
+                FEEDS,
+                send=publisher.send,
+                edge=Edge,
+                schedule=schedule,
+                lease=lease,
+                at=at,
+            )
+
+
+@pytest.fixture
+async def desk(engine: AsyncEngine, kafka: str, topic: str, receiver: Receiver) -> Desk:
+    return Desk(engine, kafka, topic, receiver)
+
+
+@pytest.mark.parametrize("feed", ["adyen", "apple-pay", "google-pay", "visa-tms"])
+async def test_what_the_vendor_answers_is_told_and_the_event_is_done_with(desk: Desk, feed: str) -> None:
+    events = thin_events(feed)
+    desk.vendor._answers.clear()
+    for event in events:
+        desk.vendor.answer("/v71/" + json.loads(event.value)["path"].partition("?")[0], answer(feed))
+    await desk.waiting(*events, feed=feed)
+    async with desk.fetcher() as fetcher:
+        while await fetcher.run_once():
+            pass
+    assert await desk.rows() == []
+    assert await desk.letters() == []
+    told = await desk.told()
+    assert {one["vendor"] for one in told} == {feed}
+    assert [parse(json.dumps(one).encode()) for one in told]
+    for request in desk.vendor.requests:
+        assert request.headers["Authorization"] == f"Basic {b64encode(b'u:p').decode()}"
+        assert request.method == ("POST" if feed == "google-pay" else "GET")
+
+
+async def test_an_answer_newer_than_the_event_is_told_once_for_both_that_came(desk: Desk) -> None:
+    """And an event that comes again while its answer is on the way is asked about again: that answer may be older."""
+    [event] = thin_events("adyen")[:1]
+    await desk.waiting(event)
+    desk.vendor.answer("/v71/storedPaymentMethods", answer("adyen"))
+    again: list[Point] = []
+
+    def comes_again(point: Point) -> None:
+        if point == "answered" and not again:
+            again.append(point)
+            more.set()
+
+    more = asyncio.Event()
+    async with desk.fetcher() as fetcher:
+        produced = asyncio.Event()
+
+        async def held(messages: Sequence[Message]) -> bool:
+            await more.wait()
+            await desk.waiting(event)
+            fetcher._send = send
+            produced.set()
+            return await send(messages)
+
+        send, fetcher._send, fetcher._at = fetcher._send, held, comes_again
+        assert await fetcher.run_once() == 1
+        assert len(await desk.rows()) == 1
+        newer = json.loads(json.dumps(ANSWERS["adyen"]))
+        for method in newer["storedPaymentMethods"]:
+            method["expiryYear"] = "2039"
+        desk.vendor.answer("/v71/storedPaymentMethods", Answer(200, {}, json.dumps(newer).encode()))
+        assert await fetcher.run_once() == 1
+    assert await desk.rows() == []
+    told = await desk.told()
+    assert max(one["new"]["expiryYear"] for one in told) == 2039
+    assert len({one["id"] for one in told}) == 2
+    assert len({one["occurredAt"] for one in told}) == 1
+
+
+FAILURES = [
+    (Answer(500), 3, "the vendor answered 500"),
+    (Answer(503), 3, "the vendor answered 503"),
+    (Answer(404), 1, "the vendor answered 404"),
+    (Answer(401), 1, "the vendor answered 401"),
+    (Answer(429), 1, "the vendor answered 429"),
+    (redirect("/elsewhere"), 1, "the vendor answered 302"),
+    (Answer(200, body=b"<html>"), 1, "answer: expected JSON"),
+    (Answer(200, body=b"[]"), 1, "answer: expected a JSON object"),
+    (Answer(200, body=b"{}"), 1, "storedPaymentMethods: expected the one that the event is about"),
+    (Answer(200, body=b" " * 1_000_001), 1, "the vendor's answer is longer than 1,000,000 bytes"),
+    (gzip_bomb(1 << 20), 1, "the vendor's answer is packed, and was not asked to be"),
+    (Answer(cut="silently"), 3, "the connection to the vendor failed (RemoteProtocolError)"),
+    (Answer(cut="mid-status"), 3, "the connection to the vendor failed (RemoteProtocolError)"),
+    (Answer(200, body=b"{", drip=0.2), 1, "answer: expected JSON"),
+    (Answer(200, drip=0.2), 3, "the vendor did not answer in time"),
+    (Answer(200, delay=30), 3, "the vendor did not answer in time"),
+]
+
+
+@pytest.mark.parametrize(("said", "tries", "failed"), FAILURES, ids=lambda value: str(value)[:40])
+async def test_what_fails_is_named_parked_and_asked_again(desk: Desk, said: Answer, tries: int, failed: str) -> None:
+    [event] = thin_events("adyen")[:1]
+    await desk.waiting(event)
+    desk.vendor.answer("/v71/storedPaymentMethods", said)
+    async with desk.fetcher(schedule=[timedelta(hours=1)], deadline=1) as fetcher:
+        assert await fetcher.run_once() == 1
+        assert await desk.rows() == [("adyen", 1, failed, 1, False)]
+        assert len(desk.vendor.at("/v71/storedPaymentMethods")) == tries
+        assert desk.vendor.at("/elsewhere") == []
+        assert await fetcher.run_once() == 0
+        async with desk.engine.begin() as connection:
+            await connection.execute(text("UPDATE fetches SET due_at = now()"))
+        desk.vendor.answer("/v71/storedPaymentMethods", answer("adyen"))
+        assert await fetcher.run_once() == 1
+    assert await desk.rows() == []
+    assert len(await desk.told()) == 1
+
+
+async def test_what_failed_for_a_second_is_tried_again_at_once(desk: Desk) -> None:
+    await desk.waiting(*thin_events("adyen")[:1])
+    desk.vendor.answer("/v71/storedPaymentMethods", Answer(502), Answer(cut="silently"), answer("adyen"))
+    async with desk.fetcher() as fetcher:
+        await fetcher.run_once()
+    assert (await desk.rows(), len(await desk.told()), len(desk.vendor.requests)) == ([], 1, 3)
+
+
+async def test_after_the_last_time_it_is_a_dead_letter_that_says_what_failed(desk: Desk) -> None:
+    [event] = thin_events("adyen")[:1]
+    await desk.waiting(event)
+    desk.vendor.answer("/v71/storedPaymentMethods", Answer(403))
+    async with desk.fetcher() as fetcher:
+        for _ in AT_ONCE:
+            assert await fetcher.run_once() == 1
+            assert await desk.letters() == []
+        assert await fetcher.run_once() == 1
+        assert await fetcher.run_once() == 0
+    assert await desk.rows() == []
+    assert await desk.letters() == [("thin", "fetch: the vendor answered 403", event.value)]
+
+
+async def test_a_vendor_that_asks_for_a_pause_has_it(desk: Desk) -> None:
+    await desk.waiting(*thin_events("adyen")[:1])
+    desk.vendor.answer("/v71/storedPaymentMethods", Answer(429, {"Retry-After": "3600"}))
+    async with desk.fetcher() as fetcher:
+        assert (await fetcher.run_once(), await fetcher.run_once()) == (1, 0)
+    async with desk.engine.connect() as connection:
+        waits = await connection.scalar(text("SELECT due_at - now() FROM fetches"))
+    assert waits > timedelta(minutes=59)
+
+
+@pytest.mark.parametrize("asked", ["0", "1", "Thu, 01 Jan 1970 00:00:00 GMT"])
+async def test_a_vendor_that_asks_for_less_than_the_schedule_waits_is_not_asked_sooner(desk: Desk, asked: str) -> None:
+    await desk.waiting(*thin_events("adyen")[:1])
+    desk.vendor.answer("/v71/storedPaymentMethods", Answer(429, {"Retry-After": asked}))
+    async with desk.fetcher(schedule=(timedelta(hours=1),)) as fetcher:
+        assert (await fetcher.run_once(), await fetcher.run_once()) == (1, 0)
+    async with desk.engine.connect() as connection:
+        waits = await connection.scalar(text("SELECT due_at - now() FROM fetches"))
+    assert waits > timedelta(minutes=59)
+
+
+@pytest.mark.parametrize(
+    ("url", "allow", "failed"),
+    [
+        ("http://127.0.0.1:1/", (), "the vendor's address is not one that may be reached"),
+        ("http://localhost:1/", (), "the vendor's address is not one that may be reached"),
+        ("https://127.0.0.1:1/", (), "the vendor's address is not one that may be reached"),
+        ("http://[::ffff:127.0.0.1]:1/", (), "the vendor's address is not one that may be reached"),
+        ("http://2130706433:1/", (), "the vendor's address cannot be used"),
+        ("http://169.254.169.254/", LOOPBACK, "the vendor's address is not one that may be reached"),
+        ("http://127.0.0.1:1/", LOOPBACK, "the connection to the vendor failed (ConnectError)"),
+        (
+            "https://vendor.invalid/",
+            LOOPBACK,
+            "the name of the vendor's host is not known, or its name server did not answer",
+        ),
+    ],
+)
+async def test_no_address_is_dialled_that_is_not_public_or_allowed(
+    desk: Desk, url: str, allow: Any, failed: str
+) -> None:
+    await desk.waiting(*thin_events("adyen")[:1])
+    async with desk.fetcher(schedule=[timedelta(hours=1)], adyen=Vendor(url, None, allow)) as fetcher:
+        await fetcher.run_once()
+    assert [row[2] for row in await desk.rows()] == [failed]
+
+
+async def test_without_an_address_it_waits_for_one(desk: Desk) -> None:
+    """However long that takes: the schedule is not begun, and one warning says why nothing is asked."""
+    await desk.waiting(*thin_events("adyen")[:1])
+    async with (
+        Vendors({}, version="0") as vendors,
+        Publisher(bootstrap_servers=desk.servers, topic=desk.topic, thin_topic="thin") as publisher,
+    ):
+        fetcher = Fetcher(desk.engine, vendors, FEEDS, send=publisher.send, edge=Edge, schedule=AT_ONCE)
+        with capture_logs() as logs:
+            for _ in range(len(AT_ONCE) + 2):
+                await fetcher.run_once()
+                async with desk.engine.begin() as connection:
+                    await connection.execute(text("UPDATE fetches SET due_at = now()"))
+    assert [(entry["log_level"], entry["feed"]) for entry in logs] == [("warning", "adyen")]
+    async with desk.engine.begin() as connection:
+        await connection.execute(text("UPDATE fetches SET due_at = now() + interval '1 hour'"))
+    assert [row[1:3] + row[4:] for row in await desk.rows()] == [
+        (0, "no address is set for this feed (REPOINT_FEED_FETCH)", False)
+    ]
+    assert await desk.letters() == []
+    desk.vendor.answer("/v71/storedPaymentMethods", answer("adyen"))
+    async with desk.fetcher() as configured:
+        assert await configured.run_once() == 1
+    assert (await desk.rows(), len(await desk.told())) == ([], 1)
+
+
+@pytest.mark.parametrize("point", ["claimed", "answered", "produced", "finished"])
+async def test_killed_anywhere_it_is_asked_again_and_the_same_is_told(
+    desk: Desk, database_url: str, point: Point
+) -> None:
+    await desk.waiting(*thin_events("adyen")[:1])
+    desk.vendor.answer("/v71/storedPaymentMethods", answer("adyen"))
+    words = (database_url, desk.servers, desk.topic, desk.vendor.url("/v71"), point)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.producers.vendors.dying_fetcher", *words
+    )
+    assert await process.wait() == -signal.SIGKILL
+    assert len(await desk.rows()) == (0 if point == "finished" else 1)
+    async with desk.fetcher() as fetcher:
+        assert await fetcher.run_once() == (0 if point == "finished" else 1)
+    assert await desk.rows() == []
+    told = await desk.told()
+    assert len(told) == (2 if point == "produced" else 1)
+    assert len({json.dumps(one) for one in told}) == 1
+
+
+async def test_one_who_was_slower_than_his_lease_deletes_nothing(desk: Desk) -> None:
+    [event] = thin_events("adyen")[:1]
+    await desk.waiting(event)
+    async with desk.engine.begin() as connection:
+        [slow] = await fetches.claim(connection, {"adyen": 4}, lease=timedelta(0))
+    async with desk.engine.begin() as connection:
+        [fast] = await fetches.claim(connection, {"adyen": 4}, lease=timedelta(hours=1))
+        assert fast.attempt == slow.attempt + 1
+        await fetches.finish(connection, slow)
+        await fetches.postpone(connection, slow, timedelta(days=9), "too late")
+        assert not await fetches.give_up(connection, slow)
+        assert await fetches.claim(connection, {"adyen": 4}, lease=timedelta(0)) == []
+    assert await desk.rows() == [("adyen", 0, None, 2, True)]
+
+
+async def test_while_kafka_is_away_no_answer_is_lost_and_no_failure_counted(desk: Desk) -> None:
+    await desk.waiting(*thin_events("adyen")[:1])
+    desk.vendor.answer("/v71/storedPaymentMethods", answer("adyen"))
+    async with desk.fetcher(servers="127.0.0.1:1") as fetcher:
+        assert await fetcher.run_once() == 1
+    assert await desk.rows() == [("adyen", 0, None, 1, False)]
+    assert await desk.told() == []
+
+
+REPORT = (
+    "Payment Method Token,Update Type,New Last 4,New Expiration Date,Card Type\n"
+    "tok1,New Expiration Date,,12/29,Visa\n"
+    "tok2,Eaten,,,\n"
+    f"tok3,Eaten by {PAN},,,\n"
+    "tok4,Account Closed,,,\n"
+)
+
+
+async def test_a_report_is_read_as_a_file_of_its_feed(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At an address of the event's own: without credentials, and not on this machine."""
+    fetch = Fetch("https://assets.braintreegateway.com/report.csv?key=x", {}, file_at=NOW)
+    event = Message(None, thin.written("braintree", fetch, NOW), thin=True)
+    await desk.waiting(event, feed="braintree")
+    async with desk.fetcher() as fetcher:
+        request = fetcher._vendors._request("braintree", fetch)
+        assert (request.to, request.headers, request.allow) == (read_url(fetch.path), {}, ())
+        here = asking._Request("GET", read_url(desk.vendor.url("/report.csv")), {}, None, LOOPBACK)
+        monkeypatch.setattr(fetcher._vendors, "_request", lambda _feed, _fetch: here)
+        desk.vendor.answer(
+            "/report.csv", Answer(200, body=b"<html>\nLater.\n</html>"), Answer(200, body=REPORT.encode())
+        )
+        assert await fetcher.run_once() == 1
+        assert [row[2].partition(";")[0] for row in await desk.rows()] == ["file: no line can be used"]
+        assert await fetcher.run_once() == 1
+    assert await desk.rows() == []
+    found = await on_topic(desk.servers, desk.topic)
+    assert sorted(len(one.headers) for one in found) == [0, 0, 2, 2]
+    assert [one for one in found if PAN.encode() in (one.value or b"")] == []
+    assert {json.loads(one.value or b"")["type"] for one in found if not one.headers} == {"EXPIRY_UPDATED", "CLOSED"}
+
+
+async def test_no_number_of_an_answer_gets_anywhere(desk: Desk, capfd: pytest.CaptureFixture[str]) -> None:
+    for canary in (PAN, "4539 5787 6362 1486", "4539-5787-6362-1486", f"https://x.example/{PAN}"):
+        for name in ("id", "lastFour", "brand", "expiryMonth", "name", canary):
+            await desk.waiting(*thin_events("adyen")[:1])
+            said = json.loads(json.dumps(ANSWERS["adyen"]))
+            for method in said["storedPaymentMethods"]:
+                method[name] = canary
+            desk.vendor.answer("/v71/storedPaymentMethods", Answer(200, {}, json.dumps(said).encode()))
+            async with desk.fetcher(schedule=[]) as fetcher:
+                await fetcher.run_once()
+    seen = json.dumps(await desk.told()) + repr(await desk.rows()) + repr(await desk.letters())
+    captured = capfd.readouterr()
+    seen += captured.out + captured.err
+    assert "4539" not in seen
+
+
+async def test_it_runs_until_told_to_stop_and_finishes_what_is_under_way(desk: Desk) -> None:
+    stopping = asyncio.Event()
+    desk.vendor.answer("/v71/storedPaymentMethods", Answer(200, {}, answer("adyen").body, delay=1))
+    async with desk.fetcher() as fetcher:
+        work = asyncio.create_task(fetcher.run(stopping))
+        await desk.waiting(*thin_events("adyen")[:1])
+        await desk.vendor.arrived(1)
+        stopping.set()
+        await work
+        assert fetcher.stalled() is None
+    assert (await desk.rows(), len(await desk.told())) == ([], 1)
+
+
+# --- and onto the table -------------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def taking_in(desk: Desk, topic: str) -> AsyncIterator[None]:
+    stopping = asyncio.Event()
+    retention = Retention(known=timedelta(days=1), unknown=timedelta(days=1))
+    worker = Worker(
+        desk.engine,
+        bootstrap_servers=desk.servers,
+        topic=topic,
+        group=f"{topic}-thin",
+        retention=retention,
+        take=taking.take,
+    )
+    work = asyncio.create_task(worker.run(stopping))
+    try:
+        yield
+    finally:
+        stopping.set()
+        await work
+
+
+async def test_events_off_the_topic_wait_once_each_and_what_is_none_is_a_dead_letter(
+    desk: Desk, broker: Broker
+) -> None:
+    topic = await make_topic(broker.servers, real=broker.real)
+    events = thin_events("adyen") + thin_events("adyen")
+    junk = [
+        b"no JSON",
+        b"\xff",
+        b'{"feed": "adyen"}',
+        events[0].value.replace(b'"adyen"', b'"stripe"'),
+        events[0].value.replace(b'"record"', f'"note": "{PAN}", "record"'.encode()),
+    ]
+    async with AIOKafkaProducer(bootstrap_servers=broker.servers) as producer:
+        for value in [*(event.value for event in events), *junk]:
+            await producer.send_and_wait(topic, value)
+    async with taking_in(desk, topic):
+        await until(lambda: _has(desk, len(junk)), within=60)
+    distinct = {thin.parse(event.value).digest for event in events}
+    rows = await desk.rows()
+    assert len(rows) == len(distinct)
+    letters = await desk.letters()
+    assert {letter[0] for letter in letters} == {topic}
+    assert PAN not in repr(letters)
+
+
+async def _has(desk: Desk, letters: int) -> bool:
+    return len(await desk.letters()) == letters and len(await desk.rows()) > 0

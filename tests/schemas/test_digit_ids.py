@@ -1,0 +1,158 @@
+"""Where `REPOINT_DIGIT_IDS` says that digits are ids they are; everywhere else they are a card number."""
+
+import base64
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from domain.wallet import token_key
+from producers.topic import ingest
+from schemas import intake, thin
+from schemas.canonical import Unreadable, masked, parse
+from schemas.digit_ids import DigitIds
+from schemas.feeds import FEEDS
+from schemas.feeds.feed import Edge
+from schemas.feeds.record import Refused
+from schemas.wallet import Malformed, read_wallet
+from tests.schemas.feeds.reading import EDGE
+from tests.schemas.feeds.test_every_feed import samples
+
+# CyberSource's tokens pass Luhn and keep the last four digits; these begin as a brand's numbers do, too.
+TOKEN, NEW_TOKEN, CUSTOMER = "4539578763621486", "5555555555554444", "6011000990139424"
+IDS = frozenset({"cybersource", "visa-tms", "customer"})
+
+
+def update(**changed: object) -> dict[str, Any]:
+    message = {
+        "id": "u-1",
+        "vendor": "cybersource",
+        "type": "NUMBER_REPLACED",
+        "occurredAt": "2026-11-20T09:14:13Z",
+        "old": {"token": TOKEN},
+        "new": {"token": NEW_TOKEN, "last4": "4444"},
+        "customer": {"enterpriseId": CUSTOMER, "hsid": CUSTOMER, "metadata": {"patientId": CUSTOMER}},
+    }
+    return message | changed
+
+
+def in_event(message: object) -> dict[str, Any]:
+    return {"specversion": "1.0", "id": "e", "data": message}
+
+
+def in_base64(message: object) -> dict[str, Any]:
+    return {"specversion": "1.0", "data_base64": base64.b64encode(json.dumps(message).encode()).decode()}
+
+
+@pytest.mark.parametrize("wrap", [dict, in_event, in_base64])
+def test_an_update_with_ids_of_digits_is_read_and_kept_as_it_came_where_the_setting_says_so(wrap: Any) -> None:
+    body = json.dumps(wrap(update(id=CUSTOMER))).encode()
+    assert parse(body, digit_ids=IDS).update.old.key == token_key("cybersource", TOKEN)  # type: ignore[union-attr]
+    assert masked(body, IDS).encode() == body
+    line = ingest.read(1, body, digit_ids=IDS)
+    assert (line.unusable, line.messages[0].value) == (None, body)
+    with pytest.raises(Unreadable, match="expected no card number"):
+        parse(body)
+    assert TOKEN not in masked(body)
+
+
+@pytest.mark.parametrize("wrap", [dict, in_event, in_base64])
+@pytest.mark.parametrize(
+    ("changed", "digit_ids"),
+    [
+        ({}, {"customer"}),
+        ({}, {"cybersource"}),
+        ({}, {"visa-tms", "customer"}),
+        ({"vendor": "stripe"}, IDS),
+        ({"old": {"token": f"{TOKEN} "}}, IDS),
+        ({"old": {"token": f"%B{TOKEN}^DOE/JOHN^2512"}}, IDS),
+        ({"old": {"token": TOKEN, "fingerprint": TOKEN}}, IDS),
+        ({"new": {"token": NEW_TOKEN, "nameOnCard": TOKEN}}, IDS),
+        ({"new": {"token": NEW_TOKEN, "par": TOKEN}}, IDS),
+        ({"customer": {"enterpriseId": "e", "metadata": {TOKEN: "x"}}}, IDS),
+        ({"token": TOKEN}, IDS),
+        ({"extra": {"token": TOKEN}}, IDS),
+        ({"customer": {"token": TOKEN, "hsid": "h"}}, IDS),
+        ({"id": f"see {CUSTOMER}"}, IDS),
+    ],
+)
+def test_elsewhere_digits_are_refused_and_masked(wrap: Any, changed: Mapping[str, object], digit_ids: DigitIds) -> None:
+    body = json.dumps(wrap(update(**changed))).encode()
+    with pytest.raises(Unreadable, match="expected no card number"):
+        parse(body, digit_ids=digit_ids)
+    assert TOKEN not in masked(body, digit_ids)
+    assert "expected no card number" in str(ingest.read(1, body, digit_ids=digit_ids).unusable)
+
+
+def test_a_merge_may_name_customers_by_digits() -> None:
+    merge = {name: {"enterpriseId": CUSTOMER} for name in ("from", "into")}
+    merge["into"] = {"hsid": TOKEN}
+    message = {"id": "1", "vendor": "crm", "type": "WALLET_MERGED", "occurredAt": "2026-11-20T09:14:13Z", **merge}
+    assert parse(json.dumps(message).encode(), digit_ids=IDS).update.merge_into == (("hsid", TOKEN),)
+    with pytest.raises(Unreadable, match=r"^\$\.from\.enterpriseId: expected no card number$"):
+        parse(json.dumps(message).encode())
+
+
+def wallet(**changed: object) -> str:
+    method = {
+        "id": "6d1f3a4e-0000-4000-8000-000000000001",
+        "type": "CARD",
+        "status": "ACTIVE",
+        "credentials": [{"vendor": "cybersource", "token": TOKEN}],
+        **changed,
+    }
+    customer = {"enterpriseId": CUSTOMER, "metadata": {"patientId": CUSTOMER}}
+    line = {"id": "6d1f3a4e-0000-4000-8000-000000000002", "customer": customer, "merchants": ["m"]}
+    return json.dumps(line | {"paymentMethods": [method]})
+
+
+def test_a_wallet_with_ids_of_digits_is_read_where_the_setting_says_so() -> None:
+    assert token_key("cybersource", TOKEN) in read_wallet(wallet(), digit_ids=IDS).methods[0].keys
+    for names in ("", "customer", "cybersource"):
+        with pytest.raises(Malformed, match="expected no card number"):
+            read_wallet(wallet(), digit_ids=frozenset({names}))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"nickname": TOKEN},
+        {"fingerprint": TOKEN},
+        {"details": {"nameOnCard": TOKEN}},
+        {"credentials": [{"vendor": "stripe", "token": TOKEN}]},
+        {"credentials": [{"vendor": "cybersource", "token": f"{TOKEN[:4]} {TOKEN[4:]}"}]},
+    ],
+)
+def test_elsewhere_in_a_wallet_digits_are_refused(changed: Mapping[str, object]) -> None:
+    with pytest.raises(Malformed, match="expected no card number"):
+        read_wallet(wallet(**changed), digit_ids=IDS)
+
+
+def test_cybersources_report_names_tokens_of_digits() -> None:
+    report = next(record for record in samples(FEEDS["cybersource"]) if "responseRecord" in record)
+    record = json.loads(json.dumps(report))
+    record["sourceRecord"]["token"] = record["responseRecord"]["token"] = TOKEN
+    taken = intake.take(FEEDS["cybersource"], record, Edge(EDGE.at, EDGE.fingerprints, digit_ids=IDS))
+    assert isinstance(taken, list)
+    assert TOKEN in taken[0].value.decode()
+    with pytest.raises(Refused, match="expected no card number"):
+        intake.take(FEEDS["cybersource"], record, EDGE)
+
+
+@pytest.mark.parametrize("kind", ["tms.networktoken.updated", "tms.networktoken.provisioned"])
+def test_a_thin_event_of_visa_names_an_instrument_of_digits(kind: str) -> None:
+    text = json.dumps(samples(FEEDS["visa-tms"])[0])
+    record = json.loads(text)
+    record["eventType"] = kind
+    payload = record.get("payload") or record["payloads"]
+    for each in payload:
+        each["data"]["_links"]["paymentInstruments"] = [{"href": f"/tms/v1/paymentinstruments/{TOKEN}"}]
+    taken = intake.take(FEEDS["visa-tms"], record, Edge(EDGE.at, digit_ids=IDS))
+    assert isinstance(taken, list)
+    assert TOKEN in taken[0].value.decode()
+    if taken[0].thin:
+        assert thin.parse(taken[0].value, digit_ids=IDS).fetch.path.endswith(TOKEN)
+        assert masked(taken[0].value, IDS) == taken[0].value.decode()
+    with pytest.raises(Refused, match="expected no card number"):
+        intake.take(FEEDS["visa-tms"], record, EDGE)

@@ -1,0 +1,167 @@
+"""A line of a wallets file: what real exports hold is taken, and what cannot be is named, all of it, by its field."""
+
+import json
+from typing import Any
+
+import pytest
+
+from domain.wallet import Expiry
+from schemas.wallet import Malformed, read_line, read_wallet, write_wallet
+from tests.acceptance.lines import wallet
+
+
+def changed(**details: object) -> dict[str, Any]:
+    """A wallet whose card has these details."""
+    line = wallet(1)
+    line["paymentMethods"][0]["details"] |= details
+    return line
+
+
+def faults(line: dict[str, Any]) -> tuple[str, ...]:
+    with pytest.raises(Malformed) as refused:
+        read_wallet(json.dumps(line))
+    assert str(refused.value) == refused.value.faults[0]
+    return refused.value.faults
+
+
+@pytest.mark.parametrize(
+    ("details", "said"),
+    [
+        ({"zipCode": 2139}, "zipCode: Input should be a valid string"),
+        ({"nameOnCard": 5}, "nameOnCard: Input should be a valid string"),
+        ({"cardBrand": True}, "cardBrand: Input should be a valid string"),
+        ({"accountType": 1}, "accountType: Input should be a valid string"),
+        ({"bankName": ["x"]}, "bankName: Input should be a valid string"),
+        ({"last4": 1234}, "last4: Input should be a valid string"),
+        ({"manufacturerCard": "true"}, "manufacturerCard: Input should be a valid boolean"),
+        ({"manufacturerCard": 1}, "manufacturerCard: Input should be a valid boolean"),
+        ({"expiryMonth": 13}, "expiryMonth: Input should be less than or equal to 12"),
+        ({"expiryMonth": True}, "expiryMonth: Input should be a valid integer"),
+        ({"expiryYear": 28}, "expiryYear: Input should be greater than or equal to 1990"),
+    ],
+)
+def test_a_detail_of_another_type_is_named_by_its_field(details: dict[str, object], said: str) -> None:
+    assert faults(changed(**details)) == (f"paymentMethods.0.details.{said}",)
+
+
+def test_all_faults_of_a_line_are_named() -> None:
+    line = changed(zipCode=2139, cardBrand=5) | {"merchants": []}
+    line["customer"]["dateOfBirth"] = 315532800
+    line["paymentLinks"][0]["kind"] = "NOTHING"
+    assert [fault.partition(":")[0] for fault in faults(line)] == [
+        "customer.dateOfBirth",
+        "merchants",
+        "paymentMethods.0.details.cardBrand",
+        "paymentMethods.0.details.zipCode",
+        "paymentLinks.0.kind",
+    ]
+    line = wallet(1)
+    line["customer"] = {"metadata": {"tier": "gold"}}
+    line["paymentLinks"][0] |= {"paymentMethodId": line["id"], "merchantId": "m-9"}
+    assert [fault.partition(":")[0] for fault in faults(line)] == [
+        "customer", "paymentLinks.0.paymentMethodId", "paymentLinks.0.merchantId",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "expiry",
+    [
+        {"expiryMonth": 0, "expiryYear": 0}, {"expiryMonth": 0}, {"expiryYear": 0}, {"expiryMonth": ""},
+        {"expiryMonth": " ", "expiryYear": ""}, {"expiryMonth": None, "expiryYear": None},
+    ],
+)  # fmt: skip
+def test_zeros_and_blanks_are_no_expiry(expiry: dict[str, object]) -> None:
+    assert read_wallet(json.dumps(changed(**expiry))).methods[0].details.expiry is None
+
+
+def test_half_an_expiry_is_still_a_fault_where_the_other_half_is_missing() -> None:
+    assert faults(changed(expiryMonth=None)) == (
+        "paymentMethods.0.details: expected expiryMonth and expiryYear together",
+    )
+    assert read_wallet(json.dumps(changed())).methods[0].details.expiry == Expiry(2026, 12)
+
+
+def test_blanks_are_nothing_where_nothing_may_be() -> None:
+    line = changed(zipCode="", nameOnCard=" ", last4="")
+    line["customer"]["hsid"] = ""
+    line["paymentMethods"][0] |= {"nickname": "", "par": " ", "fingerprint": ""}
+    (read,) = read_wallet(json.dumps(line)).methods
+    assert (read.nickname, read.par, read.details.zip_code, read.details.holder_name, read.details.last4) == (None,) * 5
+    assert read.keys == {"vau:tok_1"}
+
+
+def test_a_key_that_stands_twice_is_refused() -> None:
+    written = json.dumps(wallet(1)).replace('"nickname"', '"nickname": "other", "nickname"')
+    with pytest.raises(Malformed, match="nickname: expected once"):
+        read_wallet(written)
+
+
+def test_one_card_under_two_tokens_is_joined_and_read_back_as_written() -> None:
+    line = wallet(1)
+    first = line["paymentMethods"][0] | {"fingerprint": "fp"}
+    again = first | {
+        "id": "00000000-0000-0000-0000-0000000000aa", "credentials": [{"vendor": "vau", "token": "tok_again"}],
+        "default": True, "nickname": "Again",
+    }  # fmt: skip
+    line["paymentMethods"] = [first | {"default": True}, again]
+    line["paymentLinks"].append(
+        line["paymentLinks"][0] | {"id": "00000000-0000-0000-0000-0000000000bb", "paymentMethodId": again["id"]}
+    )
+    read = read_line(json.dumps(line))
+    assert read.doubles == ((1, 0),)
+    (kept,) = read.wallet.live_methods
+    assert (kept.id, kept.nickname, kept.default) == (first["id"], "Again", True)
+    assert {each.method_id for each in read.wallet.links} == {first["id"]}
+    assert read_line(write_wallet(read.wallet)) == (read.wallet, ())
+
+
+def test_two_cards_that_share_a_credential_and_name_two_accounts_are_a_fault() -> None:
+    line = wallet(1)
+    first = line["paymentMethods"][0] | {"par": "P1"}
+    line["paymentMethods"] = [
+        first,
+        first | {"id": "00000000-0000-0000-0000-0000000000aa", "par": "P2", "default": False},
+    ]
+    assert faults(line) == ("paymentMethods.1.par: expected that of paymentMethods.0, the same card",)
+
+
+def test_two_different_cards_may_not_both_be_the_default() -> None:
+    line = wallet(1)
+    first = line["paymentMethods"][0]
+    other = first | {
+        "id": "00000000-0000-0000-0000-0000000000aa", "credentials": [{"vendor": "vau", "token": "tok_other"}],
+    }  # fmt: skip
+    line["paymentMethods"] = [first, other]
+    assert faults(line) == (
+        "paymentMethods: expected default on one method at most",
+        "paymentMethods: expected subscriptionDefault on one method at most",
+    )
+
+
+def test_a_customer_has_so_many_identifiers_and_no_more() -> None:
+    line = wallet(1)
+    line["customer"] = {"enterpriseId": "e", "metadata": {str(n): "x" for n in range(31)}}
+    assert len(read_wallet(json.dumps(line)).customer.metadata) == 31
+    line["customer"]["hsid"] = "h"
+    assert faults(line) == ("customer: expected at most 32 identifiers, metadata included",)
+
+
+def test_what_names_a_credential_or_a_customer_has_so_many_bytes_and_no_more() -> None:
+    line = wallet(1)
+    method = line["paymentMethods"][0]
+    longest, too_long = "\u4e00" * 85, "\u4e00" * 86
+    method["credentials"] = [{"vendor": "vau", "token": longest, "fingerprint": longest}]
+    line["customer"] = {"enterpriseId": longest, "hsid": longest, "metadata": {"patientId": longest, "note": too_long}}
+    read_wallet(json.dumps(line))
+    method["credentials"] = [{"vendor": "vau", "token": too_long, "fingerprint": too_long}]
+    line["customer"] |= {"enterpriseId": too_long, "hsid": too_long}
+    assert faults(line) == tuple(
+        f"{field}: expected at most 255 bytes in UTF-8"
+        for field in (
+            *("customer.enterpriseId", "customer.hsid"),
+            *("paymentMethods.0.credentials.0.token", "paymentMethods.0.credentials.0.fingerprint"),
+        )
+    )
+    line = wallet(1)
+    line["customer"]["metadata"] = {"patientId": too_long}
+    assert faults(line) == ("customer.metadata.patientId: expected at most 255 bytes in UTF-8",)

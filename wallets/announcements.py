@@ -1,0 +1,50 @@
+"""What merchants are to hear of a change: events, numbered for each wallet and merchant, and their deliveries."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from prometheus_client import Counter
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from domain.decide import Turn
+from schemas import event as wire
+from store import deliveries, events, merchants
+from store.ids import uuid7
+
+EVENTS = Counter("repoint_events_total", "Events made for merchants")
+"""Counted after the commit, by whoever commits."""
+
+
+async def announce(connection: AsyncConnection, turns: Sequence[Turn]) -> int:
+    """Write the events of all turns, and a delivery for each endpoint that subscribed to them; how many events."""
+    announced = [(turn.after.id, event) for turn in turns for event in wire.tell(turn.after, turn.changes)]
+    if not announced:
+        return 0
+    numbers = dict(await events.number(connection, ((wallet, event.merchant_id) for wallet, event in announced)))
+    now = datetime.now(UTC)
+    created_at = wire.timestamp(now)
+    written = []
+    for wallet_id, event in announced:
+        line = (wallet_id, event.merchant_id)
+        sequence = numbers[line]
+        numbers[line] = sequence + 1
+        event_id = uuid7()
+        body = wire.render(event, event_id, sequence, created_at)
+        name, method_id = event.name.value, event.method_id
+        written.append(events.Event(event_id, wallet_id, event.merchant_id, sequence, name, method_id, body, now))
+    await events.insert(connection, written)
+    await _enqueue(connection, written)
+    return len(written)
+
+
+async def _enqueue(connection: AsyncConnection, written: Sequence[events.Event]) -> None:
+    subscribed = await merchants.subscribed(connection, {event.merchant_id for event in written})
+    await deliveries.enqueue(
+        connection,
+        [
+            deliveries.NewDelivery(event.id, endpoint_id, event.wallet_id, event.sequence)
+            for event in written
+            for endpoint_id, event_types in subscribed.get(event.merchant_id, ())
+            if event.name in event_types
+        ],
+    )

@@ -1,0 +1,139 @@
+"""One change of wallets, in the caller's transaction: lock → load → decide → apply → announce.
+
+Whoever changes wallets comes through here: vendor updates, imports, and what was left for a later transaction. A change
+runs a fixed number of statements however many updates and wallets it has, and one more round only where facts lead to
+credentials that were not loaded yet. Whatever fails, fails the caller's transaction.
+"""
+
+from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cache
+from typing import Literal, TypeAlias
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from domain.decide import Decision, Verdict, decide
+from domain.effort import Effort
+from domain.update import Update
+from domain.wallet import Key, MethodId, WalletId
+from store import inbox, knowledge, wallets
+from store.ids import uuid7
+from wallets.announcements import announce
+from wallets.loading import ORDINARY, Limits, Loaded, known_by, load
+
+Step: TypeAlias = Literal["decided", "applied", "announced"]
+"""Where a crash test may stop a change."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """How long knowledge of a credential is kept: of a credential that some wallet knows, and of any other."""
+
+    known: timedelta
+    unknown: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a change did: the verdict on each update, in their order, and how many events it made.
+
+    `left_after`: wallets with a greater id that know the updates' credential are left for later
+    (`wallets.unfinished`); None if all were changed.
+    """
+
+    verdicts: Sequence[Verdict]
+    events: int
+    left_after: WalletId | None
+
+
+async def change(
+    connection: AsyncConnection,
+    updates: Sequence[Update],
+    retention: Retention,
+    *,
+    within_reach: AbstractSet[Key] = frozenset(),
+    limits: Limits = ORDINARY,
+    at: Callable[[Step], None] = lambda _: None,
+) -> Change:
+    """Change the wallets that `updates` are about; `within_reach` are credentials to lock beside those they name.
+
+    Updates that have waited in the inbox for what is learnt here get their outcome, too.
+
+    Raises:
+        store.knowledge.Contended: begin again, with these credentials within reach.
+        TooMuch: the updates are more than one transaction may take on.
+    """
+    loaded = await load(connection, updates, within_reach, limits, keep=retention.unknown)
+    decision, events = await resolve(
+        connection, loaded, retention, updates=updates, known_before=known_by(loaded.wallets), at=at
+    )
+    return Change(decision.verdicts, events, loaded.left_after)
+
+
+async def resolve(
+    connection: AsyncConnection,
+    loaded: Loaded,
+    retention: Retention,
+    *,
+    known_before: AbstractSet[Key],
+    updates: Sequence[Update] = (),
+    effort: Effort | None = None,
+    at: Callable[[Step], None] = lambda _: None,
+) -> tuple[Decision, int]:
+    """Change the wallets of `loaded` by `updates`, by what vendors reported before, and by the updates that wait.
+
+    What was decided, and how many events it made; `known_before` is as for `carry_out`.
+    """
+    decision = decide(updates, loaded.wallets, loaded.knowledge, loaded.parked, method_ids(), effort=effort)
+    at("decided")
+    events = await carry_out(connection, decision, loaded, retention, known_before=known_before, at=at)
+    if decision.resolved:
+        await inbox.resolve(connection, decision.resolved)
+    return decision, events
+
+
+async def carry_out(
+    connection: AsyncConnection,
+    decision: Decision,
+    loaded: Loaded,
+    retention: Retention,
+    *,
+    known_before: AbstractSet[Key],
+    at: Callable[[Step], None] = lambda _: None,
+) -> int:
+    """Write what was decided, and announce it; how many events.
+
+    `known_before` are the credentials that wallets knew when the knowledge of them was reported.
+    """
+    await _apply(connection, decision, loaded, retention, known_before)
+    at("applied")
+    events = await announce(connection, decision.turns)
+    at("announced")
+    return events
+
+
+def method_ids() -> Callable[[WalletId, Key], MethodId]:
+    """Ids for methods to be made: asked again for the same wallet and credential, the same id."""
+
+    @cache
+    def method_id(_wallet_id: WalletId, _key: Key) -> MethodId:
+        return str(uuid7())
+
+    return method_id
+
+
+async def _apply(
+    connection: AsyncConnection,
+    decision: Decision,
+    loaded: Loaded,
+    retention: Retention,
+    known_before: AbstractSet[Key],
+) -> None:
+    knows = loaded.knowledge
+    await knowledge.save(connection, knows, decision.known, keep=retention.known, keep_unknown=retention.unknown)
+    newly_known = {key for key in decision.known - known_before if knows.told.get(key) or knows.facts_from(key)}
+    if newly_known:
+        await knowledge.keep_longer(connection, newly_known, keep=retention.known)
+    await wallets.save(connection, decision.turns)

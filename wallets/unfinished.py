@@ -1,0 +1,165 @@
+"""The wallets that an update left for later: a credential may be in more of them than one transaction takes on.
+
+The update's transaction keeps how far it came in a row, and each transaction here resolves the next wallets, in the
+order of their ids, and moves the row on; the last one deletes it. A process that dies in between leaves the row as it
+stands. A wallet that is touched in another way meanwhile is resolved by all that is known, this update included, and
+nothing is left to do for it here.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import structlog
+from prometheus_client import Gauge
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from domain.decide import decide
+from domain.update import Outcome
+from domain.wallet import Key
+from loops.waiting import Reminder, event_or_timeout
+from store import inbox, knowledge, reach, unfinished, wallets
+from store.failures import DATABASE_ERRORS, Failure, failure, was_cancelled
+from store.knowledge import Contended
+from store.refusals import reason
+from store.unfinished import Unfinished
+from wallets.announcements import EVENTS
+from wallets.change import Retention, carry_out, method_ids
+from wallets.loading import ORDINARY, Loaded, known_by, within
+
+log = structlog.get_logger()
+
+UNFINISHED = Gauge("repoint_updates_unfinished", "Updates that some wallets are still to be resolved by")
+
+# How often one looks whether there is anything to do.
+_LOOK_SECONDS = 1
+# So many wallets at once; fewer where they are too much for one transaction, down to a single one.
+_WALLETS = 1000
+_FEWER = 10
+
+
+@dataclass
+class _Pace:
+    """How many wallets the next transaction resolves, and what it must lock beside theirs.
+
+    `failed` is what could not be resolved with a single wallet, and why: that wallet is passed over.
+    """
+
+    at_once: int = _WALLETS
+    within_reach: frozenset[Key] = frozenset()
+    claimed: Sequence[Unfinished] = ()
+    failed: tuple[Sequence[Unfinished], str] | None = None
+
+    def grow(self) -> None:
+        self.at_once, self.within_reach = min(_WALLETS, self.at_once * _FEWER), frozenset()
+
+    def shrink(self, why: str) -> None:
+        if self.at_once == 1:
+            self.failed = (self.claimed, why)
+        self.at_once = max(1, self.at_once // _FEWER)
+
+
+async def run(
+    engine: AsyncEngine, retention: Retention, *, stopping: asyncio.Event, on_events: Callable[[], None] = lambda: None
+) -> None:
+    """Resolve what was left, until `stopping` is set; a database that is away or too slow is waited for."""
+    pace, reminder = _Pace(), Reminder()
+    while not stopping.is_set():
+        events, begun = None, time.monotonic()
+        try:
+            if pace.failed is not None:
+                await _pass_over(engine, *pace.failed)
+                pace.failed = None
+            events = await run_once(engine, retention, pace)
+            pace.grow()
+        except Contended as error:
+            pace.within_reach |= error.keys
+        except DATABASE_ERRORS as error:
+            why = await _put_off(engine, error, pace, seconds=time.monotonic() - begun)
+            if reminder.is_due(why):
+                log.warning("wallets left for later are put off", reason=why)
+        if events:
+            on_events()
+        if events is None:
+            await event_or_timeout(stopping, _LOOK_SECONDS)
+
+
+async def _put_off(engine: AsyncEngine, error: BaseException, pace: _Pace, *, seconds: float) -> str:
+    """Why the transaction that took `seconds` failed; where its wallets are at fault, the next one has fewer.
+
+    They are not where an administrator cancelled a statement, nor where the server is too slow for any row.
+    """
+    kind = failure(error)
+    if kind is None:
+        raise error
+    why = reason(error)
+    if kind is Failure.REFUSED:
+        pace.shrink(why)
+    elif kind is Failure.TOO_MUCH and not was_cancelled(error, after=seconds, limit=ORDINARY.seconds):
+        slow = await reach.keeps_up(engine)
+        if slow is not None:
+            return slow
+        pace.shrink(why)
+    return why
+
+
+async def _pass_over(engine: AsyncEngine, failed: Sequence[Unfinished], why: str) -> None:
+    """Go on without the next wallet of `failed`, which cannot be resolved; a later report of it resolves it.
+
+    Where another process has claimed or moved them on meanwhile, nothing is done.
+    """
+    async with engine.begin() as connection:
+        left = await unfinished.claim(connection)
+        if left != list(failed) or not left:
+            return
+        ids = await wallets.lock(connection, left[0].parked.keys, most=1, after=left[0].after)
+        if ids:
+            log.error("a wallet is passed over", wallet=ids[0], reason=why)
+            await unfinished.move_on(connection, left, after=ids[0])
+
+
+async def run_once(engine: AsyncEngine, retention: Retention, pace: _Pace | None = None) -> int | None:
+    """Resolve the next wallets of the update that was left first; how many events, None if none was left.
+
+    Raises:
+        store.knowledge.Contended: do it again, with these credentials within reach.
+        TooMuch: do it again with fewer wallets.
+    """
+    pace = pace or _Pace()
+    async with engine.begin() as connection:
+        UNFINISHED.set(await unfinished.count(connection))
+        left = pace.claimed = await unfinished.claim(connection)
+        if not left:
+            return None
+        await inbox.enter(connection, within=ORDINARY.seconds)
+        keys = set(left[0].parked.keys) | pace.within_reach
+        await knowledge.lock(connection, keys, keep=retention.unknown)
+        ids = await wallets.lock(connection, left[0].parked.keys, most=pace.at_once, after=left[0].after)
+        found = await wallets.load(connection, ids)
+        loaded = await within(connection, found, keys | known_by(found))
+        events = await _resolve(connection, left, loaded, retention)
+        if len(ids) < pace.at_once:
+            await unfinished.finish(connection, left)
+        else:
+            await unfinished.move_on(connection, left, after=ids[-1])
+    EVENTS.inc(events)
+    return events
+
+
+async def _resolve(
+    connection: AsyncConnection, left: Sequence[Unfinished], loaded: Loaded, retention: Retention
+) -> int:
+    """Resolve the wallets, and give the updates the outcome that follows; how many events it made."""
+    waiting = {parked.inbox_id for parked in loaded.parked}
+    asked = [*loaded.parked, *(update.parked for update in left if update.parked.inbox_id not in waiting)]
+    decision = decide((), loaded.wallets, loaded.knowledge, asked, method_ids())
+    events = await carry_out(connection, decision, loaded, retention, known_before=known_by(loaded.wallets))
+    followed = [(parked, verdict) for parked, verdict in decision.resolved if parked.inbox_id in waiting]
+    if followed:
+        await inbox.resolve(connection, followed)
+    # what is left has an outcome from the wallets before; that some wallet changed is all that can be added to it
+    applied = [(parked, verdict) for parked, verdict in decision.resolved if verdict.outcome is Outcome.APPLIED]
+    if applied:
+        await inbox.resolve(connection, applied)
+    return events
