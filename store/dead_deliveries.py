@@ -90,10 +90,12 @@ _LOCK_WALLETS = text("""
 """)
 
 _LIVE = text(f"""
-    SELECT event_id, endpoint_id
-    FROM deliveries
-    WHERE (endpoint_id, wallet_id, sequence) IN (
-        SELECT endpoint_id, wallet_id, sequence FROM {DELIVERY.array("deliveries")})
+    SELECT live.event_id, live.endpoint_id
+    FROM {DELIVERY.array("deliveries")} AS dead
+    CROSS JOIN LATERAL (
+        SELECT event_id, endpoint_id FROM deliveries
+        WHERE endpoint_id = dead.endpoint_id AND wallet_id = dead.wallet_id AND sequence = dead.sequence
+        OFFSET 0) AS live
 """)
 
 # A head that waits for a retry gives its place to an older event: otherwise that would go out after it, a day later

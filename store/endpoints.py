@@ -142,14 +142,19 @@ async def hold(connection: AsyncConnection, durations: Mapping[str, timedelta]) 
 _SORT = text("""
     UPDATE deliveries SET status = CASE status WHEN 'PARKED' THEN 'PENDING' WHEN 'PENDING' THEN 'PARKED' END
     WHERE id = ANY(ARRAY(
-        SELECT misplaced.id
+        SELECT parked.id
         FROM endpoints CROSS JOIN LATERAL (
-            SELECT id
-            FROM deliveries
-            WHERE endpoint_id = endpoints.id
-              AND status = CASE endpoints.status WHEN 'ENABLED' THEN 'PARKED' WHEN 'DISABLED' THEN 'PENDING' END
+            SELECT id FROM deliveries WHERE endpoint_id = endpoints.id AND status = 'PARKED'
             LIMIT 1000
-            FOR UPDATE SKIP LOCKED) AS misplaced))
+            FOR UPDATE SKIP LOCKED) AS parked
+        WHERE endpoints.status = 'ENABLED'
+        UNION ALL
+        SELECT pending.id
+        FROM endpoints CROSS JOIN LATERAL (
+            SELECT id FROM deliveries WHERE endpoint_id = endpoints.id AND status = 'PENDING'
+            LIMIT 1000
+            FOR UPDATE SKIP LOCKED) AS pending
+        WHERE endpoints.status = 'DISABLED'))
 """)
 
 

@@ -51,15 +51,22 @@ _SHARE_THE_GATE = text("""
 """)
 GATE = 0x67617465  # "gate"
 
+_MET_COLUMNS = "topic, partition, kafka_offset, digest, vendor, update_id"
 _MET = text(f"""
-    SELECT topic, partition, kafka_offset, digest, vendor, update_id, false
-    FROM inbox
-    WHERE (topic, partition, incarnation, kafka_offset) IN (
-        SELECT topic, partition, CAST(:incarnation AS int), kafka_offset FROM {ARRIVAL.array("arrivals")})
+    SELECT met.*, false
+    FROM {ARRIVAL.array("arrivals")} AS arrival
+    CROSS JOIN LATERAL (
+        SELECT {_MET_COLUMNS} FROM inbox
+        WHERE topic = arrival.topic AND partition = arrival.partition AND kafka_offset = arrival.kafka_offset
+          AND incarnation = CAST(:incarnation AS int)
+        OFFSET 0) AS met
     UNION ALL
-    SELECT topic, partition, kafka_offset, digest, vendor, update_id, true
-    FROM inbox
-    WHERE original AND (vendor, update_id) IN (SELECT vendor, update_id FROM {ARRIVAL.array("arrivals")})
+    SELECT met.*, true
+    FROM {ARRIVAL.array("arrivals")} AS arrival
+    CROSS JOIN LATERAL (
+        SELECT {_MET_COLUMNS} FROM inbox
+        WHERE original AND vendor = arrival.vendor AND update_id = arrival.update_id
+        OFFSET 0) AS met
 """)
 
 
@@ -155,11 +162,14 @@ async def park(connection: AsyncConnection, updates: Iterable[tuple[int, Update]
 
 
 _WAITING = text("""
-    SELECT inbox.id, occurred_at, vendor, update_id, array_agg(key), CAST(min(CAST(about AS text)) AS text)
-    FROM parked_updates JOIN inbox ON inbox.id = inbox_id
-    WHERE inbox_id IN (SELECT inbox_id FROM parked_updates WHERE key = ANY(CAST(:keys AS text[])))
-    GROUP BY inbox.id
-    ORDER BY inbox.id
+    SELECT inbox_id, occurred_at, vendor, update_id, keys, about
+    FROM (
+        SELECT inbox_id, array_agg(key) AS keys, min(CAST(about AS text)) AS about
+        FROM parked_updates
+        WHERE inbox_id = ANY(ARRAY(SELECT inbox_id FROM parked_updates WHERE key = ANY(CAST(:keys AS text[]))))
+        GROUP BY inbox_id) AS waiting
+    CROSS JOIN LATERAL (SELECT occurred_at, vendor, update_id FROM inbox WHERE id = inbox_id OFFSET 0) AS arrived
+    ORDER BY inbox_id
 """)
 
 
@@ -186,10 +196,11 @@ _RESOLVE = text(f"""
     WITH resolved AS (SELECT id, outcome, reason FROM {UPDATE_OUTCOME.array("resolved")}),
     ended AS (
         DELETE FROM parked_updates USING resolved
-        WHERE inbox_id = resolved.id AND (resolved.outcome <> 'QUARANTINED' OR about -> 'from' IS NOT NULL))
+        WHERE inbox_id = resolved.id AND inbox_id = ANY(CAST(:inbox_ids AS bigint[]))
+          AND (resolved.outcome <> 'QUARANTINED' OR about -> 'from' IS NOT NULL))
     UPDATE inbox SET outcome = resolved.outcome, reason = resolved.reason
     FROM resolved
-    WHERE inbox.id = resolved.id AND inbox.outcome <> 'APPLIED'
+    WHERE inbox.id = resolved.id AND inbox.id = ANY(CAST(:inbox_ids AS bigint[])) AND inbox.outcome <> 'APPLIED'
       AND (inbox.outcome, inbox.reason) IS DISTINCT FROM (resolved.outcome, resolved.reason)
 """)
 
@@ -205,28 +216,31 @@ async def resolve(connection: AsyncConnection, resolved: Sequence[tuple[Parked, 
         UPDATE_OUTCOME.row(id=waiting.inbox_id, outcome=verdict.outcome, reason=verdict.reason)
         for waiting, verdict in resolved
     ]
-    await connection.execute(_RESOLVE, {"resolved": rows})
+    inbox_ids = [waiting.inbox_id for waiting, _ in resolved]
+    await connection.execute(_RESOLVE, {"resolved": rows, "inbox_ids": inbox_ids})
 
 
 # What was told again meanwhile is kept for longer, and whoever told it first waits as long.
 _GIVE_UP = text("""
     WITH given_up AS (
         UPDATE inbox SET outcome = 'IGNORED', reason = 'UNKNOWN_PAYMENT_METHOD'
-        WHERE id IN (SELECT id FROM inbox
-                     WHERE outcome = 'PARKED' AND received_at < now() - CAST(:parked_for AS interval)
-                       AND NOT EXISTS (SELECT FROM replacement_facts WHERE kept_until >= now()
-                                       AND replacement_facts.old_key = inbox.old_key)
-                       AND NOT EXISTS (SELECT FROM credentials WHERE kept_until >= now()
-                                       AND credentials.key = inbox.old_key)
-                     ORDER BY received_at LIMIT :most FOR UPDATE SKIP LOCKED)
+        WHERE id = ANY(ARRAY(
+            SELECT id FROM inbox
+            WHERE outcome = 'PARKED' AND received_at < now() - CAST(:parked_for AS interval)
+              AND (SELECT true FROM replacement_facts
+                   WHERE replacement_facts.old_key = inbox.old_key AND kept_until >= now() LIMIT 1) IS NULL
+              AND (SELECT true FROM credentials
+                   WHERE credentials.key = inbox.old_key AND kept_until >= now() LIMIT 1) IS NULL
+            ORDER BY received_at LIMIT :most FOR UPDATE SKIP LOCKED))
         RETURNING id)
-    DELETE FROM parked_updates WHERE inbox_id IN (SELECT id FROM given_up)
+    DELETE FROM parked_updates WHERE inbox_id = ANY(ARRAY(SELECT id FROM given_up))
 """)
 _STOP_WAITING = text("""
-    DELETE FROM parked_updates USING inbox
-    WHERE inbox.id = inbox_id AND outcome = 'QUARANTINED'
-      AND NOT EXISTS (SELECT FROM replacement_facts WHERE replacement_facts.old_key = inbox.old_key)
-      AND NOT EXISTS (SELECT FROM credentials WHERE credentials.key = inbox.old_key)
+    DELETE FROM parked_updates WHERE (
+        SELECT outcome = 'QUARANTINED'
+           AND (SELECT true FROM replacement_facts WHERE replacement_facts.old_key = inbox.old_key LIMIT 1) IS NULL
+           AND (SELECT true FROM credentials WHERE credentials.key = inbox.old_key LIMIT 1) IS NULL
+        FROM inbox WHERE inbox.id = inbox_id)
 """)
 # small enough to be done in a blink; what remains waits for the next round
 _AT_ONCE = 10_000

@@ -167,14 +167,13 @@ async def keep_longer(connection: AsyncConnection, keys: Iterable[Key], *, keep:
 
 
 _FORGET_FACTS = text("""
-    DELETE FROM replacement_facts WHERE (old_key, new_key, scope) IN (
-        SELECT old_key, new_key, scope FROM replacement_facts WHERE kept_until < now()
-        LIMIT :most FOR UPDATE SKIP LOCKED)
+    DELETE FROM replacement_facts WHERE ctid = ANY(ARRAY(
+        SELECT ctid FROM replacement_facts WHERE kept_until < now() LIMIT :most FOR UPDATE SKIP LOCKED))
 """)
 # a row that is being learnt about is locked, and left for another time
 _FORGET_TOLD = text("""
-    DELETE FROM credentials WHERE (key, scope) IN (
-        SELECT key, scope FROM credentials WHERE kept_until < now() LIMIT :most FOR UPDATE SKIP LOCKED)
+    DELETE FROM credentials WHERE ctid = ANY(ARRAY(
+        SELECT ctid FROM credentials WHERE kept_until < now() LIMIT :most FOR UPDATE SKIP LOCKED))
 """)
 # small enough to be done in a blink; what remains waits for the next round
 _AT_ONCE = 10_000

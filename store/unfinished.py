@@ -43,14 +43,14 @@ _CLAIM = text("""
     WITH first AS (
         SELECT old_key, old_alias, after_wallet FROM unfinished_updates ORDER BY inbox_id LIMIT 1
         FOR UPDATE SKIP LOCKED)
-    SELECT inbox.id, inbox.occurred_at, inbox.vendor, inbox.update_id, unfinished.old_key, unfinished.old_alias,
+    SELECT inbox_id, arrived.occurred_at, arrived.vendor, arrived.update_id, unfinished.old_key, unfinished.old_alias,
            unfinished.scope, CAST(unfinished.after_wallet AS text)
     FROM first
     JOIN unfinished_updates AS unfinished
       ON unfinished.old_key = first.old_key AND unfinished.old_alias IS NOT DISTINCT FROM first.old_alias
      AND unfinished.after_wallet = first.after_wallet
-    JOIN inbox ON inbox.id = unfinished.inbox_id
-    ORDER BY inbox.id
+    CROSS JOIN LATERAL (SELECT occurred_at, vendor, update_id FROM inbox WHERE id = inbox_id OFFSET 0) AS arrived
+    ORDER BY inbox_id
     FOR UPDATE OF unfinished SKIP LOCKED
 """)
 

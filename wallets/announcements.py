@@ -20,7 +20,7 @@ async def announce(connection: AsyncConnection, turns: Sequence[Turn]) -> int:
     announced = [(turn.after.id, event) for turn in turns for event in wire.tell(turn.after, turn.changes)]
     if not announced:
         return 0
-    numbers = dict(await events.number(connection, ((wallet, event.merchant_id) for wallet, event in announced)))
+    numbers = dict(await events.number(connection, [(wallet, event.merchant_id) for wallet, event in announced]))
     now = datetime.now(UTC)
     created_at = wire.timestamp(now)
     written = []

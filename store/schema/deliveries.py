@@ -64,7 +64,14 @@ deliveries = Table(
     # A claim changes no indexed column, and finds room on the row's own page: no index entry is written.
     postgresql_with={"fillfactor": 60, "autovacuum_vacuum_scale_factor": 0.02},
 )
-Index(None, deliveries.c.endpoint_id, deliveries.c.status, deliveries.c.due_at)
+# Partial, so that neither is one by which PostgreSQL could look for the deliveries of a line.
+Index(
+    "ix_deliveries_due",
+    deliveries.c.endpoint_id,
+    deliveries.c.due_at,
+    postgresql_where=deliveries.c.status == "PENDING",
+)
+Index("ix_deliveries_parked", deliveries.c.endpoint_id, postgresql_where=deliveries.c.status == "PARKED")
 
 delivery_history = Table(
     "delivery_history",

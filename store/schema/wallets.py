@@ -62,6 +62,7 @@ customer_identities = Table(
     Column("wallet_id", Uuid, ForeignKey("wallets.id"), nullable=False),
     PrimaryKeyConstraint("name", "value", "wallet_id"),
 )
+Index(None, customer_identities.c.wallet_id)
 
 wallet_merchants = Table(
     "wallet_merchants",

@@ -123,9 +123,9 @@ async def _insert_links(connection: AsyncConnection, new: Sequence[Wallet]) -> s
 
 
 _MERGED_ASTRAY = text("""
-    SELECT CAST(source.id AS text)
-    FROM wallets AS source LEFT JOIN wallets AS target ON target.id = source.merged_into AND target.merged_into IS NULL
-    WHERE source.id = ANY(CAST(:ids AS uuid[])) AND source.merged_into IS NOT NULL AND target.id IS NULL
+    SELECT CAST(source.id AS text) FROM wallets AS source
+    WHERE source.id = ANY(CAST(:ids AS uuid[])) AND source.merged_into IS NOT NULL
+      AND (SELECT target.merged_into IS NULL FROM wallets AS target WHERE target.id = source.merged_into) IS NOT TRUE
 """)
 
 
@@ -167,15 +167,17 @@ async def close_the_gate(connection: AsyncConnection) -> None:
 
 
 _TO_RESOLVE = text("""
-    SELECT CAST(wallet_id AS text) FROM payment_method_credentials
-    WHERE wallet_id = ANY(CAST(:ids AS uuid[])) AND key IN (
-        SELECT key FROM credentials WHERE status IS NOT NULL OR expiry_year IS NOT NULL OR details IS NOT NULL
-        UNION ALL SELECT old_key FROM replacement_facts
-        UNION ALL SELECT old_alias FROM replacement_facts
-        UNION ALL SELECT key FROM parked_updates)
+    SELECT CAST(wallet_id AS text) FROM payment_method_credentials AS known
+    WHERE wallet_id = ANY(CAST(:ids AS uuid[])) AND coalesce(
+        (SELECT true FROM credentials
+         WHERE key = known.key AND (status IS NOT NULL OR expiry_year IS NOT NULL OR details IS NOT NULL) LIMIT 1),
+        (SELECT true FROM replacement_facts WHERE old_key = known.key LIMIT 1),
+        (SELECT true FROM replacement_facts WHERE old_alias = known.key LIMIT 1),
+        (SELECT true FROM parked_updates WHERE key = known.key LIMIT 1))
     UNION
-    SELECT CAST(wallet_id AS text) FROM customer_identities
-    WHERE wallet_id = ANY(CAST(:ids AS uuid[])) AND '@' || name || '=' || value IN (SELECT key FROM parked_updates)
+    SELECT CAST(wallet_id AS text) FROM customer_identities AS identity
+    WHERE wallet_id = ANY(CAST(:ids AS uuid[]))
+      AND (SELECT true FROM parked_updates WHERE key = '@' || identity.name || '=' || identity.value LIMIT 1)
 """)
 
 

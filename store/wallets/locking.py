@@ -8,19 +8,27 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from domain.wallet import Identity, Key, WalletId
 from store.rows import IDENTITY
 
+# Look-ups are driven by the values that are given: a join might turn round and compare each row of a table with each
+# value, where the statistics say that the table is empty (see docs/decisions.md, "Plans do not hang on statistics").
+_OF_CUSTOMERS = f"""
+    SELECT (SELECT coalesce(merged_into, id) FROM wallets WHERE id = customer.wallet_id) AS wallet_id
+    FROM {IDENTITY.array("identities")} AS wanted
+    CROSS JOIN LATERAL (
+        SELECT wallet_id FROM customer_identities WHERE name = wanted.name AND value = wanted.value
+        OFFSET 0) AS customer
+"""
 _LOCK = text(f"""
     WITH named AS (
         SELECT wallet_id FROM payment_method_credentials WHERE key = ANY(CAST(:keys AS text[]))
         UNION
         SELECT wallet_id FROM wallet_leads WHERE key = ANY(CAST(:keys AS text[]))
         UNION
-        SELECT coalesce(merged_into, id)
-        FROM wallets JOIN customer_identities ON wallet_id = id
-        WHERE (name, value) IN (SELECT name, value FROM {IDENTITY.array("identities")})
+        {_OF_CUSTOMERS}
     )
     SELECT CAST(id AS text) FROM wallets
-    WHERE id IN (SELECT wallet_id FROM named WHERE CAST(:after AS uuid) IS NULL OR wallet_id > CAST(:after AS uuid)
-                 ORDER BY wallet_id LIMIT CAST(:most AS bigint))
+    WHERE id = ANY(ARRAY(
+        SELECT wallet_id FROM named WHERE CAST(:after AS uuid) IS NULL OR wallet_id > CAST(:after AS uuid)
+        ORDER BY wallet_id LIMIT CAST(:most AS bigint)))
     ORDER BY wallets.id FOR NO KEY UPDATE
 """)
 
@@ -46,14 +54,10 @@ async def lock(
 
 
 _KEYS_OF = text(f"""
-    WITH named AS (
-        SELECT coalesce(merged_into, id) AS wallet_id
-        FROM wallets JOIN customer_identities ON wallet_id = id
-        WHERE (name, value) IN (SELECT name, value FROM {IDENTITY.array("identities")})
-    )
-    SELECT key FROM payment_method_credentials WHERE wallet_id IN (SELECT wallet_id FROM named)
+    WITH named AS MATERIALIZED ({_OF_CUSTOMERS})
+    SELECT key FROM payment_method_credentials WHERE wallet_id = ANY(ARRAY(SELECT wallet_id FROM named))
     UNION
-    SELECT key FROM wallet_leads WHERE wallet_id IN (SELECT wallet_id FROM named)
+    SELECT key FROM wallet_leads WHERE wallet_id = ANY(ARRAY(SELECT wallet_id FROM named))
 """)
 
 

@@ -20,9 +20,9 @@ _WALLETS = text(f"""
            END,
            ARRAY(SELECT merchant_id FROM wallet_merchants WHERE wallet_id = id ORDER BY merchant_id),
            ARRAY(SELECT key FROM wallet_leads WHERE wallet_id = id),
-           ARRAY(SELECT ARRAY[identity.name, identity.value]
-                 FROM wallets AS former JOIN customer_identities AS identity ON identity.wallet_id = former.id
-                 WHERE former.merged_into = wallets.id)
+           ARRAY(SELECT ARRAY[name, value] FROM customer_identities
+                 WHERE wallet_id = ANY(ARRAY(
+                     SELECT former.id FROM wallets AS former WHERE former.merged_into = wallets.id)))
     FROM wallets WHERE id = ANY(CAST(:ids AS uuid[])) ORDER BY wallets.id
 """)
 _METHODS = text(f"""

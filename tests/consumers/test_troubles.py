@@ -54,14 +54,22 @@ async def administration(servers: str) -> AsyncIterator[AIOKafkaAdminClient]:
 
 
 async def make(servers: str, topic: str, partitions: int = 3) -> None:
-    """Waits for a topic of this name that is being deleted."""
+    """Waits for a topic of this name that is being deleted, and until the broker knows of the new one.
+
+    The controller says that it is made before the broker has heard of it.
+    """
     async with administration(servers) as admin:
 
         async def is_made() -> bool:
             response = await admin.create_topics([NewTopic(topic, partitions, 1)])
             return not response.topic_errors[0][1]
 
+        async def is_known() -> bool:
+            (described,) = await admin.describe_topics([topic])
+            return not described["error_code"] and len(described["partitions"]) == partitions
+
         await until(is_made)
+        await until(is_known)
 
 
 async def delete(servers: str, topic: str) -> None:

@@ -23,8 +23,12 @@ async def test_any_number_of_kills_at_any_points(beginnings: Beginnings, seed: i
     dispatcher = [chance.randint(1, DISPATCHER_PASSES) for _ in range(DISPATCHER_KILLS)]
     async with beginnings.to_consume() as run:
         async with asyncio.TaskGroup() as side_by_side:
-            side_by_side.create_task(_live_and_die(beginnings, run, "consume", worker))
-            side_by_side.create_task(_live_and_die(beginnings, run, "deliver", dispatcher))
+            delivering = side_by_side.create_task(_live_and_die(beginnings, run, "deliver", dispatcher))
+            await _live_and_die(beginnings, run, "consume", worker)
+            # where the worker has died its last before the stream's end, the dispatcher has too little to do
+            async with beginnings.living(run.life("consume on", "consume", batch_size=3)) as worker_of_the_rest:
+                await delivering
+                await worker_of_the_rest.end()
         async with beginnings.living(run.life("last", "consume", "deliver")) as last:
             await run.all_consumed()
             await run.all_delivered()
