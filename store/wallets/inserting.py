@@ -134,12 +134,15 @@ async def merged_astray(connection: AsyncConnection, ids: Collection[WalletId]) 
     return list(await connection.scalars(_MERGED_ASTRAY, {"ids": list(ids)}))
 
 
+_METHODS_OF = "SELECT id FROM payment_methods WHERE wallet_id = ANY(CAST(:ids AS uuid[]))"
 _REMOVE = [
+    text("DELETE FROM payment_links WHERE wallet_id = ANY(CAST(:ids AS uuid[]))"),
+    text(f"DELETE FROM lineage WHERE old_id = ANY(ARRAY({_METHODS_OF}))"),
+    text(f"DELETE FROM payment_method_credentials WHERE payment_method_id = ANY(ARRAY({_METHODS_OF}))"),
+]
+_REMOVE += [
     text(f"DELETE FROM {table} WHERE {column} = ANY(CAST(:ids AS uuid[]))")
     for table, column in (
-        ("payment_links", "wallet_id"),
-        ("lineage", "wallet_id"),
-        ("payment_method_credentials", "wallet_id"),
         ("payment_methods", "wallet_id"),
         ("wallet_merchants", "wallet_id"),
         ("customer_identities", "wallet_id"),
@@ -167,7 +170,10 @@ async def close_the_gate(connection: AsyncConnection) -> None:
 
 
 _TO_RESOLVE = text("""
-    SELECT CAST(wallet_id AS text) FROM payment_method_credentials AS known
+    SELECT CAST(wallet_id AS text)
+    FROM payment_methods
+    CROSS JOIN LATERAL (
+        SELECT key FROM payment_method_credentials WHERE payment_method_id = payment_methods.id OFFSET 0) AS known
     WHERE wallet_id = ANY(CAST(:ids AS uuid[])) AND coalesce(
         (SELECT true FROM credentials
          WHERE key = known.key AND (status IS NOT NULL OR expiry_year IS NOT NULL OR details IS NOT NULL) LIMIT 1),

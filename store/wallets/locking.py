@@ -55,7 +55,8 @@ async def lock(
 
 _KEYS_OF = text(f"""
     WITH named AS MATERIALIZED ({_OF_CUSTOMERS})
-    SELECT key FROM payment_method_credentials WHERE wallet_id = ANY(ARRAY(SELECT wallet_id FROM named))
+    SELECT key FROM payment_method_credentials WHERE payment_method_id = ANY(ARRAY(
+        SELECT id FROM payment_methods WHERE wallet_id = ANY(ARRAY(SELECT wallet_id FROM named))))
     UNION
     SELECT key FROM wallet_leads WHERE wallet_id = ANY(ARRAY(SELECT wallet_id FROM named))
 """)

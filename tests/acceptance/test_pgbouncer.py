@@ -96,7 +96,7 @@ async def test_a_pooler_without_the_parameter_is_named_in_one_line(pooled: str, 
 
 
 async def test_so_is_one_that_was_told_to_ignore_what_it_does_not_keep(empty_database_url: str, tmp_path: Path) -> None:
-    ignored = "jit,random_page_cost,plan_cache_mode,idle_in_transaction_session_timeout,statement_timeout,lock_timeout"
+    ignored = "jit,random_page_cost,enable_seqscan,idle_in_transaction_session_timeout,statement_timeout,lock_timeout"
     ignored += ",tcp_keepalives_idle,tcp_keepalives_interval,tcp_keepalives_count"
     with pooler(empty_database_url, tmp_path, settings=f"ignore_startup_parameters = {ignored}") as url:
         program = Program(tmp_path, DATABASE_URL=url)

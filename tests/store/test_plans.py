@@ -19,8 +19,9 @@ from domain.delivery.schedule import Next
 from domain.delivery.states import Status
 from domain.update import UpdateType
 from domain.wallet import Expiry
-from store import dead_deliveries, deliveries, endpoints, unfinished, wallets
+from store import dead_deliveries, deliveries, endpoints, unfinished
 from store.deliveries import Attempted
+from store.engine import connect
 from tests.consumers.desk import Desk, merging
 from tests.consumers.test_hostile_streams import fact
 from tests.domain.build import link, method, told, wallet, who
@@ -172,13 +173,38 @@ async def test_a_line_is_found_by_its_own_index_among_many_of_an_endpoint(outbox
     assert used == {"uq_deliveries_endpoint_id_wallet_id_sequence", "pk_deliveries"}
 
 
-async def test_no_plan_is_kept_from_when_the_tables_were_empty(engine: AsyncEngine) -> None:
-    async with engine.connect() as connection:
-        await connection.execute(text("ANALYZE"))
-        for number in range(RUNS):
-            await wallets.lock(connection, {f"vendor:{number}"}, {("hsid", f"h{number}")})
-        counts = await connection.execute(
-            text("SELECT generic_plans, custom_plans FROM pg_prepared_statements WHERE statement LIKE :locking"),
-            {"locking": "%FOR NO KEY UPDATE%"},
+async def test_a_plan_that_was_made_for_empty_tables_looks_rows_up(database_url: str) -> None:
+    """PostgreSQL keeps it for as long as the tables are not analysed, however many rows they have by then."""
+    engine = connect(database_url, pool_size=1)
+    desk = Desk(engine)
+    await desk.rows("ANALYZE")
+    for n in range(RUNS):
+        await desk.bring(
+            wallet(method(f"A{n}"), links=[link(f"m-A{n}", merchant="m")], customer=f"a{n}", merchants=("m",)),
+            wallet(method(f"B{n}"), customer=f"b{n}", merchants=("m",)),
+            wallet(method(f"C{n}"), customer=f"c{n}", merchants=("m",)),
         )
-        assert [tuple(row) for row in counts] == [(0, RUNS)]
+        await desk.tell(fact(f"A{n}", f"D{n}", 1), fact(f"X{n}", f"Y{n}", 1))
+        await desk.tell(told(UpdateType.CLOSED, f"B{n}", on=1, id=f"b{n}"))
+        await desk.tell(merging(who(f"a{n}"), who(f"c{n}")))
+    plans: list[tuple[str, Mapping[str, Any]]] = []
+    async with engine.connect() as connection:
+        kept = await connection.execute(
+            text("""
+                SELECT name, cardinality(parameter_types), statement FROM pg_prepared_statements
+                WHERE generic_plans > 0
+            """)
+        )
+        for name, count, statement in list(kept):
+            values = f"({', '.join(['NULL'] * count)})" if count else ""
+            explained = await connection.exec_driver_sql(f'EXPLAIN (FORMAT JSON) EXECUTE "{name}" {values}')
+            # a BEGIN has none
+            plans += [(statement, plan["Plan"]) for plan in explained.scalar_one() if "Plan" in plan]
+    await engine.dispose()
+    assert len(plans) > 20
+    assert [
+        (statement, node["Node Type"], node["Relation Name"])
+        for statement, plan in plans
+        for node in nodes(plan)
+        if "Scan" in node["Node Type"] and "Relation Name" in node and not {"Index Cond", "Recheck Cond"} & node.keys()
+    ] == []
