@@ -44,6 +44,7 @@ def update(
 
 # Networks and banks fill a field without a value with these. `./-` separate the parts of a date or a number.
 _FILL = re.compile(r"[0\s\x00./\-]*")
+_USUAL_FILL = "0 \x00./-"  # nearly every value ends the look at its first character
 
 
 def is_blank(value: object) -> bool:
@@ -53,7 +54,8 @@ def is_blank(value: object) -> bool:
     or blanks that count, and are not asked about: codes, and the last four digits of a card.
     """
     if isinstance(value, str):
-        return _FILL.fullmatch(value) is not None
+        rest = value.lstrip(_USUAL_FILL)
+        return not rest or (not rest[0].isalnum() and _FILL.fullmatch(rest) is not None)
     return value is None or (isinstance(value, (int, float)) and not isinstance(value, bool) and value == 0)
 
 
