@@ -5,6 +5,7 @@ A table stands between `<!-- table: NAME -->` and `<!-- end of table -->`. A tes
 
 import re
 import sys
+import textwrap
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
@@ -16,6 +17,7 @@ from schemas.feeds.feed import Feed
 
 PAGES = Path(__file__).parent
 SAMPLES = PAGES.parent / "examples" / "feeds"
+COLUMNS = 120
 _TABLE = re.compile(r"(?<=<!-- table: )([a-z-]+) -->\n.*?\n(?=<!-- end of table -->)", re.DOTALL)
 
 
@@ -64,8 +66,12 @@ def assumptions() -> str:
     for feed in FEEDS.values():
         docstring = import_module(f"schemas.feeds.{feed.name.replace('-', '_')}").__doc__ or ""
         _, label, paragraph = docstring.partition("Assumed: ")
-        items += [f"- `{feed.name}`: {' '.join(paragraph.split())}"] if label else []
+        items += [_list_item(f"`{feed.name}`: {' '.join(paragraph.split())}")] if label else []
     return "\n".join(items)
+
+
+def _list_item(text: str) -> str:
+    return textwrap.fill(text, COLUMNS, initial_indent="- ", subsequent_indent="  ", break_on_hyphens=False)
 
 
 def settings_of_program() -> str:
