@@ -17,7 +17,7 @@ from schemas import intake, mistakes
 from schemas.feeds.feed import Feed
 from schemas.feeds.reading import MOST_VALUES, has_too_many_values, parse_json
 from schemas.feeds.record import Record
-from schemas.intake import LONGEST, Message
+from schemas.intake import LONGEST, TopicMessage
 
 # The longest body of a vendor's is a summary of some hundred cards.
 LONGEST_BODY = LONGEST
@@ -46,7 +46,7 @@ class Denied(Exception):
     `letters` are for the dead letters; without any, nothing of the body is kept.
     """
 
-    def __init__(self, status: int, expected: str, letters: Sequence[Message] = ()) -> None:
+    def __init__(self, status: int, expected: str, letters: Sequence[TopicMessage] = ()) -> None:
         super().__init__(expected)
         self.status = status
         self.letters = letters

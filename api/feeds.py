@@ -37,7 +37,7 @@ from schemas import intake, mistakes
 from schemas.feeds.feed import Edge, Feed, Irrelevant
 from schemas.feeds.reading import parts
 from schemas.feeds.record import Record, Refused
-from schemas.intake import Message
+from schemas.intake import TopicMessage
 from schemas.mistakes import RefusedPart
 
 log = structlog.get_logger()
@@ -46,7 +46,7 @@ REQUESTS = Counter("repoint_feed_requests_total", "Requests to feeds, by feed an
 RECORDS = Counter("repoint_feed_records_total", "Records that vendors posted, by feed and outcome", ["feed", "outcome"])
 REQUEST_SECONDS = Histogram("repoint_feed_request_seconds", "Time of a request to a feed, Kafka's answer included")
 
-Send: TypeAlias = Callable[[Sequence[Message]], Awaitable[bool]]
+Send: TypeAlias = Callable[[Sequence[TopicMessage]], Awaitable[bool]]
 """Puts messages on their topics; whether every one of them was acknowledged by every in-sync replica."""
 
 _RETRY_AFTER_SECONDS = 30
@@ -56,10 +56,10 @@ _REFUSED = 400
 
 
 @dataclass(slots=True)
-class _Taken:
+class _BodyResult:
     """What became of a body's records."""
 
-    messages: list[Message] = field(default_factory=list)
+    messages: list[TopicMessage] = field(default_factory=list)
     accepted: int = 0
     irrelevant: Count[str] = field(default_factory=Count)
     refused: Count[str] = field(default_factory=Count)
@@ -74,7 +74,7 @@ class _Taken:
         return told | irrelevant
 
 
-class _Answer(NamedTuple):
+class _FeedResponse(NamedTuple):
     """The status, the text of a refusal, and what else is answered."""
 
     status: int
@@ -83,7 +83,7 @@ class _Answer(NamedTuple):
     headers: Mapping[str, str] = {}
 
 
-class _Cut(NamedTuple):
+class _RecordParts(NamedTuple):
     """A record and its parts; or why it has none."""
 
     row: Row
@@ -95,7 +95,7 @@ class _Cut(NamedTuple):
         return self.row.body or mistakes.encode(self.row.record or {})
 
 
-class Intake:
+class FeedIntake:
     """What answers to requests. `secrets` are each feed's; a feed without is none. `edge` is of a request just come.
 
     `rows` cuts a table that is posted.
@@ -119,8 +119,8 @@ class Intake:
     async def post(self, request: web.Request) -> web.Response:
         begun = time.monotonic()
         feed = self._feeds.get(request.match_info["format"])
-        taken = _Taken()
-        answer = _Answer(404, "no such feed") if feed is None else await self._take(feed, request, taken)
+        taken = _BodyResult()
+        answer = _FeedResponse(404, "no such feed") if feed is None else await self._take(feed, request, taken)
         took = time.monotonic() - begun
         # what a stranger asks for is no name of ours
         shown = "unknown" if feed is None else feed.name
@@ -141,7 +141,7 @@ class Intake:
         id_ = request_id(request)
         return problem(answer.status, id_, answer.detail, headers=answer.headers, **answer.members)
 
-    async def _take(self, feed: Feed, request: web.Request, taken: _Taken) -> _Answer:
+    async def _take(self, feed: Feed, request: web.Request, taken: _BodyResult) -> _FeedResponse:
         refusal = None
         try:
             posted = await body.read(feed, request)
@@ -151,33 +151,35 @@ class Intake:
             await _adapt(feed, cut, self._edge(), taken)
         except Denied as denied:
             if not denied.letters:
-                return _Answer(denied.status, str(denied))
+                return _FeedResponse(denied.status, str(denied))
             refusal = str(denied)
             taken.refused[refusal] += 1
             taken.messages += denied.letters
         if not await self._send(taken.messages):
             later = {"Retry-After": str(_RETRY_AFTER_SECONDS)}
-            return _Answer(503, "not taken in time: post it again", headers=later)
+            return _FeedResponse(503, "not taken in time: post it again", headers=later)
         RECORDS.labels(feed.name, "accepted").inc(taken.accepted)
         RECORDS.labels(feed.name, "irrelevant").inc(taken.irrelevant.total())
         RECORDS.labels(feed.name, "refused").inc(taken.refused.total())
         if taken.refused and not taken.accepted and not taken.irrelevant:
-            return _Answer(422, refusal or "no record can be used", taken.told())
-        return _Answer(202, members=taken.told())
+            return _FeedResponse(422, refusal or "no record can be used", taken.told())
+        return _FeedResponse(202, members=taken.told())
 
 
-def _unproved(feed: Feed, posted: Posted) -> _Answer:
+def _unproved(feed: Feed, posted: Posted) -> _FeedResponse:
     expected = authentication.expected(feed.name, posted)
-    return _Answer(401, expected, headers={"WWW-Authenticate": authentication.challenge(feed.name)})
+    return _FeedResponse(401, expected, headers={"WWW-Authenticate": authentication.challenge(feed.name)})
 
 
-def _cut(feed: Feed, rows: Sequence[Row]) -> list[_Cut]:
+def _cut(feed: Feed, rows: Sequence[Row]) -> list[_RecordParts]:
     found, count = [], 0
     for row in rows:
         try:
-            each = _Cut(row, (), row.problem) if row.record is None else _Cut(row, parts(feed, row.record))
+            each = (
+                _RecordParts(row, (), row.problem) if row.record is None else _RecordParts(row, parts(feed, row.record))
+            )
         except Refused as reason:
-            each = _Cut(row, (), str(reason))
+            each = _RecordParts(row, (), str(reason))
         found.append(each)
         count += len(each.parts) or 1
         if count > MOST_RECORDS:
@@ -185,7 +187,7 @@ def _cut(feed: Feed, rows: Sequence[Row]) -> list[_Cut]:
     return found
 
 
-async def _adapt(feed: Feed, cut: Sequence[_Cut], edge: Edge, taken: _Taken) -> None:
+async def _adapt(feed: Feed, cut: Sequence[_RecordParts], edge: Edge, taken: _BodyResult) -> None:
     """Every part of every record, each on its own: one that is refused does not take the others along.
 
     A large part is read on a thread. Each part is judged by its own size: a thread for each of 4,900 tiny records

@@ -8,7 +8,7 @@ from typing import Self
 from aiohttp import web
 
 from api.connection import connections
-from api.feeds import Intake
+from api.feeds import FeedIntake
 
 # Who is connected and has sent no whole header by then is let go. Longer than proxies keep a connection for the next
 # request (nginx: 60 s), or they would send it into one that is just being closed.
@@ -30,7 +30,7 @@ class Listener:
     Entering it raises OSError where the port cannot be had.
     """
 
-    def __init__(self, intake: Intake, host: str, port: int, *, drain_within: float) -> None:
+    def __init__(self, intake: FeedIntake, host: str, port: int, *, drain_within: float) -> None:
         application = web.Application()
         application.add_routes([web.post("/v1/feeds/{format}", intake.post)])
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0)

@@ -30,7 +30,7 @@ Point: TypeAlias = Literal["took in", "committed"] | Step
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class BatchResult:
     """What became of a batch: how many updates had which outcome, letters, messages met before, and events made.
 
     `empty` messages have no value; nothing is kept of them but their number.
@@ -60,7 +60,7 @@ async def take(
     digit_ids: DigitIds = NO_DIGIT_IDS,
     incarnation: int = 0,
     at: Callable[[Point], None] = lambda _: None,
-) -> Taken:
+) -> BatchResult:
     """Take in `messages`: change the wallets that they are about, and record what became of each, in one transaction.
 
     `within_reach` are credentials to lock beside those the messages name, `identifiers` what names a customer;
@@ -90,7 +90,7 @@ async def take(
             await topics.count_empty(connection, topics.Incarnation(messages[0].topic, incarnation), empties)
     at("committed")
     verdicts = [*done.verdicts, *(verdict for _, verdict in repeated)]
-    return Taken(
+    return BatchResult(
         Counter(verdict.outcome for verdict in verdicts),
         len(letters),
         len(arrivals) - len(verdicts),

@@ -82,7 +82,7 @@ class Halts:
 
 
 @dataclass(slots=True)
-class _Open:
+class _HeldPartition:
     last_stable_offset: int
     looks: int
     reminder: Reminder
@@ -93,7 +93,7 @@ class OpenTransactions:
 
     def __init__(self, topic: str) -> None:
         self._topic = topic
-        self._open: dict[int, _Open] = {}
+        self._open: dict[int, _HeldPartition] = {}
 
     def look(self, ends: Iterable[tuple[int, int, int]]) -> None:
         """`ends` are (partition, last stable offset, high watermark), as they are at present."""
@@ -105,7 +105,7 @@ class OpenTransactions:
                 continue
             known = former.pop(partition, None)
             if known is None or known.last_stable_offset != stable:
-                known = _Open(stable, 0, Reminder())
+                known = _HeldPartition(stable, 0, Reminder())
             known.looks += 1
             self._open[partition] = known
             if known.looks >= _OPEN_LOOKS and known.reminder.is_due(stable):

@@ -20,7 +20,7 @@ import structlog
 from prometheus_client import Counter
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from consumers.batch import Point, Taken
+from consumers.batch import BatchResult, Point
 from consumers.letters import Message, dead_letter, shortened
 from domain.wallet import Key
 from loops.waiting import Stopped, Waiting
@@ -41,7 +41,7 @@ EMPTY = Counter("repoint_messages_empty_total", "Messages without a value (tombs
 MET_BEFORE = Counter("repoint_messages_met_before_total", "Messages read again after a crash or a rebalance")
 RETRIES = Counter("repoint_batch_retries_total", "Batches taken again, by why", ["failure"])
 
-Take: TypeAlias = Callable[..., Awaitable[Taken]]
+Take: TypeAlias = Callable[..., Awaitable[BatchResult]]
 """As `consumers.batch.take`, with its arguments."""
 
 # So often a message that is too much is tried while the server is too slow in between. Without a bound a message that
@@ -88,7 +88,7 @@ def batches(messages: Sequence[Message], size: int) -> Iterator[Sequence[Message
         yield messages[first:]
 
 
-class Intake:
+class BatchIntake:
     """Takes the batches of one worker in.
 
     `take` takes one batch in, in one transaction. `on_events` is called after each commit that made events for
@@ -196,7 +196,7 @@ class Intake:
 
     async def _when_database_is_there(
         self, messages: Sequence[Message], within_reach: frozenset[Key], limits: Limits, clock: "_Clock"
-    ) -> Taken:
+    ) -> BatchResult:
         def is_waited_for(error: BaseException) -> bool:
             kind = failure(error)
             return kind is Failure.UNUSABLE or (kind is Failure.AWAY and clock.seconds() < _LONGEST_SECONDS)
@@ -254,7 +254,7 @@ class _Clock:
         return time.monotonic() - self._began
 
 
-def _count(taken: Taken) -> None:
+def _count(taken: BatchResult) -> None:
     for outcome, number in taken.outcomes.items():
         UPDATES.labels(outcome.value).inc(number)
     UNREADABLE.inc(taken.unreadable)

@@ -12,7 +12,7 @@ from consumers import records
 from consumers.cluster import Cluster, Topic, Trouble
 from consumers.halts import Halts
 from consumers.ledger import Ledger
-from consumers.records import Read
+from consumers.records import ReadMessages
 from store.topics import Incarnation, Loss
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ class Partitions:
             raise Trouble(f"records cannot be read: {type(error).__name__}")
         return {place: messages for place, messages in found.items() if messages}
 
-    async def _read(self, place: TopicPartition, position: int) -> Read:
+    async def _read(self, place: TopicPartition, position: int) -> ReadMessages:
         fetched = await self._cluster.read(self.topic, place.partition, position)
         # in a thread: a batch may hold more than the loop should stand still for
         return await asyncio.to_thread(

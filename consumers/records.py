@@ -41,7 +41,7 @@ class Corrupt:
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
+class ReadMessages:
     """Messages up to `next_offset`, where the batches end or a `corrupt` one begins.
 
     `strange` says that a header's name among them is no UTF-8.
@@ -53,7 +53,7 @@ class Read:
     strange: bool
 
 
-class _Batch(NamedTuple):
+class _RecordBatch(NamedTuple):
     base: int
     end: int
     attributes: int
@@ -64,7 +64,7 @@ class _Batch(NamedTuple):
     payload: bytearray
 
 
-class _Unreadable(ValueError):
+class _UnreadableBatch(ValueError):
     """A batch is not as the format has it; the text says how."""
 
 
@@ -76,7 +76,7 @@ def read(
     aborted: Sequence[tuple[int, int]],
     position: int,
     high_watermark: int,
-) -> Read:
+) -> ReadMessages:
     """The messages of committed transactions from `position` on, up to the first batch that cannot be read."""
     messages: list[Message] = []
     transactions = _Aborted(aborted)
@@ -84,14 +84,14 @@ def read(
         try:
             batch = _batch(frame)
             found = list(_messages(topic, partition, batch)) if transactions.passes(batch) else []
-        except _Unreadable as error:
+        except _UnreadableBatch as error:
             base = _FRAME.unpack_from(frame)[0]
             first = max(position, base)
             corrupt = Corrupt(first, _end(frame, first, following, high_watermark), str(error))
-            return Read(messages, first, corrupt, _is_strange(messages))
+            return ReadMessages(messages, first, corrupt, _is_strange(messages))
         messages += [message for message in found if message.offset >= position]
         position = max(position, batch.end)
-    return Read(messages, position, None, _is_strange(messages))
+    return ReadMessages(messages, position, None, _is_strange(messages))
 
 
 def _is_strange(messages: "Sequence[Message]") -> bool:
@@ -121,17 +121,17 @@ def _end(frame: bytes, first: int, following: int | None, high_watermark: int) -
     return max(high_watermark, first + 1)
 
 
-def _batch(frame: bytes) -> _Batch:
+def _batch(frame: bytes) -> _RecordBatch:
     if len(frame) < _HEADER.size:
-        raise _Unreadable("a record batch is shorter than its own header")
+        raise _UnreadableBatch("a record batch is shorter than its own header")
     base, _, _, magic, checksum, attributes, last, first_timestamp, latest_timestamp, producer, _, _, count = (
         _HEADER.unpack_from(frame)
     )
     if magic != _MAGIC:
-        raise _Unreadable(f"a record batch is of format {magic}")
+        raise _UnreadableBatch(f"a record batch is of format {magic}")
     if calc_crc32c(frame[_CHECKED_FROM:]) != checksum:
-        raise _Unreadable("the checksum of a record batch is wrong")
-    return _Batch(
+        raise _UnreadableBatch("the checksum of a record batch is wrong")
+    return _RecordBatch(
         base,
         base + last + 1,
         attributes,
@@ -148,31 +148,31 @@ def _unpacked(compression: int, payload: bytes) -> bytearray:
         return bytearray(payload)
     unpack = _UNPACK.get(compression)
     if unpack is None:
-        raise _Unreadable(f"a record batch is packed in a way that nobody knows ({compression})")
+        raise _UnreadableBatch(f"a record batch is packed in a way that nobody knows ({compression})")
     try:
         return bytearray(unpack(payload))
     except Exception as error:  # noqa: BLE001 - four libraries, each with exceptions of its own
-        raise _Unreadable(f"a record batch cannot be unpacked ({type(error).__name__})") from None
+        raise _UnreadableBatch(f"a record batch cannot be unpacked ({type(error).__name__})") from None
 
 
-def _messages(topic: str, partition: int, batch: _Batch) -> "Iterator[Message]":
+def _messages(topic: str, partition: int, batch: _RecordBatch) -> "Iterator[Message]":
     buffer, at = batch.payload, 0
     try:
         for _ in range(batch.records):
             length, start = decode_varint(buffer, at)
             at = start + length
             if length < 0 or at > len(buffer):
-                raise _Unreadable("a record is longer than its batch")
+                raise _UnreadableBatch("a record is longer than its batch")
             yield _message(topic, partition, batch, buffer[start:at])
     except (ValueError, IndexError) as error:
-        if isinstance(error, _Unreadable):
+        if isinstance(error, _UnreadableBatch):
             raise
-        raise _Unreadable("a record is not as its format has it") from None
+        raise _UnreadableBatch("a record is not as its format has it") from None
     if at != len(buffer):
-        raise _Unreadable("a record batch goes on behind its records")
+        raise _UnreadableBatch("a record batch goes on behind its records")
 
 
-def _message(topic: str, partition: int, batch: _Batch, record: bytearray) -> "Message":
+def _message(topic: str, partition: int, batch: _RecordBatch, record: bytearray) -> "Message":
     # the first byte are attributes, which are unused
     since, at = decode_varint(record, 1)
     delta, at = decode_varint(record, at)
@@ -185,7 +185,7 @@ def _message(topic: str, partition: int, batch: _Batch, record: bytearray) -> "M
         content, at = _bytes(record, at)
         headers.append(((name or b"").decode(errors="surrogateescape"), content))
     if at != len(record) or count < 0:
-        raise _Unreadable("a record is not as its format has it")
+        raise _UnreadableBatch("a record is not as its format has it")
     appended = bool(batch.attributes & _APPEND_TIME)
     return ConsumerRecord(
         topic,
@@ -207,7 +207,7 @@ def _bytes(record: bytearray, at: int) -> tuple[bytes | None, int]:
     if length < 0:
         return None, at
     if at + length > len(record):
-        raise _Unreadable("a field is longer than its record")
+        raise _UnreadableBatch("a field is longer than its record")
     return bytes(record[at : at + length]), at + length
 
 
@@ -218,7 +218,7 @@ class _Aborted:
         self._to_come = sorted(aborted, key=lambda one: one[1])
         self._producers: set[int] = set()
 
-    def passes(self, batch: _Batch) -> bool:
+    def passes(self, batch: _RecordBatch) -> bool:
         """Whether the batch has messages for who reads what is committed."""
         while self._to_come and self._to_come[0][1] <= batch.base:
             self._producers.add(self._to_come.pop(0)[0])
@@ -229,9 +229,9 @@ class _Aborted:
         return not (batch.attributes & _TRANSACTIONAL and batch.producer in self._producers)
 
 
-def _is_abort(batch: _Batch) -> bool:
+def _is_abort(batch: _RecordBatch) -> bool:
     try:
         (marker,) = _messages("", 0, batch)
         return bool(ControlRecord.parse(marker.key) == ABORT_MARKER)
     except (ValueError, TypeError, struct.error):
-        raise _Unreadable("the end of a transaction is not as its format has it") from None
+        raise _UnreadableBatch("the end of a transaction is not as its format has it") from None

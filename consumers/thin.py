@@ -9,7 +9,7 @@ from collections.abc import Set as AbstractSet
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from consumers.batch import Point, Taken, empty_places
+from consumers.batch import BatchResult, Point, empty_places
 from consumers.letters import LONGEST_BYTES, Message, dead_letter, length, shortened
 from domain.wallet import Key
 from schemas import thin
@@ -33,7 +33,7 @@ async def take(
     incarnation: int = 0,
     limits: Limits = ORDINARY,  # noqa: ARG001  the same
     at: Callable[[Point], None] = lambda _: None,
-) -> Taken:
+) -> BatchResult:
     """Keep what is to be asked for; what is no thin event becomes a dead letter."""
     letters, events = _read(messages, digit_ids)
     empties = empty_places(messages)
@@ -46,7 +46,7 @@ async def take(
         if empties:
             await topics.count_empty(connection, topics.Incarnation(messages[0].topic, incarnation), empties)
     at("committed")
-    return Taken(Counter(), len(letters), 0, 0, len(empties))
+    return BatchResult(Counter(), len(letters), 0, 0, len(empties))
 
 
 def _read(messages: Sequence[Message], digit_ids: DigitIds) -> tuple[list[DeadLetter], list[NewFetch]]:

@@ -19,12 +19,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from consumers.batch import Point, take
 from consumers.cluster import Cluster, TopicMissing, TopicRemade, Trouble
 from consumers.halts import Halts
-from consumers.halving import Intake, Take, batches
+from consumers.halving import BatchIntake, Take, batches
 from consumers.handover import Handover
 from consumers.ledger import Ledger
 from consumers.letters import Message
 from consumers.partitions import Polled
 from consumers.reader import COMMIT_SECONDS, Reader
+from loops.progress import Stalled
 from loops.waiting import Reminder, Stopped, Waiting
 from schemas.digit_ids import NO_DIGIT_IDS, DigitIds
 from store.topics import Incarnation, Loss
@@ -48,10 +49,6 @@ _NO_SECURITY: Mapping[str, Any] = {}
 # So many batches for each lane are polled at a time: it takes them in one after another, and waits for the other lanes
 # after the last one only. A partition stays in one lane, so a lane may get those of all.
 AHEAD = 8
-
-
-class Stalled(Exception):
-    """The loop has made no progress for too long; ending the process lets it begin again."""
 
 
 class Worker:
@@ -98,7 +95,7 @@ class Worker:
         self._optional = optional
         self._at = at
         self._waiting = Waiting(f"the consumer of {topic}", "the broker: not connected yet")
-        self._intake = Intake(engine, retention, take, self._waiting, on_events=told, at=at, digit_ids=digit_ids)
+        self._intake = BatchIntake(engine, retention, take, self._waiting, on_events=told, at=at, digit_ids=digit_ids)
         self._idle = asyncio.Event()
         self._idle.set()
         self._enough = asyncio.Event()

@@ -37,7 +37,7 @@ def gone(_attempt: int) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Received:
+class ReceivedWebhook:
     """One request: what it said, whether its signature was right, and what was answered."""
 
     merchant: str
@@ -60,7 +60,7 @@ class Received:
 class Receivers:
     """What all of them got, in the order of its coming."""
 
-    requests: list[Received] = field(default_factory=list)
+    requests: list[ReceivedWebhook] = field(default_factory=list)
     _attempts: Counter[str] = field(default_factory=Counter)
 
     async def receive(self, request: web.Request, merchant: str, secret: str, manner: Manner) -> web.Response:
@@ -69,7 +69,7 @@ class Receivers:
         genuine = is_genuine(secret, request.headers, body) and request.headers["webhook-id"] == event["id"]
         self._attempts[event["id"]] += 1
         answer = manner(self._attempts[event["id"]])
-        self.requests.append(Received(merchant, event, body, genuine, self._attempts[event["id"]], answer))
+        self.requests.append(ReceivedWebhook(merchant, event, body, genuine, self._attempts[event["id"]], answer))
         return web.Response(status=answer)
 
 

@@ -26,12 +26,12 @@ from ops.settings import Settings, spell
 from ops.terminal import Failed
 from ops.wallet_file import import_file
 from producers.topic import ingest, stream
-from producers.topic.stream import Line
+from producers.topic.stream import FeedLine
 from schemas.canonical import parse
 from schemas.wallet import MerchantLine, read_wallet
 from store import dead_letters, listings, reach
-from store.accounting import Accounts, take_stock
-from store.status import Status, find
+from store.accounting import Totals, take_stock
+from store.status import MethodHistory, find
 
 # As a setting, so that what is shown is what runs; REPOINT_RETRY_SCHEDULE in the environment goes before it.
 RETRY_SCHEDULE = (timedelta(milliseconds=200), timedelta(milliseconds=400), timedelta(seconds=1), timedelta(seconds=2))
@@ -61,17 +61,17 @@ class _Stage:
     def __post_init__(self) -> None:
         self.names = {one.id: one.name for one in self.merchants.values()}
 
-    async def send(self, lines: AsyncIterator[Line], each: Callable[[Line], None] = lambda _: None) -> None:
+    async def send(self, lines: AsyncIterator[FeedLine], each: Callable[[FeedLine], None] = lambda _: None) -> None:
         sent = await stream.send(lines, bootstrap_servers=self.servers, topic=self.settings.kafka_topic, each=each)
         self.produced += sent.acknowledged
         if sent.refused:
             raise Failed(f"the broker did not take {terminal.counted(sent.refused, 'line')}: {sent.first_refusal}")
 
-    async def accounts(self) -> Accounts:
+    async def accounts(self) -> Totals:
         async with reach.snapshot(self.engine) as connection:
             return await take_stock(connection)
 
-    async def status(self, method_id: str) -> Status:
+    async def status(self, method_id: str) -> MethodHistory:
         async with reach.snapshot(self.engine) as connection:
             found = await find(connection, method_id)
         assert found is not None
@@ -121,7 +121,7 @@ async def _load(stage: _Stage) -> None:
     stage.say("set", f"REPOINT_RETRY_SCHEDULE={schedule} (three days otherwise)")
 
 
-async def _one_customer(stage: _Stage, first: Line) -> None:
+async def _one_customer(stage: _Stage, first: FeedLine) -> None:
     """The first update of the feed, about the first method of the first wallet."""
     _, text = next(json_lines.read(stage.examples / "wallets.jsonl"))
     wallet = read_wallet(text)
@@ -136,7 +136,7 @@ async def _one_customer(stage: _Stage, first: Line) -> None:
     stage.say.all(story.what_became_of_the_links(after, stage.names))
     told = 0
 
-    def tell_webhooks(accounts: Accounts) -> bool:
+    def tell_webhooks(accounts: Totals) -> bool:
         nonlocal told
         settled = _settled(accounts, stage.produced)
         for request in stage.receivers.requests[told:]:
@@ -147,7 +147,7 @@ async def _one_customer(stage: _Stage, first: Line) -> None:
     await _until(stage, tell_webhooks)
 
 
-async def _the_whole_feed(stage: _Stage, lines: AsyncIterator[Line]) -> None:
+async def _the_whole_feed(stage: _Stage, lines: AsyncIterator[FeedLine]) -> None:
     begun = time.monotonic()
     stage.say.title("The whole feed")
     bars = Progress(
@@ -197,7 +197,7 @@ def _at(merchants: dict[int, MerchantLine], urls: Mapping[str, str]) -> dict[int
     }
 
 
-async def _only(line: Line) -> AsyncIterator[Line]:
+async def _only(line: FeedLine) -> AsyncIterator[FeedLine]:
     yield line
 
 
@@ -215,11 +215,11 @@ async def _working(stage: _Stage) -> AsyncIterator[None]:
             await work
 
 
-def _settled(accounts: Accounts, produced: int) -> bool:
+def _settled(accounts: Totals, produced: int) -> bool:
     return accounts.received == produced and not accounts.deliveries.get("PENDING", 0)
 
 
-async def _until(stage: _Stage, reached: Callable[[Accounts], bool]) -> Accounts:
+async def _until(stage: _Stage, reached: Callable[[Totals], bool]) -> Totals:
     """The accounts once they are as wished. Raises Failed where they stand still before."""
     before, since = None, time.monotonic()
     while True:
@@ -233,7 +233,7 @@ async def _until(stage: _Stage, reached: Callable[[Accounts], bool]) -> Accounts
         await asyncio.sleep(_LOOK_SECONDS)
 
 
-def _shown(bars: Progress, taken_in: TaskID, told: TaskID, accounts: Accounts, produced: int) -> bool:
+def _shown(bars: Progress, taken_in: TaskID, told: TaskID, accounts: Totals, produced: int) -> bool:
     pending = accounts.deliveries.get("PENDING", 0)
     bars.update(taken_in, completed=accounts.received, total=produced)
     bars.update(told, completed=sum(accounts.deliveries.values()) - pending, total=accounts.events)

@@ -11,10 +11,10 @@ from demo import receivers
 from domain.update import Update
 from domain.wallet import Key, Method, MethodId
 from ops.commands.status import called
-from store.accounting import Accounts
-from store.dead_letters import Kept
-from store.listings import Received
-from store.status import Status
+from store.accounting import Totals
+from store.dead_letters import DeadLetterRow
+from store.listings import InboxRow
+from store.status import MethodHistory
 
 Fact: TypeAlias = tuple[str, str]
 """A subject, and what is said of it."""
@@ -62,7 +62,7 @@ def _token(key: Key) -> str:
     return f"{vendor}'s {token}"
 
 
-def what_became_of_the_card(before: Method, after: Status) -> Iterator[Fact]:
+def what_became_of_the_card(before: Method, after: MethodHistory) -> Iterator[Fact]:
     """Of the card itself, and of what was paid with it."""
     assert after.current is not None
     successor = "the new card" if after.method.replaced_by == after.current.id else "another"
@@ -82,7 +82,7 @@ def _taken_over(method: Method) -> str:
     return f", still {' and '.join(known)}" if known else ""
 
 
-def what_became_of_the_links(after: Status, names: Mapping[str, str]) -> Iterator[Fact]:
+def what_became_of_the_links(after: MethodHistory, names: Mapping[str, str]) -> Iterator[Fact]:
     assert after.current is not None
     for link in after.links:
         kind = link.kind.value.replace("_", " ").lower()
@@ -90,7 +90,7 @@ def what_became_of_the_links(after: Status, names: Mapping[str, str]) -> Iterato
         yield "link", f"{names[link.merchant_id]}'s {kind} {link.reference} ({link.status.value}): {where}"
 
 
-def webhook(request: receivers.Received, old: MethodId, names: Mapping[str, str]) -> Fact:
+def webhook(request: receivers.ReceivedWebhook, old: MethodId, names: Mapping[str, str]) -> Fact:
     """One request as the merchant saw it."""
     name = _SHORT[str(request.event["name"])]
     about = "old card" if request.event["payload"]["paymentMethod"]["id"] == old else "new card"
@@ -99,14 +99,14 @@ def webhook(request: receivers.Received, old: MethodId, names: Mapping[str, str]
     return "webhook", "  ".join((*told, _answer(request)))
 
 
-def _answer(request: receivers.Received) -> str:
+def _answer(request: receivers.ReceivedWebhook) -> str:
     if request.answered == _GONE:
         return f"{_GONE}: endpoint disabled, its events are parked"
     first_time = request.accepted and request.attempt == 1
     return str(request.answered) + ("" if first_time else f" at attempt {request.attempt}")
 
 
-def set_aside(letters: Iterable[Kept], quarantined: Iterable[Received]) -> Iterator[Fact]:
+def set_aside(letters: Iterable[DeadLetterRow], quarantined: Iterable[InboxRow]) -> Iterator[Fact]:
     """What waits for a person, and why."""
     for letter in letters:
         yield "dead letter", f"partition {letter.partition}, offset {letter.offset}: {letter.reason}"
@@ -117,7 +117,7 @@ def set_aside(letters: Iterable[Kept], quarantined: Iterable[Received]) -> Itera
 # --- the accounts -------------------------------------------------------------------------------------------------
 
 
-def updates_balance(produced: int, accounts: Accounts) -> Iterator[Fact]:
+def updates_balance(produced: int, accounts: Totals) -> Iterator[Fact]:
     yield "produced", f"{produced:>6}"
     for name, count in accounts.lines.items():
         # longer than its column
@@ -125,7 +125,7 @@ def updates_balance(produced: int, accounts: Accounts) -> Iterator[Fact]:
     yield "sum", f"{accounts.received:>6}  {_mark(accounts.received == produced)}"
 
 
-def events_balance(accounts: Accounts) -> Iterator[Fact]:
+def events_balance(accounts: Totals) -> Iterator[Fact]:
     finished = [accounts.deliveries.get(status, 0) for status in ("DELIVERED", "PARKED", "DEAD")]
     yield "events", f"{accounts.events:>6}"
     for name, count in zip(("delivered", "parked", "dead"), finished, strict=True):
@@ -137,7 +137,7 @@ def _mark(right: bool) -> str:  # noqa: FBT001 - one value, one mark
     return RIGHT if right else WRONG
 
 
-def complaints(produced: int, accounts: Accounts, requests: Iterable[receivers.Received]) -> list[str]:
+def complaints(produced: int, accounts: Totals, requests: Iterable[receivers.ReceivedWebhook]) -> list[str]:
     """Everything that does not balance, or was not as it must be; empty if all is well."""
     got = list(requests)
     accepted = [one for one in got if one.accepted]
@@ -158,7 +158,7 @@ def complaints(produced: int, accounts: Accounts, requests: Iterable[receivers.R
     return [complaint for complaint, holds in checks.items() if not holds]
 
 
-def _in_order(accepted: Iterable[receivers.Received]) -> bool:
+def _in_order(accepted: Iterable[receivers.ReceivedWebhook]) -> bool:
     """REPLACED before DELETED: as the sequence says, per merchant and customer."""
     latest: dict[tuple[str, str], int] = {}
     for one in accepted:

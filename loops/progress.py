@@ -7,6 +7,10 @@ import time
 STALLED_SECONDS = 180
 
 
+class Stalled(Exception):
+    """A loop has stood still for too long, or has ended; ending the process lets the supervisor begin it again."""
+
+
 class Progress:
     """The progress of the loop called `name`: in seconds of the monotonic clock."""
 

@@ -13,7 +13,7 @@ from hashlib import blake2b
 
 from ops.folder import Folder, name_beside
 from ops.open_file import OpenFile
-from producers.lines import Damaged, Place
+from producers.lines import Damaged, FilePosition
 
 # 128 bits: nobody rewrites a file to meet the digest of another by chance.
 _DIGEST_BYTES = 16
@@ -45,8 +45,8 @@ class Checkpoint:
     digest: str = ""
 
     @property
-    def place(self) -> Place:
-        return Place(self.offset, self.lines, self.parts)
+    def place(self) -> FilePosition:
+        return FilePosition(self.offset, self.lines, self.parts)
 
     @property
     def dated(self) -> datetime:

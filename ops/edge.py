@@ -14,7 +14,7 @@ from ops.settings import Settings
 from ops.terminal import Failed
 from producers.lines import Chunks, Damaged
 from producers.topic import records
-from producers.topic.records import Cut
+from producers.topic.records import FileRecord
 from schemas.canonical import Unreadable, parse
 from schemas.digit_ids import NO_DIGIT_IDS, DigitIds
 from schemas.feeds import FEEDS
@@ -54,7 +54,7 @@ def _key(written: str) -> Key:
 async def rows(feed: Feed, body: bytes) -> AsyncIterator[Row]:
     """The rows of a table that was posted, cut as those of a file; other tasks have their turn in between."""
     slice_ = TimeSlice()
-    async for cut in records.cuts(feed, Chunks(_pieces(body, slice_))):
+    async for cut in records.file_records(feed, Chunks(_pieces(body, slice_))):
         yield Row(cut.body, cut.record, cut.problem)
         await slice_.pause_when_over()
 
@@ -111,10 +111,10 @@ def _how_it_is_cut(feed: Feed) -> str:
     return f"{feed.layout} {feed.rows}"
 
 
-async def _first(source: OpenFile, feed: Feed) -> Cut | None:
+async def _first(source: OpenFile, feed: Feed) -> FileRecord | None:
     stream = source.stream()
     # whatever the names of its columns are: it may be of any feed that is cut alike
-    found = records.cuts(feed, stream) if feed.layout is Layout.ACH else records.records(stream, rows=feed.rows)
+    found = records.file_records(feed, stream) if feed.layout is Layout.ACH else records.records(stream, rows=feed.rows)
     async for cut in found:
         return cut
     return None

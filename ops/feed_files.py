@@ -15,9 +15,9 @@ from ops.open_file import OpenFile
 from ops.refused_lines import RefusedLines
 from ops.settings import Settings
 from ops.unpacked import Unpacked
-from producers.lines import Damaged, Place
+from producers.lines import Damaged, FilePosition
 from producers.topic import ingest, stream
-from producers.topic.stream import Line
+from producers.topic.stream import FeedLine
 from schemas.feeds.feed import Edge, Feed
 
 CANONICAL = "canonical"
@@ -66,7 +66,7 @@ class Summary:
         hint = f"; it looks like {self.looks_like}: --format {self.looks_like}" if self.looks_like else ""
         return f"nothing in it can be used{reason}{hint}"
 
-    def add(self, line: Line) -> None:
+    def add(self, line: FeedLine) -> None:
         self.lines += 1
         if line.unusable is None:
             self.sent += len(line.messages)
@@ -116,7 +116,7 @@ async def check(source: OpenFile, feed: Feed | None, at: Edge) -> Summary:
     """Read a file and send nothing."""
     summary = Summary()
     with RefusedLines(source, written=False) as report:
-        async for line in _lines(feed, source, at, Place(), summary):
+        async for line in _lines(feed, source, at, FilePosition(), summary):
             summary.add(line)
             if line.unusable is not None:
                 report.add(line)
@@ -153,7 +153,9 @@ def moment(seconds: float) -> datetime:
     return datetime.fromtimestamp(int(min(seconds, time.time())), UTC)
 
 
-async def _lines(feed: Feed | None, source: OpenFile, at: Edge, begin: Place, summary: Summary) -> AsyncIterator[Line]:
+async def _lines(
+    feed: Feed | None, source: OpenFile, at: Edge, begin: FilePosition, summary: Summary
+) -> AsyncIterator[FeedLine]:
     """The lines from `begin` to the end, or to where the file is damaged: `summary` says so."""
     stream = source.stream()
     try:
@@ -179,7 +181,7 @@ async def _compare(summary: Summary, source: OpenFile, feed: Feed | None) -> Non
 
 
 @dataclass(slots=True)
-class _Progress:
+class _FileProgress:
     """Of one file: what was passed, all of it acknowledged, and the checkpoint that says so."""
 
     source: OpenFile
@@ -193,7 +195,7 @@ class _Progress:
     _refused: int = 0
     _written: float = field(default_factory=time.monotonic)
 
-    def passed(self, line: Line) -> None:
+    def passed(self, line: FeedLine) -> None:
         summary, here = self.summary, self.begun
         summary.add(line)
         if line.unusable is not None:
@@ -248,13 +250,13 @@ class _Progress:
 
 
 @contextmanager
-def _progress(source: OpenFile, begun: Checkpoint, digest: Digest, *, growing: bool) -> Iterator[_Progress]:
+def _progress(source: OpenFile, begun: Checkpoint, digest: Digest, *, growing: bool) -> Iterator[_FileProgress]:
     with (
         RefusedLines(source, kept=begun.refused_size) as report,
         terminal.progress(source.title, source.size, begun.offset) as advance,
     ):
         summary = Summary(begun.records, begun.sent, Counter(begun.reasons), Counter(begun.irrelevant))
-        progress = _Progress(source, begun, digest, report, advance, summary)
+        progress = _FileProgress(source, begun, digest, report, advance, summary)
         if growing:
             progress.write()  # whatever becomes of it, its date stays
         try:

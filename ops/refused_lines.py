@@ -9,7 +9,7 @@ from typing import BinaryIO, Self
 from ops import terminal
 from ops.folder import name_beside
 from ops.open_file import OpenFile
-from producers.topic.stream import Line
+from producers.topic.stream import FeedLine
 
 # More would scroll away what they begin with; the file beside the feed has them all.
 _REPORTED = 20
@@ -47,7 +47,7 @@ class RefusedLines:
             where = "" if self._stream is None else f", all in {self._title}"
             terminal.remark(f"… and {terminal.counted(more, 'line')} more{where}")
 
-    def add(self, line: Line) -> None:
+    def add(self, line: FeedLine) -> None:
         self.count += 1
         if self.count <= _REPORTED:
             terminal.remark(f"{self._source.title}:{line.number}: {line.unusable}")
@@ -101,6 +101,6 @@ class RefusedLines:
             self._stream = None
 
 
-def _row(line: Line) -> dict[str, object]:
+def _row(line: FeedLine) -> dict[str, object]:
     body = line.messages[0].value.decode(errors="backslashreplace") if line.messages else None
     return {"line": line.number, "problem": line.unusable, "body": body}

@@ -17,10 +17,11 @@ from typing import Any, TypeAlias
 import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from api.feeds import Intake
+from api.feeds import FeedIntake
 from api.listener import Listener
 from consumers import batch, thin, upkeep
 from consumers.worker import Worker
+from loops.progress import Stalled
 from loops.waiting import event_or_timeout
 from ops import edge, kafka, telemetry
 from ops.settings import Settings
@@ -76,10 +77,6 @@ class Role(StrEnum):
 
 
 Job: TypeAlias = Callable[[asyncio.Event], Coroutine[Any, Any, None]]
-
-
-class Stalled(Exception):
-    """A part has stood still for too long, or has ended; ending the process lets it begin again."""
 
 
 @dataclass
@@ -295,7 +292,7 @@ def _publisher(settings: Settings, servers: str) -> Publisher:
 async def _listener(settings: Settings, publisher: Publisher) -> AsyncIterator[Listener]:
     assert settings.feed_secrets is not None
     fingerprints = edge.fingerprints(settings)
-    intake = Intake(
+    intake = FeedIntake(
         FEEDS,
         {feed: [one.get_secret_value() for one in secrets] for feed, secrets in settings.feed_secrets.items()},
         edge=lambda: edge.of(fingerprints, datetime.now(UTC), digit_ids=settings.digit_ids),

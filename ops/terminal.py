@@ -126,7 +126,7 @@ def progress(label: str, size: int | None, passed: int = 0) -> Iterator[Advance]
 
     Gives what is to be called for every line, with its size in bytes; `passed` are those of an earlier time.
     """
-    state = _Progress(label, size, passed)
+    state = _ProgressState(label, size, passed)
     with _bar(state) if sys.stderr.isatty() else _heartbeat(state) as shown:
 
         def advance(line_size: int) -> None:
@@ -140,7 +140,7 @@ def progress(label: str, size: int | None, passed: int = 0) -> Iterator[Advance]
 
 
 @dataclass(slots=True)
-class _Progress:
+class _ProgressState:
     label: str
     size: int | None
     passed: int
@@ -154,7 +154,7 @@ class _Progress:
 
 
 @contextmanager
-def _bar(state: _Progress) -> Iterator[Callable[[], None]]:
+def _bar(state: _ProgressState) -> Iterator[Callable[[], None]]:
     columns = (_Label(), BarColumn(), TaskProgressColumn(), _Rate(), TimeRemainingColumn())
     with Progress(*columns, console=notes()) as bar:
         task = bar.add_task(state.label, total=state.size, completed=state.passed, lines=0)
@@ -162,7 +162,7 @@ def _bar(state: _Progress) -> Iterator[Callable[[], None]]:
 
 
 @contextmanager
-def _heartbeat(state: _Progress) -> Iterator[Callable[[], None]]:
+def _heartbeat(state: _ProgressState) -> Iterator[Callable[[], None]]:
     """A thread of its own: also while nothing moves, a line says so."""
     over = threading.Event()
     copied = contextvars.copy_context()

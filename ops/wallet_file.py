@@ -23,7 +23,7 @@ from schemas.method_line import NEVER
 from schemas.wallet import Malformed, WalletLine, read_line
 from store import reach
 from wallets.change import Retention
-from wallets.importing import Refused, import_wallets
+from wallets.importing import RefusedWallet, import_wallets
 
 # As many as an update's batch may touch: the statements are the same.
 _BATCH = 500
@@ -73,7 +73,7 @@ async def import_file(
         async with reach.transaction(engine, dry_run=dry_run) as connection:
             try:
                 lines.done.wallets = await import_wallets(connection, lines.read(), keep, on_refused=lines.refuse)
-            except Refused as refused:  # `lines` takes every other one
+            except RefusedWallet as refused:  # `lines` takes every other one
                 raise Failed(f"another import has id {refused.subject}; nothing was imported") from None
             lines.check()
         lines.done.beside = beside.keep()
@@ -173,7 +173,7 @@ class _Lines:
             hints.insert(0, f"{self.done.present:,} {are} there already, and an import changes none")
         self._faults.raise_any(*hints)
 
-    def refuse(self, refused: Refused) -> None:
+    def refuse(self, refused: RefusedWallet) -> None:
         """The database, or another line of the file, has what this wallet says."""
         number, text = self._texts.get(refused.wallet_id) or self._merged[refused.wallet_id]
         if refused.is_present:

@@ -56,7 +56,7 @@ async def read(source: Source) -> bytes:
     return await asyncio.to_thread(source.read1, _CHUNK)
 
 
-class Place(NamedTuple):
+class FilePosition(NamedTuple):
     """Where in a file reading may begin: in bytes, and how many lines are before it.
 
     Of records there that were cut, `parts` came after the first one of each.
@@ -80,7 +80,7 @@ class Raw(NamedTuple):
 
 async def lines(
     stream: Source,
-    begin: Place = Place(),  # noqa: B008  it is a value
+    begin: FilePosition = FilePosition(),  # noqa: B008  it is a value
     *,
     longest_first: int = LONGEST,
 ) -> AsyncIterator[Raw]:
@@ -105,7 +105,7 @@ async def lines(
 class _Cutter:
     """Cuts pieces of a file into lines. It holds the line whose end is not there yet, as far as it is kept."""
 
-    def __init__(self, begin: Place, longest_first: int) -> None:
+    def __init__(self, begin: FilePosition, longest_first: int) -> None:
         self.is_over = False
         self._number, self._end = begin.lines, begin.offset
         self._longest = longest_first

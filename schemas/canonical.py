@@ -87,7 +87,7 @@ def update_in(
     return _update(message)
 
 
-def _message(body: bytes, headers: Sequence[tuple[str, bytes | None]], digit_ids: DigitIds) -> "_Message":
+def _message(body: bytes, headers: Sequence[tuple[str, bytes | None]], digit_ids: DigitIds) -> "_UpdateJson":
     refuse_by_headers(headers)
     try:
         text = body.decode()
@@ -99,7 +99,11 @@ def _message(body: bytes, headers: Sequence[tuple[str, bytes | None]], digit_ids
     if '"specversion"' in text or any(name.startswith("ce_") for name, _ in headers):
         message = _unwrap(_json(text), _texts(headers), digit_ids)
     try:
-        return _Message.model_validate_json(message) if isinstance(message, str) else _Message.model_validate(message)
+        return (
+            _UpdateJson.model_validate_json(message)
+            if isinstance(message, str)
+            else _UpdateJson.model_validate(message)
+        )
     except ValidationError as error:
         raise Unreadable(what_is_wrong(error)) from None
 
@@ -153,14 +157,14 @@ def masked(body: bytes, digit_ids: DigitIds = NO_DIGIT_IDS) -> str:
 # --- the message as it stands in JSON -----------------------------------------------------------------------------
 
 
-class _Wire(BaseModel):
+class _JsonObject(BaseModel):
     # a message is data from outside: unknown keys are ignored, and nothing is quietly turned into something else
     model_config = ConfigDict(
         extra="ignore", alias_generator=to_camel, populate_by_name=False, hide_input_in_errors=True
     )
 
 
-class _Old(_Wire):
+class _Old(_JsonObject):
     token: Identifier | None = None
     fingerprint: Identifier | None = None
     # of the same number under the key before, while fingerprints go over to a new one
@@ -183,7 +187,7 @@ class _New(_Old):
     manufacturer_card: StrictBool | None = None
 
 
-class _CustomerNamed(_Wire):
+class _CustomerNamed(_JsonObject):
     enterprise_id: Identifier | None = None
     hsid: Identifier | None = None
     # in the order of its keys: the same content must have the same digest
@@ -202,7 +206,7 @@ class _CustomerNamed(_Wire):
         return tuple(sorted((name, value) for name, value in named if value is not None))
 
 
-class _Message(_Wire):
+class _UpdateJson(_JsonObject):
     id: Text
     vendor: Vendor
     type: UpdateType
@@ -218,7 +222,7 @@ class _Message(_Wire):
 # --- and as an update ---------------------------------------------------------------------------------------------
 
 
-def _update(message: _Message) -> Update:
+def _update(message: _UpdateJson) -> Update:
     stamp = Stamp(message.occurred_at, message.vendor, message.id)
     if message.type is UpdateType.WALLET_MERGED:
         return Update(

@@ -24,7 +24,7 @@ FEED_HEADER = "repoint-feed"
 LONGEST = 1_000_000
 
 
-class Message(NamedTuple):
+class TopicMessage(NamedTuple):
     """As Kafka takes it; a `thin` one goes onto the topic of thin events."""
 
     key: bytes | None
@@ -33,7 +33,7 @@ class Message(NamedTuple):
     thin: bool = False
 
 
-def take(feed: Feed, record: Record, edge: Edge) -> list[Message] | Irrelevant:
+def take(feed: Feed, record: Record, edge: Edge) -> list[TopicMessage] | Irrelevant:
     """What `record` tells, ready for the topic; where it must be fetched to know, ready for that of thin events.
 
     A record that is `Irrelevant` is to be counted under its kind, and nothing of it kept.
@@ -47,7 +47,7 @@ def take(feed: Feed, record: Record, edge: Edge) -> list[Message] | Irrelevant:
     return [_thin(feed, each, edge) if isinstance(each, Fetch) else _message(each, edge) for each in told]
 
 
-def take_answer(feed: Feed, fetch: Fetch, answer: Record, edge: Edge) -> list[Message]:
+def take_answer(feed: Feed, fetch: Fetch, answer: Record, edge: Edge) -> list[TopicMessage]:
     """What the answer to `fetch` tells, ready for the topic; nothing, if it shows the event to be irrelevant.
 
     Raises:
@@ -56,7 +56,7 @@ def take_answer(feed: Feed, fetch: Fetch, answer: Record, edge: Edge) -> list[Me
     return [_message(each, edge) for each in read_answer(feed, fetch, answer, edge)]
 
 
-def _thin(feed: Feed, fetch: Fetch, edge: Edge) -> Message:
+def _thin(feed: Feed, fetch: Fetch, edge: Edge) -> TopicMessage:
     value = thin.written(feed.name, fetch, edge.at)
     if len(value) > LONGEST:
         raise Refused(f"event: expected {LONGEST:,} bytes at most")
@@ -65,22 +65,22 @@ def _thin(feed: Feed, fetch: Fetch, edge: Edge) -> Message:
     except Unreadable as reason:
         raise Refused(str(reason)) from None
     # the same event told again follows it in the same partition
-    return Message(event.digest.hex().encode(), value, thin=True)
+    return TopicMessage(event.digest.hex().encode(), value, thin=True)
 
 
-def _message(told: dict[str, object], edge: Edge) -> Message:
+def _message(told: dict[str, object], edge: Edge) -> TopicMessage:
     value = encode(told)
     try:
         update = update_in(value, digit_ids=edge.digit_ids, ours=True)
     except Unreadable as reason:
         raise Refused(str(reason)) from None
-    return Message(None if update.old is None else update.old.key.encode(), value)
+    return TopicMessage(None if update.old is None else update.old.key.encode(), value)
 
 
-def refused(feed: Feed, body: bytes, reason: str) -> Message:
+def refused(feed: Feed, body: bytes, reason: str) -> TopicMessage:
     """A record for the dead letters."""
     shown = masked(body)
     if feed.carries_numbers:
         shown = pan.mask_close_digits(shown)
     headers = [(UNREADABLE_HEADER, pan.mask(reason).encode()), (FEED_HEADER, feed.name.encode())]
-    return Message(None, shown.encode(errors="backslashreplace")[:LONGEST], headers)
+    return TopicMessage(None, shown.encode(errors="backslashreplace")[:LONGEST], headers)

@@ -47,14 +47,14 @@ def shown(key: str) -> str:
     return masked if len(masked) <= _LONGEST_SHOWN else masked[:_LONGEST_SHOWN] + "…"
 
 
-class _Read(threading.local):
+class _ReadingState(threading.local):
     """The text that this thread reads. Bodies are read on several threads at a time."""
 
     repeated = False
     """Whether an object with a repeated key was in it: where there was none, nothing has to be looked for."""
 
 
-_read = _Read()
+_read = _ReadingState()
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

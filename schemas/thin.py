@@ -30,7 +30,7 @@ class Thin:
     digest: bytes
 
 
-class _Wire(BaseModel):
+class _ThinEventJson(BaseModel):
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, hide_input_in_errors=True)
 
     feed: Text
@@ -70,7 +70,7 @@ def parse(value: bytes, headers: Sequence[tuple[str, bytes | None]] = (), digit_
     if pan_in_thin_event(found, digit_ids) is not None:
         raise Unreadable("message: expected no card number, however it is encoded")
     try:
-        wire = _Wire.model_validate_json(value)
+        wire = _ThinEventJson.model_validate_json(value)
     except ValidationError as error:
         raise Unreadable(what_is_wrong(error)) from None
     fetch = Fetch(wire.path, wire.record, wire.body, wire.file_at)

@@ -47,7 +47,7 @@ class WalletLine(NamedTuple):
     doubles: tuple[tuple[int, int], ...] = ()
 
 
-class _Customer(Line):
+class _CustomerJson(Line):
     enterprise_id: OptionalIdentifier = None
     hsid: OptionalIdentifier = None
     date_of_birth: OptionalDate = None
@@ -66,7 +66,7 @@ class _Customer(Line):
         return Customer(frozenset(identifying(pairs, identifiers)), self.date_of_birth, self.metadata)
 
 
-class _Link(Line):
+class _LinkJson(Line):
     id: Id
     merchant_id: Text
     payment_method_id: Id
@@ -81,12 +81,12 @@ def _not_too_many(methods: object) -> object:
     return methods
 
 
-class _Wallet(Line):
+class _WalletJson(Line):
     id: Id
-    customer: _Customer
+    customer: _CustomerJson
     merchants: list[Text] = Field(min_length=1)
     payment_methods: Annotated[list[MethodLine], BeforeValidator(_not_too_many)] = Field(default_factory=list)
-    payment_links: list[_Link] = Field(default_factory=list)
+    payment_links: list[_LinkJson] = Field(default_factory=list)
     merged_into: Id | None = None
 
 
@@ -100,17 +100,17 @@ def _checked_url(value: str) -> str:
     return value
 
 
-class _Endpoint(Line):
+class _EndpointJson(Line):
     id: Text
     url: Annotated[str, AfterValidator(_checked_url)]
     secret: Annotated[str, AfterValidator(_checked_secret), Field(repr=False)]
     event_types: Annotated[list[EventName], Field(min_length=1)]
 
 
-class _Merchant(Line):
+class _MerchantJson(Line):
     id: Text
     name: Text
-    endpoints: list[_Endpoint] = Field(default_factory=list)
+    endpoints: list[_EndpointJson] = Field(default_factory=list)
 
 
 def read_wallet(line: str, identifiers: Collection[str] = IDENTIFIERS, digit_ids: DigitIds = NO_DIGIT_IDS) -> Wallet:
@@ -125,7 +125,7 @@ def read_line(line: str, identifiers: Collection[str] = IDENTIFIERS, digit_ids: 
     Raises:
         Malformed: it is no JSON object of the shape in design.md §6, contradicts itself, or holds a card number.
     """
-    read = _read(_Wallet, line, digit_ids)
+    read = _read(_WalletJson, line, digit_ids)
     methods = tuple(method.method() for method in read.payment_methods)
     links = tuple(
         Link(link.id, link.merchant_id, link.payment_method_id, link.kind, link.reference, link.status)
@@ -206,7 +206,7 @@ def read_merchant(line: str) -> MerchantLine:
     Raises:
         Malformed: it is no JSON object of the shape in design.md §6.
     """
-    read = _read(_Merchant, line)
+    read = _read(_MerchantJson, line)
     return MerchantLine(
         read.id,
         read.name,

@@ -10,7 +10,7 @@ from domain.update import Outcome
 
 
 @dataclass(frozen=True, slots=True)
-class Accounts:
+class Totals:
     """Counts of all rows: updates by outcome, dead letters, events, and deliveries by status.
 
     `empty` messages had no value (tombstones), `skipped` ones lay in a corrupt batch that an operator had skipped,
@@ -60,7 +60,7 @@ _DELIVERIES = text("""
 """)
 
 
-async def take_stock(connection: AsyncConnection, topic: str | None = None) -> Accounts:
+async def take_stock(connection: AsyncConnection, topic: str | None = None) -> Totals:
     """Counts every row, so for small databases; messages of `topic` alone, if one is named.
 
     Several statements: give it a snapshot.
@@ -68,7 +68,7 @@ async def take_stock(connection: AsyncConnection, topic: str | None = None) -> A
     outcomes = await connection.execute(_OUTCOMES, {"topic": topic})
     unread = (await connection.execute(_UNREAD, {"topic": topic})).one()
     deliveries = await connection.execute(_DELIVERIES)
-    return Accounts(
+    return Totals(
         dict(outcomes.all()),
         unread.unreadable,
         (await connection.execute(_EVENTS)).scalar_one(),

@@ -56,7 +56,7 @@ async def keep(connection: AsyncConnection, letters: Sequence[DeadLetter], incar
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class DeadLetterRow:
     """A row of `dead_letters`, without its body and headers."""
 
     id: int
@@ -80,7 +80,7 @@ _KEPT = [
     _columns.received_at,
     _columns.status,
 ]
-"""In the order of the fields of Kept."""
+"""In the order of the fields of DeadLetterRow."""
 _LIST = text(f"""
     SELECT {selected(_KEPT)}
     FROM dead_letters
@@ -96,19 +96,19 @@ _CLOSE = text("""
 
 async def page(
     connection: AsyncConnection, *, status: str | None = "OPEN", after: int = 0, limit: int = 100
-) -> list[Kept]:
+) -> list[DeadLetterRow]:
     """Up to `limit` letters after the id `after`, oldest first; `status` None is any."""
     rows = await connection.execute(_LIST, {"status": status, "after": after, "limit": limit})
-    return [Kept(*row) for row in rows]
+    return [DeadLetterRow(*row) for row in rows]
 
 
-async def find(connection: AsyncConnection, letter_id: int) -> tuple[Kept, Headers, bytes] | None:
+async def find(connection: AsyncConnection, letter_id: int) -> tuple[DeadLetterRow, Headers, bytes] | None:
     """A letter, and its headers and body, masked."""
     row = (await connection.execute(_BODY, {"id": letter_id})).one_or_none()
     if row is None:
         return None
     *kept, headers, body = row
-    return Kept(*kept), [(name, value) for name, value in json.loads(headers)], body
+    return DeadLetterRow(*kept), [(name, value) for name, value in json.loads(headers)], body
 
 
 async def close(connection: AsyncConnection, ids: Sequence[int], status: str) -> list[int]:

@@ -99,7 +99,7 @@ async def due(connection: AsyncConnection, watermarks: Mapping[str, datetime]) -
     return list(ids)
 
 
-class Claimed(NamedTuple):
+class ClaimedDelivery(NamedTuple):
     """A delivery for the claimer alone until its lease ends. A watermark is made of `due_at`."""
 
     id: int
@@ -115,7 +115,7 @@ class Claimed(NamedTuple):
 
     def __repr__(self) -> str:
         """Without the secrets, the URL, which may hold some, and the body."""
-        return f"Claimed(id={self.id}, attempt={self.attempt}, endpoint_id={self.endpoint_id!r})"
+        return f"ClaimedDelivery(id={self.id}, attempt={self.attempt}, endpoint_id={self.endpoint_id!r})"
 
 
 # This form of claiming kept its plan where joins flipped theirs: the ids are collected first, by an index probe for
@@ -151,7 +151,7 @@ async def claim(
     watermarks: Mapping[str, datetime],
     *,
     lease: timedelta,
-) -> list[Claimed]:
+) -> list[ClaimedDelivery]:
     """Begin an attempt of due deliveries, at most so many of each endpoint, for `lease` from now.
 
     A claimer that records no result within the lease loses the delivery to the next claim, which counts as a further
@@ -167,13 +167,13 @@ async def claim(
             "lease": lease,
         },
     )
-    return [Claimed._make(row) for row in rows]
+    return [ClaimedDelivery._make(row) for row in rows]
 
 
 class Attempted(NamedTuple):
     """The result of an attempt that began `at`, in Unix seconds, and `took` so many seconds; and what follows."""
 
-    claimed: Claimed
+    claimed: ClaimedDelivery
     outcome: Outcome
     status_code: int | None
     took: float
@@ -281,7 +281,7 @@ _PUT_BACK = text(f"""
 """)
 
 
-async def put_back(connection: AsyncConnection, unsent: Sequence[Claimed]) -> None:
+async def put_back(connection: AsyncConnection, unsent: Sequence[ClaimedDelivery]) -> None:
     """Give up claims that nothing was sent for: due at once, and not counted as attempts.
 
     A claim whose lease is not the latest any more is left alone, also where this is done twice.

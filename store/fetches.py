@@ -28,7 +28,7 @@ class NewFetch:
     offset: int
 
 
-class Claimed(NamedTuple):
+class ClaimedFetch(NamedTuple):
     """For the claimer alone until its lease ends; `failures` so far, `told` as often as the event has come."""
 
     id: int
@@ -83,10 +83,10 @@ _CLAIM = text(f"""
 """)
 
 
-async def claim(connection: AsyncConnection, most: Mapping[str, int], *, lease: timedelta) -> list[Claimed]:
+async def claim(connection: AsyncConnection, most: Mapping[str, int], *, lease: timedelta) -> list[ClaimedFetch]:
     """Begin to ask for what is due, at most so many of each feed, for `lease` from now."""
     rows = await connection.execute(_CLAIM, {"wanted": list(most.items()), "lease": lease})
-    return [Claimed._make(row) for row in rows]
+    return [ClaimedFetch._make(row) for row in rows]
 
 
 _EXTEND = text("""
@@ -95,7 +95,7 @@ _EXTEND = text("""
 """)
 
 
-async def extend(connection: AsyncConnection, claimed: Claimed, lease: timedelta) -> bool:
+async def extend(connection: AsyncConnection, claimed: ClaimedFetch, lease: timedelta) -> bool:
     """Whether it is the claimer's still; then for `lease` from now."""
     named = {"id": claimed.id, "attempt": claimed.attempt, "lease": lease}
     return await connection.scalar(_EXTEND, named) is not None
@@ -108,7 +108,7 @@ _ASK_AGAIN = text("""
 """)
 
 
-async def finish(connection: AsyncConnection, claimed: Claimed) -> None:
+async def finish(connection: AsyncConnection, claimed: ClaimedFetch) -> None:
     """What it told is on the topic. If the event came again meanwhile, it is due at once.
 
     Does nothing for one whose lease has passed to another claim.
@@ -126,7 +126,7 @@ _POSTPONE = text("""
 """)
 
 
-async def postpone(connection: AsyncConnection, claimed: Claimed, delay: timedelta, failure: str | None) -> None:
+async def postpone(connection: AsyncConnection, claimed: ClaimedFetch, delay: timedelta, failure: str | None) -> None:
     """Due again after `delay`; `failure` is what failed, None if it was nothing of the vendor's."""
     await connection.execute(
         _POSTPONE, {"id": claimed.id, "attempt": claimed.attempt, "delay": delay, "failure": failure}
@@ -145,7 +145,7 @@ _RELEASE = text("""
 """)
 
 
-async def wait_for_address(connection: AsyncConnection, claimed: Claimed, delay: timedelta, problem: str) -> None:
+async def wait_for_address(connection: AsyncConnection, claimed: ClaimedFetch, delay: timedelta, problem: str) -> None:
     """Due again after `delay`, or when a process that has an address for the feed starts; not counted as a failure."""
     named = {"id": claimed.id, "attempt": claimed.attempt, "delay": delay, "problem": problem}
     await connection.execute(_WAIT_FOR_ADDRESS, named)
@@ -159,6 +159,6 @@ async def release(connection: AsyncConnection, feeds: Collection[str]) -> None:
 _GIVE_UP = text("DELETE FROM fetches WHERE id = :id AND attempt = :attempt RETURNING id")
 
 
-async def give_up(connection: AsyncConnection, claimed: Claimed) -> bool:
+async def give_up(connection: AsyncConnection, claimed: ClaimedFetch) -> bool:
     """Whether it was the claimer's to give up; for the transaction that keeps it as a dead letter."""
     return await connection.scalar(_GIVE_UP, {"id": claimed.id, "attempt": claimed.attempt}) is not None

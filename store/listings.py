@@ -18,7 +18,7 @@ async def merchants(connection: AsyncConnection) -> list[tuple[MerchantId, str]]
 
 
 @dataclass(frozen=True, slots=True)
-class Delivery:
+class DeliveryRow:
     """One event to one endpoint; `due_at` is None for a finished one, and while another must go out first."""
 
     id: int
@@ -63,18 +63,18 @@ _DEAD = text(_FINISHED.format(wanted=_WANTED + " AND status = 'DEAD'"))
 
 async def deliveries(
     connection: AsyncConnection, *, status: str | None, endpoint: str | None, merchant: str | None, limit: int
-) -> list[Delivery]:
+) -> list[DeliveryRow]:
     """Live ones first, then finished ones, the newest of each first; None is any."""
     wanted = {"status": status, "endpoint": endpoint, "merchant": merchant}
     found = list(await connection.execute(_LIVE, {**wanted, "limit": limit}))
     if len(found) < limit:
         statement = _DEAD if status == "DEAD" else _HISTORY
         found += await connection.execute(statement, {**wanted, "limit": limit - len(found)})
-    return [Delivery(*row) for row in found]
+    return [DeliveryRow(*row) for row in found]
 
 
 @dataclass(frozen=True, slots=True)
-class Received:
+class InboxRow:
     """A row of the inbox: an update, where it was read, and what became of it."""
 
     id: int
@@ -102,12 +102,12 @@ _INBOX = text("""
 
 async def inbox(
     connection: AsyncConnection, *, outcome: str | None, vendor: str | None, update_id: str | None, limit: int
-) -> list[Received]:
+) -> list[InboxRow]:
     """The newest first; None is any."""
     rows = await connection.execute(
         _INBOX, {"outcome": outcome, "vendor": vendor, "update_id": update_id, "limit": limit}
     )
-    return [Received(*row) for row in rows]
+    return [InboxRow(*row) for row in rows]
 
 
 _HAS_VENDOR = text("SELECT EXISTS (SELECT FROM inbox WHERE vendor = :vendor)")
@@ -123,7 +123,7 @@ async def has_updates(connection: AsyncConnection, *, vendor: str | None = None,
 
 
 @dataclass(frozen=True, slots=True)
-class Fetch:
+class FetchRow:
     """A thin event that its vendor is to be asked about, without what it says.
 
     `status` is `ASKING` while somebody holds it, `PARKED` until `due_at` where the vendor (or Kafka) was away, else
@@ -153,7 +153,7 @@ _FETCHES = text("""
 """)
 
 
-async def fetches(connection: AsyncConnection, *, feed: str | None, limit: int) -> list[Fetch]:
+async def fetches(connection: AsyncConnection, *, feed: str | None, limit: int) -> list[FetchRow]:
     """The one that is asked next first; None is any."""
     rows = await connection.execute(_FETCHES, {"feed": feed, "limit": limit})
-    return [Fetch(*row) for row in rows]
+    return [FetchRow(*row) for row in rows]

@@ -36,7 +36,7 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True)
-class Delivery:
+class DeliveryWithAttempts:
     """One event on its way to one endpoint, or there."""
 
     id: int
@@ -52,7 +52,7 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True)
-class Status:
+class MethodHistory:
     """`chain` are the replacements that lead to `current`, oldest first, among `methods`.
 
     `current` is None where the customer removed it. `links` are those of the method itself and of the current one;
@@ -65,13 +65,13 @@ class Status:
     methods: Mapping[MethodId, Method]
     chain: tuple[Replacement, ...]
     links: tuple[Link, ...]
-    deliveries: tuple[Delivery, ...]
+    deliveries: tuple[DeliveryWithAttempts, ...]
 
 
 _WALLET_OF = text("SELECT CAST(wallet_id AS text) FROM payment_methods WHERE id = :id")
 
 
-async def find(connection: AsyncConnection, method_id: MethodId) -> Status | None:
+async def find(connection: AsyncConnection, method_id: MethodId) -> MethodHistory | None:
     """None where no payment method has this id, be it a UUID or not. Several statements: give it a snapshot."""
     try:
         uuid = UUID(method_id)
@@ -85,7 +85,7 @@ async def find(connection: AsyncConnection, method_id: MethodId) -> Status | Non
     method = methods[str(uuid)]
     last = _last(method, methods)
     family = {each.id: each for each in wallet.methods if _last(each, methods) is last}
-    return Status(
+    return MethodHistory(
         wallet_id,
         method,
         last if last.live else None,
@@ -132,9 +132,9 @@ _ATTEMPTS = text("""
 """)
 
 
-async def _deliveries(connection: AsyncConnection, methods: Collection[MethodId]) -> tuple[Delivery, ...]:
+async def _deliveries(connection: AsyncConnection, methods: Collection[MethodId]) -> tuple[DeliveryWithAttempts, ...]:
     rows = list(await connection.execute(_DELIVERIES, {"ids": list(methods)}))
     attempts: dict[int, list[Attempt]] = {row[0]: [] for row in rows}
     for delivery_id, *attempt in await connection.execute(_ATTEMPTS, {"ids": list(attempts)}):
         attempts[delivery_id].append(Attempt(*attempt))
-    return tuple(Delivery(*(*row, tuple(attempts[row[0]]))) for row in rows)
+    return tuple(DeliveryWithAttempts(*(*row, tuple(attempts[row[0]]))) for row in rows)

@@ -15,7 +15,7 @@ from wallets.change import Retention, resolve
 from wallets.loading import known_by, within
 
 
-class Refused(ValueError):
+class RefusedWallet(ValueError):
     """A wallet cannot be imported: `subject` is the id at fault in it, the text says what was expected.
 
     A wallet that `is_present` is there already, and stays as it is.
@@ -28,7 +28,7 @@ class Refused(ValueError):
         self.is_present = is_present
 
 
-def _raise(refused: Refused) -> None:
+def _raise(refused: RefusedWallet) -> None:
     raise refused
 
 
@@ -37,7 +37,7 @@ async def import_wallets(
     batches: AsyncIterable[Sequence[Wallet]],
     retention: Retention,
     *,
-    on_refused: Callable[[Refused], None] = _raise,
+    on_refused: Callable[[RefusedWallet], None] = _raise,
 ) -> int:
     """Insert the wallets, settle those that vendors told something of; how many there were.
 
@@ -57,12 +57,12 @@ async def import_wallets(
         fit = [wallet for wallet in new if wallet.id not in left_out]
         taken = await wallets.insert(connection, fit)
         if taken:  # by another import, at this very moment
-            raise Refused(min(taken), min(taken), f"a new id, {min(taken)} is there already")
+            raise RefusedWallet(min(taken), min(taken), f"a new id, {min(taken)} is there already")
         ids += [wallet.id for wallet in fit]
     astray = await wallets.merged_astray(connection, ids)
     if astray:
         for wallet_id in astray:
-            on_refused(Refused(wallet_id, wallet_id, "the id of a wallet that is not merged itself"))
+            on_refused(RefusedWallet(wallet_id, wallet_id, "the id of a wallet that is not merged itself"))
         await wallets.remove(connection, astray)
         ids = sorted(set(ids).difference(astray))
     await wallets.close_the_gate(connection)
@@ -73,7 +73,7 @@ async def import_wallets(
     return len(ids)
 
 
-async def _refused(connection: AsyncConnection, new: Sequence[Wallet]) -> list[Refused]:
+async def _refused(connection: AsyncConnection, new: Sequence[Wallet]) -> list[RefusedWallet]:
     """Those of `new` that cannot be imported, each by its first fault."""
     unknown = {merchant for wallet in new for merchant in wallet.merchants}
     unknown -= await merchants.known(connection, unknown)
@@ -84,12 +84,12 @@ async def _refused(connection: AsyncConnection, new: Sequence[Wallet]) -> list[R
     for wallet in new:
         if wallet.id in present:
             expected = f"a new id, {wallet.id} is there already"
-            refused.append(Refused(wallet.id, wallet.id, expected, is_present=True))
+            refused.append(RefusedWallet(wallet.id, wallet.id, expected, is_present=True))
         elif missing := sorted(unknown.intersection(wallet.merchants)):
             expected = f"{missing[0]} to be imported first (repoint merchants import)"
-            refused.append(Refused(wallet.id, missing[0], expected))
+            refused.append(RefusedWallet(wallet.id, missing[0], expected))
         elif there := sorted(taken.intersection(wallets.ids_of(wallet))):
-            refused.append(Refused(wallet.id, there[0], f"a new id, {there[0]} is there already"))
+            refused.append(RefusedWallet(wallet.id, there[0], f"a new id, {there[0]} is there already"))
     return refused
 
 

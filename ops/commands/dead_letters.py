@@ -12,13 +12,13 @@ from ops import kafka, parts, terminal
 from ops.settings import Settings
 from ops.terminal import AsJson, DryRun, Failed, Limit, moment
 from producers.topic import ingest, stream
-from producers.topic.stream import Line
+from producers.topic.stream import FeedLine
 from schemas import intake, thin
 from schemas.canonical import UNREADABLE_HEADER, Unreadable
 from schemas.digit_ids import DigitIds
-from schemas.intake import Message
+from schemas.intake import TopicMessage
 from store import dead_letters, reach
-from store.dead_letters import Headers, Kept
+from store.dead_letters import DeadLetterRow, Headers
 
 app = typer.Typer(help="Messages that no update could be made of.", no_args_is_help=True)
 
@@ -41,7 +41,7 @@ def list_(
 ) -> None:
     """Those that wait for a person, the oldest first."""
 
-    async def work(engine: AsyncEngine) -> list[Kept]:
+    async def work(engine: AsyncEngine) -> list[DeadLetterRow]:
         async with reach.snapshot(engine) as connection:
             wanted = None if status == "ANY" else status
             return await dead_letters.page(connection, status=wanted, after=after, limit=limit)
@@ -60,7 +60,7 @@ def list_(
 def show(letter_id: Id, *, as_json: AsJson = False) -> None:
     """One of them whole, its headers and body as they were received, but for card numbers."""
 
-    async def work(engine: AsyncEngine) -> tuple[Kept, Headers, bytes]:
+    async def work(engine: AsyncEngine) -> tuple[DeadLetterRow, Headers, bytes]:
         async with reach.snapshot(engine) as connection:
             return await _find(connection, letter_id)
 
@@ -117,14 +117,14 @@ def discard(ids: Ids, *, dry_run: DryRun = False) -> None:
     terminal.write_line(f"{'would discard' if dry_run else 'discarded'} {_listed(ids)}")
 
 
-async def _find(connection: AsyncConnection, letter_id: int) -> tuple[Kept, Headers, bytes]:
+async def _find(connection: AsyncConnection, letter_id: int) -> tuple[DeadLetterRow, Headers, bytes]:
     found = await dead_letters.find(connection, letter_id)
     if found is None:
         raise Failed(f"there is no dead letter {letter_id}")
     return found
 
 
-def _line(letter: Kept, headers: Headers, body: bytes, mended: bytes | None, settings: Settings) -> Line:
+def _line(letter: DeadLetterRow, headers: Headers, body: bytes, mended: bytes | None, settings: Settings) -> FeedLine:
     """The message as it is to be sent. Raises Failed for one that would only come back as another dead letter."""
     if letter.status != "OPEN":
         raise Failed(f"dead letter {letter.id} was {letter.status.lower()} before; nothing was replayed")
@@ -146,13 +146,13 @@ def _line(letter: Kept, headers: Headers, body: bytes, mended: bytes | None, set
     return line
 
 
-def _thin(number: int, body: bytes, headers: intake.Headers, *, digit_ids: DigitIds) -> Line:
+def _thin(number: int, body: bytes, headers: intake.Headers, *, digit_ids: DigitIds) -> FeedLine:
     """A thin event, to be asked about once more."""
     try:
         event = thin.parse(body, headers, digit_ids)
     except Unreadable as reason:
-        return Line(number, 0, (), str(reason))
-    return Line(number, 0, (Message(event.digest.hex().encode(), body, headers, thin=True),))
+        return FeedLine(number, 0, (), str(reason))
+    return FeedLine(number, 0, (TopicMessage(event.digest.hex().encode(), body, headers, thin=True),))
 
 
 def _is_masked(header: tuple[str, str | None]) -> bool:
@@ -161,8 +161,8 @@ def _is_masked(header: tuple[str, str | None]) -> bool:
     return name == UNREADABLE_HEADER or bool(_MASKED.search(f"{name}: {value}"))
 
 
-async def _send(lines: Sequence[Line], servers: str, settings: Settings) -> None:
-    async def each() -> AsyncIterator[Line]:
+async def _send(lines: Sequence[FeedLine], servers: str, settings: Settings) -> None:
+    async def each() -> AsyncIterator[FeedLine]:
         for line in lines:
             yield line
 
@@ -188,7 +188,7 @@ async def _close(engine: AsyncEngine, ids: Sequence[int], status: str, *, dry_ru
             raise Failed(f"{_listed(others)}: expected a dead letter that is open; nothing was changed")
 
 
-def _written(letter: Kept) -> dict[str, Any]:
+def _written(letter: DeadLetterRow) -> dict[str, Any]:
     return {
         "id": letter.id,
         "topic": letter.topic,

@@ -10,7 +10,7 @@ from ops import filters, parts, terminal
 from ops.terminal import AsJson, Limit, moment
 from schemas.signature import event_id
 from store import listings, reach
-from store.listings import Delivery
+from store.listings import DeliveryRow
 
 app = typer.Typer(help="Events on their way to endpoints, and those that arrived or did not.", no_args_is_help=True)
 
@@ -26,7 +26,7 @@ def list_(
 ) -> None:
     """Live ones first, then finished ones; the newest of each first."""
 
-    async def work(engine: AsyncEngine) -> list[Delivery]:
+    async def work(engine: AsyncEngine) -> list[DeliveryRow]:
         async with reach.snapshot(engine) as connection:
             await filters.require_endpoint(connection, endpoint)
             await filters.require_merchant(connection, merchant)
@@ -49,7 +49,7 @@ def list_(
     )  # fmt: skip
 
 
-def _written(one: Delivery) -> dict[str, object]:
+def _written(one: DeliveryRow) -> dict[str, object]:
     return {
         "id": one.id,
         "eventId": event_id(one.event_id),

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from ops import filters, parts, terminal
 from ops.terminal import AsJson, Limit, moment
 from store import listings, reach
-from store.listings import Fetch
+from store.listings import FetchRow
 
 app = typer.Typer(help="Thin events that wait until their vendor says what they are about.", no_args_is_help=True)
 
@@ -23,7 +23,7 @@ def list_(
     """The one that is asked about next first. One that was given up is among the dead letters."""
     filters.require_feed(feed)
 
-    async def work(engine: AsyncEngine) -> list[Fetch]:
+    async def work(engine: AsyncEngine) -> list[FetchRow]:
         async with reach.snapshot(engine) as connection:
             return await listings.fetches(connection, feed=feed, limit=limit)
 
@@ -40,12 +40,12 @@ def list_(
     )  # fmt: skip
 
 
-def _next_try(one: Fetch) -> object:
+def _next_try(one: FetchRow) -> object:
     """When; None while it is being asked about, or at once."""
     return one.due_at if one.status == "PARKED" else None
 
 
-def _written(one: Fetch) -> dict[str, object]:
+def _written(one: FetchRow) -> dict[str, object]:
     return {
         "id": one.id,
         "feed": one.feed,

@@ -9,8 +9,8 @@ from domain.update import Outcome
 from ops import filters, parts, terminal
 from ops.terminal import AsJson, Limit, moment
 from store import listings, reach
-from store.accounting import Accounts, take_stock
-from store.listings import Received
+from store.accounting import Totals, take_stock
+from store.listings import InboxRow
 
 app = typer.Typer(help="Vendor updates that came in, and what became of each.", no_args_is_help=True)
 
@@ -26,7 +26,7 @@ def list_(
 ) -> None:
     """The newest first. QUARANTINED ones wait for a person."""
 
-    async def work(engine: AsyncEngine) -> list[Received]:
+    async def work(engine: AsyncEngine) -> list[InboxRow]:
         async with reach.snapshot(engine) as connection:
             await filters.require_vendor(connection, vendor)
             await filters.require_update(connection, update_id)
@@ -54,7 +54,7 @@ def accounts(*, as_json: AsJson = False) -> None:
     """
     settings = parts.settings_of_a_command()
 
-    async def work(engine: AsyncEngine) -> Accounts:
+    async def work(engine: AsyncEngine) -> Totals:
         async with reach.snapshot(engine) as connection:
             return await take_stock(connection, settings.kafka_topic)
 
@@ -67,7 +67,7 @@ def accounts(*, as_json: AsJson = False) -> None:
         terminal.write_line(f"{name:<24}{count:>12,}")
 
 
-def _written(one: Received) -> dict[str, object]:
+def _written(one: InboxRow) -> dict[str, object]:
     return {
         "id": one.id,
         "vendor": one.vendor,

@@ -11,7 +11,7 @@ from ops.terminal import AsJson, Failed, moment
 from schemas.payment_method import write_details
 from schemas.signature import event_id
 from store import reach
-from store.status import Attempt, Delivery, Replacement, Status, find
+from store.status import Attempt, DeliveryWithAttempts, MethodHistory, Replacement, find
 
 
 def status(
@@ -19,7 +19,7 @@ def status(
 ) -> None:
     """What became of a payment method: the current one, the chain that leads there, links, deliveries."""
 
-    async def work(engine: AsyncEngine) -> Status | None:
+    async def work(engine: AsyncEngine) -> MethodHistory | None:
         async with reach.snapshot(engine) as connection:
             return await find(connection, payment_method_id)
 
@@ -35,7 +35,7 @@ def status(
 # --- for programs -------------------------------------------------------------------------------------------------
 
 
-def _written(found: Status) -> dict[str, Any]:
+def _written(found: MethodHistory) -> dict[str, Any]:
     return {
         "walletId": found.wallet_id,
         "paymentMethod": _method(found.method),
@@ -81,7 +81,7 @@ def _replacement(one: Replacement) -> dict[str, Any]:
     }
 
 
-def _delivery(one: Delivery) -> dict[str, Any]:
+def _delivery(one: DeliveryWithAttempts) -> dict[str, Any]:
     return {
         "id": one.id,
         "eventId": event_id(one.event_id),
@@ -109,7 +109,7 @@ def _attempt(one: Attempt) -> dict[str, Any]:
 # --- for people ---------------------------------------------------------------------------------------------------
 
 
-def _tell(found: Status) -> None:
+def _tell(found: MethodHistory) -> None:
     terminal.write_line(f"payment method  {describe(found.method)}")
     if found.current is None:
         terminal.write_line("current         none: its customer removed it")

@@ -14,7 +14,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from prometheus_client import Counter
 
-from schemas.intake import Message
+from schemas.intake import TopicMessage
 
 log = structlog.get_logger()
 
@@ -72,7 +72,7 @@ class Publisher:
         """Why nothing could be sent the last time; None if it could."""
         return self._waits_for
 
-    async def send(self, messages: Sequence[Message]) -> bool:
+    async def send(self, messages: Sequence[TopicMessage]) -> bool:
         """Whether every one of them is acknowledged by every in-sync replica. If not, some may be all the same."""
         on_their_way: list[asyncio.Future[Any]] = []
         try:

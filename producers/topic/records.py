@@ -11,7 +11,7 @@ import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import NamedTuple
 
-from producers.lines import LONGEST_DOCUMENT, Chunks, Damaged, Place, Raw, Source, lines, read
+from producers.lines import LONGEST_DOCUMENT, Chunks, Damaged, FilePosition, Raw, Source, lines, read
 from schemas import mistakes, once
 from schemas.feeds import nacha_file, nacha_lines
 from schemas.feeds.feed import Feed, Layout, Rows
@@ -34,7 +34,7 @@ _MOST_BLANK_LINES = 100_000
 _DELIMITERS = ",;\t|"
 
 
-class Cut(NamedTuple):
+class FileRecord(NamedTuple):
     """A record, the number of its line (from 1) or of the document's element, and where the next one begins.
 
     `record` is None where there is none, and `problem` says why; `body` are its bytes. `last` is the number of the line
@@ -49,7 +49,7 @@ class Cut(NamedTuple):
     last: int = 0
 
 
-def cuts(feed: Feed, stream: Source, begin: Place = Place()) -> AsyncIterator[Cut]:  # noqa: B008  it is a value
+def file_records(feed: Feed, stream: Source, begin: FilePosition = FilePosition()) -> AsyncIterator[FileRecord]:  # noqa: B008  it is a value
     """The records of a feed's file."""
     if feed.layout is Layout.ACH:
         return _entries(stream, begin)
@@ -58,11 +58,11 @@ def cuts(feed: Feed, stream: Source, begin: Place = Place()) -> AsyncIterator[Cu
 
 async def records(
     stream: Source,
-    begin: Place = Place(),  # noqa: B008  it is a value
+    begin: FilePosition = FilePosition(),  # noqa: B008  it is a value
     rows: Rows = Rows(),  # noqa: B008  it is a value
     recognises: Callable[[Record], bool] = lambda _: True,
-) -> AsyncIterator[Cut]:
-    """The records of a file of objects or rows, empty lines left out; `begin` is a place that a `Cut` ended at.
+) -> AsyncIterator[FileRecord]:
+    """The records of a file of objects or rows, empty lines left out; `begin` is a place that a `FileRecord` ended at.
 
     `recognises` says whether a line of names is one: a file may begin with its first row, which must not be lost.
     """
@@ -81,7 +81,9 @@ async def records(
             yield cut
 
 
-async def _objects(first: Raw, begin: Place, whole: AsyncIterator[Raw], stream: Source) -> AsyncIterator[Cut]:
+async def _objects(
+    first: Raw, begin: FilePosition, whole: AsyncIterator[Raw], stream: Source
+) -> AsyncIterator[FileRecord]:
     if begin.offset:
         following = _from(begin, first, whole, stream)
     else:
@@ -162,16 +164,16 @@ def _unmarked(raw: Raw) -> Raw:
     return raw._replace(text=raw.text.removeprefix(b"\xef\xbb\xbf"))
 
 
-def as_a_whole(first: Raw, problem: str) -> Cut:
+def as_a_whole(first: Raw, problem: str) -> FileRecord:
     """All that is kept of a file of which no line can be read."""
-    return Cut(first.number, 0, b"", None, f"file: {problem}")
+    return FileRecord(first.number, 0, b"", None, f"file: {problem}")
 
 
 def _is_aside(raw: Raw, rows: Rows) -> bool:
     return rows.ignored_lines is not None and rows.ignored_lines.match(raw.text) is not None
 
 
-def _from(begin: Place, first: Raw, whole: AsyncIterator[Raw], stream: Source) -> AsyncIterator[Raw]:
+def _from(begin: FilePosition, first: Raw, whole: AsyncIterator[Raw], stream: Source) -> AsyncIterator[Raw]:
     """The lines after the first one, or from `begin` on."""
     if not first.end or begin.offset <= first.end:
         return whole
@@ -179,46 +181,46 @@ def _from(begin: Place, first: Raw, whole: AsyncIterator[Raw], stream: Source) -
     return lines(stream, begin)
 
 
-def _seek(stream: Source, begin: Place) -> None:
+def _seek(stream: Source, begin: FilePosition) -> None:
     assert not isinstance(stream, Chunks), "what arrives is read from its beginning"
     stream.seek(begin.offset)
 
 
-def _object(raw: Raw, longest: int = LONGEST) -> Cut:
+def _object(raw: Raw, longest: int = LONGEST) -> FileRecord:
     if len(raw.text) > longest:
         return _too_long(raw)
     if _has_too_many_values(raw.text):
-        return Cut(raw.number, raw.end, b"", None, _TOO_MANY)
+        return FileRecord(raw.number, raw.end, b"", None, _TOO_MANY)
     try:
         found = once.loads(raw.text)
     except (ValueError, RecursionError) as error:
         expected = "UTF-8" if isinstance(error, UnicodeDecodeError) else "JSON"
-        return Cut(raw.number, raw.end, raw.text, None, f"line: expected {expected}")
+        return FileRecord(raw.number, raw.end, raw.text, None, f"line: expected {expected}")
     return _element(raw.number, raw.end, raw.text, found)
 
 
-def _element(number: int, end: int, body: bytes, found: object) -> Cut:
+def _element(number: int, end: int, body: bytes, found: object) -> FileRecord:
     if not isinstance(found, dict):
-        return Cut(number, end, body, None, "record: expected a JSON object")
-    return Cut(number, end, body, found)
+        return FileRecord(number, end, body, None, "record: expected a JSON object")
+    return FileRecord(number, end, body, found)
 
 
-async def document(beginning: Beginning, following: AsyncIterator[Raw]) -> AsyncIterator[Cut]:
+async def document(beginning: Beginning, following: AsyncIterator[Raw]) -> AsyncIterator[FileRecord]:
     """The elements of an array, or the object, without ends: reading begins with the first of them, or not at all."""
     text, longest = bytearray(), LONGEST_DOCUMENT
     async for raw in after(beginning.lines, following):
         if len(raw.text) > longest or len(text) > LONGEST_DOCUMENT:
-            yield Cut(1, 0, b"", None, _TOO_LONG)
+            yield FileRecord(1, 0, b"", None, _TOO_LONG)
             return
         text += raw.text + b"\n"
         longest = LONGEST
     if _has_too_many_values(text):
-        yield Cut(1, 0, b"", None, _TOO_MANY)
+        yield FileRecord(1, 0, b"", None, _TOO_MANY)
         return
     try:
         found = await asyncio.to_thread(once.loads, text)
     except (ValueError, RecursionError):
-        yield Cut(1, 0, bytes(text[: LONGEST + 1]), None, "document: expected JSON")
+        yield FileRecord(1, 0, bytes(text[: LONGEST + 1]), None, "document: expected JSON")
         return
     elements = found if isinstance(found, list) else [found]
     for number, element in enumerate(elements, 1):
@@ -226,8 +228,8 @@ async def document(beginning: Beginning, following: AsyncIterator[Raw]) -> Async
 
 
 async def _rows(
-    first: Raw, following: AsyncIterator[Raw], begin: Place, rows: Rows, recognises: Callable[[Record], bool]
-) -> AsyncIterator[Cut]:
+    first: Raw, following: AsyncIterator[Raw], begin: FilePosition, rows: Rows, recognises: Callable[[Record], bool]
+) -> AsyncIterator[FileRecord]:
     if len(first.text) > LONGEST:
         yield _too_long(first._replace(end=0))
         return
@@ -239,7 +241,7 @@ async def _rows(
                 following = after((first,), following)
         _check(names, recognises)
     except _NoCells as problem:
-        yield Cut(first.number, 0, first.text, None, f"line of names: expected {problem}")
+        yield FileRecord(first.number, 0, first.text, None, f"line of names: expected {problem}")
         return
     table = _Table(names, delimiter, rows.optional_columns, unnamed)
     async for raw in following:
@@ -287,20 +289,20 @@ class _Table(NamedTuple):
     unnamed: int
 
 
-def _row(raw: Raw, table: _Table) -> Cut:
+def _row(raw: Raw, table: _Table) -> FileRecord:
     number, end, body = raw
     if len(body) > LONGEST:
         return _too_long(raw)
     try:
         cells = _cells(_characters_of(body), table.delimiter)
     except _NoCells as problem:
-        return Cut(number, end, body, None, f"line: expected {problem}")
+        return FileRecord(number, end, body, None, f"line: expected {problem}")
     names = table.names
     if table.unnamed and not any(cell.strip() for cell in cells[len(names) :]):
         del cells[len(names) :]
     if not len(names) - table.may_lack <= len(cells) <= len(names):
-        return Cut(number, end, body, None, f"line: expected {len(names)} columns, not {len(cells)}")
-    return Cut(number, end, body, dict(zip(names, cells, strict=False)))
+        return FileRecord(number, end, body, None, f"line: expected {len(names)} columns, not {len(cells)}")
+    return FileRecord(number, end, body, dict(zip(names, cells, strict=False)))
 
 
 class _NoCells(Exception):
@@ -331,16 +333,16 @@ def _cells(line: str, delimiter: str) -> list[str]:
     return cells
 
 
-def _too_long(raw: Raw) -> Cut:
-    return Cut(raw.number, raw.end, b"", None, f"line: expected {LONGEST:,} bytes at most")
+def _too_long(raw: Raw) -> FileRecord:
+    return FileRecord(raw.number, raw.end, b"", None, f"line: expected {LONGEST:,} bytes at most")
 
 
-async def _entries(stream: Source, begin: Place) -> AsyncIterator[Cut]:
+async def _entries(stream: Source, begin: FilePosition) -> AsyncIterator[FileRecord]:
     """Entries with their addenda. Reading can begin between batches alone, where the last one of a batch ends."""
     if begin.offset:
         _seek(stream, begin)
     cutter, entry = nacha_file.RecordReader(), Raw(0, 0, b"")
-    held: Cut | None = None
+    held: FileRecord | None = None
     async for raw in _ach_lines(stream, begin):
         if raw.number == 1 and (problem := mistakes.file_problem(raw.text)):
             yield as_a_whole(raw, problem)
@@ -352,17 +354,19 @@ async def _entries(stream: Source, begin: Place) -> AsyncIterator[Cut]:
                 yield held
             at = raw if piece.number == raw.number else entry
             body = at.text if piece.record is None else at.text + b"\n" + raw.text
-            held = Cut(piece.number, 0, body[: LONGEST + 1], piece.record, piece.problem)
+            held = FileRecord(piece.number, 0, body[: LONGEST + 1], piece.record, piece.problem)
         if held is not None and cutter.between_batches:
             yield held._replace(end=raw.end, last=raw.number)
             held = None
     if held is not None:
         yield held
     for piece in cutter.end():
-        yield Cut(piece.number, 0, entry.text if piece.number == entry.number else b"", piece.record, piece.problem)
+        yield FileRecord(
+            piece.number, 0, entry.text if piece.number == entry.number else b"", piece.record, piece.problem
+        )
 
 
-async def _ach_lines(stream: Source, begin: Place) -> AsyncIterator[Raw]:
+async def _ach_lines(stream: Source, begin: FilePosition) -> AsyncIterator[Raw]:
     """The lines of a bank's file, whatever ends them and however many records are in one."""
     cutter, number, end = nacha_lines.LineSplitter(at_start=not begin.offset), begin.lines, begin.offset
     arrived, blank = begin.offset, 0

@@ -18,7 +18,7 @@ from aiokafka.errors import KafkaConnectionError, KafkaError, MessageSizeTooLarg
 
 from loops.waiting import event_or_timeout
 from producers.topic.partition import partition_of
-from schemas.intake import LONGEST, Message
+from schemas.intake import LONGEST, TopicMessage
 
 # What is longer goes alone.
 _LONGEST_BATCH = 128 * 1024
@@ -47,7 +47,7 @@ class Unreachable(Exception):
     """The broker does not answer; the text says which."""
 
 
-class Line(NamedTuple):
+class FeedLine(NamedTuple):
     """One record of a feed, as it goes onto the topic; `unusable` is why no update can be made of it.
 
     `number` counts lines from 1; `end` is where the next one begins, in bytes, and `last` the number of the line before
@@ -59,7 +59,7 @@ class Line(NamedTuple):
 
     number: int
     end: int
-    messages: Sequence[Message]
+    messages: Sequence[TopicMessage]
     unusable: str | None = None
     last: int = 0
     parts: int = 0
@@ -84,13 +84,13 @@ class Sent:
 
 
 async def send(
-    lines: AsyncIterable[Line],
+    lines: AsyncIterable[FeedLine],
     *,
     bootstrap_servers: str,
     topic: str,
     thin_topic: str = "",
     security: Mapping[str, Any] = _NO_SECURITY,
-    each: Callable[[Line], None] = lambda _: None,
+    each: Callable[[FeedLine], None] = lambda _: None,
     patience: float = 60.0,
 ) -> Sent:
     """Send all lines, and wait until each is acknowledged or refused; thin events go onto `thin_topic`.
@@ -170,19 +170,19 @@ async def _watch(sending: "asyncio.Task[None]", sent: Sent, patience: float) -> 
 
 
 @dataclass(slots=True, eq=False, repr=False)
-class _Open:
+class _UnacknowledgedLine:
     """A line some of whose messages are not acknowledged yet."""
 
-    line: Line
+    line: FeedLine
     outstanding: int
 
 
 @dataclass(slots=True)
-class _Batch:
+class _OutgoingBatch:
     """What one partition is sent next; `of` is the line of each message in it."""
 
     builder: Any = None
-    of: list[_Open] = field(default_factory=list)
+    of: list[_UnacknowledgedLine] = field(default_factory=list)
     # a batch must not overtake the one before it while both wait for room
     one_by_one: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -197,7 +197,7 @@ class _Sending:
         thin_topic: str,
         partitions_of_thin: Callable[[], Awaitable[list[int]]],
         of_long: AIOKafkaProducer,
-        each: Callable[[Line], None],
+        each: Callable[[FeedLine], None],
         sent: Sent,
     ) -> None:
         self.producer = producer
@@ -209,12 +209,12 @@ class _Sending:
         self.of_long_started = False
         self.each = each
         self.sent = sent
-        self.batches = {(topic, partition): _Batch() for partition in partitions}
-        self.open: deque[_Open] = deque()
+        self.batches = {(topic, partition): _OutgoingBatch() for partition in partitions}
+        self.open: deque[_UnacknowledgedLine] = deque()
         self.on_their_way: set[asyncio.Future[object]] = set()
         self.over = asyncio.Event()
 
-    async def all(self, lines: AsyncIterable[Line]) -> None:
+    async def all(self, lines: AsyncIterable[FeedLine]) -> None:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._linger())
@@ -233,7 +233,7 @@ class _Sending:
         self._tell()
         assert self.sent.acknowledged + self.sent.refused == self.sent.messages
 
-    async def _put(self, line: Line) -> None:
+    async def _put(self, line: FeedLine) -> None:
         sent = self.sent
         sent.lines += 1
         sent.unusable += line.unusable is not None
@@ -241,18 +241,18 @@ class _Sending:
         sent.messages += 1 if unsent else len(line.messages)
         sent.refused += unsent
         sent.too_long += unsent
-        opened = _Open(line, len(line.messages))
+        opened = _UnacknowledgedLine(line, len(line.messages))
         self.open.append(opened)
         self._tell()
         for message in line.messages:
             await self._append(message, opened)
 
-    async def _append(self, message: Message, opened: _Open) -> None:
+    async def _append(self, message: TopicMessage, opened: _UnacknowledgedLine) -> None:
         key, value, headers, thin = message
         topic = self.thin_topic if thin else self.topic
         if topic not in self.partitions:
             self.partitions[topic] = await self.partitions_of_thin()
-            self.batches |= {(topic, partition): _Batch() for partition in self.partitions[topic]}
+            self.batches |= {(topic, partition): _OutgoingBatch() for partition in self.partitions[topic]}
         partition = partition_of(key, self.partitions[topic])
         if len(value) > _LONGEST_BATCH:
             await self._send_alone(topic, partition, message, opened)
@@ -282,7 +282,7 @@ class _Sending:
                 self.on_their_way.add(on_its_way)
                 on_its_way.add_done_callback(partial(self._answered, of))
 
-    async def _send_alone(self, topic: str, partition: int, message: Message, opened: _Open) -> None:
+    async def _send_alone(self, topic: str, partition: int, message: TopicMessage, opened: _UnacknowledgedLine) -> None:
         """After all that were before it."""
         await self._send(topic, partition)
         if self.on_their_way:
@@ -310,12 +310,12 @@ class _Sending:
             await self._send_all()
             self._tell()
 
-    def _answered(self, of: list[_Open], answer: "asyncio.Future[object]") -> None:
+    def _answered(self, of: list[_UnacknowledgedLine], answer: "asyncio.Future[object]") -> None:
         self.on_their_way.discard(answer)
         if not answer.cancelled():
             self._settle(of, answer.exception())
 
-    def _settle(self, of: list[_Open], error: BaseException | None) -> None:
+    def _settle(self, of: list[_UnacknowledgedLine], error: BaseException | None) -> None:
         if isinstance(error, MessageSizeTooLargeError) and len(of) == 1:
             (opened,) = of
             self.sent.refused += 1

@@ -35,11 +35,11 @@ from schemas.digit_ids import NO_DIGIT_IDS, DigitIds
 from schemas.feeds.feed import Edge, Feed
 from schemas.feeds.reading import parse_json
 from schemas.feeds.record import Refused
-from schemas.intake import FEED_HEADER, Message
+from schemas.intake import FEED_HEADER, TopicMessage
 from store import dead_letters, fetches
 from store.dead_letters import DeadLetter
 from store.failures import passes
-from store.fetches import Claimed
+from store.fetches import ClaimedFetch
 from store.refusals import reason
 
 log = structlog.get_logger()
@@ -111,7 +111,7 @@ class Fetcher:
         vendors: Vendors,
         feeds: Mapping[str, Feed],
         *,
-        send: Callable[[Sequence[Message]], Awaitable[bool]],
+        send: Callable[[Sequence[TopicMessage]], Awaitable[bool]],
         edge: Callable[[datetime], Edge],
         digit_ids: DigitIds = NO_DIGIT_IDS,
         schedule: Sequence[timedelta] = SCHEDULE,
@@ -170,18 +170,18 @@ class Fetcher:
     async def _release(self, connection: AsyncConnection) -> None:
         await fetches.release(connection, self._vendors.feeds)
 
-    async def _claim(self, connection: AsyncConnection) -> list[Claimed]:
+    async def _claim(self, connection: AsyncConnection) -> list[ClaimedFetch]:
         most = {name: _AT_ONCE - self._held[name] for name in self._feeds if self._held[name] < _AT_ONCE}
         return await fetches.claim(connection, most, lease=self._lease) if most else []
 
-    async def _fetch(self, claimed: Claimed, stopping: asyncio.Event) -> None:
+    async def _fetch(self, claimed: ClaimedFetch, stopping: asyncio.Event) -> None:
         try:
             self._at("claimed")
             await self._bring(claimed, stopping)
         finally:
             self._held[claimed.feed] -= 1
 
-    async def _bring(self, claimed: Claimed, stopping: asyncio.Event) -> None:
+    async def _bring(self, claimed: ClaimedFetch, stopping: asyncio.Event) -> None:
         try:
             count = await self._produce(claimed, stopping)
         except NoAddress as reason:
@@ -197,7 +197,7 @@ class Fetcher:
         self._at("finished")
         FETCHES.labels(claimed.feed, "answered" if count else "irrelevant").inc()
 
-    async def _produce(self, claimed: Claimed, stopping: asyncio.Event) -> int | None:
+    async def _produce(self, claimed: ClaimedFetch, stopping: asyncio.Event) -> int | None:
         """How many messages are on the topic; None if Kafka did not take them all, or the lease has passed to another.
 
         What is there already will be recognised when it comes again.
@@ -211,7 +211,7 @@ class Fetcher:
         except _LeasePassed:
             return None
 
-    async def _send_all(self, claimed: Claimed, lease: _Lease, stopping: asyncio.Event) -> int | None:
+    async def _send_all(self, claimed: ClaimedFetch, lease: _Lease, stopping: asyncio.Event) -> int | None:
         count = 0
         async with aclosing(self._batches(claimed, lease)) as batches:
             async for batch in batches:
@@ -225,7 +225,7 @@ class Fetcher:
                 await lease.keep()
         return count
 
-    async def _batches(self, claimed: Claimed, lease: _Lease) -> AsyncGenerator[Sequence[Message], None]:
+    async def _batches(self, claimed: ClaimedFetch, lease: _Lease) -> AsyncGenerator[Sequence[TopicMessage], None]:
         """What the answer reports, ready for the topic. Raises Refused where that is nothing."""
         event = thin.parse(claimed.event, digit_ids=self._digit_ids)
         feed, edge = self._feeds[event.feed], self._edge(event.fetch.file_at or event.at)
@@ -241,7 +241,7 @@ class Fetcher:
             async for batch in reports.batches(feed, lease.over(chunks), edge):
                 yield batch
 
-    async def _wait_for_address(self, claimed: Claimed, problem: str, stopping: asyncio.Event) -> None:
+    async def _wait_for_address(self, claimed: ClaimedFetch, problem: str, stopping: asyncio.Event) -> None:
         if claimed.feed not in self._feeds_without_address:
             self._feeds_without_address.add(claimed.feed)
             log.warning("thin events wait until REPOINT_FEED_FETCH says where their vendor is", feed=claimed.feed)
@@ -252,7 +252,7 @@ class Fetcher:
 
     # --- what failed ------------------------------------------------------------------------------------------------
 
-    async def _failed(self, claimed: Claimed, reason: Exception, stopping: asyncio.Event) -> None:
+    async def _failed(self, claimed: ClaimedFetch, reason: Exception, stopping: asyncio.Event) -> None:
         failed = pan.mask(str(reason))
         if claimed.failures >= len(self._schedule):
             log.warning("given up: the vendor was asked for the last time", feed=claimed.feed, failed=failed)
@@ -294,7 +294,7 @@ def _object(answer: bytes) -> Mapping[str, object]:
     return found
 
 
-def _letter(claimed: Claimed, failed: str, digit_ids: DigitIds) -> DeadLetter:
+def _letter(claimed: ClaimedFetch, failed: str, digit_ids: DigitIds) -> DeadLetter:
     body = masked(claimed.event, digit_ids).encode()
     return DeadLetter(
         claimed.topic,
@@ -308,6 +308,6 @@ def _letter(claimed: Claimed, failed: str, digit_ids: DigitIds) -> DeadLetter:
     )
 
 
-async def _give_up(connection: AsyncConnection, claimed: Claimed, letter: DeadLetter) -> None:
+async def _give_up(connection: AsyncConnection, claimed: ClaimedFetch, letter: DeadLetter) -> None:
     if await fetches.give_up(connection, claimed):
         await dead_letters.keep(connection, [letter])

@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator, Sequence
 from loops.giving_way import TimeSlice
 from producers.lines import Chunks, Damaged
 from producers.topic import ingest
-from producers.topic.stream import Line
+from producers.topic.stream import FeedLine
 from schemas.feeds.feed import Edge, Feed
 from schemas.feeds.record import Refused
-from schemas.intake import Message
+from schemas.intake import TopicMessage
 
 # So many messages are acknowledged together.
 MESSAGES_AT_ONCE = 500
@@ -19,7 +19,7 @@ MESSAGES_AT_ONCE = 500
 _REFUSED_AT_FIRST = 1_000
 
 
-async def batches(feed: Feed, chunks: AsyncIterator[bytes], edge: Edge) -> AsyncIterator[Sequence[Message]]:
+async def batches(feed: Feed, chunks: AsyncIterator[bytes], edge: Edge) -> AsyncIterator[Sequence[TopicMessage]]:
     """Messages of the report's lines in their order, refused ones among them, some at a time.
 
     Raises:
@@ -27,7 +27,7 @@ async def batches(feed: Feed, chunks: AsyncIterator[bytes], edge: Edge) -> Async
             become a dead letter.
     """
     slice_ = TimeSlice()
-    batch: list[Message] = []
+    batch: list[TopicMessage] = []
     refused, first, is_report = 0, "", False
     async for line in _lines(feed, chunks, edge):
         batch += line.messages
@@ -48,7 +48,7 @@ async def batches(feed: Feed, chunks: AsyncIterator[bytes], edge: Edge) -> Async
     yield batch
 
 
-async def _lines(feed: Feed, chunks: AsyncIterator[bytes], edge: Edge) -> AsyncIterator[Line]:
+async def _lines(feed: Feed, chunks: AsyncIterator[bytes], edge: Edge) -> AsyncIterator[FeedLine]:
     try:
         async for line in ingest.vendors(feed, Chunks(_of_table(chunks)), edge):
             yield line

@@ -58,7 +58,7 @@ class Target(NamedTuple):
     head: bytes
 
 
-class Place(NamedTuple):
+class ConnectionKey(NamedTuple):
     """Whose connections these are, and for which of its URLs.
 
     Two endpoints never share one: an answer that comes late would be taken for the answer to the other endpoint.
@@ -231,14 +231,14 @@ class Connections:
         self._names = Names(look_up, within=within)
         self._keep_idle = keep_idle
         self._loop = asyncio.get_running_loop()
-        self._idle: dict[Place, list[Connection]] = {}
+        self._idle: dict[ConnectionKey, list[Connection]] = {}
         self._kept = 0
         self._closed = False
         self._sweeping: asyncio.TimerHandle | None = None
 
-    def kept(self, place: Place) -> Connection | None:
+    def kept(self, key: ConnectionKey) -> Connection | None:
         """One that is open already, with nothing on it that was not asked for."""
-        idle = self._idle.get(place, ())
+        idle = self._idle.get(key, ())
         while idle:
             connection = idle.pop()
             self._kept -= 1
@@ -282,14 +282,14 @@ class Connections:
         family, name = (socket.AF_INET6, (to.host, to.port, 0, 0)) if six else (socket.AF_INET, (to.host, to.port))
         return [(family, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", name)]
 
-    def give_back(self, connection: Connection, place: Place) -> None:
+    def give_back(self, connection: Connection, key: ConnectionKey) -> None:
         """Keep it for the next request to the same endpoint, if it can serve one."""
         if self._closed or self._kept >= _MOST_IDLE or not connection.serves_again():
             connection.close()
             return
         self._kept += 1
         connection.idle_since = self._loop.time()
-        self._idle.setdefault(place, []).append(connection)
+        self._idle.setdefault(key, []).append(connection)
         if self._sweeping is None:
             self._sweeping = self._loop.call_later(self._keep_idle, self._sweep)
 
@@ -303,12 +303,12 @@ class Connections:
 
     def _sweep(self) -> None:
         """Close what has been idle for too long; nobody may ask for its place again."""
-        kept: dict[Place, list[Connection]] = {}
+        kept: dict[ConnectionKey, list[Connection]] = {}
         since = self._loop.time() - self._keep_idle
-        for place, connections in self._idle.items():
+        for key, connections in self._idle.items():
             for connection in connections:
                 if connection.serves_again() and connection.idle_since > since:
-                    kept.setdefault(place, []).append(connection)
+                    kept.setdefault(key, []).append(connection)
                 else:
                     connection.close()
         self._idle, self._kept = kept, sum(map(len, kept.values()))

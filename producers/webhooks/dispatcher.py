@@ -28,13 +28,13 @@ from domain.delivery.schedule import RETRY_SCHEDULE, after_attempt
 from domain.delivery.states import Status
 from loops.progress import Progress
 from loops.waiting import Reminder, event_or_timeout, patiently
-from producers.webhooks.sender import Answer, Sender
+from producers.webhooks.sender import PostResult, Sender
 from schemas.signature import event_id, signature
 from store import deliveries, endpoints
-from store.deliveries import Attempted, Claimed
+from store.deliveries import Attempted, ClaimedDelivery
 from store.failures import passes
-from store.kept import Kept
 from store.refusals import reason
+from store.reused_connection import ReusedConnection
 
 log = structlog.get_logger()
 
@@ -64,7 +64,7 @@ _CLAIMS_PER_CONNECTION = 8
 _RESULTS_PER_CONNECTION = 50
 
 
-_Ready: TypeAlias = tuple[Claimed, float]
+_Ready: TypeAlias = tuple[ClaimedDelivery, float]
 """A claimed delivery, and the monotonic time after which its attempt would outlast its lease."""
 
 
@@ -89,8 +89,8 @@ class Dispatcher:
         at: Callable[[Point], None] | None = None,
     ) -> None:
         # looking and claiming are a statement each: a transaction around one costs two round trips
-        self._claims = Kept(engine.execution_options(isolation_level="AUTOCOMMIT"))
-        self._records = Kept(engine)
+        self._claims = ReusedConnection(engine.execution_options(isolation_level="AUTOCOMMIT"))
+        self._records = ReusedConnection(engine)
         self._sender = sender
         self._schedule = schedule
         self._connections = connections
@@ -105,7 +105,7 @@ class Dispatcher:
         self._few = 0
         # answered, or not to be posted after all, and not recorded yet
         self._results: list[Attempted] = []
-        self._unsent: list[Claimed] = []
+        self._unsent: list[ClaimedDelivery] = []
         self._holds: dict[str, timedelta] = {}
         self._gone: set[str] = set()
         # what is known of endpoints
@@ -221,7 +221,7 @@ class Dispatcher:
                 sluggish += granted if is_slow else 0
         return most
 
-    def _take(self, claimed: Sequence[Claimed], most: dict[str, int], begun: float) -> None:
+    def _take(self, claimed: Sequence[ClaimedDelivery], most: dict[str, int], begun: float) -> None:
         begin_before = begun + (self._lease.total_seconds() - self._sender.deadline) / 2
         found: dict[str, int] = {}
         # one of each endpoint in turn: two at a time to one host would take a second connection to it
@@ -253,7 +253,7 @@ class Dispatcher:
                 await self._more.wait()
             await self._post(*self._ready.popleft())
 
-    async def _post(self, claimed: Claimed, begin_before: float) -> None:
+    async def _post(self, claimed: ClaimedDelivery, begin_before: float) -> None:
         if time.monotonic() > begin_before or self._is_stopped(claimed.endpoint_id):
             self._give_back(claimed)
             return
@@ -262,7 +262,7 @@ class Dispatcher:
         begun = time.time()
         headers = _headers(claimed, int(begun))
         if headers is None:
-            answer = Answer(Outcome.UNSIGNABLE, 0.0)
+            answer = PostResult(Outcome.UNSIGNABLE, 0.0)
         else:
             answer = await self._sender.post(claimed.url, headers, claimed.body, endpoint=claimed.endpoint_id)
         if self._at:
@@ -270,7 +270,7 @@ class Dispatcher:
         self._note(claimed, begun, answer)
         self._let_go(claimed.endpoint_id)
 
-    def _note(self, claimed: Claimed, begun: float, answer: Answer) -> None:
+    def _note(self, claimed: ClaimedDelivery, begun: float, answer: PostResult) -> None:
         following = after_attempt(
             Status.PENDING, claimed.attempt, answer.outcome, schedule=self._schedule, roll=self._roll()
         )
@@ -342,7 +342,7 @@ class Dispatcher:
             else:
                 self._ready.append((claimed, begin_before))
 
-    def _give_back(self, claimed: Claimed) -> None:
+    def _give_back(self, claimed: ClaimedDelivery) -> None:
         self._unsent.append(claimed)
         self._let_go(claimed.endpoint_id)
 
@@ -390,7 +390,7 @@ class Dispatcher:
         self._waits_for = waits_for
 
 
-def _headers(claimed: Claimed, timestamp: int) -> dict[str, str] | None:
+def _headers(claimed: ClaimedDelivery, timestamp: int) -> dict[str, str] | None:
     """What makes the request a Standard Webhook; None where a secret is none."""
     id_ = event_id(claimed.event_id)
     try:

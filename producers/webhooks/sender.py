@@ -12,10 +12,10 @@ from domain.delivery.outcome import Outcome, of_answer
 from producers.egress import EgressDenied, Network
 from producers.names import LookUp, NameUnknown, system_look_up
 from producers.retry_after import delay
-from producers.webhooks.connections import KEEP_IDLE, Connection, Connections, HandshakeFailed, Place, target
+from producers.webhooks.connections import KEEP_IDLE, Connection, ConnectionKey, Connections, HandshakeFailed, target
 
 
-class Answer(NamedTuple):
+class PostResult(NamedTuple):
     """What came of one request; `took` in seconds, `retry_after` as the endpoint asked, unbounded."""
 
     outcome: Outcome
@@ -69,7 +69,7 @@ class Sender:
     ) -> None:
         self._connections.close()
 
-    async def post(self, url: str, headers: Mapping[str, str], body: bytes, *, endpoint: str) -> Answer:
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes, *, endpoint: str) -> PostResult:
         """Never raises for what the endpoint, its name server or the network does.
 
         `headers` are of ASCII, and ours: nothing in them ends a line. `endpoint` is its id: connections are kept for
@@ -79,7 +79,7 @@ class Sender:
         try:
             to = target(url)
         except ValueError:
-            return Answer(Outcome.URL_UNUSABLE, time.perf_counter() - begun)
+            return PostResult(Outcome.URL_UNUSABLE, time.perf_counter() - begun)
         own = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
         request = b"%b%b%bcontent-length: %d\r\n\r\n%b" % (
             to.head,
@@ -88,12 +88,12 @@ class Sender:
             len(body),
             body,
         )
-        place = Place(endpoint, url)
+        key = ConnectionKey(endpoint, url)
         connection: Connection | None = None
         late = False
         try:
             async with asyncio.timeout(self.deadline):
-                connection = self._connections.kept(place) or await self._connections.open(to.url)
+                connection = self._connections.kept(key) or await self._connections.open(to.url)
                 ended = connection.post(request)
                 if self._sent is not None:
                     # by the loop's next turn it is written
@@ -101,18 +101,18 @@ class Sender:
                 await ended
         except OSError as error:
             if connection is None:
-                return Answer(_name_of(error), time.perf_counter() - begun)
+                return PostResult(_name_of(error), time.perf_counter() - begun)
             late = True
         finally:
             if connection is not None:
-                self._connections.give_back(connection, place)
+                self._connections.give_back(connection, key)
         took = time.perf_counter() - begun
         if connection.status is None:
-            return Answer(_without_an_answer(connection, late=late), took)
+            return PostResult(_without_an_answer(connection, late=late), took)
         outcome = of_answer(connection.status)
         if outcome is Outcome.ACCEPTED:
-            return Answer(outcome, took, connection.status)
-        return Answer(outcome, took, connection.status, _held_back(connection.retry_after))
+            return PostResult(outcome, took, connection.status)
+        return PostResult(outcome, took, connection.status, _held_back(connection.retry_after))
 
 
 # The first class that fits names why there is no connection.

@@ -10,13 +10,13 @@ import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from api.feeds import Intake
+from api.feeds import FeedIntake
 from api.listener import Listener
 from ops import edge, logs
 from schemas.feeds import FEEDS
 from schemas.feeds.feed import Edge
 from schemas.fingerprint import Fingerprints, Key
-from schemas.intake import Message
+from schemas.intake import TopicMessage
 
 SECRET = "a-token-of-every-feed"
 FINGERPRINTS = Fingerprints(Key("v1", bytes(range(32))))
@@ -25,7 +25,7 @@ FINGERPRINTS = Fingerprints(Key("v1", bytes(range(32))))
 async def main(megabytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (megabytes << 20, megabytes << 20))
     logs.configure(form="json", level="ERROR")
-    intake = Intake(
+    intake = FeedIntake(
         FEEDS,
         {feed: [SECRET] for feed in ("google-pay", "vau", "vgs")},
         edge=lambda: Edge(datetime.now(UTC), FINGERPRINTS),
@@ -39,7 +39,7 @@ async def main(megabytes: int) -> None:
     sys.stdout.write(f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10}\n")
 
 
-async def acknowledged(_messages: Sequence[Message]) -> bool:
+async def acknowledged(_messages: Sequence[TopicMessage]) -> bool:
     return True
 
 

@@ -13,7 +13,7 @@ import aiohttp
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from api.feeds import Intake
+from api.feeds import FeedIntake
 from api.listener import Listener
 from ops import edge
 from producers.topic.publisher import Publisher
@@ -79,7 +79,7 @@ async def listening(
     servers: str, topic: str, thin_topic: str = "thin", *, patience: float = 7.0
 ) -> AsyncIterator[Desk]:
     async with Publisher(bootstrap_servers=servers, topic=topic, thin_topic=thin_topic, patience=patience) as publisher:
-        intake = Intake(
+        intake = FeedIntake(
             FEEDS, SECRETS, edge=lambda: Edge(datetime.now(UTC), FINGERPRINTS), send=publisher.send, rows=edge.rows
         )
         async with (

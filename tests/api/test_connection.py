@@ -17,12 +17,12 @@ import pytest
 import structlog
 from aiohttp import web
 
-from api.feeds import Intake
+from api.feeds import FeedIntake
 from api.listener import Listener
 from ops import edge, logs, telemetry
 from schemas.feeds import FEEDS
 from schemas.feeds.feed import Edge
-from schemas.intake import Message
+from schemas.intake import TopicMessage
 from tests.api import test_authentication as vendors
 
 SECRET = "s3cret-of-the-vendor-0123"
@@ -136,13 +136,13 @@ def logged() -> Iterator[io.StringIO]:
     root.setLevel(level)
 
 
-async def acknowledged(_messages: Sequence[Message]) -> bool:
+async def acknowledged(_messages: Sequence[TopicMessage]) -> bool:
     return True
 
 
 @asynccontextmanager
 async def listening() -> AsyncIterator[int]:
-    intake = Intake(
+    intake = FeedIntake(
         FEEDS,
         {"vgs": [SECRET], "apple-pay": [SECRET], "stripe": ["whsec_of_another_vendor"]},
         edge=lambda: Edge(datetime(2026, 11, 20, tzinfo=UTC)),
@@ -233,10 +233,10 @@ async def test_no_bytes_make_an_error_of_ours_or_repeat_a_secret(logged: io.Stri
 async def test_a_defect_of_ours_is_logged_by_its_kind_and_place_alone(
     logged: io.StringIO, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def broken(_self: Intake, request: web.Request) -> web.Response:
+    async def broken(_self: FeedIntake, request: web.Request) -> web.Response:
         raise KeyError(request.headers["Authorization"])
 
-    monkeypatch.setattr(Intake, "post", broken)
+    monkeypatch.setattr(FeedIntake, "post", broken)
     async with listening() as port:
         answer = await exchange(port, request(f"{POST} HTTP/1.1", HEAD + BEARER + TWO))
     assert (answer.status, answer.body["code"]) == (500, "SYSTEM_ERROR")

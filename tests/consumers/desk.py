@@ -15,7 +15,7 @@ from aiokafka import ConsumerRecord
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from consumers.batch import Point, Taken, take
+from consumers.batch import BatchResult, Point, take
 from consumers.letters import Message
 from domain.update import Credential, Scope, Stamp, Update, UpdateType
 from domain.wallet import Key, Link, Method, Wallet
@@ -67,11 +67,11 @@ class Desk:
         value = json.dumps(content).encode() if isinstance(content, Mapping) else content
         return ConsumerRecord(self.topic, partition, offset, 0, 0, key, value, None, 0, 0, tuple(headers))
 
-    async def tell(self, *contents: Update | Mapping[str, Any] | bytes, partition: int = 0) -> Taken:
+    async def tell(self, *contents: Update | Mapping[str, Any] | bytes, partition: int = 0) -> BatchResult:
         """Hand `contents` in as one batch."""
         return await self.take([self.message(content, partition=partition) for content in contents])
 
-    async def take(self, messages: Sequence[Message], at: Callable[[Point], None] = lambda _: None) -> Taken:
+    async def take(self, messages: Sequence[Message], at: Callable[[Point], None] = lambda _: None) -> BatchResult:
         """One batch, with the credentials it asks for if it asks for some."""
         within_reach: frozenset[Key] = frozenset()
         for _ in range(5):

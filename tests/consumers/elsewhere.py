@@ -9,7 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from consumers.batch import Point, take
-from consumers.halving import Intake
+from consumers.halving import BatchIntake
 from consumers.letters import Message
 from loops.waiting import Waiting
 from store.engine import connect
@@ -17,9 +17,9 @@ from tests.consumers.desk import RETENTION
 from tests.parts.until import until
 
 
-def intake(engine: AsyncEngine, *, at: Callable[[Point], None] = lambda _: None) -> Intake:
+def intake(engine: AsyncEngine, *, at: Callable[[Point], None] = lambda _: None) -> BatchIntake:
     """A worker's intake that is handed its batches by the test, and tries them as it tries those that it reads."""
-    return Intake(engine, RETENTION, take, Waiting("the test"), at=at)
+    return BatchIntake(engine, RETENTION, take, Waiting("the test"), at=at)
 
 
 class Elsewhere:

@@ -11,7 +11,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from consumers.batch import take
-from consumers.halving import Allowance, Intake
+from consumers.halving import Allowance, BatchIntake
 from domain.update import UpdateType
 from loops.waiting import Waiting
 from store import reach
@@ -35,7 +35,7 @@ async def taking_in(
     await desk.bring(*(wallet(method(f"A{n}"), customer=f"e{n}") for n in range(of)))
     waiting = Waiting("the test")
     messages = [desk.message(told(UpdateType.CLOSED, f"A{n}", on=1, id=f"u{n}")) for n in range(of)]
-    intake = Intake(engine or desk.engine, RETENTION, take, waiting, allowance=SHORT)
+    intake = BatchIntake(engine or desk.engine, RETENTION, take, waiting, allowance=SHORT)
     async with AsyncExitStack() as block:
         if locked_table is not None:
             await block.enter_async_context(locked(desk, locked_table))
@@ -143,7 +143,7 @@ async def test_what_was_taken_away_is_waited_for_by_name(
 async def test_a_message_is_set_aside_once_the_dead_letters_are_free(desk: Desk) -> None:
     """It was an error that ended the process: the lock is waited for longer than a lock may be."""
     waiting = Waiting("the test")
-    set_aside = Intake(desk.engine, RETENTION, take, waiting)._set_aside
+    set_aside = BatchIntake(desk.engine, RETENTION, take, waiting)._set_aside
     async with locked(desk, "dead_letters"):
         work = asyncio.create_task(set_aside(desk.message({"no": "update"}), "refused"))
         await waits_for(waiting, "another worker was in the way: 55P03")  # after lock_timeout, 5 s

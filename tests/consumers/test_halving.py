@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from consumers.batch import Taken, take
-from consumers.halving import Allowance, Intake, batches
+from consumers.batch import BatchResult, take
+from consumers.halving import Allowance, BatchIntake, batches
 from consumers.letters import Message
 from domain.effort import MOST_CREDENTIALS
 from domain.update import UpdateType
@@ -27,8 +27,8 @@ CLOSED = UpdateType.CLOSED
 SHORT = Allowance(Limits(seconds=1), Limits(seconds=0.5), (Limits(seconds=1), Limits(seconds=1)))
 
 
-def impatient(engine: AsyncEngine) -> Intake:
-    return Intake(engine, RETENTION, take, Waiting("the test"), allowance=SHORT)
+def impatient(engine: AsyncEngine) -> BatchIntake:
+    return BatchIntake(engine, RETENTION, take, Waiting("the test"), allowance=SHORT)
 
 
 async def wallets_of(desk: Desk, count: int) -> None:
@@ -92,11 +92,11 @@ async def test_a_row_too_long_for_its_index_is_refused_at_the_first_try(desk: De
     await wallets_of(desk, 1)
     tries = []
 
-    async def counted_take(engine: AsyncEngine, messages: Sequence[Message], *keeping: Any, **more: Any) -> Taken:
+    async def counted_take(engine: AsyncEngine, messages: Sequence[Message], *keeping: Any, **more: Any) -> BatchResult:
         tries.append(len(messages))
         return await take(engine, messages, *keeping, **more)
 
-    intake = Intake(desk.engine, RETENTION, counted_take, Waiting("test"))
+    intake = BatchIntake(desk.engine, RETENTION, counted_take, Waiting("test"))
     async with a_row_too_long_for_its_index(desk):
         await intake.take([desk.message(told(CLOSED, "A0", on=1, id=each)) for each in ("slow", "u1")])
     assert tries == [2, 1, 1]
@@ -110,7 +110,7 @@ async def test_a_message_set_aside_is_masked_as_the_settings_say(desk: Desk, dig
     """A token of digits stays what it is where `REPOINT_DIGIT_IDS` has its vendor."""
     token = "4539578763621486"
     update = told(CLOSED, token, on=1, id="slow")
-    intake = Intake(desk.engine, RETENTION, take, Waiting("test"), digit_ids=digit_ids)
+    intake = BatchIntake(desk.engine, RETENTION, take, Waiting("test"), digit_ids=digit_ids)
     async with a_row_too_long_for_its_index(desk):
         await intake.take([desk.message(update)])
     (letter,) = await desk.letters()
@@ -157,7 +157,9 @@ async def test_a_process_that_was_stopped_in_its_transaction_tries_again(desk: D
     await wallets_of(desk, 1)
     stood_still = False
 
-    async def stand_still(engine: AsyncEngine, messages: Sequence[Message], *retention: Any, **more: Any) -> Taken:
+    async def stand_still(
+        engine: AsyncEngine, messages: Sequence[Message], *retention: Any, **more: Any
+    ) -> BatchResult:
         nonlocal stood_still
         if not stood_still:
             stood_still = True
@@ -167,7 +169,7 @@ async def test_a_process_that_was_stopped_in_its_transaction_tries_again(desk: D
                 await connection.exec_driver_sql("SELECT 1")
         return await take(engine, messages, *retention, **more)
 
-    await Intake(desk.engine, RETENTION, stand_still, Waiting("the test")).take(
+    await BatchIntake(desk.engine, RETENTION, stand_still, Waiting("the test")).take(
         [desk.message(told(CLOSED, "A0", on=1))]
     )
     assert await desk.letters() == []
@@ -180,13 +182,15 @@ async def test_what_others_hold_is_within_reach_of_every_further_try(desk: Desk)
 
     async def contend(
         engine: AsyncEngine, messages: Sequence[Message], *retention: Any, within_reach: AbstractSet[Key], **more: Any
-    ) -> Taken:
+    ) -> BatchResult:
         tries.append(within_reach)
         if len(tries) < 3:
             raise Contended({f"vau:{len(tries)}"})
         return await take(engine, messages, *retention, within_reach=within_reach, **more)
 
-    await Intake(desk.engine, RETENTION, contend, Waiting("the test")).take([desk.message(told(CLOSED, "A", on=1))])
+    await BatchIntake(desk.engine, RETENTION, contend, Waiting("the test")).take(
+        [desk.message(told(CLOSED, "A", on=1))]
+    )
     assert tries == [set(), {"vau:1"}, {"vau:1", "vau:2"}]
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 from aiokafka import TopicPartition
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from consumers.batch import Taken, take
+from consumers.batch import BatchResult, take
 from consumers.handover import Handover
 from consumers.letters import Message
 from store.engine import connect
@@ -48,13 +48,13 @@ async def test_who_gets_a_partition_reads_nothing_that_the_former_owner_has_in_h
     handed: dict[str, Counter[int]] = {"first": Counter(), "second": Counter()}
     holds, going_on = asyncio.Event(), asyncio.Event()
 
-    async def take_its_time(engine: AsyncEngine, messages: list[Message], *rest: object, **more: object) -> Taken:
+    async def take_its_time(engine: AsyncEngine, messages: list[Message], *rest: object, **more: object) -> BatchResult:
         handed["first"].update(message.offset for message in messages)
         holds.set()
         await going_on.wait()
         return await take(engine, messages, *rest, **more)  # type: ignore[arg-type]
 
-    async def take_and_note(engine: AsyncEngine, messages: list[Message], *rest: object, **more: object) -> Taken:
+    async def take_and_note(engine: AsyncEngine, messages: list[Message], *rest: object, **more: object) -> BatchResult:
         handed["second"].update(message.offset for message in messages)
         return await take(engine, messages, *rest, **more)  # type: ignore[arg-type]
 

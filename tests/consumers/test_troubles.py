@@ -17,7 +17,7 @@ from consumers import thin
 from consumers.worker import Worker
 from domain.update import Update
 from store import skips, topics
-from store.accounting import Accounts, take_stock
+from store.accounting import Totals, take_stock
 from tests.consumers.desk import Desk, written
 from tests.consumers.test_worker import Post, closings, working
 from tests.domain.build import live, method, replaced, wallet
@@ -84,13 +84,13 @@ async def on(opened: Opened, partitions: int = 3) -> Post:
     return Post(opened.servers, topic, f"group-of-{topic}")
 
 
-async def accounts(desk: Desk) -> Accounts:
+async def accounts(desk: Desk) -> Totals:
     async with desk.engine.begin() as connection:
         return await take_stock(connection)
 
 
-async def received(desk: Desk, count: int) -> Accounts:
-    async def so_many() -> Accounts | None:
+async def received(desk: Desk, count: int) -> Totals:
+    async def so_many() -> Totals | None:
         found = await accounts(desk)
         assert found.received <= count, found
         return found if found.received == count else None

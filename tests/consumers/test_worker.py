@@ -16,10 +16,11 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from consumers.batch import Taken, take
+from consumers.batch import BatchResult, take
 from consumers.letters import Message
-from consumers.worker import Place, Stalled, Worker
+from consumers.worker import Place, Worker
 from domain.update import Update, UpdateType
+from loops.progress import Stalled
 from store.engine import connect
 from store.knowledge import Contended
 from tests.consumers.desk import RETENTION, Desk, written
@@ -195,7 +196,7 @@ async def test_a_lane_that_waits_when_told_to_stop_takes_nothing_from_the_others
     """One's batch is contended for ever, the other's is taken in: that one is committed."""
     stopping, contended = asyncio.Event(), asyncio.Event()
 
-    async def contend(engine: AsyncEngine, messages: Sequence[Message], *retention: Any, **more: Any) -> Taken:
+    async def contend(engine: AsyncEngine, messages: Sequence[Message], *retention: Any, **more: Any) -> BatchResult:
         if messages[0].partition == 0:
             contended.set()
             raise Contended(())
@@ -477,7 +478,7 @@ async def test_a_member_that_gives_partitions_away_finishes_the_batch_at_hand_an
     passed: list[Place] = []
     going_on = asyncio.Event()
 
-    async def take_its_time(*batch: Any, **more: Any) -> Taken:
+    async def take_its_time(*batch: Any, **more: Any) -> BatchResult:
         taken = await take(*batch, **more)
         await going_on.wait()
         return taken

@@ -11,7 +11,7 @@ from aiokafka import ConsumerRecord
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from consumers.batch import Taken, take
+from consumers.batch import BatchResult, take
 from consumers.letters import Message
 from domain.wallet import Wallet
 from schemas.wallet import read_wallet, write_wallet
@@ -125,11 +125,11 @@ class World:
         at = next(self._offsets) if offset is None else offset
         return ConsumerRecord("updates", partition, at, 0, 0, None, value, None, 0, len(value), ())
 
-    async def take(self, *bodies: JSON | bytes) -> Taken:
+    async def take(self, *bodies: JSON | bytes) -> BatchResult:
         """One batch of these messages."""
         return await self.take_messages([self.message(body) for body in bodies])
 
-    async def take_messages(self, messages: Sequence[Message]) -> Taken:
+    async def take_messages(self, messages: Sequence[Message]) -> BatchResult:
         """One batch, taken again as the worker does while others are in the way."""
         within_reach: frozenset[str] = frozenset()
         while True:

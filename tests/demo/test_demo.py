@@ -15,9 +15,9 @@ import pytest
 from standardwebhooks import Webhook
 
 from demo import story
-from demo.receivers import Received, is_genuine
+from demo.receivers import ReceivedWebhook, is_genuine
 from schemas.signature import secret as signing_secret
-from store.accounting import Accounts
+from store.accounting import Totals
 from tests.acceptance.lines import SECRET
 from tests.acceptance.program import COMMAND
 
@@ -122,13 +122,13 @@ def test_its_files_are_what_the_script_beside_them_makes(tmp_path: Path) -> None
 
 # --- and if it did not balance ----------------------------------------------------------------------------------------
 
-ACCOUNTS = Accounts({"APPLIED": 2, "PARKED": 1}, 1, 3, {"DELIVERED": 2, "PARKED": 1})
+ACCOUNTS = Totals({"APPLIED": 2, "PARKED": 1}, 1, 3, {"DELIVERED": 2, "PARKED": 1})
 
 
-def received(number: int, **different: object) -> Received:
+def received(number: int, **different: object) -> ReceivedWebhook:
     event = {"id": f"evt_{number}", "sequence": number, "payload": {"customer": {"enterpriseId": "e-1"}}}
     body = json.dumps(event).encode()
-    usual = Received(merchant="m-1", event=event, body=body, genuine=True, attempt=1, answered=200)
+    usual = ReceivedWebhook(merchant="m-1", event=event, body=body, genuine=True, attempt=1, answered=200)
     return replace(usual, **different)  # type: ignore[arg-type]
 
 
@@ -151,7 +151,7 @@ def test_all_is_well_where_all_is_well() -> None:
     ],
 )  # fmt: skip
 def test_it_complains_of_what_does_not_balance(
-    produced: int, accounts: Accounts, requests: list[Received], complaint: str
+    produced: int, accounts: Totals, requests: list[ReceivedWebhook], complaint: str
 ) -> None:
     assert any(complaint in each for each in story.complaints(produced, accounts, requests))
 

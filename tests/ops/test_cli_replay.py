@@ -53,7 +53,7 @@ async def dead(outbox: Outbox, receiver: Receiver) -> Given:
     return Given(numbers["shop"], numbers["gym"][0], [event_id(one) for one in told])
 
 
-async def claim(outbox: Outbox) -> list[deliveries.Claimed]:
+async def claim(outbox: Outbox) -> list[deliveries.ClaimedDelivery]:
     """Claim what is due, and give it up."""
     async with outbox.engine.begin() as connection:
         claimed = await deliveries.claim(connection, {"shop": 9, "gym": 9}, {}, lease=timedelta(minutes=1))

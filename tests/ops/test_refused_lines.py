@@ -10,14 +10,14 @@ import pytest
 
 from ops import open_file
 from ops.refused_lines import RefusedLines
-from producers.topic.stream import Line
-from schemas.intake import Message
+from producers.topic.stream import FeedLine
+from schemas.intake import TopicMessage
 
 LIMIT = 1_000_000
 
 
-def line(number: int, body: bytes = b"x") -> Line:
-    return Line(number, 0, (Message(None, body, []),), unusable="no record")
+def line(number: int, body: bytes = b"x") -> FeedLine:
+    return FeedLine(number, 0, (TopicMessage(None, body, []),), unusable="no record")
 
 
 @pytest.fixture

@@ -88,7 +88,7 @@ def test_those_that_are_known_to_hold_one_are_among_them() -> None:
         "Fetch",
         "Asked",
         "Settings",
-        "Claimed",
+        "ClaimedDelivery",
         "NewEndpoint",
         "EndpointLine",
         "Key",

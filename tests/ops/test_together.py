@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from ops.run import Stalled, together
+from loops.progress import Stalled
+from ops.run import together
 
 Job = Callable[[asyncio.Event], Coroutine[Any, Any, None]]
 

@@ -8,7 +8,7 @@ from typing import cast
 import pytest
 
 from producers.topic import ingest
-from producers.topic.stream import Line
+from producers.topic.stream import FeedLine
 from schemas import once
 from schemas.canonical import Unreadable, parse
 from schemas.feeds import FEEDS
@@ -46,7 +46,7 @@ def _keys(value: object) -> list[str]:
     return [name for inner in value for name in _keys(inner)] if isinstance(value, list) else []
 
 
-async def lines(feed: str, content: str) -> list[Line]:
+async def lines(feed: str, content: str) -> list[FeedLine]:
     stream = cast(BufferedReader, BytesIO(content.encode()))
     return [line async for line in ingest.vendors(FEEDS[feed], stream, EDGE)]
 

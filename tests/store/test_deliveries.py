@@ -15,7 +15,7 @@ from domain.delivery.outcome import Outcome
 from domain.delivery.schedule import Next
 from domain.delivery.states import Status, Trigger, transition
 from store import dead_deliveries, deliveries, endpoints
-from store.deliveries import Attempted, Claimed
+from store.deliveries import Attempted, ClaimedDelivery
 from tests.store.outbox import Outbox, Row
 
 LEASE = timedelta(seconds=60)
@@ -29,12 +29,12 @@ def outbox(engine: AsyncEngine) -> Outbox:
     return Outbox(engine)
 
 
-async def claim(outbox: Outbox, *names: str, most: int = 100) -> list[Claimed]:
+async def claim(outbox: Outbox, *names: str, most: int = 100) -> list[ClaimedDelivery]:
     async with outbox.engine.begin() as connection:
         return await deliveries.claim(connection, dict.fromkeys(names, most), {}, lease=LEASE)
 
 
-def attempted(claimed: Claimed, following: Next, outcome: Outcome = Outcome.ACCEPTED) -> Attempted:
+def attempted(claimed: ClaimedDelivery, following: Next, outcome: Outcome = Outcome.ACCEPTED) -> Attempted:
     return Attempted(claimed, outcome, 200, 0.012, time.time(), following)
 
 
@@ -488,7 +488,7 @@ async def enqueue(outbox: Outbox, new: list[deliveries.NewDelivery]) -> None:
         await deliveries.enqueue(connection, new)
 
 
-async def put_back(outbox: Outbox, unsent: list[Claimed]) -> None:
+async def put_back(outbox: Outbox, unsent: list[ClaimedDelivery]) -> None:
     async with outbox.engine.begin() as connection:
         await deliveries.put_back(connection, unsent)
 

@@ -12,7 +12,7 @@ from domain.delivery.outcome import Outcome
 from domain.delivery.schedule import Next
 from domain.delivery.states import Status
 from store import deliveries, endpoints
-from store.deliveries import Attempted, Claimed
+from store.deliveries import Attempted, ClaimedDelivery
 from store.failures import Failure, failure
 from tests.store.outbox import Outbox, Row
 
@@ -25,13 +25,13 @@ def outbox(engine: AsyncEngine) -> Outbox:
     return Outbox(engine)
 
 
-async def claim(outbox: Outbox) -> Claimed:
+async def claim(outbox: Outbox) -> ClaimedDelivery:
     async with outbox.engine.begin() as connection:
         (claimed,) = await deliveries.claim(connection, {"m": 1}, {}, lease=timedelta(seconds=60))
     return claimed
 
 
-async def record(outbox: Outbox, claimed: Claimed, outcome: Any, following: Next) -> None:
+async def record(outbox: Outbox, claimed: ClaimedDelivery, outcome: Any, following: Next) -> None:
     async with outbox.engine.begin() as connection:
         await deliveries.record(connection, [Attempted(claimed, outcome, 503, 0.012, time.time(), following)])
 

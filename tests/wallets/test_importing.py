@@ -11,7 +11,7 @@ from domain.wallet import Wallet
 from schemas.wallet import read_wallet
 from tests.consumers.desk import RETENTION, Desk, in_batches, merging
 from tests.domain.build import link, live, method, removed, replaced, told, wallet, who
-from wallets.importing import Refused, import_wallets
+from wallets.importing import RefusedWallet, import_wallets
 
 
 async def test_what_was_told_before_is_kept_as_long_as_what_is_told_of_any_wallet_s(desk: Desk) -> None:
@@ -60,7 +60,7 @@ ONE = wallet(method("A"), removed("R"), links=[link("m-A")])
 async def test_what_would_be_there_twice_is_refused_by_its_id(
     desk: Desk, brought: list[Wallet], named: str, of: int
 ) -> None:
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(RefusedWallet) as refused:
         await desk.bring(*brought, of=of)
     assert refused.value.subject == desk.id_of(named)
     assert await desk.wallets() == {}
@@ -74,7 +74,7 @@ async def test_what_is_there_already_is_refused(desk: Desk) -> None:
         (wallet(method("B", id="m-R"))._replace(id="w-e2"), "m-R"),
         (wallet(method("B"), links=[link("m-B", id="l-m-A")])._replace(id="w-e2"), "l-m-A"),
     ):
-        with pytest.raises(Refused) as refused:
+        with pytest.raises(RefusedWallet) as refused:
             await desk.bring(again)
         assert refused.value.subject == desk.id_of(named)
     assert await desk.exported() == before
@@ -83,7 +83,7 @@ async def test_what_is_there_already_is_refused(desk: Desk) -> None:
 async def test_a_wallet_of_an_unknown_merchant_is_refused(desk: Desk, engine: AsyncEngine) -> None:
 
     async with engine.connect() as connection:
-        with pytest.raises(Refused, match="expected optician"):
+        with pytest.raises(RefusedWallet, match="expected optician"):
             await import_wallets(connection, in_batches([desk.stored(ONE)], 1), RETENTION)
 
 

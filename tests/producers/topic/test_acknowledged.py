@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Iterator
 
 from producers.topic import stream
 from producers.topic.publisher import Publisher
-from producers.topic.stream import Line
-from schemas.intake import Message
+from producers.topic.stream import FeedLine
+from schemas.intake import TopicMessage
 from tests.consumers.test_worker import broker_on_a_leash, make_topic
 
 _EVERY_REPLICA = -1
@@ -32,9 +32,9 @@ async def test_every_replica_must_acknowledge_what_is_sent() -> None:
     update = json.dumps({"id": "1"}).encode()
     long = b'"' + b"x" * 200_000 + b'"'
 
-    async def lines() -> AsyncIterator[Line]:
+    async def lines() -> AsyncIterator[FeedLine]:
         for number, value in enumerate((update, long), 1):
-            yield Line(number, 0, (Message(b"key", value, ()),))
+            yield FeedLine(number, 0, (TopicMessage(b"key", value, ()),))
 
     async with broker_on_a_leash() as (proxy, servers):
         proxy.pass_on()
@@ -44,6 +44,6 @@ async def test_every_replica_must_acknowledge_what_is_sent() -> None:
         asked = [acks for stream in proxy.asked.values() for acks in acknowledgements_asked(bytes(stream))]
         assert asked == [_EVERY_REPLICA] * 2
         async with Publisher(bootstrap_servers=servers, topic="updates", thin_topic="thin") as publisher:
-            assert await publisher.send([Message(b"key", update, ())])
+            assert await publisher.send([TopicMessage(b"key", update, ())])
         asked = [acks for stream in proxy.asked.values() for acks in acknowledgements_asked(bytes(stream))]
         assert asked == [_EVERY_REPLICA] * 3

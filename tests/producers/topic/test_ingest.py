@@ -18,9 +18,9 @@ import pytest
 from aiokafka import AIOKafkaConsumer
 
 from ops import embedded
-from producers.lines import Place
+from producers.lines import FilePosition
 from producers.topic import ingest
-from producers.topic.stream import Line, Unreachable, send
+from producers.topic.stream import FeedLine, Unreachable, send
 from schemas.canonical import UNREADABLE_HEADER, Unreadable, parse
 from schemas.feeds import FEEDS
 from schemas.feeds.feed import Edge
@@ -60,7 +60,7 @@ async def test_every_line_arrives_in_the_order_of_its_credential(kafka: str, top
     assert sum(map(len, by_key.values())) == 3000
 
 
-async def read_as_canonical(content: str) -> list[Line]:
+async def read_as_canonical(content: str) -> list[FeedLine]:
     return [line async for line in ingest.canonical(feed(content.encode()))]
 
 
@@ -129,7 +129,7 @@ async def test_what_surrounds_the_parts_of_a_record_is_kept_once(kafka: str, top
     assert {dict(each.headers)[UNREADABLE_HEADER] for each in letters} == {reason}
 
 
-async def _given(lines: Iterable[Line]) -> AsyncIterator[Line]:
+async def _given(lines: Iterable[FeedLine]) -> AsyncIterator[FeedLine]:
     for line in lines:
         yield line
 
@@ -238,7 +238,7 @@ async def test_a_topic_that_is_not_there_is_said_once(broker: Broker) -> None:
 async def test_a_broker_that_goes_away_is_not_waited_for_for_ever() -> None:
     gone = asyncio.Event()
 
-    async def lines() -> AsyncIterator[Line]:
+    async def lines() -> AsyncIterator[FeedLine]:
         yield ingest.read(1, json.dumps(replaced(1)).encode())
         await gone.wait()
         yield ingest.read(2, json.dumps(replaced(2)).encode())
@@ -282,14 +282,14 @@ async def test_parts_of_records_are_in_the_order_of_the_file_also_where_reading_
     for number, line in enumerate(told, 1):
         if line.end:
             file.seek(0)
-            rest = ingest.vendors(FEEDS["bluesnap"], file, edge, Place(line.end, line.number, line.parts))
+            rest = ingest.vendors(FEEDS["bluesnap"], file, edge, FilePosition(line.end, line.number, line.parts))
             assert [one async for one in rest] == told[number:]
 
 
 async def test_a_part_that_is_refused_does_not_take_the_others_along(kafka: str, topic: str) -> None:
     record = {"events": [EVENT, EVENT | {"action": "lost"}, EVENT | {"id": "EV3"}]}
     edge = Edge(AT)
-    told: list[Line] = []
+    told: list[FeedLine] = []
     lines = ingest.vendors(FEEDS["gocardless"], feed(record, EVENT | {"resource_type": "payments"}, b""), edge)
     sent = await send(lines, bootstrap_servers=kafka, topic=topic, each=told.append)
     assert (sent.lines, sent.unusable, sent.acknowledged, sent.refused) == (4, 1, 3, 0)

@@ -13,8 +13,8 @@ import pytest
 
 from ops import edge
 from ops.unpacked import Unpacked
-from producers.lines import LONGEST_DOCUMENT, MOST_BLANK, Chunks, Damaged, Place, lines
-from producers.topic.records import cuts
+from producers.lines import LONGEST_DOCUMENT, MOST_BLANK, Chunks, Damaged, FilePosition, lines
+from producers.topic.records import file_records
 from schemas.feeds import FEEDS
 from schemas.intake import LONGEST
 
@@ -56,7 +56,7 @@ async def test_blank_lines_are_passed_over_many_at_a_time_and_still_counted(blan
     assert content[: found[1].end].endswith(b"  b\n")
     again = opened(content)
     again.seek(found[1].end)
-    rest = [raw async for raw in lines(again, Place(found[1].end, found[1].number))]
+    rest = [raw async for raw in lines(again, FilePosition(found[1].end, found[1].number))]
     assert rest == [found[2]]
 
 
@@ -97,7 +97,7 @@ async def test_a_file_without_an_end_is_given_up(unit: bytes, begin: bytes, prob
 @pytest.mark.parametrize("feed", ["vau", "nacha"])
 async def test_what_is_no_text_is_seen_in_its_beginning(feed: str, unit: bytes) -> None:
     stream = Endless(unit)
-    (cut,) = [cut async for cut in cuts(FEEDS[feed], cast(BufferedReader, BufferedReader(stream)))]
+    (cut,) = [cut async for cut in file_records(FEEDS[feed], cast(BufferedReader, BufferedReader(stream)))]
     assert cut.problem is not None
     assert cut.problem.startswith("file: expected ")
     assert stream.position <= 1024**2
@@ -109,7 +109,7 @@ async def test_what_is_no_text_is_seen_in_its_beginning(feed: str, unit: bytes) 
 )
 async def test_a_file_of_a_bank_without_an_end_is_given_up_too(unit: bytes, problem: str) -> None:
     with pytest.raises(Damaged, match=problem):
-        async for _ in cuts(FEEDS["nacha"], cast(BufferedReader, BufferedReader(Endless(unit)))):
+        async for _ in file_records(FEEDS["nacha"], cast(BufferedReader, BufferedReader(Endless(unit)))):
             pass
 
 

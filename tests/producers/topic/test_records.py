@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producers.lines import LONGEST_DOCUMENT, Place
-from producers.topic.records import Cut, cuts, records
+from producers.lines import LONGEST_DOCUMENT, FilePosition
+from producers.topic.records import FileRecord, file_records, records
 from schemas.feeds import FEEDS
 from schemas.intake import LONGEST
 from tests.schemas.feeds.test_nacha import BATCH, notice
@@ -22,7 +22,7 @@ def opened(content: bytes) -> BufferedReader:
     return cast(BufferedReader, BytesIO(content))
 
 
-async def cut(content: bytes, begin: Place = Place()) -> list[Cut]:  # noqa: B008  it is a value
+async def cut(content: bytes, begin: FilePosition = FilePosition()) -> list[FileRecord]:  # noqa: B008  it is a value
     return [each async for each in records(opened(content), begin)]
 
 
@@ -57,7 +57,10 @@ async def test_delimiters_at_the_end_of_every_line_change_no_sample(sample: Path
     feed, content = FEEDS[sample.stem], sample.read_bytes()
     longer = b"\n".join(line + b",,," if line.strip() else line for line in content.splitlines())
     plain, ended = [
-        [{name: cell for name, cell in (each.record or {}).items() if cell} async for each in cuts(feed, opened(text))]
+        [
+            {name: cell for name, cell in (each.record or {}).items() if cell}
+            async for each in file_records(feed, opened(text))
+        ]
         for text in (content, longer)
     ]
     assert ended == plain
@@ -152,7 +155,7 @@ async def test_reading_goes_on_where_a_record_ended(content: bytes) -> None:
     whole = await cut(content)
     for number, each in enumerate(whole):
         if each.end:
-            assert await cut(content, Place(each.end, each.last or each.number)) == whole[number + 1 :]
+            assert await cut(content, FilePosition(each.end, each.last or each.number)) == whole[number + 1 :]
     assert len([each for each in whole if not each.end]) == (not content.endswith(b"\n"))
 
 
@@ -285,8 +288,8 @@ async def test_an_empty_file_has_no_records() -> None:
 # --- files as vendors deliver them ----------------------------------------------------------------------------------
 
 
-async def cut_of(feed: str, content: bytes, begin: Place = Place()) -> list[Cut]:  # noqa: B008  it is a value
-    return [each async for each in cuts(FEEDS[feed], opened(content), begin)]
+async def cut_of(feed: str, content: bytes, begin: FilePosition = FilePosition()) -> list[FileRecord]:  # noqa: B008  it is a value
+    return [each async for each in file_records(FEEDS[feed], opened(content), begin)]
 
 
 async def test_a_file_without_its_names_is_refused_and_does_not_lose_its_first_row() -> None:
@@ -422,7 +425,9 @@ async def test_a_line_in_no_encoding_moves_no_position() -> None:
 @pytest.mark.parametrize(("feed", "content"), [("jpmorgan", JPMORGAN), ("cybersource", CYBERSOURCE), ("nacha", ACH)])
 async def test_reading_such_a_file_goes_on_where_a_record_ended(feed: str, content: bytes) -> None:
     whole = await cut_of(feed, content)
-    places = [(number, Place(each.end, each.last or each.number)) for number, each in enumerate(whole) if each.end]
+    places = [
+        (number, FilePosition(each.end, each.last or each.number)) for number, each in enumerate(whole) if each.end
+    ]
     assert len(places) >= 3
     for number, place in places:
         assert await cut_of(feed, content, place) == whole[number + 1 :]
@@ -432,7 +437,7 @@ async def test_reading_such_a_file_goes_on_where_a_record_ended(feed: str, conte
 async def test_a_byte_order_mark_moves_no_position_in_a_banks_file(before: bytes) -> None:
     plain, marked = await cut_of("nacha", ACH), await cut_of("nacha", before + ACH)
     assert [each.record for each in marked] == [each.record for each in plain]
-    places = [Place(each.end, each.last) for each in marked if each.end]
+    places = [FilePosition(each.end, each.last) for each in marked if each.end]
     assert await cut_of("nacha", before + ACH, places[0]) == marked[2:]
 
 
@@ -442,7 +447,9 @@ async def test_a_banks_file_makes_the_same_records_in_every_form_and_reading_goe
     whole = await cut_of("nacha", FORMS[form])
     assert [each.record for each in whole] == plain
     assert [each.problem for each in whole if each.problem is not None] == []
-    places = [(number, Place(each.end, each.last or each.number)) for number, each in enumerate(whole) if each.end]
+    places = [
+        (number, FilePosition(each.end, each.last or each.number)) for number, each in enumerate(whole) if each.end
+    ]
     assert places
     for number, place in places:
         assert await cut_of("nacha", FORMS[form], place) == whole[number + 1 :]

@@ -28,7 +28,7 @@ from schemas import thin
 from schemas.canonical import parse
 from schemas.feeds import FEEDS
 from schemas.feeds.feed import Edge, Fetch
-from schemas.intake import Message
+from schemas.intake import TopicMessage
 from schemas.url import read_url
 from store import fetches
 from store.fetches import NewFetch
@@ -48,7 +48,7 @@ PAN = "4539578763621486"
 AT_ONCE = (timedelta(0), timedelta(0))
 
 
-def thin_events(feed: str) -> list[Message]:
+def thin_events(feed: str) -> list[TopicMessage]:
     """The sample's events that leave something to be asked for."""
     records = [json.loads(line) for line in (SAMPLES / f"{feed}.jsonl").read_text().splitlines()]
     told = [each for record in records for each in messages(FEEDS[feed], record, Edge(NOW))]
@@ -68,7 +68,7 @@ class Desk:
         self.topic = topic
         self.vendor = vendor
 
-    async def waiting(self, *events: Message, feed: str = "adyen") -> None:
+    async def waiting(self, *events: TopicMessage, feed: str = "adyen") -> None:
         new = [
             NewFetch(feed, thin.parse(event.value).digest, event.value, "thin", 0, offset)
             for offset, event in enumerate(events)
@@ -164,7 +164,7 @@ async def test_an_answer_newer_than_the_event_is_told_once_for_both_that_came(de
     async with desk.fetcher() as fetcher:
         produced = asyncio.Event()
 
-        async def held(messages: Sequence[Message]) -> bool:
+        async def held(messages: Sequence[TopicMessage]) -> bool:
             await more.wait()
             await desk.waiting(event)
             fetcher._send = send
@@ -376,7 +376,7 @@ REPORT = (
 async def test_a_report_is_read_as_a_file_of_its_feed(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """At an address of the event's own: without credentials, and not on this machine."""
     fetch = Fetch("https://assets.braintreegateway.com/report.csv?key=x", {}, file_at=NOW)
-    event = Message(None, thin.written("braintree", fetch, NOW), thin=True)
+    event = TopicMessage(None, thin.written("braintree", fetch, NOW), thin=True)
     await desk.waiting(event, feed="braintree")
     async with desk.fetcher() as fetcher:
         request = fetcher._vendors._request("braintree", fetch)

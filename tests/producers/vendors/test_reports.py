@@ -19,7 +19,7 @@ from schemas import thin
 from schemas.feeds import FEEDS
 from schemas.feeds.feed import Edge, Fetch
 from schemas.feeds.record import Refused
-from schemas.intake import Message
+from schemas.intake import TopicMessage
 from store import fetches
 from store.fetches import NewFetch
 
@@ -87,8 +87,8 @@ async def _in_turn(content: Iterable[bytes] | AsyncIterator[bytes]) -> AsyncIter
             yield piece
 
 
-async def read(vendors: Vendors, path: str = "report.csv") -> list[Message]:
-    found: list[Message] = []
+async def read(vendors: Vendors, path: str = "report.csv") -> list[TopicMessage]:
+    found: list[TopicMessage] = []
     async with vendors.opened("braintree", Fetch(path, {}, file_at=AT)) as chunks:
         async for batch in reports.batches(BRAINTREE, chunks, Edge(AT)):
             assert len(batch) <= reports.MESSAGES_AT_ONCE + reports._REFUSED_AT_FIRST

@@ -12,7 +12,7 @@ import pytest
 from domain.delivery.outcome import Outcome
 from producers.egress import networks
 from producers.webhooks.connections import MOST_OF_A_BODY, target
-from producers.webhooks.sender import Answer, Sender
+from producers.webhooks.sender import PostResult, Sender
 from tests.parts.until import until
 from tests.producers import raw
 
@@ -185,7 +185,7 @@ def test_bytes_that_the_loop_has_not_read_yet_close_it_too() -> None:
                 second = await in_thread(answer, sender.post(url, {}, b"{}", endpoint="m"))
             return [first.outcome, second.outcome]
 
-        async def in_thread(work: Callable[[], None], post: Coroutine[Any, Any, Answer]) -> Answer:
+        async def in_thread(work: Callable[[], None], post: Coroutine[Any, Any, PostResult]) -> PostResult:
             posting = asyncio.create_task(post)
             await asyncio.gather(asyncio.to_thread(work), posting)
             return await posting

@@ -16,7 +16,7 @@ import pytest
 from domain.delivery.outcome import Outcome
 from producers.egress import among, networks, permitted, refusal, unmapped
 from producers.names import Addresses, Names
-from producers.webhooks.sender import Answer, Sender
+from producers.webhooks.sender import PostResult, Sender
 from schemas.url import read_url
 
 LOOPBACK = networks(["127.0.0.0/8", "::1/128"])
@@ -168,7 +168,7 @@ async def test_nothing_makes_a_post_raise(seed: int) -> None:
 
         async def attempt(url: str) -> None:
             answer = await sender.post(url, {"webhook-id": "evt_1"}, b"{}", endpoint=dice.choice("abc"))
-            assert isinstance(answer, Answer), ascii(url)
+            assert isinstance(answer, PostResult), ascii(url)
             outcomes[answer.outcome] += 1
             expected = await refusal(url, LOOPBACK, names)
             as_imported = expected is None or expected.startswith((REFUSED, "expected https:"))

@@ -20,9 +20,8 @@ from hypothesis import strategies as st
 from domain.delivery.outcome import Outcome
 from producers.egress import networks
 from producers.webhooks.connections import MOST_OF_A_BODY
-from producers.webhooks.sender import Answer, Sender
-from tests.parts.receiver import Answer as Told
-from tests.parts.receiver import Receiver, gzip_bomb, redirect, unavailable
+from producers.webhooks.sender import PostResult, Sender
+from tests.parts.receiver import Answer, Receiver, gzip_bomb, redirect, unavailable
 from tests.producers import raw
 
 LOOPBACK = networks(["127.0.0.0/8", "::1/128"])
@@ -37,7 +36,7 @@ async def sender() -> AsyncIterator[Sender]:
         yield sender
 
 
-async def post(sender: Sender, url: str) -> Answer:
+async def post(sender: Sender, url: str) -> PostResult:
     begun = time.monotonic()
     answer = await sender.post(url, {"webhook-id": "evt_1"}, b'{"a": 1}', endpoint="m")
     assert time.monotonic() - begun < DEADLINE + PATIENCE
@@ -105,22 +104,22 @@ async def test_a_url_without_a_path_is_asked_for_the_root(sender: Sender) -> Non
 @pytest.mark.parametrize(
     ("told", "outcome"),
     [
-        (Told(204), Outcome.ACCEPTED),
-        (Told(202, body=b"thanks"), Outcome.ACCEPTED),
-        (Told(400), Outcome.STATUS_REFUSED),
-        (Told(404), Outcome.STATUS_REFUSED),
-        (Told(410), Outcome.GONE),
-        (Told(429), Outcome.TOO_MANY_REQUESTS),
-        (Told(500), Outcome.STATUS_REFUSED),
+        (Answer(204), Outcome.ACCEPTED),
+        (Answer(202, body=b"thanks"), Outcome.ACCEPTED),
+        (Answer(400), Outcome.STATUS_REFUSED),
+        (Answer(404), Outcome.STATUS_REFUSED),
+        (Answer(410), Outcome.GONE),
+        (Answer(429), Outcome.TOO_MANY_REQUESTS),
+        (Answer(500), Outcome.STATUS_REFUSED),
         (unavailable(), Outcome.UNAVAILABLE),
         (redirect("/elsewhere"), Outcome.REDIRECT_REFUSED),
         (redirect("/elsewhere", 308), Outcome.REDIRECT_REFUSED),
-        (Told(cut="silently"), Outcome.CONNECTION_CLOSED),
-        (Told(cut="mid-status"), Outcome.CONNECTION_CLOSED),
-        (Told(delay=60), Outcome.RESPONSE_TIMEOUT),
+        (Answer(cut="silently"), Outcome.CONNECTION_CLOSED),
+        (Answer(cut="mid-status"), Outcome.CONNECTION_CLOSED),
+        (Answer(delay=60), Outcome.RESPONSE_TIMEOUT),
     ],
 )
-async def test_what_is_answered_has_a_name(sender: Sender, receiver: Receiver, told: Told, outcome: Outcome) -> None:
+async def test_what_is_answered_has_a_name(sender: Sender, receiver: Receiver, told: Answer, outcome: Outcome) -> None:
     receiver.answer("/hooks", told)
     assert (await post(sender, receiver.url("/hooks"))).outcome is outcome
     assert len(receiver.requests) == 1, "nothing is followed, nothing is tried again"
@@ -176,9 +175,9 @@ async def test_a_retry_after_that_is_neither_is_ignored(sender: Sender, asked: s
 async def test_a_body_that_drips_does_not_outlast_the_deadline_nor_undo_the_status(
     sender: Sender, receiver: Receiver
 ) -> None:
-    receiver.answer("/hooks", Told(200, drip=0.05))
+    receiver.answer("/hooks", Answer(200, drip=0.05))
     assert (await post(sender, receiver.url("/hooks"))).outcome is Outcome.ACCEPTED
-    receiver.answer("/hooks", Told(500, drip=0.05))
+    receiver.answer("/hooks", Answer(500, drip=0.05))
     assert (await post(sender, receiver.url("/hooks"))).outcome is Outcome.STATUS_REFUSED
 
 
@@ -470,14 +469,14 @@ async def test_a_redirect_to_the_inside_is_not_followed(sender: Sender, receiver
 
 
 async def test_cookies_are_not_kept(sender: Sender, receiver: Receiver) -> None:
-    receiver.answer("/hooks", Told(200, {"Set-Cookie": "a=b; Path=/"}))
+    receiver.answer("/hooks", Answer(200, {"Set-Cookie": "a=b; Path=/"}))
     for _ in range(2):
         await post(sender, receiver.url("/hooks"))
     assert all("cookie" not in request.headers for request in receiver.requests)
 
 
 async def test_sent_is_told_when_the_request_is_on_its_way_and_not_yet_answered(receiver: Receiver) -> None:
-    receiver.answer("/hooks", Told(200, delay=0.3))
+    receiver.answer("/hooks", Answer(200, delay=0.3))
     told: list[float] = []
     async with Sender(version="1", deadline=10, allow=LOOPBACK, sent=lambda: told.append(time.monotonic())) as sender:
         begun = time.monotonic()

@@ -46,7 +46,7 @@ def answers(feed: str, record: dict[str, Any], answer: dict[str, Any], edge: Edg
     return [parse(json.dumps(report).encode()).update for report in reports]
 
 
-def messages(feed: Feed, record: Record, edge: Edge = EDGE) -> list[intake.Message]:
+def messages(feed: Feed, record: Record, edge: Edge = EDGE) -> list[intake.TopicMessage]:
     """The messages of `record` on the topics; it must not be irrelevant."""
     messages_ = intake.take(feed, record, edge)
     assert not isinstance(messages_, Irrelevant)

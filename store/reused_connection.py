@@ -8,7 +8,7 @@ from typing import Self
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 
-class Kept:
+class ReusedConnection:
     """For a loop with many small transactions: the pool asks a connection three questions each time it gives it out.
 
     After a failure the connection is given up, and the next transaction makes its own. An async context manager;
