@@ -1,6 +1,6 @@
-"""Write the tables of these pages that are made from the program: `make docs`.
+"""Write the tables and examples of these pages that are made from the program: `make docs`.
 
-A table stands between `<!-- table: NAME -->` and `<!-- end of table -->`. A test holds the pages to it.
+Each stands between `<!-- table: NAME -->` and `<!-- end of table -->`. A test holds the pages to it.
 """
 
 import re
@@ -11,6 +11,7 @@ from importlib import import_module
 from pathlib import Path
 
 from api.authentication import content_types
+from docs import bodies
 from ops import settings
 from schemas.feeds import FEEDS
 from schemas.feeds.feed import Feed
@@ -18,7 +19,7 @@ from schemas.feeds.feed import Feed
 PAGES = Path(__file__).parent
 SAMPLES = PAGES.parent / "examples" / "feeds"
 COLUMNS = 120
-_TABLE = re.compile(r"(?<=<!-- table: )([a-z-]+) -->\n.*?\n(?=<!-- end of table -->)", re.DOTALL)
+_TABLE = re.compile(r"(?<=<!-- table: )([a-z-]+) -->\n.*?(?=<!-- end of table -->)", re.DOTALL)
 
 
 def feeds() -> str:
@@ -85,7 +86,11 @@ def settings_of_program() -> str:
 
 TABLES: Mapping[str, Callable[[], str]] = {
     "assumptions": assumptions,
+    "body-deleted": bodies.deleted,
+    "body-replaced": bodies.replaced,
+    "body-updated": bodies.updated,
     "content-types": content_types_of_feeds,
+    "details": bodies.details,
     "feeds": feeds,
     "irrelevant-kinds": irrelevant_kinds,
     "settings": settings_of_program,

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import re
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,10 +11,11 @@ from typing import Any
 from typer.core import TyperGroup
 
 from api import authentication
-from docs import tables
+from docs import bodies, tables
 from domain.account import Conflict
 from domain.delivery.states import Status
 from domain.update import Outcome, Reason, UpdateType
+from domain.wallet import MethodStatus
 from ops import settings
 from ops.cli import COMMANDS, loaded
 from schemas.canonical import UNREADABLE_HEADER, parse
@@ -26,6 +28,7 @@ from tests.schemas.feeds.reading import messages
 ROOT = Path(__file__).parents[2]
 FEEDS_PAGE = ROOT / "docs" / "feeds.md"
 RUNNING = ROOT / "docs" / "running.md"
+WEBHOOKS = ROOT / "docs" / "webhooks.md"
 CHANGELOG = ROOT / "CHANGELOG.md"
 COMPOSE = ROOT / "docker-compose.yml"
 
@@ -67,11 +70,28 @@ def test_every_feed_is_described_as_the_program_describes_it() -> None:
 
 def test_every_table_is_as_the_program_writes_it() -> None:
     """`make docs` writes them, between marks that no page may lose."""
-    assert [path.name for path in tables.pages()] == ["feeds.md", "running.md"]
+    assert [path.name for path in tables.pages()] == ["feeds.md", "running.md", "webhooks.md"]
     for path in tables.pages():
         assert tables.with_tables(path.read_text()) == path.read_text(), f"make docs writes {path.name}"
-    marks = re.findall(r"<!-- table: ([a-z-]+) -->", FEEDS_PAGE.read_text() + RUNNING.read_text())
+    marks = re.findall(r"<!-- table: ([a-z-]+) -->", "".join(path.read_text() for path in tables.pages()))
     assert sorted(marks) == sorted(tables.TABLES)
+
+
+def test_the_page_for_merchants_shows_the_body_of_every_event() -> None:
+    """As the program renders it: `make docs` writes them."""
+    shown = [json.loads(body) for body in re.findall(r"```json\n(.*?)```", WEBHOOKS.read_text(), re.DOTALL)]
+    assert {body["name"] for body in shown} == {name.value for name in EventName}
+    assert shown == [json.loads(bodies.bodies()[EventName(body["name"])]) for body in shown]
+    replaced, deleted, updated = shown
+    assert replaced["payload"]["deletedPaymentMethodId"] == deleted["payload"]["paymentMethod"]["id"]
+    assert deleted["payload"]["replacedByPaymentMethodId"] == replaced["payload"]["paymentMethod"]["id"]
+    assert updated["payload"]["previous"] == {"expiryMonth": 12, "expiryYear": 2028}
+
+
+def test_the_page_for_merchants_explains_every_status_and_reason() -> None:
+    page = WEBHOOKS.read_text()
+    words = {*MethodStatus, *Reason, "EXPIRY_UPDATED", "DETAILS_UPDATED"}
+    assert {word for word in words if f"`{word}`" not in page} == set()
 
 
 def test_the_feed_that_is_made_on_the_page_reads_what_is_shown_there() -> None:

@@ -1,0 +1,74 @@
+"""The bodies of the three events, for docs/webhooks.md: rendered as merchants receive them, from the first example."""
+
+import json
+from functools import cache
+from pathlib import Path
+from uuid import UUID
+
+from domain.settle import Replaced, Updated
+from domain.update import Reason
+from domain.wallet import Expiry
+from schemas.event import EventName, render, tell
+from schemas.payment_method import FIELDS, SECTION
+from schemas.wallet import read_wallet
+
+WALLETS = Path(__file__).parents[1] / "examples" / "wallets.jsonl"
+MERCHANT = "m-pharmacy"
+COLUMNS = 120
+
+
+def replaced() -> str:
+    """John Doe's lost card gives way to the next one, with the merchant's subscription."""
+    return _fenced(EventName.REPLACED)
+
+
+def deleted() -> str:
+    """The lost card is gone."""
+    return _fenced(EventName.DELETED)
+
+
+def updated() -> str:
+    """The next card gets another expiry."""
+    return _fenced(EventName.UPDATED)
+
+
+@cache
+def bodies() -> dict[EventName, bytes]:
+    """One body for each event, with the ids and times of an example."""
+    wallet = read_wallet(WALLETS.read_text(encoding="utf-8").partition("\n")[0])
+    lost = wallet.methods[0]
+    details = lost.details._replace(last4="5678", expiry=Expiry(2028, 12))
+    current = lost._replace(id="497f6eca-6276-4993-bfeb-53cbbbba6f08", details=details)
+    tombstone = lost.tombstone(current.id, Reason.LOST_OR_STOLEN)
+    links = tuple(link.on(current.id) for link in wallet.links if link.moves)
+    renewed = current._replace(details=details._replace(expiry=Expiry(2032, 1)))
+    wallet_changes = (Replaced(tombstone, current, Reason.LOST_OR_STOLEN, links), Updated(current, renewed))
+    events = [event for event in tell(wallet, wallet_changes) if event.merchant_id == MERCHANT]
+    ids = (UUID(f"019a3f0b-5a7e-7c11-b0a4-c6fe2f7b9d{number:02}") for number in range(41, 44))
+    times = (f"2026-11-20T09:14:{second}.020Z" for second in range(14, 17))
+    return {
+        event.name: render(event, event_id, sequence, created_at)
+        for sequence, (event, event_id, created_at) in enumerate(zip(events, ids, times, strict=True), 41)
+    }
+
+
+def details() -> str:
+    """The keys of the details of each type of payment method."""
+    rows = ["| `paymentMethodType` | Under | Keys, beside `type` and `status` |", "|---|---|---|"]
+    for method_type, keys in FIELDS.items():
+        rows.append(f"| `{method_type}` | `{SECTION[method_type]}` | {', '.join(f'`{key}`' for key in keys)} |")
+    return "\n".join(rows)
+
+
+def _fenced(name: EventName) -> str:
+    return f"```json\n{_printed(json.loads(bodies()[name]))}\n```"
+
+
+def _printed(value: object, indent: int = 0) -> str:
+    """JSON, each object on one line if it fits there."""
+    line = json.dumps(value, ensure_ascii=False)
+    if len(line) + indent <= COLUMNS - 30 or not isinstance(value, dict):
+        return line
+    inner = " " * (indent + 2)
+    items = [f"{inner}{json.dumps(key)}: {_printed(item, indent + 2)}" for key, item in value.items()]
+    return "{\n" + ",\n".join(items) + "\n" + " " * indent + "}"
