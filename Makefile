@@ -29,7 +29,7 @@ $(STAMP): requirements/dev.lock pyproject.toml
 demo: setup ## the story end to end, on a database and a broker that start by themselves
 	@$(BIN)/repoint demo
 
-test: setup ## the tests, on real parts (tests/parts says which), in PROCESSES processes
+test: setup ## the tests, on real parts (testbed/ says which), in PROCESSES processes
 	$(BIN)/pytest -n $(PROCESSES) --dist worksteal
 
 test-quick: setup ## the tests that need no database and no broker: domain, schemas, api

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from bench import dispatch, feeds, ingest, latency, wallets
 from ops import embedded, loop
-from tests.parts.kafka import Broker, kafka
+from testbed.kafka import Broker, kafka
 
 # What is measured warm must fit: a million wallets take 3 GB.
 MEMORY = "5GB"

@@ -21,7 +21,7 @@ from typing import NamedTuple
 from aiokafka import AIOKafkaProducer
 
 from bench import topics
-from tests.parts.kafka import Broker
+from testbed.kafka import Broker
 
 TOPIC = "bench-feeds"
 REPOINT, BARE = "repoint ingest --format vau", "bare CSV and send"

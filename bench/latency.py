@@ -22,7 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from bench import ingest, load, topics
 from bench.meter import Meter
 from bench.receiver import Protocol
-from tests.parts.kafka import Broker
+from testbed.kafka import Broker
 
 # The last of them is given so long.
 DEADLINE = 60

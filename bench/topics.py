@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from tests.parts.kafka import Broker
+from testbed.kafka import Broker
 
 PARTITIONS = 12
 

@@ -12,8 +12,8 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from tests.parts.kafka import Broker
-from tests.parts.postgres import Databases
+from testbed.kafka import Broker
+from testbed.postgres import Databases
 from tests.parts.receiver import Receiver
 from tests.parts.shared import Parts, RemoteParts, Server
 

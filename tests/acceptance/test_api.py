@@ -20,11 +20,11 @@ from schemas.feeds import FEEDS
 from schemas.feeds.feed import Edge
 from store import dead_letters
 from store.dead_letters import DeadLetter
+from testbed.kafka import Broker
 from tests.acceptance.program import Going, Program
 from tests.api import test_authentication as vendors
 from tests.api.posting import SECRETS, Desk, make_topic, on_topic
 from tests.api.test_feeds import CANARIES, FORBIDDEN, planted
-from tests.parts.kafka import Broker
 from tests.parts.receiver import Answer, Receiver
 from tests.parts.until import until
 from tests.schemas.feeds.answering import ANSWERS

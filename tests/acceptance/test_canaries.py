@@ -16,11 +16,11 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from schemas.feeds import FEEDS
+from testbed.kafka import Broker
 from tests.acceptance.program import Ended, Program
 from tests.acceptance.test_feeds import KEY, everything
 from tests.api.posting import make_topic
 from tests.parts.card_numbers import in_json
-from tests.parts.kafka import Broker
 from tests.parts.until import until
 from tests.producers import canaries
 

@@ -9,10 +9,10 @@ from typing import NamedTuple
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
+from testbed import kafka as broker
+from testbed.kafka import PASSWORD, USER, Guarded, apache_guarded
 from tests.acceptance.lines import merchant, replaced, wallet
 from tests.acceptance.program import Program
-from tests.parts import kafka as broker
-from tests.parts.kafka import PASSWORD, USER, Guarded, apache_guarded
 from tests.parts.until import until
 
 TOPIC = "guarded"

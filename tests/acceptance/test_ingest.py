@@ -17,9 +17,9 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
+from testbed.kafka import Broker
 from tests.acceptance.program import COMMAND, Program
 from tests.acceptance.test_feeds import KEY, NAMES, everything, row, there
-from tests.parts.kafka import Broker
 from tests.parts.until import until
 
 SAMPLES = Path(__file__).parents[2] / "examples" / "feeds"

@@ -14,9 +14,9 @@ import aiohttp
 import pytest
 from standardwebhooks import Webhook
 
+from testbed.postgres import Databases
 from tests.acceptance.lines import merchant, method_id, replaced, wallet
 from tests.acceptance.program import Going, Program
-from tests.parts.postgres import Databases
 from tests.parts.receiver import Answer, Receiver, unavailable
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

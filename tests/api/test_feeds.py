@@ -25,11 +25,11 @@ from schemas.canonical import UNREADABLE_HEADER
 from schemas.feeds import FEEDS
 from schemas.feeds.feed import Edge
 from schemas.intake import FEED_HEADER
+from testbed.kafka import Broker
 from tests.api import test_authentication as vendors
 from tests.api.posting import SECRETS, Desk, listening, make_topic, on_topic
 from tests.consumers.test_worker import broker_on_a_leash
 from tests.consumers.test_worker import make_topic as make_updates_topic
-from tests.parts.kafka import Broker
 from tests.parts.until import until
 from tests.producers import canaries
 

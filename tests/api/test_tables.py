@@ -18,9 +18,9 @@ from schemas.feeds import FEEDS
 from schemas.feeds.feed import Edge, Feed
 from schemas.feeds.reading import MOST_VALUES, parse_json
 from schemas.intake import FEED_HEADER
+from testbed.kafka import Broker
 from tests.api import test_authentication as vendors
 from tests.api.posting import FINGERPRINTS, SECRETS, Answer, Desk, listening, make_topic, on_topic
-from tests.parts.kafka import Broker
 
 SAMPLES = Path(__file__).parents[2] / "examples" / "feeds"
 TABLES = [feed for feed in FEEDS.values() if "text/csv" in content_types(feed)]

@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from testbed.postgres import Databases
 from tests.consumers.desk import Desk
-from tests.parts.postgres import Databases
 
 # As a replica nobody looks at foreign keys, so the rows go in any order; who was left behind by a test holds none.
 EMPTY = """

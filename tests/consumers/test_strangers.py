@@ -11,9 +11,9 @@ from domain.update import Scope
 from domain.wallet import ALWAYS_IDENTIFY, IDENTIFIERS, Wallet, identifying
 from store import migrate, reach, wallets
 from store.engine import connect
+from testbed.postgres import Databases
 from tests.consumers.desk import RETENTION, Desk, merging, written
 from tests.domain.build import link, live, method, replaced, wallet, who
-from tests.parts.postgres import Databases
 
 GOLD: Scope = (("metadata.tier", "gold"),)
 STRANGERS = 50

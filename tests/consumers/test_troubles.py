@@ -18,12 +18,12 @@ from consumers.worker import Worker
 from domain.update import Update
 from store import skips, topics
 from store.accounting import Totals, take_stock
+from testbed import kafka as kafka_part
+from testbed.kafka import Opened
 from tests.consumers.desk import Desk, written
 from tests.consumers.test_worker import Post, closings, working
 from tests.domain.build import live, method, replaced, wallet
-from tests.parts import kafka as kafka_part
 from tests.parts import records
-from tests.parts.kafka import Opened
 from tests.parts.rights import Kind, Rights
 from tests.parts.until import until
 

@@ -23,10 +23,10 @@ from domain.update import Update, UpdateType
 from loops.progress import Stalled
 from store.engine import connect
 from store.knowledge import Contended
+from testbed import kafka as kafka_part
 from tests.consumers.desk import RETENTION, Desk, written
 from tests.consumers.test_halving import a_row_too_long_for_its_index
 from tests.domain.build import link, live, method, replaced, told, wallet
-from tests.parts import kafka as kafka_part
 from tests.parts.proxy import Proxy
 from tests.parts.until import until
 

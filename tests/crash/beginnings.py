@@ -14,13 +14,13 @@ from domain.wallet import Wallet
 from schemas.wallet import read_merchant, read_wallet
 from store import merchants
 from store.engine import connect
+from testbed.kafka import Broker
+from testbed.postgres import Databases
 from tests.crash.child import RETENTION, Life
 from tests.crash.lives import Child, Nursery
 from tests.crash.runs import Fed, Run, copied, run_from, run_on
 from tests.crash.stream import MESSAGES, WALLETS, merchants_at
 from tests.crash.verdict import Look, check_consumed, export, look_of
-from tests.parts.kafka import Broker
-from tests.parts.postgres import Databases
 from wallets.importing import import_wallets
 
 # Seconds: the shortest that a child on a busy machine keeps up with. A broker may insist on more.

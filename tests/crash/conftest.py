@@ -5,10 +5,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from testbed.kafka import Broker
+from testbed.postgres import Databases
 from tests.crash.beginnings import Beginnings, begin, feed
 from tests.crash.lives import nursery
-from tests.parts.kafka import Broker
-from tests.parts.postgres import Databases
 
 
 @pytest.fixture(scope="session")

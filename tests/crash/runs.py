@@ -12,8 +12,8 @@ from sqlalchemy import make_url, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from store.engine import connect
+from testbed.postgres import Databases
 from tests.crash.child import Life
-from tests.parts.postgres import Databases
 from tests.parts.receiver import Receiver
 from tests.parts.until import until
 

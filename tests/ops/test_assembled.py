@@ -9,10 +9,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from ops.run import Role, assembled, together
 from ops.settings import Settings
 from producers.webhooks import dispatcher
+from testbed.kafka import Broker
 from tests.acceptance.lines import merchant, replaced, wallet
 from tests.acceptance.program import Program
 from tests.api.posting import make_topic
-from tests.parts.kafka import Broker
 from tests.parts.receiver import Receiver
 from tests.parts.until import until
 

@@ -7,9 +7,9 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from schemas.feeds import FEEDS
+from testbed.postgres import Databases
 from tests.acceptance.lines import merchant, method_id, replaced, wallet
 from tests.acceptance.program import Program
-from tests.parts.postgres import Databases
 
 NOWHERE = "postgresql://reader:hidden@127.0.0.1:1/wallets"
 ASCII_ALONE = "a URL of printable ASCII: other characters as %XX, a host name of others as xn--…"

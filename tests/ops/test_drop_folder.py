@@ -28,8 +28,8 @@ from ops.feed_files import Summary
 from ops.settings import Settings
 from schemas.feeds import FEEDS
 from schemas.feeds.feed import Edge, Feed
+from testbed.kafka import Broker
 from tests.acceptance.test_feeds import KEY, NAMES, everything, number, row, there
-from tests.parts.kafka import Broker
 from tests.parts.until import until
 
 AT = datetime(2026, 11, 20, tzinfo=UTC)

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.parts import kafka
-from tests.parts.engine import engine_has
+from testbed import kafka
+from testbed.engine import engine_has
 from tests.parts.until import until
 
 HOLD = """
 import sys
-from tests.parts.kafka import kafka
+from testbed.kafka import kafka
 with kafka(None, "apache") as broker:
     print(broker.servers, flush=True)
     sys.stdin.read()

@@ -10,8 +10,8 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from tests.parts.kafka import Broker
-from tests.parts.postgres import Databases
+from testbed.kafka import Broker
+from testbed.postgres import Databases
 from tests.parts.proxy import Proxy
 from tests.parts.receiver import Answer, Receiver, gzip_bomb, redirect, unavailable
 from tests.parts.until import until

@@ -9,13 +9,13 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from store.engine import connect
+from testbed import kafka as kafka_part
+from testbed.kafka import Opened
 from tests.acceptance.program import Program
 from tests.consumers.desk import Desk
 from tests.consumers.test_troubles import is_well, received, says
 from tests.consumers.test_worker import Post, closings, working
-from tests.parts import kafka as kafka_part
 from tests.parts import records
-from tests.parts.kafka import Opened
 from tests.parts.until import until
 
 

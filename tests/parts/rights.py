@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import confluent_kafka.admin
 
-from tests.parts import kafka
+from testbed import kafka
 
 Kind = Literal["topic", "group"]
 

@@ -15,8 +15,8 @@ from multiprocessing.connection import Client, Connection, Listener
 from pathlib import Path
 from typing import Any
 
-from tests.parts.kafka import Broker, kafka
-from tests.parts.postgres import Databases, postgres
+from testbed.kafka import Broker, kafka
+from testbed.postgres import Databases, postgres
 
 
 class Parts:

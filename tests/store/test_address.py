@@ -15,8 +15,8 @@ from sqlalchemy.engine import make_url
 from store import reach
 from store.address import EXPECTED, Address, read
 from store.engine import connect
+from testbed.postgres import Databases
 from tests.parts.pgbouncer import pooler
-from tests.parts.postgres import Databases
 from tests.parts.proxy import Proxy
 
 

@@ -20,7 +20,7 @@ from store.engine import connect
 from store.failures import constraint, sqlstate
 from store.rows import DOMAINS, RowType
 from store.schema import metadata
-from tests.parts.postgres import Databases
+from testbed.postgres import Databases
 
 # One row of everything at least, each as it may be. Ids end in a digit: 1 and 2 are wallets, a to d and f are methods.
 ROWS = """

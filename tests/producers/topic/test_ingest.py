@@ -26,8 +26,8 @@ from schemas.feeds import FEEDS
 from schemas.feeds.feed import Edge
 from schemas.fingerprint import Fingerprints, Key
 from schemas.intake import LONGEST
+from testbed.kafka import Broker
 from tests.acceptance.lines import replaced
-from tests.parts.kafka import Broker
 
 PAN = "4111111111111111"
 AT = datetime(2026, 11, 20, tzinfo=UTC)

@@ -32,8 +32,8 @@ from schemas.intake import TopicMessage
 from schemas.url import read_url
 from store import fetches
 from store.fetches import NewFetch
+from testbed.kafka import Broker
 from tests.api.posting import make_topic, on_topic
-from tests.parts.kafka import Broker
 from tests.parts.receiver import Answer, Receiver, gzip_bomb, redirect
 from tests.parts.until import until
 from tests.schemas.feeds.answering import ANSWERS

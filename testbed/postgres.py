@@ -9,7 +9,7 @@ import asyncpg
 from sqlalchemy.engine import URL, make_url
 
 from ops import embedded
-from tests.parts.engine import engine_has
+from testbed.engine import engine_has
 
 IMAGE = "postgres:18-alpine"
 

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ops import embedded
-from tests.parts.engine import engine_has
+from testbed.engine import engine_has
 
-POM = Path(__file__).parent.parent / "kafka" / "pom.xml"
+POM = Path(__file__).parent / "pom.xml"
 MAVEN = {"m": "http://maven.apache.org/POM/4.0.0"}
 VERSION = ET.parse(POM).findtext("m:properties/m:kafka.version", namespaces=MAVEN)  # noqa: S314 - our own file
 IMAGE = f"apache/kafka:{VERSION}"
