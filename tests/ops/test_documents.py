@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pytest
 from typer.core import TyperGroup
 
 from api import authentication
@@ -29,6 +30,7 @@ ROOT = Path(__file__).parents[2]
 FEEDS_PAGE = ROOT / "docs" / "feeds.md"
 RUNNING = ROOT / "docs" / "running.md"
 WEBHOOKS = ROOT / "docs" / "webhooks.md"
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 CHANGELOG = ROOT / "CHANGELOG.md"
 COMPOSE = ROOT / "docker-compose.yml"
 
@@ -92,6 +94,38 @@ def test_the_page_for_merchants_explains_every_status_and_reason() -> None:
     page = WEBHOOKS.read_text()
     words = {*MethodStatus, *Reason, "EXPIRY_UPDATED", "DETAILS_UPDATED"}
     assert {word for word in words if f"`{word}`" not in page} == set()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_and_every_file_that_a_page_names_is_there(page: Path) -> None:
+    text = page.read_text()
+    links = [link for link in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in link]
+    files = re.findall(r"`((?:[a-z_]+/)+[a-z_]+\.py)`", text)
+    missing = [name for name in files if not (ROOT / name).exists() and "acme" not in name]
+    for link in links:
+        path, _, anchor = link.partition("#")
+        target = page.parent / path if path else page
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            missing.append(link)
+    assert missing == []
+
+
+def anchors(page: Path) -> set[str]:
+    """What a link may name of a page: its headings, as GitHub writes them."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_every_command_that_a_page_names_is_there() -> None:
+    named = {name for page in PAGES for name in re.findall(r"\brepoint ([a-z][a-z-]+)", page.read_text())}
+    assert named - set(COMMANDS) == set()
+
+
+def test_the_payment_method_that_the_pages_ask_about_is_in_the_examples() -> None:
+    asked = {id_ for page in PAGES for id_ in re.findall(r"repoint status ([0-9a-f-]{36})", page.read_text())}
+    methods = (ROOT / "examples" / "wallets.jsonl").read_text()
+    assert asked
+    assert [id_ for id_ in asked if f'"{id_}"' not in methods] == []
 
 
 def test_the_feed_that_is_made_on_the_page_reads_what_is_shown_there() -> None:
