@@ -71,7 +71,7 @@ class Signed:
                 return False
             signed = _bytes(first) + b"." + signed
         expected = self.written(hmac.digest(self.key(secret), signed, hashlib.sha256))
-        return any(_same(expected, each) for each in offered)
+        return any(_same(expected, candidate) for candidate in offered)
 
     def problem(self, secret: str) -> str | None:
         try:
@@ -105,8 +105,10 @@ class SignedForm:
         pairs = posted.form.get("bt_signature", "").split("&", _MOST_SIGNATURES)[:_MOST_SIGNATURES]
         offered = [pair.partition("|") for pair in pairs]
         # the client's own check: the last line's end may have been lost on the way
-        expected = [hmac.new(key, each, hashlib.sha1).hexdigest() for each in (payload, payload + b"\n")]
-        return any(_same(each, signature) & _same(public, name) for name, _, signature in offered for each in expected)
+        expected = [hmac.new(key, signed, hashlib.sha1).hexdigest() for signed in (payload, payload + b"\n")]
+        return any(
+            _same(digest, signature) & _same(public, name) for name, _, signature in offered for digest in expected
+        )
 
     def problem(self, secret: str) -> str | None:
         public, _, private = secret.partition(":")
@@ -179,28 +181,28 @@ SCHEMES: Mapping[str, Signed | SignedForm | Shared] = {
 }
 """By feed. Adyen's real-time updater is not signed here: its signature does not cover what is read of it."""
 
-_REST = Shared()
+_DEFAULT_SCHEME = Shared()
 
 
 def proves(feed: str, posted: Posted, secrets: Sequence[str], now: float) -> bool:
     """Whether one of the feed's `secrets` (two, while one takes the other's place) proves `posted`, at Unix time."""
-    scheme = SCHEMES.get(feed, _REST)
+    scheme = SCHEMES.get(feed, _DEFAULT_SCHEME)
     return any(scheme.proves(posted, secret, now) for secret in secrets)
 
 
 def problem(feed: str, secret: str) -> str | None:
     """What was expected of a secret in place of this one, without the secret; None where it can be used."""
-    return SCHEMES.get(feed, _REST).problem(secret)
+    return SCHEMES.get(feed, _DEFAULT_SCHEME).problem(secret)
 
 
 def challenge(feed: str) -> str:
     """The value of WWW-Authenticate: the schemes by which the feed's vendor proves itself, and in which header."""
-    return SCHEMES.get(feed, _REST).challenge(feed)
+    return SCHEMES.get(feed, _DEFAULT_SCHEME).challenge(feed)
 
 
 def expected(feed: str, posted: Posted) -> str:
     """What would have proved that the vendor sent `posted`; nothing that it holds is in it."""
-    return SCHEMES.get(feed, _REST).expected(posted)
+    return SCHEMES.get(feed, _DEFAULT_SCHEME).expected(posted)
 
 
 def content_types(feed: Feed) -> tuple[str, ...]:
@@ -209,7 +211,7 @@ def content_types(feed: Feed) -> tuple[str, ...]:
     A vendor that signs posts its webhooks and nothing else. Where a secret is sent along, whoever holds it may post
     the vendor's file as well.
     """
-    scheme = SCHEMES.get(feed.name, _REST)
+    scheme = SCHEMES.get(feed.name, _DEFAULT_SCHEME)
     if feed.layout is not Layout.RECORDS:
         return ()
     if isinstance(scheme, SignedForm):
@@ -228,8 +230,8 @@ def _plain(credentials: str) -> str:
         return ""
 
 
-def _same(one: str, other: str) -> bool:
-    return hmac.compare_digest(_bytes(one), _bytes(other))
+def _same(expected: str, offered: str) -> bool:
+    return hmac.compare_digest(_bytes(expected), _bytes(offered))
 
 
 def _bytes(text: str) -> bytes:

@@ -155,10 +155,10 @@ def _records_of_json(feed: Feed, body: bytes) -> list[Record]:
     if has_too_many_values(body):
         raise Denied(413, f"expected {MOST_VALUES:,} values at most")
     try:
-        found = parse_json(body)
+        document = parse_json(body)
     except ValueError:
         raise _unusable(feed, body, "body: expected JSON") from None
-    records = found if isinstance(found, list) else [found]
+    records = document if isinstance(document, list) else [document]
     if not records or not all(isinstance(record, dict) for record in records):
         raise _unusable(feed, body, "body: expected a JSON object, or an array of them")
     return records
@@ -169,16 +169,16 @@ async def _rows_of_table(feed: Feed, body: bytes, cut: Rows) -> list[Row]:
         raise await aside(len(body), _unusable, feed, body, "body: expected CSV with a line of names")
     if body.count(b"\n") > MOST_LINES:
         raise Denied(413, f"expected {MOST_LINES:,} lines at most, blank ones among them")
-    found: list[Row] = []
+    table_rows: list[Row] = []
     async for row in cut(feed, body):
-        found.append(row)
-        if len(found) > MOST_RECORDS:
+        table_rows.append(row)
+        if len(table_rows) > MOST_RECORDS:
             raise too_many()
     # without names no row can be read: then the body is one letter
-    problem = found[0].problem if len(found) == 1 else None
+    problem = table_rows[0].problem if len(table_rows) == 1 else None
     if problem is not None:
         raise await aside(len(body), _unusable, feed, body, f"body: {problem.removeprefix('file: ')}")
-    return found
+    return table_rows
 
 
 def too_many() -> Denied:

@@ -1,19 +1,19 @@
-"""`POST /v1/feeds/{format}`: what vendors post goes onto the topic, and is theirs no more once Kafka has it.
+"""`POST /v1/feeds/{format}`: puts the records that a vendor posts onto the topic, and answers once Kafka has them.
 
-    202   everything in the body is acknowledged; records that no update can be made of are, as dead letters. Records
-          of a kind that updates no payment method (`Feed.irrelevant`) are counted, and not kept
+    202   Kafka acknowledged every record of the body; records that no update can be made of are dead letters. Records
+          of a kind that updates no payment method (`Feed.irrelevant`) are counted and not stored
     400   the body broke off
-    401   not proved to come from the vendor; WWW-Authenticate and the text say how it is proved
-    404   no such feed, or none that a secret is set for: nobody learns which
-    408   the body did not come in time
+    401   nothing proves that the vendor sent it; WWW-Authenticate and the detail say what would
+    404   the feed does not exist, or no secret is set for it: the answer does not say which
+    408   the body did not arrive in time
     413   more than 1 MB, 100,000 values of JSON, 20,000 lines of a table, or 5,000 records or parts of records; nothing
-          of it is kept
-    415   not what this vendor sends
-    422   no record of the body can be used; what was wrong, by name. It is kept as dead letters all the same
-    503   Kafka did not take it in time: post it again. What it took already will be recognised
+          of the body is stored
+    415   a content type that this vendor does not send
+    422   no record of the body can be used; the answer names the reasons. The records are stored as dead letters
+    503   Kafka did not acknowledge in time: post it again. The inbox recognises what Kafka has already
 
-Refusals are problem details. An answer never repeats what was posted. Nothing is fetched here: a thin event goes onto a
-topic, too.
+Refusals are problem details (RFC 9457). An answer never repeats what was posted. This route asks no vendor: a thin
+event goes onto its own topic.
 """
 
 import re
@@ -47,17 +47,17 @@ RECORDS = Counter("repoint_feed_records_total", "Records that vendors posted, by
 REQUEST_SECONDS = Histogram("repoint_feed_request_seconds", "Time of a request to a feed, Kafka's answer included")
 
 Send: TypeAlias = Callable[[Sequence[TopicMessage]], Awaitable[bool]]
-"""Puts messages on their topics; whether every one of them was acknowledged by every in-sync replica."""
+"""Puts messages onto their topics. Returns whether every in-sync replica acknowledged every message."""
 
 _RETRY_AFTER_SECONDS = 30
-# Of a body that is refused for as many reasons the rest says nothing new.
+# Reasons in one answer: a body with more of them is wrong as a whole.
 _MOST_REASONS = 20
 _REFUSED = 400
 
 
 @dataclass(slots=True)
 class _BodyResult:
-    """What became of a body's records."""
+    """The messages of a body's records, and how many records were accepted, irrelevant and refused."""
 
     messages: list[TopicMessage] = field(default_factory=list)
     accepted: int = 0
@@ -68,14 +68,14 @@ class _BodyResult:
     def records(self) -> int:
         return self.accepted + self.irrelevant.total() + self.refused.total()
 
-    def told(self) -> dict[str, Any]:
-        irrelevant = {"irrelevant": self.irrelevant.total()} if self.irrelevant else {}
-        told = {"accepted": self.accepted, "refused": self.refused.total(), "reasons": _shown(self.refused)}
-        return told | irrelevant
+    def members(self) -> dict[str, Any]:
+        """The counts as members of the answer."""
+        counts = {"accepted": self.accepted, "refused": self.refused.total(), "reasons": _shown(self.refused)}
+        return counts | ({"irrelevant": self.irrelevant.total()} if self.irrelevant else {})
 
 
 class _FeedResponse(NamedTuple):
-    """The status, the text of a refusal, and what else is answered."""
+    """Status, detail of a refusal, members of the JSON body and headers of an answer."""
 
     status: int
     detail: str | None = None
@@ -84,21 +84,22 @@ class _FeedResponse(NamedTuple):
 
 
 class _RecordParts(NamedTuple):
-    """A record and its parts; or why it has none."""
+    """A record and its parts; without parts, `refusal` says why."""
 
     row: Row
     parts: Sequence[Record]
     refusal: str | None = None
 
-    def written(self) -> bytes:
-        """As it is kept."""
+    def encoded(self) -> bytes:
+        """The record's bytes for a dead letter."""
         return self.row.body or mistakes.encode(self.row.record or {})
 
 
 class FeedIntake:
-    """What answers to requests. `secrets` are each feed's; a feed without is none. `edge` is of a request just come.
+    """The handler of the route.
 
-    `rows` cuts a table that is posted.
+    `secrets` are by feed; a feed without a secret does not exist here. `edge` makes the `Edge` of a request that has
+    just arrived. `rows` reads the rows of a posted table.
     """
 
     def __init__(
@@ -119,21 +120,21 @@ class FeedIntake:
     async def post(self, request: web.Request) -> web.Response:
         begun = time.monotonic()
         feed = self._feeds.get(request.match_info["format"])
-        taken = _BodyResult()
-        answer = _FeedResponse(404, "no such feed") if feed is None else await self._take(feed, request, taken)
-        took = time.monotonic() - begun
-        # what a stranger asks for is no name of ours
+        result = _BodyResult()
+        answer = _FeedResponse(404, "no such feed") if feed is None else await self._accept(feed, request, result)
+        seconds = time.monotonic() - begun
+        # an unauthenticated path must not become a metric's label
         shown = "unknown" if feed is None else feed.name
         REQUESTS.labels(shown, str(answer.status)).inc()
-        REQUEST_SECONDS.observe(took)
+        REQUEST_SECONDS.observe(seconds)
         log.info(
             "feed posted",
             feed=shown,
             status=answer.status,
-            accepted=taken.accepted,
-            refused=taken.refused.total(),
-            irrelevant=dict(taken.irrelevant),
-            seconds=round(took, 3),
+            accepted=result.accepted,
+            refused=result.refused.total(),
+            irrelevant=dict(result.irrelevant),
+            seconds=round(seconds, 3),
             why=answer.detail,
         )
         if answer.status < _REFUSED:
@@ -141,29 +142,29 @@ class FeedIntake:
         id_ = request_id(request)
         return problem(answer.status, id_, answer.detail, headers=answer.headers, **answer.members)
 
-    async def _take(self, feed: Feed, request: web.Request, taken: _BodyResult) -> _FeedResponse:
+    async def _accept(self, feed: Feed, request: web.Request, result: _BodyResult) -> _FeedResponse:
         refusal = None
         try:
             posted = await body.read(feed, request)
             if not authentication.proves(feed.name, posted, self._secrets[feed.name], time.time()):
                 return _unproved(feed, posted)
-            cut = _cut(feed, await body.rows(feed, posted, self._rows))
-            await _adapt(feed, cut, self._edge(), taken)
+            records = _split(feed, await body.rows(feed, posted, self._rows))
+            await _adapt(feed, records, self._edge(), result)
         except Denied as denied:
             if not denied.letters:
                 return _FeedResponse(denied.status, str(denied))
             refusal = str(denied)
-            taken.refused[refusal] += 1
-            taken.messages += denied.letters
-        if not await self._send(taken.messages):
+            result.refused[refusal] += 1
+            result.messages += denied.letters
+        if not await self._send(result.messages):
             later = {"Retry-After": str(_RETRY_AFTER_SECONDS)}
             return _FeedResponse(503, "not taken in time: post it again", headers=later)
-        RECORDS.labels(feed.name, "accepted").inc(taken.accepted)
-        RECORDS.labels(feed.name, "irrelevant").inc(taken.irrelevant.total())
-        RECORDS.labels(feed.name, "refused").inc(taken.refused.total())
-        if taken.refused and not taken.accepted and not taken.irrelevant:
-            return _FeedResponse(422, refusal or "no record can be used", taken.told())
-        return _FeedResponse(202, members=taken.told())
+        RECORDS.labels(feed.name, "accepted").inc(result.accepted)
+        RECORDS.labels(feed.name, "irrelevant").inc(result.irrelevant.total())
+        RECORDS.labels(feed.name, "refused").inc(result.refused.total())
+        if result.refused and not result.accepted and not result.irrelevant:
+            return _FeedResponse(422, refusal or "no record can be used", result.members())
+        return _FeedResponse(202, members=result.members())
 
 
 def _unproved(feed: Feed, posted: Posted) -> _FeedResponse:
@@ -171,62 +172,62 @@ def _unproved(feed: Feed, posted: Posted) -> _FeedResponse:
     return _FeedResponse(401, expected, headers={"WWW-Authenticate": authentication.challenge(feed.name)})
 
 
-def _cut(feed: Feed, rows: Sequence[Row]) -> list[_RecordParts]:
-    found, count = [], 0
+def _split(feed: Feed, rows: Sequence[Row]) -> list[_RecordParts]:
+    records, count = [], 0
     for row in rows:
         try:
-            each = (
-                _RecordParts(row, (), row.problem) if row.record is None else _RecordParts(row, parts(feed, row.record))
-            )
+            split = () if row.record is None else parts(feed, row.record)
+            record = _RecordParts(row, split, row.problem if row.record is None else None)
         except Refused as reason:
-            each = _RecordParts(row, (), str(reason))
-        found.append(each)
-        count += len(each.parts) or 1
+            record = _RecordParts(row, (), str(reason))
+        records.append(record)
+        count += len(record.parts) or 1
         if count > MOST_RECORDS:
             raise body.too_many()
-    return found
+    return records
 
 
-async def _adapt(feed: Feed, cut: Sequence[_RecordParts], edge: Edge, taken: _BodyResult) -> None:
-    """Every part of every record, each on its own: one that is refused does not take the others along.
+async def _adapt(feed: Feed, records: Sequence[_RecordParts], edge: Edge, result: _BodyResult) -> None:
+    """Adapt every part of every record into `result`. A refused part does not affect the other parts.
 
-    A large part is read on a thread. Each part is judged by its own size: a thread for each of 4,900 tiny records
-    takes seven times as long as reading them here, where others have their turn in between.
+    A part is read on a thread only if the part itself is large. A thread for each of 4,900 tiny records takes seven
+    times as long as reading them on the event loop, which gives way to other tasks in between.
     """
     time_slice = TimeSlice()
-    for each in cut:
-        record = each.row.record or {}
-        refused = [] if each.refusal is None else [RefusedPart(1, record, each.refusal)]
-        for number, part in enumerate(each.parts, 1):
+    for record in records:
+        content = record.row.record or {}
+        refused = [] if record.refusal is None else [RefusedPart(1, content, record.refusal)]
+        for number, part in enumerate(record.parts, 1):
             try:
-                # what is behind another in a body is the later of the two, where neither has a date
-                messages = await body.aside(body.size(part), intake.take, feed, part, replace(edge, row=taken.records))
+                # of two records without dates the later one in the body is the newer
+                at_row = replace(edge, row=result.records)
+                messages = await body.aside(body.size(part), intake.to_messages, feed, part, at_row)
             except Refused as refusal:
-                reason = mistakes.explain(feed, record, str(refusal))
+                reason = mistakes.explain(feed, content, str(refusal))
                 refused.append(RefusedPart(number, part, reason))
-                taken.refused[reason] += 1
+                result.refused[reason] += 1
             else:
                 if isinstance(messages, Irrelevant):
-                    taken.irrelevant[messages.kind] += 1
+                    result.irrelevant[messages.kind] += 1
                 else:
-                    taken.messages += messages
-                    taken.accepted += 1
+                    result.messages += messages
+                    result.accepted += 1
             await time_slice.pause_when_over()
-        if each.refusal is not None:
-            taken.refused[each.refusal] += 1
-        whole = each.written() if refused else b""
-        for written, reason in mistakes.dead_letters(whole, refused, len(each.parts)):
-            taken.messages.append(await body.aside(len(written), intake.refused, feed, written, reason))
+        if record.refusal is not None:
+            result.refused[record.refusal] += 1
+        whole = record.encoded() if refused else b""
+        for letter, reason in mistakes.dead_letters(whole, refused, len(record.parts)):
+            result.messages.append(await body.aside(len(letter), intake.refused, feed, letter, reason))
             await time_slice.pause_when_over()
 
 
-# A code that is in no table is said, to people who look at dead letters.
-_SAID = re.compile(r": \S+ is in no table of this feed$")
+# A dead letter's reason names the unknown code. An answer never repeats what was posted.
+_UNKNOWN_CODE = re.compile(r": \S+ is in no table of this feed$")
 
 
 def _shown(reasons: Mapping[str, int]) -> dict[str, int]:
-    """The names of what was wrong, without anything that was posted, and how often it was."""
+    """How often each reason occurred, most frequent first, without any value that was posted."""
     shown: Count[str] = Count()
     for reason, times in reasons.items():
-        shown[_SAID.sub(": expected a code of this feed", reason)] += times
+        shown[_UNKNOWN_CODE.sub(": expected a code of this feed", reason)] += times
     return dict(shown.most_common(_MOST_REASONS))

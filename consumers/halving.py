@@ -155,7 +155,7 @@ class BatchIntake:
         clock = _Clock()
         while True:
             tries += 1
-            self._waiting.progress.made()
+            self._waiting.progress.advance()
             try:
                 taken = await self._when_database_is_there(messages, within_reach, limits, clock)
             except DATABASE_ERRORS as error:
@@ -223,7 +223,7 @@ class BatchIntake:
         at_once = True
         while (missing := await ask(self._engine)) is not None:
             at_once = False
-            self._waiting.progress.made()
+            self._waiting.progress.advance()
             self._waiting.wait_for(missing)
             await self._waiting.sleep_or_stop(_ASK_SECONDS)
         return at_once

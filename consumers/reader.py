@@ -155,7 +155,7 @@ class Reader:
         begun = loop.time()
         try:
             while not (await asyncio.wait((joining,), timeout=_STEP_SECONDS))[0]:
-                self._waiting.progress.made()
+                self._waiting.progress.advance()
                 if self._waiting.stopping.is_set():
                     raise Stopped
                 if loop.time() - begun > _JOINED_SECONDS:

@@ -116,7 +116,7 @@ class Worker:
             Stalled: the loop hangs.
         """
         self._waiting.stopping = stopping
-        self._waiting.progress.made()
+        self._waiting.progress.advance()
         work = asyncio.create_task(self._work())
         told_at = float("inf")
         while not work.done():
@@ -172,7 +172,7 @@ class Worker:
         Raises:
             Trouble: it cannot be read any more, at least not by this member.
         """
-        self._waiting.progress.made()
+        self._waiting.progress.advance()
         topic = await cluster.describe(self._topic)
         incarnation = await self._ledger.meet(self._topic, topic.id)
         await self._lose_unread(incarnation)
@@ -204,7 +204,7 @@ class Worker:
         self._waiting.missing = None
         looked = time.monotonic()
         while not self._waiting.stopping.is_set():
-            self._waiting.progress.made()
+            self._waiting.progress.advance()
             if polled:
                 self._at("polled")
                 await self._take_in_and_commit(reader, polled)
@@ -228,7 +228,7 @@ class Worker:
 
     async def _wait_out(self, trouble: Trouble) -> None:
         """Say why nothing is read, and wait before the next try."""
-        self._waiting.progress.made()
+        self._waiting.progress.advance()
         if isinstance(trouble, TopicRemade):
             log.warning("waiting", reason=str(trouble))
             return

@@ -61,8 +61,12 @@ class _Stage:
     def __post_init__(self) -> None:
         self.names = {one.id: one.name for one in self.merchants.values()}
 
-    async def send(self, lines: AsyncIterator[FeedLine], each: Callable[[FeedLine], None] = lambda _: None) -> None:
-        sent = await stream.send(lines, bootstrap_servers=self.servers, topic=self.settings.kafka_topic, each=each)
+    async def send(
+        self, lines: AsyncIterator[FeedLine], on_acknowledged: Callable[[FeedLine], None] = lambda _: None
+    ) -> None:
+        sent = await stream.send(
+            lines, bootstrap_servers=self.servers, topic=self.settings.kafka_topic, on_acknowledged=on_acknowledged
+        )
         self.produced += sent.acknowledged
         if sent.refused:
             raise Failed(f"the broker did not take {terminal.counted(sent.refused, 'line')}: {sent.first_refusal}")

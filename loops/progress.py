@@ -16,13 +16,13 @@ class Progress:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._made_at = time.monotonic()
+        self._advanced_at = time.monotonic()
 
-    def made(self) -> None:
+    def advance(self) -> None:
         """Note that the loop moves: it took a step, or begins a wait that it announces."""
-        self._made_at = time.monotonic()
+        self._advanced_at = time.monotonic()
 
     def stalled(self) -> str | None:
         """Why the process should be restarted; None while the loop moves."""
-        idle = time.monotonic() - self._made_at
+        idle = time.monotonic() - self._advanced_at
         return f"{self._name} has made no progress for {idle:.0f} s" if idle > STALLED_SECONDS else None

@@ -106,7 +106,7 @@ class Waiting:
         """
 
         def announce(attempt: RetryCallState) -> None:
-            self.progress.made()
+            self.progress.advance()
             error = attempt.outcome.exception() if attempt.outcome is not None else None
             self.wait_for(missing if isinstance(missing, str) else missing(error or RuntimeError()))
 

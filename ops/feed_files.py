@@ -101,7 +101,7 @@ async def send(
             topic=settings.kafka_topic,
             thin_topic=settings.kafka_thin_topic,
             security=kafka.security(settings),
-            each=progress.passed,
+            on_acknowledged=progress.passed,
         )
         progress.done = sent.refused == sent.too_long and progress.summary.damaged is None
     summary = progress.summary

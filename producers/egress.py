@@ -93,9 +93,9 @@ def guarded_sockets(allow: Sequence[Network]) -> Callable[[AddrInfoType], socket
         family, kind, protocol, _, name = address
         if not permitted(str(name[0]), allow):
             raise EgressDenied
-        made = socket.socket(family, kind, protocol)
-        made.setblocking(False)  # noqa: FBT003 - the standard library's signature
-        return made
+        opened = socket.socket(family, kind, protocol)
+        opened.setblocking(False)  # noqa: FBT003 - the standard library's signature
+        return opened
 
     return open_socket
 
@@ -123,7 +123,7 @@ async def addresses_of(to: Url, names: Names) -> list[Address]:
     if to.address is not None:
         return [unmapped(str(to.address))]
     try:
-        found = await names.addresses(to.host, to.port)
+        resolved = await names.addresses(to.host, to.port)
     except NameUnknown:
         return []
-    return sorted({unmapped(str(name[0])) for *_, name in found}, key=lambda ip: (ip.version, ip.packed))
+    return sorted({unmapped(str(name[0])) for *_, name in resolved}, key=lambda ip: (ip.version, ip.packed))

@@ -96,8 +96,8 @@ class _Host:
 def system_look_up(host: str) -> Addresses:
     """The operating system's answer."""
     # AI_ADDRCONFIG: no IPv6 addresses where there is no way to reach them
-    found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
-    return cast(Addresses, found)
+    addresses = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
+    return cast(Addresses, addresses)
 
 
 class Names:
@@ -131,11 +131,11 @@ class Names:
         Raises:
             NameUnknown: there is no address, or the name server did not answer in time, now or a moment ago.
         """
-        found = await self._find(host)
-        if not found:
+        known = await self._find(host)
+        if not known:
             raise NameUnknown(host)
         families: defaultdict[int, list[AddrInfoType]] = defaultdict(list)
-        for family, kind, protocol, canonical, name in found:
+        for family, kind, protocol, canonical, name in known:
             families[family].append((family, kind, protocol, canonical, (name[0], port, *name[2:])))
         return [address for addresses in families.values() for address in addresses[:_MOST_ADDRESSES]]
 
@@ -175,14 +175,14 @@ class Names:
                 self._loop.call_soon(self._answered, question, ())
 
     def _run(self, question: _Question) -> None:
-        found: Addresses = ()
+        addresses: Addresses = ()
         try:
-            found = self._look_up(question.host)
+            addresses = self._look_up(question.host)
         except (OSError, ValueError):  # UnicodeError is one: of a name that cannot be asked for
             pass
         finally:
             with suppress(RuntimeError):  # the loop has closed
-                self._loop.call_soon_threadsafe(self._answered, question, found)
+                self._loop.call_soon_threadsafe(self._answered, question, addresses)
 
     def _takes_long(self, question: _Question, lane: _Lane) -> None:
         question.is_long = True
@@ -191,12 +191,12 @@ class Names:
             self._hanging += 1
             self._leave(lane)
 
-    def _answered(self, question: _Question, found: Addresses) -> None:
+    def _answered(self, question: _Question, addresses: Addresses) -> None:
         assert question.timer is not None
         question.timer.cancel()
         del self._asked[question.host]
-        self._remember(question, found)
-        question.answer.set_result(found)
+        self._remember(question, addresses)
+        question.answer.set_result(addresses)
         if question.lane is None:
             self._hanging -= 1
         else:
@@ -208,11 +208,11 @@ class Names:
 
     # --- what is remembered ---
 
-    def _remember(self, question: _Question, found: Addresses) -> None:
+    def _remember(self, question: _Question, addresses: Addresses) -> None:
         before = self._hosts.pop(question.host, None)
         now = self._clock()
-        if found:
-            host = _Host(self._known, found, now + _KEEP_ANSWER)
+        if addresses:
+            host = _Host(self._known, addresses, now + _KEEP_ANSWER)
         else:
             failures = 1 if before is None else before.failures + 1
             pause = min(_FIRST_PAUSE * 2 ** min(failures - 1, 10), _LONGEST_PAUSE)

@@ -261,7 +261,7 @@ def _update(message: _UpdateJson) -> Update:
         stamp,
         message.type,
         old,
-        _told(named, new, in_place=keeps_token and new.fingerprint is None),
+        _new_credential(named, new, in_place=keeps_token and new.fingerprint is None),
         message.old.method_type or new.method_type,
         message.reason,
         scope,
@@ -269,12 +269,16 @@ def _update(message: _UpdateJson) -> Update:
 
 
 def _credential(vendor: str, named: _Old) -> Credential | None:
-    fingerprints = [fingerprint_key(each) for each in (named.fingerprint, named.former_fingerprint) if each is not None]
+    fingerprints = [
+        fingerprint_key(fingerprint)
+        for fingerprint in (named.fingerprint, named.former_fingerprint)
+        if fingerprint is not None
+    ]
     keys = fingerprints if named.token is None else [token_key(vendor, named.token), *fingerprints]
     return Credential(*keys[:2]) if keys else None
 
 
-def _told(named: Credential | None, new: _New, *, in_place: bool) -> NewCredential:
+def _new_credential(named: Credential | None, new: _New, *, in_place: bool) -> NewCredential:
     """Where only a token says which card it is, and keeps saying it, what the card shows is told of the token."""
     details = {
         "holder_name": new.name or new.name_on_card or new.name_on_account,
@@ -310,13 +314,13 @@ def _identities(named: _CustomerNamed | None, field: str) -> Scope:
 
 def _json(text: str) -> Any:
     try:
-        found = once.loads(text)
+        value = once.loads(text)
     except (ValueError, RecursionError) as error:
         raise Unreadable("message: expected JSON") from error
-    key = once.repeated_key(found)
+    key = once.repeated_key(value)
     if key is not None:
         raise Unreadable(f"message: expected each key of an object once, and not {key} twice")
-    return found
+    return value
 
 
 def _texts(headers: Sequence[tuple[str, bytes | None]]) -> dict[str, str]:
@@ -364,15 +368,15 @@ _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL)
 _NOT_BASE64 = re.compile(r"[^A-Za-z0-9+/]")
 
 
-def _masked_base64(found: re.Match[str]) -> str:
+def _masked_base64(match: re.Match[str]) -> str:
     """The key's value with the card numbers inside masked, whatever else is wrong with it."""
-    if _unescaped(found["name"]) != "data_base64":
-        return found[0]
-    letters = _NOT_BASE64.sub("", _unescaped(found["value"]))
+    if _unescaped(match["name"]) != "data_base64":
+        return match[0]
+    letters = _NOT_BASE64.sub("", _unescaped(match["value"]))
     whole = letters if len(letters) % 4 != 1 else letters[:-1]
     inside = base64.b64decode(whole + "===").decode(errors="backslashreplace")
     hidden = pan.mask(inside)
-    return found[0] if hidden is inside else found["key"] + base64.b64encode(hidden.encode()).decode()
+    return match[0] if hidden is inside else match["key"] + base64.b64encode(hidden.encode()).decode()
 
 
 def _unescaped(text: str) -> str:

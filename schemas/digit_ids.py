@@ -56,46 +56,48 @@ def _update_without_ids(update: object, digit_ids: DigitIds) -> object:
         return update
     if "specversion" in update:
         return _event_without_ids(update, digit_ids)
-    found = dict(update)
+    remaining = dict(update)
     if update.get("vendor") in digit_ids:
         tokens = [side.get("token") for side in (update.get("old"), update.get("new")) if isinstance(side, Mapping)]
-        found = _without(update, "id")
-        found |= {name: _without(found[name], "token") for name in ("old", "new") if name in found}
+        remaining = _without(update, "id")
+        remaining |= {name: _without(remaining[name], "token") for name in ("old", "new") if name in remaining}
         # some vendors' events have no id of their own for each card: it ends with the token
         for token in tokens:
             if _is_digits(token):
-                found["id"] = str(found.get("id", "")).removesuffix(str(token))
+                remaining["id"] = str(remaining.get("id", "")).removesuffix(str(token))
     if CUSTOMER in digit_ids:
-        found |= {name: _customer_without_ids(found[name]) for name in _CUSTOMERS_OF_UPDATE if name in found}
-    return found
+        remaining |= {
+            name: _customer_without_ids(remaining[name]) for name in _CUSTOMERS_OF_UPDATE if name in remaining
+        }
+    return remaining
 
 
 def _event_without_ids(event: Mapping[str, Any], digit_ids: DigitIds) -> object:
     """A CloudEvent: the update is looked at in place of the base64 that it comes in."""
-    found = dict(event)
-    if "data_base64" in found:
+    remaining = dict(event)
+    if "data_base64" in remaining:
         try:
-            found["data"] = json.loads(base64.b64decode(found["data_base64"], validate=True), parse_float=str)
+            remaining["data"] = json.loads(base64.b64decode(remaining["data_base64"], validate=True), parse_float=str)
         except (ValueError, TypeError, RecursionError):
             return event
-        del found["data_base64"]
-    update = found.get("data")
+        del remaining["data_base64"]
+    update = remaining.get("data")
     if isinstance(update, Mapping) and update.get("vendor") in digit_ids:
-        found = _without(found, "id")
+        remaining = _without(remaining, "id")
     is_event = isinstance(update, Mapping) and "specversion" in update  # an event in an event is no update
-    return {**found, "data": update if is_event else _update_without_ids(update, digit_ids)}
+    return {**remaining, "data": update if is_event else _update_without_ids(update, digit_ids)}
 
 
 def _wallet_without_ids(wallet: object, digit_ids: DigitIds) -> object:
     if not isinstance(wallet, Mapping):
         return wallet
-    found = dict(wallet)
+    remaining = dict(wallet)
     if CUSTOMER in digit_ids:
-        found["customer"] = _customer_without_ids(wallet.get("customer"))
+        remaining["customer"] = _customer_without_ids(wallet.get("customer"))
     methods = wallet.get("paymentMethods")
     if isinstance(methods, list):
-        found["paymentMethods"] = [_method_without_tokens(method, digit_ids) for method in methods]
-    return found
+        remaining["paymentMethods"] = [_method_without_tokens(method, digit_ids) for method in methods]
+    return remaining
 
 
 def _method_without_tokens(method: Any, digit_ids: DigitIds) -> Any:
@@ -105,8 +107,10 @@ def _method_without_tokens(method: Any, digit_ids: DigitIds) -> Any:
     return {
         **method,
         "credentials": [
-            _without(each, "token") if isinstance(each, Mapping) and each.get("vendor") in digit_ids else each
-            for each in credentials
+            _without(credential, "token")
+            if isinstance(credential, Mapping) and credential.get("vendor") in digit_ids
+            else credential
+            for credential in credentials
         ],
     }
 
@@ -121,11 +125,11 @@ def _thin_event_without_ids(event: object, digit_ids: DigitIds) -> object:
 def _customer_without_ids(customer: Any) -> Any:
     if not isinstance(customer, Mapping):
         return customer
-    found = _without(customer, *_CUSTOMERS_IDS)
+    remaining = _without(customer, *_CUSTOMERS_IDS)
     metadata = customer.get("metadata")
     if isinstance(metadata, Mapping):
-        found["metadata"] = _without(metadata, *metadata)
-    return found
+        remaining["metadata"] = _without(metadata, *metadata)
+    return remaining
 
 
 def _without(value: Any, *names: str) -> Any:

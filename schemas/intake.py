@@ -33,7 +33,7 @@ class TopicMessage(NamedTuple):
     thin: bool = False
 
 
-def take(feed: Feed, record: Record, edge: Edge) -> list[TopicMessage] | Irrelevant:
+def to_messages(feed: Feed, record: Record, edge: Edge) -> list[TopicMessage] | Irrelevant:
     """What `record` tells, ready for the topic; where it must be fetched to know, ready for that of thin events.
 
     A record that is `Irrelevant` is to be counted under its kind, and nothing of it kept.
@@ -41,19 +41,19 @@ def take(feed: Feed, record: Record, edge: Edge) -> list[TopicMessage] | Irrelev
     Raises:
         Refused: no update can be made of it; also of one that has a card number in a field that is no number's.
     """
-    told = reports(feed, record, edge)
-    if isinstance(told, Irrelevant):
-        return told
-    return [_thin(feed, each, edge) if isinstance(each, Fetch) else _message(each, edge) for each in told]
+    reported = reports(feed, record, edge)
+    if isinstance(reported, Irrelevant):
+        return reported
+    return [_thin(feed, item, edge) if isinstance(item, Fetch) else _message(item, edge) for item in reported]
 
 
-def take_answer(feed: Feed, fetch: Fetch, answer: Record, edge: Edge) -> list[TopicMessage]:
+def answer_to_messages(feed: Feed, fetch: Fetch, answer: Record, edge: Edge) -> list[TopicMessage]:
     """What the answer to `fetch` tells, ready for the topic; nothing, if it shows the event to be irrelevant.
 
     Raises:
         Refused: no update can be made of it.
     """
-    return [_message(each, edge) for each in read_answer(feed, fetch, answer, edge)]
+    return [_message(update, edge) for update in read_answer(feed, fetch, answer, edge)]
 
 
 def _thin(feed: Feed, fetch: Fetch, edge: Edge) -> TopicMessage:
@@ -68,8 +68,8 @@ def _thin(feed: Feed, fetch: Fetch, edge: Edge) -> TopicMessage:
     return TopicMessage(event.digest.hex().encode(), value, thin=True)
 
 
-def _message(told: dict[str, object], edge: Edge) -> TopicMessage:
-    value = encode(told)
+def _message(update_json: dict[str, object], edge: Edge) -> TopicMessage:
+    value = encode(update_json)
     try:
         update = update_in(value, digit_ids=edge.digit_ids, ours=True)
     except Unreadable as reason:

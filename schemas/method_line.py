@@ -168,6 +168,6 @@ class MethodLine(Line):
         )
 
     def _keys(self) -> frozenset[Key]:
-        tokens = {token_key(each.vendor, each.token) for each in self.credentials if each.vendor and each.token}
-        named = (self.fingerprint, *(each.fingerprint for each in self.credentials))
-        return frozenset(tokens | {fingerprint_key(each) for each in named if each})
+        tokens = {token_key(line.vendor, line.token) for line in self.credentials if line.vendor and line.token}
+        fingerprints = (self.fingerprint, *(line.fingerprint for line in self.credentials))
+        return frozenset(tokens | {fingerprint_key(fingerprint) for fingerprint in fingerprints if fingerprint})

@@ -58,12 +58,12 @@ _read = _ReadingState()
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) == len(pairs):
-        return found
+    mapping = dict(pairs)
+    if len(mapping) == len(pairs):
+        return mapping
     _read.repeated = True
     seen: set[str] = set()
-    ambiguous = Ambiguous(found)
+    ambiguous = Ambiguous(mapping)
     for key, _ in pairs:
         if key in seen:
             ambiguous.key = key
@@ -78,7 +78,7 @@ _DECODER = json.JSONDecoder(object_pairs_hook=_object)
 
 def _marked(value: Any) -> Any:
     if isinstance(value, list):
-        return [_marked(each) for each in value]
+        return [_marked(element) for element in value]
     key = _first_repeated(value)
     if key is None or not isinstance(value, dict):
         return value
@@ -93,5 +93,5 @@ def _first_repeated(value: object) -> str | None:
         if isinstance(current, Ambiguous):
             return current.key
         inner = current.values() if isinstance(current, dict) else current if isinstance(current, list) else ()
-        waiting += [each for each in inner if isinstance(each, (dict, list))]
+        waiting += [child for child in inner if isinstance(child, (dict, list))]
     return None

@@ -47,17 +47,17 @@ its vendor, and a customer.
 """
 
 
-def _at_most(most: int) -> Callable[[str], str]:
+def _at_most(limit: int) -> Callable[[str], str]:
     def is_short(value: str) -> str:
-        if len(value.encode()) > most:
-            raise ValueError(_expected(most))
+        if len(value.encode()) > limit:
+            raise ValueError(_expected(limit))
         return value
 
     return is_short
 
 
-def _expected(most: int) -> str:
-    return f"expected at most {most} bytes in UTF-8"
+def _expected(limit: int) -> str:
+    return f"expected at most {limit} bytes in UTF-8"
 
 
 # what names a credential or a customer, in the key of an index
@@ -115,7 +115,7 @@ def what_is_wrong(error: ValidationError) -> str:
 def all_that_is_wrong(error: ValidationError) -> list[str]:
     """Everything that is wrong, each as `what_is_wrong` says it."""
     errors = error.errors(include_url=False, include_context=False, include_input=False)
-    return [f"{_field(each['loc'])}: {each['msg'].removeprefix('Value error, ')}" for each in errors]
+    return [f"{_field(detail['loc'])}: {detail['msg'].removeprefix('Value error, ')}" for detail in errors]
 
 
 def _field(path: Sequence[str | int]) -> str:

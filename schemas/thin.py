@@ -51,8 +51,8 @@ def written(feed: str, fetch: Fetch, at: datetime) -> bytes:
         "fileAt": None if fetch.file_at is None else fetch.file_at.astimezone(UTC).isoformat(),
         "at": at.astimezone(UTC).isoformat(),
     }
-    told = {name: value for name, value in wire.items() if value is not None}
-    return json.dumps(told, ensure_ascii=False, separators=(",", ":")).encode(errors="backslashreplace")
+    members = {name: value for name, value in wire.items() if value is not None}
+    return json.dumps(members, ensure_ascii=False, separators=(",", ":")).encode(errors="backslashreplace")
 
 
 def parse(value: bytes, headers: Sequence[tuple[str, bytes | None]] = (), digit_ids: DigitIds = NO_DIGIT_IDS) -> Thin:
@@ -64,10 +64,10 @@ def parse(value: bytes, headers: Sequence[tuple[str, bytes | None]] = (), digit_
     refuse_by_headers(headers)
     try:
         text = value.decode()
-        found = parse_json(text)
+        document = parse_json(text)
     except ValueError:
         raise Unreadable("message: expected JSON, no deeper than records are") from None
-    if pan_in_thin_event(found, digit_ids) is not None:
+    if pan_in_thin_event(document, digit_ids) is not None:
         raise Unreadable("message: expected no card number, however it is encoded")
     try:
         wire = _ThinEventJson.model_validate_json(value)

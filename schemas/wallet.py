@@ -211,8 +211,8 @@ def read_merchant(line: str) -> MerchantLine:
         read.id,
         read.name,
         tuple(
-            EndpointLine(each.id, each.url, each.secret, tuple(name.value for name in each.event_types))
-            for each in read.endpoints
+            EndpointLine(endpoint.id, endpoint.url, endpoint.secret, tuple(name.value for name in endpoint.event_types))
+            for endpoint in read.endpoints
         ),
     )
 

@@ -1,7 +1,7 @@
 """A feed's file as lines for the topic: canonical updates as they are, a vendor's records through its adapter.
 
-A line that no update can be made of is sent too, so that it is kept as a dead letter, in the one place where people
-look. One that holds a card number goes out with its digits masked, and marked, for masked it might pass for an update.
+An unusable line is sent too: operators look for dead letters in one place. A line that holds a card number is sent with
+its digits masked, and with a header that marks it as unreadable: masked, it might pass for an update.
 """
 
 import json
@@ -30,9 +30,9 @@ _BEGINNING = FilePosition()
 async def canonical(
     stream: BufferedReader, begin: FilePosition = _BEGINNING, digit_ids: DigitIds = NO_DIGIT_IDS
 ) -> AsyncIterator[FeedLine]:
-    """The lines of a feed in canonical form (design.md §4), empty ones left out; never the whole feed in memory.
+    """The lines of a feed in canonical form (design.md §4), without blank lines. The feed is never whole in memory.
 
-    One document is read, too, as of any feed.
+    A single JSON document is read, too, as in any feed.
     """
     if begin.offset:
         stream.seek(begin.offset)
@@ -47,8 +47,8 @@ async def canonical(
             return
         beginning = await records.begun(first, whole)
         if beginning.of_document:
-            async for cut in records.document(beginning, whole):
-                yield _canonical(cut, digit_ids)
+            async for record in records.document(beginning, whole):
+                yield _canonical(record, digit_ids)
             return
         following = records.after(beginning.lines, whole)
     async for raw in following:
@@ -56,24 +56,26 @@ async def canonical(
             yield read(raw.number, raw.text, digit_ids=digit_ids, end=raw.end)
 
 
-def _as_a_whole(cut: FileRecord) -> FeedLine:
-    assert cut.problem is not None
-    letter = TopicMessage(None, cut.body, [(UNREADABLE_HEADER, cut.problem.encode())])
-    return FeedLine(cut.number, cut.end, (letter,), cut.problem)
+def _as_a_whole(record: FileRecord) -> FeedLine:
+    assert record.problem is not None
+    letter = TopicMessage(None, record.body, [(UNREADABLE_HEADER, record.problem.encode())])
+    return FeedLine(record.number, record.end, (letter,), record.problem)
 
 
-def _canonical(cut: FileRecord, digit_ids: DigitIds) -> FeedLine:
-    """Of a document, which has no body where it is too long."""
-    if cut.problem is None:
-        return read(cut.number, cut.body, digit_ids=digit_ids)
-    fits = 0 < len(cut.body) <= LONGEST
-    return FeedLine(cut.number, 0, (_unusable(cut.body, cut.problem, digit_ids),) if fits else (), cut.problem)
+def _canonical(record: FileRecord, digit_ids: DigitIds) -> FeedLine:
+    """The line of an element of a document. A document that is too long has no body."""
+    if record.problem is None:
+        return read(record.number, record.body, digit_ids=digit_ids)
+    fits = 0 < len(record.body) <= LONGEST
+    return FeedLine(
+        record.number, 0, (_unusable(record.body, record.problem, digit_ids),) if fits else (), record.problem
+    )
 
 
 def read(
     number: int, text: bytes, headers: Headers = (), *, digit_ids: DigitIds = NO_DIGIT_IDS, end: int = 0
 ) -> FeedLine:
-    """One line, of at most `LONGEST` bytes, without its end; or a message that has `headers` too.
+    """The line of one canonical update: `text` without its end, `LONGEST` bytes at most; a message has `headers` too.
 
     In fields that `digit_ids` names, digits are no card number.
     """
@@ -89,76 +91,82 @@ def read(
 
 
 async def vendors(feed: Feed, stream: Source, edge: Edge, begin: FilePosition = _BEGINNING) -> AsyncIterator[FeedLine]:
-    """The records of a vendor's file, each with the updates that it tells."""
+    """The records of a vendor's file from `begin` on, each with the updates that it reports."""
     before = begin.parts
-    async for cut in records.file_records(feed, stream, begin):
-        found = adapted(feed, cut, edge, before)
-        before += len(found) - 1
-        for line in found:
+    async for record in records.file_records(feed, stream, begin):
+        record_lines = adapted(feed, record, edge, before)
+        before += len(record_lines) - 1
+        for line in record_lines:
             yield line._replace(parts=before) if before else line
 
 
-def adapted(feed: Feed, cut: FileRecord, edge: Edge, before: int = 0) -> list[FeedLine]:
-    """A record as it goes onto the topic, what tells of several cards in parts: the bad ones are refused by name.
+def adapted(feed: Feed, record: FileRecord, edge: Edge, before: int = 0) -> list[FeedLine]:
+    """A record as lines for the topic, one for each of its parts. An unusable part is refused by name, alone.
 
-    Each part is in order after those `before` it in the file that have no number of their own.
+    `before` counts the parts before this record in the file that have no number of their own.
     """
-    if cut.record is None:
-        assert cut.problem is not None
-        return [_refused(feed, cut, cut.body, cut.problem)]
+    if record.record is None:
+        assert record.problem is not None
+        return [_refused(feed, record, record.body, record.problem)]
     try:
-        found = parts(feed, cut.record)
+        record_parts = parts(feed, record.record)
     except Refused as reason:
-        return [_refused(feed, cut, cut.body, str(reason))]
-    if not found:
-        return [FeedLine(cut.number, cut.end, (), last=cut.last)]
-    row = cut.number + before
-    if len(found) == 1:
-        only = _told(feed, cut.record, found[0], edge.at_row(row))
-        if isinstance(only, str):
-            return [_refused(feed, cut, cut.body, only)]
-        return [_taken(cut, only)]
-    told = [_told(feed, cut.record, part, edge.at_row(row + at)) for at, part in enumerate(found)]
+        return [_refused(feed, record, record.body, str(reason))]
+    if not record_parts:
+        return [FeedLine(record.number, record.end, (), last=record.last)]
+    row = record.number + before
+    if len(record_parts) == 1:
+        result = _adapt_part(feed, record.record, record_parts[0], edge.at_row(row))
+        if isinstance(result, str):
+            return [_refused(feed, record, record.body, result)]
+        return [_usable(record, result)]
+    results = [_adapt_part(feed, record.record, part, edge.at_row(row + at)) for at, part in enumerate(record_parts)]
     refused = [
-        RefusedPart(number, part, reason)
-        for number, (part, reason) in enumerate(zip(found, told, strict=True), 1)
-        if isinstance(reason, str)
+        RefusedPart(number, part, result)
+        for number, (part, result) in enumerate(zip(record_parts, results, strict=True), 1)
+        if isinstance(result, str)
     ]
-    letters = iter(mistakes.dead_letters(cut.body, refused, len(found)))
-    # reading can go on after the last of them alone
-    ends = [*[0] * (len(found) - 1), cut.end]
-    return [_part(feed, cut._replace(end=end), each, letters) for end, each in zip(ends, told, strict=True)]
+    letters = iter(mistakes.dead_letters(record.body, refused, len(record_parts)))
+    # reading can begin again only after the record's last part
+    ends = [*[0] * (len(record_parts) - 1), record.end]
+    return [_part(feed, record._replace(end=end), part, letters) for end, part in zip(ends, results, strict=True)]
 
 
-def _taken(cut: FileRecord, taken: list[TopicMessage] | Irrelevant) -> FeedLine:
-    if isinstance(taken, Irrelevant):
-        return FeedLine(cut.number, cut.end, (), last=cut.last, irrelevant=taken.kind)
-    return FeedLine(cut.number, cut.end, taken, last=cut.last)
+def _usable(record: FileRecord, result: list[TopicMessage] | Irrelevant) -> FeedLine:
+    if isinstance(result, Irrelevant):
+        return FeedLine(record.number, record.end, (), last=record.last, irrelevant=result.kind)
+    return FeedLine(record.number, record.end, result, last=record.last)
 
 
-def _told(feed: Feed, record: Record, part: Record, edge: Edge) -> list[TopicMessage] | Irrelevant | str:
-    """What a part of `record` tells, or why it cannot be used."""
+def _adapt_part(feed: Feed, record: Record, part: Record, edge: Edge) -> list[TopicMessage] | Irrelevant | str:
+    """The messages of a part of `record`, or the reason why it cannot be used."""
     try:
-        return intake.take(feed, part, edge)
+        return intake.to_messages(feed, part, edge)
     except Refused as reason:
         return mistakes.explain(feed, record, str(reason))
 
 
 def _part(
-    feed: Feed, cut: FileRecord, told: list[TopicMessage] | Irrelevant | str, letters: Iterator[tuple[bytes, str]]
+    feed: Feed,
+    record: FileRecord,
+    result: list[TopicMessage] | Irrelevant | str,
+    letters: Iterator[tuple[bytes, str]],
 ) -> FeedLine:
-    if not isinstance(told, str):
-        return _taken(cut, told)
-    kept = next(letters, None)
-    if kept is None:
-        return FeedLine(cut.number, cut.end, (), pan.mask(told), cut.last, is_kept=len(cut.body) <= LONGEST)
-    body, problem = kept
-    return _refused(feed, cut, body, problem)._replace(unusable=pan.mask(told))
+    if not isinstance(result, str):
+        return _usable(record, result)
+    letter = next(letters, None)
+    reason = pan.mask(result)
+    if letter is None:
+        return FeedLine(record.number, record.end, (), reason, record.last, is_kept=len(record.body) <= LONGEST)
+    body, problem = letter
+    return _refused(feed, record, body, problem)._replace(unusable=reason)
 
 
-def _refused(feed: Feed, cut: FileRecord, body: bytes, problem: str) -> FeedLine:
+def _refused(feed: Feed, record: FileRecord, body: bytes, problem: str) -> FeedLine:
     message = intake.refused(feed, body, problem)
-    return FeedLine(cut.number, cut.end, (message,) if len(body) <= LONGEST else (), pan.mask(problem), cut.last)
+    return FeedLine(
+        record.number, record.end, (message,) if len(body) <= LONGEST else (), pan.mask(problem), record.last
+    )
 
 
 def _unusable(text: bytes, reason: str, digit_ids: DigitIds) -> TopicMessage:
@@ -167,9 +175,9 @@ def _unusable(text: bytes, reason: str, digit_ids: DigitIds) -> TopicMessage:
     if shown == plain and not _still_shows_a_card_number(text, digit_ids):
         return TopicMessage(_key(text), text)
     if _still_shows_a_card_number(shown.encode(), digit_ids):
-        # encoded in a way that masking cannot reach
+        # the number is encoded in a way that masking cannot reach
         shown = ""
-    # bytes that are no UTF-8 are four times as many now
+    # each byte that is no UTF-8 became an escape of four characters
     value = shown.encode()[:LONGEST]
     return TopicMessage(_key(value), value, [(UNREADABLE_HEADER, pan.mask(reason).encode())])
 
@@ -183,10 +191,10 @@ def _still_shows_a_card_number(text: bytes, digit_ids: DigitIds) -> bool:
 
 
 def _key(text: bytes) -> bytes | None:
-    """The old credential, if it can be made out, so that the line stays in order with its kind."""
+    """The key of the old credential, if it can be read: the line then stays in order with that credential's updates."""
     try:
         message: Any = json.loads(text)
         vendor, token = message["vendor"], message["old"]["token"]
         return token_key(vendor, token).encode() if isinstance(vendor, str) and isinstance(token, str) else None
-    except (ValueError, KeyError, TypeError, RecursionError):  # half a character is a ValueError, too
+    except (ValueError, KeyError, TypeError, RecursionError):  # an unpaired surrogate is a ValueError
         return None

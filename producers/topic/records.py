@@ -192,17 +192,17 @@ def _object(raw: Raw, longest: int = LONGEST) -> FileRecord:
     if _has_too_many_values(raw.text):
         return FileRecord(raw.number, raw.end, b"", None, _TOO_MANY)
     try:
-        found = once.loads(raw.text)
+        value = once.loads(raw.text)
     except (ValueError, RecursionError) as error:
         expected = "UTF-8" if isinstance(error, UnicodeDecodeError) else "JSON"
         return FileRecord(raw.number, raw.end, raw.text, None, f"line: expected {expected}")
-    return _element(raw.number, raw.end, raw.text, found)
+    return _element(raw.number, raw.end, raw.text, value)
 
 
-def _element(number: int, end: int, body: bytes, found: object) -> FileRecord:
-    if not isinstance(found, dict):
+def _element(number: int, end: int, body: bytes, value: object) -> FileRecord:
+    if not isinstance(value, dict):
         return FileRecord(number, end, body, None, "record: expected a JSON object")
-    return FileRecord(number, end, body, found)
+    return FileRecord(number, end, body, value)
 
 
 async def document(beginning: Beginning, following: AsyncIterator[Raw]) -> AsyncIterator[FileRecord]:
@@ -218,11 +218,11 @@ async def document(beginning: Beginning, following: AsyncIterator[Raw]) -> Async
         yield FileRecord(1, 0, b"", None, _TOO_MANY)
         return
     try:
-        found = await asyncio.to_thread(once.loads, text)
+        value = await asyncio.to_thread(once.loads, text)
     except (ValueError, RecursionError):
         yield FileRecord(1, 0, bytes(text[: LONGEST + 1]), None, "document: expected JSON")
         return
-    elements = found if isinstance(found, list) else [found]
+    elements = value if isinstance(value, list) else [value]
     for number, element in enumerate(elements, 1):
         yield _element(number, 0, json.dumps(element).encode(), element)
 
@@ -383,7 +383,7 @@ async def _ach_lines(stream: Source, begin: FilePosition) -> AsyncIterator[Raw]:
             raise Damaged(f"line {number + 1:,} is longer than {LONGEST_DOCUMENT // 1024**2} MiB")
         if blank > max(_MOST_BLANK_LINES, number - blank):
             raise Damaged(f"it has more than {_MOST_BLANK_LINES:,} blank lines")
-    rest = list(cutter.end())
-    for at, line in enumerate(rest, 1):
+    last_lines = list(cutter.end())
+    for at, line in enumerate(last_lines, 1):
         number, end = number + 1, end + line.size
-        yield Raw(number, end if at < len(rest) else 0, line.text)
+        yield Raw(number, end if at < len(last_lines) else 0, line.text)

@@ -1,7 +1,7 @@
-"""Lines onto the topic: in order for each credential, and acknowledged by every in-sync replica.
+"""Sends lines to the topic: in order for each credential, acknowledged by every in-sync replica.
 
-Messages go out in batches that are made here, one at a time for each partition: a future for each single message would
-cost more than all the rest.
+Messages go out in batches that are built here, one at a time for each partition: a future for each message would cost
+more than all other work together.
 """
 
 import asyncio
@@ -20,40 +20,42 @@ from loops.waiting import event_or_timeout
 from producers.topic.partition import partition_of
 from schemas.intake import LONGEST, TopicMessage
 
-# What is longer goes alone.
+# A longer message goes alone.
 _LONGEST_BATCH = 128 * 1024
 _PRODUCER = {
     "client_id": "repoint-ingest",
     "acks": "all",
-    # without it, a retry may put a line behind its followers, or twice
+    # without it, a retry may put a line behind its followers, or put it twice
     "enable_idempotence": True,
     "compression_type": "lz4",
     "max_batch_size": _LONGEST_BATCH,
     "request_timeout_ms": 30_000,
 }
-# What is refused leaves a gap in the numbers of an idempotent producer, and all that follow are refused for it.
+# A refused message leaves a gap in the numbers of an idempotent producer: the broker then refuses all that follow.
 _PRODUCER_OF_LONG = _PRODUCER | {"enable_idempotence": False, "max_request_size": 2 * LONGEST}
-# So long a message waits for others to share a batch with.
+# How long a batch waits for more messages.
 _LINGER_SECONDS = 0.02
-# A broker that makes topics when they are asked for has made it by then.
+# A broker that creates topics on demand has created it by then.
 _TOPIC_SECONDS = 10
-# A broker that has gone away is not waited for a second time.
+# `send` has waited for a lost broker already.
 _STOP_SECONDS = 5
 
 _NO_SECURITY: Mapping[str, Any] = {}
 
 
 class Unreachable(Exception):
-    """The broker does not answer; the text says which."""
+    """The broker does not answer; the text names it."""
 
 
 class FeedLine(NamedTuple):
-    """One record of a feed, as it goes onto the topic; `unusable` is why no update can be made of it.
+    """One record of a feed with its messages; `unusable` is the reason why no update can be made of it.
 
-    `number` counts lines from 1; `end` is where the next one begins, in bytes, and `last` the number of the line before
-    that, if it is another one; 0 where reading cannot begin. Of records that were cut, `parts` came up to there after
-    the first one of each. What is unusable has one message too, for the dead letters, unless it is too long to be sent,
-    or `is_kept` already, in that of another part of its record. `irrelevant` is the kind of a record that updates no
+    `number` counts lines from 1. `end` is the byte where the next line begins, 0 where reading cannot begin. `last` is
+    the number of the line before `end`, if that is another line. `parts` counts the parts of split records up to `end`,
+    without the first part of each record.
+
+    An unusable line has one message, for the dead letters. It has none if it is too long to be sent, or if it
+    `is_kept` in the message of another part of its record. `irrelevant` is the kind of a record that updates no
     payment method (`schemas.feeds.feed.Irrelevant`); it has no message.
     """
 
@@ -69,9 +71,9 @@ class FeedLine(NamedTuple):
 
 @dataclass(slots=True)
 class Sent:
-    """How the lines of a feed fared. Messages refused were too long, or the broker would not take them.
+    """Counts of a feed's lines and messages. `refused` messages were too long, or the broker refused them.
 
-    Those that are `too_long`, of the refused, never will be taken. At another refusal reading stops.
+    Of the refused messages, the broker will never take those that are `too_long`. At any other refusal reading stops.
     """
 
     lines: int = 0
@@ -90,18 +92,17 @@ async def send(
     topic: str,
     thin_topic: str = "",
     security: Mapping[str, Any] = _NO_SECURITY,
-    each: Callable[[FeedLine], None] = lambda _: None,
+    on_acknowledged: Callable[[FeedLine], None] = lambda _: None,
     patience: float = 60.0,
 ) -> Sent:
     """Send all lines, and wait until each is acknowledged or refused; thin events go onto `thin_topic`.
 
-    `each` is told every line, in order, once all of its messages and of the lines before it are acknowledged: whatever
-    is told is safe. A line that the broker never will take, for its length, is told as unusable. `patience` is in
-    seconds: so long a broker that went away, or is busy, is waited for. `security` are aiokafka's arguments for TLS and
-    SASL.
+    `on_acknowledged` is called for each line, in the order of the lines, once the broker has acknowledged all messages
+    of it and of every line before it. A line that is too long for the broker is passed as unusable. `patience` is how
+    many seconds a lost or busy broker is waited for. `security` are aiokafka's arguments for TLS and SASL.
 
     Raises:
-        Unreachable: there is no broker, or it has not answered for too long; some lines may have been taken.
+        Unreachable: there is no broker, or it has not answered for too long; some lines may be on the topic.
     """
     sent = Sent()
     producer = AIOKafkaProducer(bootstrap_servers=bootstrap_servers, **security, **_PRODUCER)
@@ -109,7 +110,7 @@ async def send(
         await producer.start()
     except KafkaConnectionError:
         await producer.stop()
-        if security:  # one that does not let us in looks like one that is not there
+        if security:  # a broker that refuses the login looks like a missing one
             settings = "REPOINT_KAFKA_BOOTSTRAP_SERVERS, REPOINT_KAFKA_SECURITY_PROTOCOL"
             raise Unreachable(f"no broker at {bootstrap_servers} lets us in ({settings})") from None
         raise Unreachable(f"no broker at {bootstrap_servers} (REPOINT_KAFKA_BOOTSTRAP_SERVERS)") from None
@@ -118,7 +119,7 @@ async def send(
     except Unreachable:
         await producer.stop()
         raise
-    # most feeds have no thin events, and then nobody need have made that topic
+    # most feeds have no thin events, so the topic of thin events may be missing
     thin = partial(_partitions, producer, bootstrap_servers, thin_topic, "REPOINT_KAFKA_THIN_TOPIC")
     of_long = AIOKafkaProducer(bootstrap_servers=bootstrap_servers, **security, **_PRODUCER_OF_LONG)
     sender = _Sending(
@@ -128,7 +129,7 @@ async def send(
         thin_topic=thin_topic,
         partitions_of_thin=thin,
         of_long=of_long,
-        each=each,
+        on_acknowledged=on_acknowledged,
         sent=sent,
     )
     sending = asyncio.create_task(sender.all(lines))
@@ -143,7 +144,7 @@ async def send(
 
 
 async def _partitions(producer: AIOKafkaProducer, bootstrap_servers: str, topic: str, setting: str) -> list[int]:
-    """Asked once, for otherwise every single line is tried for half a minute."""
+    """The topic's partitions. Looked up once: a missing topic would cost half a minute for each line."""
     try:
         async with asyncio.timeout(_TOPIC_SECONDS):
             return sorted(await producer.partitions_for(topic))
@@ -153,12 +154,12 @@ async def _partitions(producer: AIOKafkaProducer, bootstrap_servers: str, topic:
 
 
 async def _watch(sending: "asyncio.Task[None]", sent: Sent, patience: float) -> None:
-    """Until all is sent. An idempotent producer tries for ever; a person wants to know."""
+    """Wait until all is sent, or raise Unreachable: an idempotent producer by itself would try for ever."""
     answered, since = 0, time.monotonic()
     while not sending.done():
         await asyncio.wait((sending,), timeout=0.5)
         now_answered = sent.acknowledged + sent.refused
-        # nothing outstanding: it is the feed that is slow
+        # nothing is outstanding: the feed is slow, not the broker
         if now_answered != answered or now_answered == sent.messages:
             answered, since = now_answered, time.monotonic()
         if time.monotonic() - since > patience:
@@ -171,7 +172,7 @@ async def _watch(sending: "asyncio.Task[None]", sent: Sent, patience: float) -> 
 
 @dataclass(slots=True, eq=False, repr=False)
 class _UnacknowledgedLine:
-    """A line some of whose messages are not acknowledged yet."""
+    """A line with `outstanding` messages that are not acknowledged yet."""
 
     line: FeedLine
     outstanding: int
@@ -179,7 +180,7 @@ class _UnacknowledgedLine:
 
 @dataclass(slots=True)
 class _OutgoingBatch:
-    """What one partition is sent next; `of` is the line of each message in it."""
+    """The next batch of one partition; `of` has the line of each message in it."""
 
     builder: Any = None
     of: list[_UnacknowledgedLine] = field(default_factory=list)
@@ -197,7 +198,7 @@ class _Sending:
         thin_topic: str,
         partitions_of_thin: Callable[[], Awaitable[list[int]]],
         of_long: AIOKafkaProducer,
-        each: Callable[[FeedLine], None],
+        on_acknowledged: Callable[[FeedLine], None],
         sent: Sent,
     ) -> None:
         self.producer = producer
@@ -207,7 +208,7 @@ class _Sending:
         self.partitions_of_thin = partitions_of_thin
         self.of_long = of_long
         self.of_long_started = False
-        self.each = each
+        self.on_acknowledged = on_acknowledged
         self.sent = sent
         self.batches = {(topic, partition): _OutgoingBatch() for partition in partitions}
         self.open: deque[_UnacknowledgedLine] = deque()
@@ -220,7 +221,7 @@ class _Sending:
                 group.create_task(self._linger())
                 async for line in lines:
                     if self.sent.first_refusal is not None:
-                        break  # nothing after it can be told, so all of it would be kept in memory
+                        break  # no later line can be reported, so all of them would stay in memory
                     await self._put(line)
                 self.over.set()
         except ExceptionGroup as several:
@@ -230,7 +231,7 @@ class _Sending:
         await self._send_all()
         if self.on_their_way:
             await asyncio.wait(self.on_their_way)
-        self._tell()
+        self._report_acknowledged()
         assert self.sent.acknowledged + self.sent.refused == self.sent.messages
 
     async def _put(self, line: FeedLine) -> None:
@@ -243,7 +244,7 @@ class _Sending:
         sent.too_long += unsent
         opened = _UnacknowledgedLine(line, len(line.messages))
         self.open.append(opened)
-        self._tell()
+        self._report_acknowledged()
         for message in line.messages:
             await self._append(message, opened)
 
@@ -277,13 +278,13 @@ class _Sending:
             try:
                 on_its_way = await self.producer.send_batch(builder, topic, partition=partition)
             except KafkaError as error:
-                self._settle(of, error)
+                self._count(of, error)
             else:
                 self.on_their_way.add(on_its_way)
                 on_its_way.add_done_callback(partial(self._answered, of))
 
     async def _send_alone(self, topic: str, partition: int, message: TopicMessage, opened: _UnacknowledgedLine) -> None:
-        """After all that were before it."""
+        """Send a long message after all messages before it."""
         await self._send(topic, partition)
         if self.on_their_way:
             await asyncio.wait(self.on_their_way)
@@ -294,28 +295,28 @@ class _Sending:
                 self.of_long_started = True
             await self.of_long.send_and_wait(topic, value, key, partition, headers=list(headers))
         except KafkaError as error:
-            self._settle([opened], error)
+            self._count([opened], error)
         else:
-            self._settle([opened], None)
+            self._count([opened], None)
 
     async def _send_all(self) -> None:
         for topic, partition in list(self.batches):
             await self._send(topic, partition)
 
     async def _linger(self) -> None:
-        """A feed may be silent for hours, and what it said before must go out meanwhile."""
-        # never cancelled: it may have a batch in its hands
+        """Send unfinished batches at intervals: a feed may be silent for hours after its latest line."""
+        # ended by `over`, never cancelled: a cancelled send could lose its batch
         while not self.over.is_set():
             await event_or_timeout(self.over, _LINGER_SECONDS)
             await self._send_all()
-            self._tell()
+            self._report_acknowledged()
 
     def _answered(self, of: list[_UnacknowledgedLine], answer: "asyncio.Future[object]") -> None:
         self.on_their_way.discard(answer)
         if not answer.cancelled():
-            self._settle(of, answer.exception())
+            self._count(of, answer.exception())
 
-    def _settle(self, of: list[_UnacknowledgedLine], error: BaseException | None) -> None:
+    def _count(self, of: list[_UnacknowledgedLine], error: BaseException | None) -> None:
         if isinstance(error, MessageSizeTooLargeError) and len(of) == 1:
             (opened,) = of
             self.sent.refused += 1
@@ -331,6 +332,6 @@ class _Sending:
         for opened in of:
             opened.outstanding -= 1
 
-    def _tell(self) -> None:
+    def _report_acknowledged(self) -> None:
         while self.open and not self.open[0].outstanding:
-            self.each(self.open.popleft().line)
+            self.on_acknowledged(self.open.popleft().line)

@@ -141,10 +141,10 @@ class Fetcher:
         async with asyncio.TaskGroup() as group:
             while not stopping.is_set():
                 claimed = await self._patiently(self._claim, stopping) or []
-                self._progress.made()
-                self._held.update(one.feed for one in claimed)
-                for one in claimed:
-                    task = group.create_task(self._fetch(one, stopping))
+                self._progress.advance()
+                self._held.update(fetch.feed for fetch in claimed)
+                for fetch in claimed:
+                    task = group.create_task(self._fetch(fetch, stopping))
                     under_way.add(task)
                     task.add_done_callback(under_way.discard)
                 if not claimed:
@@ -159,8 +159,8 @@ class Fetcher:
         async with self._engine.begin() as connection:
             await self._release(connection)
             claimed = await self._claim(connection)
-        self._held.update(one.feed for one in claimed)
-        await asyncio.gather(*(self._fetch(one, asyncio.Event()) for one in claimed))
+        self._held.update(fetch.feed for fetch in claimed)
+        await asyncio.gather(*(self._fetch(fetch, asyncio.Event()) for fetch in claimed))
         return len(claimed)
 
     def stalled(self) -> str | None:
@@ -171,8 +171,8 @@ class Fetcher:
         await fetches.release(connection, self._vendors.feeds)
 
     async def _claim(self, connection: AsyncConnection) -> list[ClaimedFetch]:
-        most = {name: _AT_ONCE - self._held[name] for name in self._feeds if self._held[name] < _AT_ONCE}
-        return await fetches.claim(connection, most, lease=self._lease) if most else []
+        limits = {name: _AT_ONCE - self._held[name] for name in self._feeds if self._held[name] < _AT_ONCE}
+        return await fetches.claim(connection, limits, lease=self._lease) if limits else []
 
     async def _fetch(self, claimed: ClaimedFetch, stopping: asyncio.Event) -> None:
         try:
@@ -232,7 +232,7 @@ class Fetcher:
         if event.fetch.file_at is None:
             answer = await self._vendors.ask(claimed.feed, event.fetch)
             self._at("answered")
-            messages = intake.take_answer(feed, event.fetch, _object(answer), edge)
+            messages = intake.answer_to_messages(feed, event.fetch, _object(answer), edge)
             for begin in range(0, len(messages), MESSAGES_AT_ONCE):
                 yield messages[begin : begin + MESSAGES_AT_ONCE]
             return
@@ -279,19 +279,19 @@ class Fetcher:
         return await patiently(transaction, passes, announce=self._say_why, until=stopping)
 
     def _say_why(self, error: BaseException, tries: int) -> None:
-        self._progress.made()
+        self._progress.advance()
         if self._reminder.is_due(why := reason(error)):
             log.warning("questions to vendors wait", why=why, error=type(error).__name__, tries=tries)
 
 
 def _object(answer: bytes) -> Mapping[str, object]:
     try:
-        found = parse_json(answer)
+        value = parse_json(answer)
     except ValueError:
         raise Refused("answer: expected JSON") from None
-    if not isinstance(found, dict):
+    if not isinstance(value, dict):
         raise Refused("answer: expected a JSON object")
-    return found
+    return value
 
 
 def _letter(claimed: ClaimedFetch, failed: str, digit_ids: DigitIds) -> DeadLetter:

@@ -1,10 +1,10 @@
-"""The dispatcher: claims due deliveries, posts them signed, and writes down in batches what came of them.
+"""The dispatcher: claims due deliveries, posts them signed, and records the results in batches.
 
     claim ──> ready ──> post, many at a time ──> results ──> record
       lease               no transaction open                  fenced by the attempt
 
-A claim is a lease: a dispatcher that dies gives its deliveries back by doing nothing, and whoever claims them next
-sends the same id and the same bytes again. One that was only slow finds its results refused by the fence.
+A claim is a lease. The lease of a dispatcher that dies ends, and the next dispatcher to claim the delivery sends the
+same id and the same bytes again. The attempt number fences a dispatcher that was only slow: its results are refused.
 """
 
 import asyncio
@@ -47,20 +47,20 @@ ATTEMPT_SECONDS = Histogram("repoint_delivery_attempt_seconds", "Time of an atte
 T = TypeVar("T")
 
 Point: TypeAlias = Literal["claimed", "sent", "read", "recorded"]
-"""What crash tests stop the process at. `sent` is the Sender's to tell."""
+"""Where crash tests stop the process. The Sender reports `sent`, the Dispatcher the other points."""
 
-# Results are written this often: enough for large batches, and the next of a line waits no longer than this.
+# Interval of recording: long enough for large batches. The next delivery of a line waits no longer than this.
 _RECORD_SECONDS = 0.05
-# Claims that find less than they ask for are this far apart, and those that find nothing so far.
+# Interval of claims that find less than they ask for; then, shortest and longest, of claims that find nothing.
 _CLAIM_SECONDS = 0.025
 _IDLE_SECONDS = (0.1, 0.5)
-# How old the list of endpoints with deliveries due may get, so that a backlog of some does not hide the others.
+# Greatest age of the list of endpoints with due deliveries: a backlog of some must not hide the other endpoints.
 _LOOK_SECONDS = 0.25
-# How often the marks are forgotten, and deliveries parked or un-parked after their endpoint's status.
+# Interval of sweeps: they drop the watermarks, and park or un-park deliveries by the status of their endpoint.
 _SWEEP_SECONDS = 5.0
-# So many for each connection are claimed ahead; half of them keeps all busy while the next claim is under way.
+# Deliveries claimed ahead for each connection: half of them keeps all connections busy during the next claim.
 _CLAIMS_PER_CONNECTION = 8
-# Nothing is claimed while so many results wait: they cannot be recorded, and what is sent will be sent again.
+# Waiting results for each connection at which claiming pauses: unrecorded deliveries would be sent again.
 _RESULTS_PER_CONNECTION = 50
 
 
@@ -69,11 +69,11 @@ _Ready: TypeAlias = tuple[ClaimedDelivery, float]
 
 
 class Dispatcher:
-    """One of any number of processes that share the live deliveries.
+    """One dispatcher of any number that share the live deliveries.
 
     `connections` requests run at a time. `lease` is longer than the sender's deadline: half of the difference is for
-    waiting in this process, half for recording. `roll` in [0, 1) spreads the retries. What is under way when it is
-    told to stop gets `drain_within` seconds. `at` is told each point that is passed.
+    waiting in this process, half for recording. `roll` in [0, 1) spreads the retries. At a stop, attempts under way
+    have `drain_within` seconds. `at` is called with each point that a delivery passes.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class Dispatcher:
         roll: Callable[[], float] = random.random,
         at: Callable[[Point], None] | None = None,
     ) -> None:
-        # looking and claiming are a statement each: a transaction around one costs two round trips
+        # listing endpoints and claiming are one statement each: a transaction around it costs two round trips
         self._claims = ReusedConnection(engine.execution_options(isolation_level="AUTOCOMMIT"))
         self._records = ReusedConnection(engine)
         self._sender = sender
@@ -99,18 +99,18 @@ class Dispatcher:
         self._roll = roll
         self._at = at
 
-        # claimed: ready to be posted, or posted and not answered yet
+        # claimed deliveries: ready to be posted, or posted and not answered yet
         self._ready: deque[_Ready] = deque()
         self._outstanding = 0
         self._few = 0
-        # answered, or not to be posted after all, and not recorded yet
+        # not recorded yet: results, deliveries to put back, and what endpoints asked for
         self._results: list[Attempted] = []
         self._unsent: list[ClaimedDelivery] = []
         self._holds: dict[str, timedelta] = {}
         self._gone: set[str] = set()
-        # what is known of endpoints
+        # by endpoint
         self._due: list[str] = []
-        self._marks: dict[str, datetime] = {}
+        self._watermarks: dict[str, datetime] = {}
         self._held: defaultdict[str, int] = defaultdict(int)
         self._sluggish: set[str] = set()
         self._looked = self._swept = -inf
@@ -125,7 +125,7 @@ class Dispatcher:
         self._reminder = Reminder()
 
     async def run(self, stopping: asyncio.Event) -> None:
-        """Deliver until `stopping` is set; then finish what is under way, and give back what is not begun."""
+        """Deliver until `stopping` is set; then finish attempts under way, and put back deliveries not begun."""
         self._stopping = stopping
         self._made_progress()
         async with self._claims, self._records, asyncio.TaskGroup() as tasks:
@@ -138,25 +138,25 @@ class Dispatcher:
                 task.cancel()
 
     async def run_once(self) -> int:
-        """Claim what is due, attempt it, record the results; how many attempts. A test's `run`."""
+        """Claim the due deliveries, attempt them, record the results; for tests. Returns the number of attempts."""
         async with self._claims, self._records:
             await self._sweep()
             await self._claim()
             attempts, self._ready = self._ready, deque()
-            await asyncio.gather(*(self._post(*one) for one in attempts))
+            await asyncio.gather(*(self._post(*attempt) for attempt in attempts))
             await self._record()
         return len(attempts)
 
     def kick(self) -> None:
-        """Look for work now: something has become due."""
+        """Claim now: a delivery has become due."""
         self._kicked.set()
 
     def ready(self) -> str | None:
-        """What is waited for before deliveries can go out; None if nothing is."""
+        """What the dispatcher waits for before it can deliver; None if it waits for nothing."""
         return self._waits_for
 
     def stalled(self) -> str | None:
-        """Why no progress is made that waiting would explain; None if some is."""
+        """Why the process should be restarted; None while the dispatcher makes progress."""
         return self._progress.stalled()
 
     # --- claiming -----------------------------------------------------------------------------------------------
@@ -166,79 +166,79 @@ class Dispatcher:
         while not self._stopping.is_set():
             if time.monotonic() - self._swept > _SWEEP_SECONDS:
                 await self._patiently(self._sweep, until=self._stopping)
-            wanted, found = await self._patiently(self._claim, until=self._stopping) or (0, 0)
-            if found and found == wanted:
+            wanted, claimed = await self._patiently(self._claim, until=self._stopping) or (0, 0)
+            if claimed and claimed == wanted:
                 await event_or_timeout(self._fewer, _LOOK_SECONDS)
-            elif found or self._outstanding:
+            elif claimed or self._outstanding:
                 await asyncio.sleep(_CLAIM_SECONDS)
             else:
                 await event_or_timeout(self._kicked, idle)
-            idle = _IDLE_SECONDS[0] if found else min(2 * idle, _IDLE_SECONDS[1])
+            idle = _IDLE_SECONDS[0] if claimed else min(2 * idle, _IDLE_SECONDS[1])
 
     async def _sweep(self) -> None:
         async with self._claims.begin() as connection:
             moved = await endpoints.sort(connection)
-        self._marks.clear()
+        self._watermarks.clear()
         self._looked = -inf
-        # more are waiting where so many were moved
+        # a sweep that moved deliveries may have left some: sweep again at once
         self._swept = time.monotonic() if moved == 0 else -inf
 
     async def _claim(self) -> tuple[int, int]:
-        """Claim as many as keep the connections busy; how many were asked for, and how many found."""
+        """Claim deliveries for all connections. Returns how many were asked for, and how many claimed."""
         begun = time.monotonic()
         self._kicked.clear()
         self._fewer.clear()
         async with self._claims.begin() as connection:
             if not self._due or begun - self._looked > _LOOK_SECONDS:
-                self._look_at(await deliveries.due(connection, self._marks))
+                self._look_at(await deliveries.due(connection, self._watermarks))
                 self._looked = begun
-            most = self._shares()
-            claimed = await deliveries.claim(connection, most, self._marks, lease=self._lease) if most else []
-        self._take(claimed, most, begun)
-        return sum(most.values()), len(claimed)
+            quotas = self._shares()
+            claimed = await deliveries.claim(connection, quotas, self._watermarks, lease=self._lease) if quotas else []
+        self._queue(claimed, quotas, begun)
+        return sum(quotas.values()), len(claimed)
 
     def _look_at(self, due: Sequence[str]) -> None:
-        """Who is newly due comes first, the others in their turns."""
+        """Update the list of endpoints: newly due ones come first, the others keep their order."""
         still, before = set(due), set(self._due)
         self._due = [id_ for id_ in due if id_ not in before] + [id_ for id_ in self._due if id_ in still]
 
     def _shares(self) -> dict[str, int]:
-        """How many to claim of each endpoint: equal shares, as far as each has room."""
-        left = self._connections * _CLAIMS_PER_CONNECTION - self._outstanding
+        """How many deliveries to claim for each endpoint: equal shares, bounded by the endpoint's room."""
+        capacity = self._connections * _CLAIMS_PER_CONNECTION - self._outstanding
         if len(self._results) > self._connections * _RESULTS_PER_CONNECTION:
             return {}
-        share = ceil(left / max(1, len(self._due)))
+        share = ceil(capacity / max(1, len(self._due)))
         sluggish = sum(self._held[id_] for id_ in self._sluggish)
-        most = {}
+        quotas = {}
         for id_ in self._due:
             is_slow = id_ in self._sluggish
-            free = room(
+            headroom = room(
                 held=self._held[id_], sluggish=is_slow, held_by_sluggish=sluggish, connections=self._connections
             )
-            if (granted := min(left, share, free)) > 0:
-                most[id_] = granted
-                left -= granted
+            if (granted := min(capacity, share, headroom)) > 0:
+                quotas[id_] = granted
+                capacity -= granted
                 sluggish += granted if is_slow else 0
-        return most
+        return quotas
 
-    def _take(self, claimed: Sequence[ClaimedDelivery], most: dict[str, int], begun: float) -> None:
+    def _queue(self, claimed: Sequence[ClaimedDelivery], quotas: dict[str, int], begun: float) -> None:
         begin_before = begun + (self._lease.total_seconds() - self._sender.deadline) / 2
-        found: dict[str, int] = {}
-        # one of each endpoint in turn: two at a time to one host would take a second connection to it
+        counts: dict[str, int] = {}
+        # the endpoints take turns: two deliveries at a time to one host would need a second connection
         turns: list[list[_Ready]] = []
-        for one in claimed:
-            id_ = one.endpoint_id
-            turn = found.get(id_, 0)
-            found[id_] = turn + 1
+        for delivery in claimed:
+            id_ = delivery.endpoint_id
+            turn = counts.get(id_, 0)
+            counts[id_] = turn + 1
             if turn == len(turns):
                 turns.append([])
-            turns[turn].append((one, begin_before))
-            self._marks[id_] = one.due_at
+            turns[turn].append((delivery, begin_before))
+            self._watermarks[id_] = delivery.due_at
         self._ready.extend(chain.from_iterable(turns))
-        for id_, number in found.items():
+        for id_, number in counts.items():
             self._held[id_] += number
-        full = [id_ for id_, asked in most.items() if found.get(id_) == asked]
-        self._due = [id_ for id_ in self._due if id_ not in most] + full
+        full = [id_ for id_, asked in quotas.items() if counts.get(id_) == asked]
+        self._due = [id_ for id_ in self._due if id_ not in quotas] + full
         self._outstanding += len(claimed)
         self._few = self._outstanding // 2
         CLAIMED.set(self._outstanding)
@@ -274,9 +274,9 @@ class Dispatcher:
         following = after_attempt(
             Status.PENDING, claimed.attempt, answer.outcome, schedule=self._schedule, roll=self._roll()
         )
-        self._results.append(Attempted(claimed, answer.outcome, answer.status_code, answer.took, begun, following))
+        self._results.append(Attempted(claimed, answer.outcome, answer.status_code, answer.seconds, begun, following))
         id_ = claimed.endpoint_id
-        if is_sluggish(answer.outcome, answer.took):
+        if is_sluggish(answer.outcome, answer.seconds):
             self._sluggish.add(id_)
         else:
             self._sluggish.discard(id_)
@@ -286,7 +286,7 @@ class Dispatcher:
             self._holds[id_] = max(held, self._holds.get(id_, held))
 
     def _is_stopped(self, endpoint_id: str) -> bool:
-        """Whether it asked not to be sent more, and the database does not know it yet."""
+        """Whether the endpoint answered 410 or asked for a pause, and the database does not know it yet."""
         return bool(self._gone or self._holds) and (endpoint_id in self._gone or endpoint_id in self._holds)
 
     def _let_go(self, endpoint_id: str) -> None:
@@ -304,14 +304,14 @@ class Dispatcher:
                 await self._patiently(self._record)
 
     async def _record(self) -> None:
-        """Write down all there is to tell so far; it is kept until that has succeeded."""
+        """Record all results so far. They stay in memory until the commit has succeeded."""
         async with self._recording:
             self._withdraw()
             await self._write_down()
 
     async def _write_down(self) -> None:
         results, unsent = self._results.copy(), self._unsent.copy()
-        gone, holds = self._gone.copy(), self._holds.copy()
+        gone_endpoints, holds = self._gone.copy(), self._holds.copy()
         if not results and not unsent:
             return
         async with self._records.begin() as connection:
@@ -320,19 +320,21 @@ class Dispatcher:
                 await deliveries.put_back(connection, unsent)
             if holds:
                 await endpoints.hold(connection, holds)
-            disabled = await endpoints.disable(connection, gone, "answered 410 Gone") if gone else []
+            disabled = (
+                await endpoints.disable(connection, gone_endpoints, "answered 410 Gone") if gone_endpoints else []
+            )
             if disabled:
                 await endpoints.sort(connection)
         if self._at:
             self._at("recorded")
         self._withdraw()
-        self._forget(len(results), len(unsent), gone, holds)
-        # whatever stood behind what is finished is due now
+        self._forget(len(results), len(unsent), gone_endpoints, holds)
+        # a finished head makes the next delivery of its line due
         self.kick()
         _count(results, late=len(results) - len(mine), disabled=disabled)
 
     def _withdraw(self) -> None:
-        """Post nothing more of what is ready for endpoints that asked for it."""
+        """Put back the ready deliveries of endpoints that answered 410 or asked for a pause."""
         if not self._gone and not self._holds:
             return
         ready, self._ready = self._ready, deque()
@@ -346,14 +348,14 @@ class Dispatcher:
         self._unsent.append(claimed)
         self._let_go(claimed.endpoint_id)
 
-    def _forget(self, results: int, unsent: int, gone: set[str], holds: dict[str, timedelta]) -> None:
-        """Drop what has been recorded; what was added meanwhile stands behind it."""
+    def _forget(self, results: int, unsent: int, gone_endpoints: set[str], holds: dict[str, timedelta]) -> None:
+        """Drop the recorded results; results added meanwhile stand behind them."""
         del self._results[:results]
         del self._unsent[:unsent]
-        self._gone -= gone
+        self._gone -= gone_endpoints
         self._holds = {id_: held for id_, held in self._holds.items() if holds.get(id_) != held}
 
-    # --- the rest -----------------------------------------------------------------------------------------------
+    # --- stopping and waiting -----------------------------------------------------------------------------------
 
     async def _drain(self) -> None:
         while self._ready:
@@ -374,7 +376,7 @@ class Dispatcher:
         self._fewer.set()
 
     async def _patiently(self, step: Callable[[], Awaitable[T]], *, until: asyncio.Event | None = None) -> T | None:
-        """Take the step until it succeeds, however long the database is away; None if `until` was set before."""
+        """Repeat the step until it succeeds, however long the database is away; None if `until` was set before."""
         result = await patiently(step, passes, announce=self._say_why, until=until)
         self._made_progress()
         return result
@@ -386,12 +388,12 @@ class Dispatcher:
             log.warning("deliveries wait", why=why, error=type(error).__name__, tries=tries)
 
     def _made_progress(self, waits_for: str | None = None) -> None:
-        self._progress.made()
+        self._progress.advance()
         self._waits_for = waits_for
 
 
 def _headers(claimed: ClaimedDelivery, timestamp: int) -> dict[str, str] | None:
-    """What makes the request a Standard Webhook; None where a secret is none."""
+    """The headers of a Standard Webhook; None if a secret of the endpoint cannot sign."""
     id_ = event_id(claimed.event_id)
     try:
         signed = signature(claimed.secrets, id_, timestamp, claimed.body)

@@ -16,10 +16,10 @@ from producers.webhooks.connections import KEEP_IDLE, Connection, ConnectionKey,
 
 
 class PostResult(NamedTuple):
-    """What came of one request; `took` in seconds, `retry_after` as the endpoint asked, unbounded."""
+    """What came of one request; `seconds` it took, `retry_after` as the endpoint asked, unbounded."""
 
     outcome: Outcome
-    took: float
+    seconds: float
     status_code: int | None = None
     retry_after: timedelta | None = None
 
@@ -106,13 +106,13 @@ class Sender:
         finally:
             if connection is not None:
                 self._connections.give_back(connection, key)
-        took = time.perf_counter() - begun
+        seconds = time.perf_counter() - begun
         if connection.status is None:
-            return PostResult(_without_an_answer(connection, late=late), took)
+            return PostResult(_without_an_answer(connection, late=late), seconds)
         outcome = of_answer(connection.status)
         if outcome is Outcome.ACCEPTED:
-            return PostResult(outcome, took, connection.status)
-        return PostResult(outcome, took, connection.status, _held_back(connection.retry_after))
+            return PostResult(outcome, seconds, connection.status)
+        return PostResult(outcome, seconds, connection.status, _held_back(connection.retry_after))
 
 
 # The first class that fits names why there is no connection.

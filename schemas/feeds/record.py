@@ -54,8 +54,8 @@ def is_blank(value: object) -> bool:
     or blanks that count, and are not asked about: codes, and the last four digits of a card.
     """
     if isinstance(value, str):
-        rest = value.lstrip(_USUAL_FILL)
-        return not rest or (not rest[0].isalnum() and _FILL.fullmatch(rest) is not None)
+        after_fill = value.lstrip(_USUAL_FILL)
+        return not after_fill or (not after_fill[0].isalnum() and _FILL.fullmatch(after_fill) is not None)
     return value is None or (isinstance(value, (int, float)) and not isinstance(value, bool) and value == 0)
 
 

@@ -71,7 +71,7 @@ def _read(body: bytes) -> None:
     feed, edge = FEEDS["google-pay"], Edge(datetime(2026, 11, 20, tzinfo=UTC))
     try:
         record = parse_json(body)
-        intake.take(feed, record if isinstance(record, dict) else {"signedMessage": record}, edge)
+        intake.to_messages(feed, record if isinstance(record, dict) else {"signedMessage": record}, edge)
     except (Refused, ValueError) as reason:
         intake.refused(feed, body, str(reason))
     with suppress(Malformed, RecursionError):

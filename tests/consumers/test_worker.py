@@ -424,7 +424,7 @@ async def test_a_loop_that_hangs_ends_itself(desk: Desk, post: Post) -> None:
         worker = member(desk.engine, post)
         running = asyncio.create_task(worker.run(asyncio.Event()))
         await until(somebody_waits)
-        worker._waiting.progress._made_at -= 1000
+        worker._waiting.progress._advanced_at -= 1000
         with pytest.raises(Stalled, match="has made no progress for 10"):
             await running
     async with working(desk.engine, post):

@@ -133,11 +133,11 @@ def test_cybersources_report_names_tokens_of_digits() -> None:
     report = next(record for record in samples(FEEDS["cybersource"]) if "responseRecord" in record)
     record = json.loads(json.dumps(report))
     record["sourceRecord"]["token"] = record["responseRecord"]["token"] = TOKEN
-    taken = intake.take(FEEDS["cybersource"], record, Edge(EDGE.at, EDGE.fingerprints, digit_ids=IDS))
+    taken = intake.to_messages(FEEDS["cybersource"], record, Edge(EDGE.at, EDGE.fingerprints, digit_ids=IDS))
     assert isinstance(taken, list)
     assert TOKEN in taken[0].value.decode()
     with pytest.raises(Refused, match="expected no card number"):
-        intake.take(FEEDS["cybersource"], record, EDGE)
+        intake.to_messages(FEEDS["cybersource"], record, EDGE)
 
 
 @pytest.mark.parametrize("kind", ["tms.networktoken.updated", "tms.networktoken.provisioned"])
@@ -148,11 +148,11 @@ def test_a_thin_event_of_visa_names_an_instrument_of_digits(kind: str) -> None:
     payload = record.get("payload") or record["payloads"]
     for each in payload:
         each["data"]["_links"]["paymentInstruments"] = [{"href": f"/tms/v1/paymentinstruments/{TOKEN}"}]
-    taken = intake.take(FEEDS["visa-tms"], record, Edge(EDGE.at, digit_ids=IDS))
+    taken = intake.to_messages(FEEDS["visa-tms"], record, Edge(EDGE.at, digit_ids=IDS))
     assert isinstance(taken, list)
     assert TOKEN in taken[0].value.decode()
     if taken[0].thin:
         assert thin.parse(taken[0].value, digit_ids=IDS).fetch.path.endswith(TOKEN)
         assert masked(taken[0].value, IDS) == taken[0].value.decode()
     with pytest.raises(Refused, match="expected no card number"):
-        intake.take(FEEDS["visa-tms"], record, EDGE)
+        intake.to_messages(FEEDS["visa-tms"], record, EDGE)

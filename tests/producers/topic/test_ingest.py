@@ -291,7 +291,7 @@ async def test_a_part_that_is_refused_does_not_take_the_others_along(kafka: str,
     edge = Edge(AT)
     told: list[FeedLine] = []
     lines = ingest.vendors(FEEDS["gocardless"], feed(record, EVENT | {"resource_type": "payments"}, b""), edge)
-    sent = await send(lines, bootstrap_servers=kafka, topic=topic, each=told.append)
+    sent = await send(lines, bootstrap_servers=kafka, topic=topic, on_acknowledged=told.append)
     assert (sent.lines, sent.unusable, sent.acknowledged, sent.refused) == (4, 1, 3, 0)
     assert [(each.number, each.end > 0, len(each.messages)) for each in told] == [
         (1, False, 1),

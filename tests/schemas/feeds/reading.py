@@ -48,7 +48,7 @@ def answers(feed: str, record: dict[str, Any], answer: dict[str, Any], edge: Edg
 
 def messages(feed: Feed, record: Record, edge: Edge = EDGE) -> list[intake.TopicMessage]:
     """The messages of `record` on the topics; it must not be irrelevant."""
-    messages_ = intake.take(feed, record, edge)
+    messages_ = intake.to_messages(feed, record, edge)
     assert not isinstance(messages_, Irrelevant)
     return messages_
 

@@ -33,7 +33,7 @@ def test_nothing_of_a_number_is_left_of_any_record(feed: Feed) -> None:
 def texts(feed: Feed, body: str) -> list[str]:
     """All that goes onto a topic of a record, and the reason why it is refused."""
     try:
-        result = intake.take(feed, json.loads(body), EDGE)
+        result = intake.to_messages(feed, json.loads(body), EDGE)
     except Refused as reason:
         message = intake.refused(feed, body.encode(), str(reason))
         return [f"{message.key!r} {message.value.decode()} {message.headers}", str(reason)]

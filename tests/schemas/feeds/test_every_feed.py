@@ -153,7 +153,7 @@ def test_a_thin_event_that_is_too_deep_is_unreadable(levels: int) -> None:
 def reason_of(feed: Feed, record: dict[str, Any]) -> str:
     """Why a record is refused, by the adapter or by the topic's schema; empty if it is not."""
     try:
-        intake.take(feed, record, EDGE)
+        intake.to_messages(feed, record, EDGE)
     except Refused as reason:
         return str(reason)
     return ""

@@ -88,7 +88,7 @@ def test_an_event_of_the_vendors_catalogue_about_something_else_is_irrelevant(
 ) -> None:
     assert irrelevance(feed, record) == kind
     assert kind in FEEDS[feed].irrelevant
-    assert intake.take(FEEDS[feed], record, EDGE) == Irrelevant(kind)
+    assert intake.to_messages(FEEDS[feed], record, EDGE) == Irrelevant(kind)
     assert updates(feed, record) == []
 
 
@@ -101,7 +101,7 @@ def test_every_feed_with_irrelevant_kinds_has_a_case_here_and_no_kind_twice(feed
 @each_feed
 def test_no_code_of_a_feed_is_irrelevant(feed: Feed) -> None:
     assert [code.code for code in feed.codes if match_irrelevant(feed.irrelevant, code.code)] == []
-    assert [record for record in samples(feed) if isinstance(intake.take(feed, record, EDGE), Irrelevant)] == []
+    assert [record for record in samples(feed) if isinstance(intake.to_messages(feed, record, EDGE), Irrelevant)] == []
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_an_answer_may_show_an_event_to_be_irrelevant() -> None:
         fetched=lambda _record, _answer, _edge: [Irrelevant("a picture")],
         irrelevant=("a picture",),
     )
-    assert intake.take_answer(feed, Fetch("event", {}), {}, EDGE) == []
+    assert intake.answer_to_messages(feed, Fetch("event", {}), {}, EDGE) == []
 
 
 def test_a_family_of_events_is_no_other_word_that_begins_so() -> None:
