@@ -5,10 +5,10 @@ from functools import cache
 from pathlib import Path
 from uuid import UUID
 
-from domain.settle import Replaced, Updated
+from domain.resolve import Replaced, Updated
 from domain.update import Reason
 from domain.wallet import Expiry
-from schemas.event import EventName, render, tell
+from schemas.event import EventName, announcements, render
 from schemas.payment_method import FIELDS, SECTION
 from schemas.wallet import read_wallet
 
@@ -43,7 +43,7 @@ def bodies() -> dict[EventName, bytes]:
     links = tuple(link.on(current.id) for link in wallet.links if link.moves)
     renewed = current._replace(details=details._replace(expiry=Expiry(2032, 1)))
     wallet_changes = (Replaced(tombstone, current, Reason.LOST_OR_STOLEN, links), Updated(current, renewed))
-    events = [event for event in tell(wallet, wallet_changes) if event.merchant_id == MERCHANT]
+    events = [event for event in announcements(wallet, wallet_changes) if event.merchant_id == MERCHANT]
     ids = (UUID(f"019a3f0b-5a7e-7c11-b0a4-c6fe2f7b9d{number:02}") for number in range(41, 44))
     times = (f"2026-11-20T09:14:{second}.020Z" for second in range(14, 17))
     return {

@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 from domain.cards import Cards, Pairs, named_alone
 from domain.effort import MOST_CREDENTIALS, TooMuch
-from domain.knowledge import Fact, Knowledge, Pair, Shown
+from domain.knowledge import CardFace, Fact, Knowledge, Pair
 from domain.update import Stamp
 from domain.wallet import Key, Method, MethodType, Wallet, belongs_to
 
@@ -62,7 +62,9 @@ class Account:
         """Of those followed, each pair once, the earliest first."""
         return self.pairs.facts if self.followed else ()
 
-    def card(self, fact: Fact, shown: Callable[[], Sequence[tuple[Key, Shown]]]) -> tuple[frozenset[Key], list[Fact]]:
+    def card(
+        self, fact: Fact, shown: Callable[[], Sequence[tuple[Key, CardFace]]]
+    ) -> tuple[frozenset[Key], list[Fact]]:
         """The card that `fact` names: its credentials, and the facts that name it, the latest first.
 
         `shown` gives the cards behind the account's tokens that stay. Where more of them are told of, `forget_cards`
@@ -167,10 +169,12 @@ class Accounts:
 
     def _contradicts_a_method(self, fact: Fact) -> bool:
         """Whether the fact is refused whenever it is tried, because it names another account than a method's."""
-        if fact.told.par is None or len(self._of) > 1:
+        if fact.reported.par is None or len(self._of) > 1:
             return False
         names = {*fact.old.keys, *fact.new.keys}
-        return any(method.par not in (None, fact.told.par) and names & method.keys for method in self.wallet.methods)
+        return any(
+            method.par not in (None, fact.reported.par) and names & method.keys for method in self.wallet.methods
+        )
 
     def _add(self, method: Method) -> None:
         account = self._join(method.type, method.keys)
@@ -192,7 +196,7 @@ class Accounts:
             self._refuse(fact, Conflict.TYPE_CONFLICT)
             return
         there = self._of[method_type]
-        pars = set() if fact.told.par is None else {fact.told.par}
+        pars = set() if fact.reported.par is None else {fact.reported.par}
         for key in keys:
             if key in there:
                 pars |= there[key].pars

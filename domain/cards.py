@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
 from domain.groups import Groups
-from domain.knowledge import Fact, Shown
+from domain.knowledge import CardFace, Fact
 from domain.update import Stamp
 from domain.wallet import Key, Method
 
@@ -95,7 +95,7 @@ class Pairs:
         about = [self._latest_about[key] for key in old.keys if key in self._latest_about]
         return max(about, key=stamp_of, default=self.latest)
 
-    def tell(self, stamp: Stamp) -> bool:
+    def includes(self, stamp: Stamp) -> bool:
         """Whether one of the facts has this stamp."""
         at = bisect_left(self.facts, stamp, key=stamp_of)
         return at < len(self.facts) and self.facts[at].stamp == stamp
@@ -116,11 +116,13 @@ class Cards:
     account's tokens that stay.
     """
 
-    def __init__(self, methods: Iterable[Method], followed: Iterable[Fact], shown: Iterable[tuple[Key, Shown]]) -> None:
+    def __init__(
+        self, methods: Iterable[Method], followed: Iterable[Fact], shown: Iterable[tuple[Key, CardFace]]
+    ) -> None:
         self._of: dict[Key, set[Key]] = {}
         self._naming: dict[Key, list[Fact]] = {}
         self._vendors: dict[Face, tuple[set[str], list[Key]]] = {}
-        self._shown: dict[Face, list[tuple[Key, Shown]]] = {}
+        self._shown: dict[Face, list[tuple[Key, CardFace]]] = {}
         for key, card in shown:
             self._shown.setdefault((card.last4, card.expiry), []).append((key, card))
         for method in methods:
@@ -132,10 +134,10 @@ class Cards:
         self._join(fact.old.keys)
         self._join(fact.new.keys)
         self._naming.setdefault(fact.new.key, []).append(fact)
-        told = fact.told
-        if told.brand is not None and told.last4 is not None and told.expiry is not None:
+        reported = fact.reported
+        if reported.brand is not None and reported.last4 is not None and reported.expiry is not None:
             self._join(self._alike(fact))
-        for key, card in self._shown.get((told.last4, told.expiry), ()):
+        for key, card in self._shown.get((reported.last4, reported.expiry), ()):
             if _is_new_of(card, fact):
                 self._join((key, fact.new.key))
 
@@ -149,8 +151,8 @@ class Cards:
 
     def _alike(self, fact: Fact) -> Iterable[Key]:
         """The `new` of facts from different vendors whose brand, last4 and expiry are those of `fact`."""
-        told = fact.told
-        vendors, keys = self._vendors.setdefault((told.brand, told.last4, told.expiry), (set(), []))
+        reported = fact.reported
+        vendors, keys = self._vendors.setdefault((reported.brand, reported.last4, reported.expiry), (set(), []))
         all_of_them = len(vendors) == 1 and fact.stamp.vendor not in vendors
         vendors.add(fact.stamp.vendor)
         keys.append(fact.new.key)
@@ -190,11 +192,11 @@ def named_alone(fact: Fact, methods: Iterable[Method]) -> frozenset[Key]:
     return frozenset(card)
 
 
-def _is_new_of(card: Shown, fact: Fact) -> bool:
+def _is_new_of(card: CardFace, fact: Fact) -> bool:
     """Whether the card behind a token is the `new` of another vendor's fact; not every token service tells brands."""
-    told = fact.told
+    reported = fact.reported
     return (
         card.vendor != fact.stamp.vendor
-        and (card.last4, card.expiry) == (told.last4, told.expiry)
-        and card.brand in (None, told.brand)
+        and (card.last4, card.expiry) == (reported.last4, reported.expiry)
+        and card.brand in (None, reported.brand)
     )

@@ -6,7 +6,7 @@ fact joins to the current method falls off (it is what articulation points cut o
     what falls off                          without the fact the wallet would be
     a live method                           another one: that method would not give way to the current one
     no method, and nothing of the card      the same one
-    anything else                           to be seen only by settling it without the fact
+    anything else                           to be seen only by resolving it without the fact
 """
 
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 from domain.account import Account
 from domain.knowledge import Fact, Pair
-from domain.settle import Draft
+from domain.resolve import Draft
 from domain.wallet import Key, Method
 
 Join: TypeAlias = Fact | Method

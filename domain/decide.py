@@ -18,14 +18,14 @@ from functools import cached_property, partial
 from typing import NamedTuple, TypeAlias
 
 from domain.effort import Effort
-from domain.knowledge import Knowledge, News, renames_itself
-from domain.merge import Seen, merge
-from domain.resolution import Resolution
-from domain.settle import Replaced, Updated
+from domain.knowledge import Knowledge, Novelty, renames_itself
+from domain.merge import Merged, merge
+from domain.resolve import Replaced, Updated
+from domain.resolver import WalletResolver
 from domain.update import Outcome, Scope, Stamp, Update, UpdateType
 from domain.wallet import Key, Method, MethodId, Wallet, WalletId, belongs_to
 
-Change: TypeAlias = Replaced | Updated | Seen
+WalletChange: TypeAlias = Replaced | Updated | Merged
 
 
 class Verdict(NamedTuple):
@@ -35,7 +35,7 @@ class Verdict(NamedTuple):
     reason: str | None = None
 
 
-class Parked(NamedTuple):
+class WaitingUpdate(NamedTuple):
     """An update taken in earlier that waits for a wallet, or for another one; `inbox_id` finds it again."""
 
     inbox_id: int
@@ -46,23 +46,23 @@ class Parked(NamedTuple):
     merge_into: Scope = ()
 
 
-class Turn(NamedTuple):
+class ChangedWallet(NamedTuple):
     """What a wallet was, what it is now, and what there is to tell of it, in order."""
 
     before: Wallet
     after: Wallet
-    changes: tuple[Change, ...]
+    changes: tuple[WalletChange, ...]
 
 
 class Decision(NamedTuple):
-    """`verdicts` stand in the order of the updates; `resolved` are parked ones whose credential became known.
+    """`verdicts` stand in the order of the updates; `waiting` are those of the waiting updates that have a verdict now.
 
     `known` is every credential that one of the wallets knows now.
     """
 
     verdicts: tuple[Verdict, ...]
-    resolved: tuple[tuple[Parked, Verdict], ...]
-    turns: tuple[Turn, ...]
+    waiting: tuple[tuple[WaitingUpdate, Verdict], ...]
+    changed: tuple[ChangedWallet, ...]
     known: frozenset[Key]
 
 
@@ -73,7 +73,7 @@ def decide(
     updates: Sequence[Update],
     wallets: Iterable[Wallet],
     knowledge: Knowledge,
-    parked: Iterable[Parked],
+    waiting: Iterable[WaitingUpdate],
     name: Callable[[WalletId, Key], MethodId],
     *,
     effort: Effort | None = None,
@@ -81,29 +81,29 @@ def decide(
     """Decide `updates` in the order given; `knowledge` learns what they tell.
 
     `wallets` are those that know an `old` of the updates or are named by a merge, merged ones among them; a wallet that
-    has learnt a credential in another way (an import) is among them too, and is settled. `parked` are the updates that
-    wait for any credential within reach; quarantined ones wait too, for a wallet that can follow them.
+    has learnt a credential in another way (an import) is among them too, and is resolved. `waiting` are the updates
+    that wait for any credential within reach; quarantined ones wait too, for a wallet that can follow them.
     `effort` is what may be looked at, where that is not what one transaction may look at.
 
     Raises:
         TooMuch: there is more to look at.
     """
-    room = _Room(wallets, knowledge, name, effort or Effort())
-    verdicts = [room.take(update) for update in updates]
-    waiting = list(parked)
+    batch = _Batch(wallets, knowledge, name, effort or Effort())
+    verdicts = [batch.decide(update) for update in updates]
+    earlier = list(waiting)
     ours = [at for at, verdict in enumerate(verdicts) if verdict.outcome in (Outcome.PARKED, Outcome.QUARANTINED)]
-    resolved = room.resolve_all([*waiting, *(_as_parked(updates[at]) for at in ours)])
-    for at, number in enumerate(ours, start=len(waiting)):
-        verdicts[number] = resolved.get(at, verdicts[number])
+    followed = batch.decide_waiting([*earlier, *(_as_waiting(updates[at]) for at in ours)])
+    for at, number in enumerate(ours, start=len(earlier)):
+        verdicts[number] = followed.get(at, verdicts[number])
     return Decision(
         tuple(verdicts),
-        tuple((update, resolved[at]) for at, update in enumerate(waiting) if at in resolved),
-        room.turns(),
-        frozenset(room.knowing),
+        tuple((update, followed[at]) for at, update in enumerate(earlier) if at in followed),
+        batch.changed_wallets(),
+        frozenset(batch.knowing),
     )
 
 
-class _Room:
+class _Batch:
     """The wallets of one batch, as they stand after the updates taken so far."""
 
     def __init__(
@@ -117,9 +117,9 @@ class _Room:
         self.name = name
         self.effort = effort
         self.before = {wallet.id: wallet for wallet in wallets}
-        self.unsettled = dict(self.before)
-        self.merges: dict[WalletId, list[Change]] = {}
-        self.resolved: dict[WalletId, Resolution] = {}
+        self.unresolved = dict(self.before)
+        self.merges: dict[WalletId, list[WalletChange]] = {}
+        self.resolvers: dict[WalletId, WalletResolver] = {}
         self.knowing: dict[Key, set[WalletId]] = {}
         self.met: dict[WalletId, list[Collection[Key]]] = {}
         for wallet in self.before.values():
@@ -129,11 +129,11 @@ class _Room:
     def customers(self) -> "_Customers":
         """Only merges ask whose wallets they are."""
         customers = _Customers()
-        for wallet in self.unsettled.values():
+        for wallet in self.unresolved.values():
             customers.add(wallet)
         return customers
 
-    def take(self, update: Update) -> Verdict:
+    def decide(self, update: Update) -> Verdict:
         if update.type in _TELLS_NO_CHANGE:
             return Verdict(Outcome.IGNORED, update.type.value)
         if update.type is UpdateType.WALLET_MERGED:
@@ -141,71 +141,71 @@ class _Room:
         if renames_itself(update) and update.new.expiry is None and not update.new.details:
             return Verdict(Outcome.IGNORED, "SAME_CREDENTIAL")
         assert update.old is not None
-        news = self.knowledge.learn(update)
+        novelty = self.knowledge.learn(update)
         holders = self._holders(update.old.keys)
-        owners = [wallet_id for wallet_id in holders if belongs_to(update.scope, self.unsettled[wallet_id])]
+        owners = [wallet_id for wallet_id in holders if belongs_to(update.scope, self.unresolved[wallet_id])]
         changed = False
         for wallet_id in owners:
             changed |= self._learn(wallet_id, update)
         if changed:
             return Verdict(Outcome.APPLIED)
-        if news is News.NONE:
+        if novelty is Novelty.NONE:
             return Verdict(Outcome.DUPLICATE, "ALREADY_TOLD")
         if not holders:
-            return Verdict(Outcome.PARKED) if news is News.NEW else Verdict(Outcome.SUPERSEDED, "NEWER_TOLD")
-        return self._unchanged(update.stamp, update.old.keys, owners, news)
+            return Verdict(Outcome.PARKED) if novelty is Novelty.NEW else Verdict(Outcome.SUPERSEDED, "NEWER_TOLD")
+        return self._unchanged(update.stamp, update.old.keys, owners, novelty)
 
-    def resolve_all(self, waiting: Sequence[Parked]) -> dict[int, Verdict]:
+    def decide_waiting(self, waiting: Sequence[WaitingUpdate]) -> dict[int, Verdict]:
         """What became of those whose credential or customers are known by now, by their place.
 
-        A merge and a wallet that is settled let more credentials be known, so all wallets are settled first, and it
+        A merge and a wallet that is resolved let more credentials be known, so all wallets are resolved first, and it
         looks again until no more are known. Merges go first: whose customer an update is about is known after them.
         """
         if waiting:
-            self._settle_the_others()
+            self._resolve_remaining()
         verdicts: dict[int, Verdict] = {}
         left = sorted(range(len(waiting)), key=lambda at: not waiting[at].merge_from)
         while known := [at for at in left if self._knows(waiting[at])]:
-            verdicts.update((at, self._resolve(waiting[at])) for at in known)
+            verdicts.update((at, self._decide_waiting(waiting[at])) for at in known)
             left = [at for at in left if at not in verdicts]
         return verdicts
 
-    def _knows(self, parked: Parked) -> bool:
-        if parked.merge_from:
-            return bool(self._named(parked.merge_from) and self._named(parked.merge_into))
-        return any(key in self.knowing for key in parked.keys)
+    def _knows(self, waiting: WaitingUpdate) -> bool:
+        if waiting.merge_from:
+            return bool(self._named(waiting.merge_from) and self._named(waiting.merge_into))
+        return any(key in self.knowing for key in waiting.keys)
 
-    def _resolve(self, parked: Parked) -> Verdict:
+    def _decide_waiting(self, waiting: WaitingUpdate) -> Verdict:
         """What became of an update whose credential has become known: what would be different had it not come."""
-        if parked.merge_from:
-            return self._merge(parked.merge_from, parked.merge_into)
-        holders = self._holders(parked.keys)
-        owners = [wallet_id for wallet_id in holders if belongs_to(parked.scope, self.unsettled[wallet_id])]
+        if waiting.merge_from:
+            return self._merge(waiting.merge_from, waiting.merge_into)
+        holders = self._holders(waiting.keys)
+        owners = [wallet_id for wallet_id in holders if belongs_to(waiting.scope, self.unresolved[wallet_id])]
         for wallet_id in owners:
-            if self._resolution(wallet_id).would_differ_without(parked.stamp, parked.keys):
+            if self._resolver(wallet_id).would_differ_without(waiting.stamp, waiting.keys):
                 return Verdict(Outcome.APPLIED)
-        return self._unchanged(parked.stamp, parked.keys, owners, News.NEW)
+        return self._unchanged(waiting.stamp, waiting.keys, owners, Novelty.NEW)
 
-    def turns(self) -> tuple[Turn, ...]:
-        self._settle_the_others()
+    def changed_wallets(self) -> tuple[ChangedWallet, ...]:
+        self._resolve_remaining()
         return tuple(
-            Turn(before, settlement.wallet, (*self.merges.get(wallet_id, ()), *settlement.changes))
+            ChangedWallet(before, resolution.wallet, (*self.merges.get(wallet_id, ()), *resolution.changes))
             for wallet_id, before in self.before.items()
-            if (settlement := self.resolved[wallet_id].settlement).wallet != before
+            if (resolution := self.resolvers[wallet_id].resolution).wallet != before
         )
 
-    def _unchanged(self, stamp: Stamp, keys: Sequence[Key], owners: list[WalletId], news: News) -> Verdict:
+    def _unchanged(self, stamp: Stamp, keys: Sequence[Key], owners: list[WalletId], novelty: Novelty) -> Verdict:
         """The verdict on an update that found wallets and changed none of them."""
         if not owners:
             return Verdict(Outcome.QUARANTINED, "OWNER_MISMATCH")
-        resolutions = [self._resolution(wallet_id) for wallet_id in owners]
-        for resolution in resolutions:
-            conflict = resolution.accounts.conflict(stamp)
+        resolvers = [self._resolver(wallet_id) for wallet_id in owners]
+        for resolver in resolvers:
+            conflict = resolver.accounts.conflict(stamp)
             if conflict is not None:
                 return Verdict(Outcome.QUARANTINED, conflict.value)
-        if news is News.OLDER:
+        if novelty is Novelty.OLDER:
             return Verdict(Outcome.SUPERSEDED, "NEWER_TOLD")
-        about = [(resolution, account) for resolution in resolutions for account in resolution.accounts.of(keys)]
+        about = [(resolver, account) for resolver in resolvers for account in resolver.accounts.of(keys)]
         if not any(account.live for _, account in about):
             return Verdict(Outcome.IGNORED, "CUSTOMER_REMOVED")
         with_facts = [account for _, account in about if account.followed]
@@ -213,11 +213,11 @@ class _Room:
             return Verdict(Outcome.DUPLICATE, "ALREADY_SO")
         holding = [
             method
-            for resolution, account in about
-            for method in resolution.live_methods(account)
+            for resolver, account in about
+            for method in resolver.live_methods(account)
             if not method.keys.isdisjoint(keys)
         ]
-        if not holding or any(account.pairs.tell(stamp) for account in with_facts):
+        if not holding or any(account.pairs.includes(stamp) for account in with_facts):
             return Verdict(Outcome.SUPERSEDED, "NEWER_FACT")
         if self._expire_later(holding, keys, stamp):
             return Verdict(Outcome.SUPERSEDED, "NEWER_TOLD")
@@ -225,8 +225,8 @@ class _Room:
 
     def _expire_later(self, methods: Iterable[Method], keys: Sequence[Key], stamp: Stamp) -> bool:
         """Whether they are known, by their customer or by another fact, to be good for longer than `stamp` told."""
-        told = [told.expiry for _, told in self.knowledge.told_of(keys) if told.expiry is not None]
-        expiries = [expiry.value for expiry in told if expiry.stamp == stamp]
+        reported = [state.expiry for _, state in self.knowledge.states_of(keys) if state.expiry is not None]
+        expiries = [expiry.value for expiry in reported if expiry.stamp == stamp]
         return any(
             method.details.expiry is not None and method.details.expiry > expiry
             for method in methods
@@ -248,55 +248,55 @@ class _Room:
         return Verdict(Outcome.APPLIED)
 
     def _merge_wallets(self, source: WalletId, target: WalletId) -> None:
-        merged = merge(self.unsettled[source], self.unsettled[target])
+        merged = merge(self.unresolved[source], self.unresolved[target])
         for former in self.customers.merged_into(source):
-            self.unsettled[former] = self.unsettled[former]._replace(merged_into=target)
-            self.resolved.pop(former, None)
-            self.customers.add(self.unsettled[former])
+            self.unresolved[former] = self.unresolved[former]._replace(merged_into=target)
+            self.resolvers.pop(former, None)
+            self.customers.add(self.unresolved[former])
         for keys in self.met.pop(source, ()):
             for key in keys:
                 self.knowing[key].discard(source)
         for wallet in (merged.source, merged.target):
-            self.unsettled[wallet.id] = wallet
+            self.unresolved[wallet.id] = wallet
             self.customers.add(wallet)
         self.merges.setdefault(target, []).extend((*self.merges.pop(source, ()), *merged.changes))
         self._meet(target, merged.target.knows())
-        self._settle(source)
-        self._settle(target)
+        self._resolve_wallet(source)
+        self._resolve_wallet(target)
 
     def _named(self, scope: Scope) -> set[WalletId]:
         """The wallets of the customer so named; a merged wallet stands for the one it went into."""
         found = set()
         for wallet_id in self.customers.with_any_of(scope):
-            wallet = self.unsettled[wallet_id]
+            wallet = self.unresolved[wallet_id]
             if belongs_to(scope, wallet):
                 found.add(wallet.merged_into or wallet.id)
         return found
 
-    def _settle_the_others(self) -> None:
-        for wallet_id in self.unsettled:
-            self._resolution(wallet_id)
+    def _resolve_remaining(self) -> None:
+        for wallet_id in self.unresolved:
+            self._resolver(wallet_id)
 
-    def _resolution(self, wallet_id: WalletId) -> Resolution:
-        if wallet_id not in self.resolved:
-            self._settle(wallet_id)
-        return self.resolved[wallet_id]
+    def _resolver(self, wallet_id: WalletId) -> WalletResolver:
+        if wallet_id not in self.resolvers:
+            self._resolve_wallet(wallet_id)
+        return self.resolvers[wallet_id]
 
-    def _settle(self, wallet_id: WalletId) -> bool:
-        """Settle it by what is known now; True if it differs from what it was before."""
-        unsettled = self.unsettled[wallet_id]
-        resolution = Resolution(unsettled, self.knowledge, partial(self.name, wallet_id), self.effort)
-        self.resolved[wallet_id] = resolution
-        self._meet(wallet_id, resolution.fresh_keys())
-        return _differ(unsettled, resolution.settlement.wallet)
+    def _resolve_wallet(self, wallet_id: WalletId) -> bool:
+        """Resolve it by what is known now; True if it differs from what it was before."""
+        unresolved = self.unresolved[wallet_id]
+        resolver = WalletResolver(unresolved, self.knowledge, partial(self.name, wallet_id), self.effort)
+        self.resolvers[wallet_id] = resolver
+        self._meet(wallet_id, resolver.fresh_keys())
+        return _differ(unresolved, resolver.resolution.wallet)
 
     def _learn(self, wallet_id: WalletId, update: Update) -> bool:
         """Have the wallet learn what the knowledge has just learnt; True if it differs from what it was before it."""
-        resolution = self.resolved.get(wallet_id)
-        if resolution is None:
-            return self._settle(wallet_id)
-        changed = resolution.learn(update)
-        self._meet(wallet_id, resolution.fresh_keys())
+        resolver = self.resolvers.get(wallet_id)
+        if resolver is None:
+            return self._resolve_wallet(wallet_id)
+        changed = resolver.learn(update)
+        self._meet(wallet_id, resolver.fresh_keys())
         return changed
 
     def _meet(self, wallet_id: WalletId, keys: Collection[Key]) -> None:
@@ -335,6 +335,6 @@ def _differ(one: Wallet, other: Wallet) -> bool:
     return one is not other and (one.methods != other.methods or one.links != other.links)
 
 
-def _as_parked(update: Update) -> Parked:
+def _as_waiting(update: Update) -> WaitingUpdate:
     keys = () if update.old is None else update.old.keys
-    return Parked(0, update.stamp, keys, update.scope, update.merge_from, update.merge_into)
+    return WaitingUpdate(0, update.stamp, keys, update.scope, update.merge_from, update.merge_into)

@@ -23,7 +23,7 @@ from typing import Generic, NamedTuple, TypeAlias, TypeVar
 from domain.update import Credential, NewCredential, Reason, Scope, Stamp, Update, UpdateType
 from domain.wallet import Expiry, Key, MethodStatus, MethodType
 
-TOLD_STATUS: Mapping[UpdateType, MethodStatus] = {
+REPORTED_STATUS: Mapping[UpdateType, MethodStatus] = {
     UpdateType.SUSPENDED: MethodStatus.SUSPENDED,
     UpdateType.RESUMED: MethodStatus.ACTIVE,
     UpdateType.CLOSED: MethodStatus.CLOSED,
@@ -50,7 +50,7 @@ class Fact(NamedTuple):
     reason: Reason = Reason.REISSUED
     scope: Scope = ()
     method_type: MethodType | None = None
-    told: NewCredential = NewCredential()
+    reported: NewCredential = NewCredential()
     later: Dated[Expiry] | None = None
     """A later expiry, where the pair was told with one, or with one at all, when it was told again."""
 
@@ -66,15 +66,15 @@ class Fact(NamedTuple):
     @property
     def expiry(self) -> Dated[Expiry] | None:
         """The latest that the pair was ever told with."""
-        if self.later is not None or self.told.expiry is None:
+        if self.later is not None or self.reported.expiry is None:
             return self.later
-        return Dated(self.told.expiry, self.stamp)
+        return Dated(self.reported.expiry, self.stamp)
 
 
 Pair: TypeAlias = tuple[Key, Key, Scope]
 
 
-class Shown(NamedTuple):
+class CardFace(NamedTuple):
     """What `vendor` said that a card shows: how it is recognised where it is told of under another name."""
 
     vendor: str
@@ -83,25 +83,25 @@ class Shown(NamedTuple):
     expiry: Expiry
 
 
-class Told(NamedTuple):
+class CredentialState(NamedTuple):
     """What is known of one credential."""
 
     status: Dated[MethodStatus] | None = None
     expiry: Dated[Expiry] | None = None
     details: Mapping[str, Dated[object]] = MappingProxyType({})
-    cards: Mapping[Shown, Stamp] = MappingProxyType({})
+    cards: Mapping[CardFace, Stamp] = MappingProxyType({})
     """Of a token that stays while the card behind it becomes another: each of those cards, when it was first told."""
 
 
-class Word(NamedTuple):
+class Contribution(NamedTuple):
     """What stands on one stamp: facts that it told or gave a later expiry, and whether it told anything in place."""
 
     facts: tuple[Fact, ...] = ()
-    told: bool = False
+    in_place: bool = False
     shows_cards: bool = False
 
 
-class News(Enum):
+class Novelty(Enum):
     """What an update told, measured against what was known before it."""
 
     NEW = "new"
@@ -114,17 +114,17 @@ class Knowledge:
 
     def __init__(self) -> None:
         self.facts: dict[Pair, Fact] = {}
-        self.told: dict[Key, dict[Scope, Told]] = {}
-        self.heard_facts: set[Pair] = set()
+        self.states: dict[Key, dict[Scope, CredentialState]] = {}
+        self.reported_facts: set[Pair] = set()
         """Pairs that were told since loading, also those that were known: hearing of one prolongs its keeping."""
-        self.heard_of: set[tuple[Key, Scope]] = set()
+        self.reported_states: set[tuple[Key, Scope]] = set()
         """Credentials of which something was told since loading, also what was known."""
         self._from: dict[Key, dict[Pair, Fact]] = {}
-        self._words: dict[Key, dict[Stamp, Word]] = {}
+        self._contributions: dict[Key, dict[Stamp, Contribution]] = {}
 
     def add_fact(self, fact: Fact) -> None:
         """Put in a fact as it was stored; it replaces the pair's former one."""
-        self._words.clear()
+        self._contributions.clear()
         former = self.facts.get(fact.pair)
         for key in () if former is None else former.old.keys:
             del self._from[key][fact.pair]
@@ -132,15 +132,15 @@ class Knowledge:
         for key in fact.old.keys:
             self._from.setdefault(key, {})[fact.pair] = fact
 
-    def add_told(self, key: Key, scope: Scope, told: Told) -> None:
-        self._words.clear()
-        self.told.setdefault(key, {})[scope] = told
+    def add_state(self, key: Key, scope: Scope, state: CredentialState) -> None:
+        self._contributions.clear()
+        self.states.setdefault(key, {})[scope] = state
 
     def facts_from(self, key: Key) -> Iterable[Fact]:
         return self._from.get(key, _NO_FACTS).values()
 
-    def told_of(self, keys: Iterable[Key]) -> list[tuple[Scope, Told]]:
-        return [told for key in keys if key in self.told for told in self.told[key].items()]
+    def states_of(self, keys: Iterable[Key]) -> list[tuple[Scope, CredentialState]]:
+        return [state for key in keys if key in self.states for state in self.states[key].items()]
 
     def reach(
         self,
@@ -166,56 +166,60 @@ class Knowledge:
             frontier.extend(further)
         return reached
 
-    def learn(self, update: Update) -> News:
+    def learn(self, update: Update) -> Novelty:
         """Take in what one update tells; what is known of its `old` must be loaded."""
         if update.old is None:
-            return News.NONE
+            return Novelty.NONE
         if update.type is UpdateType.NUMBER_REPLACED and not renames_itself(update):
             return self._learn_fact(update)
-        if update.type in _TELLS_IN_PLACE:
-            status, expiry = TOLD_STATUS.get(update.type), update.new.expiry
+        if update.type in _IN_PLACE:
+            status, expiry = REPORTED_STATUS.get(update.type), update.new.expiry
             if update.type is UpdateType.NUMBER_REPLACED and "last4" in update.new.details:
                 status = MethodStatus.ACTIVE  # another card behind the token that stays
-            told = Told(
+            state = CredentialState(
                 None if status is None else Dated(status, update.stamp),
                 None if expiry is None else Dated(expiry, update.stamp),
                 {name: Dated(value, update.stamp) for name, value in update.new.details.items()},
-                _cards_shown(update),
+                _card_faces(update),
             )
-            return self._learn_of(update.old, update.scope, told)
-        return News.NONE
+            return self._learn_state(update.old, update.scope, state)
+        return Novelty.NONE
 
-    def word(self, stamp: Stamp, keys: Iterable[Key]) -> Word:
+    def contribution(self, stamp: Stamp, keys: Iterable[Key]) -> Contribution:
         """What stands on the word of `stamp`, which told of `keys`."""
         facts: dict[Pair, Fact] = {}
-        told = shows_cards = False
+        in_place = shows_cards = False
         for key in keys:
-            if key not in self._words:
-                self._words[key] = self._words_of(key)
-            word = self._words[key].get(stamp, _NO_WORD)
-            facts.update((fact.pair, fact) for fact in word.facts)
-            told = told or word.told
-            shows_cards = shows_cards or word.shows_cards
-        return Word(tuple(facts.values()), told, shows_cards)
+            if key not in self._contributions:
+                self._contributions[key] = self._contributions_of(key)
+            contribution = self._contributions[key].get(stamp, _NO_CONTRIBUTION)
+            facts.update((fact.pair, fact) for fact in contribution.facts)
+            in_place = in_place or contribution.in_place
+            shows_cards = shows_cards or contribution.shows_cards
+        return Contribution(tuple(facts.values()), in_place, shows_cards)
 
-    def _words_of(self, key: Key) -> dict[Stamp, Word]:
-        words: dict[Stamp, Word] = {}
+    def _contributions_of(self, key: Key) -> dict[Stamp, Contribution]:
+        contributions: dict[Stamp, Contribution] = {}
 
-        def add(stamp: Stamp, *facts: Fact, told: bool = False, shows_cards: bool = False) -> None:
-            word = words.get(stamp, _NO_WORD)
-            words[stamp] = Word((*word.facts, *facts), word.told or told, word.shows_cards or shows_cards)
+        def add(stamp: Stamp, *facts: Fact, in_place: bool = False, shows_cards: bool = False) -> None:
+            contribution = contributions.get(stamp, _NO_CONTRIBUTION)
+            contributions[stamp] = Contribution(
+                (*contribution.facts, *facts),
+                contribution.in_place or in_place,
+                contribution.shows_cards or shows_cards,
+            )
 
         for fact in self.facts_from(key):
             add(fact.stamp, fact)
             if fact.later is not None:
                 add(fact.later.stamp, fact)
-        for state in self.told.get(key, _NOTHING_TOLD).values():
+        for state in self.states.get(key, _NO_STATES).values():
             for dated in (state.status, state.expiry, *state.details.values()):
                 if dated is not None:
-                    add(dated.stamp, told=True)
+                    add(dated.stamp, in_place=True)
             for stamp in state.cards.values():
-                add(stamp, told=True, shows_cards=True)
-        return words
+                add(stamp, in_place=True, shows_cards=True)
+        return contributions
 
     def without(self, stamp: Stamp, keys: Iterable[Key]) -> "Knowledge":
         """What is known within reach of `keys`, but for what stands on the word of `stamp` alone.
@@ -226,16 +230,18 @@ class Knowledge:
         for key in self.reach(keys):
             for fact in self.facts_from(key):
                 if fact.stamp != stamp and fact.pair not in rest.facts:
-                    later = _but_by(stamp, fact.later)
+                    later = _without(stamp, fact.later)
                     rest.add_fact(fact if later is fact.later else fact._replace(later=later))
-            for scope, told in self.told.get(key, _NOTHING_TOLD).items():
-                details = {name: dated for name, dated in told.details.items() if dated.stamp != stamp}
-                cards = {card: first for card, first in told.cards.items() if first != stamp}
-                other = Told(_but_by(stamp, told.status), _but_by(stamp, told.expiry), details, cards)
-                rest.add_told(key, scope, other)
+            for scope, state in self.states.get(key, _NO_STATES).items():
+                details = {name: dated for name, dated in state.details.items() if dated.stamp != stamp}
+                cards = {card: first for card, first in state.cards.items() if first != stamp}
+                remainder = CredentialState(
+                    _without(stamp, state.status), _without(stamp, state.expiry), details, cards
+                )
+                rest.add_state(key, scope, remainder)
         return rest
 
-    def _learn_fact(self, update: Update) -> News:
+    def _learn_fact(self, update: Update) -> Novelty:
         assert update.old is not None
         assert update.new.credential is not None
         fact = Fact(
@@ -245,35 +251,35 @@ class Knowledge:
             reason=update.reason,
             scope=update.scope,
             method_type=update.method_type,
-            told=update.new,
+            reported=update.new,
         )
-        self.heard_facts.add(fact.pair)
+        self.reported_facts.add(fact.pair)
         known = self.facts.get(fact.pair)
         if known is None:
             self.add_fact(fact)
-            return News.NEW
+            return Novelty.NEW
         united = unite(known, fact)
         if united != known:
             self.add_fact(united)
-        if united.expiry is None or fact.told.expiry is None:
-            return News.NONE
-        if known.expiry is None or known.expiry.value < fact.told.expiry:
-            return News.NEW
-        return News.OLDER if fact.told.expiry < united.expiry.value else News.NONE
+        if united.expiry is None or fact.reported.expiry is None:
+            return Novelty.NONE
+        if known.expiry is None or known.expiry.value < fact.reported.expiry:
+            return Novelty.NEW
+        return Novelty.OLDER if fact.reported.expiry < united.expiry.value else Novelty.NONE
 
-    def _learn_of(self, credential: Credential, scope: Scope, told: Told) -> News:
-        news = News.NONE
+    def _learn_state(self, credential: Credential, scope: Scope, state: CredentialState) -> Novelty:
+        novelty = Novelty.NONE
         for key in credential.keys:
-            known = self.told.get(key, _NOTHING_TOLD).get(scope, NEVER_TOLD)
-            merged = merge(known, told)
-            if merged != NEVER_TOLD:
-                self.heard_of.add((key, scope))
+            known = self.states.get(key, _NO_STATES).get(scope, NOTHING_REPORTED)
+            merged = merge(known, state)
+            if merged != NOTHING_REPORTED:
+                self.reported_states.add((key, scope))
             if merged != known:
-                self.add_told(key, scope, merged)
-                news = News.NEW
-            elif news is News.NONE and not _says_the_same(told, known):
-                news = News.OLDER
-        return news
+                self.add_state(key, scope, merged)
+                novelty = Novelty.NEW
+            elif novelty is Novelty.NONE and not _reports_the_same(state, known):
+                novelty = Novelty.OLDER
+        return novelty
 
 
 def unite(known: Fact, again: Fact) -> Fact:
@@ -282,50 +288,50 @@ def unite(known: Fact, again: Fact) -> Fact:
     old = Credential(known.old.key, min(filter(None, (known.old.alias, again.old.alias)), default=None))
     new = Credential(known.new.key, min(filter(None, (known.new.alias, again.new.alias)), default=None))
     expiry = _later(known.expiry, again.expiry)
-    later = None if expiry is None or expiry.value == first.told.expiry else expiry
+    later = None if expiry is None or expiry.value == first.reported.expiry else expiry
     if (old, new, later) == (first.old, first.new, first.later):
         return first
-    return first._replace(old=old, new=new, told=first.told._replace(credential=new), later=later)
+    return first._replace(old=old, new=new, reported=first.reported._replace(credential=new), later=later)
 
 
-def merge(known: Told, told: Told) -> Told:
+def merge(known: CredentialState, reported: CredentialState) -> CredentialState:
     """What is known after both were told, whichever came first."""
-    status = max(filter(None, (known.status, told.status)), key=lambda dated: dated.stamp, default=None)
+    status = max(filter(None, (known.status, reported.status)), key=lambda dated: dated.stamp, default=None)
     details = dict(known.details)
-    for name, dated in told.details.items():
+    for name, dated in reported.details.items():
         if name not in details or details[name].stamp < dated.stamp:
             details[name] = dated
     cards = known.cards
-    if told.cards:
-        cards = {**cards, **{card: min(stamp, cards.get(card, stamp)) for card, stamp in told.cards.items()}}
-    return Told(status, _later(known.expiry, told.expiry), details, cards)
+    if reported.cards:
+        cards = {**cards, **{card: min(stamp, cards.get(card, stamp)) for card, stamp in reported.cards.items()}}
+    return CredentialState(status, _later(known.expiry, reported.expiry), details, cards)
 
 
-def _cards_shown(update: Update) -> dict[Shown, Stamp]:
+def _card_faces(update: Update) -> dict[CardFace, Stamp]:
     """The card behind a token that stays, where enough is said of it to recognise it by."""
     new, stamp = update.new, update.stamp
     if new.last4 is None or new.expiry is None or "last4" not in new.details:
         return {}
-    return {Shown(stamp.vendor, new.last4, new.brand, new.expiry): stamp}
+    return {CardFace(stamp.vendor, new.last4, new.brand, new.expiry): stamp}
 
 
-def _later(known: Dated[Expiry] | None, told: Dated[Expiry] | None) -> Dated[Expiry] | None:
+def _later(known: Dated[Expiry] | None, reported: Dated[Expiry] | None) -> Dated[Expiry] | None:
     """The later expiry; of the same one it stays known by whose word it was known."""
-    if known is None or told is None:
-        return known or told
-    return told if told.value > known.value else known
+    if known is None or reported is None:
+        return known or reported
+    return reported if reported.value > known.value else known
 
 
-def _but_by(stamp: Stamp, dated: Dated[T] | None) -> Dated[T] | None:
+def _without(stamp: Stamp, dated: Dated[T] | None) -> Dated[T] | None:
     return None if dated is not None and dated.stamp == stamp else dated
 
 
-def _says_the_same(told: Told, known: Told) -> bool:
+def _reports_the_same(reported: CredentialState, known: CredentialState) -> bool:
     return (
-        (told.status is None or (known.status is not None and told.status.value is known.status.value))
-        and (told.expiry is None or (known.expiry is not None and told.expiry.value == known.expiry.value))
-        and all(known.details[name].value == dated.value for name, dated in told.details.items())
-        and told.cards.keys() <= known.cards.keys()
+        (reported.status is None or (known.status is not None and reported.status.value is known.status.value))
+        and (reported.expiry is None or (known.expiry is not None and reported.expiry.value == known.expiry.value))
+        and all(known.details[name].value == dated.value for name, dated in reported.details.items())
+        and reported.cards.keys() <= known.cards.keys()
     )
 
 
@@ -338,10 +344,10 @@ def renames_itself(update: Update) -> bool:
     return old is not None and new is not None and (new.key == old.key or set(new.keys) <= set(old.keys))
 
 
-_TELLS_IN_PLACE = frozenset(
-    (*TOLD_STATUS, UpdateType.EXPIRY_UPDATED, UpdateType.DETAILS_UPDATED, UpdateType.NUMBER_REPLACED)
+_IN_PLACE = frozenset(
+    (*REPORTED_STATUS, UpdateType.EXPIRY_UPDATED, UpdateType.DETAILS_UPDATED, UpdateType.NUMBER_REPLACED)
 )
-NEVER_TOLD = Told()
+NOTHING_REPORTED = CredentialState()
 _NO_FACTS: Mapping[Pair, Fact] = {}
-_NO_WORD = Word()
-_NOTHING_TOLD: Mapping[Scope, Told] = {}
+_NO_CONTRIBUTION = Contribution()
+_NO_STATES: Mapping[Scope, CredentialState] = {}

@@ -1,32 +1,32 @@
 """Two wallets of one customer become one.
 
 The source's methods move to the target with their ids; where both hold the same identity, the source's is replaced by
-the target's. The target's flags win, the merchants are united. Settle the result afterwards.
+the target's. The target's flags win, the merchants are united. Resolve the result afterwards.
 """
 
 from typing import NamedTuple
 
-from domain.settle import Draft, Replaced, Updated, heir
+from domain.resolve import Draft, Replaced, Updated, heir
 from domain.update import Reason
 from domain.wallet import MerchantId, Method, Wallet
 
 
-class Seen(NamedTuple):
+class Merged(NamedTuple):
     """A live method that these merchants could not see before the merge, and must be told of."""
 
     method: Method
     merchants: tuple[MerchantId, ...]
 
 
-class Merged(NamedTuple):
+class Merger(NamedTuple):
     """`source` is what is left of it: a name that leads to the target."""
 
     source: Wallet
     target: Wallet
-    changes: tuple[Seen | Updated | Replaced, ...]
+    changes: tuple[Merged | Updated | Replaced, ...]
 
 
-def merge(source: Wallet, target: Wallet) -> Merged:
+def merge(source: Wallet, target: Wallet) -> Merger:
     arriving = [_without_flags_of(target, method) for method in source.methods]
     draft = Draft(
         target._replace(
@@ -47,8 +47,8 @@ def merge(source: Wallet, target: Wallet) -> Merged:
         kept = heir(kept._replace(keys=keys), [method])
         draft.put(kept)
         draft.replace(method, kept, Reason.WALLET_MERGE)
-    merged = draft.settled()
-    return Merged(
+    merged = draft.build_wallet()
+    return Merger(
         source=source._replace(methods=(), links=(), leads=frozenset(), merged_into=target.id),
         target=merged,
         changes=(*_seen(source, target, merged), *draft.changes),
@@ -71,11 +71,11 @@ def _same(one: Method, other: Method) -> bool:
     return one.type is other.type and not one.keys.isdisjoint(other.keys)
 
 
-def _seen(source: Wallet, target: Wallet, merged: Wallet) -> list[Seen]:
+def _seen(source: Wallet, target: Wallet, merged: Wallet) -> list[Merged]:
     newcomers = _missing(target.merchants, source.merchants)
     strangers = _missing(source.merchants, target.merchants)
     of_the_target = {method.id for method in target.methods}
-    seen = [Seen(method, newcomers if method.id in of_the_target else strangers) for method in merged.live_methods]
+    seen = [Merged(method, newcomers if method.id in of_the_target else strangers) for method in merged.live_methods]
     return [each for each in seen if each.merchants]
 
 

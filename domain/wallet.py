@@ -171,7 +171,7 @@ class Wallet(NamedTuple):
     def live_methods(self) -> tuple[Method, ...]:
         return tuple(method for method in self.methods if method.live)
 
-    def settled(self, methods: tuple[Method, ...], links: tuple[Link, ...], leads: frozenset[Key]) -> "Wallet":
+    def with_contents(self, methods: tuple[Method, ...], links: tuple[Link, ...], leads: frozenset[Key]) -> "Wallet":
         """The same customer's wallet with other contents."""
         return Wallet(
             self.id,

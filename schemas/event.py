@@ -8,9 +8,9 @@ from uuid import UUID
 
 from pydantic_core import to_json
 
-from domain.decide import Change
-from domain.merge import Seen
-from domain.settle import Replaced, Updated
+from domain.decide import WalletChange
+from domain.merge import Merged
+from domain.resolve import Replaced, Updated
 from domain.update import Reason
 from domain.wallet import Customer, Link, MerchantId, Method, MethodId, Wallet
 from schemas.payment_method import SECTION, write_details
@@ -23,7 +23,7 @@ class EventName(StrEnum):
     UPDATED = "PAYMENT_METHOD_UPDATED"
 
 
-class Told(NamedTuple):
+class Announcement(NamedTuple):
     """One event, but for its id, sequence and time; `payload` is JSON already, for most merchants are told the same."""
 
     name: EventName
@@ -33,22 +33,22 @@ class Told(NamedTuple):
     payload: bytes
 
 
-def tell(wallet: Wallet, changes: tuple[Change, ...]) -> list[Told]:
+def announcements(wallet: Wallet, changes: tuple[WalletChange, ...]) -> list[Announcement]:
     """What each merchant of `wallet` (as it is now) is told of `changes`, in the order it is told."""
     customer = write_customer(wallet.customer)
-    return [told for change in changes for told in _tell(change, wallet.merchants, customer)]
+    return [announcement for change in changes for announcement in _announcements(change, wallet.merchants, customer)]
 
 
-def render(told: Told, event: UUID, sequence: int, created_at: str) -> bytes:
+def render(announcement: Announcement, event: UUID, sequence: int, created_at: str) -> bytes:
     """The body of the event, as signed and sent; `created_at` is its `timestamp`."""
     head = {
         "id": event_id(event),
-        "name": told.name.value,
+        "name": announcement.name.value,
         "createdAt": created_at,
         "sequence": sequence,
-        "reason": told.reason,
+        "reason": announcement.reason,
     }
-    return _with(to_json(head), "payload", told.payload)
+    return _with(to_json(head), "payload", announcement.payload)
 
 
 def timestamp(moment: datetime) -> str:
@@ -66,7 +66,9 @@ def write_customer(customer: Customer) -> dict[str, Any]:
     }
 
 
-def _tell(change: Change, merchants: Sequence[MerchantId], customer: Mapping[str, Any]) -> Iterator[Told]:
+def _announcements(
+    change: WalletChange, merchants: Sequence[MerchantId], customer: Mapping[str, Any]
+) -> Iterator[Announcement]:
     match change:
         case Replaced(old, new, reason, links):
             current = {"paymentMethod": _method(new), "customer": customer, "deletedPaymentMethodId": old.id}
@@ -74,19 +76,21 @@ def _tell(change: Change, merchants: Sequence[MerchantId], customer: Mapping[str
             replaced, deleted = to_json(current), to_json(gone)
             for merchant in merchants:
                 mine = to_json([_link(link) for link in links if link.merchant_id == merchant])
-                yield Told(EventName.REPLACED, merchant, new.id, reason.value, _with(replaced, "paymentLinks", mine))
-                yield Told(EventName.DELETED, merchant, old.id, reason.value, deleted)
+                yield Announcement(
+                    EventName.REPLACED, merchant, new.id, reason.value, _with(replaced, "paymentLinks", mine)
+                )
+                yield Announcement(EventName.DELETED, merchant, old.id, reason.value, deleted)
         case Updated(before, after):
             was, now = _flat(before), _flat(after)
             previous = {key: value for key, value in was.items() if now.get(key) != value}
             payload = to_json({"paymentMethod": _method(after), "customer": customer, "previous": previous})
             for merchant in merchants:
-                yield Told(EventName.UPDATED, merchant, after.id, _what_changed(previous, after), payload)
-        case Seen(method, newcomers):
+                yield Announcement(EventName.UPDATED, merchant, after.id, _what_changed(previous, after), payload)
+        case Merged(method, newcomers):
             payload = to_json({"paymentMethod": _method(method), "customer": customer, "previous": {}})
             for merchant in merchants:
                 if merchant in newcomers:
-                    yield Told(EventName.UPDATED, merchant, method.id, Reason.WALLET_MERGE.value, payload)
+                    yield Announcement(EventName.UPDATED, merchant, method.id, Reason.WALLET_MERGE.value, payload)
 
 
 def _with(written: bytes, key: str, value: bytes) -> bytes:

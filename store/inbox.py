@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from domain.decide import Parked, Verdict
+from domain.decide import Verdict, WaitingUpdate
 from domain.update import Scope, Stamp, Update
 from domain.wallet import Key
 from store.rows import ARRIVAL, UPDATE, UPDATE_OUTCOME, WAITING_UPDATE
@@ -173,39 +173,39 @@ _WAITING = text("""
 """)
 
 
-async def waiting(connection: AsyncConnection, keys: Collection[Key]) -> list[Parked]:
+async def waiting(connection: AsyncConnection, keys: Collection[Key]) -> list[WaitingUpdate]:
     """The updates that wait for any of `keys`, parked or quarantined."""
-    parked = []
+    updates = []
     for inbox_id, at, vendor, update_id, names, about in await connection.execute(_WAITING, {"keys": list(keys)}):
-        told = json.loads(about) if about else {}
-        merges = "from" in told
-        parked.append(
-            Parked(
+        scopes = json.loads(about) if about else {}
+        merges = "from" in scopes
+        updates.append(
+            WaitingUpdate(
                 inbox_id,
                 Stamp(at, vendor, update_id),
                 () if merges else tuple(sorted(names)),
-                _scope(told.get("customer", ())),
-                _scope(told.get("from", ())),
-                _scope(told.get("into", ())),
+                _scope(scopes.get("customer", ())),
+                _scope(scopes.get("from", ())),
+                _scope(scopes.get("into", ())),
             )
         )
-    return parked
+    return updates
 
 
-_RESOLVE = text(f"""
-    WITH resolved AS (SELECT id, outcome, reason FROM {UPDATE_OUTCOME.array("resolved")}),
+_UPDATE_OUTCOMES = text(f"""
+    WITH decided AS (SELECT id, outcome, reason FROM {UPDATE_OUTCOME.array("decided")}),
     ended AS (
-        DELETE FROM parked_updates USING resolved
-        WHERE inbox_id = resolved.id AND inbox_id = ANY(CAST(:inbox_ids AS bigint[]))
-          AND (resolved.outcome <> 'QUARANTINED' OR about -> 'from' IS NOT NULL))
-    UPDATE inbox SET outcome = resolved.outcome, reason = resolved.reason
-    FROM resolved
-    WHERE inbox.id = resolved.id AND inbox.id = ANY(CAST(:inbox_ids AS bigint[])) AND inbox.outcome <> 'APPLIED'
-      AND (inbox.outcome, inbox.reason) IS DISTINCT FROM (resolved.outcome, resolved.reason)
+        DELETE FROM parked_updates USING decided
+        WHERE inbox_id = decided.id AND inbox_id = ANY(CAST(:inbox_ids AS bigint[]))
+          AND (decided.outcome <> 'QUARANTINED' OR about -> 'from' IS NOT NULL))
+    UPDATE inbox SET outcome = decided.outcome, reason = decided.reason
+    FROM decided
+    WHERE inbox.id = decided.id AND inbox.id = ANY(CAST(:inbox_ids AS bigint[])) AND inbox.outcome <> 'APPLIED'
+      AND (inbox.outcome, inbox.reason) IS DISTINCT FROM (decided.outcome, decided.reason)
 """)
 
 
-async def resolve(connection: AsyncConnection, resolved: Sequence[tuple[Parked, Verdict]]) -> None:
+async def update_outcomes(connection: AsyncConnection, decided: Sequence[tuple[WaitingUpdate, Verdict]]) -> None:
     """Give waiting updates the outcome that followed; those that are quarantined go on waiting, but for
     merges: done by surprise weeks later one would do harm.
 
@@ -214,10 +214,10 @@ async def resolve(connection: AsyncConnection, resolved: Sequence[tuple[Parked, 
     """
     rows = [
         UPDATE_OUTCOME.row(id=waiting.inbox_id, outcome=verdict.outcome, reason=verdict.reason)
-        for waiting, verdict in resolved
+        for waiting, verdict in decided
     ]
-    inbox_ids = [waiting.inbox_id for waiting, _ in resolved]
-    await connection.execute(_RESOLVE, {"resolved": rows, "inbox_ids": inbox_ids})
+    inbox_ids = [waiting.inbox_id for waiting, _ in decided]
+    await connection.execute(_UPDATE_OUTCOMES, {"decided": rows, "inbox_ids": inbox_ids})
 
 
 # What was told again meanwhile is kept for longer, and whoever told it first waits as long.
@@ -256,7 +256,7 @@ async def give_up_parked(connection: AsyncConnection, *, parked_for: timedelta) 
 
 
 def waits_for(update: Update) -> list[Key]:
-    """What must become known before the update can be settled: a credential, or for a merge a customer's identity."""
+    """What must become known before the update can be decided: a credential, or for a merge a customer's identity."""
     if update.old is not None:
         return list(update.old.keys)
     return identity_keys(dict.fromkeys(update.merge_from + update.merge_into))

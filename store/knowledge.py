@@ -79,7 +79,7 @@ async def load(connection: AsyncConnection, keys: Collection[Key], into: Knowled
     """Add to `into` what is known of the credentials `keys`, and the facts that lead from them."""
     parameters = {"keys": list(keys)}
     for row in await connection.execute(_STATES, parameters):
-        into.add_told(*read_state(row))
+        into.add_state(*read_state(row))
     for row in await connection.execute(_FACTS, parameters):
         into.add_fact(read_fact(row))
 
@@ -137,19 +137,19 @@ async def save(
 
     That is `keep` from now if its credential is among those that some wallet knows.
     """
-    if knowledge.heard_of:
+    if knowledge.reported_states:
         states = [
-            write_state(key, scope, knowledge.told[key][scope], keep if key in known else keep_unknown)
-            for key, scope in knowledge.heard_of
+            write_state(key, scope, knowledge.states[key][scope], keep if key in known else keep_unknown)
+            for key, scope in knowledge.reported_states
         ]
         await connection.execute(_SAVE_STATES, {"states": states})
-    if knowledge.heard_facts:
-        facts = [knowledge.facts[pair] for pair in sorted(knowledge.heard_facts)]
+    if knowledge.reported_facts:
+        facts = [knowledge.facts[pair] for pair in sorted(knowledge.reported_facts)]
         rows = [write_fact(fact, keep_unknown if known.isdisjoint(fact.old.keys) else keep) for fact in facts]
         await connection.execute(_SAVE_FACTS, {"facts": rows})
 
 
-_KEEP_TOLD = text("""
+_KEEP_STATES = text("""
     UPDATE credentials SET kept_until = greatest(kept_until, now() + CAST(:keep AS interval))
     WHERE key = ANY(CAST(:keys AS text[]))
 """)
@@ -162,7 +162,7 @@ _KEEP_FACTS = text("""
 async def keep_longer(connection: AsyncConnection, keys: Iterable[Key], *, keep: timedelta) -> None:
     """A wallet has come to know `keys`: what was told of them is kept as long as what is told of any wallet's."""
     parameters = {"keys": sorted(keys), "keep": keep}
-    await connection.execute(_KEEP_TOLD, parameters)
+    await connection.execute(_KEEP_STATES, parameters)
     await connection.execute(_KEEP_FACTS, parameters)
 
 
@@ -171,7 +171,7 @@ _FORGET_FACTS = text("""
         SELECT ctid FROM replacement_facts WHERE kept_until < now() LIMIT :most FOR UPDATE SKIP LOCKED))
 """)
 # a row that is being learnt about is locked, and left for another time
-_FORGET_TOLD = text("""
+_FORGET_STATES = text("""
     DELETE FROM credentials WHERE ctid = ANY(ARRAY(
         SELECT ctid FROM credentials WHERE kept_until < now() LIMIT :most FOR UPDATE SKIP LOCKED))
 """)
@@ -182,5 +182,5 @@ _AT_ONCE = 10_000
 async def forget(connection: AsyncConnection) -> int:
     """Delete what is past the time it is kept for; how many rows."""
     facts = await connection.execute(_FORGET_FACTS, {"most": _AT_ONCE})
-    told = await connection.execute(_FORGET_TOLD, {"most": _AT_ONCE})
-    return facts.rowcount + told.rowcount
+    states = await connection.execute(_FORGET_STATES, {"most": _AT_ONCE})
+    return facts.rowcount + states.rowcount

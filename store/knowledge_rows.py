@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, TypeAlias
 
-from domain.knowledge import Dated, Fact, Shown, Told
+from domain.knowledge import CardFace, CredentialState, Dated, Fact
 from domain.update import Credential, NewCredential, Reason, Scope, Stamp
 from domain.wallet import Expiry, Key, MethodStatus, MethodType
 from store.rows import CREDENTIAL_STATE, REPLACEMENT_FACT
@@ -17,7 +17,7 @@ _NO_EXPIRY = (None, None)
 _NO_STAMP = (None, None, None)
 
 
-def write_state(key: Key, scope: Scope, state: Told, keep: timedelta) -> Values:
+def write_state(key: Key, scope: Scope, state: CredentialState, keep: timedelta) -> Values:
     """The row of `credentials`, to be kept for `keep` from now."""
     status, expiry = state.status, state.expiry
     status_at, status_vendor, status_update_id = status.stamp if status else _NO_STAMP
@@ -40,7 +40,7 @@ def write_state(key: Key, scope: Scope, state: Told, keep: timedelta) -> Values:
     )
 
 
-def read_state(selected: Sequence[Any]) -> tuple[Key, Scope, Told]:
+def read_state(selected: Sequence[Any]) -> tuple[Key, Scope, CredentialState]:
     """The state of a row of `credentials`, and of which credential and customer it is."""
     row = CREDENTIAL_STATE.read(selected)
     status = expiry = None
@@ -50,13 +50,13 @@ def read_state(selected: Sequence[Any]) -> tuple[Key, Scope, Told]:
     if row.expiry_year is not None:
         stamp = Stamp(row.expiry_at, row.expiry_vendor, row.expiry_update_id)
         expiry = Dated(Expiry(row.expiry_year, row.expiry_month), stamp)
-    state = Told(status, expiry, *(() if row.details is None else _read_details(row.details)))
+    state = CredentialState(status, expiry, *(() if row.details is None else _read_details(row.details)))
     return row.key, read_scope(row.scope), state
 
 
 def write_fact(fact: Fact, keep: timedelta) -> Values:
     """The row of `replacement_facts`, to be kept for `keep` from now."""
-    new = fact.told
+    new = fact.reported
     year, month = new.expiry or _NO_EXPIRY
     return REPLACEMENT_FACT.row(
         old_key=fact.old.key,
@@ -91,7 +91,7 @@ def read_fact(selected: Sequence[Any]) -> Fact:
         reason=Reason[row.reason],
         scope=read_scope(row.scope),
         method_type=None if row.method_type is None else MethodType[row.method_type],
-        told=NewCredential(
+        reported=NewCredential(
             new,
             row.last4,
             row.brand,
@@ -124,7 +124,7 @@ def _read_expiry(written: str) -> Dated[Expiry]:
 _CARDS = "cards"
 
 
-def _write_details(state: Told) -> str:
+def _write_details(state: CredentialState) -> str:
     written: dict[str, object] = {
         name: [detail.value, *_write_stamp(detail.stamp)] for name, detail in state.details.items()
     }
@@ -133,13 +133,13 @@ def _write_details(state: Told) -> str:
     return json.dumps(written)
 
 
-def _read_details(written: str) -> tuple[dict[str, Dated[object]], dict[Shown, Stamp]]:
+def _read_details(written: str) -> tuple[dict[str, Dated[object]], dict[CardFace, Stamp]]:
     details = json.loads(written)
     cards = details.pop(_CARDS, ())
     return (
         {name: Dated(value, _read_stamp(*stamp)) for name, (value, *stamp) in details.items()},
         {
-            Shown(vendor, last4, brand, Expiry(*expiry)): _read_stamp(*stamp)
+            CardFace(vendor, last4, brand, Expiry(*expiry)): _read_stamp(*stamp)
             for vendor, last4, brand, expiry, *stamp in cards
         },
     )

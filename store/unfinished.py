@@ -6,7 +6,7 @@ from typing import NamedTuple
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from domain.decide import Parked
+from domain.decide import WaitingUpdate
 from domain.update import Stamp, Update
 from domain.wallet import WalletId
 from store.knowledge_rows import read_scope, write_scope
@@ -14,9 +14,9 @@ from store.rows import UNFINISHED_UPDATE
 
 
 class Unfinished(NamedTuple):
-    """`parked` is the update as one that waits; wallets up to `after` are resolved by it."""
+    """`update` is it as one that waits; wallets up to `after` are resolved by it."""
 
-    parked: Parked
+    update: WaitingUpdate
     after: WalletId
 
 
@@ -60,7 +60,7 @@ async def claim(connection: AsyncConnection) -> list[Unfinished]:
     left = []
     for inbox_id, at, vendor, update_id, key, alias, scope, after in await connection.execute(_CLAIM):
         keys = (key,) if alias is None else (key, alias)
-        left.append(Unfinished(Parked(inbox_id, Stamp(at, vendor, update_id), keys, read_scope(scope)), after))
+        left.append(Unfinished(WaitingUpdate(inbox_id, Stamp(at, vendor, update_id), keys, read_scope(scope)), after))
     return left
 
 
@@ -72,11 +72,13 @@ _COUNT = text("SELECT count(*) FROM unfinished_updates")
 
 
 async def move_on(connection: AsyncConnection, left: Sequence[Unfinished], *, after: WalletId) -> None:
-    await connection.execute(_MOVE_ON, {"after": after, "inbox_ids": [update.parked.inbox_id for update in left]})
+    await connection.execute(
+        _MOVE_ON, {"after": after, "inbox_ids": [unfinished.update.inbox_id for unfinished in left]}
+    )
 
 
 async def finish(connection: AsyncConnection, left: Sequence[Unfinished]) -> None:
-    await connection.execute(_FINISH, {"inbox_ids": [update.parked.inbox_id for update in left]})
+    await connection.execute(_FINISH, {"inbox_ids": [unfinished.update.inbox_id for unfinished in left]})
 
 
 async def count(connection: AsyncConnection) -> int:

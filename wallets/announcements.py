@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from prometheus_client import Counter
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from domain.decide import Turn
+from domain.decide import ChangedWallet
 from schemas import event as wire
 from store import deliveries, events, merchants
 from store.ids import uuid7
@@ -15,23 +15,27 @@ EVENTS = Counter("repoint_events_total", "Events made for merchants")
 """Counted after the commit, by whoever commits."""
 
 
-async def announce(connection: AsyncConnection, turns: Sequence[Turn]) -> int:
-    """Write the events of all turns, and a delivery for each endpoint that subscribed to them; how many events."""
-    announced = [(turn.after.id, event) for turn in turns for event in wire.tell(turn.after, turn.changes)]
+async def announce(connection: AsyncConnection, changed: Sequence[ChangedWallet]) -> int:
+    """Write the events of the changed wallets, and a delivery for each subscribed endpoint; return how many events."""
+    announced = [
+        (wallet.after.id, announcement)
+        for wallet in changed
+        for announcement in wire.announcements(wallet.after, wallet.changes)
+    ]
     if not announced:
         return 0
-    numbers = dict(await events.number(connection, [(wallet, event.merchant_id) for wallet, event in announced]))
+    lines = [(wallet_id, announcement.merchant_id) for wallet_id, announcement in announced]
+    numbers = dict(await events.number(connection, lines))
     now = datetime.now(UTC)
     created_at = wire.timestamp(now)
     written = []
-    for wallet_id, event in announced:
-        line = (wallet_id, event.merchant_id)
+    for (wallet_id, announcement), line in zip(announced, lines, strict=True):
         sequence = numbers[line]
         numbers[line] = sequence + 1
         event_id = uuid7()
-        body = wire.render(event, event_id, sequence, created_at)
-        name, method_id = event.name.value, event.method_id
-        written.append(events.Event(event_id, wallet_id, event.merchant_id, sequence, name, method_id, body, now))
+        body = wire.render(announcement, event_id, sequence, created_at)
+        merchant_id, name, method_id = announcement.merchant_id, announcement.name.value, announcement.method_id
+        written.append(events.Event(event_id, wallet_id, merchant_id, sequence, name, method_id, body, now))
     await events.insert(connection, written)
     await _enqueue(connection, written)
     return len(written)

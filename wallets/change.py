@@ -86,11 +86,11 @@ async def resolve(
 
     What was decided, and how many events it made; `known_before` is as for `carry_out`.
     """
-    decision = decide(updates, loaded.wallets, loaded.knowledge, loaded.parked, method_ids(), effort=effort)
+    decision = decide(updates, loaded.wallets, loaded.knowledge, loaded.waiting, method_ids(), effort=effort)
     at("decided")
     events = await carry_out(connection, decision, loaded, retention, known_before=known_before, at=at)
-    if decision.resolved:
-        await inbox.resolve(connection, decision.resolved)
+    if decision.waiting:
+        await inbox.update_outcomes(connection, decision.waiting)
     return decision, events
 
 
@@ -109,7 +109,7 @@ async def carry_out(
     """
     await _apply(connection, decision, loaded, retention, known_before)
     at("applied")
-    events = await announce(connection, decision.turns)
+    events = await announce(connection, decision.changed)
     at("announced")
     return events
 
@@ -133,7 +133,7 @@ async def _apply(
 ) -> None:
     knows = loaded.knowledge
     await knowledge.save(connection, knows, decision.known, keep=retention.known, keep_unknown=retention.unknown)
-    newly_known = {key for key in decision.known - known_before if knows.told.get(key) or knows.facts_from(key)}
+    newly_known = {key for key in decision.known - known_before if knows.states.get(key) or knows.facts_from(key)}
     if newly_known:
         await knowledge.keep_longer(connection, newly_known, keep=retention.known)
-    await wallets.save(connection, decision.turns)
+    await wallets.save(connection, decision.changed)

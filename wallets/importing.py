@@ -39,7 +39,7 @@ async def import_wallets(
     *,
     on_refused: Callable[[RefusedWallet], None] = _raise,
 ) -> int:
-    """Insert the wallets, settle those that vendors told something of; how many there were.
+    """Insert the wallets, resolve those that vendors told something of; how many there were.
 
     A wallet is refused where it, a method or a link of it is there already, or twice; where it names a merchant that
     is none, or is merged into a wallet that is none. It is left out then, if `on_refused` does not raise.
@@ -66,10 +66,10 @@ async def import_wallets(
         await wallets.remove(connection, astray)
         ids = sorted(set(ids).difference(astray))
     await wallets.close_the_gate(connection)
-    unsettled = await wallets.to_resolve(connection, ids)
-    # the wallets of one customer may be merged with each other, so they are settled together
-    if unsettled:
-        await _resolve(connection, unsettled, retention)
+    unresolved = await wallets.to_resolve(connection, ids)
+    # the wallets of one customer may be merged with each other, so they are resolved together
+    if unresolved:
+        await _resolve(connection, unresolved, retention)
     return len(ids)
 
 
@@ -97,8 +97,8 @@ async def _resolve(connection: AsyncConnection, ids: Sequence[WalletId], retenti
     found = await wallets.load(connection, ids)
     customers = {pair for wallet in found for pair in wallet.customer.identities}
     # a merge waits for two customers, and the other one may have been here before
-    for parked in await inbox.waiting(connection, inbox.identity_keys(customers)):
-        customers.update(parked.merge_from, parked.merge_into)
+    for update in await inbox.waiting(connection, inbox.identity_keys(customers)):
+        customers.update(update.merge_from, update.merge_into)
     others = await wallets.load(connection, set(await wallets.lock(connection, (), customers)).difference(ids))
     found += others
     loaded = await within(connection, found, known_by(found).union(inbox.identity_keys(customers)), alone=True)

@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeAlias
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from domain.decide import Parked
+from domain.decide import WaitingUpdate
 from domain.effort import TooMuch
 from domain.knowledge import Knowledge
 from domain.update import Update
@@ -47,7 +47,7 @@ class Loaded:
 
     wallets: Sequence[Wallet]
     knowledge: Knowledge
-    parked: Sequence[Parked]
+    waiting: Sequence[WaitingUpdate]
     left_after: WalletId | None = None
 
 
@@ -86,7 +86,7 @@ async def load(
     if customers:
         _see_that_none_came(found, known, keys)
     loaded = await within(connection, found, keys, ahead=_leads(updates), most=_MOST_KEYS)
-    return Loaded(loaded.wallets, loaded.knowledge, loaded.parked, left_after)
+    return Loaded(loaded.wallets, loaded.knowledge, loaded.waiting, left_after)
 
 
 def _are_of_one_credential(updates: Sequence[Update]) -> bool:

@@ -113,7 +113,7 @@ async def _pass_over(engine: AsyncEngine, failed: Sequence[Unfinished], why: str
         left = await unfinished.claim(connection)
         if left != list(failed) or not left:
             return
-        ids = await wallets.lock(connection, left[0].parked.keys, most=1, after=left[0].after)
+        ids = await wallets.lock(connection, left[0].update.keys, most=1, after=left[0].after)
         if ids:
             log.error("a wallet is passed over", wallet=ids[0], reason=why)
             await unfinished.move_on(connection, left, after=ids[0])
@@ -133,9 +133,9 @@ async def run_once(engine: AsyncEngine, retention: Retention, pace: _Pace | None
         if not left:
             return None
         await inbox.enter(connection, within=ORDINARY.seconds)
-        keys = set(left[0].parked.keys) | pace.within_reach
+        keys = set(left[0].update.keys) | pace.within_reach
         await knowledge.lock(connection, keys, keep=retention.unknown)
-        ids = await wallets.lock(connection, left[0].parked.keys, most=pace.at_once, after=left[0].after)
+        ids = await wallets.lock(connection, left[0].update.keys, most=pace.at_once, after=left[0].after)
         found = await wallets.load(connection, ids)
         loaded = await within(connection, found, keys | known_by(found))
         events = await _resolve(connection, left, loaded, retention)
@@ -151,15 +151,15 @@ async def _resolve(
     connection: AsyncConnection, left: Sequence[Unfinished], loaded: Loaded, retention: Retention
 ) -> int:
     """Resolve the wallets, and give the updates the outcome that follows; how many events it made."""
-    waiting = {parked.inbox_id for parked in loaded.parked}
-    asked = [*loaded.parked, *(update.parked for update in left if update.parked.inbox_id not in waiting)]
+    waiting = {update.inbox_id for update in loaded.waiting}
+    asked = [*loaded.waiting, *(unfinished.update for unfinished in left if unfinished.update.inbox_id not in waiting)]
     decision = decide((), loaded.wallets, loaded.knowledge, asked, method_ids())
     events = await carry_out(connection, decision, loaded, retention, known_before=known_by(loaded.wallets))
-    followed = [(parked, verdict) for parked, verdict in decision.resolved if parked.inbox_id in waiting]
+    followed = [(update, verdict) for update, verdict in decision.waiting if update.inbox_id in waiting]
     if followed:
-        await inbox.resolve(connection, followed)
+        await inbox.update_outcomes(connection, followed)
     # what is left has an outcome from the wallets before; that some wallet changed is all that can be added to it
-    applied = [(parked, verdict) for parked, verdict in decision.resolved if verdict.outcome is Outcome.APPLIED]
+    applied = [(update, verdict) for update, verdict in decision.waiting if verdict.outcome is Outcome.APPLIED]
     if applied:
-        await inbox.resolve(connection, applied)
+        await inbox.update_outcomes(connection, applied)
     return events

@@ -29,7 +29,7 @@ def import_(
         bool, typer.Option("--skip-invalid", help="Import the other lines; those refused go into FILE.refused.")
     ] = False,
 ) -> None:
-    """Insert new wallets, and settle them by what vendors told before they came; all of the file or nothing."""
+    """Insert new wallets, and resolve them by what vendors reported before they came; all of the file or nothing."""
     if skip_invalid and file == files.STDIN:
         raise Failed("expected a file with --skip-invalid: the lines refused are written beside it", code=2)
     settings = parts.settings_of_a_command()

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from domain.decide import Turn
-from domain.settle import Replaced
+from domain.decide import ChangedWallet
+from domain.resolve import Replaced
 from store.rows import (
     LINEAGE,
     LINK_MOVE,
@@ -62,40 +62,40 @@ _MOVE_LINKS = text(f"""
 _ADD_LEADS = text(f"{WALLET_LEAD.insert('wallet_leads', 'leads')} ON CONFLICT DO NOTHING")
 
 
-async def save(connection: AsyncConnection, turns: Sequence[Turn]) -> None:
+async def save(connection: AsyncConnection, changed: Sequence[ChangedWallet]) -> None:
     """Write the difference between each wallet before and after; `before` is what the database holds, locked."""
-    await _save_merges(connection, turns)
-    await _save_methods(connection, turns)
-    await _save_links(connection, turns)
-    await _save_lineage(connection, turns)
+    await _save_merges(connection, changed)
+    await _save_methods(connection, changed)
+    await _save_links(connection, changed)
+    await _save_lineage(connection, changed)
     leads = [
-        WALLET_LEAD.row(wallet_id=turn.after.id, key=key)
-        for turn in turns
-        for key in sorted(turn.after.leads - turn.before.leads)
+        WALLET_LEAD.row(wallet_id=wallet.after.id, key=key)
+        for wallet in changed
+        for key in sorted(wallet.after.leads - wallet.before.leads)
     ]
     if leads:
         await connection.execute(_ADD_LEADS, {"leads": leads})
 
 
-async def _save_methods(connection: AsyncConnection, turns: Sequence[Turn]) -> None:
-    before = {method.id: (turn.before, method) for turn in turns for method in turn.before.methods}
+async def _save_methods(connection: AsyncConnection, changed: Sequence[ChangedWallet]) -> None:
+    before = {method.id: (wallet.before, method) for wallet in changed for method in wallet.before.methods}
     deleted: dict[str, Values] = {}
-    changed: dict[str, Values] = {}
+    updated: dict[str, Values] = {}
     new: dict[str, Values] = {}
     credentials: list[Values] = []
-    for turn in turns:
-        wallet_id = turn.after.id
-        for method in turn.after.methods:
-            wallet, former = before.get(method.id, (None, None))
-            if former is method and wallet is turn.before:
+    for wallet in changed:
+        wallet_id = wallet.after.id
+        for method in wallet.after.methods:
+            owner, former = before.get(method.id, (None, None))
+            if former is method and owner is wallet.before:
                 continue
             if former is None:
                 rows, keys = new, method.keys
             else:
-                rows, keys = deleted if former.live and not method.live else changed, method.keys - former.keys
+                rows, keys = deleted if former.live and not method.live else updated, method.keys - former.keys
             rows[method.id] = write_method(wallet_id, method)
             credentials += write_credentials(wallet_id, method, keys)
-    for statement, rows in ((_DELETE_METHODS, deleted), (_UPDATE_METHODS, changed)):
+    for statement, rows in ((_DELETE_METHODS, deleted), (_UPDATE_METHODS, updated)):
         if rows:
             await connection.execute(statement, {"methods": list(rows.values()), "ids": list(rows)})
     if new:
@@ -104,45 +104,45 @@ async def _save_methods(connection: AsyncConnection, turns: Sequence[Turn]) -> N
         await connection.execute(ADD_CREDENTIALS, {"credentials": credentials})
 
 
-async def _save_merges(connection: AsyncConnection, turns: Iterable[Turn]) -> None:
+async def _save_merges(connection: AsyncConnection, changed: Iterable[ChangedWallet]) -> None:
     merges = [
-        WALLET_MERGE.row(id=turn.after.id, merged_into=turn.after.merged_into)
-        for turn in turns
-        if turn.after.merged_into != turn.before.merged_into
+        WALLET_MERGE.row(id=wallet.after.id, merged_into=wallet.after.merged_into)
+        for wallet in changed
+        if wallet.after.merged_into != wallet.before.merged_into
     ]
     if not merges:
         return
     merchants = [
-        WALLET_MERCHANT.row(wallet_id=turn.after.id, merchant_id=merchant)
-        for turn in turns
-        for merchant in turn.after.merchants
-        if merchant not in turn.before.merchants
+        WALLET_MERCHANT.row(wallet_id=wallet.after.id, merchant_id=merchant)
+        for wallet in changed
+        for merchant in wallet.after.merchants
+        if merchant not in wallet.before.merchants
     ]
     await connection.execute(ADD_MERCHANTS, {"merchants": merchants})
-    sources = [turn.before.id for turn in turns if turn.after.merged_into != turn.before.merged_into]
+    sources = [wallet.before.id for wallet in changed if wallet.after.merged_into != wallet.before.merged_into]
     await connection.execute(_MERGE, {"merges": merges, "sources": sources})
 
 
-async def _save_links(connection: AsyncConnection, turns: Iterable[Turn]) -> None:
-    before = {link.id: link.method_id for turn in turns for link in turn.before.links}
-    moved = [link for turn in turns for link in turn.after.links if link.method_id != before[link.id]]
+async def _save_links(connection: AsyncConnection, changed: Iterable[ChangedWallet]) -> None:
+    before = {link.id: link.method_id for wallet in changed for link in wallet.before.links}
+    moved = [link for wallet in changed for link in wallet.after.links if link.method_id != before[link.id]]
     if moved:
         links = [LINK_MOVE.row(id=link.id, payment_method_id=link.method_id) for link in moved]
         await connection.execute(_MOVE_LINKS, {"links": links, "ids": [link.id for link in moved]})
 
 
-async def _save_lineage(connection: AsyncConnection, turns: Iterable[Turn]) -> None:
+async def _save_lineage(connection: AsyncConnection, changed: Iterable[ChangedWallet]) -> None:
     replacements = [
         LINEAGE.row(
             old_id=change.old.id,
             new_id=change.new.id,
-            wallet_id=turn.after.id,
+            wallet_id=wallet.after.id,
             reason=change.reason,
             vendor=None if change.fact is None else change.fact.stamp.vendor,
             update_id=None if change.fact is None else change.fact.stamp.update_id,
         )
-        for turn in turns
-        for change in turn.changes
+        for wallet in changed
+        for change in wallet.changes
         if isinstance(change, Replaced)
     ]
     if replacements:

@@ -11,7 +11,7 @@ from domain.update import Update, UpdateType
 from domain.wallet import MethodStatus, Wallet
 from tests.consumers.desk import RETENTION, Desk, in_batches, merging
 from tests.consumers.elsewhere import Elsewhere, intake, standing_still, waits
-from tests.domain.build import link, live, method, replaced, told, wallet, who
+from tests.domain.build import link, live, method, replaced, reported, wallet, who
 from wallets.importing import import_wallets
 
 
@@ -51,7 +51,7 @@ MEETINGS = {
         {"e1": {"mdes:C"}},
     ),
     "a fact and the status of what it names": Meeting(
-        [A], [replaced("A", "B", on=1)], [told(CLOSED, "B", on=2)], {"e1": {"B"}}
+        [A], [replaced("A", "B", on=1)], [reported(CLOSED, "B", on=2)], {"e1": {"B"}}
     ),
     "two cards that become one": Meeting(
         [wallet(method("A"), method("B"))],
@@ -80,7 +80,7 @@ MEETINGS = {
     "a fork": Meeting([A], [replaced("A", "B", on=1)], [replaced("A", "C", on=2)], {"e1": {"C"}}),
     "the same update": Meeting([A], [replaced("A", "B", on=1)], [replaced("A", "B", on=1)], {"e1": {"B"}}),
     "one id for two updates": Meeting(
-        [A], [told(CLOSED, "X", on=1, id="u")], [told(CLOSED, "Y", on=1, id="u")], {"e1": {"A"}}
+        [A], [reported(CLOSED, "X", on=1, id="u")], [reported(CLOSED, "Y", on=1, id="u")], {"e1": {"A"}}
     ),
     "a merge and a card of the source": Meeting(
         [A, wallet(method("S"), customer="e2")],
@@ -185,8 +185,8 @@ async def test_what_a_wallet_came_to_know_while_its_merge_waited_is_merged_with_
 async def test_one_id_at_once_is_taken_once(desk: Desk, database_url: str) -> None:
     """On two partitions, and about credentials that have nothing to do with each other."""
     await desk.bring(A)
-    begun = [desk.message(told(CLOSED, "A", on=1, id="u"), partition=1)]
-    follows = [desk.message(told(CLOSED, "X", on=1, id="u"), partition=2)]
+    begun = [desk.message(reported(CLOSED, "A", on=1, id="u"), partition=1)]
+    follows = [desk.message(reported(CLOSED, "X", on=1, id="u"), partition=2)]
     async with standing_still(database_url, begun, "announced"):
         here = asyncio.create_task(intake(desk.engine).take(follows))
         await waits(desk.engine, here)
@@ -203,7 +203,7 @@ async def test_what_two_workers_find_at_once_was_applied_if_it_was_by_one(
 ) -> None:
     """A closing waits for a token and for a fingerprint; to one wallet it is news, to the other it comes too late."""
     await desk.bring(A, wallet(method("B"), customer="e2"))
-    await desk.tell(told(CLOSED, ("X", ":x"), on=9, id="waits"))
+    await desk.tell(reported(CLOSED, ("X", ":x"), on=9, id="waits"))
     applied = [desk.message(replaced("A", "X", on=1), partition=1)]
     superseded = [desk.message(each, partition=2) for each in (replaced("B", ":x", on=2), replaced("B", "Z", on=5))]
     early, late = (applied, superseded) if first == "applied" else (superseded, applied)
@@ -235,7 +235,7 @@ async def test_a_wallet_that_is_imported_while_a_worker_learns_of_its_card(
     desk: Desk, database_url: str, at: Point
 ) -> None:
     await desk.bring(A)
-    begun = [desk.message(each, partition=1) for each in (replaced("A", "B", on=1), told(CLOSED, "B", on=2))]
+    begun = [desk.message(each, partition=1) for each in (replaced("A", "B", on=1), reported(CLOSED, "B", on=2))]
     async with standing_still(database_url, begun, at) as elsewhere:
         here = asyncio.create_task(desk.bring(SHARED))
         await waits(desk.engine, here)
@@ -263,7 +263,7 @@ async def test_a_worker_learns_of_a_card_while_its_wallet_is_half_imported(desk:
         group.create_task(bring())
         await begun.wait()
         await desk.tell(replaced("A", "B", on=1))
-        await desk.tell(replaced("B", "C", on=2), told(CLOSED, "Q", on=2, id="q"))
+        await desk.tell(replaced("B", "C", on=2), reported(CLOSED, "Q", on=2, id="q"))
         hold.set()
     assert live(await desk.wallet("e2")).keys() == {"C"}
 

@@ -11,7 +11,7 @@ from domain.update import Outcome, Reason, Update, UpdateType
 from domain.wallet import Details, Expiry, LinkStatus, MethodStatus, MethodType
 from store.accounting import take_stock
 from tests.consumers.desk import EVERYTHING, RETENTION, Delivery, Desk, merging, written
-from tests.domain.build import link, live, method, removed, replaced, told, wallet, who
+from tests.domain.build import link, live, method, removed, replaced, reported, wallet, who
 
 # --- outcomes -----------------------------------------------------------------------------------------------------
 
@@ -35,22 +35,22 @@ CLOSED, RESUMED, DETAILS = UpdateType.CLOSED, UpdateType.RESUMED, UpdateType.DET
     ("before", "update", "outcome", "reason"),
     [
         ([], replaced("A", "B", on=1), APPLIED, None),
-        ([], told(CLOSED, "A", on=1), APPLIED, None),
-        ([], told(UpdateType.EXPIRY_UPDATED, "A", on=1, expiry=Expiry(2030, 1)), APPLIED, None),
-        ([], told(DETAILS, "A", on=1, holder_name="Jo"), APPLIED, None),
-        ([told(CLOSED, "A", on=5)], told(RESUMED, "A", on=3), SUPERSEDED, "NEWER_TOLD"),
+        ([], reported(CLOSED, "A", on=1), APPLIED, None),
+        ([], reported(UpdateType.EXPIRY_UPDATED, "A", on=1, expiry=Expiry(2030, 1)), APPLIED, None),
+        ([], reported(DETAILS, "A", on=1, holder_name="Jo"), APPLIED, None),
+        ([reported(CLOSED, "A", on=5)], reported(RESUMED, "A", on=3), SUPERSEDED, "NEWER_TOLD"),
         ([replaced("A", "C", on=5)], replaced("A", "B", on=3), SUPERSEDED, "NEWER_FACT"),
-        ([told(CLOSED, "X", on=5)], told(RESUMED, "X", on=3), SUPERSEDED, "NEWER_TOLD"),
+        ([reported(CLOSED, "X", on=5)], reported(RESUMED, "X", on=3), SUPERSEDED, "NEWER_TOLD"),
         ([replaced("A", "B", on=1)], replaced("A", "B", on=1), DUPLICATE, "SAME_MESSAGE"),
         ([replaced("A", "B", on=1)], replaced("A", "B", on=9, id="new"), DUPLICATE, "ALREADY_TOLD"),
         ([replaced("X", "Y", on=1)], replaced("X", "Y", on=9, id="new"), DUPLICATE, "ALREADY_TOLD"),
-        ([], told(RESUMED, "A", on=1), DUPLICATE, "ALREADY_SO"),
+        ([], reported(RESUMED, "A", on=1), DUPLICATE, "ALREADY_SO"),
         ([], replaced("X", "Y", on=1), PARKED, None),
-        ([], told(CLOSED, "X", on=1), PARKED, None),
+        ([], reported(CLOSED, "X", on=1), PARKED, None),
         ([], replaced("X", "Y", on=1, customer="e1"), PARKED, None),
-        ([], told(UpdateType.OPTED_OUT, "A", on=1), IGNORED, "OPTED_OUT"),
-        ([], told(UpdateType.NO_CHANGE, "X", on=1), IGNORED, "NO_CHANGE"),
-        ([], told(UpdateType.NO_MATCH, "A", on=1), IGNORED, "NO_MATCH"),
+        ([], reported(UpdateType.OPTED_OUT, "A", on=1), IGNORED, "OPTED_OUT"),
+        ([], reported(UpdateType.NO_CHANGE, "X", on=1), IGNORED, "NO_CHANGE"),
+        ([], reported(UpdateType.NO_MATCH, "A", on=1), IGNORED, "NO_MATCH"),
         ([], replaced("A", "A", on=1, expiry=None), IGNORED, "SAME_CREDENTIAL"),
         ([], replaced("R", "S", on=1), IGNORED, "CUSTOMER_REMOVED"),
         ([], replaced("A", "G", on=1, customer="e1"), QUARANTINED, "TYPE_CONFLICT"),
@@ -58,7 +58,7 @@ CLOSED, RESUMED, DETAILS = UpdateType.CLOSED, UpdateType.RESUMED, UpdateType.DET
         ([], replaced("A", "B", on=1, par="P9", customer="e1"), QUARANTINED, "ACCOUNT_CONFLICT"),
         ([], replaced("A", "B", on=1, customer="e9"), QUARANTINED, "OWNER_MISMATCH"),
         ([replaced("A", "B", on=1)], replaced("A", "C", on=1), QUARANTINED, "ID_REUSED"),
-        ([replaced("X", "Y", on=1)], told(CLOSED, "A", on=2, id="vau-1"), QUARANTINED, "ID_REUSED"),
+        ([replaced("X", "Y", on=1)], reported(CLOSED, "A", on=2, id="vau-1"), QUARANTINED, "ID_REUSED"),
         ([], merging(who("e2"), who("e1")), APPLIED, None),
         ([], merging(who("e1"), who("e1")), DUPLICATE, "ALREADY_SO"),
         ([merging(who("e2"), who("e1"))], merging(who("e2"), who("e1"), id="again"), DUPLICATE, "ALREADY_SO"),
@@ -102,8 +102,8 @@ async def test_every_message_is_accounted_for(desk: Desk) -> None:
         b"{",
         replaced("X", "Y", on=2),
         b"",
-        told(UpdateType.NO_MATCH, "A", on=3),
-        told(CLOSED, "A", on=4, customer="e9"),
+        reported(UpdateType.NO_MATCH, "A", on=3),
+        reported(CLOSED, "A", on=4, customer="e9"),
         written(replaced("A", "4111111111111111", on=5)),
     ]
     taken = await desk.tell(*contents)
@@ -124,7 +124,7 @@ async def test_every_message_is_accounted_for(desk: Desk) -> None:
 
 async def test_a_message_read_again_is_not_taken_in_again(desk: Desk) -> None:
     await desk.bring(*WALLETS)
-    batch = [desk.message(each) for each in (replaced("A", "B", on=1), told(CLOSED, "X", on=2), b"{")]
+    batch = [desk.message(each) for each in (replaced("A", "B", on=1), reported(CLOSED, "X", on=2), b"{")]
     await desk.take(batch)
     before = await everything(desk)
 
@@ -132,14 +132,14 @@ async def test_a_message_read_again_is_not_taken_in_again(desk: Desk) -> None:
     assert (taken.met_before, taken.outcomes, taken.events) == (2, Counter(), 0)
     assert await everything(desk) == before
 
-    taken = await desk.take([*batch, desk.message(told(CLOSED, "O", on=3))])
+    taken = await desk.take([*batch, desk.message(reported(CLOSED, "O", on=3))])
     assert (taken.met_before, taken.outcomes) == (2, Counter({APPLIED: 1}))
 
 
 async def test_a_topic_made_anew_counts_from_zero_and_is_taken_in(desk: Desk) -> None:
     await desk.bring(*WALLETS)
     await desk.tell(replaced("A", "B", on=1), b"{")
-    anew = [desk.message(told(CLOSED, "A", on=2), offset=0), desk.message(b"[", offset=1)]
+    anew = [desk.message(reported(CLOSED, "A", on=2), offset=0), desk.message(b"[", offset=1)]
     taken = await desk.take(anew)
     assert (taken.met_before, sum(taken.outcomes.values()), taken.unreadable) == (0, 1, 1)
     assert len(await desk.outcomes()) == 2
@@ -190,7 +190,7 @@ async def test_a_letter_says_where_it_stood_and_why_and_keeps_the_message_masked
 
 
 async def test_tombstones_are_counted_once_each_and_nothing_is_kept_of_them(desk: Desk) -> None:
-    closing = told(CLOSED, "A", on=1)
+    closing = reported(CLOSED, "A", on=1)
     first = [desk.message(content) for content in (None, closing, None)]
     elsewhere = [desk.message(None, partition=1)]
     taken = await desk.take([*first, *elsewhere])
@@ -205,7 +205,7 @@ async def test_tombstones_are_counted_once_each_and_nothing_is_kept_of_them(desk
 
 async def test_a_message_at_the_same_place_of_a_topic_made_anew_is_another_one(desk: Desk) -> None:
     """With the same content it is a repetition, which has a row; what nobody can read has a letter."""
-    closing = told(CLOSED, "A", on=1)
+    closing = reported(CLOSED, "A", on=1)
     messages = [desk.message(closing), desk.message(b"{")]
     for incarnation in (0, 0, 1, 1):
         await take(desk.engine, messages, RETENTION, incarnation=incarnation)
@@ -227,7 +227,7 @@ async def test_what_no_text_column_takes_is_kept_all_the_same(desk: Desk, conten
     await desk.take(
         [
             desk.message(content, key=b"\x00\xff", headers=[("ce_id", None)]),
-            desk.message(told(CLOSED, "A", on=1)),
+            desk.message(reported(CLOSED, "A", on=1)),
         ]
     )
     assert len(await desk.letters()) == 1
@@ -236,7 +236,7 @@ async def test_what_no_text_column_takes_is_kept_all_the_same(desk: Desk, conten
 
 async def test_the_mates_of_unreadable_messages_are_applied(desk: Desk) -> None:
     await desk.bring(*WALLETS)
-    await desk.tell(b"\x00", told(CLOSED, "A", on=1), b"{}", replaced("A", "B", on=2), b"[]")
+    await desk.tell(b"\x00", reported(CLOSED, "A", on=1), b"{}", replaced("A", "B", on=2), b"[]")
     assert live(await desk.wallet()).keys() == {"B A", "G", "O"} or "B" in live(await desk.wallet())
     assert len(await desk.letters()) == 3
 
@@ -343,7 +343,7 @@ async def test_a_merged_wallet_moves_with_all_it_has(desk: Desk) -> None:
         merchants=("pharmacy",),
     )
     await desk.bring(target, source)
-    await desk.tell(replaced("S", "S2", on=1), told(CLOSED, "Q", on=1, id="q"))
+    await desk.tell(replaced("S", "S2", on=1), reported(CLOSED, "Q", on=1, id="q"))
     await desk.tell(merging(who("e2"), who("e1")))
 
     now, left = await desk.wallet("e1"), await desk.wallet("e2")
@@ -435,7 +435,7 @@ async def test_a_merge_of_customers_who_share_an_identity_can_wait(desk: Desk) -
 @pytest.mark.parametrize("customer", [None, "e1"])
 async def test_a_parked_update_follows_when_a_fact_leads_to_its_credential(desk: Desk, customer: str | None) -> None:
     await desk.bring(wallet(method("A")))
-    await desk.tell(replaced("B", "C", on=2, customer=customer), told(CLOSED, ("B", ":b"), on=1, id="close"))
+    await desk.tell(replaced("B", "C", on=2, customer=customer), reported(CLOSED, ("B", ":b"), on=1, id="close"))
     assert [outcome for _, outcome, _ in await desk.outcomes()] == ["PARKED", "PARKED"]
     await desk.tell(replaced("A", "B", on=1))
     assert await desk.outcome("vau-2") == ("APPLIED", None)
@@ -449,9 +449,9 @@ async def test_a_parked_update_follows_when_a_fact_leads_to_its_credential(desk:
 async def test_parked_updates_follow_when_a_wallet_is_imported(desk: Desk, batches_of: int) -> None:
     await desk.tell(
         replaced("A", "B", on=1, last4="2222"),
-        told(CLOSED, "B", on=2),
-        told(CLOSED, "N", on=3, customer="e9"),
-        told(RESUMED, "O", on=4),
+        reported(CLOSED, "B", on=2),
+        reported(CLOSED, "N", on=3, customer="e9"),
+        reported(RESUMED, "O", on=4),
         replaced("R", "S", on=5),
     )
     await desk.bring(
@@ -485,7 +485,7 @@ async def test_a_chain_that_came_backwards_and_before_its_wallet_follows_whole(d
 
 async def test_a_merge_that_waited_lets_an_update_follow_that_came_before_it(desk: Desk) -> None:
     """The card is the merged wallet's; only the customer of the other one is told that it is another card now."""
-    await desk.tell(told(CLOSED, "N", on=3, customer="e2", id="close"))
+    await desk.tell(reported(CLOSED, "N", on=3, customer="e2", id="close"))
     await desk.tell(replaced("A", "N", on=1, customer="e1"))
     await desk.tell(merging((("enterpriseId", "e2"),), (("enterpriseId", "e1"),)))
     await desk.bring(wallet(method("A"), customer="e2"))
@@ -498,7 +498,7 @@ async def test_a_merge_that_waited_lets_an_update_follow_that_came_before_it(des
 async def test_an_update_of_another_customers_follows_when_that_customers_wallet_comes_to_know(desk: Desk) -> None:
     await desk.bring(wallet(method("A"), customer="e1"))
     await desk.tell(replaced("A", "B", on=1))
-    await desk.tell(told(CLOSED, "B", on=2, customer="e2", id="close"))
+    await desk.tell(reported(CLOSED, "B", on=2, customer="e2", id="close"))
     assert await desk.outcome("close") == ("QUARANTINED", "OWNER_MISMATCH")
     await desk.bring(wallet(method("A", id="m-A2"), customer="e2"))
     assert live(await desk.wallet("e2"))["B"].status is MethodStatus.CLOSED
@@ -507,7 +507,7 @@ async def test_an_update_of_another_customers_follows_when_that_customers_wallet
 
 async def test_an_update_that_comes_before_and_in_one_batch_with_its_wallet_s_fact_is_not_parked(desk: Desk) -> None:
     await desk.bring(wallet(method("A")))
-    await desk.tell(told(CLOSED, "B", on=2), replaced("A", "B", on=1))
+    await desk.tell(reported(CLOSED, "B", on=2), replaced("A", "B", on=1))
     assert [outcome for _, outcome, _ in await desk.outcomes()] == ["APPLIED", "APPLIED"]
     assert await desk.rows("SELECT * FROM parked_updates") == []
 
@@ -522,7 +522,7 @@ async def test_each_merchant_hears_of_its_own_links_alone_and_in_its_own_sequenc
         link("m-A", id="three", merchant="optician"),
     ]
     await desk.bring(wallet(method("A"), method("O"), links=links, merchants=("dentist", "optician", "pharmacy")))
-    await desk.tell(told(CLOSED, "O", on=1))
+    await desk.tell(reported(CLOSED, "O", on=1))
     await desk.tell(replaced("A", "B", on=2))
     for merchant, mine in (("dentist", []), ("optician", ["three", "two"]), ("pharmacy", ["one"])):
         updated, replaced_, deleted = await desk.events(merchant)
@@ -542,7 +542,7 @@ async def test_sequences_have_no_gaps_over_batches_and_wallets(desk: Desk) -> No
     for on in range(1, 9):
         await desk.tell(
             replaced("S" if on == 1 else f"S{on - 1}", f"S{on}", on=on),
-            *(told(CLOSED if on % 2 else RESUMED, f"A{n}", on=on, id=f"a{n}-{on}") for n in range(0, 4, 2)),
+            *(reported(CLOSED if on % 2 else RESUMED, f"A{n}", on=on, id=f"a{n}-{on}") for n in range(0, 4, 2)),
         )
     rows = await desk.rows(
         "SELECT array_agg(events.sequence ORDER BY events.sequence) AS sequences, told.sequence AS latest"

@@ -17,7 +17,7 @@ from loops.waiting import Waiting
 from store import reach
 from store.engine import connect
 from tests.consumers.desk import RETENTION, Desk
-from tests.domain.build import method, told, wallet
+from tests.domain.build import method, reported, wallet
 from tests.parts.until import until
 from wallets.loading import Limits
 
@@ -34,7 +34,7 @@ async def taking_in(
     """
     await desk.bring(*(wallet(method(f"A{n}"), customer=f"e{n}") for n in range(of)))
     waiting = Waiting("the test")
-    messages = [desk.message(told(UpdateType.CLOSED, f"A{n}", on=1, id=f"u{n}")) for n in range(of)]
+    messages = [desk.message(reported(UpdateType.CLOSED, f"A{n}", on=1, id=f"u{n}")) for n in range(of)]
     intake = BatchIntake(engine or desk.engine, RETENTION, take, waiting, allowance=SHORT)
     async with AsyncExitStack() as block:
         if locked_table is not None:

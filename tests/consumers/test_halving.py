@@ -20,7 +20,7 @@ from store.knowledge import Contended
 from tests.consumers.desk import RETENTION, Desk
 from tests.consumers.elsewhere import intake
 from tests.consumers.test_statements import counted
-from tests.domain.build import live, method, replaced, told, wallet
+from tests.domain.build import live, method, replaced, reported, wallet
 from wallets.loading import Limits
 
 CLOSED = UpdateType.CLOSED
@@ -78,7 +78,7 @@ async def test_what_is_too_much_is_set_aside_and_its_mates_are_applied(desk: Des
     await wallets_of(desk, 20)
     await make_slow(desk, what)
     try:
-        messages = [desk.message(told(CLOSED, f"A{n}", on=1, id=f"u{n}" if n != 7 else "slow")) for n in range(20)]
+        messages = [desk.message(reported(CLOSED, f"A{n}", on=1, id=f"u{n}" if n != 7 else "slow")) for n in range(20)]
         await impatient(desk.engine).take(messages)
     finally:
         await make_fast(desk)
@@ -98,7 +98,7 @@ async def test_a_row_too_long_for_its_index_is_refused_at_the_first_try(desk: De
 
     intake = BatchIntake(desk.engine, RETENTION, counted_take, Waiting("test"))
     async with a_row_too_long_for_its_index(desk):
-        await intake.take([desk.message(told(CLOSED, "A0", on=1, id=each)) for each in ("slow", "u1")])
+        await intake.take([desk.message(reported(CLOSED, "A0", on=1, id=each)) for each in ("slow", "u1")])
     assert tries == [2, 1, 1]
     (letter,) = await desk.letters()
     assert (letter.offset, letter.reason) == (0, "the database refuses what was written: 54000 pk_credentials")
@@ -109,7 +109,7 @@ async def test_a_row_too_long_for_its_index_is_refused_at_the_first_try(desk: De
 async def test_a_message_set_aside_is_masked_as_the_settings_say(desk: Desk, digit_ids: frozenset[str]) -> None:
     """A token of digits stays what it is where `REPOINT_DIGIT_IDS` has its vendor."""
     token = "4539578763621486"
-    update = told(CLOSED, token, on=1, id="slow")
+    update = reported(CLOSED, token, on=1, id="slow")
     intake = BatchIntake(desk.engine, RETENTION, take, Waiting("test"), digit_ids=digit_ids)
     async with a_row_too_long_for_its_index(desk):
         await intake.take([desk.message(update)])
@@ -124,7 +124,7 @@ async def test_a_message_set_aside_is_kept_once_for_each_incarnation_of_its_topi
     intake = impatient(desk.engine)
     try:
         for intake.incarnation in (0, 0, 1, 1):
-            await intake.take([desk.message(told(CLOSED, "A0", on=1, id="slow"), offset=4)])
+            await intake.take([desk.message(reported(CLOSED, "A0", on=1, id="slow"), offset=4)])
     finally:
         await desk.rows("ALTER TABLE inbox DROP CONSTRAINT not_today")
     letters = await desk.rows("SELECT incarnation, kafka_offset FROM dead_letters ORDER BY incarnation")
@@ -170,7 +170,7 @@ async def test_a_process_that_was_stopped_in_its_transaction_tries_again(desk: D
         return await take(engine, messages, *retention, **more)
 
     await BatchIntake(desk.engine, RETENTION, stand_still, Waiting("the test")).take(
-        [desk.message(told(CLOSED, "A0", on=1))]
+        [desk.message(reported(CLOSED, "A0", on=1))]
     )
     assert await desk.letters() == []
     assert [outcome for _, outcome, _ in await desk.outcomes()] == ["APPLIED"]
@@ -189,7 +189,7 @@ async def test_what_others_hold_is_within_reach_of_every_further_try(desk: Desk)
         return await take(engine, messages, *retention, within_reach=within_reach, **more)
 
     await BatchIntake(desk.engine, RETENTION, contend, Waiting("the test")).take(
-        [desk.message(told(CLOSED, "A", on=1))]
+        [desk.message(reported(CLOSED, "A", on=1))]
     )
     assert tries == [set(), {"vau:1"}, {"vau:1", "vau:2"}]
 

@@ -22,7 +22,7 @@ from aiokafka import AIOKafkaProducer
 from domain.update import Update, UpdateType
 from tests.consumers.desk import RETENTION, Desk, merging, written
 from tests.consumers.test_worker import Post, as_bytes, post, working
-from tests.domain.build import day, link, live, method, replaced, told, wallet, who
+from tests.domain.build import day, link, live, method, replaced, reported, wallet, who
 from tests.parts.until import until
 from wallets import unfinished
 
@@ -67,7 +67,7 @@ async def take_in(desk: Desk, post: Post, messages: Sequence[Update | bytes], is
     await put(post, messages)
     begun = time.monotonic()
     async with at_work(desk, post):
-        await put(post, [told(UpdateType.CLOSED, "other", on=1, id="other's")], partition=1)
+        await put(post, [reported(UpdateType.CLOSED, "other", on=1, id="other's")], partition=1)
 
         async def other_is_taken() -> bool:
             return bool(await desk.rows("SELECT outcome FROM inbox WHERE update_id = 'other''s'"))

@@ -9,7 +9,7 @@ from sqlalchemy import event
 from domain.update import Update, UpdateType
 from domain.wallet import Expiry
 from tests.consumers.desk import Desk, merging
-from tests.domain.build import link, live, method, replaced, told, wallet, who
+from tests.domain.build import link, live, method, replaced, reported, wallet, who
 
 
 @contextmanager
@@ -31,14 +31,14 @@ def of_every_kind(n: int) -> Sequence[Update | bytes]:
     return [
         new,
         new,
-        told(UpdateType.CLOSED, f"B{n}", on=3, id=f"b{n}"),
-        told(UpdateType.DETAILS_UPDATED, f"O{n}", on=1, id=f"c{n}", holder_name="Jo"),
-        told(UpdateType.EXPIRY_UPDATED, f"O{n}", on=1, id=f"d{n}", expiry=Expiry(2031, 1)),
+        reported(UpdateType.CLOSED, f"B{n}", on=3, id=f"b{n}"),
+        reported(UpdateType.DETAILS_UPDATED, f"O{n}", on=1, id=f"c{n}", holder_name="Jo"),
+        reported(UpdateType.EXPIRY_UPDATED, f"O{n}", on=1, id=f"d{n}", expiry=Expiry(2031, 1)),
         # known of a wallet because of it, and told of before
         replaced(f"O{n}", f"P{n}", on=5, id=f"e{n}"),
         replaced(f"X{n}", f"Y{n}", on=1, id=f"f{n}"),
-        told(UpdateType.CLOSED, f"A{n}", on=1, id=f"g{n}", customer="nobody"),
-        told(UpdateType.NO_MATCH, f"A{n}", on=1, id=f"h{n}"),
+        reported(UpdateType.CLOSED, f"A{n}", on=1, id=f"g{n}", customer="nobody"),
+        reported(UpdateType.NO_MATCH, f"A{n}", on=1, id=f"h{n}"),
         merging(who(f"f{n}"), who(f"e{n}"), id=f"m{n}"),
         b"{",
     ]
@@ -53,7 +53,7 @@ async def test_a_batch_of_everything_runs_as_many_statements_for_one_as_for_fort
         ),
         *(wallet(method(f"F{n}"), customer=f"f{n}", merchants=("optician",)) for n in numbers),
     )
-    await desk.tell(*(told(UpdateType.SUSPENDED, f"P{n}", on=9, id=f"p{n}") for n in numbers))
+    await desk.tell(*(reported(UpdateType.SUSPENDED, f"P{n}", on=9, id=f"p{n}") for n in numbers))
     counts = []
     for some in (numbers[:1], numbers[1:41], numbers[41:]):
         with counted(desk) as statements:

@@ -22,9 +22,9 @@ from schemas.wallet import read_wallet
 from store.engine import connect
 from tests.consumers.desk import RETENTION, Desk, can_be_written, in_batches, merging, written
 from tests.consumers.elsewhere import intake
-from tests.domain.build import link, method, replaced, told, wallet
+from tests.domain.build import link, method, replaced, reported, wallet
 from tests.domain.reference import view
-from tests.domain.test_settle_properties import as_reference_says
+from tests.domain.test_resolve_properties import as_reference_says
 from tests.domain.worlds import WalletsMerged, World, worlds
 from wallets.importing import import_wallets
 
@@ -244,7 +244,7 @@ async def test_workers_that_share_every_card_neither_deadlock_nor_miss_anything(
     updates = [
         replaced(*random.sample(cards, 2), on=random.randrange(1, 300), id=f"u{number}")
         if random.random() < 0.3
-        else told(random.choice(STATUSES), random.choice(cards), on=random.randrange(1, 300), id=f"u{number}")
+        else reported(random.choice(STATUSES), random.choice(cards), on=random.randrange(1, 300), id=f"u{number}")
         for number in range(200)
     ]
     before = await deadlocks(desk)

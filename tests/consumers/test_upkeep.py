@@ -12,7 +12,7 @@ from domain.update import Update, UpdateType
 from domain.wallet import MethodStatus
 from store.engine import connect
 from tests.consumers.desk import RETENTION, Desk, merging
-from tests.domain.build import Names, live, method, replaced, told, wallet, who
+from tests.domain.build import Names, live, method, replaced, reported, wallet, who
 from tests.parts.proxy import Proxy
 from tests.parts.until import until
 
@@ -34,14 +34,14 @@ async def test_who_nobody_knew_in_time_is_given_up(desk: Desk) -> None:
     await desk.bring(wallet(method("A")))
     await desk.tell(
         replaced("X", "Y", on=1),
-        told(CLOSED, "X", on=2),
+        reported(CLOSED, "X", on=2),
         merging(who("e8"), who("e9")),
         replaced("A", "B", on=3),
         b"{",
     )
     await let_pass(desk, RETENTION.unknown - timedelta(hours=1))
     assert await desk.outcome("vau-1") == ("PARKED", None)
-    await desk.tell(told(CLOSED, "Z", on=4))
+    await desk.tell(reported(CLOSED, "Z", on=4))
     await let_pass(desk, timedelta(hours=2))
 
     assert await desk.outcomes() == [
@@ -55,7 +55,7 @@ async def test_who_nobody_knew_in_time_is_given_up(desk: Desk) -> None:
 
 
 async def test_who_is_told_again_waits_as_long_as_what_is_known(desk: Desk) -> None:
-    await desk.tell(replaced("A", "B", on=1), told(CLOSED, "X", on=2))
+    await desk.tell(replaced("A", "B", on=1), reported(CLOSED, "X", on=2))
     await let_pass(desk, RETENTION.unknown - timedelta(hours=1))
     await desk.tell(replaced("A", "B", on=3, id="again"))
     await let_pass(desk, timedelta(hours=2))
@@ -70,9 +70,9 @@ async def test_who_is_told_again_waits_as_long_as_what_is_known(desk: Desk) -> N
 @pytest.mark.parametrize("named", ["X", ("X", ":x")], ids=["by token", "by token and fingerprint"])
 async def test_a_status_that_is_told_again_waits_as_long_as_it_is_known(desk: Desk, named: Names) -> None:
     """No fact keeps it waiting, only what is kept of the credential itself."""
-    await desk.tell(told(CLOSED, named, on=1))
+    await desk.tell(reported(CLOSED, named, on=1))
     await let_pass(desk, RETENTION.unknown - timedelta(hours=1))
-    await desk.tell(told(CLOSED, named, on=2, id="again"))
+    await desk.tell(reported(CLOSED, named, on=2, id="again"))
     await let_pass(desk, timedelta(hours=2))
     assert await desk.outcome("vau-1") == ("PARKED", None)
     await desk.bring(wallet(method("X")))
@@ -81,7 +81,7 @@ async def test_a_status_that_is_told_again_waits_as_long_as_it_is_known(desk: De
 
 @pytest.mark.parametrize(
     "update",
-    [replaced("A", "B", on=1, customer="e9"), told(CLOSED, "A", on=1, customer="e9")],
+    [replaced("A", "B", on=1, customer="e9"), reported(CLOSED, "A", on=1, customer="e9")],
     ids=["a replacement", "a status"],
 )
 async def test_who_is_quarantined_waits_as_long_as_what_is_known(desk: Desk, update: Update) -> None:
@@ -99,23 +99,23 @@ async def test_who_is_quarantined_waits_as_long_as_what_is_known(desk: Desk, upd
 async def test_what_was_told_of_no_wallet_is_forgotten_and_of_a_wallet_is_not(desk: Desk) -> None:
     await desk.bring(wallet(method("A")))
     await desk.tell(
-        replaced("A", "B", on=1), told(CLOSED, "B", on=2), replaced("X", "Y", on=3), told(CLOSED, "X", on=4)
+        replaced("A", "B", on=1), reported(CLOSED, "B", on=2), replaced("X", "Y", on=3), reported(CLOSED, "X", on=4)
     )
     await let_pass(desk, PAST)
-    assert await told_of(desk) == {"vau:B": "CLOSED", "vau:A > vau:B": None}
+    assert await states_of(desk) == {"vau:B": "CLOSED", "vau:A > vau:B": None}
     # what comes late is measured against it still
-    await desk.tell(replaced("A", "C", on=0), told(UpdateType.RESUMED, "B", on=1, id="late"))
+    await desk.tell(replaced("A", "C", on=0), reported(UpdateType.RESUMED, "B", on=1, id="late"))
     assert live(await desk.wallet()).keys() == {"B"}
     await let_pass(desk, RETENTION.known)
-    assert await told_of(desk) == {}
+    assert await states_of(desk) == {}
 
 
 async def test_what_a_wallet_came_to_know_of_later_is_kept_from_then_on(desk: Desk) -> None:
     await desk.bring(wallet(method("A")))
-    await desk.tell(replaced("B", "C", on=2), told(CLOSED, "C", on=3))
+    await desk.tell(replaced("B", "C", on=2), reported(CLOSED, "C", on=3))
     await desk.tell(replaced("A", "B", on=1))
     await let_pass(desk, PAST)
-    assert await told_of(desk) == {"vau:C": "CLOSED", "vau:A > vau:B": None, "vau:B > vau:C": None}
+    assert await states_of(desk) == {"vau:C": "CLOSED", "vau:A > vau:B": None, "vau:B > vau:C": None}
 
 
 @pytest.mark.parametrize("again", ["under another id", "by another vendor's word"])
@@ -126,26 +126,26 @@ async def test_what_is_heard_again_is_kept_from_then_on(desk: Desk, again: str) 
         later = 100 * n if again == "by another vendor's word" else 0
         return [
             replaced("A", "B", on=1 + later, id=f"1-{n}"),
-            told(CLOSED, "B", on=2 + later, id=f"2-{n}"),
+            reported(CLOSED, "B", on=2 + later, id=f"2-{n}"),
             replaced("X", "Y", on=3 + later, id=f"3-{n}"),
-            told(CLOSED, "X", on=4 + later, id=f"4-{n}"),
+            reported(CLOSED, "X", on=4 + later, id=f"4-{n}"),
         ]
 
     await desk.bring(wallet(method("A")))
     await desk.tell(*tell(0))
-    known = await told_of(desk)
+    known = await states_of(desk)
     assert len(known) == 4
     for n in (1, 2):
         await let_pass(desk, RETENTION.unknown - timedelta(hours=1))
         await desk.tell(*tell(n))
-        assert await told_of(desk) == known
+        assert await states_of(desk) == known
     await let_pass(desk, PAST)
-    assert (await told_of(desk)).keys() == {"vau:B", "vau:A > vau:B"}
+    assert (await states_of(desk)).keys() == {"vau:B", "vau:A > vau:B"}
     await let_pass(desk, RETENTION.known - PAST - timedelta(days=1))
-    assert (await told_of(desk)).keys() == {"vau:B", "vau:A > vau:B"}
+    assert (await states_of(desk)).keys() == {"vau:B", "vau:A > vau:B"}
 
 
-async def told_of(desk: Desk) -> Mapping[str, str | None]:
+async def states_of(desk: Desk) -> Mapping[str, str | None]:
     """The facts, and the status that was told of credentials."""
     rows = await desk.rows(
         "SELECT key AS what, status FROM credentials WHERE status IS NOT NULL"
@@ -164,13 +164,13 @@ async def test_what_is_forgotten_can_be_told_again(desk: Desk) -> None:
 
 
 async def test_who_learns_of_something_at_that_moment_is_left_alone(desk: Desk) -> None:
-    await desk.tell(told(CLOSED, "X", on=1))
+    await desk.tell(reported(CLOSED, "X", on=1))
     await desk.rows("UPDATE credentials SET kept_until = now() - interval '1 day'")
     async with desk.engine.begin() as learner:
         await learner.execute(text("SELECT * FROM credentials FOR UPDATE"))
         async with asyncio.timeout(5):
             await upkeep.run_once(desk.engine, parked_for=RETENTION.unknown)
-    assert await told_of(desk) == {"vau:X": "CLOSED"}
+    assert await states_of(desk) == {"vau:X": "CLOSED"}
 
 
 async def test_it_may_run_twice_at_once_and_as_often_as_one_likes(desk: Desk) -> None:

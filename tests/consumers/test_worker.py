@@ -26,7 +26,7 @@ from store.knowledge import Contended
 from testbed import kafka as kafka_part
 from tests.consumers.desk import RETENTION, Desk, written
 from tests.consumers.test_halving import a_row_too_long_for_its_index
-from tests.domain.build import link, live, method, replaced, told, wallet
+from tests.domain.build import link, live, method, replaced, reported, wallet
 from tests.parts.proxy import Proxy
 from tests.parts.until import until
 
@@ -117,7 +117,7 @@ async def taken_in(desk: Desk, count: int) -> None:
 
 
 def closings(count: int) -> list[Update]:
-    return [told(CLOSED, f"X{number}", on=1, id=f"u{number}") for number in range(count)]
+    return [reported(CLOSED, f"X{number}", on=1, id=f"u{number}") for number in range(count)]
 
 
 # --- as it should be ----------------------------------------------------------------------------------------------
@@ -150,7 +150,7 @@ async def test_the_next_one_goes_on_where_the_last_one_stopped(desk: Desk, post:
         await taken_in(desk, 20)
     assert await post.is_read_up()
     seen: list[Place] = []
-    await post.send(told(CLOSED, "Y", on=1, id="y"))
+    await post.send(reported(CLOSED, "Y", on=1, id="y"))
     async with working(desk.engine, post, at=seen.append):
         await taken_in(desk, 21)
     assert Counter(seen)["committed"] == 1
@@ -219,7 +219,7 @@ async def test_what_the_database_refuses_is_set_aside_and_its_mates_are_applied(
     """A row that is too long for an index, which no message can make any more, stands for all that is refused."""
     await desk.bring(*(wallet(method(f"X{n}"), customer=f"e{n}") for n in range(30)))
     some = closings(30)
-    await post.send(*some[:11], told(CLOSED, "X1", on=1, id="slow"), *some[11:], b"{", partition=0)
+    await post.send(*some[:11], reported(CLOSED, "X1", on=1, id="slow"), *some[11:], b"{", partition=0)
     async with a_row_too_long_for_its_index(desk), working(desk.engine, post):
         await taken_in(desk, 32)
         await until(post.is_read_up)
@@ -274,7 +274,7 @@ async def test_a_database_that_is_away_is_waited_for_and_nothing_is_lost(
             await until(lambda: as_said(worker, None))
             for number in range(3):
                 proxy.refuse()
-                await post.send(*(told(CLOSED, f"Y{n}", on=1, id=f"y{number}-{n}") for n in range(5)))
+                await post.send(*(reported(CLOSED, f"Y{n}", on=1, id=f"y{number}-{n}") for n in range(5)))
                 await until(lambda: as_said(worker, "the database cannot be reached"))
                 proxy.pass_on()
                 await taken_in(desk, 11 + 5 * (number + 1))
@@ -314,7 +314,7 @@ async def test_a_database_restarted_under_it_is_gone_back_to(desk: Desk, post: P
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
                 " WHERE datname = current_database() AND pid <> pg_backend_pid()"
             )
-            await post.send(*(told(CLOSED, f"Y{n}", on=1, id=f"y{number}-{n}") for n in range(6)))
+            await post.send(*(reported(CLOSED, f"Y{n}", on=1, id=f"y{number}-{n}") for n in range(6)))
             await taken_in(desk, 6 * (number + 1))
 
 
@@ -442,7 +442,7 @@ async def test_partitions_go_from_one_to_the_other_and_nothing_is_taken_twice(
     engine = connect(database_url)
     seen: dict[str, list[Place]] = {"first": [], "second": []}
     sending = asyncio.Event()
-    updates = [told(CLOSED, f"X{n % 20}", on=n % 9 + 1, id=f"u{n}") for n in range(400)]
+    updates = [reported(CLOSED, f"X{n % 20}", on=n % 9 + 1, id=f"u{n}") for n in range(400)]
 
     async def send() -> None:
         for start in range(0, 400, 20):
@@ -539,13 +539,13 @@ async def test_a_broker_that_is_away_is_waited_for_and_nothing_is_lost(desk: Des
             await until(lambda: as_said(worker, "the broker cannot be reached"), within=40)
             assert worker.stalled() is None
             proxy.pass_on()
-            await post.send(*(told(CLOSED, f"Y{n}", on=1, id=f"y{n}") for n in range(6)))
+            await post.send(*(reported(CLOSED, f"Y{n}", on=1, id=f"y{n}") for n in range(6)))
             await taken_in(desk, 12)
             await until(lambda: as_said(worker, None), within=40)
             await until(post.is_read_up)
         assert await desk.letters() == []
 
-        await post.send(*(told(CLOSED, f"Z{n}", on=1, id=f"z{n}") for n in range(6)))
+        await post.send(*(reported(CLOSED, f"Z{n}", on=1, id=f"z{n}") for n in range(6)))
         gone: list[Place] = []
 
         def goes_away(place: Place) -> None:
@@ -557,7 +557,7 @@ async def test_a_broker_that_is_away_is_waited_for_and_nothing_is_lost(desk: Des
             await taken_in(desk, 18)
             await until(lambda: as_said(worker, "the broker cannot be reached"), within=40)
             proxy.pass_on()
-            await post.send(told(CLOSED, "last", on=1, id="last"), partition=0)
+            await post.send(reported(CLOSED, "last", on=1, id="last"), partition=0)
             await taken_in(desk, 19)
             await until(lambda: as_said(worker, None), within=40)
         assert len(await desk.outcomes()) == 19

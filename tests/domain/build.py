@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TypeAlias
 
 from domain.knowledge import Knowledge
-from domain.settle import Settlement, settle
+from domain.resolve import Resolution, resolve
 from domain.update import Credential, NewCredential, Reason, Scope, Stamp, Update, UpdateType
 from domain.wallet import (
     Customer,
@@ -160,7 +160,7 @@ def stays(
     return update._replace(new=update.new._replace(details=details))
 
 
-def told(
+def reported(
     what: UpdateType,
     of: Names,
     *,
@@ -203,17 +203,17 @@ def knowledge(*updates: Update) -> Knowledge:
     return learnt
 
 
-def at_once(wallet: Wallet, *updates: Update) -> Settlement:
-    """The wallet settled after all of `updates` were learnt."""
-    return settle(wallet, knowledge(*updates), Ids())
+def at_once(wallet: Wallet, *updates: Update) -> Resolution:
+    """The wallet resolved after all of `updates` were learnt."""
+    return resolve(wallet, knowledge(*updates), Ids())
 
 
 def one_by_one(wallet: Wallet, *updates: Update) -> Wallet:
-    """The wallet settled after each of `updates`."""
+    """The wallet resolved after each of `updates`."""
     learnt, ids = Knowledge(), Ids()
     for update in updates:
         learnt.learn(update)
-        wallet = settle(wallet, learnt, ids).wallet
+        wallet = resolve(wallet, learnt, ids).wallet
     return wallet
 
 

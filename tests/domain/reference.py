@@ -33,7 +33,7 @@ class Fact:
     scope: Scope
     stamp: Stamp
     type: MethodType | None
-    told: NewCredential
+    reported: NewCredential
     expiries: set[Expiry]
 
 
@@ -195,7 +195,7 @@ def if_followed(fact: Fact, accounts: Iterable[Account]) -> Account | None:
         known_as = {account.type for account in accounts if key in account.keys}
         if known_as and type_of_it not in known_as:
             return None
-    pars = {par for par in [fact.told.par] if par is not None}
+    pars = {par for par in [fact.reported.par] if par is not None}
     for account in accounts:
         if account.type is type_of_it and account.keys & (fact.old | fact.new):
             pars |= account.pars
@@ -247,9 +247,9 @@ def one_of_each_pair(facts: Iterable[Fact]) -> list[Fact]:
 
 def sides(fact: Fact) -> tuple[set[Key], set[Key]]:
     """The names of what was, and of what it became; behind a token that stayed, the token and the card."""
-    assert fact.told.credential is not None
-    stayed = (fact.new - {fact.told.credential.key}) & fact.old
-    return (stayed, {fact.told.credential.key}) if stayed else (fact.old, fact.new)
+    assert fact.reported.credential is not None
+    stayed = (fact.new - {fact.reported.credential.key}) & fact.old
+    return (stayed, {fact.reported.credential.key}) if stayed else (fact.old, fact.new)
 
 
 def card_of(naming_it: Fact, account: Account, in_place: Iterable[Update]) -> set[Key]:
@@ -259,7 +259,7 @@ def card_of(naming_it: Fact, account: Account, in_place: Iterable[Update]) -> se
         one.new | other.new
         for one in account.facts
         for other in account.facts
-        if one.stamp.vendor != other.stamp.vendor and look_alike(one.told, other.told)
+        if one.stamp.vendor != other.stamp.vendor and look_alike(one.reported, other.reported)
     ]
     groups += [
         fact.new | (names_of_old(update) & account.keys)
@@ -277,13 +277,13 @@ def look_alike(one: NewCredential, other: NewCredential) -> bool:
 
 def stands_for_the_new_of(fact: Fact, update: Update) -> bool:
     """Whether `update` says of a token that stays what another vendor's `fact` says of its new card."""
-    shown, told = update.new, fact.told
+    shown, reported = update.new, fact.reported
     return (
         "last4" in shown.details
         and update.stamp.vendor != fact.stamp.vendor
         and None not in (shown.last4, shown.expiry)
-        and (shown.last4, shown.expiry) == (told.last4, told.expiry)
-        and (shown.brand is None or shown.brand == told.brand)
+        and (shown.last4, shown.expiry) == (reported.last4, reported.expiry)
+        and (shown.brand is None or shown.brand == reported.brand)
     )
 
 

@@ -11,7 +11,7 @@ from domain.decide import Decision, Verdict, decide
 from domain.knowledge import Knowledge
 from domain.update import Outcome, Scope, Stamp, Update, UpdateType
 from domain.wallet import Expiry, MethodType, Wallet, WalletId
-from tests.domain.build import day, method, removed, replaced, told, wallet, who
+from tests.domain.build import day, method, removed, replaced, reported, wallet, who
 
 RUNNING = Path(__file__).parents[2] / "docs" / "running.md"
 
@@ -38,8 +38,8 @@ class Case(NamedTuple):
 EARLIER = Expiry(2026, 1)
 CASES = {
     "a replacement": Case(Outcome.APPLIED, None, replaced("A", "B", on=1)),
-    "a status": Case(Outcome.APPLIED, None, told(UpdateType.CLOSED, "A", on=1)),
-    "an expiry": Case(Outcome.APPLIED, None, told(UpdateType.EXPIRY_UPDATED, "A", on=1, expiry=Expiry(2030, 1))),
+    "a status": Case(Outcome.APPLIED, None, reported(UpdateType.CLOSED, "A", on=1)),
+    "an expiry": Case(Outcome.APPLIED, None, reported(UpdateType.EXPIRY_UPDATED, "A", on=1, expiry=Expiry(2030, 1))),
     "a number that stays, with a later expiry": Case(
         Outcome.APPLIED, None, replaced("A", "A", on=1, expiry=Expiry(2030, 1))
     ),
@@ -50,17 +50,17 @@ CASES = {
     "an older status": Case(
         Outcome.SUPERSEDED,
         "NEWER_TOLD",
-        told(UpdateType.SUSPENDED, "A", on=1),
-        reported=(told(UpdateType.CLOSED, "A", on=5),),
+        reported(UpdateType.SUSPENDED, "A", on=1),
+        reported=(reported(UpdateType.CLOSED, "A", on=5),),
     ),
     "an expiry before the method's own": Case(
-        Outcome.SUPERSEDED, "NEWER_TOLD", told(UpdateType.EXPIRY_UPDATED, "A", on=1, expiry=EARLIER)
+        Outcome.SUPERSEDED, "NEWER_TOLD", reported(UpdateType.EXPIRY_UPDATED, "A", on=1, expiry=EARLIER)
     ),
     "an older status of a credential that no wallet knows": Case(
         Outcome.SUPERSEDED,
         "NEWER_TOLD",
-        told(UpdateType.SUSPENDED, "Z", on=1),
-        reported=(told(UpdateType.CLOSED, "Z", on=5),),
+        reported(UpdateType.SUSPENDED, "Z", on=1),
+        reported=(reported(UpdateType.CLOSED, "Z", on=5),),
     ),
     "the same by another vendor": Case(
         Outcome.DUPLICATE,
@@ -68,16 +68,16 @@ CASES = {
         replaced("A", "B", on=5, vendor="mdes"),
         reported=(replaced("A", "B", on=1),),
     ),
-    "what the wallet is already": Case(Outcome.DUPLICATE, "ALREADY_SO", told(UpdateType.RESUMED, "A", on=1)),
+    "what the wallet is already": Case(Outcome.DUPLICATE, "ALREADY_SO", reported(UpdateType.RESUMED, "A", on=1)),
     "a merge of one wallet with itself": Case(Outcome.DUPLICATE, "ALREADY_SO", merged(who("ann"), who("ann"))),
     "a credential that no wallet knows": Case(Outcome.PARKED, None, replaced("Z", "B", on=1)),
     "a merge of a customer without a wallet": Case(Outcome.PARKED, None, merged(who("ann"), who("carl"))),
     "a method that its customer removed": Case(
         Outcome.IGNORED, "CUSTOMER_REMOVED", replaced("A", "B", on=1), (wallet(removed("A")),)
     ),
-    "a cardholder who opted out": Case(Outcome.IGNORED, "OPTED_OUT", told(UpdateType.OPTED_OUT, "A", on=1)),
-    "an answer without a change": Case(Outcome.IGNORED, "NO_CHANGE", told(UpdateType.NO_CHANGE, "A", on=1)),
-    "an answer without a match": Case(Outcome.IGNORED, "NO_MATCH", told(UpdateType.NO_MATCH, "A", on=1)),
+    "a cardholder who opted out": Case(Outcome.IGNORED, "OPTED_OUT", reported(UpdateType.OPTED_OUT, "A", on=1)),
+    "an answer without a change": Case(Outcome.IGNORED, "NO_CHANGE", reported(UpdateType.NO_CHANGE, "A", on=1)),
+    "an answer without a match": Case(Outcome.IGNORED, "NO_MATCH", reported(UpdateType.NO_MATCH, "A", on=1)),
     "a number that stays": Case(Outcome.IGNORED, "SAME_CREDENTIAL", replaced("A", "A", on=1, expiry=None)),
     "another type of method": Case(
         Outcome.QUARANTINED,
@@ -120,7 +120,7 @@ def test_only_an_applied_update_changes_methods_or_their_wallet(case: Case) -> N
 
 
 def contents(decision: Decision, wallets: Sequence[Wallet]) -> dict[WalletId, object]:
-    after = [*wallets, *(turn.after for turn in decision.turns)]
+    after = [*wallets, *(changed.after for changed in decision.changed)]
     return {wallet.id: (wallet.methods, wallet.merged_into) for wallet in after}
 
 

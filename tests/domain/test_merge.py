@@ -1,13 +1,13 @@
 """Two wallets of one customer become one (design.md §4, WALLET_MERGED)."""
 
-from domain.merge import Merged, Seen, merge
-from domain.settle import Replaced, Updated
+from domain.merge import Merged, Merger, merge
+from domain.resolve import Replaced, Updated
 from domain.update import Reason
 from domain.wallet import Details, LinkStatus, MethodStatus, MethodType
 from tests.domain.build import at_once, key, link, live, method, paid_with, removed, replaced, wallet, who
 
 
-def replacements(merged: Merged) -> list[tuple[str, str]]:
+def replacements(merged: Merger) -> list[tuple[str, str]]:
     return [(change.old.id, change.new.id) for change in merged.changes if isinstance(change, Replaced)]
 
 
@@ -118,7 +118,7 @@ def test_merchants_are_united_and_told_of_what_they_could_not_see() -> None:
     merged = merge(source, target)
 
     assert merged.target.merchants == ("pharmacy", "optician", "gym")
-    assert {(change.method.id, change.merchants) for change in merged.changes if isinstance(change, Seen)} == {
+    assert {(change.method.id, change.merchants) for change in merged.changes if isinstance(change, Merged)} == {
         ("s-A", ("optician",)),
         ("t-C", ("gym",)),
     }

@@ -1,4 +1,4 @@
-"""Random wallets and what comes to them, for the properties of `settle`.
+"""Random wallets and what comes to them, for the properties of `resolve`.
 
 Cards are letters, and each may be named by two vendors' tokens and by a fingerprint: `vau:A`, `mdes:A`, `:A`. What is
 left out, because no rule could make it independent of order, is said where it is left out.

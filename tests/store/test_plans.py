@@ -24,7 +24,7 @@ from store.deliveries import Attempted
 from store.engine import connect
 from tests.consumers.desk import Desk, merging
 from tests.consumers.test_hostile_streams import fact
-from tests.domain.build import link, method, told, wallet, who
+from tests.domain.build import link, method, reported, wallet, who
 from tests.store.outbox import Outbox
 
 # Beyond so many runs of a prepared statement PostgreSQL may keep one plan for all that follow.
@@ -123,10 +123,10 @@ async def test_no_plan_compares_each_row_of_a_table(engine: AsyncEngine) -> None
     assert large >= {"wallets", "payment_methods", "inbox", "parked_updates", "replacement_facts"}
     plans.watching = True
     await desk.tell(fact("A", "B", 1))
-    await desk.tell(told(UpdateType.CLOSED, "C1", on=2))
+    await desk.tell(reported(UpdateType.CLOSED, "C1", on=2))
     await desk.tell(merging(who("e1"), who("e2")))
     await desk.bring(wallet(method("C0", ":C0"), customer="c"), wallet(method("N"), customer="n"))
-    await desk.tell(fact("N", "O", 1), told(UpdateType.EXPIRY_UPDATED, "B", on=3, expiry=Expiry(2031, 1)))
+    await desk.tell(fact("N", "O", 1), reported(UpdateType.EXPIRY_UPDATED, "B", on=3, expiry=Expiry(2031, 1)))
     await upkeep.run_once(engine, parked_for=timedelta(0))
     async with engine.begin() as connection:
         await unfinished.claim(connection)
@@ -185,7 +185,7 @@ async def test_a_plan_that_was_made_for_empty_tables_looks_rows_up(database_url:
             wallet(method(f"C{n}"), customer=f"c{n}", merchants=("m",)),
         )
         await desk.tell(fact(f"A{n}", f"D{n}", 1), fact(f"X{n}", f"Y{n}", 1))
-        await desk.tell(told(UpdateType.CLOSED, f"B{n}", on=1, id=f"b{n}"))
+        await desk.tell(reported(UpdateType.CLOSED, f"B{n}", on=1, id=f"b{n}"))
         await desk.tell(merging(who(f"a{n}"), who(f"c{n}")))
     plans: list[tuple[str, Mapping[str, Any]]] = []
     async with engine.connect() as connection:

@@ -1,4 +1,4 @@
-"""Wallets that come from a file: whole or not at all, and settled by what was told before they came."""
+"""Wallets that come from a file: whole or not at all, and resolved by what was reported before they came."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -10,13 +10,15 @@ from domain.update import UpdateType
 from domain.wallet import Wallet
 from schemas.wallet import read_wallet
 from tests.consumers.desk import RETENTION, Desk, in_batches, merging
-from tests.domain.build import link, live, method, removed, replaced, told, wallet, who
+from tests.domain.build import link, live, method, removed, replaced, reported, wallet, who
 from wallets.importing import RefusedWallet, import_wallets
 
 
 async def test_what_was_told_before_is_kept_as_long_as_what_is_told_of_any_wallet_s(desk: Desk) -> None:
     await desk.tell(
-        replaced(("A", ":a"), "B", on=1), told(UpdateType.CLOSED, "B", on=2), told(UpdateType.CLOSED, "X", on=2, id="x")
+        replaced(("A", ":a"), "B", on=1),
+        reported(UpdateType.CLOSED, "B", on=2),
+        reported(UpdateType.CLOSED, "X", on=2, id="x"),
     )
     assert await kept(desk) == dict.fromkeys(["vau:A", ":a", "vau:B", "vau:X", "vau:A > vau:B"], RETENTION.unknown)
     await desk.bring(wallet(method(":a")))
@@ -103,7 +105,7 @@ async def test_an_export_brought_into_an_empty_database_is_exported_the_same(
     await desk.tell(
         replaced("C1", "D1", on=1),
         *(merging(who(f"e{n}"), who("e0" if n > 4 else "e1"), id=f"m{n}") for n in range(2, 8)),
-        told(UpdateType.SUSPENDED, "S3", on=4),
+        reported(UpdateType.SUSPENDED, "S3", on=4),
     )
     first = await desk.exported()
     await desk.rows("TRUNCATE wallets, credentials, replacement_facts, inbox CASCADE")

@@ -14,7 +14,7 @@ from store.failures import DATABASE_ERRORS
 from store.unfinished import claim
 from tests.consumers.desk import RETENTION, Desk
 from tests.consumers.elsewhere import intake, waits
-from tests.domain.build import live, method, removed, replaced, told, wallet
+from tests.domain.build import live, method, removed, replaced, reported, wallet
 from tests.parts.until import until
 from wallets import unfinished
 
@@ -109,8 +109,8 @@ async def test_whoever_dies_in_between_leaves_what_is_left_to_the_next(desk: Des
 async def test_what_comes_meanwhile_is_followed_in_every_wallet(desk: Desk) -> None:
     await bring(desk, hub())
     await take(desk, replaced("A", "B", on=1))
-    await take(desk, replaced("B", "C", on=2), told(CLOSED, "C", on=3))
-    await take(desk, told(CLOSED, "A", on=4, id="late"))
+    await take(desk, replaced("B", "C", on=2), reported(CLOSED, "C", on=3))
+    await take(desk, reported(CLOSED, "A", on=4, id="late"))
     await resolve_the_rest(desk)
     assert await holding(desk, "C") == [COUNT]
     assert {each.status for every in (await desk.wallets()).values() for each in every.live_methods} == {
@@ -122,7 +122,7 @@ async def test_a_wallet_that_is_touched_meanwhile_is_resolved_then_and_not_again
     names = await bring(desk, hub())
     customer = names[-1].removeprefix("w-")
     await take(desk, replaced("A", "B", on=1))
-    await take(desk, told(CLOSED, "A", on=2, customer=customer))
+    await take(desk, reported(CLOSED, "A", on=2, customer=customer))
     await resolve_the_rest(desk)
     assert live(await desk.wallet(customer)).keys() == {"B"}
     assert len(await desk.events("pharmacy", names[-1])) == 2
@@ -152,7 +152,7 @@ async def test_an_update_for_a_customer_beyond_the_first_thousand_reaches_its_wa
 
 async def test_updates_of_one_batch_go_on_together(desk: Desk) -> None:
     await bring(desk, hub())
-    await take(desk, *(told(kind, "A", on=n + 1) for n, kind in enumerate((CLOSED, UpdateType.RESUMED, CLOSED))))
+    await take(desk, *(reported(kind, "A", on=n + 1) for n, kind in enumerate((CLOSED, UpdateType.RESUMED, CLOSED))))
     assert len(await desk.rows("SELECT * FROM unfinished_updates")) == 3
     assert await resolve_the_rest(desk) == 2
 
@@ -178,9 +178,9 @@ async def test_a_batch_with_such_a_card_in_it_takes_in_the_others_too(desk: Desk
     await desk.bring(*(wallet(method(f"X{n}"), customer=f"x{n}") for n in range(8)))
     await take(
         desk,
-        *(told(CLOSED, f"X{n}", on=1, id=f"x{n}") for n in range(4)),
+        *(reported(CLOSED, f"X{n}", on=1, id=f"x{n}") for n in range(4)),
         replaced("A", "B", on=1),
-        *(told(CLOSED, f"X{n}", on=1, id=f"x{n}") for n in range(4, 8)),
+        *(reported(CLOSED, f"X{n}", on=1, id=f"x{n}") for n in range(4, 8)),
     )
     await resolve_the_rest(desk)
     assert await holding(desk, "B") == [1100]

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from domain.settle import Replaced, settle
+from domain.resolve import Replaced, resolve
 from domain.update import Update
 from schemas.feeds.card import brand_of, dialect
 from schemas.feeds.fields import brand
@@ -100,9 +100,9 @@ def test_the_same_reissue_told_by_two_is_one(reports: tuple[Update, Update]) -> 
     held = method(fingerprint(OLD), "spreedly:pm1", "vgs:card_1", "checkout:src_1")
     for first, second in permutations(reports):
         before = wallet(held, links=[link(held.id)])
-        once = settle(before, knowledge(first), Ids())
+        once = resolve(before, knowledge(first), Ids())
         assert len(once.changes) == 1
-        twice = settle(once.wallet, knowledge(first, second), Ids())
+        twice = resolve(once.wallet, knowledge(first, second), Ids())
         assert [change for change in twice.changes if isinstance(change, Replaced)] == []
 
 

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from domain.account import Conflict
-from domain.knowledge import News
-from domain.settle import Replaced, Updated, settle
+from domain.knowledge import Novelty
+from domain.resolve import Replaced, Updated, resolve
 from domain.update import Reason, Update, UpdateType
 from domain.wallet import Details, Expiry, LinkStatus, MethodStatus, MethodType, Wallet
 from tests.domain.build import (
@@ -24,8 +24,8 @@ from tests.domain.build import (
     paid_with,
     removed,
     replaced,
+    reported,
     stays,
-    told,
     wallet,
 )
 
@@ -50,19 +50,19 @@ def both_ways(start: Wallet, one: Update, other: Update) -> Wallet:
 def test_a_is_replaced_by_b_where_both_are_in_the_wallet() -> None:
     start = wallet(method("A", default=True, subscription_default=True), method("B"), links=[link("m-A"), link("m-B")])
 
-    settlement = at_once(start, replaced("A", "B", on=1, reason=Reason.EXPIRED))
+    resolution = at_once(start, replaced("A", "B", on=1, reason=Reason.EXPIRED))
 
-    (change,) = [change for change in settlement.changes if isinstance(change, Replaced)]
+    (change,) = [change for change in resolution.changes if isinstance(change, Replaced)]
     assert (change.old.id, change.new.id, change.reason) == ("m-A", "m-B", Reason.EXPIRED)
     assert [moved.id for moved in change.links] == ["l-m-A"]
-    assert change.new == live(settlement.wallet)["B"]
+    assert change.new == live(resolution.wallet)["B"]
     assert change.new.default
     assert change.new.subscription_default
     assert change.old.status is MethodStatus.DELETED
     assert change.old.replaced_by == "m-B"
     assert change.old.deleted_reason == "EXPIRED"
     assert not change.old.default
-    assert {link.method_id for link in settlement.wallet.links} == {"m-B"}
+    assert {link.method_id for link in resolution.wallet.links} == {"m-B"}
 
 
 def test_b_is_made_where_the_wallet_does_not_have_it() -> None:
@@ -109,12 +109,12 @@ def test_a_chain_told_backwards_ends_there_too() -> None:
 
 def test_a_late_word_of_an_earlier_link_of_the_chain_changes_nothing() -> None:
     start = wallet(method("B"))
-    settled = one_by_one(start, replaced("B", "C", on=2))
+    resolved = one_by_one(start, replaced("B", "C", on=2))
 
-    settlement = at_once(settled, replaced("B", "C", on=2), replaced("A", "B", on=1))
+    resolution = at_once(resolved, replaced("B", "C", on=2), replaced("A", "B", on=1))
 
-    assert settlement.wallet is settled
-    assert not settlement.changes
+    assert resolution.wallet is resolved
+    assert not resolution.changes
 
 
 def test_a_late_a_to_b_after_b_to_c_takes_an_a_still_in_the_wallet_to_c() -> None:
@@ -160,12 +160,12 @@ def test_two_cards_become_one() -> None:
 def test_a_to_a_is_no_replacement_but_its_expiry_counts() -> None:
     start = wallet(method("A"))
 
-    settlement = at_once(start, replaced("A", "A", on=1, expiry=Expiry(2031, 3)))
+    resolution = at_once(start, replaced("A", "A", on=1, expiry=Expiry(2031, 3)))
 
-    assert [change.after.details.expiry for change in settlement.changes if isinstance(change, Updated)] == [
+    assert [change.after.details.expiry for change in resolution.changes if isinstance(change, Updated)] == [
         Expiry(2031, 3)
     ]
-    assert live(settlement.wallet)["A"].id == "m-A"
+    assert live(resolution.wallet)["A"].id == "m-A"
 
 
 def test_a_to_a_told_late_does_not_bring_a_back() -> None:
@@ -177,30 +177,30 @@ def test_a_to_a_told_late_does_not_bring_a_back() -> None:
 def test_a_new_token_for_the_same_number_is_another_name_of_the_same_method() -> None:
     start = wallet(method("A", ":fp"))
 
-    settlement = at_once(start, replaced(("A", ":fp"), ("A2", ":fp"), on=1, expiry=None))
+    resolution = at_once(start, replaced(("A", ":fp"), ("A2", ":fp"), on=1, expiry=None))
 
-    assert not settlement.changes
-    assert live(settlement.wallet)[":fp A A2"].id == "m-A"
+    assert not resolution.changes
+    assert live(resolution.wallet)[":fp A A2"].id == "m-A"
 
 
 # --- told again, and by others ---------------------------------------------------------------------------------------
 
 
 def test_a_resend_under_another_id_changes_nothing() -> None:
-    first = [replaced("A", "B", on=1), told(UpdateType.CLOSED, "B", on=20)]
-    settled = one_by_one(wallet(method("A")), *first)
+    first = [replaced("A", "B", on=1), reported(UpdateType.CLOSED, "B", on=20)]
+    resolved = one_by_one(wallet(method("A")), *first)
 
-    settlement = at_once(settled, *first, replaced("A", "B", on=41, id="again"))
+    resolution = at_once(resolved, *first, replaced("A", "B", on=41, id="again"))
 
-    assert settlement.wallet is settled
-    assert live(settled)["B"].status is MethodStatus.CLOSED
+    assert resolution.wallet is resolved
+    assert live(resolved)["B"].status is MethodStatus.CLOSED
 
 
 def test_a_resend_after_a_reversal_does_not_turn_it_back() -> None:
     told_so_far = [replaced("A", "B", on=1), replaced("B", "A", on=2)]
-    settled = one_by_one(wallet(method("A")), *told_so_far)
+    resolved = one_by_one(wallet(method("A")), *told_so_far)
 
-    assert at_once(settled, *told_so_far, replaced("A", "B", on=42, id="again")).wallet is settled
+    assert at_once(resolved, *told_so_far, replaced("A", "B", on=42, id="again")).wallet is resolved
 
 
 def test_a_fact_keeps_its_earliest_stamp_and_what_was_said_then() -> None:
@@ -209,7 +209,7 @@ def test_a_fact_keeps_its_earliest_stamp_and_what_was_said_then() -> None:
     learnt, turned = knowledge(late, early), knowledge(early, late)
 
     assert list(learnt.facts.values()) == list(turned.facts.values())
-    assert [(fact.stamp, fact.told.last4) for fact in learnt.facts.values()] == [(early.stamp, "1111")]
+    assert [(fact.stamp, fact.reported.last4) for fact in learnt.facts.values()] == [(early.stamp, "1111")]
 
 
 def test_three_vendors_telling_one_reissue_under_their_own_tokens_make_one_method() -> None:
@@ -270,10 +270,10 @@ def test_a_fact_told_by_token_and_by_fingerprint_is_one_fact() -> None:
     by_fingerprint = replaced(":fp_A", ":fp_B", on=3, vendor="mdes")
     start = wallet(method("A"))
 
-    settlement = at_once(start, by_both, back, by_fingerprint)
+    resolution = at_once(start, by_both, back, by_fingerprint)
 
-    assert set(live(settlement.wallet)) == {":fp_A A"}
-    assert [fact.stamp for account in settlement.accounts for fact in account.facts] == [
+    assert set(live(resolution.wallet)) == {":fp_A A"}
+    assert [fact.stamp for account in resolution.accounts for fact in account.facts] == [
         by_both.stamp,
         back.stamp,
     ]
@@ -289,7 +289,7 @@ def test_the_other_name_of_a_credential_is_kept_whichever_telling_gave_it() -> N
 
 
 def test_what_a_fingerprint_is_told_holds_for_the_token_on_the_same_method() -> None:
-    after = at_once(wallet(method("A", ":fp_A")), told(UpdateType.CLOSED, ":fp_A", on=1)).wallet
+    after = at_once(wallet(method("A", ":fp_A")), reported(UpdateType.CLOSED, ":fp_A", on=1)).wallet
 
     assert live(after)[":fp_A A"].status is MethodStatus.CLOSED
 
@@ -299,9 +299,9 @@ def test_what_a_fingerprint_is_told_holds_for_the_token_on_the_same_method() -> 
 
 def test_an_outdated_card_added_by_hand_is_replaced_at_once() -> None:
     facts = [replaced("A", "B", on=1)]
-    settled = at_once(wallet(method("A"), links=[link("m-A")]), *facts).wallet
-    by_hand = settled._replace(
-        methods=(*settled.methods, method("A", id="m-again")), links=(*settled.links, link("m-again"))
+    resolved = at_once(wallet(method("A"), links=[link("m-A")]), *facts).wallet
+    by_hand = resolved._replace(
+        methods=(*resolved.methods, method("A", id="m-again")), links=(*resolved.links, link("m-again"))
     )
 
     after = at_once(by_hand, *facts).wallet
@@ -327,19 +327,19 @@ def test_facts_join_nothing_where_the_wallet_does_not_know_their_old() -> None:
 def test_what_the_customer_removed_stays_removed() -> None:
     start = wallet(removed("A"), method("Z"), links=[link("m-A")])
 
-    settlement = at_once(start, replaced("A", "B", on=1), told(UpdateType.RESUMED, "A", on=2))
+    resolution = at_once(start, replaced("A", "B", on=1), reported(UpdateType.RESUMED, "A", on=2))
 
-    assert not settlement.changes
-    assert settlement.wallet.methods == start.methods
-    assert not any(account.live for account in settlement.accounts if key("A") in account.keys)
+    assert not resolution.changes
+    assert resolution.wallet.methods == start.methods
+    assert not any(account.live for account in resolution.accounts if key("A") in account.keys)
 
 
 def test_a_successor_that_the_customer_removed_is_not_made_again() -> None:
     facts = [replaced("A", "B", on=1)]
-    settled = at_once(wallet(method("A")), *facts).wallet
-    gone = settled._replace(
+    resolved = at_once(wallet(method("A")), *facts).wallet
+    gone = resolved._replace(
         methods=tuple(
-            each._replace(status=MethodStatus.DELETED, deleted_reason="CUSTOMER") for each in settled.methods
+            each._replace(status=MethodStatus.DELETED, deleted_reason="CUSTOMER") for each in resolved.methods
         ),
     )
 
@@ -360,10 +360,10 @@ def test_a_card_is_not_replaced_by_a_bank_account() -> None:
     start = wallet(method("A"), method("B", type=MethodType.BANK_ACCOUNT))
     update = replaced("A", "B", on=1)
 
-    settlement = at_once(start, update)
+    resolution = at_once(start, update)
 
-    assert [(fact.stamp, why) for fact, why in settlement.refused] == [(update.stamp, Conflict.TYPE_CONFLICT)]
-    assert settlement.wallet is start
+    assert [(fact.stamp, why) for fact, why in resolution.refused] == [(update.stamp, Conflict.TYPE_CONFLICT)]
+    assert resolution.wallet is start
 
 
 def test_a_fact_about_another_type_of_method_is_not_followed() -> None:
@@ -388,10 +388,10 @@ def test_a_payment_account_is_not_replaced_by_another() -> None:
     start = wallet(method("A", par="P1"), method("B", par="P2"))
     update = replaced("A", "B", on=1)
 
-    settlement = at_once(start, update)
+    resolution = at_once(start, update)
 
-    assert [(fact.stamp, why) for fact, why in settlement.refused] == [(update.stamp, Conflict.ACCOUNT_CONFLICT)]
-    assert settlement.wallet is start
+    assert [(fact.stamp, why) for fact, why in resolution.refused] == [(update.stamp, Conflict.ACCOUNT_CONFLICT)]
+    assert resolution.wallet is start
 
 
 def test_the_reference_that_a_fact_gives_counts_as_well() -> None:
@@ -404,10 +404,10 @@ def test_the_reference_that_a_fact_gives_counts_as_well() -> None:
 def test_of_two_facts_that_cannot_both_be_the_earlier_is_followed() -> None:
     start = wallet(method("A"), method("B", par="P1"), method("C", par="P2"))
 
-    settlement = at_once(start, replaced("A", "B", on=2), replaced("A", "C", on=1))
+    resolution = at_once(start, replaced("A", "B", on=2), replaced("A", "C", on=1))
 
-    assert set(live(settlement.wallet)) == {"B", "C"}
-    assert [fact.new.key for fact, _ in settlement.refused] == [key("B")]
+    assert set(live(resolution.wallet)) == {"B", "C"}
+    assert [fact.new.key for fact, _ in resolution.refused] == [key("B")]
 
 
 def test_a_fact_that_names_a_customer_speaks_of_that_customers_wallets_only() -> None:
@@ -418,7 +418,7 @@ def test_a_fact_that_names_a_customer_speaks_of_that_customers_wallets_only() ->
 
 
 def test_so_does_whatever_else_is_told_of_a_customers_credential() -> None:
-    update = told(UpdateType.CLOSED, "A", on=1, customer="e1")
+    update = reported(UpdateType.CLOSED, "A", on=1, customer="e1")
 
     assert live(at_once(wallet(method("A"), customer="e1"), update).wallet)["A"].status is MethodStatus.CLOSED
     assert live(at_once(wallet(method("A"), customer="e2"), update).wallet)["A"].status is MethodStatus.ACTIVE
@@ -428,8 +428,8 @@ def test_so_does_whatever_else_is_told_of_a_customers_credential() -> None:
 
 
 def test_an_expiry_never_goes_back() -> None:
-    later = told(UpdateType.EXPIRY_UPDATED, "A", on=1, expiry=Expiry(2030, 1))
-    earlier = told(UpdateType.EXPIRY_UPDATED, "A", on=2, expiry=Expiry(2029, 12))
+    later = reported(UpdateType.EXPIRY_UPDATED, "A", on=1, expiry=Expiry(2030, 1))
+    earlier = reported(UpdateType.EXPIRY_UPDATED, "A", on=2, expiry=Expiry(2029, 12))
 
     after = both_ways(wallet(method("A")), later, earlier)
 
@@ -440,18 +440,18 @@ def test_an_expiry_never_goes_back() -> None:
 def test_an_expiry_earlier_than_the_methods_own_is_not_taken() -> None:
     start = wallet(method("A"))
 
-    assert at_once(start, told(UpdateType.EXPIRY_UPDATED, "A", on=1, expiry=Expiry(2020, 1))).wallet is start
+    assert at_once(start, reported(UpdateType.EXPIRY_UPDATED, "A", on=1, expiry=Expiry(2020, 1))).wallet is start
 
 
 def test_closed_picks_no_other_method() -> None:
     start = wallet(method("A", default=True), method("B"), links=[link("m-A")])
 
-    settlement = at_once(start, told(UpdateType.CLOSED, "A", on=1))
+    resolution = at_once(start, reported(UpdateType.CLOSED, "A", on=1))
 
-    assert [type(change) for change in settlement.changes] == [Updated]
-    assert live(settlement.wallet)["A"].status is MethodStatus.CLOSED
-    assert live(settlement.wallet)["A"].default
-    assert paid_with(settlement.wallet, "l-m-A") == "m-A"
+    assert [type(change) for change in resolution.changes] == [Updated]
+    assert live(resolution.wallet)["A"].status is MethodStatus.CLOSED
+    assert live(resolution.wallet)["A"].default
+    assert paid_with(resolution.wallet, "l-m-A") == "m-A"
 
 
 @pytest.mark.parametrize(
@@ -464,7 +464,7 @@ def test_closed_picks_no_other_method() -> None:
     ],
 )
 def test_the_latest_status_told_is_the_methods(what: UpdateType, status: MethodStatus) -> None:
-    before, latest = told(UpdateType.SUSPENDED, "A", on=1), told(what, "A", on=2)
+    before, latest = reported(UpdateType.SUSPENDED, "A", on=1), reported(what, "A", on=2)
 
     assert live(both_ways(wallet(method("A")), before, latest))["A"].status is status
 
@@ -473,15 +473,15 @@ def test_a_fact_tells_that_its_new_was_active_then() -> None:
     start = wallet(method("A"), method("B", status=MethodStatus.SUSPENDED))
     fact = replaced("A", "B", on=5)
 
-    closed_before = both_ways(start, fact, told(UpdateType.CLOSED, "B", on=4))
-    closed_after = both_ways(start, fact, told(UpdateType.CLOSED, "B", on=6))
+    closed_before = both_ways(start, fact, reported(UpdateType.CLOSED, "B", on=4))
+    closed_after = both_ways(start, fact, reported(UpdateType.CLOSED, "B", on=6))
 
     assert live(closed_before)["B"].status is MethodStatus.ACTIVE
     assert live(closed_after)["B"].status is MethodStatus.CLOSED
 
 
 def test_a_status_of_the_old_card_is_not_the_new_ones() -> None:
-    after = both_ways(wallet(method("A")), replaced("A", "B", on=1), told(UpdateType.CLOSED, "A", on=2))
+    after = both_ways(wallet(method("A")), replaced("A", "B", on=1), reported(UpdateType.CLOSED, "A", on=2))
 
     assert live(after)["B"].status is MethodStatus.ACTIVE
 
@@ -492,10 +492,10 @@ def test_a_network_tells_the_card_that_a_token_service_has_told_in_place() -> No
 
     assert set(live(both_ways(start, in_place, replacement))) == {"A B mdes:T"}
     updated = one_by_one(start, in_place)
-    settlement = settle(updated, knowledge(in_place, replacement), Ids())
-    assert settlement.changes == ()
-    assert [each.id for each in settlement.wallet.methods] == ["m-A"]
-    assert live(settlement.wallet)["A B mdes:T"].details.last4 == "1881"
+    resolution = resolve(updated, knowledge(in_place, replacement), Ids())
+    assert resolution.changes == ()
+    assert [each.id for each in resolution.wallet.methods] == ["m-A"]
+    assert live(resolution.wallet)["A B mdes:T"].details.last4 == "1881"
 
 
 @pytest.mark.parametrize(
@@ -537,13 +537,13 @@ def test_what_a_token_showed_is_forgotten_with_the_update_that_told_it() -> None
 
     without = known.without(in_place.stamp, [key("A"), "mdes:T"])
 
-    assert set(live(settle(wallet(method("A", "mdes:T")), without, Ids()).wallet)) == {"B"}
+    assert set(live(resolve(wallet(method("A", "mdes:T")), without, Ids()).wallet)) == {"B"}
 
 
 def test_details_are_taken_by_stamp_one_by_one() -> None:
     start = wallet(method("A", details=Details(holder_name="J. Doe", zip_code="00000")))
-    early = told(UpdateType.DETAILS_UPDATED, "A", on=1, holder_name="John Doe", zip_code="12345")
-    late = told(UpdateType.DETAILS_UPDATED, "A", on=2, holder_name="John H. Doe")
+    early = reported(UpdateType.DETAILS_UPDATED, "A", on=1, holder_name="John Doe", zip_code="12345")
+    late = reported(UpdateType.DETAILS_UPDATED, "A", on=2, holder_name="John H. Doe")
 
     after = both_ways(start, early, late)
 
@@ -554,9 +554,9 @@ def test_details_are_taken_by_stamp_one_by_one() -> None:
 def test_what_tells_of_no_change_changes_nothing(what: UpdateType) -> None:
     learnt = knowledge()
 
-    assert learnt.learn(told(what, "A", on=1)) is News.NONE
+    assert learnt.learn(reported(what, "A", on=1)) is Novelty.NONE
     start = wallet(method("A"))
-    assert settle(start, learnt, Ids()).wallet is start
+    assert resolve(start, learnt, Ids()).wallet is start
 
 
 # --- what a replacement carries over ---------------------------------------------------------------------------------
@@ -630,7 +630,7 @@ def test_what_the_fact_tells_goes_before_what_the_old_method_knew() -> None:
 def test_details_told_of_the_new_credential_go_before_both() -> None:
     start = wallet(method("A", details=Details(holder_name="Jane Doe")))
     fact = replaced("A", "B", on=1, holder_name="Jane Roe")
-    married = told(UpdateType.DETAILS_UPDATED, "B", on=2, holder_name="Jane Poe")
+    married = reported(UpdateType.DETAILS_UPDATED, "B", on=2, holder_name="Jane Poe")
 
     assert live(both_ways(start, fact, married))["B"].details.holder_name == "Jane Poe"
 
@@ -675,12 +675,12 @@ def test_each_replacement_names_the_fact_it_follows() -> None:
 
 
 def test_settling_again_gives_back_the_very_same_wallet() -> None:
-    facts = [replaced("A", "B", on=1), told(UpdateType.EXPIRY_UPDATED, "B", on=2, expiry=Expiry(2033, 1))]
-    settled = at_once(wallet(method("A"), method("Z")), *facts).wallet
+    facts = [replaced("A", "B", on=1), reported(UpdateType.EXPIRY_UPDATED, "B", on=2, expiry=Expiry(2033, 1))]
+    resolved = at_once(wallet(method("A"), method("Z")), *facts).wallet
 
-    again = at_once(settled, *facts)
+    again = at_once(resolved, *facts)
 
-    assert again.wallet is settled
+    assert again.wallet is resolved
     assert not again.changes
 
 
@@ -693,10 +693,10 @@ def test_a_method_that_nothing_is_told_of_is_left_untouched() -> None:
 
 
 def test_a_wallet_knows_where_facts_lead_even_if_no_method_holds_it() -> None:
-    settled = at_once(wallet(method("A"), method("C")), replaced("A", "B", on=1), replaced("A", "C", on=2)).wallet
+    resolved = at_once(wallet(method("A"), method("C")), replaced("A", "B", on=1), replaced("A", "C", on=2)).wallet
 
-    assert settled.leads == {key("B")}
-    assert settled.knows() == {key("A"), key("B"), key("C")}
+    assert resolved.leads == {key("B")}
+    assert resolved.knows() == {key("A"), key("B"), key("C")}
 
 
 def test_a_method_that_two_facts_are_about_is_replaced_for_the_reason_of_the_later() -> None:
@@ -717,9 +717,9 @@ def test_a_method_that_no_fact_is_about_is_replaced_for_the_reason_of_the_latest
         replaced("A", "C", on=3, reason=Reason.LOST_OR_STOLEN),
     ]
 
-    settlement = at_once(wallet(method("A"), method("B")), *facts)
+    resolution = at_once(wallet(method("A"), method("B")), *facts)
 
-    reasons = {change.old.id: change.reason for change in settlement.changes if isinstance(change, Replaced)}
+    reasons = {change.old.id: change.reason for change in resolution.changes if isinstance(change, Replaced)}
     assert reasons == {"m-A": Reason.LOST_OR_STOLEN, "m-B": Reason.LOST_OR_STOLEN}
 
 

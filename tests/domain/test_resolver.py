@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.decide import Parked, decide
+from domain.decide import WaitingUpdate, decide
 from domain.effort import MOST_CREDENTIALS, Effort, TooMuch
 from domain.knowledge import Knowledge
-from domain.resolution import Resolution
-from domain.settle import settle
+from domain.resolve import resolve
+from domain.resolver import WalletResolver
 from domain.update import Outcome, Update, UpdateType
 from domain.wallet import Expiry, Key, MethodId, Wallet, WalletId
-from tests.domain.build import day, live, method, replaced, stays, told, wallet
+from tests.domain.build import day, live, method, replaced, reported, stays, wallet
 from tests.domain.worlds import World, worlds
 
 
@@ -30,15 +30,15 @@ def made(key: Key) -> MethodId:
 def test_a_wallet_that_learns_one_by_one_is_what_it_is_when_resolved_anew(world: World, data: st.DataObject) -> None:
     before = data.draw(st.sampled_from(world.wallets))
     knowledge = Knowledge()
-    resolution = Resolution(before, knowledge, made, Effort())
+    resolver = WalletResolver(before, knowledge, made, Effort())
     former = before
     for update in data.draw(st.permutations(world.updates)):
         knowledge.learn(update)
-        changed = resolution.learn(update)
-        anew = settle(before, knowledge, made)
+        changed = resolver.learn(update)
+        anew = resolve(before, knowledge, made)
         assert changed == ((anew.wallet.methods, anew.wallet.links) != (former.methods, former.links))
-        assert resolution.settlement.wallet == anew.wallet
-        assert resolution.settlement.changes == anew.changes
+        assert resolver.resolution.wallet == anew.wallet
+        assert resolver.resolution.changes == anew.changes
         former = anew.wallet
 
 
@@ -48,45 +48,45 @@ def test_what_rests_on_an_update_is_what_would_differ_had_it_not_come(world: Wor
     knowledge = Knowledge()
     for update in data.draw(st.permutations(world.updates)):
         knowledge.learn(update)
-    now = settle(before, knowledge, made).wallet
-    resolution = Resolution(before, knowledge, made, Effort())
+    now = resolve(before, knowledge, made).wallet
+    resolver = WalletResolver(before, knowledge, made, Effort())
     for update in world.updates:
         assert update.old is not None
-        other = settle(before, knowledge.without(update.stamp, before.knows()), made).wallet
+        other = resolve(before, knowledge.without(update.stamp, before.knows()), made).wallet
         differs = (other.methods, other.links) != (now.methods, now.links)
-        assert resolution.would_differ_without(update.stamp, update.old.keys) == differs
+        assert resolver.would_differ_without(update.stamp, update.old.keys) == differs
 
 
 def test_a_card_behind_a_token_is_recognised_where_facts_lead_to_the_token_only_later() -> None:
     """What the account took for one card before it knew of the token is looked at again."""
     before = wallet(method("A"))
     knowledge = Knowledge()
-    resolution = Resolution(before, knowledge, made, Effort())
+    resolver = WalletResolver(before, knowledge, made, Effort())
     for update in (
         stays("T", on=1, last4="1881"),
         replaced("A", "B", on=2, last4="1881", brand="VISA"),
         replaced("A", "mdes:T", on=3, vendor="mdes"),
     ):
         knowledge.learn(update)
-        resolution.learn(update)
-        assert resolution.settlement.wallet == settle(before, knowledge, made).wallet
-    assert set(live(resolution.settlement.wallet)) == {"B mdes:T"}
+        resolver.learn(update)
+        assert resolver.resolution.wallet == resolve(before, knowledge, made).wallet
+    assert set(live(resolver.resolution.wallet)) == {"B mdes:T"}
 
 
 def test_an_expiry_that_is_told_again_stays_known_by_the_word_of_who_told_it_first() -> None:
     """So the first update counts and the other is the duplicate, also where both waited for their wallet."""
     expiry = Expiry(2030, 1)
-    first = told(UpdateType.EXPIRY_UPDATED, "A", on=1, expiry=expiry)
-    again = told(UpdateType.EXPIRY_UPDATED, "A", on=2, id="again", expiry=expiry)
+    first = reported(UpdateType.EXPIRY_UPDATED, "A", on=1, expiry=expiry)
+    again = reported(UpdateType.EXPIRY_UPDATED, "A", on=2, id="again", expiry=expiry)
     for updates in ([first, again], [again, first]):
         at_once = decide(updates, [wallet(method("A"))], Knowledge(), (), lambda _, key: made(key))
         assert at_once.verdicts == ((Outcome.APPLIED, None), (Outcome.DUPLICATE, "ALREADY_TOLD"))
         knowledge = Knowledge()
         for update in updates:
             knowledge.learn(update)
-        waiting = [Parked(0, update.stamp, ("vau:A",)) for update in updates]
+        waiting = [WaitingUpdate(0, update.stamp, ("vau:A",)) for update in updates]
         later = decide((), [wallet(method("A"))], knowledge, waiting, lambda _, key: made(key))
-        assert [verdict.outcome for _, verdict in later.resolved] == [Outcome.APPLIED, Outcome.DUPLICATE]
+        assert [verdict.outcome for _, verdict in later.waiting] == [Outcome.APPLIED, Outcome.DUPLICATE]
 
 
 # --- accounts of thousands ----------------------------------------------------------------------------------------
@@ -102,7 +102,7 @@ class Taken:
         self.wallets = {each.id: each for each in wallets}
         self.knowledge = Knowledge()
         self.outcomes: dict[str, Outcome] = {}
-        self._waiting: dict[str, Parked] = {}
+        self._waiting: dict[str, WaitingUpdate] = {}
         for first in range(0, len(updates), batch):
             self._take(updates[first : first + batch])
 
@@ -112,12 +112,12 @@ class Taken:
             self.outcomes[update.stamp.update_id] = verdict.outcome
             if verdict.outcome in (Outcome.PARKED, Outcome.QUARANTINED):
                 assert update.old is not None
-                self._waiting[update.stamp.update_id] = Parked(0, update.stamp, update.old.keys, update.scope)
-        for parked, verdict in decision.resolved:
-            self.outcomes[parked.stamp.update_id] = verdict.outcome
+                self._waiting[update.stamp.update_id] = WaitingUpdate(0, update.stamp, update.old.keys, update.scope)
+        for waiting, verdict in decision.waiting:
+            self.outcomes[waiting.stamp.update_id] = verdict.outcome
             if verdict.outcome is not Outcome.QUARANTINED:
-                del self._waiting[parked.stamp.update_id]
-        self.wallets.update((turn.after.id, turn.after) for turn in decision.turns)
+                del self._waiting[waiting.stamp.update_id]
+        self.wallets.update((changed.after.id, changed.after) for changed in decision.changed)
 
     def count(self) -> dict[Outcome, int]:
         return Counter(self.outcomes.values())
@@ -195,29 +195,29 @@ def test_one_card_in_a_thousand_wallets_is_replaced_in_each() -> None:
 
 def statuses(card: str, count: int) -> Iterable[Update]:
     kinds = (UpdateType.CLOSED, UpdateType.RESUMED)
-    return (told(kinds[n % 2], card, on=n + 2, id=f"status-{n}") for n in range(count))
+    return (reported(kinds[n % 2], card, on=n + 2, id=f"status-{n}") for n in range(count))
 
 
 def test_an_account_of_more_credentials_than_allowed_is_too_much() -> None:
     knowledge = Knowledge()
     for update in forks(MOST_CREDENTIALS):
         knowledge.learn(update)
-    assert live(settle(WALLET, knowledge, made).wallet)
+    assert live(resolve(WALLET, knowledge, made).wallet)
     knowledge.learn(fact("A0", "one more", 1))
     with pytest.raises(TooMuch, match=f"more than {MOST_CREDENTIALS} credentials"):
-        settle(WALLET, knowledge, made)
+        resolve(WALLET, knowledge, made)
 
 
 def test_a_decision_that_looks_at_too_much_is_too_much() -> None:
     """Each fact of a hostile stream has all that were followed before it tried once more."""
     knowledge = Knowledge()
-    resolution = Resolution(wallet(method("A0")), knowledge, made, Effort(most=1000))
+    resolver = WalletResolver(wallet(method("A0")), knowledge, made, Effort(most=1000))
 
     def learn_all() -> None:
         for n in range(100):
             update = fact("A0", f"B{n}", 100 - n, par=f"P-{n % 2}")
             knowledge.learn(update)
-            resolution.learn(update)
+            resolver.learn(update)
 
     with pytest.raises(TooMuch, match="one decision"):
         learn_all()

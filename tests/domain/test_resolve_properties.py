@@ -1,4 +1,4 @@
-"""What must be true of `settle` whatever vendors tell, in whatever order: over random wallets and streams (`worlds`).
+"""What must be true of `resolve` whatever vendors tell, in whatever order: over random wallets and streams (`worlds`).
 
 After every batch the wallets keep their invariants, and each merchant who only folds what it is told sees what is. At
 the end the wallets look as the reference says, which knows of no order.
@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.knowledge import Knowledge
-from domain.merge import Seen, merge
-from domain.settle import Replaced, Updated, settle
+from domain.merge import Merged, merge
+from domain.resolve import Replaced, Updated, resolve
 from domain.update import Stamp, Update
 from domain.wallet import Expiry, LinkStatus, Method, MethodId, Wallet, WalletId, can_be_default
 from tests.domain.build import Ids
@@ -30,7 +30,7 @@ class Merchant:
         self.methods = {method.id: shown(method) for wallet in seen for method in wallet.live_methods}
         self.links = {link.id: link.method_id for wallet in seen for link in wallet.links if link.merchant_id == name}
 
-    def hear(self, change: Replaced | Updated | Seen) -> None:
+    def hear(self, change: Replaced | Updated | Merged) -> None:
         match change:
             case Replaced(old, new, _, links):
                 self.methods.pop(old.id, None)
@@ -38,7 +38,7 @@ class Merchant:
                 self.links |= {link.id: new.id for link in links if link.merchant_id == self.name}
             case Updated(_, after):
                 self.methods[after.id] = shown(after)
-            case Seen(method, merchants):
+            case Merged(method, merchants):
                 if self.name in merchants:
                     self.methods[method.id] = shown(method)
 
@@ -53,7 +53,7 @@ def shown(method: Method) -> tuple[object, ...]:
 
 
 class Run:
-    """The wallets of a world while events come; only those are settled that know what is spoken of."""
+    """The wallets of a world while events come; only those are resolved that know what is spoken of."""
 
     def __init__(self, world: World) -> None:
         self.wallets = {wallet.id: wallet for wallet in world.wallets}
@@ -80,21 +80,21 @@ class Run:
                 if isinstance(event, Update) and event.old and not wallet.knows().isdisjoint(event.old.keys):
                     touched.add(wallet.id)
         for wallet_id in sorted(touched):
-            self.settle(wallet_id)
+            self.resolve(wallet_id)
         for merchant in self.merchants:
             merchant.sees(self.wallets.values())
 
-    def settle(self, wallet_id: WalletId) -> None:
+    def resolve(self, wallet_id: WalletId) -> None:
         before = self.wallets[wallet_id]
-        settlement = settle(before, self.knowledge, self.ids)
-        self.wallets[wallet_id] = settlement.wallet
-        self.tell(settlement.wallet, settlement.changes)
-        self.check(settlement.wallet)
-        again = settle(settlement.wallet, self.knowledge, self.ids)
-        assert again.wallet is settlement.wallet
+        resolution = resolve(before, self.knowledge, self.ids)
+        self.wallets[wallet_id] = resolution.wallet
+        self.tell(resolution.wallet, resolution.changes)
+        self.check(resolution.wallet)
+        again = resolve(resolution.wallet, self.knowledge, self.ids)
+        assert again.wallet is resolution.wallet
         assert not again.changes
-        if settlement.wallet is not before:
-            assert (settlement.wallet.methods, settlement.wallet.leads) != (before.methods, before.leads)
+        if resolution.wallet is not before:
+            assert (resolution.wallet.methods, resolution.wallet.leads) != (before.methods, before.leads)
 
     def add(self, wallet_id: WalletId, method: Method) -> WalletId:
         """Adding a card that is there already is editing it (design.md §3)."""
@@ -108,7 +108,7 @@ class Run:
             seen = there._replace(details=there.details._replace(expiry=expiry))
             methods = [seen if each is there else each for each in wallet.methods]
         self.wallets[wallet_id] = wallet._replace(methods=tuple(methods))
-        self.tell(wallet, [Seen(seen, wallet.merchants)])
+        self.tell(wallet, [Merged(seen, wallet.merchants)])
         return wallet_id
 
     def merge(self, source: WalletId, target: WalletId) -> WalletId:
@@ -124,7 +124,7 @@ class Run:
         further = self.wallets[wallet_id].merged_into
         return wallet_id if further is None else self.where(further)
 
-    def tell(self, wallet: Wallet, changes: Iterable[Replaced | Updated | Seen]) -> None:
+    def tell(self, wallet: Wallet, changes: Iterable[Replaced | Updated | Merged]) -> None:
         """Every change to every merchant who shares the wallet, and lineage to those who read it."""
         for change in changes:
             self.changes += 1
@@ -275,7 +275,7 @@ def what_is_known(knowledge: Knowledge) -> tuple[object, object]:
             scope: (each.status, None if each.expiry is None else each.expiry.value, each.details, each.cards)
             for scope, each in by_scope.items()
         }
-        for key, by_scope in knowledge.told.items()
+        for key, by_scope in knowledge.states.items()
     }
     return facts, told
 

@@ -1,6 +1,6 @@
 """The rules of replacement: what a wallet should be, given what is known.
 
-`settle` is pure and idempotent, and does not care in which order things were told. Its four rules (design.md §4),
+`resolve` is pure and idempotent, and does not care in which order things were told. Its four rules (design.md §4),
 account by account:
 
 1. An account with no live method is left alone: its customer removed it, and nothing is ever revived.
@@ -16,7 +16,7 @@ from functools import reduce
 from typing import Any, NamedTuple, TypeVar
 
 from domain.account import Account, Accounts, Refused
-from domain.knowledge import NEVER_TOLD, Dated, Fact, Knowledge, Shown, Told, merge
+from domain.knowledge import NOTHING_REPORTED, CardFace, CredentialState, Dated, Fact, Knowledge, merge
 from domain.update import Reason
 from domain.wallet import (
     Details,
@@ -52,7 +52,7 @@ class Updated(NamedTuple):
     after: Method
 
 
-class Settlement(NamedTuple):
+class Resolution(NamedTuple):
     """The wallet as it should be, and what there is to tell of it; an update's outcome is read from the rest."""
 
     wallet: Wallet
@@ -61,7 +61,7 @@ class Settlement(NamedTuple):
     refused: tuple[Refused, ...]
 
 
-def settle(wallet: Wallet, knowledge: Knowledge, name: Callable[[Key], MethodId]) -> Settlement:
+def resolve(wallet: Wallet, knowledge: Knowledge, name: Callable[[Key], MethodId]) -> Resolution:
     """Bring `wallet` to where `knowledge` says it should be.
 
     `knowledge` must hold what is known of every credential that the wallet knows (`Knowledge.reach`).
@@ -69,21 +69,23 @@ def settle(wallet: Wallet, knowledge: Knowledge, name: Callable[[Key], MethodId]
     of `wallet` has. It is asked with the type as well (`CARD:vau:tok_B`), for a token may be of two types.
     """
     accounts = Accounts(wallet, knowledge)
-    drafts = [settle_account(account, wallet, knowledge, name) for account in accounts.all]
-    return settled(accounts, [draft for draft in drafts if draft is not None])
+    drafts = [resolve_account(account, wallet, knowledge, name) for account in accounts.all]
+    return combine(accounts, [draft for draft in drafts if draft is not None])
 
 
-def settled(accounts: Accounts, drafts: Sequence["Draft"]) -> Settlement:
+def combine(accounts: Accounts, drafts: Sequence["Draft"]) -> Resolution:
     """What the drafts of the accounts of a wallet come to, in their order."""
     whole = drafts[0] if len(drafts) == 1 else Draft(accounts.wallet)
     for draft in () if len(drafts) == 1 else drafts:
         whole.methods |= draft.methods
         whole.links |= draft.links
         whole.changes += draft.changes
-    return Settlement(whole.settled(accounts.all), tuple(whole.changes), tuple(accounts.all), tuple(accounts.refused))
+    return Resolution(
+        whole.build_wallet(accounts.all), tuple(whole.changes), tuple(accounts.all), tuple(accounts.refused)
+    )
 
 
-def settle_account(
+def resolve_account(
     account: Account, wallet: Wallet, knowledge: Knowledge, name: Callable[[Key], MethodId]
 ) -> "Draft | None":
     """What becomes of the methods of one account of `wallet`; None where nothing was told of it."""
@@ -91,23 +93,23 @@ def settle_account(
         return None
     latest = account.latest
     if latest is None:
-        told = _told_of(account.keys, wallet, knowledge)
-        if not told:
+        states = _states_of(account.keys, wallet, knowledge)
+        if not states:
             return None
-        draft = Draft(wallet, told=reduce(merge, told))
-        card = _Card(frozenset(), (), (), draft.told)
+        draft = Draft(wallet, state=reduce(merge, states))
+        card = _Card(frozenset(), (), (), draft.state)
         for method in account.live:
-            draft.update(method, _as_told(method, card))
+            draft.update(method, _as_reported(method, card))
         return draft
     card = _card(account, latest, wallet, knowledge)
     current = _current(account.live, card, latest)
     others = _default_first([method for method in account.live if method is not current])
-    draft = Draft(wallet, told=card.told, card=card.keys, current=current, others=others)
+    draft = Draft(wallet, state=card.state, card=card.keys, current=current, others=others)
     if current is None:
         made = name(f"{account.type}:{latest.new.key}")
-        after = _as_told(Method(made, account.type, MethodStatus.ACTIVE, card.keys), card)
+        after = _as_reported(Method(made, account.type, MethodStatus.ACTIVE, card.keys), card)
     else:
-        after = _as_told(current, card)
+        after = _as_reported(current, card)
         draft.update(current, after)
     if others:
         after = heir(after, others)
@@ -125,7 +127,7 @@ class Draft:
         self,
         wallet: Wallet,
         *,
-        told: Told = NEVER_TOLD,
+        state: CredentialState = NOTHING_REPORTED,
         card: frozenset[Key] = frozenset(),
         current: Method | None = None,
         others: Sequence[Method] = (),
@@ -136,7 +138,7 @@ class Draft:
         self.changes: list[Replaced | Updated] = []
         # what an account's draft was made from: what was told of it, its current card, the live method that is it, and
         # those that it replaces
-        self.told, self.card, self.current, self.others = told, card, current, others
+        self.state, self.card, self.current, self.others = state, card, current, others
 
     def put(self, method: Method) -> None:
         """Have `method` as it is, fresh or in place of what it was."""
@@ -145,7 +147,7 @@ class Draft:
     def update(self, before: Method, after: Method) -> None:
         if after is not before:
             self.put(after)
-            if _shown(before) != _shown(after):
+            if _visible(before) != _visible(after):
                 self.changes.append(Updated(before, after))
 
     def replace(self, old: Method, new: Method, reason: Reason, fact: Fact | None = None) -> None:
@@ -156,7 +158,7 @@ class Draft:
             self.links[link.id] = link
         self.changes.append(Replaced(gone, new, reason, moved, fact))
 
-    def settled(self, accounts: Iterable[Account] = ()) -> Wallet:
+    def build_wallet(self, accounts: Iterable[Account] = ()) -> Wallet:
         """The wallet as drafted; where the facts of `accounts` lead, it knows from now on."""
         wallet, links = self.wallet, self.links
         methods = wallet.methods
@@ -170,7 +172,7 @@ class Draft:
             leads.difference_update(wallet.leads, *[method.keys for method in methods])
         if not self.methods and not leads:
             return wallet
-        return wallet.settled(
+        return wallet.with_contents(
             methods,
             tuple([links.get(link.id, link) for link in wallet.links]) if links else wallet.links,
             wallet.leads | leads if leads else wallet.leads,
@@ -183,7 +185,7 @@ class _Card(NamedTuple):
     keys: frozenset[Key]
     facts: Sequence[Fact]
     methods: Sequence[Method]
-    told: Told
+    state: CredentialState
 
 
 def _card(account: Account, latest: Fact, wallet: Wallet, knowledge: Knowledge) -> _Card:
@@ -192,33 +194,33 @@ def _card(account: Account, latest: Fact, wallet: Wallet, knowledge: Knowledge) 
     A fact also tells that its `new` was active then, and when it expires; one that happened behind a token that stays,
     what the card has shown since.
     """
-    keys, facts = account.card(latest, lambda: _shown_behind(account.keys, wallet, knowledge))
+    keys, facts = account.card(latest, lambda: _faces_behind(account.keys, wallet, knowledge))
     expiry = max([fact.expiry for fact in facts if fact.expiry is not None], default=None)
-    by_facts = Told(Dated(MethodStatus.ACTIVE, latest.stamp), expiry, _shown_since(latest))
+    by_facts = CredentialState(Dated(MethodStatus.ACTIVE, latest.stamp), expiry, _face_since(latest))
     methods = [method for method in account.methods if not keys.isdisjoint(method.keys)]
-    return _Card(keys, facts, methods, reduce(merge, _told_of(keys, wallet, knowledge), by_facts))
+    return _Card(keys, facts, methods, reduce(merge, _states_of(keys, wallet, knowledge), by_facts))
 
 
-def _told_of(keys: Iterable[Key], wallet: Wallet, knowledge: Knowledge) -> list[Told]:
-    return [told for scope, told in knowledge.told_of(keys) if belongs_to(scope, wallet)]
+def _states_of(keys: Iterable[Key], wallet: Wallet, knowledge: Knowledge) -> list[CredentialState]:
+    return [state for scope, state in knowledge.states_of(keys) if belongs_to(scope, wallet)]
 
 
-def _shown_behind(keys: Iterable[Key], wallet: Wallet, knowledge: Knowledge) -> list[tuple[Key, Shown]]:
+def _faces_behind(keys: Iterable[Key], wallet: Wallet, knowledge: Knowledge) -> list[tuple[Key, CardFace]]:
     """The cards that any of `keys` was told to stand for, a token that stays."""
     return [
         (key, card)
         for key in keys
-        if key in knowledge.told
-        for scope, told in knowledge.told[key].items()
-        if told.cards and belongs_to(scope, wallet)
-        for card in told.cards
+        if key in knowledge.states
+        for scope, state in knowledge.states[key].items()
+        if state.cards and belongs_to(scope, wallet)
+        for card in state.cards
     ]
 
 
-def _shown_since(latest: Fact) -> Mapping[str, Dated[object]]:
+def _face_since(latest: Fact) -> Mapping[str, Dated[object]]:
     if not latest.in_place:
         return _NOTHING
-    shown = {"last4": latest.told.last4, "brand": latest.told.brand}
+    shown = {"last4": latest.reported.last4, "brand": latest.reported.brand}
     return {name: Dated(value, latest.stamp) for name, value in shown.items() if value is not None}
 
 
@@ -229,21 +231,23 @@ def _current(live: Sequence[Method], card: _Card, latest: Fact) -> Method | None
     return min(holders, key=lambda method: method.id) if holders else None
 
 
-def _as_told(method: Method, card: _Card) -> Method:
+def _as_reported(method: Method, card: _Card) -> Method:
     """`method` with all credentials of its card, as told of it; of expiries the latest counts.
 
     Its blanks say what facts do, the latest first, or what former methods of the card did.
     """
-    status, expiry, told_details, _ = card.told
+    status, expiry, reported_details, _ = card.state
     details = method.details
     said: dict[str, Any] = {
-        "last4": details.last4 or _shown_by("last4", card),
-        "brand": details.brand or _shown_by("brand", card),
+        "last4": details.last4 or _face_value("last4", card),
+        "brand": details.brand or _face_value("brand", card),
     }
     for fact in reversed(card.facts):
-        if fact.told.details:
-            said.update((name, value) for name, value in fact.told.details.items() if getattr(details, name) is None)
-    said.update((name, dated.value) for name, dated in told_details.items())
+        if fact.reported.details:
+            said.update(
+                (name, value) for name, value in fact.reported.details.items() if getattr(details, name) is None
+            )
+    said.update((name, dated.value) for name, dated in reported_details.items())
     expiries = [each.details.expiry for each in (method, *card.methods) if each.details.expiry is not None]
     if expiry is not None:
         expiries.append(expiry.value)
@@ -258,10 +262,10 @@ def _as_told(method: Method, card: _Card) -> Method:
     )
 
 
-def _shown_by(name: str, card: _Card) -> str | None:
+def _face_value(name: str, card: _Card) -> str | None:
     """The last4 or brand that the latest fact says the card shows, or else a former method of it did."""
     for fact in card.facts:
-        shown: str | None = getattr(fact.told, name)
+        shown: str | None = getattr(fact.reported, name)
         if shown is not None:
             return shown
     return _first([getattr(method.details, name) for method in card.methods])
@@ -269,8 +273,8 @@ def _shown_by(name: str, card: _Card) -> str | None:
 
 def _par_of(card: _Card) -> str | None:
     for fact in card.facts:
-        if fact.told.par is not None:
-            return fact.told.par
+        if fact.reported.par is not None:
+            return fact.reported.par
     return _first([method.par for method in card.methods])
 
 
@@ -303,7 +307,7 @@ def _default_first(methods: list[Method]) -> list[Method]:
     return methods
 
 
-def _shown(method: Method) -> tuple[object, ...]:
+def _visible(method: Method) -> tuple[object, ...]:
     return (method.status, method.details, method.nickname, method.default, method.subscription_default)
 
 

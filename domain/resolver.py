@@ -1,7 +1,7 @@
 """One wallet as it should be, kept up to date while updates are learnt one after another.
 
 The accounts of the wallet are found once. An update makes the account that it is about grow, and only this account is
-settled again: of 500 updates of one wallet the last one costs what the first one did.
+resolved again: of 500 updates of one wallet the last one costs what the first one did.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -10,8 +10,8 @@ from typing import TypeAlias
 from domain.account import Account, Accounts
 from domain.cuts import Cuts
 from domain.effort import Effort
-from domain.knowledge import Fact, Knowledge, Told, Word
-from domain.settle import Draft, Settlement, settle, settle_account, settled
+from domain.knowledge import Contribution, CredentialState, Fact, Knowledge
+from domain.resolve import Draft, Resolution, combine, resolve, resolve_account
 from domain.update import Stamp, Update, UpdateType
 from domain.wallet import Key, Link, LinkId, Method, MethodId, Wallet
 
@@ -19,10 +19,10 @@ Effect: TypeAlias = tuple[Mapping[MethodId, Method], Mapping[LinkId, Link]]
 """The methods and links of a wallet that are not as they were."""
 
 
-class Resolution:
-    """`wallet` is what it was; `settlement` is what it should be.
+class WalletResolver:
+    """`wallet` is what it was; `resolution` is what it should be.
 
-    `name` gives ids to methods as `domain.settle.settle` asks for them; `effort` is what the decision may look at.
+    `name` gives ids to methods as `domain.resolve.resolve` asks for them; `effort` is what the decision may look at.
     """
 
     def __init__(self, wallet: Wallet, knowledge: Knowledge, name: Callable[[Key], MethodId], effort: Effort) -> None:
@@ -34,18 +34,18 @@ class Resolution:
         self._drafts: dict[Account, Draft] = {}
         self._cuts: dict[Account, Cuts] = {}
         self._conflicts: set[Account] | None = None
-        self._settlement: Settlement | None = None
+        self._resolution: Resolution | None = None
         self._fresh: list[Key] = []
         self._find()
 
     @property
-    def settlement(self) -> Settlement:
-        if self._settlement is None:
+    def resolution(self) -> Resolution:
+        if self._resolution is None:
             if not self.accounts.in_order:
                 self._find()
             drafts = [self._drafts[account] for account in self.accounts.all if account in self._drafts]
-            self._settlement = settled(self.accounts, drafts)
-        return self._settlement
+            self._resolution = combine(self.accounts, drafts)
+        return self._resolution
 
     def fresh_keys(self) -> list[Key]:
         """The credentials that the wallet has come to know since this was asked before."""
@@ -60,22 +60,22 @@ class Resolution:
             accounts = self.accounts.of(update.old.keys)
             if "last4" in update.new.details:
                 self._forget_cards(accounts)
-            return self._settle_again(accounts)
+            return self._resolve_again(accounts)
         met = self.accounts.met.get(fact.pair)
         if met is fact:
             return False
         if met is None and self.accounts.grow(fact):
-            return self._settle_what_grew()
+            return self._resolve_grown()
         before = self._effect(self._drafts.values())
         self._find()
         return before != self._effect(self._drafts.values())
 
     def would_differ_without(self, stamp: Stamp, keys: Sequence[Key]) -> bool:
         """Whether the wallet would be another one had the update of `stamp`, which told of `keys`, not come."""
-        now = self.settlement.wallet
-        word = self._knowledge.word(stamp, keys)
+        now = self.resolution.wallet
+        contribution = self._knowledge.contribution(stamp, keys)
         for account in self.accounts.of(keys):
-            rests = self._rests_on(stamp, word, account)
+            rests = self._rests_on(stamp, contribution, account)
             if rests is None:
                 # an outcome that would take too long to be exact about says that the update counted
                 return not self._effort.spare(len(self.accounts)) or self._differs_without(stamp, now)
@@ -91,7 +91,7 @@ class Resolution:
             methods |= draft.methods
         return [method for method in methods.values() if method.live]
 
-    # --- settling -------------------------------------------------------------------------------------------------
+    # --- resolving ------------------------------------------------------------------------------------------------
 
     def _find(self) -> None:
         self.accounts = Accounts(self.wallet, self._knowledge)
@@ -101,22 +101,22 @@ class Resolution:
         self._fresh, _, _ = self.accounts.take_news()
         for account in self.accounts.all:
             if account.live:
-                draft = settle_account(account, self.wallet, self._knowledge, self._name)
+                draft = resolve_account(account, self.wallet, self._knowledge, self._name)
                 if draft is not None:
                     self._drafts[account] = draft
 
-    def _settle_what_grew(self) -> bool:
+    def _resolve_grown(self) -> bool:
         fresh, grown, united = self.accounts.take_news()
         self._fresh += fresh
-        if any(told.cards for _, told in self._knowledge.told_of(fresh)):
+        if any(state.cards for _, state in self._knowledge.states_of(fresh)):
             self._forget_cards(grown)
-        return self._settle_again(grown, united)
+        return self._resolve_again(grown, united)
 
-    def _settle_again(self, accounts: Sequence[Account], united: Sequence[Account] = ()) -> bool:
-        """Settle these accounts anew, of which `united` are parts now; True if any method or link is another by it."""
+    def _resolve_again(self, accounts: Sequence[Account], united: Sequence[Account] = ()) -> bool:
+        """Resolve these accounts anew, of which `united` are parts now; True if any method or link is another by it."""
         before = self._effect(self._drafts.pop(account) for account in (*accounts, *united) if account in self._drafts)
         for account in accounts:
-            draft = settle_account(account, self.wallet, self._knowledge, self._name)
+            draft = resolve_account(account, self.wallet, self._knowledge, self._name)
             if draft is not None:
                 self._effort.spend(1 + len(draft.card))
                 self._drafts[account] = draft
@@ -124,7 +124,7 @@ class Resolution:
         return before != self._effect(self._drafts[account] for account in accounts if account in self._drafts)
 
     def _forget_what_followed(self) -> None:
-        self._settlement = None
+        self._resolution = None
         self._conflicts = None
         self._cuts.clear()
 
@@ -152,16 +152,16 @@ class Resolution:
 
     # --- had it not come ------------------------------------------------------------------------------------------
 
-    def _rests_on(self, stamp: Stamp, word: Word, account: Account) -> bool | None:
-        """Whether what became of `account` rests on the word of `stamp`; None if only settling without it can tell."""
-        followed = [fact for fact in word.facts if fact.stamp == stamp]
+    def _rests_on(self, stamp: Stamp, contribution: Contribution, account: Account) -> bool | None:
+        """Whether what became of `account` rests on the word of `stamp`; None if only resolving without it can tell."""
+        followed = [fact for fact in contribution.facts if fact.stamp == stamp]
         followed = [fact for fact in followed if self.accounts.followed_in.get(fact.pair) is account]
         if followed and account in self._in_conflict():
             return None
         draft = self._drafts.get(account)
         if draft is None:
             return False
-        if self._may_count(stamp, word, account, draft.told):
+        if self._may_count(stamp, contribution, account, draft.state):
             return None
         if not followed:
             return False
@@ -169,12 +169,12 @@ class Resolution:
             self._cuts[account] = Cuts(account, draft)
         return self._cuts[account].rests_on(followed[0])
 
-    def _may_count(self, stamp: Stamp, word: Word, account: Account, told: Told) -> bool:
+    def _may_count(self, stamp: Stamp, contribution: Contribution, account: Account, state: CredentialState) -> bool:
         """Whether a status, expiry or detail that counts was told by `stamp`, or what a card behind a token shows."""
-        counting = (told.status, told.expiry, *told.details.values())
+        counting = (state.status, state.expiry, *state.details.values())
         if any(dated is not None and dated.stamp == stamp for dated in counting):
-            return word.told or any(fact.stamp != stamp for fact in word.facts)
-        return word.shows_cards and bool(account.followed)
+            return contribution.in_place or any(fact.stamp != stamp for fact in contribution.facts)
+        return contribution.shows_cards and bool(account.followed)
 
     def _in_conflict(self) -> set[Account]:
         """The accounts that a refused fact is about: without another fact it might be followed."""
@@ -186,5 +186,5 @@ class Resolution:
 
     def _differs_without(self, stamp: Stamp, now: Wallet) -> bool:
         otherwise = self._knowledge.without(stamp, self.wallet.knows())
-        other = settle(self.wallet, otherwise, self._name).wallet
+        other = resolve(self.wallet, otherwise, self._name).wallet
         return other.methods != now.methods or other.links != now.links
