@@ -1,12 +1,11 @@
-"""Who posted a feed: each vendor's own way to prove it, as a table.
+"""Authentication of posted feeds: a table of each vendor's own scheme.
 
-Where a vendor signs what it sends, its signature is checked over the bytes as they came. Where the signature covers a
-time, one older than five minutes is refused, so that a request that somebody recorded cannot be sent again later;
-where it covers none, a repeated request tells nothing new (the inbox knows it). Vendors that do not sign send a secret
-that both sides know. No comparison takes longer for being nearly right.
+A vendor's signature is checked over the bytes as received. If the signature covers a time, a signature older than five
+minutes is refused, so that a recorded request cannot be replayed. If it covers no time, a replayed request changes
+nothing: the inbox knows its updates. Vendors that do not sign send a shared secret. All comparisons take constant time.
 
-How Stripe, Adyen, GoCardless, Checkout.com, NMI and CyberSource sign is in their documentation, how Braintree does in
-its own client. NMI's `t` is documented as a nonce, so nothing is concluded from it.
+Stripe, Adyen, GoCardless, Checkout.com, NMI and CyberSource document their signatures. Braintree's is read from its
+own client. NMI documents its `t` as a nonce, so its age is not checked.
 """
 
 import hashlib
@@ -19,11 +18,11 @@ from dataclasses import dataclass, field
 from schemas.feeds.feed import Feed, Layout
 
 WINDOW_SECONDS = 300
-"""How old a signature may be, and how far ahead the vendor's clock; what Stripe's own clients take."""
+"""Greatest age of a signature, and greatest lead of the vendor's clock; the tolerance of Stripe's own clients."""
 
-# Characters of a secret, or bytes of a key. Both are guessed at from outside, as often as one likes.
-# A vendor sends one for each of its keys, two while one replaces the other; each costs two comparisons.
+# A vendor sends one signature for each of its keys: two while keys rotate. Each costs two comparisons.
 _MOST_SIGNATURES = 20
+# Characters of a secret, or bytes of a key: an attacker may guess without limit.
 _SHORTEST_SECRET = 16
 
 JSON, CSV, FORM = "application/json", "text/csv", "application/x-www-form-urlencoded"
@@ -31,9 +30,9 @@ JSON, CSV, FORM = "application/json", "text/csv", "application/x-www-form-urlenc
 
 @dataclass(frozen=True, slots=True)
 class Posted:
-    """A request: its headers whatever their case, the fields of its query and of its form, its bytes, and their type.
+    """A request: its headers (case-insensitive), the fields of its query and form, its body, and the content type.
 
-    A secret may be in any of them but the last, so its `repr` shows none.
+    `repr` shows the content type alone, because every other field may hold a secret.
     """
 
     headers: Mapping[str, str] = field(repr=False)
@@ -47,8 +46,8 @@ class Posted:
 class Signed:
     """HMAC-SHA256 of the body in a header, alone or among `name=value` parts.
 
-    `separator` cuts the header; `mark` is the part (there may be several) with the signature, `before` the one that is
-    signed with the body, as `before.body`. Where that is a time, it ticks `ticks` times a second.
+    `separator` splits the header into parts. `mark` names the parts that hold a signature. `before` names the part that
+    is signed with the body, as `before.body`. If that part is a time, it counts `ticks` a second.
     """
 
     header: str
@@ -93,18 +92,18 @@ class Signed:
 
 @dataclass(frozen=True, slots=True)
 class SignedForm:
-    """Braintree's: `bt_signature` is `public key|HMAC-SHA1 of bt_payload`, one for each key, joined by `&`.
+    """Braintree's scheme: `bt_signature` is `public key|HMAC-SHA1 of bt_payload`, one for each key, joined by `&`.
 
     The secret is `public key:private key`.
     """
 
     def proves(self, posted: Posted, secret: str, _now: float) -> bool:
         public, _, private = secret.partition(":")
-        key = hashlib.sha1(private.encode()).digest()  # noqa: S324  what Braintree does
+        key = hashlib.sha1(private.encode()).digest()  # noqa: S324  Braintree's scheme
         payload = posted.form.get("bt_payload", "").encode()
         pairs = posted.form.get("bt_signature", "").split("&", _MOST_SIGNATURES)[:_MOST_SIGNATURES]
         offered = [pair.partition("|") for pair in pairs]
-        # the client's own check: the last line's end may have been lost on the way
+        # Braintree's client checks both: a form may lose the end of the last line
         expected = [hmac.new(key, signed, hashlib.sha1).hexdigest() for signed in (payload, payload + b"\n")]
         return any(
             _same(digest, signature) & _same(public, name) for name, _, signature in offered for digest in expected
@@ -128,9 +127,9 @@ class SignedForm:
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """A secret that is sent along: a bearer token, or `user:password` of basic authentication.
+    """A shared secret in the request: a bearer token, or `user:password` of basic authentication.
 
-    `in_query`: also as `?token=…` of the URL, for vendors that call a URL and add nothing to it. Proxies may log that.
+    With `in_query` also `?token=…` of the URL, for vendors that send no header of ours. Proxies may log it.
     """
 
     in_query: bool = False
@@ -168,7 +167,7 @@ _CYBERSOURCE = Signed("v-c-signature", _base64, _in_base64, ";", mark="sig", bef
 
 SCHEMES: Mapping[str, Signed | SignedForm | Shared] = {
     "adyen": Signed("HmacSignature", bytes.fromhex, _in_base64),
-    # Google and Apple add nothing of ours; what they send is verified by who decrypts it, or fetched from Apple
+    # Google and Apple send no header of ours. Decryption verifies Google's message; we ask Apple about its own.
     "apple-pay": Shared(in_query=True),
     "braintree": SignedForm(),
     "checkout": Signed("Cko-Signature", str.encode, bytes.hex),
@@ -179,37 +178,36 @@ SCHEMES: Mapping[str, Signed | SignedForm | Shared] = {
     "stripe": Signed("Stripe-Signature", str.encode, bytes.hex, ",", mark="v1", before="t", ticks=1),
     "visa-tms": _CYBERSOURCE,
 }
-"""By feed. Adyen's real-time updater is not signed here: its signature does not cover what is read of it."""
+"""By feed. Adyen's real-time updater uses a shared secret: its signature does not cover the fields that are read."""
 
 _DEFAULT_SCHEME = Shared()
 
 
 def proves(feed: str, posted: Posted, secrets: Sequence[str], now: float) -> bool:
-    """Whether one of the feed's `secrets` (two, while one takes the other's place) proves `posted`, at Unix time."""
+    """Whether one of the feed's `secrets` (two while they rotate) authenticates `posted` at the Unix time `now`."""
     scheme = SCHEMES.get(feed, _DEFAULT_SCHEME)
     return any(scheme.proves(posted, secret, now) for secret in secrets)
 
 
 def problem(feed: str, secret: str) -> str | None:
-    """What was expected of a secret in place of this one, without the secret; None where it can be used."""
+    """Why the feed cannot use `secret`, without the secret itself; None if it can."""
     return SCHEMES.get(feed, _DEFAULT_SCHEME).problem(secret)
 
 
 def challenge(feed: str) -> str:
-    """The value of WWW-Authenticate: the schemes by which the feed's vendor proves itself, and in which header."""
+    """The value of WWW-Authenticate: the feed's schemes, and the header or field that each expects."""
     return SCHEMES.get(feed, _DEFAULT_SCHEME).challenge(feed)
 
 
 def expected(feed: str, posted: Posted) -> str:
-    """What would have proved that the vendor sent `posted`; nothing that it holds is in it."""
+    """The proof that was expected of the vendor, without any value of `posted`."""
     return SCHEMES.get(feed, _DEFAULT_SCHEME).expected(posted)
 
 
 def content_types(feed: Feed) -> tuple[str, ...]:
-    """What the feed can be posted as; nothing, if it comes in files alone.
+    """The content types in which the feed can be posted; none if it comes only in files.
 
-    A vendor that signs posts its webhooks and nothing else. Where a secret is sent along, whoever holds it may post
-    the vendor's file as well.
+    A vendor that signs posts only its webhooks. With a shared secret, an operator may post the vendor's file as well.
     """
     scheme = SCHEMES.get(feed.name, _DEFAULT_SCHEME)
     if feed.layout is not Layout.RECORDS:

@@ -1,7 +1,7 @@
-"""The body of a posted feed: its bytes within bounds, then its records, whatever the vendor writes them in.
+"""The body of a posted feed: its bytes within bounds, then its records, in any format that the vendor writes.
 
-Each way of reading has its bound, looked at before anything is made of the bytes: JSON has a length, a depth and a
-number of values, CSV a number of lines, rows and columns, a form a number of fields, Braintree's XML a length.
+Each format has bounds that are checked before it is parsed: JSON a length, a depth and a number of values, CSV a number
+of lines, rows and columns, a form a number of fields, Braintree's XML a length.
 """
 
 import asyncio
@@ -19,21 +19,21 @@ from schemas.feeds.reading import MOST_VALUES, has_too_many_values, parse_json
 from schemas.feeds.record import Record
 from schemas.intake import LONGEST, TopicMessage
 
-# The longest body of a vendor's is a summary of some hundred cards.
+# The longest body that a vendor sends is a summary of some hundred cards.
 LONGEST_BODY = LONGEST
-# Vendors wait 10 to 20 s for the whole; who sends slower than this is none.
+# Vendors wait 10 to 20 s for the answer: no vendor sends a body more slowly than this.
 _BODY_SECONDS = 10
-# Two fields are Braintree's.
+# Braintree's form has two fields.
 _MOST_FIELDS = 10
-# Ten times the cards of a summary. Of 1 MB of `{},` each would be a dead letter.
+# Ten times the cards of the longest summary. Without a bound, each `{}` of 1 MB would be a dead letter.
 MOST_RECORDS = 5_000
-# Of a table: each record's, as many blank ones, and what stands around them.
+# Lines of a table: its records, as many blank lines, and headings.
 MOST_LINES = 20_000
 
-# Below it no look takes a tenth of a second; a thread costs as much as fifty kilobytes.
+# Bytes above which work goes to a thread: a thread costs as much as reading 50 kB, and less than this takes 0.1 s.
 _LARGE = 64 * 1024
 
-# Characters of a number, about.
+# Characters of a number, roughly.
 _NUMBER = 8
 
 P = ParamSpec("P")
@@ -41,9 +41,9 @@ T = TypeVar("T")
 
 
 class Denied(Exception):
-    """What is posted is not taken; `status` is the answer's, the text says what was expected.
+    """The body is refused with the HTTP `status`; the text says what was expected.
 
-    `letters` are for the dead letters; without any, nothing of the body is kept.
+    `letters` are messages for the dead letters. Without any, the body is not stored.
     """
 
     def __init__(self, status: int, expected: str, letters: Sequence[TopicMessage] = ()) -> None:
@@ -53,7 +53,7 @@ class Denied(Exception):
 
 
 class Row(NamedTuple):
-    """One row of a table: its bytes, and its record, or what was expected in place of a row that has none."""
+    """One row of a table: its bytes and its record; without a record, `problem` says what was expected."""
 
     body: bytes
     record: Record | None
@@ -61,11 +61,11 @@ class Row(NamedTuple):
 
 
 Rows: TypeAlias = Callable[[Feed, bytes], AsyncIterator[Row]]
-"""Cuts the CSV of a feed into rows."""
+"""Reads the rows of a feed's CSV."""
 
 
 def size(value: object) -> int:
-    """About how many characters of JSON `value` is; of a large one, a number that is large enough to say so."""
+    """The rough length of `value` as JSON, in characters; counting stops once the value is large."""
     total, waiting = 0, [value]
     while waiting and total < _LARGE:
         current = waiting.pop()
@@ -81,9 +81,9 @@ def size(value: object) -> int:
 
 
 async def aside(size: int, work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
-    """What `work` gives of so many bytes: of many on a thread, so that others are answered meanwhile.
+    """Return the result of `work` on `size` bytes. Large work runs on a thread, so that other requests are answered.
 
-    Looking for card numbers in a megabyte that is made for it takes seconds.
+    The search for card numbers in a hostile megabyte takes seconds.
     """
     if size < _LARGE:
         return work(*arguments, **named)
@@ -91,10 +91,10 @@ async def aside(size: int, work: Callable[P, T], *arguments: P.args, **named: P.
 
 
 async def read(feed: Feed, request: web.Request) -> Posted:
-    """The request's bytes and what proves who sent them.
+    """The request's body, and the headers and fields that authenticate it.
 
     Raises:
-        Denied: they are not of a type that this feed is posted as, too many, too slow, or not all there.
+        Denied: the feed is not posted as this content type, or the body is too long, too slow or incomplete.
     """
     written_as = _content_type(feed, request)
     if request.headers.get("Content-Encoding", "identity") != "identity":
@@ -117,7 +117,7 @@ async def read(feed: Feed, request: web.Request) -> Posted:
 
 
 def _content_type(feed: Feed, request: web.Request) -> str:
-    """Of what the body is, by its header. A name of another type that is JSON as well is JSON."""
+    """The content type by the header; every `…+json` counts as JSON."""
     accepted = authentication.content_types(feed)
     named = JSON if request.content_type.endswith("+json") else request.content_type
     if named not in accepted:
@@ -128,7 +128,7 @@ def _content_type(feed: Feed, request: web.Request) -> str:
 
 
 def _form(body: bytes) -> dict[str, str]:
-    """The fields of a form; none of what is no form, and then nothing proves who sent it."""
+    """The fields of a form. A body that is no form has none, and so fails authentication."""
     try:
         return dict(parse_qsl(body.decode(), max_num_fields=_MOST_FIELDS))
     except ValueError:
@@ -136,10 +136,11 @@ def _form(body: bytes) -> dict[str, str]:
 
 
 async def rows(feed: Feed, posted: Posted, cut: Rows) -> list[Row]:
-    """The records of the body, each with its bytes where it has some of its own.
+    """The records of the body, each with its own bytes if it is a row of a table.
 
     Raises:
-        Denied: there is none; the body is kept, but for one that is packed or has too many values, lines or rows.
+        Denied: the body has no record. It becomes a dead letter, unless it is compressed or has too many values, lines
+            or rows.
     """
     if posted.form:
         return [Row(b"", {name: value for name, value in posted.form.items() if name != "bt_signature"})]
@@ -174,7 +175,7 @@ async def _rows_of_table(feed: Feed, body: bytes, cut: Rows) -> list[Row]:
         table_rows.append(row)
         if len(table_rows) > MOST_RECORDS:
             raise too_many()
-    # without names no row can be read: then the body is one letter
+    # without column names no row can be read: the whole body becomes one dead letter
     problem = table_rows[0].problem if len(table_rows) == 1 else None
     if problem is not None:
         raise await aside(len(body), _unusable, feed, body, f"body: {problem.removeprefix('file: ')}")
@@ -182,7 +183,7 @@ async def _rows_of_table(feed: Feed, body: bytes, cut: Rows) -> list[Row]:
 
 
 def too_many() -> Denied:
-    """Of a body with more records than one of a vendor's has."""
+    """The refusal of a body with more records than any vendor sends."""
     return Denied(413, f"expected {MOST_RECORDS:,} records at most, or parts of records")
 
 

@@ -1,7 +1,7 @@
-"""HTTP with clients that may be anybody: every answer has a request id, and no secret of a request is repeated.
+"""HTTP with untrusted clients: every answer has a request id, and no text of a request is repeated.
 
-aiohttp writes the line of a request that it cannot read into its log and into its answer, and a client's credentials
-may be in that line. What is here says what was expected instead, to the client and in the log.
+aiohttp writes the line of a request that it cannot read into its log and its answer. That line may hold a client's
+credentials. This module answers and logs what was expected instead.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ _WELL_FORMED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{7,63}")
 # 94 bits. Letters only: digits could pass for a card number, and the log would mask them.
 _LENGTH = 20
 
-# Without versions: whoever scans for a flaw of one learns nothing.
+# Without versions: scanners look for known flaws by version.
 _SERVER = "repoint"
 
 _BAD_REQUEST, _FAILED = 400, 500
@@ -35,8 +35,7 @@ _BAD_REQUEST, _FAILED = 400, 500
 def request_id(request: web.BaseRequest) -> str:
     """The client's own id of the request if it is well-formed, otherwise a new one; the same for the whole request.
 
-    It is kept in the context of the request's task, of which aiohttp makes a new one for each, and is in every line
-    that is logged there.
+    It is bound to the context of the request's task (aiohttp makes one for each request), so every log line has it.
     """
     known = get_contextvars().get("request_id")
     if isinstance(known, str):
@@ -49,7 +48,7 @@ def request_id(request: web.BaseRequest) -> str:
 
 
 def connections(server: web.Server, **options: object) -> Callable[[], "ClientConnection"]:
-    """What makes the protocol of each new connection to `server`; `options` are aiohttp's."""
+    """A factory for the protocol of each new connection to `server`; `options` are aiohttp's."""
     server.request_handler = _answering(server.request_handler)
     chosen: dict[str, Any] = {"access_log": None, **options}
     return lambda: ClientConnection(server, loop=asyncio.get_running_loop(), **chosen)
@@ -58,7 +57,7 @@ def connections(server: web.Server, **options: object) -> Callable[[], "ClientCo
 def _answering(
     handle: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
 ) -> Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]:
-    """`handle`, with a request id in its answer and in every line logged meanwhile; its refusals as problem details."""
+    """Wrap `handle`: its answers and log lines have a request id, and its refusals are problem details."""
 
     async def answer(request: web.BaseRequest) -> web.StreamResponse:
         id_ = request_id(request)
@@ -101,7 +100,7 @@ class ClientConnection(web.RequestHandler):
         return _marked(response, id_)
 
     def log_exception(self, *_args: object, **kw: object) -> None:
-        """What ends a connection, without the exception's text."""
+        """Log the exception that ended the connection, without its text."""
         log.error("connection failed", **_described(kw.get("exc_info")))
 
 

@@ -1,4 +1,4 @@
-"""Where feeds are listened for: connections within bounds, and answers to the requests under way at the end."""
+"""The HTTP listener for feeds: bounded connections, and a graceful end that answers the requests under way."""
 
 import asyncio
 from contextlib import suppress
@@ -10,24 +10,24 @@ from aiohttp import web
 from api.connection import connections
 from api.feeds import FeedIntake
 
-# Who is connected and has sent no whole header by then is let go. Longer than proxies keep a connection for the next
-# request (nginx: 60 s), or they would send it into one that is just being closed.
+# A connection without a whole request header for this long is closed. Longer than proxies keep idle connections
+# (nginx: 60 s): a proxy would otherwise send its next request into a connection that is just being closed.
 _IDLE_SECONDS = 75
 # Well below the 1,024 files that a process usually may have open: deliveries and the database need theirs.
 _MOST_CONNECTIONS = 500
 
 
 class _Full(asyncio.Protocol):
-    """Whom there is no room for is hung up on."""
+    """The protocol of a connection beyond the limit: closes it at once."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         transport.close()
 
 
 class Listener:
-    """Listens on `host` and `port` while it is open. Requests under way when it closes have `drain_within` seconds.
+    """Listens on `host` and `port` while it is open. At the end, requests under way have `drain_within` seconds.
 
-    Entering it raises OSError where the port cannot be had.
+    Entering it raises OSError if it cannot listen on the port.
     """
 
     def __init__(self, intake: FeedIntake, host: str, port: int, *, drain_within: float) -> None:
@@ -47,7 +47,7 @@ class Listener:
         self._requests = self._runner.server
         self._connect = connections(
             self._requests,
-            # A signature is of the bytes as they came; and what is packed may be a thousand times larger.
+            # signatures cover the bytes as received, and a compressed body may expand a thousandfold
             auto_decompress=False,
             keepalive_timeout=_IDLE_SECONDS,
         )
@@ -62,7 +62,7 @@ class Listener:
         return self
 
     def _connected(self) -> asyncio.BaseProtocol:
-        """What speaks with somebody who has just connected."""
+        """The protocol of a new connection."""
         return _Full() if len(self._requests.connections) >= _MOST_CONNECTIONS else self._connect()
 
     async def __aexit__(
@@ -72,11 +72,11 @@ class Listener:
         await self._runner.cleanup()
 
     async def run(self, stopping: asyncio.Event) -> None:
-        """Until `stopping` is set; then nobody new is let in, and what is under way is answered."""
+        """Serve until `stopping` is set; then accept no new connection, and answer the requests under way."""
         await stopping.wait()
         self._closing = True
         self._server.close()
-        # aiohttp's own shutdown reads no more of the bodies that are on their way
+        # aiohttp's own shutdown would read no more of unfinished bodies
         with suppress(TimeoutError):
             async with asyncio.timeout(self._drain_within):
                 await self._idle.wait()

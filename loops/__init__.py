@@ -1,1 +1,1 @@
-"""What the loops of the program share: to wait, to give way to each other, and to show that they move."""
+"""Shared parts of the program's loops: waiting, giving way to other tasks, and a watchdog's progress."""

@@ -3,7 +3,7 @@
 import asyncio
 import time
 
-# Well below what a delivery or an answer on the same event loop may wait.
+# Well below the delay that a delivery or an answer on the same event loop can bear.
 _SLICE_SECONDS = 0.01
 
 

@@ -1,9 +1,9 @@
-"""When a loop last moved: what a watchdog asks to tell a loop that hangs from one that waits."""
+"""The time of a loop's latest step, by which a watchdog tells a hanging loop from a waiting one."""
 
 import time
 
-# No batch, look-up, request or announced wait takes that long. A loop that hangs is ended, and its supervisor restarts
-# the process.
+# Longer than any batch, look-up, request or announced wait. A hanging loop ends the process, and the supervisor
+# restarts it.
 STALLED_SECONDS = 180
 
 
@@ -12,14 +12,14 @@ class Stalled(Exception):
 
 
 class Progress:
-    """The progress of the loop called `name`: in seconds of the monotonic clock."""
+    """The latest step of the loop called `name`, on the monotonic clock."""
 
     def __init__(self, name: str) -> None:
         self._name = name
         self._advanced_at = time.monotonic()
 
     def advance(self) -> None:
-        """Note that the loop moves: it took a step, or begins a wait that it announces."""
+        """Note that the loop took a step, or begins a wait that it announces."""
         self._advanced_at = time.monotonic()
 
     def stalled(self) -> str | None:

@@ -1,4 +1,4 @@
-"""What a loop waits for: an event or the end of a time, and what it needs while that is away."""
+"""Waiting in a loop: for an event, for the end of a time, or for a resource that is away."""
 
 import asyncio
 import time
@@ -15,14 +15,14 @@ log = structlog.get_logger()
 
 T = TypeVar("T")
 
-# Long enough that a broker or a database that comes back is not met by a storm, short enough that nobody notices.
+# Long enough to spare a broker or a database that has just come back, short enough to go unnoticed.
 _LONGEST_WAIT_SECONDS = 5
-# A wait that lasts is logged again after so long.
+# Interval at which a lasting wait is logged again.
 _REMIND_SECONDS = 60
 
 
 class Stopped(Exception):
-    """The loop was stopped while it waited for what it needs; what it had in hand is left to the next one."""
+    """The loop was stopped while it waited. The next process does the unfinished work."""
 
 
 async def event_or_timeout(event: asyncio.Event, seconds: float) -> None:
@@ -39,9 +39,9 @@ async def patiently(
     announce: Callable[[BaseException, int], None],
     until: asyncio.Event | None = None,
 ) -> T | None:
-    """Take `step` until it fails for no passing reason, further and further apart; None if `until` was set before.
+    """Repeat `step` at growing intervals while it fails for a passing reason; None if `until` was set meanwhile.
 
-    `announce` is called before each wait, with the failure and how many tries there were.
+    `announce` is called before each wait, with the failure and the number of tries.
     """
 
     def before_sleep(state: RetryCallState) -> None:
@@ -61,7 +61,7 @@ async def patiently(
 
 
 class Reminder:
-    """When to log something that lasts: as soon as it is another than before, and once a minute."""
+    """When to log a lasting state: at once if it differs from the latest one, then once a minute."""
 
     def __init__(self) -> None:
         self._latest: object = None
@@ -77,9 +77,9 @@ class Reminder:
 
 
 class Waiting:
-    """The waits of the loop called `name`: they end when `stopping` is set, and each counts as progress.
+    """The waits of the loop called `name`: each counts as progress, and ends when `stopping` is set.
 
-    `missing` names what the loop waits for at present; None if it waits for nothing.
+    `missing` names the resource that the loop waits for at present; None if it does not wait.
     """
 
     def __init__(self, name: str, missing: str | None = None) -> None:
@@ -89,7 +89,7 @@ class Waiting:
         self._reminder = Reminder()
 
     def wait_for(self, missing: str) -> None:
-        """Log that `missing` is waited for: at first, and once a minute for as long as it is missing."""
+        """Log that the loop waits for `missing`: at first, and once a minute while it is missing."""
         if self._reminder.is_due(missing) or self.missing != missing:
             log.warning("waiting", reason=missing)
         self.missing = missing
@@ -97,9 +97,9 @@ class Waiting:
     def until_it_passes(
         self, passes: Callable[[BaseException], bool], missing: str | Callable[[BaseException], str]
     ) -> AsyncRetrying:
-        """Attempts without end at what fails for a passing reason, further and further apart.
+        """Attempts without limit, at growing intervals, while they fail for a passing reason.
 
-        `missing` is what is waited for, or names it for the exception of the latest attempt.
+        `missing` is the name of the missing resource, or returns it for the exception of the latest attempt.
 
         Raises:
             Stopped: the loop was stopped meanwhile.

@@ -1,1 +1,1 @@
-"""The ways out: updates onto Kafka, questions to vendors, signed webhooks to merchants."""
+"""Everything that is sent: updates to Kafka, requests to vendors, signed webhooks to merchants."""

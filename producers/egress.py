@@ -1,8 +1,8 @@
-"""Which addresses a webhook may reach: public ones, and what EGRESS_ALLOW names.
+"""The addresses that webhooks may reach: public ones, and the networks of REPOINT_EGRESS_ALLOW.
 
-A merchant chooses the URL, so it is a stranger's wish. It is looked at when it is imported, for a clear
-answer then, and again at every connection, on the address of the socket that is about to be dialled: names
-change what they resolve to, and an address has many spellings.
+Merchants choose the URLs, so a URL is untrusted. It is checked at import, for a clear answer, and again at every
+connection, on the address of the socket that is about to be dialled. A name may resolve to another address by then, and
+an address has many spellings.
 """
 
 import socket
@@ -17,7 +17,7 @@ from schemas.url import Address, Url, read_url
 
 Network: TypeAlias = IPv4Network | IPv6Network
 
-# `ipaddress` calls these global on one Python or another, or they lead on to addresses that are not.
+# Some version of Python calls these networks global, or they tunnel to addresses that are not public.
 _DENIED: Sequence[Network] = [
     ip_network(text)
     for text in (
@@ -38,25 +38,25 @@ _DENIED: Sequence[Network] = [
     )
 ]
 
-# IPv6 has public addresses in this eighth alone. Outside of it are loopback, local and multicast addresses, and most
-# forms that lead on to an IPv4 address: compatible (::/96), translated (::ffff:0:0:0/96), NAT64 (64:ff9b::/96 and
+# All public IPv6 addresses are in this eighth. Outside of it are loopback, local and multicast addresses, and most
+# forms that embed an IPv4 address: compatible (::/96), translated (::ffff:0:0:0/96), NAT64 (64:ff9b::/96 and
 # 64:ff9b:1::/48).
 _GLOBAL_UNICAST = IPv6Network("2000::/3")
 
-# ISATAP (RFC 5214) tunnels to the IPv4 address in the last four bytes, behind any prefix. The second form has the bit
-# of identifiers that are unique in the world.
+# ISATAP (RFC 5214) tunnels to the IPv4 address in the last four bytes, behind any prefix. The second form sets the bit
+# of globally unique identifiers.
 _ISATAP = frozenset({0x0000_5EFE, 0x0200_5EFE})
 
 
 class EgressDenied(OSError):
-    """Raised in place of making a socket. One text for all, so that it stays itself where several fail."""
+    """Raised instead of opening a socket. All have one text: aiohappyeyeballs re-raises equal errors as they are."""
 
     def __init__(self) -> None:
         super().__init__("the address is not one that webhooks may reach")
 
 
 def networks(texts: Iterable[str]) -> list[Network]:
-    """Parse CIDRs. Raises ValueError naming the text that is none."""
+    """Parse CIDRs. Raises ValueError that names the malformed text."""
     return [ip_network(text) for text in texts]
 
 
@@ -70,7 +70,7 @@ def _permitted(ip: Address, allow: Sequence[Network]) -> bool:
 
 
 def _is_native(ip: Address) -> bool:
-    """Whether no tunnel or translation to an IPv4 address begins at it."""
+    """Whether the address is no tunnel and no translation to an IPv4 address."""
     if isinstance(ip, IPv4Address):
         return True
     return ip in _GLOBAL_UNICAST and (int(ip) >> 32) & 0xFFFF_FFFF not in _ISATAP
@@ -81,7 +81,7 @@ def among(ip: Address, networks: Sequence[Network]) -> bool:
 
 
 def unmapped(address: str) -> Address:
-    """The address that `address` reaches: of an IPv4-mapped one, as sockets take it, the IPv4 address."""
+    """The address that a socket to `address` reaches: the IPv4 address of an IPv4-mapped one."""
     ip = ip_address(address)
     return ip.ipv4_mapped or ip if isinstance(ip, IPv6Address) else ip
 
@@ -101,10 +101,10 @@ def guarded_sockets(allow: Sequence[Network]) -> Callable[[AddrInfoType], socket
 
 
 async def refusal(url: str, allow: Sequence[Network], names: Names) -> str | None:
-    """What was expected of `url`, for the person who registers it; None if webhooks can go there.
+    """Why webhooks cannot go to `url`, as a text for the person who registers it; None if they can.
 
-    Looks the host up. A name that is not known yet may be by the time it is dialled, which is looked at again then.
-    Plain http is for addresses in `allow` only: anywhere else the body would travel in the open.
+    Looks the host up. An unknown name is accepted: it may exist when it is dialled, and is checked again then. Plain
+    http is only for addresses in `allow`: elsewhere anybody could read the body on its way.
     """
     try:
         to = read_url(url)
@@ -119,7 +119,7 @@ async def refusal(url: str, allow: Sequence[Network], names: Names) -> str | Non
 
 
 async def addresses_of(to: Url, names: Names) -> list[Address]:
-    """The addresses that `to` leads to, IPv4 first; none where its name is not known or nobody answers."""
+    """The addresses of the host of `to`, IPv4 first; none if its name is unknown or its name server does not answer."""
     if to.address is not None:
         return [unmapped(str(to.address))]
     try:

@@ -1,7 +1,7 @@
-"""A file as lines: cut as they arrive, in bounded memory, and no longer than a file of a vendor goes on.
+"""A file as lines: split as its bytes arrive, in bounded memory.
 
-Blank lines are counted and passed over where they are found, many at a time. A line that is too long is not kept
-whole. A file that never ends a line, or is blank for longer than any file is, is given up (`Damaged`).
+Blank lines are counted and skipped, many at a time. Of a line that is too long only the beginning is held. A file whose
+line never ends, or that is blank for too long, is `Damaged`.
 """
 
 import asyncio
@@ -14,12 +14,12 @@ from schemas import mistakes
 from schemas.intake import LONGEST
 
 _CHUNK = 256 * 1024
-# A document is read at once, so it must fit; more than any vendor's day of webhooks.
+# A document must fit into memory. More than a vendor's webhooks of a day.
 LONGEST_DOCUMENT = 64 * 1024 * 1024
-# A disk is read so far within a second; no vendor's file has as long a line, or as many blank ones.
+# A disk reads this much within a second. No vendor's file has a line this long, or as many blank lines.
 _LONGEST_LINE = 2 * LONGEST_DOCUMENT
 MOST_BLANK = 64 * 1024 * 1024
-# Enough to tell text from what is none.
+# Enough to tell text from binary data.
 _BEGINNING = 4096
 
 _BLANKS = b" \t\r"
@@ -32,13 +32,13 @@ class Damaged(Exception):
 
 
 class Chunks:
-    """What arrives in pieces and is read once, as a file from its beginning."""
+    """A file that arrives in pieces, and is read once from its beginning."""
 
     def __init__(self, pieces: AsyncIterator[bytes]) -> None:
         self._pieces = pieces
 
     async def read(self) -> bytes:
-        """The next piece that is not empty; empty bytes at the end."""
+        """The next non-empty piece; empty bytes at the end."""
         async for piece in self._pieces:
             if piece:
                 return piece
@@ -52,14 +52,14 @@ async def read(source: Source) -> bytes:
     """The next piece; empty bytes at the end."""
     if isinstance(source, Chunks):
         return await source.read()
-    # In a thread: a pipe may have nothing to read for hours, and what was read before must go out meanwhile.
+    # In a thread: a pipe may be silent for hours, and earlier lines must be sent meanwhile.
     return await asyncio.to_thread(source.read1, _CHUNK)
 
 
 class FilePosition(NamedTuple):
-    """Where in a file reading may begin: in bytes, and how many lines are before it.
+    """A position at which reading may begin: its byte, and the number of lines before it.
 
-    Of records there that were cut, `parts` came after the first one of each.
+    `parts` counts the parts of split records before it, without the first part of each record.
     """
 
     offset: int = 0
@@ -68,9 +68,9 @@ class FilePosition(NamedTuple):
 
 
 class Raw(NamedTuple):
-    """A line without its end; of one that is too long, a little more than is allowed.
+    """A line without its end. A line that is too long is cut off one byte beyond the limit.
 
-    `end` is where the next one begins; 0 of the last one where it has no end: more of it may come.
+    `end` is the byte where the next line begins. It is 0 for a last line without an end, which may still grow.
     """
 
     number: int
@@ -84,13 +84,13 @@ async def lines(
     *,
     longest_first: int = LONGEST,
 ) -> AsyncIterator[Raw]:
-    """The lines that are not blank, as soon as they are there, from `begin` on, where `stream` must stand.
+    """The lines that are not blank, as they arrive, from `begin` on; `stream` must stand there.
 
-    The first one may be so much longer. A file that begins with what is no text ends with its beginning as the only
+    The first line may have `longest_first` bytes. Of a file that begins with binary data, the beginning is the only
     line.
 
     Raises:
-        Damaged: a line, or blank lines, go on for longer than any file's do.
+        Damaged: a line, or a run of blank lines, is too long.
     """
     cutter = _Cutter(begin, longest_first)
     while chunk := await read(stream):
@@ -103,7 +103,7 @@ async def lines(
 
 
 class _Cutter:
-    """Cuts pieces of a file into lines. It holds the line whose end is not there yet, as far as it is kept."""
+    """Splits pieces of a file into lines. It holds the beginning of the unfinished line."""
 
     def __init__(self, begin: FilePosition, longest_first: int) -> None:
         self.is_over = False
@@ -112,7 +112,7 @@ class _Cutter:
         self._is_first = not begin.offset
         self._pieces: list[bytes] = []
         self._size = 0  # of the pieces
-        self._cut_off = 0  # bytes of that line that are not kept
+        self._cut_off = 0  # bytes of that line that are not held
         self._blank = self._content = 0
 
     def add(self, chunk: bytes) -> Iterator[Raw]:
@@ -121,7 +121,7 @@ class _Cutter:
         if self._size:
             if b"\n" not in chunk:
                 self._keep(chunk)
-                yield from self._judged()
+                yield from self._binary_beginning()
                 return
             buffer = b"".join((*self._pieces, chunk))
         while True:
@@ -134,15 +134,15 @@ class _Cutter:
             at = stop + 1
         self._pieces, self._size = [], 0
         self._keep(buffer[at:])
-        yield from self._judged()
+        yield from self._binary_beginning()
 
     def last(self) -> Raw | None:
-        """The line without an end that is left."""
+        """The last line, if it has no end."""
         text = b"".join(self._pieces)
         return Raw(self._number + 1, 0, text) if text.strip(_BLANKS) else None
 
     def _behind_blank(self, buffer: bytes, at: int) -> int:
-        """Where the first line that is not blank begins."""
+        """The position of the first line that is not blank."""
         white = _WHITE.match(buffer, at)
         assert white is not None
         behind = buffer.rfind(b"\n", at, white.end()) + 1
@@ -173,8 +173,8 @@ class _Cutter:
         if self._size + self._cut_off > _LONGEST_LINE:
             raise Damaged(f"line {self._number + 1:,} is longer than {_LONGEST_LINE // 1024**2} MiB")
 
-    def _judged(self) -> Iterator[Raw]:
-        """The beginning of a first line that is no text: its end may be far away."""
+    def _binary_beginning(self) -> Iterator[Raw]:
+        """The beginning of the first line, if it is binary data: its end may be far away."""
         if not self._is_first or self._size < _BEGINNING:
             return
         beginning = b"".join(self._pieces)[:_BEGINNING] if len(self._pieces[0]) < _BEGINNING else self._pieces[0]

@@ -1,15 +1,14 @@
-"""Host names looked up, each once at a time, so that names whose servers never answer cannot hold up the others.
+"""Look-ups of host names, in lanes: names whose servers never answer cannot delay the others.
 
-    what the latest look-up of a host showed    the next one runs in
+    the host's latest look-up                   the next one runs in
     ────────────────────────────────────────    ──────────────────────────────────
-    addresses                                   the lane of known hosts
-    there was none yet                          the lane of new hosts
-    nothing for a long time                     the lane of suspects
+    had addresses                               the lane of known hosts
+    none yet, or failed quickly                 the lane of new hosts
+    failed after a long time                    the lane of suspects
 
-A look-up is a blocking call of the operating system: nobody can end it, and a name server that does not answer keeps
-it for half a minute. A look-up that takes long leaves its lane to the next one and counts among the hanging ones, of
-which there is a limit. A host without an answer is not looked up again for a while, and asking for it is answered at
-once meanwhile.
+A look-up is a blocking call of the operating system that cannot be cancelled. A name server that does not answer holds
+it for half a minute. A slow look-up leaves its lane to the next one and counts as hanging; the number of hanging ones
+is limited. After a failure the host is not looked up for a while, and `addresses` fails at once meanwhile.
 """
 
 import asyncio
@@ -27,32 +26,32 @@ from aiohappyeyeballs import AddrInfoType
 Addresses: TypeAlias = Sequence[AddrInfoType]
 
 LookUp: TypeAlias = Callable[[str], Addresses]
-"""The addresses of a host, whatever their port. It blocks, and raises OSError where there are none."""
+"""Looks up the addresses of a host, without a port. It blocks, and raises OSError if there are none."""
 
-# Of each family: a name may have thousands, and each is dialled or refused by itself.
+# Of each family: a name may have thousands, and each address is dialled or refused separately.
 _MOST_ADDRESSES = 4
 
-# Most look-ups take less; a slower one may go on, but keeps no place from the next. 400 names whose servers do not
-# answer are out of the way after 400 / 64 * 0.25 s, which is a fifth of what an attempt waits for its name.
+# Most look-ups are faster; a slower one goes on, but leaves its lane. 400 names whose servers do not answer have left
+# the lane after 400 / 64 * 0.25 s, a fifth of the time that an attempt waits for its name.
 _LONG = 0.25
 
 # Look-ups at a time in each lane.
 _KNOWN, _NEW, _SUSPECTS = 32, 64, 32
 
-# Threads that wait for name servers which do not answer, beside those of the lanes: more than a merchant has names.
+# Threads that wait for silent name servers, beside the threads of the lanes: more than a merchant has names.
 MOST_HANGING = 512
 
 # Threads of one `Names` at a time.
 MOST_THREADS = MOST_HANGING + _KNOWN + _NEW + _SUSPECTS
 
-# A host without an answer is asked for again after 2 s, then 4, and 60 at most. The second retry of a delivery waits
-# for minutes: it meets a name server that has recovered.
+# A failed look-up is repeated after 2 s, then 4, and 60 at most. The second retry of a delivery comes after minutes, so
+# it meets a name server that has recovered.
 _FIRST_PAUSE, _LONGEST_PAUSE = 2.0, 60.0
 
-# An answer that came too late for the attempt which asked for it serves the first retry, 5 s later.
+# An answer that is too late for its attempt serves the first retry, 5 s later.
 _KEEP_ANSWER = 10.0
 
-# Hosts of which something is remembered; all merchants together have thousands of endpoints.
+# Remembered hosts: all merchants together have thousands of endpoints.
 _MOST_REMEMBERED = 20_000
 
 
@@ -71,12 +70,12 @@ class _Lane:
 
 @dataclass(slots=True, eq=False)
 class _Question:
-    """A look-up that runs, or waits in its lane. Its answer is empty where there is none."""
+    """A look-up that runs, or waits in its lane. Its answer is empty if it fails."""
 
     host: str
     answer: "asyncio.Future[Addresses]"
     lane: _Lane | None
-    """The lane that it takes a place of; None once it counts among the hanging ones."""
+    """The lane that it occupies; None once it counts as hanging."""
     timer: asyncio.TimerHandle | None = None
     is_long: bool = False
     is_overdue: bool = False
@@ -84,18 +83,18 @@ class _Question:
 
 @dataclass(slots=True)
 class _Host:
-    """What the latest look-up of a host has shown."""
+    """The result of a host's latest look-up, and the lane of its next one."""
 
     lane: _Lane
     addresses: Addresses = ()
     until: float = 0.0
-    """When the addresses, or that there are none, must be looked up again."""
+    """Until when the result holds."""
     failures: int = 0
 
 
 def system_look_up(host: str) -> Addresses:
-    """The operating system's answer."""
-    # AI_ADDRCONFIG: no IPv6 addresses where there is no way to reach them
+    """Look `host` up by the operating system."""
+    # AI_ADDRCONFIG: no IPv6 addresses on a machine without IPv6
     addresses = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
     return cast(Addresses, addresses)
 
@@ -103,8 +102,8 @@ def system_look_up(host: str) -> Addresses:
 class Names:
     """Looks hosts up on threads of its own, for one event loop.
 
-    Nobody waits for longer than `within` seconds. At most `hanging` look-ups that take long are left to themselves.
-    `clock` gives seconds, by which what is remembered ends.
+    `addresses` waits `within` seconds at most. At most `hanging` slow look-ups may run outside of the lanes. Remembered
+    results end by the seconds of `clock`.
     """
 
     def __init__(
@@ -126,7 +125,7 @@ class Names:
         self._hosts: OrderedDict[str, _Host] = OrderedDict()
 
     async def addresses(self, host: str, port: int) -> list[AddrInfoType]:
-        """Where `host` can be dialled: some addresses of each family.
+        """Some addresses of `host` of each family, ready to be dialled.
 
         Raises:
             NameUnknown: there is no address, or the name server did not answer in time, now or a moment ago.
@@ -145,7 +144,7 @@ class Names:
             return remembered.addresses
         question = self._asked.get(host) or self._ask(host)
         if question.is_overdue or (question.lane is self._suspects and question.timer is None):
-            return ()  # waiting for it would keep an attempt's place for nothing
+            return ()  # the attempt would wait in vain
         try:
             async with asyncio.timeout(self._within):
                 return await asyncio.shield(question.answer)
@@ -171,14 +170,14 @@ class Names:
             thread = threading.Thread(target=self._run, args=(question,), name="look-up", daemon=True)
             try:
                 thread.start()
-            except RuntimeError:  # no more threads: as good as no answer
+            except RuntimeError:  # the process can start no more threads: the look-up fails
                 self._loop.call_soon(self._answered, question, ())
 
     def _run(self, question: _Question) -> None:
         addresses: Addresses = ()
         try:
             addresses = self._look_up(question.host)
-        except (OSError, ValueError):  # UnicodeError is one: of a name that cannot be asked for
+        except (OSError, ValueError):  # ValueError: UnicodeError of a name that cannot be encoded
             pass
         finally:
             with suppress(RuntimeError):  # the loop has closed

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-# Ten digits are a time since 1970, which some servers send, and no delay: 10^9 seconds are 31 years.
+# Ten digits are a Unix time, which some servers send, and no delay: 10^9 seconds are 31 years.
 _MOST_DIGITS = 9
 
 # RFC 9110, 5.6.7: the form of today, the one of RFC 850, and that of C's asctime. All are in GMT.
@@ -10,7 +10,7 @@ _DATES = ("%a, %d %b %Y %H:%M:%S GMT", "%A, %d-%b-%y %H:%M:%S GMT", "%a %b %d %H
 
 
 def delay(header: str, *, now: datetime) -> timedelta | None:
-    """How long from `now`, negative for a moment that has passed; None for what is neither seconds nor a date."""
+    """The delay from `now`, negative for a past date; None for a value that is neither seconds nor a date."""
     value = header.strip(" \t")
     if value.isascii() and value.isdigit():
         digits = value.lstrip("0") or "0"

@@ -1,1 +1,1 @@
-"""The wire: vendors' messages to canonical updates, events to bytes, and the JSON of wallets and merchants."""
+"""Wire formats: canonical updates from vendors' feeds, events for merchants, and the JSON of wallets and merchants."""

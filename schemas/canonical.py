@@ -1,8 +1,7 @@
-"""The canonical vendor update (design.md §4): JSON bytes from the topic to a `domain.update.Update`.
+"""The canonical vendor update (design.md §4): reads JSON bytes of the topic into a `domain.update.Update`.
 
 CloudEvents are read too: structured mode (`specversion` in the JSON, the update under `data` or `data_base64`) and
-binary mode (`ce_…` headers). Where the update itself names no `id` or `occurredAt`, the CloudEvent's `id` and `time`
-serve.
+binary mode (`ce_…` headers). The CloudEvent's `id` and `time` replace a missing `id` and `occurredAt` of the update.
 """
 
 import base64
@@ -42,15 +41,15 @@ from schemas.text import (
 )
 
 UNREADABLE_HEADER = "repoint-unreadable"
-"""Its value is why the message is none: whoever masked a card number in it knows, and nobody can see any more."""
+"""Header with the reason why the message is unreadable: a masked card number leaves no other trace of it."""
 
 
 class Unreadable(ValueError):
-    """A message that no update can be made of. Its text names the field and what was expected, never a value."""
+    """No update can be made of the message. The text names the field and what was expected, never a value."""
 
 
 class Canonical(NamedTuple):
-    """An update, and the digest (16 bytes) of its content: two messages that say the same have the same."""
+    """An update, and the digest (16 bytes) of its content: messages with equal content have equal digests."""
 
     update: Update
     digest: bytes
@@ -62,8 +61,8 @@ def parse(
     """Read one message of the topic. In fields that `digit_ids` names, digits are no card number.
 
     Raises:
-        Unreadable: it is no JSON object, a key stands twice in one of its objects, a field is missing or wrong, it
-            holds a card number, or it is marked so.
+        Unreadable: the message is no JSON object, an object in it has a key twice, a field is missing or wrong, it
+            holds a card number, or a header marks it as unreadable.
     """
     message = _message(body, headers, digit_ids)
     _json(body.decode())
@@ -77,9 +76,9 @@ def update_in(
     *,
     ours: bool = False,
 ) -> Update:
-    """The update alone, for those who only want to know whether it can be read; it raises as `parse` does.
+    """The update without its digest; raises as `parse` does.
 
-    What is `ours` was written by this program, so that no key stands twice in it, and that is not looked for.
+    A message that is `ours` was written by this program: repeated keys are impossible, and not looked for.
     """
     message = _message(body, headers, digit_ids)
     if not ours:
@@ -109,10 +108,10 @@ def _message(body: bytes, headers: Sequence[tuple[str, bytes | None]], digit_ids
 
 
 def identified(update: Update, identifiers: Collection[str]) -> Update:
-    """The update with its customers by the names that identify anybody.
+    """The update with its customers reduced to the `identifiers` that identify a customer.
 
     Raises:
-        Unreadable: it names a customer only by what strangers share, or by more than an index holds.
+        Unreadable: no name of a customer is an identifier, or an identifier is too long for an index.
     """
     if not update.scope and not update.merge_from:
         return update
@@ -130,7 +129,7 @@ def identified(update: Update, identifiers: Collection[str]) -> Update:
 
 
 def refuse_by_headers(headers: Sequence[tuple[str, bytes | None]]) -> None:
-    """Raises Unreadable where a header marks the message so, or has a name that was no UTF-8 on the wire."""
+    """Raise Unreadable if a header marks the message as unreadable, or if a header's name was no UTF-8 on the wire."""
     for name, value in headers:
         if name == UNREADABLE_HEADER:
             raise Unreadable((value or b"message: marked as unreadable").decode(errors="replace"))
@@ -139,14 +138,14 @@ def refuse_by_headers(headers: Sequence[tuple[str, bytes | None]]) -> None:
 
 
 def was_utf8(name: str) -> bool:
-    """Whether a header's name was UTF-8; the bytes of one that was not are lone surrogates (`surrogateescape`)."""
+    """Whether a header's name was UTF-8; other bytes have become lone surrogates (`surrogateescape`)."""
     return name.isascii() or not any("\udc80" <= character <= "\udcff" for character in name)
 
 
 def masked(body: bytes, digit_ids: DigitIds = NO_DIGIT_IDS) -> str:
-    """The message as text, every card number in it masked, also one inside a CloudEvent's base64.
+    """The message as text with every card number masked, also inside a CloudEvent's base64.
 
-    An update stays as it came if all that looks like a card number in it is in fields that `digit_ids` names.
+    An update is unchanged if all its apparent card numbers are in fields that `digit_ids` names.
     """
     text = body.decode(errors="backslashreplace")
     if digit_ids and _has_only_ids(text, digit_ids):
@@ -154,11 +153,11 @@ def masked(body: bytes, digit_ids: DigitIds = NO_DIGIT_IDS) -> str:
     return pan.mask(_BASE64.sub(_masked_base64, text))
 
 
-# --- the message as it stands in JSON -----------------------------------------------------------------------------
+# --- the message as JSON ------------------------------------------------------------------------------------------
 
 
 class _JsonObject(BaseModel):
-    # a message is data from outside: unknown keys are ignored, and nothing is quietly turned into something else
+    # a message is untrusted: unknown keys are ignored, and no value is converted to another type
     model_config = ConfigDict(
         extra="ignore", alias_generator=to_camel, populate_by_name=False, hide_input_in_errors=True
     )
@@ -167,7 +166,7 @@ class _JsonObject(BaseModel):
 class _Old(_JsonObject):
     token: Identifier | None = None
     fingerprint: Identifier | None = None
-    # of the same number under the key before, while fingerprints go over to a new one
+    # the same number's fingerprint under the former key, during a rotation of keys
     former_fingerprint: Identifier | None = None
     method_type: MethodType | None = None
 
@@ -190,7 +189,7 @@ class _New(_Old):
 class _CustomerNamed(_JsonObject):
     enterprise_id: Identifier | None = None
     hsid: Identifier | None = None
-    # in the order of its keys: the same content must have the same digest
+    # sorted by key: equal content must have an equal digest
     metadata: Annotated[dict[Text, Text], AfterValidator(lambda named: dict(sorted(named.items())))] = Field(
         default_factory=dict
     )
@@ -219,7 +218,7 @@ class _UpdateJson(_JsonObject):
     into: _CustomerNamed | None = None
 
 
-# --- and as an update ---------------------------------------------------------------------------------------------
+# --- the message as an update -------------------------------------------------------------------------------------
 
 
 def _update(message: _UpdateJson) -> Update:
@@ -252,7 +251,7 @@ def _update(message: _UpdateJson) -> Update:
         raise Unreadable(f"new.methodType: expected {message.old.method_type}, as in old.methodType")
     keeps_token = named is not None and message.old.token is not None and named.key == old.key
     if keeps_token and named is not None and named.alias not in (None, old.alias):
-        # What names the new card behind a token that stays is its fingerprint.
+        # behind an unchanged token the fingerprint identifies the new card
         named = Credential(named.alias, named.key)
     scope = () if message.customer is None else message.customer.scope()
     if message.customer is not None and not scope:
@@ -279,7 +278,7 @@ def _credential(vendor: str, named: _Old) -> Credential | None:
 
 
 def _new_credential(named: Credential | None, new: _New, *, in_place: bool) -> NewCredential:
-    """Where only a token says which card it is, and keeps saying it, what the card shows is told of the token."""
+    """The new credential. With `in_place` the token alone identifies the card, so last4 and brand are its details."""
     details = {
         "holder_name": new.name or new.name_on_card or new.name_on_account,
         "zip_code": new.zip_code,
@@ -328,7 +327,7 @@ def _texts(headers: Sequence[tuple[str, bytes | None]]) -> dict[str, str]:
 
 
 def _unwrap(message: Any, headers: Mapping[str, str], digit_ids: DigitIds) -> Any:
-    """The update inside a CloudEvent, with the event's id and time where it names none of its own."""
+    """The update inside a CloudEvent, with the event's id and time if the update has none."""
     if not isinstance(message, dict):
         return message
     event_id, time = headers.get("ce_id"), headers.get("ce_time")
@@ -351,7 +350,7 @@ def _unwrap(message: Any, headers: Mapping[str, str], digit_ids: DigitIds) -> An
 
 
 def _has_only_ids(text: str, digit_ids: DigitIds) -> bool:
-    """Whether all that looks like a card number in an update or a thin event is an id."""
+    """Whether every apparent card number in an update or a thin event is an id."""
     try:
         message = once.loads(text)
     except (ValueError, RecursionError):
@@ -369,7 +368,7 @@ _NOT_BASE64 = re.compile(r"[^A-Za-z0-9+/]")
 
 
 def _masked_base64(match: re.Match[str]) -> str:
-    """The key's value with the card numbers inside masked, whatever else is wrong with it."""
+    """The key's value with the card numbers inside masked, also if the base64 is malformed."""
     if _unescaped(match["name"]) != "data_base64":
         return match[0]
     letters = _NOT_BASE64.sub("", _unescaped(match["value"]))
@@ -380,12 +379,12 @@ def _masked_base64(match: re.Match[str]) -> str:
 
 
 def _unescaped(text: str) -> str:
-    """Without JSON's escapes; what those of one letter stand for is no letter of base64, but for a slash."""
+    """`text` without JSON's escapes. Of the escapes of one letter, only the slash is a letter of base64."""
     return _ESCAPE.sub(lambda escape: chr(int(escape[1], 16)) if escape[1] else escape[2].strip("bfnrt"), text)
 
 
 def _refuse_pan(text: str, digit_ids: DigitIds) -> None:
-    """Floats are read as they are written, for a card number of 19 digits is no exact float."""
+    """Raise Unreadable for a card number. Floats stay text, because a card number of 19 digits is no exact float."""
     try:
         message = json.loads(text, parse_float=str)
     except (ValueError, RecursionError) as error:

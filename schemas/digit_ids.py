@@ -1,7 +1,7 @@
-"""Ids and tokens that are digits: what `REPOINT_DIGIT_IDS` excepts from the look for card numbers.
+"""Ids and tokens of digits, which `REPOINT_DIGIT_IDS` excepts from the search for card numbers.
 
-CyberSource's tokens of 16 and 19 digits pass for card numbers, check digit and all, and so does one customer id of many
-that are digits. A field is excepted by its name, and only where its whole value is digits:
+CyberSource's tokens of 16 and 19 digits look like card numbers, check digit included, and so do some numeric
+customer ids. A field is excepted by its name, and only if its whole value is digits:
 
     a vendor's name    `id`, `old.token`, `new.token` of its updates; its tokens in wallets; the token of a thin event
     `customer`         `enterpriseId`, `hsid` and the values of `metadata`, of customers in updates and in wallets
@@ -32,19 +32,19 @@ def pan_in_update(update: object, digit_ids: DigitIds) -> str | None:
 
 
 def pan_in_wallet(wallet: object, digit_ids: DigitIds) -> str | None:
-    """The same of a line of a wallets file."""
+    """The path of the first card number in a line of a wallets file."""
     path = pan.pan_in_json(wallet)
     return path if path is None or not digit_ids else pan.pan_in_json(_wallet_without_ids(wallet, digit_ids))
 
 
 def pan_in_thin_event(event: object, digit_ids: DigitIds) -> str | None:
-    """The same of a thin event: `feed`, the `path` that is asked for, and the `record` that its token is in."""
+    """The path of the first card number in a thin event: `feed`, requested `path`, and `record` with its token."""
     path = pan.pan_in_json(event)
     return path if path is None or not digit_ids else pan.pan_in_json(_thin_event_without_ids(event, digit_ids))
 
 
 def fetch_without_ids(feed: object, path: Any, record: Any, digit_ids: DigitIds) -> tuple[Any, Any]:
-    """What a thin event leaves to be asked for, the path and the record, without the token that both name."""
+    """The path and the record of a thin event, without the token that both contain."""
     token = record.get("token") if isinstance(record, Mapping) else None
     if feed not in digit_ids or not _is_digits(token) or not isinstance(path, str):
         return path, record
@@ -61,7 +61,7 @@ def _update_without_ids(update: object, digit_ids: DigitIds) -> object:
         tokens = [side.get("token") for side in (update.get("old"), update.get("new")) if isinstance(side, Mapping)]
         remaining = _without(update, "id")
         remaining |= {name: _without(remaining[name], "token") for name in ("old", "new") if name in remaining}
-        # some vendors' events have no id of their own for each card: it ends with the token
+        # some vendors' events have one id for many cards, so ours ends with the token
         for token in tokens:
             if _is_digits(token):
                 remaining["id"] = str(remaining.get("id", "")).removesuffix(str(token))
@@ -73,7 +73,7 @@ def _update_without_ids(update: object, digit_ids: DigitIds) -> object:
 
 
 def _event_without_ids(event: Mapping[str, Any], digit_ids: DigitIds) -> object:
-    """A CloudEvent: the update is looked at in place of the base64 that it comes in."""
+    """A CloudEvent, with the decoded update in place of its base64."""
     remaining = dict(event)
     if "data_base64" in remaining:
         try:
@@ -84,7 +84,7 @@ def _event_without_ids(event: Mapping[str, Any], digit_ids: DigitIds) -> object:
     update = remaining.get("data")
     if isinstance(update, Mapping) and update.get("vendor") in digit_ids:
         remaining = _without(remaining, "id")
-    is_event = isinstance(update, Mapping) and "specversion" in update  # an event in an event is no update
+    is_event = isinstance(update, Mapping) and "specversion" in update  # a nested CloudEvent is no update
     return {**remaining, "data": update if is_event else _update_without_ids(update, digit_ids)}
 
 
@@ -133,7 +133,7 @@ def _customer_without_ids(customer: Any) -> Any:
 
 
 def _without(value: Any, *names: str) -> Any:
-    """The object without digits under `names`; the names stay, for one of them may be a card number."""
+    """The object without values of digits under `names`. The keys stay, because a key may be a card number."""
     if not isinstance(value, Mapping):
         return value
     return {name: None if name in names and _is_digits(inner) else inner for name, inner in value.items()}

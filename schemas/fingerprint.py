@@ -1,9 +1,9 @@
-"""Numbers made unreadable: a keyed fingerprint and the last four digits are all that is kept of one.
+"""Fingerprints of card and account numbers. Only the fingerprint and the last four digits of a number are stored.
 
-PCI DSS 3.5.1.1 asks for a keyed hash of the whole number. The fingerprint is `v<version>:<64 hex digits>`, the
-HMAC-SHA256 of the digits under the key of that version; of a bank account, of `routing|account`. Blanks and dashes are
-no part of either, because one bank writes `1234 567890` and another `1234567890`. While keys change, a number has a
-second one under the key before, so that a wallet that was imported then is still found.
+PCI DSS 3.5.1.1 asks for a keyed hash of the whole number. The fingerprint is `v<version>:<64 hex digits>`: the
+HMAC-SHA256 of the digits, or of `routing|account` of a bank account, under the key of that version. Blanks and dashes
+are removed first, because one bank writes `1234 567890` and another `1234567890`. During a rotation of keys a number
+has a second fingerprint under the former key, which matches the wallets that were imported before.
 """
 
 import hmac
@@ -18,7 +18,7 @@ _SHORTEST_KEY = 16  # 128 bits, as PCI DSS asks
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """Of fingerprints; `secret` has 16 bytes at least."""
+    """A key for fingerprints; `secret` has 16 bytes at least."""
 
     version: str
     secret: bytes
@@ -36,21 +36,20 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Fingerprints:
-    """Makes fingerprints under the `current` key, and under the `former` one while wallets still hold those."""
+    """Makes fingerprints under the `current` key, and under the `former` key while wallets still hold those."""
 
     current: Key
     former: Key | None = None
 
     def of_card(self, number: str) -> Mapping[str, Any]:
-        """What a canonical update says of a card number: `fingerprint`, `formerFingerprint` if there is one."""
+        """The fields of an update for a card number: `fingerprint`, and `formerFingerprint` during a rotation."""
         return self._of(_NOT_OF_A_NUMBER.sub("", number))
 
     def of_bank_account(self, routing: str, account: str) -> Mapping[str, Any]:
-        """The same of a bank account; its type is no part of it, so a change of type is no other account.
+        """The fields for a bank account, without its type: a change of type is no other account.
 
-        Blanks and dashes inside an account were once part of its fingerprint. While no key is changing, the fingerprint
-        of an account that is written with them is told beside the other as the former one, for wallets that still hold
-        it.
+        Fingerprints once included blanks and dashes inside an account. While no keys rotate, the fingerprint of an
+        account that is written with them is added as `formerFingerprint`, for wallets that still hold it.
         """
         written = f"{routing}|{account.strip()}"
         plain = f"{_NOT_OF_A_NUMBER.sub('', routing)}|{_NOT_OF_A_NUMBER.sub('', account)}"

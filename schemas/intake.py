@@ -1,8 +1,8 @@
-"""What a vendor's record becomes on its topic: canonical updates, a thin event, or a message for the dead letters.
+"""A vendor's record as messages for its topic: canonical updates, a thin event, or a message for the dead letters.
 
-A record that no update can be made of goes on the topic too, marked, so that it is kept in the one place where people
-look. Its numbers are masked. Of a feed that carries full numbers all digits that stand close together are, whatever is
-between them: one that is mistyped passes no check, and still nearly is a card's.
+An unusable record goes onto the topic too, marked by a header: operators look for dead letters in one place. Card
+numbers in it are masked. In a feed that carries full numbers every run of close digits is masked: a mistyped number
+passes no check, but still shows most of a card number.
 """
 
 from collections.abc import Sequence
@@ -18,14 +18,14 @@ from schemas.feeds.record import Record, Refused
 Headers: TypeAlias = Sequence[tuple[str, bytes | None]]
 
 FEED_HEADER = "repoint-feed"
-"""Its value is the feed that a dead letter came from, as it is named with `--format`."""
+"""Header with the feed of a dead letter, by its name for `--format`."""
 
-# What a broker takes in one message unless it is told otherwise is 1 MiB, the key and the headers included.
+# A broker's default limit is 1 MiB for a message with its key and headers.
 LONGEST = 1_000_000
 
 
 class TopicMessage(NamedTuple):
-    """As Kafka takes it; a `thin` one goes onto the topic of thin events."""
+    """A message for Kafka; a `thin` one goes onto the topic of thin events."""
 
     key: bytes | None
     value: bytes
@@ -34,12 +34,12 @@ class TopicMessage(NamedTuple):
 
 
 def to_messages(feed: Feed, record: Record, edge: Edge) -> list[TopicMessage] | Irrelevant:
-    """What `record` tells, ready for the topic; where it must be fetched to know, ready for that of thin events.
+    """The updates that `record` reports, as messages for the topic; a thin event is a message for the topic of those.
 
-    A record that is `Irrelevant` is to be counted under its kind, and nothing of it kept.
+    An `Irrelevant` record is counted under its kind, and not stored.
 
     Raises:
-        Refused: no update can be made of it; also of one that has a card number in a field that is no number's.
+        Refused: no update can be made of the record, or a field that is no card number's holds one.
     """
     reported = reports(feed, record, edge)
     if isinstance(reported, Irrelevant):
@@ -48,7 +48,7 @@ def to_messages(feed: Feed, record: Record, edge: Edge) -> list[TopicMessage] | 
 
 
 def answer_to_messages(feed: Feed, fetch: Fetch, answer: Record, edge: Edge) -> list[TopicMessage]:
-    """What the answer to `fetch` tells, ready for the topic; nothing, if it shows the event to be irrelevant.
+    """The updates that the answer to `fetch` reports, as messages; none if the event is irrelevant after all.
 
     Raises:
         Refused: no update can be made of it.
@@ -64,7 +64,7 @@ def _thin(feed: Feed, fetch: Fetch, edge: Edge) -> TopicMessage:
         event = thin.parse(value, digit_ids=edge.digit_ids)
     except Unreadable as reason:
         raise Refused(str(reason)) from None
-    # the same event told again follows it in the same partition
+    # a repetition of the event has the same key, so it follows in the same partition
     return TopicMessage(event.digest.hex().encode(), value, thin=True)
 
 
@@ -78,7 +78,7 @@ def _message(update_json: dict[str, object], edge: Edge) -> TopicMessage:
 
 
 def refused(feed: Feed, body: bytes, reason: str) -> TopicMessage:
-    """A record for the dead letters."""
+    """A refused record as a message for the dead letters, masked."""
     shown = masked(body)
     if feed.carries_numbers:
         shown = pan.mask_close_digits(shown)

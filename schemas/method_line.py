@@ -1,4 +1,4 @@
-"""A payment method as it stands in a wallet's file (design.md §6): checked, field by field, and read."""
+"""A payment method in a wallets file (design.md §6): its fields, their checks, and the method that they make."""
 
 import re
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ from schemas.text import Identifier, Last4, Text, Vendor, as_uuid
 
 
 def _none_if_blank(value: object) -> object:
-    """Exports fill a column that has no value with blanks."""
+    """None for a blank value: exports fill columns without a value with blanks."""
     return None if isinstance(value, str) and not value.strip() else value
 
 
@@ -45,7 +45,7 @@ OptionalDate = Annotated[date | None, BeforeValidator(_written_out), BeforeValid
 
 
 class Line(BaseModel):
-    # a misspelt key would lose what it was meant to say, so unknown ones are refused here
+    # a misspelt key would lose its value, so unknown keys are refused
     model_config = ConfigDict(extra="forbid", alias_generator=to_camel, hide_input_in_errors=True)
 
 
@@ -63,7 +63,7 @@ class CredentialLine(Line):
         return self
 
 
-# what names the account itself, or proves that one holds the card (design.md §3)
+# fields that hold an account number, or prove possession of the card (design.md §3)
 NEVER = frozenset(
     (
         "pan",
@@ -84,7 +84,7 @@ NEVER = frozenset(
 
 
 class DetailsLine(Line):
-    """What a type has no field for is kept as it is, if it is text, a whole number or a boolean."""
+    """Details of a method. Fields that its type does not know stay as they are: text, integers and booleans."""
 
     model_config = ConfigDict(extra="allow", hide_input_in_errors=True)
     __pydantic_extra__: dict[str, Text | StrictInt | StrictBool | None]
@@ -113,7 +113,7 @@ class DetailsLine(Line):
     @model_validator(mode="before")
     @classmethod
     def _may_have_no_expiry(cls, written: Any) -> Any:
-        """Exports fill an expiry that is not known with zeros or blanks; of half an expiry nothing is known."""
+        """Exports fill an unknown expiry with zeros or blanks. If either half is filled so, the expiry is unknown."""
         halves = ("expiryMonth", "expiryYear")
         if isinstance(written, Mapping) and any(_is_filled(written.get(half)) for half in halves):
             return {**written, **dict.fromkeys(halves)}

@@ -1,8 +1,7 @@
-"""JSON from outside, of which an object that has a key twice is found out.
+"""Untrusted JSON, in which objects with a repeated key are detected.
 
-`json.loads` keeps the last of two values under one key, other readers the first, so nobody can say which one the vendor
-meant. Such an object is read as an `Ambiguous` one and refused by whoever uses it, so that the records beside it are
-read.
+`json.loads` keeps the last of two values under one key, other readers the first: the vendor's meaning is unknown. Such
+an object is read as `Ambiguous`. The caller refuses it, and reads the records beside it.
 """
 
 import json
@@ -13,20 +12,20 @@ from typing import Any
 from domain import pan
 
 _LONGEST_SHOWN = 40
-# a key of as many digits may be nearly a card's number, and a mistyped one passes no check
+# a key of this many digits may be a mistyped card number, which passes no check
 _MANY_DIGITS = re.compile(r"\d(?:\D{0,3}\d){6,}")
 
 
 class Ambiguous(dict[str, Any]):
-    """An object in which `key` stood more than once, or in one of the objects inside it."""
+    """An object with a repeated `key`, in itself or in an object inside it."""
 
     key = ""
 
 
 def loads(written: str | bytes | bytearray) -> Any:
-    """The value of a JSON text, as `json.loads` gives it and with its errors.
+    """The value of a JSON text, as `json.loads` returns it; raises the same errors.
 
-    An object with a repeated key anywhere inside is `Ambiguous`; of an array each element that is such an object.
+    An object with a repeated key anywhere inside is `Ambiguous`. In an array, each such element is.
     """
     if not isinstance(written, str):
         written = written.decode(json.detect_encoding(written), "surrogatepass")
@@ -36,22 +35,22 @@ def loads(written: str | bytes | bytearray) -> Any:
 
 
 def repeated_key(value: object) -> str | None:
-    """The key that makes an object `Ambiguous`, fit to be shown; None of any other value."""
+    """The repeated key of an `Ambiguous` object, fit to be shown; None for any other value."""
     return shown(value.key) if isinstance(value, Ambiguous) else None
 
 
 def shown(key: str) -> str:
-    """A key as a reason may repeat it: without card numbers, and no longer than the names of fields are."""
+    """A key as a reason may show it: printable, without card numbers, 40 characters at most."""
     plain = "".join(character if character.isprintable() else "?" for character in key)
     masked = _MANY_DIGITS.sub(lambda digits: re.sub(r"\d", "*", digits[0]), pan.mask(plain))
     return masked if len(masked) <= _LONGEST_SHOWN else masked[:_LONGEST_SHOWN] + "…"
 
 
 class _ReadingState(threading.local):
-    """The text that this thread reads. Bodies are read on several threads at a time."""
+    """The state of this thread's parser: several threads parse at a time."""
 
     repeated = False
-    """Whether an object with a repeated key was in it: where there was none, nothing has to be looked for."""
+    """Whether the text has an object with a repeated key; if not, the search for it is skipped."""
 
 
 _read = _ReadingState()
@@ -72,7 +71,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return ambiguous
 
 
-# made once: `json.loads` makes another one for each text, which takes as long as a message
+# made once: `json.loads` makes a decoder for each text, which takes as long as parsing a message
 _DECODER = json.JSONDecoder(object_pairs_hook=_object)
 
 
@@ -89,7 +88,7 @@ def _marked(value: Any) -> Any:
 
 def _first_repeated(value: object) -> str | None:
     waiting = [value]
-    for current in waiting:  # which grows meanwhile
+    for current in waiting:  # the list grows during the loop
         if isinstance(current, Ambiguous):
             return current.key
         inner = current.values() if isinstance(current, dict) else current if isinstance(current, list) else ()

@@ -1,4 +1,4 @@
-"""How the details of each type of payment method are spelt in JSON, towards merchants and in wallet files alike."""
+"""The details of each type of payment method in JSON: one form for merchants and for wallets files."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -25,7 +25,7 @@ FIELDS: Mapping[MethodType, Mapping[str, str]] = {
     MethodType.DIGITAL_WALLET: _CARD,
     MethodType.GIFT_CARD: _CARD,
 }
-"""JSON key → name of the detail. What a type has no key for is kept under its own key in `Details.extra`."""
+"""JSON key → name of the detail. `Details.extra` holds the keys that a type does not have."""
 
 SECTION: Mapping[MethodType, str] = {
     MethodType.CARD: "card",
@@ -37,7 +37,7 @@ SECTION: Mapping[MethodType, str] = {
 
 
 def write_details(method_type: MethodType, details: Details) -> dict[str, Any]:
-    """Every key of the type, null where nothing is known. `extra` is no merchant's business: files alone have it."""
+    """Every key of the type, null if unknown. Without `extra`, which only wallets files have."""
     year, month = details.expiry or (None, None)
     values = {
         "last4": details.last4,

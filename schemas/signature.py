@@ -19,19 +19,17 @@ LONGEST_KEY = 64
 
 
 def event_id(id: UUID) -> str:  # noqa: A002 - it is the row's `id`
-    """An event's id as merchants see it, in its body and as `webhook-id`. No dot: a dot ends the id where it
-    is signed.
-    """
+    """An event's id for merchants, in the body and as `webhook-id`. It has no dot: dots end the id in the signature."""
     return "evt_" + id.hex
 
 
 def secret(key: bytes) -> str:
-    """`key` as it is shown to the merchant and stored: `whsec_` and base64."""
+    """The secret of `key`, as shown to the merchant and stored: `whsec_` and base64."""
     return PREFIX + b64encode(key).decode()
 
 
 def signing_key(secret: str) -> bytes:
-    """The key in a secret. Raises ValueError, without the secret in its text, if it is none."""
+    """The key of a secret. Raises ValueError, without the secret in its text, if the secret is malformed."""
     if not secret.startswith(PREFIX):
         raise ValueError(f"a signing secret starts with {PREFIX}")
     try:
@@ -59,5 +57,5 @@ def _sign(secret: str, signed: bytes) -> str:
 
 @lru_cache(maxsize=4096)  # endpoints in use at a time
 def _keyed(secret: str) -> hmac.HMAC:
-    """An HMAC that has taken in the key: a copy of it signs in three quarters of the time of `hmac.digest`."""
+    """An HMAC of the key alone: a copy of it signs in three quarters of the time of `hmac.digest`."""
     return hmac.new(signing_key(secret), digestmod=hashlib.sha256)

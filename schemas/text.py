@@ -1,4 +1,4 @@
-"""Texts and instants as they come from outside, with what every room behind may rely on."""
+"""Types of untrusted texts and instants, with the bounds that all other rooms rely on."""
 
 import json
 import re
@@ -9,7 +9,7 @@ from uuid import UUID
 
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, StringConstraints, ValidationError
 
-# what else a datetime may be read from, such as "1732093653": nobody knows whether its unit is meant
+# pydantic would also read numbers such as "1732093653", whose unit is unknown
 _DATE = re.compile(r"\d{4}-")
 
 
@@ -35,7 +35,7 @@ def _in_utc(value: datetime) -> datetime:
     return value.astimezone(UTC)
 
 
-# long enough for every vendor's token seen
+# longer than every known vendor's token
 Text = Annotated[str, StringConstraints(min_length=1, max_length=255), AfterValidator(_no_nul)]
 
 LONGEST_IDENTIFIER = 255
@@ -60,22 +60,22 @@ def _expected(limit: int) -> str:
     return f"expected at most {limit} bytes in UTF-8"
 
 
-# what names a credential or a customer, in the key of an index
+# names a credential or a customer, as part of an index key
 Identifier = Annotated[Text, AfterValidator(_at_most(LONGEST_IDENTIFIER))]
 
-# no colon: it ends the vendor in a credential's key, which a fingerprint's key starts with; no @: that is a customer's
+# No colon: it ends the vendor in a token's key, and begins a fingerprint's key. No @: it marks a customer.
 Vendor = Annotated[Text, StringConstraints(pattern=r"^[^:@\s][^:\s]*$"), AfterValidator(_at_most(LONGEST_VENDOR))]
 
 Last4 = Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z*]{1,4}$")]
 
-# A key of a message may be as long as the message; the reason why it is refused is kept, and shown.
+# A key may be as long as its message, and the reason of a refusal, which repeats it, is stored and shown.
 _LONGEST_NAME = 100
 
 Instant = Annotated[AwareDatetime, BeforeValidator(_is_written_out), AfterValidator(_in_utc)]
 
 
 def as_uuid(value: str) -> str:
-    """The id as it is stored. Raises ValueError for one that is none."""
+    """The id as it is stored. Raises ValueError for an id that is no UUID."""
     try:
         return str(UUID(value))
     except ValueError:
@@ -83,17 +83,17 @@ def as_uuid(value: str) -> str:
 
 
 MOST_IDENTIFIERS = 32
-"""Of a customer, with all metadata: enough for every system that knows one, and few enough to look each of them up."""
+"""Identifiers of one customer, metadata included: few enough to look up each of them."""
 
 
 def check_identifiers(enterprise_id: str | None, hsid: str | None, metadata: Sized) -> None:
-    """Raise ValueError if a customer has more identifiers than are looked up."""
+    """Raise ValueError if a customer has more than `MOST_IDENTIFIERS`."""
     if len(metadata) + (enterprise_id is not None) + (hsid is not None) > MOST_IDENTIFIERS:
         raise ValueError(f"expected at most {MOST_IDENTIFIERS} identifiers, metadata included")
 
 
 def too_long(scope: Sequence[tuple[str, str]], field: str) -> Iterator[str]:
-    """The faults of identifiers that are longer than an index holds; `field` is the customer's."""
+    """The faults of identifiers that are too long for an index; `field` is the customer's."""
     for name, value in scope:
         if max(len(name.encode()), len(value.encode())) > LONGEST_IDENTIFIER:
             yield f"{field}.{name[:_LONGEST_NAME]}: {_expected(LONGEST_IDENTIFIER)}"
@@ -102,18 +102,18 @@ def too_long(scope: Sequence[tuple[str, str]], field: str) -> Iterator[str]:
 
 
 def listed(identifiers: Collection[str]) -> str:
-    """What may name a customer, as errors say it: `enterpriseId, hsid or metadata.patientId`."""
+    """The identifiers of a customer as errors list them: `enterpriseId, hsid or metadata.patientId`."""
     first, last = sorted(identifiers)[:-1], max(identifiers)
     return f"{', '.join(first)} or {last}"
 
 
 def what_is_wrong(error: ValidationError) -> str:
-    """The first thing wrong, as `field: what was expected`; the value stays out of it."""
+    """The first error, as `field: what was expected`, without the value."""
     return all_that_is_wrong(error)[0]
 
 
 def all_that_is_wrong(error: ValidationError) -> list[str]:
-    """Everything that is wrong, each as `what_is_wrong` says it."""
+    """All errors, each in the form of `what_is_wrong`."""
     errors = error.errors(include_url=False, include_context=False, include_input=False)
     return [f"{_field(detail['loc'])}: {detail['msg'].removeprefix('Value error, ')}" for detail in errors]
 

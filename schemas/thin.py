@@ -1,6 +1,6 @@
-"""Thin events on their topic: what a vendor's event leaves to be asked for, as JSON.
+"""Thin events on their topic: the request that a vendor's event asks for, as JSON.
 
-`feed` and `path`, `record`, `body` and `fileAt` are of `schemas.feeds.feed.Fetch`; `at` is when the event came.
+`path`, `record`, `body` and `fileAt` are the fields of `schemas.feeds.feed.Fetch`; `at` is when the event arrived.
 """
 
 import json
@@ -22,7 +22,7 @@ from schemas.text import Instant, Text, what_is_wrong
 
 @dataclass(frozen=True, slots=True)
 class Thin:
-    """`digest` (16 bytes) is of what is to be asked for, not of when the event came: repetitions have the same."""
+    """A thin event. `digest` (16 bytes) covers the request, not `at`: repetitions have the same digest."""
 
     feed: str
     fetch: Fetch
@@ -59,7 +59,7 @@ def parse(value: bytes, headers: Sequence[tuple[str, bytes | None]] = (), digit_
     """Read one message of the topic. In fields that `digit_ids` names, digits are no card number.
 
     Raises:
-        Unreadable: it is none, it holds a card number, or it is marked so.
+        Unreadable: it is no thin event, it holds a card number, or a header marks it as unreadable.
     """
     refuse_by_headers(headers)
     try:

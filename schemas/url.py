@@ -1,6 +1,6 @@
-"""The URL of an endpoint or of a vendor's report, read once for all who judge it, dial it and write it on the wire.
+"""The URL of an endpoint or of a vendor's report: one parser for the checks, the connection and the request.
 
-Path and query are never decoded, encoded or tidied up: a receiver may compare or sign them as they were given.
+Path and query are never decoded, encoded or normalised: a receiver may compare or sign them byte for byte.
 """
 
 import re
@@ -9,8 +9,8 @@ from typing import NamedTuple, TypeAlias
 
 Address: TypeAlias = IPv4Address | IPv6Address
 
-# Of an endpoint. Servers and proxies take about 8,000 characters as the first line of a request, which is the bound of
-# a vendor's report: signed URLs of cloud storage have up to 3,000.
+# Characters of an endpoint's URL, and of a report's. Servers and proxies accept about 8,000 in the first line of a
+# request; signed URLs of cloud storage have up to 3,000.
 LONGEST = 2048
 LONGEST_OF_REPORT = 8000
 
@@ -22,7 +22,7 @@ _AUTHORITY = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*)\]|(?P<name
 _NAME = re.compile(r"(?:[a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}\.?")
 _LONGEST_NAME = 253
 
-# No name ends in a number (the URL Standard's rule): such a host is an address, or another spelling of one.
+# A host that ends in a number is an address in some spelling (the URL Standard's rule).
 _NUMERIC = re.compile(r"(?:^|\.)(?:[0-9]+|0[xX][0-9a-fA-F]*)\.?$")
 
 _PORTS = {"https": 443, "http": 80}
@@ -37,7 +37,7 @@ class Url(NamedTuple):
     port: int
     target: str
     address: Address | None
-    """The host, where it is an address and no name."""
+    """The host as an address; None for a name."""
 
     def __repr__(self) -> str:
         """Without the path and the query, which may be signed or have a secret in them."""
@@ -55,10 +55,10 @@ class Url(NamedTuple):
 
 
 def read_url(url: str, *, longest: int = LONGEST) -> Url:
-    """Take a URL apart.
+    """Parse a URL.
 
     Raises:
-        ValueError: no request can be sent there as it is written; the text says what was expected, without the URL.
+        ValueError: no request can be sent to it as written; the text says what was expected, without the URL.
     """
     if len(url) > longest:
         raise ValueError(f"expected a URL of {longest:,} characters at most")
@@ -88,7 +88,7 @@ def _host_and_port(authority: str, default_port: int) -> tuple[str, int]:
 
 
 def _address(host: str) -> Address | None:
-    """The address that `host` is; None for a name. Raises ValueError where it is neither."""
+    """The address in `host`; None for a name. Raises ValueError if it is neither."""
     if ":" in host or _NUMERIC.search(host):
         try:
             return ip_address(host)
@@ -102,7 +102,7 @@ def _address(host: str) -> Address | None:
 
 
 def _check_label(label: str) -> None:
-    """Raise ValueError for a label that only looks like one of other letters than ASCII's."""
+    """Raise ValueError for a label `xn--…` that is no valid Punycode."""
     if not label.startswith("xn--"):
         return
     try:

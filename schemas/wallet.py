@@ -1,4 +1,4 @@
-"""Wallets and merchants as files: one JSON object a line (design.md §6)."""
+"""Wallets files and merchants files: one JSON object a line (design.md §6)."""
 
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -29,11 +29,11 @@ from schemas.text import Text, all_that_is_wrong, check_identifiers, listed, too
 from schemas.url import read_url
 
 MOST_METHODS = 10_000
-"""Of a wallet in a file, deleted ones included: as many as its accounts may have credentials."""
+"""Methods of a wallet in a file, deleted ones included: the limit of credentials in its accounts."""
 
 
 class Malformed(ValueError):
-    """A line that cannot be imported. Its text names a field and what was expected, never a value; so do `faults`."""
+    """A line that cannot be imported. Each of `faults` names a field and what was expected, never a value."""
 
     def __init__(self, *faults: str) -> None:
         super().__init__(faults[0])
@@ -41,7 +41,7 @@ class Malformed(ValueError):
 
 
 class WalletLine(NamedTuple):
-    """`doubles` are the payment methods that were joined to an earlier one of the same card, by where each stands."""
+    """A wallet. `doubles` are the positions of methods that were joined to an earlier method of the same card."""
 
     wallet: Wallet
     doubles: tuple[tuple[int, int], ...] = ()
@@ -59,7 +59,7 @@ class _CustomerJson(Line):
         return self
 
     def named(self, identifiers: Collection[str]) -> Customer:
-        """The customer; without any identity where nothing names them."""
+        """The customer; without identities if no identifier names them."""
         named = {"enterpriseId": self.enterprise_id, "hsid": self.hsid}
         named |= {f"metadata.{name}": value for name, value in self.metadata.items()}
         pairs = ((name, value) for name, value in named.items() if value is not None)
@@ -114,13 +114,12 @@ class _MerchantJson(Line):
 
 
 def read_wallet(line: str, identifiers: Collection[str] = IDENTIFIERS, digit_ids: DigitIds = NO_DIGIT_IDS) -> Wallet:
-    """As `read_line`, but for what was joined."""
+    """The wallet of `read_line`, without its doubles."""
     return read_line(line, identifiers, digit_ids).wallet
 
 
 def read_line(line: str, identifiers: Collection[str] = IDENTIFIERS, digit_ids: DigitIds = NO_DIGIT_IDS) -> WalletLine:
-    """One line of a wallet file; `identifiers` are what names a customer. In fields that `digit_ids`
-    names, digits are no card number.
+    """Read one line of a wallets file. `identifiers` name a customer. Fields of `digit_ids` may be digits.
 
     Raises:
         Malformed: it is no JSON object of the shape in design.md §6, contradicts itself, or holds a card number.
@@ -162,7 +161,7 @@ def read_line(line: str, identifiers: Collection[str] = IDENTIFIERS, digit_ids: 
 
 
 def write_wallet(wallet: Wallet) -> str:
-    """The line that `read_wallet` reads back; methods and links in the order given."""
+    """The line that `read_wallet` reads, with methods and links in the given order."""
     line: dict[str, Any] = {
         "id": wallet.id,
         "customer": write_customer(wallet.customer),
@@ -201,7 +200,7 @@ class MerchantLine:
 
 
 def read_merchant(line: str) -> MerchantLine:
-    """One line of a merchant file.
+    """Read one line of a merchants file.
 
     Raises:
         Malformed: it is no JSON object of the shape in design.md §6.
@@ -260,7 +259,7 @@ def _faults_of_flags(methods: Sequence[Method]) -> Iterator[str]:
 
 
 def _goes_in_a_circle(successor: Mapping[str, str | None]) -> bool:
-    walks: dict[str, int] = {}  # by method, the one that came first past it
+    walks: dict[str, int] = {}  # by method, the number of the walk that visited it first
     for number, start in enumerate(successor):
         current: str | None = start
         while current is not None and current not in walks:
@@ -294,7 +293,7 @@ def _write_method(method: Method) -> dict[str, Any]:
         "type": method.type.value,
         "status": method.status.value,
         "credentials": [{"vendor": vendor, "token": token} for vendor, token in tokens]
-        # a method has one fingerprint as a rule; of a card told under several, the others stand here
+        # a card reported under several fingerprints has the others here
         + [{"fingerprint": fingerprint} for fingerprint in fingerprints[1:]],
         "fingerprint": fingerprints[0] if fingerprints else None,
         "par": method.par,

@@ -1,7 +1,7 @@
-"""A few messages onto their topics, now, and whether they arrived: for what is answered or deleted after that.
+"""Sends a few messages to their topics at once, and returns whether Kafka has them: the caller answers or deletes then.
 
-Without idempotence, which would have an outage's messages tried for ever: they may come twice, or out of order, and
-neither matters here (the inbox knows a repetition, and no order of arrival changes what is made of updates).
+An idempotent producer would retry for ever during an outage, so this one is not idempotent. Messages may arrive twice
+or out of order: the inbox recognises repetitions, and the order of arrival does not change the resolution of updates.
 """
 
 import asyncio
@@ -20,9 +20,9 @@ log = structlog.get_logger()
 
 NOT_ACKNOWLEDGED = Counter("repoint_publications_failed_total", "Attempts to put messages on a topic that failed")
 
-# What a vendor waits for our answer is 10 s at least, and the request has to come and go in it, too.
+# Vendors wait 10 s at least for the answer, including the transfer of the request.
 _PATIENCE_SECONDS = 7.0
-# A broker that has gone away is not waited for a second time.
+# `send` has waited for a lost broker already.
 _STOP_SECONDS = 5
 
 _NO_SECURITY: Mapping[str, Any] = {}
@@ -48,7 +48,7 @@ class Publisher:
             "client_id": "repoint-intake",
             "acks": "all",
             "compression_type": "lz4",
-            # whoever was told that they failed sends them again: they need not be tried for longer
+            # the caller sends failed messages again, so the producer need not try longer
             "request_timeout_ms": int(patience * 1000),
             **security,
         }
@@ -69,11 +69,11 @@ class Publisher:
             await _stop(self._producer)
 
     def ready(self) -> str | None:
-        """Why nothing could be sent the last time; None if it could."""
+        """Why the latest `send` failed; None if it succeeded."""
         return self._waits_for
 
     async def send(self, messages: Sequence[TopicMessage]) -> bool:
-        """Whether every one of them is acknowledged by every in-sync replica. If not, some may be all the same."""
+        """Send the messages. Returns whether every in-sync replica has all of them; if not, it may have some."""
         on_their_way: list[asyncio.Future[Any]] = []
         try:
             async with asyncio.timeout(self._patience):

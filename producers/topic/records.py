@@ -1,8 +1,7 @@
-"""A feed's file, cut into records as it is read: never the whole of it in memory, and no bad row in the way of others.
+"""A feed's file, split into records as it is read: in bounded memory, and a bad row does not stop the rows after it.
 
 A file has JSON objects, one a line, or one JSON document (an array's elements are its records), or CSV with a line of
-names and a row on each line after it. Its first lines show which. Files of banks have lines of 94 characters, of which
-several make a record.
+names and one row a line. The first lines show the format. Files of banks have lines of 94 characters, several a record.
 """
 
 import asyncio
@@ -18,27 +17,27 @@ from schemas.feeds.feed import Feed, Layout, Rows
 from schemas.feeds.record import Record
 from schemas.intake import LONGEST
 
-# Ten bytes each in a document as long as one may be. The least of them takes 64 bytes of memory.
+# Ten bytes a value in a document of the greatest length. The smallest value takes 64 bytes of memory.
 _MOST_VALUES = 6_500_000
 _TOO_MANY = f"document: expected {_MOST_VALUES:,} values at most; write its objects one a line"
 _TOO_LONG = (
     f"document: expected {LONGEST_DOCUMENT // 1024**2} MiB and lines of {LONGEST:,} bytes at most;"
     " write its objects one a line"
 )
-# No vendor's file has fifty; each name is kept in every record of the file.
+# No vendor's file has fifty columns. Every record of the file repeats their names.
 _MOST_COLUMNS = 1_000
-# A spreadsheet's rows have 16,384; cells are made of no more.
+# A spreadsheet's rows have 16,384 cells at most.
 _MOST_CELLS = 20_000
-# Of a bank's file, whose last block is filled up by nine lines at most.
+# In a bank's file: its last block is filled up by nine lines at most.
 _MOST_BLANK_LINES = 100_000
 _DELIMITERS = ",;\t|"
 
 
 class FileRecord(NamedTuple):
-    """A record, the number of its line (from 1) or of the document's element, and where the next one begins.
+    """A record, the number of its line (from 1) or of its element in the document, and the `end` where the next begins.
 
-    `record` is None where there is none, and `problem` says why; `body` are its bytes. `last` is the number of the line
-    before `end`, if it is not the record's own.
+    Without a `record`, `problem` says why. `body` has the record's bytes. `last` is the number of the line before
+    `end`, if that is not the record's first line.
     """
 
     number: int
@@ -62,9 +61,10 @@ async def records(
     rows: Rows = Rows(),  # noqa: B008  it is a value
     recognises: Callable[[Record], bool] = lambda _: True,
 ) -> AsyncIterator[FileRecord]:
-    """The records of a file of objects or rows, empty lines left out; `begin` is a place that a `FileRecord` ended at.
+    """The records of a file of objects or rows, without blank lines; `begin` is the end of an earlier `FileRecord`.
 
-    `recognises` says whether a line of names is one: a file may begin with its first row, which must not be lost.
+    `recognises` says whether the first line has the names of columns. A file may begin with a row instead, which must
+    not be lost.
     """
     whole = lines(stream, longest_first=LONGEST if isinstance(stream, Chunks) else LONGEST_DOCUMENT)
     first = await first_line(whole, rows)
@@ -100,16 +100,16 @@ async def _objects(
 
 
 class Beginning(NamedTuple):
-    """The first lines, and whether they are of one document; otherwise each is an object, or should be."""
+    """The first lines, and whether they begin one document; if not, each line should be an object."""
 
     lines: tuple[Raw, ...]
     of_document: bool
 
 
 async def begun(first: Raw, following: AsyncIterator[Raw]) -> Beginning:
-    """What a file of JSON that has this line first is: it takes two more at most to see.
+    """Read at most two more lines to see whether a JSON file is one document or has one object a line.
 
-    The first of many objects may have been cut off: the one on the next line is whole, and could not stand there.
+    The first of many objects may be truncated. Then the next line is a whole object, which cannot continue a document.
     """
     if _has_too_many_values(first.text) or not await asyncio.to_thread(_is_unfinished, first.text):
         return Beginning((first,), first.text.lstrip().startswith(b"["))
@@ -121,7 +121,7 @@ async def begun(first: Raw, following: AsyncIterator[Raw]) -> Beginning:
 
 
 async def _next(following: AsyncIterator[Raw], read: list[Raw]) -> bool:
-    """Whether there was another line that is not empty; it is among `read` then."""
+    """Append the next line that is not blank to `read`; False at the end of the file."""
     async for raw in following:
         if raw.text.strip():
             read.append(raw)
@@ -130,7 +130,7 @@ async def _next(following: AsyncIterator[Raw], read: list[Raw]) -> bool:
 
 
 def _is_unfinished(line: bytes) -> bool:
-    """Whether it is the beginning of JSON, and right as far as it goes."""
+    """Whether the line is a valid beginning of JSON that ends too early."""
     try:
         json.loads(line)
     except json.JSONDecodeError as error:
@@ -152,10 +152,10 @@ def _is_object(line: bytes) -> bool:
 
 
 async def first_line(whole: AsyncIterator[Raw], rows: Rows = Rows()) -> Raw | None:  # noqa: B008  it is a value
-    """The first line that is not empty, nor put aside, without a byte order mark."""
+    """The first line that is neither blank nor ignored (`Rows.ignored_lines`), without a byte order mark."""
     async for raw in whole:
         plain = _unmarked(raw)
-        if plain.text.strip() and not _is_aside(plain, rows):
+        if plain.text.strip() and not _is_ignored(plain, rows):
             return plain
     return None
 
@@ -165,11 +165,11 @@ def _unmarked(raw: Raw) -> Raw:
 
 
 def as_a_whole(first: Raw, problem: str) -> FileRecord:
-    """All that is kept of a file of which no line can be read."""
+    """The one record of a file of which no line can be read: its problem, without a body."""
     return FileRecord(first.number, 0, b"", None, f"file: {problem}")
 
 
-def _is_aside(raw: Raw, rows: Rows) -> bool:
+def _is_ignored(raw: Raw, rows: Rows) -> bool:
     return rows.ignored_lines is not None and rows.ignored_lines.match(raw.text) is not None
 
 
@@ -182,7 +182,7 @@ def _from(begin: FilePosition, first: Raw, whole: AsyncIterator[Raw], stream: So
 
 
 def _seek(stream: Source, begin: FilePosition) -> None:
-    assert not isinstance(stream, Chunks), "what arrives is read from its beginning"
+    assert not isinstance(stream, Chunks), "a file that arrives in pieces is read from its beginning"
     stream.seek(begin.offset)
 
 
@@ -206,7 +206,7 @@ def _element(number: int, end: int, body: bytes, value: object) -> FileRecord:
 
 
 async def document(beginning: Beginning, following: AsyncIterator[Raw]) -> AsyncIterator[FileRecord]:
-    """The elements of an array, or the object, without ends: reading begins with the first of them, or not at all."""
+    """The elements of an array, or the one object. They have no `end`: reading cannot begin inside a document."""
     text, longest = bytearray(), LONGEST_DOCUMENT
     async for raw in after(beginning.lines, following):
         if len(raw.text) > longest or len(text) > LONGEST_DOCUMENT:
@@ -245,14 +245,14 @@ async def _rows(
         return
     table = _Table(names, delimiter, rows.optional_columns, unnamed)
     async for raw in following:
-        if raw.text.strip(b"\r \t") and not _is_aside(raw, rows):
+        if raw.text.strip(b"\r \t") and not _is_ignored(raw, rows):
             yield _row(raw, table)
 
 
 def _names(line: bytes) -> tuple[tuple[str, ...], int, str]:
-    """The names of columns, how many columns without a name come after them, and what stands between them.
+    """The names of the columns, the number of unnamed columns after them, and the delimiter.
 
-    Spreadsheets end every line with delimiters where a cell further right was once used.
+    A spreadsheet ends every line with delimiters if a cell further to the right was once used.
     """
     text = _characters_of(line)
     delimiter = max(_DELIMITERS, key=text.count)
@@ -273,7 +273,7 @@ def _check(names: Sequence[str], recognises: Callable[[Record], bool]) -> None:
 
 
 async def after(before: Sequence[Raw], following: AsyncIterator[Raw]) -> AsyncIterator[Raw]:
-    """One after the other."""
+    """The lines of `before`, then those of `following`."""
     for raw in before:
         yield raw
     async for raw in following:
@@ -281,7 +281,7 @@ async def after(before: Sequence[Raw], following: AsyncIterator[Raw]) -> AsyncIt
 
 
 class _Table(NamedTuple):
-    """The columns of a file; `unnamed` ones come after those with names, and no row has anything in them."""
+    """The columns of a file. `unnamed` columns follow the named ones, and are blank in every row."""
 
     names: tuple[str, ...]
     delimiter: str
@@ -306,7 +306,7 @@ def _row(raw: Raw, table: _Table) -> FileRecord:
 
 
 class _NoCells(Exception):
-    """The text is what was expected."""
+    """The line is no row of cells; the text says what was expected."""
 
 
 def _characters_of(line: bytes) -> str:
@@ -317,7 +317,7 @@ def _characters_of(line: bytes) -> str:
 
 
 def _cells(line: str, delimiter: str) -> list[str]:
-    """Of one row, which ends where its line ends: a quote that is left open must not take the rows after it along."""
+    """The cells of one row. A row ends with its line: an unclosed quote must not swallow the rows after it."""
     if "\r" in line:
         raise _NoCells("lines that all end alike, not a carriage return inside one")
     if line.count(delimiter) >= _MOST_CELLS:
@@ -338,7 +338,7 @@ def _too_long(raw: Raw) -> FileRecord:
 
 
 async def _entries(stream: Source, begin: FilePosition) -> AsyncIterator[FileRecord]:
-    """Entries with their addenda. Reading can begin between batches alone, where the last one of a batch ends."""
+    """Entries with their addenda. Reading can begin only between batches: the last record of a batch has an `end`."""
     if begin.offset:
         _seek(stream, begin)
     cutter, entry = nacha_file.RecordReader(), Raw(0, 0, b"")
@@ -367,7 +367,7 @@ async def _entries(stream: Source, begin: FilePosition) -> AsyncIterator[FileRec
 
 
 async def _ach_lines(stream: Source, begin: FilePosition) -> AsyncIterator[Raw]:
-    """The lines of a bank's file, whatever ends them and however many records are in one."""
+    """The lines of a bank's file, for every line end, also where many records stand in one line."""
     cutter, number, end = nacha_lines.LineSplitter(at_start=not begin.offset), begin.lines, begin.offset
     arrived, blank = begin.offset, 0
     while chunk := await read(stream):

@@ -1,8 +1,8 @@
-"""One question to a vendor, of which a thin event left the answer open: bytes, or the name of what failed.
+"""Requests to vendors about thin events: the answer's bytes, or the name of the failure.
 
-httpx, because there are few of these and it says exactly what it does. What an operator sets as a feed's address is
-spoken to with credentials; an address that came in an event is not. Either way the address of the socket is looked at
-before it is dialled, and no redirect is followed.
+An address that an operator sets for a feed receives the vendor's credentials; an address from an event receives none.
+The address of the socket is checked before it is dialled in both cases, and no redirect is followed. httpx serves here:
+these requests are few, so its CPU does not matter.
 """
 
 import asyncio
@@ -25,14 +25,14 @@ from producers.retry_after import delay
 from schemas.feeds.feed import Fetch
 from schemas.url import LONGEST_OF_REPORT, Url, read_url
 
-# One look at a wallet's card is some kilobytes.
+# The answer about one card is some kilobytes.
 LONGEST_ANSWER = 1_000_000
-# A day's report has a row for each card that changed, some hundred bytes each: this is ten million of them. It is read
-# as it arrives, so the bound is for a vendor that never ends.
+# A report of a day has a row of some hundred bytes for each changed card: this is ten million rows. A report is read as
+# it arrives, so the bound only stops a vendor that sends without end.
 LONGEST_FILE = 1024**3
-# A vendor may be waited for so long, over a whole report: 1 GiB then arrives by 300 kB a second.
+# Seconds of waiting for a whole report: 1 GiB at 300 kB a second.
 LONGEST_WAIT = 3600.0
-# A second try finds most servers that were just started anew; the next is the schedule's, minutes later.
+# Most restarting servers answer a second try. After the last try the schedule asks again minutes later.
 _TRIES = 3
 _LONGEST_RETRY_AFTER = timedelta(days=1)
 _OK = range(200, 300)
@@ -41,7 +41,7 @@ _TOO_MANY, _SERVER_ERROR = 429, 500
 
 
 class Unanswered(Exception):
-    """The vendor was not asked, or did not answer well; the text names what failed, and nothing of either side."""
+    """The vendor was not asked, or gave no usable answer; the text names the failure, without any value."""
 
     def __init__(self, failed: str, retry_after: timedelta | None = None) -> None:
         super().__init__(failed)
@@ -49,19 +49,19 @@ class Unanswered(Exception):
 
 
 class NoAddress(Unanswered):
-    """The vendor was not asked, because no address is set for its feed: asking again is of no use until one is."""
+    """The vendor was not asked, because its feed has no address: a retry is useless until an operator sets one."""
 
     def __init__(self) -> None:
         super().__init__("no address is set for this feed (REPOINT_FEED_FETCH)")
 
 
 class _Passing(Unanswered):
-    """It may be over in a second."""
+    """A failure that may pass within a second."""
 
 
 @dataclass(frozen=True, slots=True)
 class Vendor:
-    """Where a feed's vendor answers; `authorization` is the header's value. `allow` are networks that it may be in."""
+    """The address of a feed's vendor; `authorization` is the header's value. `allow` are networks it may be in."""
 
     url: str
     authorization: str | None = field(default=None, repr=False)
@@ -69,11 +69,10 @@ class Vendor:
 
 
 class Vendors:
-    """An async context manager over the way to all of them. `deadline` in seconds is for the whole of a try.
+    """An async context manager for requests to all vendors. `deadline` in seconds is for a whole try.
 
-    Of a report it is for the head and for each chunk, and `longest_wait` for all chunks together.
-    `allow` are networks that addresses of events may be in, beside public ones. `look_up` finds the addresses of a
-    name.
+    For a report, `deadline` is for the head and for each chunk, and `longest_wait` for all chunks together. `allow` are
+    networks that an event's address may be in, beside public ones. `look_up` looks up the addresses of a name.
     """
 
     def __init__(
@@ -118,19 +117,19 @@ class Vendors:
         """The answer's bytes, after at most three tries.
 
         Raises:
-            NoAddress: nothing says where the vendor is.
-            Unanswered: there are none; asking later may help.
+            NoAddress: the feed has no address.
+            Unanswered: there is no usable answer; a later request may have one.
         """
         answer: bytes = await _trying()(self._try, self._request(feed, fetch))
         return answer
 
     @asynccontextmanager
     async def opened(self, feed: str, fetch: Fetch) -> AsyncIterator[AsyncIterator[bytes]]:
-        """A file, as it arrives; it is begun with after at most three tries, and what breaks it off is not tried again.
+        """A file as it arrives. Opening it has at most three tries; a broken transfer is not tried again.
 
         Raises:
-            NoAddress: nothing says where the vendor is.
-            Unanswered: there is none, or it ended too early; asking later may help.
+            NoAddress: the feed has no address.
+            Unanswered: there is no file, or it broke off; a later request may have it.
         """
         response: httpx.Response = await _trying()(self._begun, self._request(feed, fetch))
         try:
@@ -160,7 +159,7 @@ class Vendors:
                     await response.aclose()
 
     async def _begun(self, request: "_Request") -> httpx.Response:
-        """The response, of which nothing but its head is read; the deadline is that of one try."""
+        """The response with its head read, within the deadline of one try."""
         with _named_failures():
             async with asyncio.timeout(self._deadline):
                 response = await self._client.send(
@@ -181,7 +180,7 @@ class Vendors:
         return response
 
     async def _chunks(self, response: httpx.Response) -> AsyncIterator[bytes]:
-        """Each has the deadline. The wait for all of them is bounded too: a vendor that drips would never end."""
+        """The chunks, each within the deadline. The total wait is bounded too: a dripping vendor would never end."""
         size, waited, pieces = 0, 0.0, response.aiter_raw()
         while True:
             begun = time.monotonic()
@@ -210,7 +209,7 @@ def _trying() -> AsyncRetrying:
 
 @contextmanager
 def _named_failures() -> Iterator[None]:
-    """What goes wrong on the way, by a name in which there is nothing of either side."""
+    """Turn a failure of the request into `Unanswered`, named without any value of either side."""
     try:
         yield
     except (TimeoutError, httpx.TimeoutException):
@@ -235,7 +234,7 @@ class _Request:
 
 
 def _to(url: str) -> Url:
-    """Where the report or the answer lies. A fragment is the reader's affair and not sent."""
+    """The URL of the report or the answer, without its fragment, which is not sent."""
     try:
         return read_url(url.partition("#")[0], longest=LONGEST_OF_REPORT)
     except ValueError:
@@ -243,7 +242,7 @@ def _to(url: str) -> Url:
 
 
 def _check(response: httpx.Response) -> None:
-    """Raises Unanswered for a response whose body is of no use."""
+    """Raise Unanswered for a response whose body cannot be used."""
     status = response.status_code
     if status >= _SERVER_ERROR or status == _TOO_MANY:
         kind = _Passing if status >= _SERVER_ERROR else Unanswered
@@ -269,10 +268,10 @@ def _retry_after(header: str | None) -> timedelta | None:
 
 
 class _Guarded(httpx.AsyncHTTPTransport):
-    """Dials the address that was looked at, under the name that was asked for; each request on its own connection.
+    """Dials the address that was checked, under the requested name; each request on a connection of its own.
 
-    A connection that is kept would be known by its address alone, and serve another name at the same one. Path and
-    query go out byte for byte: httpx would write them in its own way, and a report's URL may be signed.
+    A pooled connection is known by its address alone, so it could serve another name at the same address. Path and
+    query go out byte for byte: httpx would normalise them, and a report's URL may be signed.
     """
 
     def __init__(self, trust: ssl.SSLContext, names: Names) -> None:

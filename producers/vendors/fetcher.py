@@ -1,12 +1,12 @@
-"""The fetcher: asks vendors what their thin events are about, and puts what they answer onto the update topic.
+"""The fetcher: asks vendors about their thin events, and puts their answers onto the update topic.
 
     claim ──> ask, at most three times ──> read the answer ──> onto the topic, acknowledged ──> delete the row
-                        └── no: due again, later and later; after the last time a dead letter ──┘
+                        └── failed: due again at growing delays; after the last a dead letter ──┘
 
-Where no address is set for a feed, its events wait without being counted as failed. A process that has an address makes
-them due when it starts.
+The events of a feed without an address wait, and do not count as failed. A process that starts with an address makes
+them due.
 
-Killed anywhere, it asks again when the lease has ended. What was on the topic already will be recognised there.
+A fetcher may be killed at any point: after the lease the vendor is asked again, and the inbox recognises repetitions.
 """
 
 import asyncio
@@ -49,7 +49,7 @@ FETCHES = Counter("repoint_fetches_total", "Questions to vendors, by feed and wh
 T = TypeVar("T")
 
 Point: TypeAlias = Literal["claimed", "answered", "produced", "finished"]
-"""What crash tests stop the process at."""
+"""Where crash tests stop the process."""
 
 SCHEDULE = (
     timedelta(minutes=1),
@@ -58,22 +58,22 @@ SCHEDULE = (
     timedelta(hours=6),
     timedelta(days=1),
 )
-"""Delays after each failure; after one more it is a dead letter. A day and a quarter outlasts a night and a morning."""
+"""Delays after each failure; the failure after them makes a dead letter. In sum 31 hours: a night and a morning."""
 
-# Apart, so that what failed together does not come again together.
+# Spreads the retries of events that failed together.
 _JITTER = 0.1
-# For each feed. The vendors' own limits are some ten a second.
+# Requests at a time for each feed. The vendors' own limits are some ten a second.
 _AT_ONCE = 4
-# How often one looks for what has become due.
+# Interval of looking for due events.
 _IDLE_SECONDS = 0.5
-# When Kafka is away, the vendor's answer is thrown away: the next one is newer.
+# While Kafka is away, the answer is dropped: the vendor's next answer is newer.
 _KAFKA_AWAY = timedelta(seconds=10)
-# A feed gets an address by a restart, which makes its events due; so this is only how often the row is written.
+# An address needs a restart, which makes the feed's events due. Until then the row is written this often.
 _WITHOUT_ADDRESS = timedelta(hours=1)
 
 
 class _LeasePassed(Exception):
-    """The lease has passed to another claim, or the process is to stop while the database is away."""
+    """The lease has passed to another claim, or the process stops while the database is away."""
 
 
 class _Lease:
@@ -92,17 +92,18 @@ class _Lease:
                 raise _LeasePassed
 
     async def over(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        """`chunks`, while the lease is kept: those that arrive slowly fill no batch for a long time."""
+        """`chunks`, and keep the lease: slow chunks may take longer to fill a batch than the lease lasts."""
         async for chunk in chunks:
             await self.keep()
             yield chunk
 
 
 class Fetcher:
-    """One of any number of processes that share the thin events.
+    """One fetcher of any number that share the thin events.
 
-    `lease` is longer than three tries of `vendors` and what Kafka takes. `send` says whether everything is
-    acknowledged. `edge` is of an event that came at that time. `at` is told each point that is passed.
+    `lease` is longer than three tries of `vendors` and a send to Kafka together. `send` returns whether Kafka has
+    acknowledged every message. `edge` makes the `Edge` of an event from its time. `at` is called with each point that
+    an event passes.
     """
 
     def __init__(
@@ -135,7 +136,7 @@ class Fetcher:
         self._reminder = Reminder()
 
     async def run(self, stopping: asyncio.Event) -> None:
-        """Ask until `stopping` is set; what is under way then has `drain_within` seconds, or is asked again later."""
+        """Ask until `stopping` is set. Requests under way have `drain_within` seconds, or are repeated later."""
         under_way: set[asyncio.Task[None]] = set()
         await self._patiently(self._release, stopping)
         async with asyncio.TaskGroup() as group:
@@ -155,7 +156,7 @@ class Fetcher:
                 task.cancel()
 
     async def run_once(self) -> int:
-        """Ask once about all that is due, as far as it may be asked at once; how many. A test's `run`."""
+        """Ask once about all due events that may be asked at a time; for tests. Returns their number."""
         async with self._engine.begin() as connection:
             await self._release(connection)
             claimed = await self._claim(connection)
@@ -164,7 +165,7 @@ class Fetcher:
         return len(claimed)
 
     def stalled(self) -> str | None:
-        """Why the process should be restarted; None if it is well."""
+        """Why the process should be restarted; None while the fetcher makes progress."""
         return self._progress.stalled()
 
     async def _release(self, connection: AsyncConnection) -> None:
@@ -198,9 +199,9 @@ class Fetcher:
         FETCHES.labels(claimed.feed, "answered" if count else "irrelevant").inc()
 
     async def _produce(self, claimed: ClaimedFetch, stopping: asyncio.Event) -> int | None:
-        """How many messages are on the topic; None if Kafka did not take them all, or the lease has passed to another.
+        """Send the answer's messages. Returns their number; None if Kafka did not take them all, or the lease is lost.
 
-        What is there already will be recognised when it comes again.
+        The inbox recognises messages that are sent again.
         """
         lease = _Lease(
             self._lease,
@@ -216,7 +217,7 @@ class Fetcher:
         async with aclosing(self._batches(claimed, lease)) as batches:
             async for batch in batches:
                 if not await self._send(batch):
-                    log.info("answer not on the topic: to be asked for again", feed=claimed.feed)
+                    log.info("the answer is not on the topic: the vendor will be asked again", feed=claimed.feed)
                     await self._patiently(
                         lambda connection: fetches.postpone(connection, claimed, _KAFKA_AWAY, None), stopping
                     )
@@ -226,7 +227,7 @@ class Fetcher:
         return count
 
     async def _batches(self, claimed: ClaimedFetch, lease: _Lease) -> AsyncGenerator[Sequence[TopicMessage], None]:
-        """What the answer reports, ready for the topic. Raises Refused where that is nothing."""
+        """The answer's messages for the topic, in batches. Raises Refused if the answer cannot be used."""
         event = thin.parse(claimed.event, digit_ids=self._digit_ids)
         feed, edge = self._feeds[event.feed], self._edge(event.fetch.file_at or event.at)
         if event.fetch.file_at is None:
@@ -250,12 +251,12 @@ class Fetcher:
         )
         FETCHES.labels(claimed.feed, "no address").inc()
 
-    # --- what failed ------------------------------------------------------------------------------------------------
+    # --- failures ---------------------------------------------------------------------------------------------------
 
     async def _failed(self, claimed: ClaimedFetch, reason: Exception, stopping: asyncio.Event) -> None:
         failed = pan.mask(str(reason))
         if claimed.failures >= len(self._schedule):
-            log.warning("given up: the vendor was asked for the last time", feed=claimed.feed, failed=failed)
+            log.warning("given up after the last try", feed=claimed.feed, failed=failed)
             letter = _letter(claimed, failed, self._digit_ids)
             await self._patiently(lambda connection: _give_up(connection, claimed, letter), stopping)
             FETCHES.labels(claimed.feed, "given up").inc()
@@ -264,13 +265,13 @@ class Fetcher:
         if isinstance(reason, Unanswered) and reason.retry_after is not None:
             delay = max(delay, reason.retry_after)
         log.info(
-            "the vendor is to be asked again", feed=claimed.feed, failed=failed, seconds=round(delay.total_seconds())
+            "the vendor will be asked again", feed=claimed.feed, failed=failed, seconds=round(delay.total_seconds())
         )
         await self._patiently(lambda connection: fetches.postpone(connection, claimed, delay, failed), stopping)
         FETCHES.labels(claimed.feed, "failed").inc()
 
     async def _patiently(self, step: Callable[[AsyncConnection], Awaitable[T]], stopping: asyncio.Event) -> T | None:
-        """Take the step in a transaction, however long the database is away; None if told to stop before."""
+        """Run the step in a transaction, however long the database is away; None if `stopping` was set before."""
 
         async def transaction() -> T:
             async with self._engine.begin() as connection:

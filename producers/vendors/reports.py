@@ -1,6 +1,6 @@
-"""A report that a vendor's event links to, as messages for the topic: read while it arrives, whatever its length.
+"""A report that a vendor's event links to, as messages for the topic: read as it arrives, of any length.
 
-No more of it is in memory than a few chunks and one batch of messages.
+Only a few chunks and one batch of messages are in memory.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -13,18 +13,18 @@ from schemas.feeds.feed import Edge, Feed
 from schemas.feeds.record import Refused
 from schemas.intake import TopicMessage
 
-# So many messages are acknowledged together.
+# Messages that are acknowledged together.
 MESSAGES_AT_ONCE = 500
-# Lines at the beginning that may all be refused. A page that says to come back later has fewer.
+# Refused lines at the beginning after which the file is no report. An HTML page that asks to retry has fewer.
 _REFUSED_AT_FIRST = 1_000
 
 
 async def batches(feed: Feed, chunks: AsyncIterator[bytes], edge: Edge) -> AsyncIterator[Sequence[TopicMessage]]:
-    """Messages of the report's lines in their order, refused ones among them, some at a time.
+    """Batches of messages of the report's lines, in order; refused lines are messages for the dead letters.
 
     Raises:
-        Refused: no line can be used, or none of the first thousand. Then it is no report, and none of its lines may
-            become a dead letter.
+        Refused: no line can be used, or none of the first thousand. Then the file is no report, and none of its lines
+            may become a dead letter.
     """
     slice_ = TimeSlice()
     batch: list[TopicMessage] = []
@@ -57,7 +57,7 @@ async def _lines(feed: Feed, chunks: AsyncIterator[bytes], edge: Edge) -> AsyncI
 
 
 async def _of_table(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """`chunks`, unless they begin as JSON: a document is whole in memory before its first record can be read."""
+    """`chunks` of CSV. JSON is refused: a document must be whole in memory before its first record can be read."""
     has_begun = False
     async for chunk in chunks:
         beginning = chunk.removeprefix(b"\xef\xbb\xbf").lstrip()

@@ -1,1 +1,1 @@
-"""To merchants: due deliveries are claimed, signed, posted and recorded."""
+"""Webhooks to merchants: due deliveries are claimed, signed, posted and recorded."""

@@ -1,7 +1,7 @@
 """Connections to endpoints: HTTP/1.1, one POST at a time on each, kept for the next POST to the same endpoint.
 
-Our own, because each POST of a client that can do everything takes three times the CPU (docs/decisions.md has the
-figures). What is hard about it is done by others: httptools reads the answers, aiohappyeyeballs dials, `ssl` does TLS.
+A general HTTP client takes three times the CPU for each POST (docs/decisions.md has the figures). The hard parts are in
+libraries: httptools parses the answers, aiohappyeyeballs dials, `ssl` does TLS.
 """
 
 import asyncio
@@ -21,21 +21,21 @@ from producers.egress import Network, guarded_sockets
 from producers.names import LookUp, Names, system_look_up
 from schemas.url import Url, read_url
 
-# What an answer says beside its status and one header means nothing to us. Its head is read for those, its body only
-# so that the connection can serve the next request.
+# Only the status and one header of an answer are used. The body is read so that the connection can serve the next
+# request.
 MOST_OF_A_HEAD = 64 * 1024
 MOST_OF_A_BODY = 16 * 1024
 
-# Many servers close an idle connection after 5 s, and a POST that meets the closing fails.
+# Seconds. Many servers close an idle connection after 5 s, and a POST sent at that moment fails.
 KEEP_IDLE = 4.0
 
-# RFC 8305: how long an address has to answer before the next one is dialled beside it.
+# RFC 8305: seconds that an address has to answer before the next one is dialled beside it.
 _NEXT_ADDRESS = 0.25
 
-# At a time, of all endpoints: there may be as many files open as there are connections, and others want some, too.
+# Idle connections to all endpoints together: each needs an open file, and other parts of the process need files too.
 _MOST_IDLE = 500
 
-# An answer may come before a long request is sent, and what is left of it would go before the next one.
+# An answer may arrive before a longer request is sent; its unsent bytes would precede the next request.
 _LONGEST_BEFORE_ANOTHER = 64 * 1024
 
 _SWITCHING_PROTOCOLS = 101
@@ -48,20 +48,20 @@ _RETRY_AFTER = re.compile(rb"\nretry-after:([^\r\n]*)", re.IGNORECASE)
 
 
 class HandshakeFailed(OSError):
-    """TLS could not be agreed on: the server hung up, as many do that speak older versions only."""
+    """The server hung up during the TLS handshake, as many servers of older versions do."""
 
 
 class Target(NamedTuple):
-    """A URL, and how every request to it begins."""
+    """A URL, and the constant beginning of every request to it."""
 
     url: Url
     head: bytes
 
 
 class ConnectionKey(NamedTuple):
-    """Whose connections these are, and for which of its URLs.
+    """The endpoint and the URL that a connection serves.
 
-    Two endpoints never share one: an answer that comes late would be taken for the answer to the other endpoint.
+    Two endpoints never share a connection: a late answer would count as the answer to the other endpoint.
     """
 
     endpoint: str
@@ -70,15 +70,15 @@ class ConnectionKey(NamedTuple):
 
 @lru_cache(maxsize=4096)  # parsing a URL takes as long as half a request
 def target(url: str) -> Target:
-    """Raises ValueError if no request can be sent there; the import of merchants judges by the same function."""
+    """The target of `url`. Raises ValueError if no request can be sent there; the import of merchants calls it too."""
     to = read_url(url)
     return Target(to, f"POST {to.target} HTTP/1.1\r\nhost: {to.authority}\r\n".encode("ascii"))
 
 
 def read_head(received: bytes) -> tuple[int | None, bytes | None]:
-    """The status code and the Retry-After header of an answer whose head is not well formed; None where there is none.
+    """The status code and the Retry-After header of an answer whose head is malformed; None for each if missing.
 
-    A status line counts whatever follows it: the server has decided by then.
+    A whole status line counts, whatever follows it: the server has decided by then.
     """
     at = 0
     while line := _STATUS_LINE.match(received, at):
@@ -94,16 +94,16 @@ def read_head(received: bytes) -> tuple[int | None, bytes | None]:
 
 
 class Connection(asyncio.Protocol):
-    """A connection, and what has been read of the latest answer on it."""
+    """A connection, and the parts of its latest answer that have been read."""
 
     def __init__(self) -> None:
         self.status: int | None = None
-        """Of the answer, once its head has come, or as much of it as comes."""
+        """The answer's status, once its head has been read, as far as it arrives."""
         self.retry_after: bytes | None = None
         self.unreadable = False
-        """What came instead of an answer is not HTTP, or without an end."""
+        """The bytes received are not HTTP, or the head has no end."""
         self.reusable = False
-        """The answer came whole, and nothing behind it."""
+        """The answer is complete, and no bytes followed it."""
         self.idle_since = 0.0
         self._loop = asyncio.get_running_loop()
         self._parser: httptools.HttpResponseParser | None = None
@@ -117,14 +117,14 @@ class Connection(asyncio.Protocol):
         self._ended.set_result(None)
 
     def post(self, request: bytes) -> "asyncio.Future[None]":
-        """Send it; the future is done when nothing more is read of the answer: it is whole, cut off or broken off."""
+        """Send the request. The future is done when the answer is complete, too long, or broken off."""
         self.status = self.retry_after = None
         self.reusable = False
         self._read = 0
         self._head = b""
         self._long = len(request) > _LONGEST_BEFORE_ANOTHER
         self._parser = httptools.HttpResponseParser(self)
-        # as other clients read: lines that end in LF alone, and headers on two lines
+        # other clients accept these, too: lines that end in LF alone, and headers on two lines
         self._parser.set_dangerous_leniencies(
             lenient_headers=True, lenient_optional_cr_before_lf=True, lenient_spaces_after_chunk_size=True
         )
@@ -137,11 +137,11 @@ class Connection(asyncio.Protocol):
         return self.reusable and not self._transport.is_closing() and not self._transport.get_write_buffer_size()
 
     def is_silent(self) -> bool:
-        """Whether nothing has arrived that the loop has not read yet: bytes that no request asked for, or an end."""
+        """Whether the socket has nothing to read: no unexpected bytes, and no end of the connection."""
         return not self._arrivals.poll(0)
 
     def close(self) -> None:
-        """At once: who does not read what is sent must not keep the connection open."""
+        """Close at once, without sending the rest: a server that does not read must not keep the connection open."""
         self.reusable = False
         self._end()
         self._transport.abort()
@@ -150,7 +150,7 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self._ended.done():
-            self.close()  # nobody asked
+            self.close()  # no request is under way
             return
         assert self._parser is not None
         if self.status is None:
@@ -165,17 +165,17 @@ class Connection(asyncio.Protocol):
                 self._cut_off()
 
     def eof_received(self) -> None:
-        self.close()  # or what is still to be sent would keep it open
+        self.close()  # unsent bytes would keep the connection open
 
     def connection_lost(self, _error: Exception | None) -> None:
         self.reusable = False
-        self._parser = None  # it holds us
+        self._parser = None  # the parser refers to this object: break the cycle
         self._end()
 
     # --- as httptools calls it ---
 
     def on_message_begin(self) -> None:
-        self.reusable = False  # an answer behind the answer, it may be
+        self.reusable = False  # it may be a second answer
         if self.status is None:
             self.retry_after = None
 
@@ -210,10 +210,10 @@ class Connection(asyncio.Protocol):
 
 
 class Connections:
-    """Those that are open and idle, and how others are opened: within `within` seconds each, and as long to look up.
+    """The idle connections, and the way to open new ones.
 
-    `allow` are networks that may be reached beside public addresses. An idle connection is kept for `keep_idle`
-    seconds.
+    Looking up a name and connecting have `within` seconds each. `allow` are networks that may be reached beside public
+    addresses. An idle connection is kept for `keep_idle` seconds.
     """
 
     def __init__(
@@ -237,7 +237,7 @@ class Connections:
         self._sweeping: asyncio.TimerHandle | None = None
 
     def kept(self, key: ConnectionKey) -> Connection | None:
-        """One that is open already, with nothing on it that was not asked for."""
+        """An idle connection for `key` that can serve a request; None if there is none."""
         idle = self._idle.get(key, ())
         while idle:
             connection = idle.pop()
@@ -249,17 +249,17 @@ class Connections:
         return None
 
     async def open(self, to: Url) -> Connection:
-        """A new one.
+        """Open a new connection.
 
         Raises:
-            OSError: NameUnknown, EgressDenied, TimeoutError, HandshakeFailed, ssl.SSLError, or what else went wrong.
+            OSError: NameUnknown, EgressDenied, TimeoutError, HandshakeFailed, ssl.SSLError or another failure.
         """
         addresses = await self._addresses(to)
         try:
             async with asyncio.timeout(self._within):
                 return await self._dial(addresses, to)
         except RuntimeError as error:
-            raise OSError("the connection failed") from error  # uvloop has both for the same
+            raise OSError("the connection failed") from error  # uvloop raises either for the same failure
 
     async def _dial(self, addresses: Sequence[AddrInfoType], to: Url) -> Connection:
         dialled = await start_connection(
@@ -302,7 +302,7 @@ class Connections:
                 connection.close()
 
     def _sweep(self) -> None:
-        """Close what has been idle for too long; nobody may ask for its place again."""
+        """Close connections that have been idle for too long: no later request may ask for their key."""
         kept: dict[ConnectionKey, list[Connection]] = {}
         since = self._loop.time() - self._keep_idle
         for key, connections in self._idle.items():

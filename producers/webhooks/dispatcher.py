@@ -368,7 +368,9 @@ class Dispatcher:
                     await self._fewer.wait()
                 await self._patiently(self._record)
         except TimeoutError:
-            log.warning("attempts under way are given up: their leases give them back", attempts=self._outstanding)
+            log.warning(
+                "attempts under way are abandoned: they are due again when their leases end", attempts=self._outstanding
+            )
 
     async def _wake_to_stop(self) -> None:
         await self._stopping.wait()

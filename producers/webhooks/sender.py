@@ -1,4 +1,4 @@
-"""One POST to an endpoint that may be slow, broken or hostile; whatever it does comes back as an Answer."""
+"""One POST to an endpoint that may be slow, broken or hostile; every failure is a `PostResult`."""
 
 import asyncio
 import ssl
@@ -16,7 +16,7 @@ from producers.webhooks.connections import KEEP_IDLE, Connection, ConnectionKey,
 
 
 class PostResult(NamedTuple):
-    """What came of one request; `seconds` it took, `retry_after` as the endpoint asked, unbounded."""
+    """The result of one request; `seconds` is its duration, `retry_after` the endpoint's unbounded delay."""
 
     outcome: Outcome
     seconds: float
@@ -27,10 +27,10 @@ class PostResult(NamedTuple):
 class Sender:
     """An async context manager over the connections to all endpoints.
 
-    `deadline` in seconds is for the whole of a request, name lookup to last byte; connecting may take half of
-    it. `allow` are networks that may be reached beside public addresses. `sent` is called when a request has
-    been written, as a rule before its response is read, and before `post` returns. Whoever calls `post` bounds how
-    many run at a time. `look_up` finds the addresses of a name. An idle connection is kept for `keep_idle` seconds.
+    `deadline` in seconds is for the whole request, name look-up to last byte; connecting may take half of it. `allow`
+    are networks that may be reached beside public addresses. `sent` is called when a request has been written: before
+    `post` returns, and as a rule before the response is read. The caller of `post` bounds the number of requests at a
+    time. `look_up` looks up the addresses of a name. An idle connection is kept for `keep_idle` seconds.
     """
 
     def __init__(
@@ -70,10 +70,10 @@ class Sender:
         self._connections.close()
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes, *, endpoint: str) -> PostResult:
-        """Never raises for what the endpoint, its name server or the network does.
+        """Post `body` to `url`. Never raises for a failure of the endpoint, its name server or the network.
 
-        `headers` are of ASCII, and ours: nothing in them ends a line. `endpoint` is its id: connections are kept for
-        one endpoint and used for no other.
+        `headers` are ASCII without line ends. `endpoint` is the endpoint's id: a kept connection serves this endpoint
+        alone.
         """
         begun = time.perf_counter()
         try:
@@ -96,7 +96,7 @@ class Sender:
                 connection = self._connections.kept(key) or await self._connections.open(to.url)
                 ended = connection.post(request)
                 if self._sent is not None:
-                    # by the loop's next turn it is written
+                    # the loop writes the request before it runs this callback
                     asyncio.get_running_loop().call_soon(self._sent)
                 await ended
         except OSError as error:
@@ -115,7 +115,7 @@ class Sender:
         return PostResult(outcome, seconds, connection.status, _held_back(connection.retry_after))
 
 
-# The first class that fits names why there is no connection.
+# The first matching class gives the outcome of a failed connection.
 _NAMES: Sequence[tuple[type[Exception], Outcome]] = [
     (NameUnknown, Outcome.DNS_LOOKUP_FAILED),
     (EgressDenied, Outcome.EGRESS_DENIED),
