@@ -8,7 +8,8 @@ What follows from each kind of failure (`store.failures`):
     CONTENDED    the batch is tried again, some times, then halved; a single message is tried until it gets through
     TOO_MUCH     the batch is halved; a single message is tried once more with fewer wallets, then set aside, if the
                  database takes in one small row at its usual pace before and after; else that is waited for
-    REFUSED      the batch is halved; a single message is set aside
+    REFUSED      the batch is halved; a single message is set aside. Where the message cannot be at fault, its reason
+                 begins with DEFECT, and beyond a few such messages of the last thousand none is taken in any more
 """
 
 import random
@@ -26,7 +27,7 @@ from domain.wallet import Key
 from loops.waiting import Stopped, Waiting
 from schemas.digit_ids import NO_DIGIT_IDS, DigitIds
 from store import dead_letters, reach
-from store.failures import DATABASE_ERRORS, Failure, failure, passes, refused_by, was_cancelled
+from store.failures import DATABASE_ERRORS, DEFECT, Failure, failure, is_defect, passes, refused_by, was_cancelled
 from store.knowledge import Contended
 from store.refusals import reason
 from wallets.announcements import EVENTS
@@ -52,6 +53,8 @@ _TRIES = 5
 # Two workers that were in each other's way begin again apart by chance, within this time.
 _APART_SECONDS = 0.05
 _ASK_SECONDS = 1
+# A version of this program that the database refuses must not drain a topic into dead letters.
+_MOST_DEFECTS, _OF_MESSAGES = 5, 1000
 
 # The server ends every transaction of ours after half a minute, and we hear of it as of a connection that is gone.
 _LONGEST_SECONDS = 25
@@ -168,6 +171,8 @@ class BatchIntake:
                 # a single message cannot be halved: another worker in its way will be gone some time
                 if kind is not Failure.CONTENDED or (tries == _TRIES and len(messages) > 1):
                     why = f"{kind.value}: {refused_by(error)}"
+                    if is_defect(error):
+                        why = f"{DEFECT}: {why}"
                     log.warning("messages not taken in together", failure=why, messages=len(messages))
                     return why
                 if tries >= _TRIES:
@@ -229,6 +234,9 @@ class BatchIntake:
         return at_once
 
     async def _set_aside(self, message: Message, why: str) -> None:
+        if why.startswith(DEFECT):
+            log.error("defect of this program", failure=why, partition=message.partition, offset=message.offset)
+            await self._until(_too_many_defects)
         try:
             letter = dead_letter(message, why, self._digit_ids)
         except MemoryError:
@@ -239,6 +247,23 @@ class BatchIntake:
                     await dead_letters.keep(connection, [letter], self.incarnation)
         self._waiting.missing = None
         UNREADABLE.inc()
+
+
+async def _too_many_defects(engine: AsyncEngine) -> str | None:
+    """What is to be done before a further message may be set aside for a defect; None if one more may be."""
+    try:
+        async with engine.connect() as connection:
+            defects = await dead_letters.open_defects(connection, _OF_MESSAGES)
+    except DATABASE_ERRORS as error:
+        if not passes(error):
+            raise
+        return reason(error)
+    if defects < _MOST_DEFECTS:
+        return None
+    return (
+        f"the database refuses what this version writes: {defects} open dead letters of the last {_OF_MESSAGES:,}"
+        f" messages begin with {DEFECT}; run another version, then replay or discard them"
+    )
 
 
 class _Clock:

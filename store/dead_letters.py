@@ -10,6 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from store import schema
+from store.failures import DEFECT
 from store.rows import DEAD_LETTER, selected
 
 Headers: TypeAlias = Sequence[tuple[str, str | None]]
@@ -109,6 +110,20 @@ async def find(connection: AsyncConnection, letter_id: int) -> tuple[DeadLetterR
         return None
     *kept, headers, body = row
     return DeadLetterRow(*kept), [(name, value) for name, value in json.loads(headers)], body
+
+
+_DEFECTS = text("""
+    SELECT count(*) FROM dead_letters
+    WHERE status = 'OPEN' AND starts_with(reason, :beginning) AND received_at >= coalesce(
+        (SELECT received_at FROM inbox ORDER BY id DESC OFFSET :messages - 1 LIMIT 1), '-infinity')
+""")
+
+
+async def open_defects(connection: AsyncConnection, messages: int) -> int:
+    """How many open letters there are for defects of this program, since the latest `messages` of the inbox."""
+    values = {"beginning": DEFECT, "messages": messages}
+    defects: int = (await connection.execute(_DEFECTS, values)).scalar_one()
+    return defects
 
 
 async def close(connection: AsyncConnection, ids: Sequence[int], status: str) -> list[int]:

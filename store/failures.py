@@ -27,6 +27,10 @@ A decision that looks at too much, and one that the memory does not suffice for,
 """
 
 
+DEFECT = "DEFECT"
+"""How the reason begins that a message is set aside for where the message is not at fault."""
+
+
 class Failure(Enum):
     AWAY = "the database cannot be reached"
     UNUSABLE = "the database cannot be used as it is"
@@ -56,6 +60,9 @@ _STATES: Mapping[str, Failure] = {
     # is too long; a pause may also be a process that was stopped, so a single message is tried once more
     **dict.fromkeys(("57014", "25P04", "25P03", "53200", "54000", "54001", "54011", "54023"), Failure.TOO_MUCH),
 }
+# What a value of a message may bring about although it was read: characters that PostgreSQL's encoding lacks, a value
+# that the driver cannot write, one too long or out of range. All else that the database refuses is a defect of ours.
+_FAULTS_OF_A_VALUE = frozenset(("22000", "22001", "22003", "22007", "22008", "22021", "22P05", "54000"))
 _GONE = "08003"
 # Of a statement that ran into its limit, and of one that an administrator cancelled: that one ends earlier.
 _CANCELLED = "57014"
@@ -91,6 +98,11 @@ def failure(error: BaseException) -> Failure | None:
     if constraint(error) in _WRITTEN_FIRST:
         return Failure.CONTENDED
     return Failure.REFUSED if state.startswith(_REFUSED) else None
+
+
+def is_defect(error: BaseException) -> bool:
+    """Whether the database refuses what no message can be at fault for: this program wrote what it must not write."""
+    return failure(error) is Failure.REFUSED and sqlstate(error) not in _FAULTS_OF_A_VALUE
 
 
 def passes(error: BaseException) -> bool:

@@ -21,6 +21,7 @@ from tests.consumers.desk import RETENTION, Desk
 from tests.consumers.elsewhere import intake
 from tests.consumers.test_statements import counted
 from tests.domain.build import live, method, replaced, reported, wallet
+from tests.parts.until import until
 from wallets.loading import Limits
 
 CLOSED = UpdateType.CLOSED
@@ -215,3 +216,38 @@ async def test_a_chain_is_loaded_in_as_many_statements_however_long_it_is(desk: 
         numbers[name] = len(statements)
         assert live(await desk.wallet(name)).keys() == {f"{name}{length}"}
     assert numbers["s"] == numbers["l"]
+
+
+async def test_what_no_message_can_be_at_fault_for_is_a_defect_and_a_few_of_them_stop_the_worker(desk: Desk) -> None:
+    await wallets_of(desk, 8)
+    await desk.rows("ALTER TABLE inbox ADD CONSTRAINT ck_of_tomorrow CHECK (update_id NOT LIKE 'new-%')")
+    waiting = Waiting("the test")
+    batch_intake = BatchIntake(desk.engine, RETENTION, take, waiting, allowance=SHORT)
+    updates = [reported(CLOSED, f"A{n}", on=1, id=f"new-{n}" if n < 7 else "old") for n in range(8)]
+    try:
+        taking = asyncio.create_task(batch_intake.take([desk.message(update) for update in updates]))
+
+        async def is_stopped() -> bool:
+            return "5 open dead letters of the last 1,000 messages begin with DEFECT" in (waiting.missing or "")
+
+        await until(is_stopped)
+        letters = await desk.letters()
+        assert [letter.reason for letter in letters] == [
+            "DEFECT: the database refuses what was written: 23514 ck_of_tomorrow"
+        ] * 5
+        await desk.rows("UPDATE dead_letters SET status = 'DISCARDED', closed_at = now()")
+        await taking
+    finally:
+        await desk.rows("ALTER TABLE inbox DROP CONSTRAINT ck_of_tomorrow")
+    assert len(await desk.letters()) == 7
+    assert await desk.outcome("old") == ("APPLIED", None)
+
+
+async def test_a_value_that_the_encoding_lacks_is_no_defect(desk: Desk) -> None:
+    await make_slow(desk, "convert_from('\\xff'::bytea, 'UTF8')")
+    try:
+        await impatient(desk.engine).take([desk.message(reported(CLOSED, "A", on=1, id="slow"))])
+    finally:
+        await make_fast(desk)
+    (letter,) = await desk.letters()
+    assert letter.reason == "the database refuses what was written: 22021"

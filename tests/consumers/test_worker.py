@@ -238,7 +238,9 @@ async def test_of_many_that_are_refused_each_is_set_aside(desk: Desk, post: Post
             await until(post.is_read_up)
     finally:
         await desk.rows("ALTER TABLE credentials DROP CONSTRAINT not_today")
-    assert {each.reason for each in await desk.letters()} == {"the database refuses what was written: 23514 not_today"}
+    assert {each.reason for each in await desk.letters()} == {
+        "DEFECT: the database refuses what was written: 23514 not_today"
+    }
     assert len(await desk.letters()) == 4
 
 
