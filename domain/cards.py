@@ -1,7 +1,7 @@
-"""What the followed facts of an account come to: its facts, each pair once, and which credentials are one card.
+"""What follows from the facts of an account: its distinct facts, and which of its credentials are one card.
 
-Both are made from all facts once, and grow with each fact that is followed afterwards, so that the thousandth fact of
-an account costs no more than the first.
+Both are computed from all facts once, and then grow with each fact. So the thousandth fact of an account costs no more
+than the first.
 """
 
 from bisect import bisect_left, insort
@@ -14,24 +14,24 @@ from domain.update import Stamp
 from domain.wallet import Key, Method
 
 Face: TypeAlias = tuple[object, ...]
-"""What a card shows: brand, last4 and expiry, or some of them."""
+"""Brand, last4 and expiry of a card, or some of them."""
 
 
 def stamp_of(fact: Fact) -> Stamp:
     return fact.stamp
 
 
-class Pairs:
-    """The facts of an account: of those that name one pair by different names of its credentials only the earliest.
+class DistinctFacts:
+    """The facts of an account without repetitions: one replacement may be reported under several names of its cards.
 
-    A fact that only gives a credential another name replaces nothing, so it counts where there is nothing else.
-    `facts` are earliest first.
+    Of such repetitions the earliest fact counts. A fact that only gives a credential another name replaces nothing, so
+    it counts only if there are no others. `facts` are earliest first.
     """
 
     def __init__(self, followed: Sequence[Fact]) -> None:
         self._replaces: bool | None = None
         if len(followed) == 1:
-            # a single fact, which is what most accounts have, is compared with nothing
+            # Most accounts have a single fact, and there is nothing to compare it with.
             self.facts: list[Fact] = [*followed]
             return
         self.facts = sorted(followed, key=stamp_of)
@@ -53,7 +53,7 @@ class Pairs:
         self.facts = replacing or list(self._pairs.values())
 
     def add(self, fact: Fact) -> bool:
-        """Take in one more fact; False if it changes which of the former count, and all are to be compared again."""
+        """Add a fact; False if it changes which former facts count, so that all must be compared again."""
         if self._replaces is None:
             return False
         old, new = (self._named(names) for names in _sides(fact))
@@ -69,11 +69,11 @@ class Pairs:
         return True
 
     def _named(self, names: tuple[Key, ...]) -> Key | None:
-        """What stands for the credential of `names`; None if two that were two are one by it."""
+        """The representative of the credential with these `names`; None if they unite two known credentials."""
         known = [name for name in names if name in self._names]
         if len({self._names.find(name) for name in known}) > 1:
             return None
-        # what is known stands first, so that what stands for it goes on doing so
+        # A known name comes first, so that the group keeps its representative.
         self._names.join((*known, *names))
         return self._names.find(names[0])
 
@@ -88,8 +88,8 @@ class Pairs:
     def latest(self) -> Fact:
         return self.facts[-1]
 
-    def why(self, old: Method) -> Fact:
-        """The fact that `old` was replaced by: the latest one about it, or else the latest of its account."""
+    def reason_for(self, old: Method) -> Fact:
+        """The fact that replaced `old`: the latest fact about it, else the latest fact of its account."""
         if len(self.facts) == 1:
             return self.latest
         about = [self._latest_about[key] for key in old.keys if key in self._latest_about]
@@ -102,29 +102,29 @@ class Pairs:
 
 
 def _sides(fact: Fact) -> tuple[tuple[Key, ...], tuple[Key, ...]]:
-    """The names of what was and of what it became; a token that stays is no other name of the cards behind it."""
+    """The names of `old` and of `new`. A token that stays is not a name of the cards behind it."""
     if fact.in_place:
         return (fact.old.key,), (fact.new.key,)
     return fact.old.keys, fact.new.keys
 
 
 class Cards:
-    """The credentials of an account, by card.
+    """The credentials of an account, grouped into cards.
 
-    Credentials are one card if they are on one method, or two names of one credential, or told alike: the network, the
-    token service and the processor each tell one reissue under tokens of their own. `shown` are the cards behind the
-    account's tokens that stay.
+    Credentials are one card if they are on one method, if they name one credential, or if facts of different vendors
+    show the same card face: the network, the token service and the processor each report a reissue under their own
+    tokens. `faces` are the cards behind the account's tokens that stay.
     """
 
     def __init__(
-        self, methods: Iterable[Method], followed: Iterable[Fact], shown: Iterable[tuple[Key, CardFace]]
+        self, methods: Iterable[Method], followed: Iterable[Fact], faces: Iterable[tuple[Key, CardFace]]
     ) -> None:
         self._of: dict[Key, set[Key]] = {}
         self._naming: dict[Key, list[Fact]] = {}
         self._vendors: dict[Face, tuple[set[str], list[Key]]] = {}
-        self._shown: dict[Face, list[tuple[Key, CardFace]]] = {}
-        for key, card in shown:
-            self._shown.setdefault((card.last4, card.expiry), []).append((key, card))
+        self._faces: dict[Face, list[tuple[Key, CardFace]]] = {}
+        for key, card in faces:
+            self._faces.setdefault((card.last4, card.expiry), []).append((key, card))
         for method in methods:
             self._join(method.keys)
         for fact in followed:
@@ -137,7 +137,7 @@ class Cards:
         reported = fact.reported
         if reported.brand is not None and reported.last4 is not None and reported.expiry is not None:
             self._join(self._alike(fact))
-        for key, card in self._shown.get((reported.last4, reported.expiry), ()):
+        for key, card in self._faces.get((reported.last4, reported.expiry), ()):
             if _is_new_of(card, fact):
                 self._join((key, fact.new.key))
 
@@ -150,37 +150,37 @@ class Cards:
         return frozenset(keys), naming
 
     def _alike(self, fact: Fact) -> Iterable[Key]:
-        """The `new` of facts from different vendors whose brand, last4 and expiry are those of `fact`."""
+        """The `new` of facts from different vendors that show the same brand, last4 and expiry as `fact`."""
         reported = fact.reported
         vendors, keys = self._vendors.setdefault((reported.brand, reported.last4, reported.expiry), (set(), []))
-        all_of_them = len(vendors) == 1 and fact.stamp.vendor not in vendors
+        second_vendor = len(vendors) == 1 and fact.stamp.vendor not in vendors
         vendors.add(fact.stamp.vendor)
         keys.append(fact.new.key)
         if len(vendors) == 1:
             return ()
-        return keys if all_of_them else (keys[0], fact.new.key)
+        return keys if second_vendor else (keys[0], fact.new.key)
 
     def _join(self, keys: Iterable[Key]) -> None:
-        """Put `keys`, and all that is one card with any of them, into one card."""
+        """Unite the cards of all `keys` into one card."""
         card: set[Key] | None = None
         for key in keys:
-            other = self._of.get(key)
-            if other is card and card is not None:
+            own = self._of.get(key)
+            if own is card and card is not None:
                 continue
             if card is None:
-                card = {key} if other is None else other
+                card = {key} if own is None else own
                 self._of[key] = card
-            elif other is None:
+            elif own is None:
                 card.add(key)
                 self._of[key] = card
             else:
-                fewer, card = sorted((card, other), key=len)
+                fewer, card = sorted((card, own), key=len)
                 card |= fewer
                 self._of.update(dict.fromkeys(fewer, card))
 
 
-def named_alone(fact: Fact, methods: Iterable[Method]) -> frozenset[Key]:
-    """The card that the one fact of an account names, as `Cards` has it; most accounts have one fact."""
+def card_of_single_fact(fact: Fact, methods: Iterable[Method]) -> frozenset[Key]:
+    """The card that the only fact of an account names. It equals the result of `Cards`, and costs less."""
     groups = [fact.old.keys, *(method.keys for method in methods)]
     card: set[Key] = set()
     grown = set(fact.new.keys)
@@ -193,7 +193,7 @@ def named_alone(fact: Fact, methods: Iterable[Method]) -> frozenset[Key]:
 
 
 def _is_new_of(card: CardFace, fact: Fact) -> bool:
-    """Whether the card behind a token is the `new` of another vendor's fact; not every token service tells brands."""
+    """Whether the card behind a token is the `new` of another vendor's fact. Some token services report no brand."""
     reported = fact.reported
     return (
         card.vendor != fact.stamp.vendor

@@ -1,28 +1,28 @@
-"""Which facts of an account what became of it rests on, told for all of them by one walk through the account.
+"""Which facts the resolution of an account depends on, computed for all facts by one walk through the account.
 
-Credentials, and the facts and methods that join them, are a graph. Without a fact, the part of the graph that only this
-fact joins to the current method falls off (it is what articulation points cut off, Hopcroft and Tarjan 1973):
+Credentials are joined by facts and methods: a graph. Without a fact, the part of the graph falls off that only this
+fact joins to the current method. Articulation points cut off the same parts (Hopcroft and Tarjan 1973):
 
-    what falls off                          without the fact the wallet would be
-    a live method                           another one: that method would not give way to the current one
-    no method, and nothing of the card      the same one
-    anything else                           to be seen only by resolving it without the fact
+    part that falls off                     the wallet without the fact is
+    a live method                           different: the current method would not replace that method
+    no method, and nothing of the card      the same
+    anything else                           unknown: resolve the wallet without the fact
 """
 
 from collections.abc import Iterator
 from typing import TypeAlias
 
 from domain.account import Account
-from domain.knowledge import Fact, Pair
+from domain.knowledge import Fact, FactId
 from domain.resolve import Draft
 from domain.wallet import Key, Method
 
 Join: TypeAlias = Fact | Method
-"""What joins credentials."""
+"""A fact or a method: it joins credentials."""
 
 
 class Cuts:
-    """Made from the whole of an account and what became of it."""
+    """The cuts of one account, given its draft."""
 
     def __init__(self, account: Account, draft: Draft) -> None:
         self._account = account
@@ -30,35 +30,36 @@ class Cuts:
         latest = account.latest
         assert latest is not None
         self._latest = latest
-        self._plain = len(account.pairs.facts) == len(account.followed)
-        self._reasons = {account.pairs.why(old).pair for old in draft.others}
+        self._plain = len(account.distinct.facts) == len(account.followed)
+        self._reasons = {account.distinct.reason_for(old).id for old in draft.replaced}
         self._first_known_by = _first_known_by(account)
-        self._cut: dict[Pair, _Cut] = {}
+        self._cut: dict[FactId, _Cut] = {}
         self._seen: dict[object, int] = {}
         self._walk(latest.new.key if draft.current is None else min(draft.current.keys))
 
-    def rests_on(self, fact: Fact) -> bool | None:
-        """Whether the wallet would be another one without `fact`; None if this does not tell."""
-        cut = self._cut[fact.pair]
+    def depends_on(self, fact: Fact) -> bool | None:
+        """Whether the wallet would differ without `fact`; None if the cuts cannot decide it."""
+        cut = self._cut[fact.id]
         if cut.live:
             return True
-        if not self._plain or cut.methods or cut.of_the_card or fact.pair in self._reasons:
+        if not self._plain or cut.methods or cut.of_the_card or fact.id in self._reasons:
             return None
-        # what else it joins must be known without it
+        # The other credentials that the fact joins must be known without it.
         kept = [key for key in _keys_of(fact) if not any(self._seen[key] in numbers for numbers in cut.off)]
         if any(self._first_known_by.get(key) is fact for key in kept):
             return None
         return None if self._names_the_card(fact) else False
 
     def _names_the_card(self, fact: Fact) -> bool:
+        """Whether the current card may have other credentials without `fact`."""
         card = self._draft.card
         if fact is self._latest or fact.new.key in card or not card.isdisjoint(fact.new.keys):
             return True
         if fact.old.alias is None or card.isdisjoint(fact.old.keys):
             return False
         names = set(fact.old.keys)
-        said_elsewhere = [*(method.keys for method in self._account.methods), self._latest.new.keys]
-        return not any(names.issubset(keys) for keys in said_elsewhere)
+        named_together = [*(method.keys for method in self._account.methods), self._latest.new.keys]
+        return not any(names.issubset(keys) for keys in named_together)
 
     def _walk(self, root: Key) -> None:
         """Depth first from `root`, without recursion: a chain of facts may be thousands long."""
@@ -73,17 +74,17 @@ class Cuts:
         path = [_Step(root, None, iter(joins.get(root, ())), 0, of_the_card=root in card)]
         while path:
             step = path[-1]
-            for thing in step.further:
-                node = thing if isinstance(thing, str) else _node(thing)
+            for place in step.further:
+                node = place if isinstance(place, str) else _node(place)
                 if node == step.came_from:
                     continue
                 if node in seen:
                     step.low = min(step.low, seen[node])
                     continue
                 seen[node] = number = len(seen)
-                further: Iterator[Key | Join] = iter(joins[thing] if isinstance(thing, str) else _keys_of(thing))
-                of_the_card = isinstance(thing, str) and thing in card
-                path.append(_Step(thing, _node(step.thing), further, number, of_the_card=of_the_card))
+                further: Iterator[Key | Join] = iter(joins[place] if isinstance(place, str) else _keys_of(place))
+                of_the_card = isinstance(place, str) and place in card
+                path.append(_Step(place, _node(step.place), further, number, of_the_card=of_the_card))
                 break
             else:
                 path.pop()
@@ -91,15 +92,15 @@ class Cuts:
                     self._leave(step, path[-1])
 
     def _leave(self, step: "_Step", before: "_Step") -> None:
-        """All behind `step` has been seen; `before` is what led to it."""
-        thing = step.thing
-        if isinstance(thing, Method):
+        """Close `step`, whose whole subgraph has been seen; `before` is the step that led to it."""
+        place = step.place
+        if isinstance(place, Method):
             step.methods += 1
-            step.live += thing.live
-        elif isinstance(thing, Fact):
-            self._cut[thing.pair] = step.cut
-        if isinstance(before.thing, Fact) and step.low >= before.number:
-            before.cut.take(step, range(step.number, len(self._seen)))
+            step.live += place.live
+        elif isinstance(place, Fact):
+            self._cut[place.id] = step.cut
+        if isinstance(before.place, Fact) and step.low >= before.number:
+            before.cut.add(step, range(step.number, len(self._seen)))
         before.low = min(before.low, step.low)
         before.live += step.live
         before.methods += step.methods
@@ -107,7 +108,7 @@ class Cuts:
 
 
 class _Cut:
-    """What falls off without a fact, counted; `off` are the numbers under which it was seen."""
+    """Counts of the part that falls off without a fact; `off` are the numbers of its places."""
 
     __slots__ = ("live", "methods", "of_the_card", "off")
 
@@ -115,7 +116,7 @@ class _Cut:
         self.live = self.methods = self.of_the_card = 0
         self.off: list[range] = []
 
-    def take(self, step: "_Step", numbers: range) -> None:
+    def add(self, step: "_Step", numbers: range) -> None:
         self.live += step.live
         self.methods += step.methods
         self.of_the_card += step.of_the_card
@@ -123,25 +124,25 @@ class _Cut:
 
 
 class _Step:
-    """One credential, fact or method on the way, and what was counted behind it."""
+    """One credential, fact or method on the walk, and the counts of the places behind it."""
 
-    __slots__ = ("came_from", "cut", "further", "live", "low", "methods", "number", "of_the_card", "thing")
+    __slots__ = ("came_from", "cut", "further", "live", "low", "methods", "number", "of_the_card", "place")
 
     def __init__(
-        self, thing: Key | Join, came_from: object, further: Iterator[Key | Join], number: int, *, of_the_card: bool
+        self, place: Key | Join, came_from: object, further: Iterator[Key | Join], number: int, *, of_the_card: bool
     ) -> None:
-        self.thing, self.came_from, self.further = thing, came_from, further
+        self.place, self.came_from, self.further = place, came_from, further
         self.number = self.low = number
         self.live = self.methods = 0
         self.of_the_card = int(of_the_card)
         self.cut = _Cut()
 
 
-def _node(thing: Key | Join) -> object:
-    """What a thing is known by on the way: a fact by its pair, which costs less to hash than all that it tells."""
-    if isinstance(thing, Fact):
-        return thing.pair
-    return ("method", thing.id) if isinstance(thing, Method) else thing
+def _node(place: Key | Join) -> object:
+    """The identity of a place on the walk: a fact's id costs less to hash than the whole fact."""
+    if isinstance(place, Fact):
+        return place.id
+    return ("method", place.id) if isinstance(place, Method) else place
 
 
 def _keys_of(join: Join) -> tuple[Key, ...]:
@@ -149,7 +150,7 @@ def _keys_of(join: Join) -> tuple[Key, ...]:
 
 
 def _first_known_by(account: Account) -> dict[Key, Fact]:
-    """For each credential that none of its methods holds, the fact that it can first be known by."""
+    """For each credential that no method of the account holds, the fact that leads to it first."""
     from_: dict[Key, list[Fact]] = {}
     for fact in account.followed:
         for key in fact.old.keys:
@@ -159,9 +160,9 @@ def _first_known_by(account: Account) -> dict[Key, Fact]:
     waiting, done = list(known), set()
     while waiting:
         for fact in from_.get(waiting.pop(), ()):
-            if fact.pair in done:
+            if fact.id in done:
                 continue
-            done.add(fact.pair)
+            done.add(fact.id)
             for key in _keys_of(fact):
                 if key not in known:
                     known.add(key)

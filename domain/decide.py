@@ -1,16 +1,15 @@
-"""A batch of updates, decided: what becomes of each, and what every wallet they touch should be.
+"""Decide a batch of updates: the outcome of each, and what every wallet that they are about should be.
 
     outcome      the update …
     APPLIED      changed some wallet
-    SUPERSEDED   told something new, but newer knowledge already stands
-    DUPLICATE    told nothing that was not known, or that is not so already
+    SUPERSEDED   reported something new, but newer knowledge already stands
+    DUPLICATE    reported nothing new, or nothing that is not so already
     PARKED       is about a credential that no wallet knows yet
-    IGNORED      told of no change, or of a method that its customer removed
-    QUARANTINED  conflicts with what a wallet is (see `Conflict`), or names another customer than the wallets'
+    IGNORED      reported no change, or is about a method that its customer removed
+    QUARANTINED  conflicts with the contents of a wallet (see `Conflict`), or names another customer than the wallets'
 
-Updates are learnt one after another, and the outcome of each is read from what the wallets would be right after it.
-Only what the wallets are at the end is written and told, so many updates of one wallet cost their merchants one set
-of events.
+Updates are learnt one after another. The outcome of each is read from what the wallets would be right after it. Only
+the state after the last update is written and announced: many updates of one wallet cost merchants one set of events.
 """
 
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -23,20 +22,20 @@ from domain.merge import Merged, merge
 from domain.resolve import Replaced, Updated
 from domain.resolver import WalletResolver
 from domain.update import Outcome, Scope, Stamp, Update, UpdateType
-from domain.wallet import Key, Method, MethodId, Wallet, WalletId, belongs_to
+from domain.wallet import Key, MethodId, Wallet, WalletId, belongs_to
 
 WalletChange: TypeAlias = Replaced | Updated | Merged
 
 
 class Verdict(NamedTuple):
-    """An update's outcome, and why: a word that ops people can look up in docs/running.md."""
+    """An update's outcome and its reason, a code that operators look up in docs/running.md."""
 
     outcome: Outcome
     reason: str | None = None
 
 
 class WaitingUpdate(NamedTuple):
-    """An update taken in earlier that waits for a wallet, or for another one; `inbox_id` finds it again."""
+    """A PARKED or QUARANTINED update that may still apply. `inbox_id` is its row in the inbox."""
 
     inbox_id: int
     stamp: Stamp
@@ -47,7 +46,7 @@ class WaitingUpdate(NamedTuple):
 
 
 class ChangedWallet(NamedTuple):
-    """What a wallet was, what it is now, and what there is to tell of it, in order."""
+    """A wallet before and after the batch, and the changes to announce, in order."""
 
     before: Wallet
     after: Wallet
@@ -55,7 +54,7 @@ class ChangedWallet(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """`verdicts` stand in the order of the updates; `waiting` are those of the waiting updates that have a verdict now.
+    """`verdicts` stand in the order of the updates. `waiting` are the waiting updates that have a verdict now.
 
     `known` is every credential that one of the wallets knows now.
     """
@@ -66,7 +65,7 @@ class Decision(NamedTuple):
     known: frozenset[Key]
 
 
-_TELLS_NO_CHANGE = frozenset((UpdateType.OPTED_OUT, UpdateType.NO_CHANGE, UpdateType.NO_MATCH))
+_NO_CHANGE = frozenset((UpdateType.OPTED_OUT, UpdateType.NO_CHANGE, UpdateType.NO_MATCH))
 
 
 def decide(
@@ -78,33 +77,48 @@ def decide(
     *,
     effort: Effort | None = None,
 ) -> Decision:
-    """Decide `updates` in the order given; `knowledge` learns what they tell.
+    """Decide `updates` in the given order. `knowledge` learns what they report.
 
-    `wallets` are those that know an `old` of the updates or are named by a merge, merged ones among them; a wallet that
-    has learnt a credential in another way (an import) is among them too, and is resolved. `waiting` are the updates
-    that wait for any credential within reach; quarantined ones wait too, for a wallet that can follow them.
-    `effort` is what may be looked at, where that is not what one transaction may look at.
+    `wallets` are those that know an `old` of the updates, and those that a merge names, merged ones included. A wallet
+    that learnt a credential in another way (an import) belongs to them as well, and is resolved. `waiting` are the
+    updates that wait for a credential within reach; QUARANTINED ones wait for a wallet that can follow them.
+    `effort` limits how much the decision looks at; by default, as much as one transaction may.
 
     Raises:
-        TooMuch: there is more to look at.
+        TooMuch: the decision would exceed `effort`.
     """
     batch = _Batch(wallets, knowledge, name, effort or Effort())
     verdicts = [batch.decide(update) for update in updates]
     earlier = list(waiting)
-    ours = [at for at, verdict in enumerate(verdicts) if verdict.outcome in (Outcome.PARKED, Outcome.QUARANTINED)]
-    followed = batch.decide_waiting([*earlier, *(_as_waiting(updates[at]) for at in ours)])
-    for at, number in enumerate(ours, start=len(earlier)):
-        verdicts[number] = followed.get(at, verdicts[number])
+    undecided = [at for at, verdict in enumerate(verdicts) if verdict.outcome in (Outcome.PARKED, Outcome.QUARANTINED)]
+    later_verdicts = batch.decide_waiting([*earlier, *(_as_waiting(updates[at]) for at in undecided)])
+    for at, number in enumerate(undecided, start=len(earlier)):
+        verdicts[number] = later_verdicts.get(at, verdicts[number])
     return Decision(
         tuple(verdicts),
-        tuple((update, followed[at]) for at, update in enumerate(earlier) if at in followed),
+        tuple((update, later_verdicts[at]) for at, update in enumerate(earlier) if at in later_verdicts),
         batch.changed_wallets(),
-        frozenset(batch.knowing),
+        frozenset(batch.wallets_by_key),
     )
 
 
+class _BatchWallet:
+    """One wallet of a batch: `before` the batch, `merged` with the merges so far, and what its resolver made of that.
+
+    `keys` are the credentials that it is listed under in `_Batch.wallets_by_key`.
+    """
+
+    __slots__ = ("before", "keys", "merge_changes", "merged", "resolver")
+
+    def __init__(self, wallet: Wallet) -> None:
+        self.before = self.merged = wallet
+        self.merge_changes: list[WalletChange] = []
+        self.resolver: WalletResolver | None = None
+        self.keys: list[Collection[Key]] = []
+
+
 class _Batch:
-    """The wallets of one batch, as they stand after the updates taken so far."""
+    """The wallets of one batch, as they stand after the updates decided so far."""
 
     def __init__(
         self,
@@ -116,25 +130,22 @@ class _Batch:
         self.knowledge = knowledge
         self.name = name
         self.effort = effort
-        self.before = {wallet.id: wallet for wallet in wallets}
-        self.unresolved = dict(self.before)
-        self.merges: dict[WalletId, list[WalletChange]] = {}
-        self.resolvers: dict[WalletId, WalletResolver] = {}
-        self.knowing: dict[Key, set[WalletId]] = {}
-        self.met: dict[WalletId, list[Collection[Key]]] = {}
-        for wallet in self.before.values():
-            self._meet(wallet.id, wallet.knows())
+        self.wallets = {wallet.id: _BatchWallet(wallet) for wallet in wallets}
+        self.wallets_by_key: dict[Key, set[WalletId]] = {}
+        for state in self.wallets.values():
+            self._list_under(state, state.before.knows())
 
     @cached_property
     def customers(self) -> "_Customers":
-        """Only merges ask whose wallets they are."""
+        """Computed at the first merge: nothing else looks wallets up by customer."""
         customers = _Customers()
-        for wallet in self.unresolved.values():
-            customers.add(wallet)
+        for state in self.wallets.values():
+            customers.add(state.merged)
         return customers
 
     def decide(self, update: Update) -> Verdict:
-        if update.type in _TELLS_NO_CHANGE:
+        """Learn `update` and resolve the wallets that it is about."""
+        if update.type in _NO_CHANGE:
             return Verdict(Outcome.IGNORED, update.type.value)
         if update.type is UpdateType.WALLET_MERGED:
             return self._merge(update.merge_from, update.merge_into)
@@ -143,10 +154,10 @@ class _Batch:
         assert update.old is not None
         novelty = self.knowledge.learn(update)
         holders = self._holders(update.old.keys)
-        owners = [wallet_id for wallet_id in holders if belongs_to(update.scope, self.unresolved[wallet_id])]
+        owners = [state for state in holders if belongs_to(update.scope, state.merged)]
         changed = False
-        for wallet_id in owners:
-            changed |= self._learn(wallet_id, update)
+        for state in owners:
+            changed |= self._learn(state, update)
         if changed:
             return Verdict(Outcome.APPLIED)
         if novelty is Novelty.NONE:
@@ -155,83 +166,71 @@ class _Batch:
             return Verdict(Outcome.PARKED) if novelty is Novelty.NEW else Verdict(Outcome.SUPERSEDED, "NEWER_TOLD")
         return self._unchanged(update.stamp, update.old.keys, owners, novelty)
 
-    def decide_waiting(self, waiting: Sequence[WaitingUpdate]) -> dict[int, Verdict]:
-        """What became of those whose credential or customers are known by now, by their place.
+    def decide_waiting(self, updates: Sequence[WaitingUpdate]) -> dict[int, Verdict]:
+        """The verdicts on those updates whose credential or customers are known by now, by their position.
 
-        A merge and a wallet that is resolved let more credentials be known, so all wallets are resolved first, and it
-        looks again until no more are known. Merges go first: whose customer an update is about is known after them.
+        Merges and resolutions make further credentials known. So all wallets are resolved first, and the search repeats
+        until it finds no more updates. Merges come first: they decide which customer an update is about.
         """
-        if waiting:
-            self._resolve_remaining()
+        if updates:
+            self._resolve_all()
         verdicts: dict[int, Verdict] = {}
-        left = sorted(range(len(waiting)), key=lambda at: not waiting[at].merge_from)
-        while known := [at for at in left if self._knows(waiting[at])]:
-            verdicts.update((at, self._decide_waiting(waiting[at])) for at in known)
-            left = [at for at in left if at not in verdicts]
+        open_ = sorted(range(len(updates)), key=lambda at: not updates[at].merge_from)
+        while known := [at for at in open_ if self._knows(updates[at])]:
+            verdicts.update((at, self._decide_waiting(updates[at])) for at in known)
+            open_ = [at for at in open_ if at not in verdicts]
         return verdicts
 
-    def _knows(self, waiting: WaitingUpdate) -> bool:
-        if waiting.merge_from:
-            return bool(self._named(waiting.merge_from) and self._named(waiting.merge_into))
-        return any(key in self.knowing for key in waiting.keys)
-
-    def _decide_waiting(self, waiting: WaitingUpdate) -> Verdict:
-        """What became of an update whose credential has become known: what would be different had it not come."""
-        if waiting.merge_from:
-            return self._merge(waiting.merge_from, waiting.merge_into)
-        holders = self._holders(waiting.keys)
-        owners = [wallet_id for wallet_id in holders if belongs_to(waiting.scope, self.unresolved[wallet_id])]
-        for wallet_id in owners:
-            if self._resolver(wallet_id).would_differ_without(waiting.stamp, waiting.keys):
-                return Verdict(Outcome.APPLIED)
-        return self._unchanged(waiting.stamp, waiting.keys, owners, Novelty.NEW)
-
     def changed_wallets(self) -> tuple[ChangedWallet, ...]:
-        self._resolve_remaining()
-        return tuple(
-            ChangedWallet(before, resolution.wallet, (*self.merges.get(wallet_id, ()), *resolution.changes))
-            for wallet_id, before in self.before.items()
-            if (resolution := self.resolvers[wallet_id].resolution).wallet != before
-        )
+        """The wallets that differ from before the batch."""
+        changed = []
+        for state in self.wallets.values():
+            resolution = self._resolver(state).resolution
+            if resolution.wallet != state.before:
+                changes = (*state.merge_changes, *resolution.changes)
+                changed.append(ChangedWallet(state.before, resolution.wallet, changes))
+        return tuple(changed)
 
-    def _unchanged(self, stamp: Stamp, keys: Sequence[Key], owners: list[WalletId], novelty: Novelty) -> Verdict:
-        """The verdict on an update that found wallets and changed none of them."""
+    # --- outcomes -------------------------------------------------------------------------------------------------
+
+    def _knows(self, update: WaitingUpdate) -> bool:
+        if update.merge_from:
+            return bool(self._named(update.merge_from) and self._named(update.merge_into))
+        return any(key in self.wallets_by_key for key in update.keys)
+
+    def _decide_waiting(self, update: WaitingUpdate) -> Verdict:
+        """The verdict on an update whose credential is known now: would a wallet differ if it had not come?"""
+        if update.merge_from:
+            return self._merge(update.merge_from, update.merge_into)
+        owners = [state for state in self._holders(update.keys) if belongs_to(update.scope, state.merged)]
+        for state in owners:
+            if self._resolver(state).would_differ_without(update.stamp, update.keys):
+                return Verdict(Outcome.APPLIED)
+        return self._unchanged(update.stamp, update.keys, owners, Novelty.NEW)
+
+    def _unchanged(self, stamp: Stamp, keys: Sequence[Key], owners: list[_BatchWallet], novelty: Novelty) -> Verdict:
+        """The verdict on an update that is about some wallets and changed none of them."""
         if not owners:
             return Verdict(Outcome.QUARANTINED, "OWNER_MISMATCH")
-        resolvers = [self._resolver(wallet_id) for wallet_id in owners]
+        resolvers = [self._resolver(state) for state in owners]
         for resolver in resolvers:
             conflict = resolver.accounts.conflict(stamp)
             if conflict is not None:
                 return Verdict(Outcome.QUARANTINED, conflict.value)
         if novelty is Novelty.OLDER:
             return Verdict(Outcome.SUPERSEDED, "NEWER_TOLD")
-        about = [(resolver, account) for resolver in resolvers for account in resolver.accounts.of(keys)]
-        if not any(account.live for _, account in about):
+        standings = [resolver.standing(stamp, keys) for resolver in resolvers]
+        if not any(standing.live for standing in standings):
             return Verdict(Outcome.IGNORED, "CUSTOMER_REMOVED")
-        with_facts = [account for _, account in about if account.followed]
-        if any(account.pairs.latest.stamp == stamp for account in with_facts):
+        if any(standing.latest for standing in standings):
             return Verdict(Outcome.DUPLICATE, "ALREADY_SO")
-        holding = [
-            method
-            for resolver, account in about
-            for method in resolver.live_methods(account)
-            if not method.keys.isdisjoint(keys)
-        ]
-        if not holding or any(account.pairs.includes(stamp) for account in with_facts):
+        if not any(standing.held for standing in standings) or any(standing.followed for standing in standings):
             return Verdict(Outcome.SUPERSEDED, "NEWER_FACT")
-        if self._expire_later(holding, keys, stamp):
+        if any(standing.outlasted for standing in standings):
             return Verdict(Outcome.SUPERSEDED, "NEWER_TOLD")
         return Verdict(Outcome.DUPLICATE, "ALREADY_SO")
 
-    def _expire_later(self, methods: Iterable[Method], keys: Sequence[Key], stamp: Stamp) -> bool:
-        """Whether they are known, by their customer or by another fact, to be good for longer than `stamp` told."""
-        reported = [state.expiry for _, state in self.knowledge.states_of(keys) if state.expiry is not None]
-        expiries = [expiry.value for expiry in reported if expiry.stamp == stamp]
-        return any(
-            method.details.expiry is not None and method.details.expiry > expiry
-            for method in methods
-            for expiry in expiries
-        )
+    # --- merges ---------------------------------------------------------------------------------------------------
 
     def _merge(self, merge_from: Scope, merge_into: Scope) -> Verdict:
         sources, targets = self._named(merge_from), self._named(merge_into)
@@ -240,74 +239,79 @@ class _Batch:
         if sources == targets and len(targets) == 1:
             return Verdict(Outcome.DUPLICATE, "ALREADY_SO")
         if len(sources) > 1 or len(targets) > 1:
-            # several wallets of one name may be several people's, and would see each other's methods afterwards
+            # Several wallets of one name may belong to several people, who would see each other's methods afterwards.
             return Verdict(Outcome.QUARANTINED, "AMBIGUOUS_CUSTOMER")
         (target,) = targets
         for source in sorted(sources - targets):
-            self._merge_wallets(source, target)
+            self._merge_wallets(self.wallets[source], self.wallets[target])
         return Verdict(Outcome.APPLIED)
 
-    def _merge_wallets(self, source: WalletId, target: WalletId) -> None:
-        merged = merge(self.unresolved[source], self.unresolved[target])
-        for former in self.customers.merged_into(source):
-            self.unresolved[former] = self.unresolved[former]._replace(merged_into=target)
-            self.resolvers.pop(former, None)
-            self.customers.add(self.unresolved[former])
-        for keys in self.met.pop(source, ()):
+    def _merge_wallets(self, source: _BatchWallet, target: _BatchWallet) -> None:
+        merger = merge(source.merged, target.merged)
+        for former_id in self.customers.merged_into(merger.source.id):
+            former = self.wallets[former_id]
+            former.merged = former.merged._replace(merged_into=merger.target.id)
+            former.resolver = None
+            self.customers.add(former.merged)
+        for keys in source.keys:
             for key in keys:
-                self.knowing[key].discard(source)
-        for wallet in (merged.source, merged.target):
-            self.unresolved[wallet.id] = wallet
-            self.customers.add(wallet)
-        self.merges.setdefault(target, []).extend((*self.merges.pop(source, ()), *merged.changes))
-        self._meet(target, merged.target.knows())
-        self._resolve_wallet(source)
-        self._resolve_wallet(target)
+                self.wallets_by_key[key].discard(merger.source.id)
+        source.keys = []
+        source.merged, target.merged = merger.source, merger.target
+        self.customers.add(source.merged)
+        self.customers.add(target.merged)
+        target.merge_changes += [*source.merge_changes, *merger.changes]
+        source.merge_changes = []
+        self._list_under(target, target.merged.knows())
+        self._resolve(source)
+        self._resolve(target)
 
     def _named(self, scope: Scope) -> set[WalletId]:
-        """The wallets of the customer so named; a merged wallet stands for the one it went into."""
-        found = set()
+        """The wallets of the customer so named; for a merged wallet, the one that it was merged into."""
+        ids = set()
         for wallet_id in self.customers.with_any_of(scope):
-            wallet = self.unresolved[wallet_id]
+            wallet = self.wallets[wallet_id].merged
             if belongs_to(scope, wallet):
-                found.add(wallet.merged_into or wallet.id)
-        return found
+                ids.add(wallet.merged_into or wallet.id)
+        return ids
 
-    def _resolve_remaining(self) -> None:
-        for wallet_id in self.unresolved:
-            self._resolver(wallet_id)
+    # --- resolutions ----------------------------------------------------------------------------------------------
 
-    def _resolver(self, wallet_id: WalletId) -> WalletResolver:
-        if wallet_id not in self.resolvers:
-            self._resolve_wallet(wallet_id)
-        return self.resolvers[wallet_id]
+    def _resolve_all(self) -> None:
+        for state in self.wallets.values():
+            self._resolver(state)
 
-    def _resolve_wallet(self, wallet_id: WalletId) -> bool:
-        """Resolve it by what is known now; True if it differs from what it was before."""
-        unresolved = self.unresolved[wallet_id]
-        resolver = WalletResolver(unresolved, self.knowledge, partial(self.name, wallet_id), self.effort)
-        self.resolvers[wallet_id] = resolver
-        self._meet(wallet_id, resolver.fresh_keys())
-        return _differ(unresolved, resolver.resolution.wallet)
+    def _resolver(self, state: _BatchWallet) -> WalletResolver:
+        return self._resolve(state) if state.resolver is None else state.resolver
 
-    def _learn(self, wallet_id: WalletId, update: Update) -> bool:
-        """Have the wallet learn what the knowledge has just learnt; True if it differs from what it was before it."""
-        resolver = self.resolvers.get(wallet_id)
+    def _resolve(self, state: _BatchWallet) -> WalletResolver:
+        """Resolve the wallet by all that is known now."""
+        wallet = state.merged
+        resolver = state.resolver = WalletResolver(wallet, self.knowledge, partial(self.name, wallet.id), self.effort)
+        self._list_under(state, resolver.fresh_keys())
+        return resolver
+
+    def _learn(self, state: _BatchWallet, update: Update) -> bool:
+        """Resolve the wallet by an update that the knowledge has just learnt; True if the wallet differs by it."""
+        resolver = state.resolver
         if resolver is None:
-            return self._resolve_wallet(wallet_id)
+            return _differ(state.merged, self._resolve(state).resolution.wallet)
         changed = resolver.learn(update)
-        self._meet(wallet_id, resolver.fresh_keys())
+        self._list_under(state, resolver.fresh_keys())
         return changed
 
-    def _meet(self, wallet_id: WalletId, keys: Collection[Key]) -> None:
+    def _list_under(self, state: _BatchWallet, keys: Collection[Key]) -> None:
+        """Have the wallet found by `keys`."""
         if not keys:
             return
-        self.met.setdefault(wallet_id, []).append(keys)
+        state.keys.append(keys)
         for key in keys:
-            self.knowing.setdefault(key, set()).add(wallet_id)
+            self.wallets_by_key.setdefault(key, set()).add(state.before.id)
 
-    def _holders(self, keys: Iterable[Key]) -> list[WalletId]:
-        return sorted(set().union(*(self.knowing.get(key, ()) for key in keys)))
+    def _holders(self, keys: Iterable[Key]) -> list[_BatchWallet]:
+        """The wallets that know any of `keys`, by id."""
+        ids: set[WalletId] = set().union(*(self.wallets_by_key.get(key, ()) for key in keys))
+        return [self.wallets[wallet_id] for wallet_id in sorted(ids)]
 
 
 class _Customers:
@@ -318,7 +322,7 @@ class _Customers:
         self._merged: dict[WalletId, set[WalletId]] = {}
 
     def add(self, wallet: Wallet) -> None:
-        """Note the wallet as it is; what was noted of it before goes on counting, for identities are never lost."""
+        """Add the wallet as it is. Its former entries stay: no wallet loses an identity."""
         for identity in (*wallet.customer.identities, *wallet.former_identities):
             self._with.setdefault(identity, set()).add(wallet.id)
         if wallet.merged_into is not None:
@@ -328,11 +332,12 @@ class _Customers:
         return set().union(*(self._with.get(identity, ()) for identity in scope))
 
     def merged_into(self, target: WalletId) -> set[WalletId]:
+        """The wallets merged into `target` so far, which the caller moves to another target."""
         return self._merged.pop(target, set())
 
 
-def _differ(one: Wallet, other: Wallet) -> bool:
-    return one is not other and (one.methods != other.methods or one.links != other.links)
+def _differ(first: Wallet, second: Wallet) -> bool:
+    return first is not second and (first.methods != second.methods or first.links != second.links)
 
 
 def _as_waiting(update: Update) -> WaitingUpdate:

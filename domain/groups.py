@@ -1,4 +1,4 @@
-"""Things that belong together because some pair of them does (union-find)."""
+"""Disjoint groups that are made by joining members (union-find)."""
 
 from collections.abc import Iterable
 from typing import Generic, TypeVar
@@ -7,31 +7,31 @@ T = TypeVar("T")
 
 
 class Groups(Generic[T]):
-    """Disjoint groups of things; a thing never joined is in no group."""
+    """Disjoint groups of members. A value that was never joined is in no group."""
 
     def __init__(self) -> None:
         self._parent: dict[T, T] = {}
 
-    def __contains__(self, thing: T) -> bool:
-        return thing in self._parent
+    def __contains__(self, member: T) -> bool:
+        return member in self._parent
 
-    def find(self, thing: T) -> T:
-        """The thing that stands for the group of `thing`: the same one for each of them, until the next `join`."""
+    def find(self, member: T) -> T:
+        """The representative of the group of `member`: the same for every member, until the next `join`."""
         parent = self._parent
-        while (above := parent[thing]) != thing:
-            parent[thing] = thing = parent[above]
-        return thing
+        while (above := parent[member]) != member:
+            parent[member] = member = parent[above]
+        return member
 
-    def join(self, things: Iterable[T]) -> None:
-        """Put `things`, and all that they are grouped with, into one group."""
+    def join(self, members: Iterable[T]) -> None:
+        """Unite the groups of all `members` into one group."""
         parent = self._parent
         root = None
-        for thing in things:
-            if thing not in parent:
-                parent[thing] = thing if root is None else root
-                root = thing if root is None else root
+        for member in members:
+            if member not in parent:
+                parent[member] = member if root is None else root
+                root = member if root is None else root
                 continue
-            own = self.find(thing)
+            own = self.find(member)
             if root is None:
                 root = own
             elif own != root:

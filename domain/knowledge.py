@@ -1,17 +1,17 @@
-"""What vendors have told about credentials, whatever wallets they are in.
+"""What vendors have reported about credentials, whatever wallets they are in.
 
-It only grows, and the order of telling does not matter.
+Knowledge only grows, and the order in which reports arrive does not change it.
 
-    told                        kept
-    old → new                   each pair once, at the earliest stamp told and with what was said then;
-                                only its expiry is the latest that the pair was ever told with
-    names of a credential       all of them: a token's fingerprint counts whichever telling gave it
+    reported                    kept
+    old → new                   each fact once, at its earliest stamp and with what that report said;
+                                only its expiry is the latest that any report of the fact gave
+    names of a credential       all of them: a token's fingerprint counts whichever report gave it
     status of a credential      the latest stamp
-    expiry of a credential      the latest expiry ever told; it never goes back
-    cards behind a token        all that it was ever told to stand for, by what they show
+    expiry of a credential      the latest expiry ever reported; it never goes back
+    cards behind a token        every card that the token ever stood for, by its face
     details of a credential     the latest stamp, detail by detail
 
-What names a customer is kept apart, under that customer's `Scope`, and is not spoken of anybody else.
+A report that names a customer is kept apart, under that customer's `Scope`. It says nothing about anybody else.
 """
 
 from collections.abc import Iterable, Mapping
@@ -35,14 +35,14 @@ T = TypeVar("T")
 
 
 class Dated(NamedTuple, Generic[T]):
-    """A value, and by whose word it is so."""
+    """A value, and the stamp of the report that it stands on."""
 
     value: T
     stamp: Stamp
 
 
 class Fact(NamedTuple):
-    """`old` was replaced by `new`; `told` is what was said of `new` when the pair was first told."""
+    """`old` was replaced by `new`; `reported` is what the earliest report of this fact said of `new`."""
 
     old: Credential
     new: Credential
@@ -52,30 +52,32 @@ class Fact(NamedTuple):
     method_type: MethodType | None = None
     reported: NewCredential = NewCredential()
     later: Dated[Expiry] | None = None
-    """A later expiry, where the pair was told with one, or with one at all, when it was told again."""
+    """The latest expiry that a repeated report gave, if it is later than the first report's or the first had none."""
 
     @property
-    def pair(self) -> "Pair":
+    def id(self) -> "FactId":
+        """Two reports with the same id are the same fact."""
         return (self.old.key, self.new.key, self.scope)
 
     @property
     def in_place(self) -> bool:
-        """The vendor keeps its token while the card behind it becomes another: (token, A) → (B, token)."""
+        """Whether the vendor keeps its token while the card behind it changes: (token, A) → (B, token)."""
         return self.new.alias is not None and self.new.alias in self.old.keys
 
     @property
     def expiry(self) -> Dated[Expiry] | None:
-        """The latest that the pair was ever told with."""
+        """The latest expiry that any report of the fact gave."""
         if self.later is not None or self.reported.expiry is None:
             return self.later
         return Dated(self.reported.expiry, self.stamp)
 
 
-Pair: TypeAlias = tuple[Key, Key, Scope]
+FactId: TypeAlias = tuple[Key, Key, Scope]
+"""`old`, `new` and the customer whom the fact is about."""
 
 
 class CardFace(NamedTuple):
-    """What `vendor` said that a card shows: how it is recognised where it is told of under another name."""
+    """What a card shows, as `vendor` reported it. A card reported under another name is recognised by its face."""
 
     vendor: str
     last4: str
@@ -84,17 +86,21 @@ class CardFace(NamedTuple):
 
 
 class CredentialState(NamedTuple):
-    """What is known of one credential."""
+    """What vendors have reported about one credential: status, expiry, details."""
 
     status: Dated[MethodStatus] | None = None
     expiry: Dated[Expiry] | None = None
     details: Mapping[str, Dated[object]] = MappingProxyType({})
     cards: Mapping[CardFace, Stamp] = MappingProxyType({})
-    """Of a token that stays while the card behind it becomes another: each of those cards, when it was first told."""
+    """The cards behind a token that stays, each with the stamp of its first report."""
 
 
 class Contribution(NamedTuple):
-    """What stands on one stamp: facts that it told or gave a later expiry, and whether it told anything in place."""
+    """What one report contributed to the knowledge of some credentials.
+
+    `facts` are those that it reported first or gave a later expiry. `in_place`: a status, an expiry or a detail stands
+    on it. `shows_cards`: a card behind a token stands on it.
+    """
 
     facts: tuple[Fact, ...] = ()
     in_place: bool = False
@@ -102,44 +108,47 @@ class Contribution(NamedTuple):
 
 
 class Novelty(Enum):
-    """What an update told, measured against what was known before it."""
+    """How an update compares with what was known before it."""
 
     NEW = "new"
-    OLDER = "something else stands, told later"
+    OLDER = "something else stands, reported later"
     NONE = "nothing that was not known"
 
 
 class Knowledge:
-    """The facts and what was told of credentials, as far as they were loaded; `learn` adds to it."""
+    """The facts and credential states that were loaded; `learn` adds an update to them."""
 
     def __init__(self) -> None:
-        self.facts: dict[Pair, Fact] = {}
+        self.facts: dict[FactId, Fact] = {}
         self.states: dict[Key, dict[Scope, CredentialState]] = {}
-        self.reported_facts: set[Pair] = set()
-        """Pairs that were told since loading, also those that were known: hearing of one prolongs its keeping."""
+        self.reported_facts: set[FactId] = set()
+        """Facts reported since loading, also those that were known: each report prolongs how long a fact is kept."""
         self.reported_states: set[tuple[Key, Scope]] = set()
-        """Credentials of which something was told since loading, also what was known."""
-        self._from: dict[Key, dict[Pair, Fact]] = {}
+        """Credentials that were reported on since loading, also where the report was known."""
+        self._facts_from: dict[Key, dict[FactId, Fact]] = {}
         self._contributions: dict[Key, dict[Stamp, Contribution]] = {}
 
     def add_fact(self, fact: Fact) -> None:
-        """Put in a fact as it was stored; it replaces the pair's former one."""
+        """Add a fact as it was stored. It replaces the former version of the same fact."""
         self._contributions.clear()
-        former = self.facts.get(fact.pair)
+        former = self.facts.get(fact.id)
         for key in () if former is None else former.old.keys:
-            del self._from[key][fact.pair]
-        self.facts[fact.pair] = fact
+            del self._facts_from[key][fact.id]
+        self.facts[fact.id] = fact
         for key in fact.old.keys:
-            self._from.setdefault(key, {})[fact.pair] = fact
+            self._facts_from.setdefault(key, {})[fact.id] = fact
 
     def add_state(self, key: Key, scope: Scope, state: CredentialState) -> None:
+        """Add the state of a credential as it was stored, in place of the former one."""
         self._contributions.clear()
         self.states.setdefault(key, {})[scope] = state
 
     def facts_from(self, key: Key) -> Iterable[Fact]:
-        return self._from.get(key, _NO_FACTS).values()
+        """The facts whose `old` has the name `key`."""
+        return self._facts_from.get(key, _NO_FACTS).values()
 
     def states_of(self, keys: Iterable[Key]) -> list[tuple[Scope, CredentialState]]:
+        """The states of all `keys`, each with the customer whom it is about."""
         return [state for key in keys if key in self.states for state in self.states[key].items()]
 
     def reach(
@@ -149,10 +158,10 @@ class Knowledge:
         *,
         ahead: Mapping[Key, AbstractSet[Key]] = MappingProxyType({}),
     ) -> set[Key]:
-        """All that facts may lead to from `keys`, these included; more than a wallet follows, never less.
+        """The credentials that facts may lead to from `keys`, these included; more than a wallet follows, never less.
 
-        What is in `beyond` already is not gone on from. `ahead` are facts that are not learnt yet: what each key leads
-        to by them.
+        The search does not continue from credentials in `beyond`. `ahead` maps a credential to those that facts lead to
+        which are not learnt yet.
         """
         frontier = list(keys)
         reached = {*frontier, *beyond}
@@ -167,7 +176,7 @@ class Knowledge:
         return reached
 
     def learn(self, update: Update) -> Novelty:
-        """Take in what one update tells; what is known of its `old` must be loaded."""
+        """Add what one update reports. What is known of its `old` must be loaded."""
         if update.old is None:
             return Novelty.NONE
         if update.type is UpdateType.NUMBER_REPLACED and not renames_itself(update):
@@ -175,7 +184,7 @@ class Knowledge:
         if update.type in _IN_PLACE:
             status, expiry = REPORTED_STATUS.get(update.type), update.new.expiry
             if update.type is UpdateType.NUMBER_REPLACED and "last4" in update.new.details:
-                status = MethodStatus.ACTIVE  # another card behind the token that stays
+                status = MethodStatus.ACTIVE  # a new card behind the token that stays
             state = CredentialState(
                 None if status is None else Dated(status, update.stamp),
                 None if expiry is None else Dated(expiry, update.stamp),
@@ -186,14 +195,14 @@ class Knowledge:
         return Novelty.NONE
 
     def contribution(self, stamp: Stamp, keys: Iterable[Key]) -> Contribution:
-        """What stands on the word of `stamp`, which told of `keys`."""
-        facts: dict[Pair, Fact] = {}
+        """What the report with this stamp contributed to what is known of `keys`."""
+        facts: dict[FactId, Fact] = {}
         in_place = shows_cards = False
         for key in keys:
             if key not in self._contributions:
                 self._contributions[key] = self._contributions_of(key)
             contribution = self._contributions[key].get(stamp, _NO_CONTRIBUTION)
-            facts.update((fact.pair, fact) for fact in contribution.facts)
+            facts.update((fact.id, fact) for fact in contribution.facts)
             in_place = in_place or contribution.in_place
             shows_cards = shows_cards or contribution.shows_cards
         return Contribution(tuple(facts.values()), in_place, shows_cards)
@@ -222,24 +231,24 @@ class Knowledge:
         return contributions
 
     def without(self, stamp: Stamp, keys: Iterable[Key]) -> "Knowledge":
-        """What is known within reach of `keys`, but for what stands on the word of `stamp` alone.
+        """What would be known within reach of `keys` if the report with this stamp had not come.
 
-        What would be, had that update not come. A batch may know a thousand times more than one wallet asks of.
+        The copy covers only what `keys` lead to: a batch may know a thousand times more than one wallet needs.
         """
-        rest = Knowledge()
+        remaining = Knowledge()
         for key in self.reach(keys):
             for fact in self.facts_from(key):
-                if fact.stamp != stamp and fact.pair not in rest.facts:
+                if fact.stamp != stamp and fact.id not in remaining.facts:
                     later = _without(stamp, fact.later)
-                    rest.add_fact(fact if later is fact.later else fact._replace(later=later))
+                    remaining.add_fact(fact if later is fact.later else fact._replace(later=later))
             for scope, state in self.states.get(key, _NO_STATES).items():
                 details = {name: dated for name, dated in state.details.items() if dated.stamp != stamp}
                 cards = {card: first for card, first in state.cards.items() if first != stamp}
-                remainder = CredentialState(
+                state_without = CredentialState(
                     _without(stamp, state.status), _without(stamp, state.expiry), details, cards
                 )
-                rest.add_state(key, scope, remainder)
-        return rest
+                remaining.add_state(key, scope, state_without)
+        return remaining
 
     def _learn_fact(self, update: Update) -> Novelty:
         assert update.old is not None
@@ -253,8 +262,8 @@ class Knowledge:
             method_type=update.method_type,
             reported=update.new,
         )
-        self.reported_facts.add(fact.pair)
-        known = self.facts.get(fact.pair)
+        self.reported_facts.add(fact.id)
+        known = self.facts.get(fact.id)
         if known is None:
             self.add_fact(fact)
             return Novelty.NEW
@@ -282,12 +291,12 @@ class Knowledge:
         return novelty
 
 
-def unite(known: Fact, again: Fact) -> Fact:
-    """A pair told twice: as said first, by every name that its credentials were told by, and with the later expiry."""
-    first = min(known, again, key=lambda fact: fact.stamp)
-    old = Credential(known.old.key, min(filter(None, (known.old.alias, again.old.alias)), default=None))
-    new = Credential(known.new.key, min(filter(None, (known.new.alias, again.new.alias)), default=None))
-    expiry = _later(known.expiry, again.expiry)
+def unite(known: Fact, repeated: Fact) -> Fact:
+    """One fact from two reports of it: as reported first, with all names of its credentials and the later expiry."""
+    first = min(known, repeated, key=lambda fact: fact.stamp)
+    old = Credential(known.old.key, min(filter(None, (known.old.alias, repeated.old.alias)), default=None))
+    new = Credential(known.new.key, min(filter(None, (known.new.alias, repeated.new.alias)), default=None))
+    expiry = _later(known.expiry, repeated.expiry)
     later = None if expiry is None or expiry.value == first.reported.expiry else expiry
     if (old, new, later) == (first.old, first.new, first.later):
         return first
@@ -295,7 +304,7 @@ def unite(known: Fact, again: Fact) -> Fact:
 
 
 def merge(known: CredentialState, reported: CredentialState) -> CredentialState:
-    """What is known after both were told, whichever came first."""
+    """What is known after both reports, whichever came first."""
     status = max(filter(None, (known.status, reported.status)), key=lambda dated: dated.stamp, default=None)
     details = dict(known.details)
     for name, dated in reported.details.items():
@@ -308,7 +317,7 @@ def merge(known: CredentialState, reported: CredentialState) -> CredentialState:
 
 
 def _card_faces(update: Update) -> dict[CardFace, Stamp]:
-    """The card behind a token that stays, where enough is said of it to recognise it by."""
+    """The face of the card behind a token that stays, if the report is complete enough to recognise the card by."""
     new, stamp = update.new, update.stamp
     if new.last4 is None or new.expiry is None or "last4" not in new.details:
         return {}
@@ -316,13 +325,14 @@ def _card_faces(update: Update) -> dict[CardFace, Stamp]:
 
 
 def _later(known: Dated[Expiry] | None, reported: Dated[Expiry] | None) -> Dated[Expiry] | None:
-    """The later expiry; of the same one it stays known by whose word it was known."""
+    """The later expiry. Of two equal ones the known one stays, with its stamp."""
     if known is None or reported is None:
         return known or reported
     return reported if reported.value > known.value else known
 
 
 def _without(stamp: Stamp, dated: Dated[T] | None) -> Dated[T] | None:
+    """`dated`, unless it stands on the report with this stamp."""
     return None if dated is not None and dated.stamp == stamp else dated
 
 
@@ -336,9 +346,10 @@ def _reports_the_same(reported: CredentialState, known: CredentialState) -> bool
 
 
 def renames_itself(update: Update) -> bool:
-    """A → A under the code for "number changed" (six rows of 37 in a real file): no replacement, its expiry counts.
+    """Whether a reported replacement leads from a credential to itself: it replaces nothing, but its expiry counts.
 
-    Another token for the same fingerprint is a name that was not known, so it is a fact; it replaces nothing.
+    Vendors send A → A under their code for "number changed": six rows of 37 in a real file. Another token for the same
+    fingerprint is a new name of the credential, so it is a fact; it replaces nothing either.
     """
     old, new = update.old, update.new.credential
     return old is not None and new is not None and (new.key == old.key or set(new.keys) <= set(old.keys))
@@ -348,6 +359,6 @@ _IN_PLACE = frozenset(
     (*REPORTED_STATUS, UpdateType.EXPIRY_UPDATED, UpdateType.DETAILS_UPDATED, UpdateType.NUMBER_REPLACED)
 )
 NOTHING_REPORTED = CredentialState()
-_NO_FACTS: Mapping[Pair, Fact] = {}
+_NO_FACTS: Mapping[FactId, Fact] = {}
 _NO_CONTRIBUTION = Contribution()
 _NO_STATES: Mapping[Scope, CredentialState] = {}

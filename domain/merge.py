@@ -1,25 +1,25 @@
 """Two wallets of one customer become one.
 
-The source's methods move to the target with their ids; where both hold the same identity, the source's is replaced by
-the target's. The target's flags win, the merchants are united. Resolve the result afterwards.
+The source's methods move to the target with their ids. Where both wallets hold the same identity, the target's method
+replaces the source's. The target's flags win, and the merchants are united. The caller resolves the target afterwards.
 """
 
 from typing import NamedTuple
 
-from domain.resolve import Draft, Replaced, Updated, heir
+from domain.resolve import Draft, Replaced, Updated, inherit
 from domain.update import Reason
 from domain.wallet import MerchantId, Method, Wallet
 
 
 class Merged(NamedTuple):
-    """A live method that these merchants could not see before the merge, and must be told of."""
+    """A live method that these merchants could not see before the merge. It is announced to them."""
 
     method: Method
     merchants: tuple[MerchantId, ...]
 
 
 class Merger(NamedTuple):
-    """`source` is what is left of it: a name that leads to the target."""
+    """`source` has no contents any more: it only names the target."""
 
     source: Wallet
     target: Wallet
@@ -27,6 +27,7 @@ class Merger(NamedTuple):
 
 
 def merge(source: Wallet, target: Wallet) -> Merger:
+    """Move the contents of `source` into `target`."""
     arriving = [_without_flags_of(target, method) for method in source.methods]
     draft = Draft(
         target._replace(
@@ -38,26 +39,26 @@ def merge(source: Wallet, target: Wallet) -> Merger:
         )
     )
     for before, method in zip(source.methods, arriving, strict=True):
-        twins = [other for other in target.live_methods if method.live and _same(method, other)]
+        twins = [own for own in target.live_methods if method.live and _same(method, own)]
         if not twins:
             draft.update(before, method)
             continue
         kept = draft.methods.get(twins[0].id, twins[0])
-        keys = kept.keys | method.keys.difference(*(other.keys for other in twins[1:]))
-        kept = heir(kept._replace(keys=keys), [method])
+        keys = kept.keys | method.keys.difference(*(twin.keys for twin in twins[1:]))
+        kept = inherit(kept._replace(keys=keys), [method])
         draft.put(kept)
         draft.replace(method, kept, Reason.WALLET_MERGE)
     merged = draft.build_wallet()
     return Merger(
         source=source._replace(methods=(), links=(), leads=frozenset(), merged_into=target.id),
         target=merged,
-        changes=(*_seen(source, target, merged), *draft.changes),
+        changes=(*_newly_visible(source, target, merged), *draft.changes),
     )
 
 
 def _without_flags_of(target: Wallet, method: Method) -> Method:
-    default = any(other.default for other in target.methods)
-    subscription_default = any(other.subscription_default for other in target.methods)
+    default = any(own.default for own in target.methods)
+    subscription_default = any(own.subscription_default for own in target.methods)
     if not (method.default and default) and not (method.subscription_default and subscription_default):
         return method
     return method._replace(
@@ -66,18 +67,21 @@ def _without_flags_of(target: Wallet, method: Method) -> Method:
     )
 
 
-def _same(one: Method, other: Method) -> bool:
-    """The identity of design.md §3: same type, and a token or fingerprint in common."""
-    return one.type is other.type and not one.keys.isdisjoint(other.keys)
+def _same(first: Method, second: Method) -> bool:
+    """Whether two methods have one identity (design.md §3): the same type, and a token or fingerprint in common."""
+    return first.type is second.type and not first.keys.isdisjoint(second.keys)
 
 
-def _seen(source: Wallet, target: Wallet, merged: Wallet) -> list[Merged]:
-    newcomers = _missing(target.merchants, source.merchants)
-    strangers = _missing(source.merchants, target.merchants)
+def _newly_visible(source: Wallet, target: Wallet, merged: Wallet) -> list[Merged]:
+    new_to_target = _missing(target.merchants, source.merchants)
+    new_to_source = _missing(source.merchants, target.merchants)
     of_the_target = {method.id for method in target.methods}
-    seen = [Merged(method, newcomers if method.id in of_the_target else strangers) for method in merged.live_methods]
-    return [each for each in seen if each.merchants]
+    visible = [
+        Merged(method, new_to_target if method.id in of_the_target else new_to_source) for method in merged.live_methods
+    ]
+    return [change for change in visible if change.merchants]
 
 
-def _missing(there: tuple[MerchantId, ...], wanted: tuple[MerchantId, ...]) -> tuple[MerchantId, ...]:
-    return tuple(merchant for merchant in wanted if merchant not in there)
+def _missing(present: tuple[MerchantId, ...], wanted: tuple[MerchantId, ...]) -> tuple[MerchantId, ...]:
+    """The merchants of `wanted` that are not in `present`, in their order."""
+    return tuple(merchant for merchant in wanted if merchant not in present)

@@ -1,21 +1,21 @@
-"""The rules of replacement: what a wallet should be, given what is known.
+"""The rules of replacement: what a wallet should be, given what vendors reported.
 
-`resolve` is pure and idempotent, and does not care in which order things were told. Its four rules (design.md §4),
-account by account:
+`resolve` is pure and idempotent. The order in which reports arrived does not change its result. Its four rules
+(design.md §4), account by account:
 
 1. An account with no live method is left alone: its customer removed it, and nothing is ever revived.
-2. An account with facts has a current card, the one that the `new` of its latest fact names. A live method that holds
-   a credential of that card is the current method, and takes the card's other credentials along; if there is none, a
-   fresh method is made.
+2. An account with facts has a current card: the card that the `new` of its latest fact names. A live method that holds
+   a credential of that card is the current method, and receives the card's other credentials. If there is none, a new
+   method is created.
 3. Every other live method of the account is replaced by the current one.
-4. The current method takes the latest status, expiry and details told of its card, in place.
+4. The current method takes the latest status, expiry and details reported of its card, in place.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import reduce
 from typing import Any, NamedTuple, TypeVar
 
-from domain.account import Account, Accounts, Refused
+from domain.account import Account, Accounts, RefusedFact
 from domain.knowledge import NOTHING_REPORTED, CardFace, CredentialState, Dated, Fact, Knowledge, merge
 from domain.update import Reason
 from domain.wallet import (
@@ -36,7 +36,7 @@ V = TypeVar("V")
 
 
 class Replaced(NamedTuple):
-    """`old`, now deleted, gave way to `new`; `links` are the ones that moved, as they are now."""
+    """`new` replaced `old`, which is deleted now. `links` are those that moved, as they are now."""
 
     old: Method
     new: Method
@@ -46,27 +46,30 @@ class Replaced(NamedTuple):
 
 
 class Updated(NamedTuple):
-    """A method changed in place, in a way that merchants see."""
+    """A method changed in place, and merchants can see the difference."""
 
     before: Method
     after: Method
 
 
 class Resolution(NamedTuple):
-    """The wallet as it should be, and what there is to tell of it; an update's outcome is read from the rest."""
+    """The wallet as it should be, and the changes to announce.
+
+    The outcome of an update is read from the accounts and from the refused facts.
+    """
 
     wallet: Wallet
     changes: tuple[Replaced | Updated, ...]
     accounts: tuple[Account, ...]
-    refused: tuple[Refused, ...]
+    refused: tuple[RefusedFact, ...]
 
 
 def resolve(wallet: Wallet, knowledge: Knowledge, name: Callable[[Key], MethodId]) -> Resolution:
-    """Bring `wallet` to where `knowledge` says it should be.
+    """Resolve `wallet` by `knowledge`.
 
     `knowledge` must hold what is known of every credential that the wallet knows (`Knowledge.reach`).
-    `name` gives the id of the method to be made for a credential: asked twice, the same one, and one that no method
-    of `wallet` has. It is asked with the type as well (`CARD:vau:tok_B`), for a token may be of two types.
+    `name` returns the id for a new method, given its type and credential (`CARD:vau:tok_B`): a token may be of two
+    types. It returns the same id for the same argument, and an id that no method of `wallet` has.
     """
     accounts = Accounts(wallet, knowledge)
     drafts = [resolve_account(account, wallet, knowledge, name) for account in accounts.all]
@@ -74,7 +77,7 @@ def resolve(wallet: Wallet, knowledge: Knowledge, name: Callable[[Key], MethodId
 
 
 def combine(accounts: Accounts, drafts: Sequence["Draft"]) -> Resolution:
-    """What the drafts of the accounts of a wallet come to, in their order."""
+    """Combine the drafts of a wallet's accounts, in their order."""
     whole = drafts[0] if len(drafts) == 1 else Draft(accounts.wallet)
     for draft in () if len(drafts) == 1 else drafts:
         whole.methods |= draft.methods
@@ -88,7 +91,7 @@ def combine(accounts: Accounts, drafts: Sequence["Draft"]) -> Resolution:
 def resolve_account(
     account: Account, wallet: Wallet, knowledge: Knowledge, name: Callable[[Key], MethodId]
 ) -> "Draft | None":
-    """What becomes of the methods of one account of `wallet`; None where nothing was told of it."""
+    """The changes to the methods of one account of `wallet`; None if vendors reported nothing about it."""
     if not account.live:
         return None
     latest = account.latest
@@ -103,25 +106,25 @@ def resolve_account(
         return draft
     card = _card(account, latest, wallet, knowledge)
     current = _current(account.live, card, latest)
-    others = _default_first([method for method in account.live if method is not current])
-    draft = Draft(wallet, state=card.state, card=card.keys, current=current, others=others)
+    replaced = _default_first([method for method in account.live if method is not current])
+    draft = Draft(wallet, state=card.state, card=card.keys, current=current, replaced=replaced)
     if current is None:
-        made = name(f"{account.type}:{latest.new.key}")
-        after = _as_reported(Method(made, account.type, MethodStatus.ACTIVE, card.keys), card)
+        method_id = name(f"{account.type}:{latest.new.key}")
+        after = _as_reported(Method(method_id, account.type, MethodStatus.ACTIVE, card.keys), card)
     else:
         after = _as_reported(current, card)
         draft.update(current, after)
-    if others:
-        after = heir(after, others)
+    if replaced:
+        after = inherit(after, replaced)
         draft.put(after)
-    for old in others:
-        fact = account.pairs.why(old)
+    for old in replaced:
+        fact = account.distinct.reason_for(old)
         draft.replace(old, after, fact.reason, fact)
     return draft
 
 
 class Draft:
-    """The wallet in the making, and what there is to tell of it; what nobody touches stays the very same object."""
+    """Changes to a wallet that are not applied yet. A method that does not change stays the same object."""
 
     def __init__(
         self,
@@ -130,36 +133,37 @@ class Draft:
         state: CredentialState = NOTHING_REPORTED,
         card: frozenset[Key] = frozenset(),
         current: Method | None = None,
-        others: Sequence[Method] = (),
+        replaced: Sequence[Method] = (),
     ) -> None:
         self.wallet = wallet
         self.methods: dict[MethodId, Method] = {}
         self.links: dict[LinkId, Link] = {}
         self.changes: list[Replaced | Updated] = []
-        # what an account's draft was made from: what was told of it, its current card, the live method that is it, and
-        # those that it replaces
-        self.state, self.card, self.current, self.others = state, card, current, others
+        # What the draft of an account rests on: its state, its current card, its current method and the replaced ones.
+        self.state, self.card, self.current, self.replaced = state, card, current, replaced
 
     def put(self, method: Method) -> None:
-        """Have `method` as it is, fresh or in place of what it was."""
+        """Add `method`, or put it in place of its former version."""
         self.methods[method.id] = method
 
     def update(self, before: Method, after: Method) -> None:
+        """Change a method in place; merchants hear of it if they can see the difference."""
         if after is not before:
             self.put(after)
             if _visible(before) != _visible(after):
                 self.changes.append(Updated(before, after))
 
     def replace(self, old: Method, new: Method, reason: Reason, fact: Fact | None = None) -> None:
-        gone = old.tombstone(new.id, reason.value)
+        """Delete `old` in favour of `new`, and move its links, except for cancelled ones."""
+        deleted = old.tombstone(new.id, reason.value)
         moved = tuple([link.on(new.id) for link in self.wallet.links if link.method_id == old.id and link.moves])
-        self.put(gone)
+        self.put(deleted)
         for link in moved:
             self.links[link.id] = link
-        self.changes.append(Replaced(gone, new, reason, moved, fact))
+        self.changes.append(Replaced(deleted, new, reason, moved, fact))
 
     def build_wallet(self, accounts: Iterable[Account] = ()) -> Wallet:
-        """The wallet as drafted; where the facts of `accounts` lead, it knows from now on."""
+        """The wallet with the drafted changes. It also knows the credentials that the facts of `accounts` lead to."""
         wallet, links = self.wallet, self.links
         methods = wallet.methods
         if self.methods:
@@ -180,7 +184,7 @@ class Draft:
 
 
 class _Card(NamedTuple):
-    """A card: its credentials, the facts that name it (the latest first), methods it ever was, and what was told."""
+    """A card: its credentials, the facts that name it (latest first), every method that held it, and its state."""
 
     keys: frozenset[Key]
     facts: Sequence[Fact]
@@ -191,8 +195,8 @@ class _Card(NamedTuple):
 def _card(account: Account, latest: Fact, wallet: Wallet, knowledge: Knowledge) -> _Card:
     """The current card of `account`, the one that `latest` names.
 
-    A fact also tells that its `new` was active then, and when it expires; one that happened behind a token that stays,
-    what the card has shown since.
+    A fact also reports that its `new` was active at its stamp, and when it expires. A fact about a token that stays
+    reports the card's face as well.
     """
     keys, facts = account.card(latest, lambda: _faces_behind(account.keys, wallet, knowledge))
     expiry = max([fact.expiry for fact in facts if fact.expiry is not None], default=None)
@@ -206,7 +210,7 @@ def _states_of(keys: Iterable[Key], wallet: Wallet, knowledge: Knowledge) -> lis
 
 
 def _faces_behind(keys: Iterable[Key], wallet: Wallet, knowledge: Knowledge) -> list[tuple[Key, CardFace]]:
-    """The cards that any of `keys` was told to stand for, a token that stays."""
+    """The cards behind those of `keys` that are tokens which stay."""
     return [
         (key, card)
         for key in keys
@@ -219,55 +223,55 @@ def _faces_behind(keys: Iterable[Key], wallet: Wallet, knowledge: Knowledge) -> 
 
 def _face_since(latest: Fact) -> Mapping[str, Dated[object]]:
     if not latest.in_place:
-        return _NOTHING
-    shown = {"last4": latest.reported.last4, "brand": latest.reported.brand}
-    return {name: Dated(value, latest.stamp) for name, value in shown.items() if value is not None}
+        return _NO_DETAILS
+    face = {"last4": latest.reported.last4, "brand": latest.reported.brand}
+    return {name: Dated(value, latest.stamp) for name, value in face.items() if value is not None}
 
 
 def _current(live: Sequence[Method], card: _Card, latest: Fact) -> Method | None:
-    """Where several hold credentials of the card, the one that holds the very credential that was named."""
+    """The live method that holds the card; of several, the one that holds the credential that `latest` names."""
     holders = [method for method in live if latest.new.key in method.keys]
     holders = holders or [method for method in live if not card.keys.isdisjoint(method.keys)]
     return min(holders, key=lambda method: method.id) if holders else None
 
 
 def _as_reported(method: Method, card: _Card) -> Method:
-    """`method` with all credentials of its card, as told of it; of expiries the latest counts.
+    """`method` with all credentials of its card, and with what vendors reported of it; the latest expiry counts.
 
-    Its blanks say what facts do, the latest first, or what former methods of the card did.
+    Its blanks are filled from the facts, the latest first, then from former methods of the card.
     """
     status, expiry, reported_details, _ = card.state
     details = method.details
-    said: dict[str, Any] = {
+    values: dict[str, Any] = {
         "last4": details.last4 or _face_value("last4", card),
         "brand": details.brand or _face_value("brand", card),
     }
     for fact in reversed(card.facts):
         if fact.reported.details:
-            said.update(
+            values.update(
                 (name, value) for name, value in fact.reported.details.items() if getattr(details, name) is None
             )
-    said.update((name, dated.value) for name, dated in reported_details.items())
-    expiries = [each.details.expiry for each in (method, *card.methods) if each.details.expiry is not None]
+    values.update((name, dated.value) for name, dated in reported_details.items())
+    expiries = [held.details.expiry for held in (method, *card.methods) if held.details.expiry is not None]
     if expiry is not None:
         expiries.append(expiry.value)
     if expiries:
-        said["expiry"] = max(expiries)
+        values["expiry"] = max(expiries)
     return _with(
         method,
         status=method.status if status is None else status.value,
         keys=method.keys | card.keys,
         par=method.par or _par_of(card),
-        details=_with(details, **said),
+        details=_with(details, **values),
     )
 
 
 def _face_value(name: str, card: _Card) -> str | None:
-    """The last4 or brand that the latest fact says the card shows, or else a former method of it did."""
+    """The last4 or brand of the card by its latest fact that has one, else by a former method of the card."""
     for fact in card.facts:
-        shown: str | None = getattr(fact.reported, name)
-        if shown is not None:
-            return shown
+        value: str | None = getattr(fact.reported, name)
+        if value is not None:
+            return value
     return _first([getattr(method.details, name) for method in card.methods])
 
 
@@ -278,43 +282,45 @@ def _par_of(card: _Card) -> str | None:
     return _first([method.par for method in card.methods])
 
 
-def heir(current: Method, olds: Sequence[Method]) -> Method:
-    """`current` with the flags of those it replaces, and with what their customer said of them and not of it.
+def inherit(current: Method, replaced: Sequence[Method]) -> Method:
+    """`current` with the flags of the methods it replaces, and with the customer's entries that it lacks itself.
 
-    The network tells no name, zip or nickname. What several of `olds` say the first one does.
+    The network reports no name, zip or nickname. Where several of `replaced` have a value, the first one's counts.
     """
-    said = [current.details, *(old.details for old in olds)]
-    flagged = olds if can_be_default(current.type) else ()
+    details = [current.details, *(old.details for old in replaced)]
+    flagged = replaced if can_be_default(current.type) else ()
     return _with(
         current,
         details=_with(
             current.details,
-            holder_name=_first([each.holder_name for each in said]),
-            zip_code=_first([each.zip_code for each in said]),
-            manufacturer_card=_first([each.manufacturer_card for each in said]),
-            account_type=_first([each.account_type for each in said]),
+            holder_name=_first([known.holder_name for known in details]),
+            zip_code=_first([known.zip_code for known in details]),
+            manufacturer_card=_first([known.manufacturer_card for known in details]),
+            account_type=_first([known.account_type for known in details]),
         ),
-        nickname=current.nickname or _first([old.nickname for old in olds]),
-        par=current.par or _first([old.par for old in olds]),
+        nickname=current.nickname or _first([old.nickname for old in replaced]),
+        par=current.par or _first([old.par for old in replaced]),
         default=current.default or any(old.default for old in flagged),
         subscription_default=current.subscription_default or any(old.subscription_default for old in flagged),
     )
 
 
 def _default_first(methods: list[Method]) -> list[Method]:
+    """The holder of the default flag first, then of the subscription default, then by id."""
     if len(methods) > 1:
         methods.sort(key=lambda method: (not method.default, not method.subscription_default, method.id))
     return methods
 
 
 def _visible(method: Method) -> tuple[object, ...]:
+    """What merchants can see of it."""
     return (method.status, method.details, method.nickname, method.default, method.subscription_default)
 
 
-def _with(thing: T, **values: Any) -> T:  # noqa: ANN401 - any of its fields
-    """`thing` with these values; itself if it has them."""
-    changed = thing._replace(**values)
-    return thing if changed == thing else changed
+def _with(record: T, **values: Any) -> T:  # noqa: ANN401 - any of its fields
+    """`record` with these values; the same object if it has them already."""
+    changed = record._replace(**values)
+    return record if changed == record else changed
 
 
 def _first(values: Iterable[V | None]) -> V | None:
@@ -324,4 +330,4 @@ def _first(values: Iterable[V | None]) -> V | None:
     return None
 
 
-_NOTHING: Mapping[str, Dated[object]] = {}
+_NO_DETAILS: Mapping[str, Dated[object]] = {}

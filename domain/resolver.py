@@ -1,11 +1,11 @@
-"""One wallet as it should be, kept up to date while updates are learnt one after another.
+"""The resolution of one wallet, kept up to date while updates are learnt one after another.
 
-The accounts of the wallet are found once. An update makes the account that it is about grow, and only this account is
-resolved again: of 500 updates of one wallet the last one costs what the first one did.
+The accounts of the wallet are computed once. An update makes the account that it is about grow, and only this account
+is resolved again: the last of 500 updates of one wallet costs as much as the first.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from domain.account import Account, Accounts
 from domain.cuts import Cuts
@@ -16,13 +16,29 @@ from domain.update import Stamp, Update, UpdateType
 from domain.wallet import Key, Link, LinkId, Method, MethodId, Wallet
 
 Effect: TypeAlias = tuple[Mapping[MethodId, Method], Mapping[LinkId, Link]]
-"""The methods and links of a wallet that are not as they were."""
+"""The methods and links of a wallet that differ from what they were before."""
+
+
+class Standing(NamedTuple):
+    """How an update stands in a wallet that it did not change.
+
+    `live`: it is about a live method. `latest`: its fact is the latest of an account. `followed`: its fact is one of an
+    account. `held`: a live method holds one of its credentials. `outlasted`: such a method has a later expiry than it
+    reported, from its customer or from a fact.
+    """
+
+    live: bool
+    latest: bool = False
+    followed: bool = False
+    held: bool = False
+    outlasted: bool = False
 
 
 class WalletResolver:
-    """`wallet` is what it was; `resolution` is what it should be.
+    """Resolves one wallet, again after each update.
 
-    `name` gives ids to methods as `domain.resolve.resolve` asks for them; `effort` is what the decision may look at.
+    `wallet` is the wallet before all updates, `resolution` the wallet after those learnt so far. `name` returns ids for
+    new methods (see `domain.resolve.resolve`). `effort` limits what the whole decision may look at.
     """
 
     def __init__(self, wallet: Wallet, knowledge: Knowledge, name: Callable[[Key], MethodId], effort: Effort) -> None:
@@ -30,30 +46,30 @@ class WalletResolver:
         self._knowledge = knowledge
         self._name = name
         self._effort = effort
-        self._were: Mapping[MethodId, Method] | None = None
+        self._methods_before: Mapping[MethodId, Method] | None = None
         self._drafts: dict[Account, Draft] = {}
         self._cuts: dict[Account, Cuts] = {}
         self._conflicts: set[Account] | None = None
         self._resolution: Resolution | None = None
         self._fresh: list[Key] = []
-        self._find()
+        self._compute_accounts()
 
     @property
     def resolution(self) -> Resolution:
         if self._resolution is None:
             if not self.accounts.in_order:
-                self._find()
+                self._compute_accounts()
             drafts = [self._drafts[account] for account in self.accounts.all if account in self._drafts]
             self._resolution = combine(self.accounts, drafts)
         return self._resolution
 
     def fresh_keys(self) -> list[Key]:
-        """The credentials that the wallet has come to know since this was asked before."""
+        """The credentials that the wallet has come to know since the last call."""
         fresh, self._fresh = self._fresh, []
         return fresh
 
     def learn(self, update: Update) -> bool:
-        """Take in what the knowledge has just learnt of `update`; True if the wallet is to be another by it."""
+        """Resolve by `update`, which the knowledge has just learnt; True if the wallet differs from before it."""
         assert update.old is not None
         fact = self._fact_of(update)
         if fact is None:
@@ -61,30 +77,56 @@ class WalletResolver:
             if "last4" in update.new.details:
                 self._forget_cards(accounts)
             return self._resolve_again(accounts)
-        met = self.accounts.met.get(fact.pair)
-        if met is fact:
+        known = self.accounts.known_facts.get(fact.id)
+        if known is fact:
             return False
-        if met is None and self.accounts.grow(fact):
+        if known is None and self.accounts.grow(fact):
             return self._resolve_grown()
         before = self._effect(self._drafts.values())
-        self._find()
+        self._compute_accounts()
         return before != self._effect(self._drafts.values())
 
     def would_differ_without(self, stamp: Stamp, keys: Sequence[Key]) -> bool:
-        """Whether the wallet would be another one had the update of `stamp`, which told of `keys`, not come."""
+        """Whether the wallet would differ if the update with this stamp, which is about `keys`, had not come."""
         now = self.resolution.wallet
         contribution = self._knowledge.contribution(stamp, keys)
         for account in self.accounts.of(keys):
-            rests = self._rests_on(stamp, contribution, account)
-            if rests is None:
-                # an outcome that would take too long to be exact about says that the update counted
+            depends = self._depends_on(stamp, contribution, account)
+            if depends is None:
+                # If an exact answer would take too long, the update is taken to have counted.
                 return not self._effort.spare(len(self.accounts)) or self._differs_without(stamp, now)
-            if rests:
+            if depends:
                 return True
         return False
 
-    def live_methods(self, account: Account) -> list[Method]:
-        """The live methods of one of its accounts, as they should be."""
+    def standing(self, stamp: Stamp, keys: Sequence[Key]) -> Standing:
+        """How the update with this stamp, which is about `keys`, stands in the wallet. It must not have changed it."""
+        accounts = self.accounts.of(keys)
+        live = any(account.live for account in accounts)
+        with_facts = [account.distinct for account in accounts if account.followed]
+        if any(distinct.latest.stamp == stamp for distinct in with_facts):
+            return Standing(live=live, latest=True)
+        holding = [
+            method for account in accounts for method in self._live_methods(account) if not method.keys.isdisjoint(keys)
+        ]
+        return Standing(
+            live=live,
+            followed=any(distinct.includes(stamp) for distinct in with_facts),
+            held=bool(holding),
+            outlasted=bool(holding) and self._outlasts(holding, stamp, keys),
+        )
+
+    def _outlasts(self, methods: Iterable[Method], stamp: Stamp, keys: Sequence[Key]) -> bool:
+        reported = [state.expiry for _, state in self._knowledge.states_of(keys) if state.expiry is not None]
+        expiries = [expiry.value for expiry in reported if expiry.stamp == stamp]
+        return any(
+            method.details.expiry is not None and method.details.expiry > expiry
+            for method in methods
+            for expiry in expiries
+        )
+
+    def _live_methods(self, account: Account) -> list[Method]:
+        """The live methods of one account, as resolved."""
         draft = self._drafts.get(account)
         methods = {method.id: method for method in account.live}
         if draft is not None:
@@ -93,12 +135,12 @@ class WalletResolver:
 
     # --- resolving ------------------------------------------------------------------------------------------------
 
-    def _find(self) -> None:
+    def _compute_accounts(self) -> None:
         self.accounts = Accounts(self.wallet, self._knowledge)
         self._effort.spend(len(self.accounts))
-        self._forget_what_followed()
+        self._forget_derived()
         self._drafts.clear()
-        self._fresh, _, _ = self.accounts.take_news()
+        self._fresh, _, _ = self.accounts.collect_growth()
         for account in self.accounts.all:
             if account.live:
                 draft = resolve_account(account, self.wallet, self._knowledge, self._name)
@@ -106,35 +148,36 @@ class WalletResolver:
                     self._drafts[account] = draft
 
     def _resolve_grown(self) -> bool:
-        fresh, grown, united = self.accounts.take_news()
+        fresh, grown, united = self.accounts.collect_growth()
         self._fresh += fresh
         if any(state.cards for _, state in self._knowledge.states_of(fresh)):
             self._forget_cards(grown)
         return self._resolve_again(grown, united)
 
     def _resolve_again(self, accounts: Sequence[Account], united: Sequence[Account] = ()) -> bool:
-        """Resolve these accounts anew, of which `united` are parts now; True if any method or link is another by it."""
+        """Resolve these accounts anew; `united` are parts of them now. True if a method or link differs from before."""
         before = self._effect(self._drafts.pop(account) for account in (*accounts, *united) if account in self._drafts)
         for account in accounts:
             draft = resolve_account(account, self.wallet, self._knowledge, self._name)
             if draft is not None:
                 self._effort.spend(1 + len(draft.card))
                 self._drafts[account] = draft
-        self._forget_what_followed()
+        self._forget_derived()
         return before != self._effect(self._drafts[account] for account in accounts if account in self._drafts)
 
-    def _forget_what_followed(self) -> None:
+    def _forget_derived(self) -> None:
         self._resolution = None
         self._conflicts = None
         self._cuts.clear()
 
     def _effect(self, drafts: Iterable[Draft]) -> Effect:
-        if self._were is None:
-            self._were = {method.id: method for method in self.wallet.methods}
+        if self._methods_before is None:
+            self._methods_before = {method.id: method for method in self.wallet.methods}
+        before = self._methods_before
         methods: dict[MethodId, Method] = {}
         links: dict[LinkId, Link] = {}
         for draft in drafts:
-            methods.update((id_, method) for id_, method in draft.methods.items() if self._were.get(id_) != method)
+            methods.update((id_, method) for id_, method in draft.methods.items() if before.get(id_) != method)
             links |= draft.links
         return methods, links
 
@@ -144,18 +187,18 @@ class WalletResolver:
             account.forget_cards()
 
     def _fact_of(self, update: Update) -> Fact | None:
-        """The fact that `update` told, as it is known now; None if it told something in place."""
+        """The fact that `update` reported, as it is known now; None if the update is about a change in place."""
         new = update.new.credential
         if update.type is not UpdateType.NUMBER_REPLACED or update.old is None or new is None:
             return None
         return self._knowledge.facts.get((update.old.key, new.key, update.scope))
 
-    # --- had it not come ------------------------------------------------------------------------------------------
+    # --- if it had not come ------------------------------------------------------------------------------------------
 
-    def _rests_on(self, stamp: Stamp, contribution: Contribution, account: Account) -> bool | None:
-        """Whether what became of `account` rests on the word of `stamp`; None if only resolving without it can tell."""
+    def _depends_on(self, stamp: Stamp, contribution: Contribution, account: Account) -> bool | None:
+        """Whether the draft of `account` depends on the update; None if only a resolution without it can say."""
         followed = [fact for fact in contribution.facts if fact.stamp == stamp]
-        followed = [fact for fact in followed if self.accounts.followed_in.get(fact.pair) is account]
+        followed = [fact for fact in followed if self.accounts.followed_in.get(fact.id) is account]
         if followed and account in self._in_conflict():
             return None
         draft = self._drafts.get(account)
@@ -167,17 +210,17 @@ class WalletResolver:
             return False
         if account not in self._cuts:
             self._cuts[account] = Cuts(account, draft)
-        return self._cuts[account].rests_on(followed[0])
+        return self._cuts[account].depends_on(followed[0])
 
     def _may_count(self, stamp: Stamp, contribution: Contribution, account: Account, state: CredentialState) -> bool:
-        """Whether a status, expiry or detail that counts was told by `stamp`, or what a card behind a token shows."""
+        """Whether a status, expiry or detail that counts stands on `stamp`, or the face of a card behind a token."""
         counting = (state.status, state.expiry, *state.details.values())
         if any(dated is not None and dated.stamp == stamp for dated in counting):
             return contribution.in_place or any(fact.stamp != stamp for fact in contribution.facts)
         return contribution.shows_cards and bool(account.followed)
 
     def _in_conflict(self) -> set[Account]:
-        """The accounts that a refused fact is about: without another fact it might be followed."""
+        """The accounts that a refused fact is about. Without another fact, the refused one might be followed."""
         if self._conflicts is None:
             self._conflicts = set()
             for fact, _ in self.accounts.refused:
@@ -185,6 +228,6 @@ class WalletResolver:
         return self._conflicts
 
     def _differs_without(self, stamp: Stamp, now: Wallet) -> bool:
-        otherwise = self._knowledge.without(stamp, self.wallet.knows())
-        other = resolve(self.wallet, otherwise, self._name).wallet
-        return other.methods != now.methods or other.links != now.links
+        knowledge = self._knowledge.without(stamp, self.wallet.knows())
+        without = resolve(self.wallet, knowledge, self._name).wallet
+        return without.methods != now.methods or without.links != now.links
