@@ -13,7 +13,7 @@ from domain.update import UpdateType as Type
 from schemas.feeds.card import Field, table, type_of, update_by_number
 from schemas.feeds.feed import Code, Edge, Feed
 from schemas.feeds.fields import mmyy
-from schemas.feeds.record import Message, Record
+from schemas.feeds.record import Record, UpdateFields
 
 REJECTED = (
     Code("000101", "rejected: the number has other characters than digits", None),
@@ -43,7 +43,7 @@ CODES = (
 _CODES = table(CODES)
 
 
-def adapt(record: Record, edge: Edge) -> Iterable[Message]:
+def adapt(record: Record, edge: Edge) -> Iterable[UpdateFields]:
     update_type = type_of(_CODES, record.get("responseCode"), "responseCode")
     yield update_by_number(
         update_type,

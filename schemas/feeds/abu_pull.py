@@ -13,7 +13,7 @@ from domain.update import UpdateType as Type
 from schemas.feeds.card import Field, table, type_of, update_by_number
 from schemas.feeds.feed import Code, Edge, Feed
 from schemas.feeds.fields import mmyy
-from schemas.feeds.record import Message, Record, Refused, is_blank, object_at, optional_object
+from schemas.feeds.record import Record, Refused, UpdateFields, is_blank, object_at, optional_object
 
 CODES = (
     Code("ACCOUNT_UPDATE", "account number changed", Type.NUMBER_REPLACED),
@@ -26,7 +26,7 @@ CODES = (
 _CODES = table(CODES)
 
 
-def adapt(record: Record, edge: Edge) -> Iterable[Message]:
+def adapt(record: Record, edge: Edge) -> Iterable[UpdateFields]:
     update_type = type_of(_CODES, record.get("responseIndicator"), "responseIndicator")
     request, account = object_at(record, "request"), optional_object(record, "account")
     expiries = _spellings(account, "expiryDate", "expiry", "account")
@@ -47,7 +47,7 @@ def _spellings(account: Record, schema: str, example: str, path: str) -> tuple[F
     return filled or (by_example if example in account else by_schema,)
 
 
-def _agreed(spellings: tuple[Field, ...], read: Callable[[object, str], Message]) -> Field:
+def _agreed(spellings: tuple[Field, ...], read: Callable[[object, str], UpdateFields]) -> Field:
     """The first field, if a second one reads the same."""
     first, *alternatives = spellings
     for second in alternatives:

@@ -11,7 +11,7 @@ from domain.update import UpdateType as Type
 from schemas.feeds.card import Field, table, type_of, update_by_number
 from schemas.feeds.feed import Code, Edge, Feed
 from schemas.feeds.fields import instant, mmyy
-from schemas.feeds.record import Message, Record
+from schemas.feeds.record import Record, UpdateFields
 
 CODES = (
     Code("A", "account number changed", Type.NUMBER_REPLACED),
@@ -21,7 +21,7 @@ CODES = (
 _CODES = table(CODES)
 
 
-def adapt(record: Record, edge: Edge) -> Iterable[Message]:
+def adapt(record: Record, edge: Edge) -> Iterable[UpdateFields]:
     update_type = type_of(_CODES, record.get("reasonIdentifier"), "reasonIdentifier")
     yield update_by_number(
         update_type,

@@ -12,7 +12,7 @@ from domain.update import UpdateType as Type
 from schemas.feeds.card import table, type_of
 from schemas.feeds.feed import Code, Edge, Feed, Fetch
 from schemas.feeds.fields import brand, expiry, instant, last4, optional_value, required, url_path
-from schemas.feeds.record import Message, Record, Refused, object_at, split_array, update
+from schemas.feeds.record import Record, Refused, UpdateFields, object_at, split_array, update
 
 CODES = (
     Code("recurring.token.updated", "its details changed", Type.DETAILS_UPDATED),
@@ -33,7 +33,7 @@ IRRELEVANT = (
 )
 
 
-def adapt(event: Record, _edge: Edge) -> Iterable[Message | Fetch]:
+def adapt(event: Record, _edge: Edge) -> Iterable[UpdateFields | Fetch]:
     update_type = type_of(_CODES, event.get("type"), "type")
     data = object_at(event, "data")
     token = required(data.get("storedPaymentMethodId"), "data.storedPaymentMethodId")
@@ -50,7 +50,7 @@ def adapt(event: Record, _edge: Edge) -> Iterable[Message | Fetch]:
     yield Fetch(path, {"token": token, "at": at})
 
 
-def fetched(event: Record, answer: Record, _edge: Edge) -> Iterable[Message]:
+def fetched(event: Record, answer: Record, _edge: Edge) -> Iterable[UpdateFields]:
     """The stored payment method that the event is about, as it is now, among all methods of the shopper.
 
     Two answers to one event may differ, so the update does not get the event's id.

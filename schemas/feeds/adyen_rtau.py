@@ -11,7 +11,7 @@ from domain.update import UpdateType as Type
 from schemas.feeds.card import table, type_of
 from schemas.feeds.feed import Code, Edge, Feed
 from schemas.feeds.fields import brand, last4, mmyy, optional_value, required_last4
-from schemas.feeds.record import Message, Record, Refused, object_at, update
+from schemas.feeds.record import Record, Refused, UpdateFields, object_at, update
 
 CODES = (
     Code("CardChanged", "another number", Type.NUMBER_REPLACED),
@@ -26,13 +26,13 @@ _STATUS = "realtimeAccountUpdaterStatus"
 _TOKENS = ("tokenization.storedPaymentMethodId", "recurring.recurringDetailReference")
 
 
-def adapt(response: Record, _edge: Edge) -> Iterable[Message]:
+def adapt(response: Record, _edge: Edge) -> Iterable[UpdateFields]:
     data = object_at(response, "additionalData")
     update_type = type_of(_CODES, data.get(_STATUS), f"additionalData.{_STATUS}")
     token = next(filter(None, (optional_value(data.get(name)) for name in _TOKENS)), None)
     if token is None:
         raise Refused(f"additionalData.{_TOKENS[0]}: required, or {_TOKENS[1]}")
-    new: Message | None = None
+    new: UpdateFields | None = None
     if update_type in {Type.NUMBER_REPLACED, Type.EXPIRY_UPDATED}:
         expiry = mmyy(data.get("expiryDate"), "additionalData.expiryDate")
         new = {"token": token, "last4": last4(data.get("cardSummary")), **expiry}

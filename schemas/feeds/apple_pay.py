@@ -17,7 +17,7 @@ from domain.update import UpdateType as Type
 from schemas.feeds.card import table, type_of
 from schemas.feeds.feed import Code, Edge, Feed, Fetch
 from schemas.feeds.fields import expiry, last4, optional_value, required, url_path
-from schemas.feeds.record import Message, Record, Refused, optional_object, update
+from schemas.feeds.record import Record, Refused, UpdateFields, optional_object, update
 
 CODES = (
     Code("UPDATED_METADATA", "the card's last four or expiry, or the token's id", Type.DETAILS_UPDATED),
@@ -29,12 +29,12 @@ _CODES = table(CODES)
 _DATE = re.compile(r"(?:20)?(\d\d)(\d\d)(\d\d)|20(\d\d)-(\d\d)", re.ASCII)
 
 
-def adapt(notification: Record, _edge: Edge) -> Iterable[Message | Fetch]:
+def adapt(notification: Record, _edge: Edge) -> Iterable[UpdateFields | Fetch]:
     event_id = notification.get("eventId")
     yield Fetch(url_path("merchantToken/event/{eventId}", eventId=event_id), {"eventId": required(event_id, "eventId")})
 
 
-def fetched(notification: Record, event: Record, _edge: Edge) -> Iterable[Message]:
+def fetched(notification: Record, event: Record, _edge: Edge) -> Iterable[UpdateFields]:
     event_id = optional_value(notification.get("eventId"))  # fetches stored by older versions have none
     update_type = type_of(_CODES, event.get("eventType"), "eventType")
     old = {
@@ -54,7 +54,7 @@ def fetched(notification: Record, event: Record, _edge: Edge) -> Iterable[Messag
         yield update(update_type, old, new, id=event_id)
 
 
-def _expiry(value: object) -> Message:
+def _expiry(value: object) -> UpdateFields:
     """The expiry of `YYMMDD`, as Apple writes a token's, or `YYYYMMDD`, on a month's last day; or of `YYYY-MM`."""
     date = optional_value(value)
     if date is None:
@@ -70,7 +70,7 @@ def _expiry(value: object) -> Message:
     return month_and_year
 
 
-def _last_day(month_and_year: Message) -> int:
+def _last_day(month_and_year: UpdateFields) -> int:
     return calendar.monthrange(month_and_year["expiryYear"], month_and_year["expiryMonth"])[1]
 
 

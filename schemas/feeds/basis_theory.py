@@ -16,7 +16,7 @@ from domain.update import UpdateType as Type
 from schemas.feeds.card import table, type_of
 from schemas.feeds.feed import Code, Edge, Feed
 from schemas.feeds.fields import brand, expiry, last4, optional_value, required, required_last4, vendor_fingerprint
-from schemas.feeds.record import Message, Record, Refused, optional_object, update
+from schemas.feeds.record import Record, Refused, UpdateFields, optional_object, update
 
 CODES = (
     Code("UPD_PAN", "account number changed", Type.NUMBER_REPLACED),
@@ -39,7 +39,7 @@ IRRELEVANT = (
 )
 
 
-def adapt(result: Record, _edge: Edge) -> Iterable[Message]:
+def adapt(result: Record, _edge: Edge) -> Iterable[UpdateFields]:
     update_type = type_of(_CODES, result.get("result_code"), "result_code")
     old = {"token": required(result.get("token"), "token"), "methodType": "CARD"}
     if update_type not in {Type.NUMBER_REPLACED, Type.EXPIRY_UPDATED}:
@@ -60,7 +60,7 @@ def adapt(result: Record, _edge: Edge) -> Iterable[Message]:
         yield update(Type.NUMBER_REPLACED, old, new, reason=reason)
 
 
-def _token_of_row(result: Record) -> Message:
+def _token_of_row(result: Record) -> UpdateFields:
     return {
         "token": optional_value(result.get("new_token")),
         "methodType": "CARD",
@@ -71,7 +71,7 @@ def _token_of_row(result: Record) -> Message:
     }
 
 
-def _token_of_answer(result: Record) -> Message:
+def _token_of_answer(result: Record) -> UpdateFields:
     token = optional_object(result, "new_token")
     card = optional_object(token, "card")
     return {

@@ -13,7 +13,7 @@ from schemas.feeds import worldpay
 from schemas.feeds.card import Field, table, type_of, update_by_number
 from schemas.feeds.feed import Edge, Feed
 from schemas.feeds.fields import expiry
-from schemas.feeds.record import Message, Record, object_at, optional_object, split_array
+from schemas.feeds.record import Record, UpdateFields, object_at, optional_object, split_array
 
 CODES = worldpay.CODES
 _CODES = table(CODES)
@@ -25,7 +25,7 @@ def split(record: Record) -> Sequence[Record]:
     return split_array(batch, "account-update") if "account-update" in batch else [record]
 
 
-def adapt(record: Record, edge: Edge) -> Iterable[Message]:
+def adapt(record: Record, edge: Edge) -> Iterable[UpdateFields]:
     update_type = type_of(_CODES, record.get("update-response-code"), "update-response-code")
     original, updated = object_at(record, "original-card"), optional_object(record, "updated-card")
     expires = "updated-card.expiration-month"

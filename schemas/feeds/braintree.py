@@ -18,7 +18,7 @@ from domain.update import UpdateType as Type
 from schemas.feeds.card import table, type_of
 from schemas.feeds.feed import Code, Edge, Feed, Fetch, Irrelevant, match_irrelevant
 from schemas.feeds.fields import brand, instant, last4, mmyy, optional_text, required, required_last4
-from schemas.feeds.record import Message, Record, Refused, update
+from schemas.feeds.record import Record, Refused, UpdateFields, update
 from schemas.url import LONGEST_OF_REPORT, Url, read_url
 
 CODES = (
@@ -53,13 +53,13 @@ _LONGEST_XML = 64 * 1024
 _TOKEN, _UPDATE = "Payment Method Token", "Update Type"
 
 
-def adapt(record: Record, _edge: Edge) -> Iterable[Message | Fetch | Irrelevant]:
+def adapt(record: Record, _edge: Edge) -> Iterable[UpdateFields | Fetch | Irrelevant]:
     if "bt_payload" in record:
         yield _report(required(record["bt_payload"], "bt_payload"))
         return
     token = {"token": required(record.get(_TOKEN), _TOKEN), "methodType": "CARD"}
     update_type = type_of(_CODES, (optional_text(record.get(_UPDATE)) or "").lower(), _UPDATE)
-    new: Message | None = None
+    new: UpdateFields | None = None
     if update_type in {Type.NUMBER_REPLACED, Type.EXPIRY_UPDATED}:
         expires = mmyy(record.get("New Expiration Date"), "New Expiration Date")
         new = {**token, **expires, "last4": last4(record.get("New Last 4")), "brand": brand(record.get("Card Type"))}

@@ -11,7 +11,7 @@ from domain.update import Reason
 from domain.update import UpdateType as Type
 from schemas.feeds.feed import Code, Edge
 from schemas.feeds.fields import brand, refuse_code, text, without_grouping
-from schemas.feeds.record import Message, Refused, is_blank, update
+from schemas.feeds.record import Refused, UpdateFields, is_blank, update
 
 _UPDATER_BRANDS = ("VISA", "MASTERCARD", "AMEX", "DISCOVER")
 
@@ -23,7 +23,7 @@ class Field(NamedTuple):
     name: str
 
 
-ReadExpiry: TypeAlias = Callable[[], Message]
+ReadExpiry: TypeAlias = Callable[[], UpdateFields]
 """Reads an expiry. It is called only where the code makes the expiry count: a broken one refuses nothing else."""
 
 
@@ -67,7 +67,7 @@ def update_by_number(
     expiry_field: str,
     former_expiry: ReadExpiry | None = None,
     at: str | None = None,
-) -> Message:
+) -> UpdateFields:
     """An update about a card that is named by its number; `expiry` reads the field `expiry_field`.
 
     `former_expiry` is given for a feed that leaves blank what has not changed: it reads the expiry that then stays.
@@ -97,7 +97,7 @@ def update_by_token(
     expiry_field: str,
     id: str | None = None,  # noqa: A002  the key of the message
     at: str | None = None,
-) -> Message:
+) -> UpdateFields:
     """An update about a card that is named by a token which stays: the card behind the token as it is now."""
     card = {"token": token, "methodType": "CARD"}
     if type_ is Type.NUMBER_REPLACED:
@@ -124,7 +124,7 @@ def brand_of(number: object) -> str | None:
     return name if name in _UPDATER_BRANDS else None
 
 
-def _new_expiry(type_: Type, expiry: ReadExpiry, field: str) -> Message | None:
+def _new_expiry(type_: Type, expiry: ReadExpiry, field: str) -> UpdateFields | None:
     """The expiry that EXPIRY_UPDATED must report; None for every other type."""
     if type_ is not Type.EXPIRY_UPDATED:
         return None

@@ -12,7 +12,7 @@ from domain.update import UpdateType as Type
 from schemas.feeds.card import brand_change, brand_of, table, type_of
 from schemas.feeds.feed import Code, Edge, Feed
 from schemas.feeds.fields import brand, expiry, instant, last4, required, required_last4, vendor_fingerprint
-from schemas.feeds.record import Message, Record, Refused, object_at, objects, optional_object, split_at, update
+from schemas.feeds.record import Record, Refused, UpdateFields, object_at, objects, optional_object, split_at, update
 
 CODES = (
     Code("card_updated", "another number, another expiry, or both", Type.NUMBER_REPLACED),
@@ -53,7 +53,7 @@ def split(event: Record) -> Sequence[Record]:
     return split_at(event, "data", "sources")
 
 
-def adapt(event: Record, _edge: Edge) -> Iterable[Message]:
+def adapt(event: Record, _edge: Edge) -> Iterable[UpdateFields]:
     type_of(_CODES, event.get("type"), "type")
     data = object_at(event, "data")
     event_id, at = required(event.get("id"), "id"), instant(event.get("created_on"), "created_on")
@@ -87,7 +87,7 @@ def adapt(event: Record, _edge: Edge) -> Iterable[Message]:
             yield update(update_type, token, id=source_id, at=at)
 
 
-def _source_update(data: Record, event_id: str, at: str) -> Message:
+def _source_update(data: Record, event_id: str, at: str) -> UpdateFields:
     previous = optional_object(data, "previous_attributes")
     token = {"token": required(data.get("id"), "data.id"), "methodType": "CARD"}
     new = {**_card(data), **token}
@@ -102,7 +102,7 @@ def _source_update(data: Record, event_id: str, at: str) -> Message:
     return update(Type.NO_CHANGE, token, id=event_id, at=at)
 
 
-def _card(card: Record) -> Message:
+def _card(card: Record) -> UpdateFields:
     return {
         "fingerprint": vendor_fingerprint("checkout", card.get("fingerprint")),
         "last4": last4(card.get("last4")),
@@ -110,7 +110,7 @@ def _card(card: Record) -> Message:
     }
 
 
-def _expiry(card: Record, field: str) -> Message:
+def _expiry(card: Record, field: str) -> UpdateFields:
     return expiry(card.get("expiry_month"), card.get("expiry_year"), f"{field}.expiry_month")
 
 

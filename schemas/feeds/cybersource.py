@@ -19,7 +19,7 @@ from domain.update import UpdateType as Type
 from schemas.feeds.card import Field, brand_change, require_same, table, type_of, update_by_number, update_by_token
 from schemas.feeds.feed import Code, Edge, Feed, Rows
 from schemas.feeds.fields import brand, expiry, last4, optional_text, optional_value, required, required_last4
-from schemas.feeds.record import Message, Record, Refused, object_at, split_array, update
+from schemas.feeds.record import Record, Refused, UpdateFields, object_at, split_array, update
 
 CODES = (
     Code("NAN", "new account number", Type.NUMBER_REPLACED),
@@ -75,7 +75,7 @@ def split(record: Record) -> Sequence[Record]:
     return split_array(record, "records") if "records" in record else [record]
 
 
-def adapt(record: Record, edge: Edge) -> Iterable[Message]:
+def adapt(record: Record, edge: Edge) -> Iterable[UpdateFields]:
     yield _report_update(record) if "responseRecord" in record else _file_update(record, edge)
 
 
@@ -83,12 +83,12 @@ def _event_kind(record: Record) -> str | None:
     return None if "responseRecord" in record else optional_text(record.get("Record Identifier"))
 
 
-def _report_update(record: Record) -> Message:
+def _report_update(record: Record) -> UpdateFields:
     source, response = object_at(record, "sourceRecord"), object_at(record, "responseRecord")
     update_type = _update_type(response, "response", "reason", "responseRecord.")
     expiry_field = "responseRecord.cardExpiryMonth"
 
-    def read_expiry() -> Message:
+    def read_expiry() -> UpdateFields:
         return expiry(response.get("cardExpiryMonth"), response.get("cardExpiryYear"), expiry_field)
 
     old, new = required(source.get("token"), "sourceRecord.token"), optional_value(response.get("token"))
@@ -107,7 +107,7 @@ def _report_update(record: Record) -> Message:
     )
 
 
-def _file_update(record: Record, edge: Edge) -> Message:
+def _file_update(record: Record, edge: Edge) -> UpdateFields:
     update_type = _update_type(record, "Response Code", "Reason Code", "")
     expiry_field = "New Card Expiration Month"
     return update_by_number(

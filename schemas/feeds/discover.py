@@ -19,7 +19,7 @@ from domain.update import UpdateType as Type
 from schemas.feeds.card import Field, table, type_of, update_by_number
 from schemas.feeds.feed import Code, Edge, Feed
 from schemas.feeds.fields import mmyy, text
-from schemas.feeds.record import Message, Record, Refused
+from schemas.feeds.record import Record, Refused, UpdateFields
 
 CODES = (
     Code("A", "account number changed", Type.NUMBER_REPLACED),
@@ -33,7 +33,7 @@ _CODES = table(CODES)
 _MOST_ROWS = 5_000_000
 
 
-def adapt(record: Record, edge: Edge) -> Iterable[Message]:
+def adapt(record: Record, edge: Edge) -> Iterable[UpdateFields]:
     if text(record.get("responseSource"), "responseSource") != "D":
         raise Refused("responseSource: expected D; the letters of V and M mean other things")
     update_type = type_of(_CODES, record.get("responseCode"), "responseCode")
@@ -42,7 +42,7 @@ def adapt(record: Record, edge: Edge) -> Iterable[Message]:
     old = Field(record.get("originalAccount"), "originalAccount")
     new = Field(record.get("updatedAccount"), "updatedAccount")
 
-    def expiry() -> Message:
+    def expiry() -> UpdateFields:
         updated = mmyy(record.get("updatedExpiration"), "updatedExpiration")
         stays = update_type is Type.NUMBER_REPLACED and not updated  # blank where it has not changed
         return mmyy(record.get("originalExpiration"), "originalExpiration") if stays else updated

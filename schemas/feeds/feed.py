@@ -16,7 +16,7 @@ from domain import pan
 from domain.update import UpdateType
 from schemas.digit_ids import NO_DIGIT_IDS, DigitIds
 from schemas.feeds.fields import SEPARATORS, required
-from schemas.feeds.record import Message, Record, Refused
+from schemas.feeds.record import Record, Refused, UpdateFields
 from schemas.fingerprint import Fingerprints
 
 
@@ -92,14 +92,14 @@ class Edge:
         except OverflowError:
             raise Refused(f"{field}: expected a time before the end of the year 9999") from None
 
-    def card(self, number: object, field: str) -> Message:
+    def card(self, number: object, field: str) -> UpdateFields:
         """The `fingerprint`, `formerFingerprint` and `last4` of a card number; blanks and dashes may group it."""
         digits = SEPARATORS.sub("", required(number, field))
         if not (digits.isascii() and digits.isdecimal() and pan.SHORTEST <= len(digits) <= pan.LONGEST):
             raise Refused(f"{field}: expected a card number of {pan.SHORTEST} to {pan.LONGEST} digits")
         return {**self._keyed(field).of_card(digits), "last4": digits[-4:]}
 
-    def bank_account(self, routing: str, account: str, field: str) -> Message:
+    def bank_account(self, routing: str, account: str, field: str) -> UpdateFields:
         """The `fingerprint`, `formerFingerprint` and `last4` of a bank account."""
         last4 = re.sub(r"[^0-9A-Za-z]", "", account)[-4:]
         return {**self._keyed(field).of_bank_account(routing, account), "last4": last4 or None}
@@ -152,7 +152,7 @@ class Feed:
 
     name: str
     title: str
-    adapt: Callable[[Record, Edge], Iterable[Message | Fetch | Irrelevant]]
+    adapt: Callable[[Record, Edge], Iterable[UpdateFields | Fetch | Irrelevant]]
     recognises: Callable[[Record], bool]
     codes: tuple[Code, ...]
     layout: Layout = Layout.RECORDS
@@ -161,7 +161,7 @@ class Feed:
     """The vendor's file is CSV, and may be posted as CSV, too."""
     carries_numbers: bool = False
     """Records have full numbers of cards or accounts. In a refused record every long row of digits is masked."""
-    fetched: Callable[[Record, Record, Edge], Iterable[Message | Irrelevant]] | None = None
+    fetched: Callable[[Record, Record, Edge], Iterable[UpdateFields | Irrelevant]] | None = None
     """Makes updates of the answer to a `Fetch`, given its `record` and the answer."""
     split: Callable[[Record], Sequence[Record]] | None = None
     """Splits a record about many cards. Each part is a record of the feed, and is not split further."""

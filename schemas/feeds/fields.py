@@ -10,7 +10,7 @@ from typing import NoReturn
 from urllib.parse import quote
 
 from domain import pan
-from schemas.feeds.record import Message, Refused, is_blank
+from schemas.feeds.record import Refused, UpdateFields, is_blank
 
 # --- texts and ids ------------------------------------------------------------------------------------------------
 
@@ -93,7 +93,7 @@ _MONTH_FIRST = re.compile(r"(?P<month>\d{1,2})\s*[/\-.]?\s*(?P<year>\d{4}|\d{2})
 _MONTH, _YEAR = re.compile(r"\d{1,2}", re.ASCII), re.compile(r"\d{1,2}|\d{4}", re.ASCII)
 
 
-def yymm(value: object, field: str) -> Message:
+def yymm(value: object, field: str) -> UpdateFields:
     """`expiryMonth` and `expiryYear` of a date such as `2812` or `202812`; an empty object for blanks and zeros.
 
     A date that lacks a digit is refused: in `210` it may be the first or the last one.
@@ -101,7 +101,7 @@ def yymm(value: object, field: str) -> Message:
     return _expiry_of_date(value, field, "YYMM", _YEAR_FIRST)
 
 
-def mmyy(value: object, field: str) -> Message:
+def mmyy(value: object, field: str) -> UpdateFields:
     """The same of `1228`, `12/28` or `12/2028`. A spreadsheet may have dropped a leading zero: `329` is 03/29.
 
     Other forms that spreadsheets write are refused: `129.0` and `12/1/28` could be read as years from now.
@@ -109,7 +109,7 @@ def mmyy(value: object, field: str) -> Message:
     return _expiry_of_date(value, field, "MMYY", _MONTH_FIRST)
 
 
-def expiry(month: object, year: object, field: str) -> Message:
+def expiry(month: object, year: object, field: str) -> UpdateFields:
     """`expiryMonth` and `expiryYear` of numbers or digits; an empty object for two blanks. Two digits are a year 20xx.
 
     A month or a year alone is refused: half an expiry is a mistake, and a stored expiry never goes back.
@@ -121,7 +121,7 @@ def expiry(month: object, year: object, field: str) -> Message:
     return _expiry_of_digits(text(month, field), text(year, field), field)
 
 
-def _expiry_of_date(value: object, field: str, shape: str, pattern: re.Pattern[str]) -> Message:
+def _expiry_of_date(value: object, field: str, shape: str, pattern: re.Pattern[str]) -> UpdateFields:
     if is_blank(value):
         return {}
     date = pattern.fullmatch(optional_text(value) or "")
@@ -130,7 +130,7 @@ def _expiry_of_date(value: object, field: str, shape: str, pattern: re.Pattern[s
     return _expiry_of_digits(date["month"], date["year"], field)
 
 
-def _expiry_of_digits(month: str, year: str, field: str) -> Message:
+def _expiry_of_digits(month: str, year: str, field: str) -> UpdateFields:
     if not (_MONTH.fullmatch(month) and _YEAR.fullmatch(year)):
         raise Refused(f"{field}: expected a month and a year")
     if not 1 <= int(month) <= 12:  # noqa: PLR2004

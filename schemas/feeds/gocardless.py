@@ -17,7 +17,7 @@ from domain.update import UpdateType as Type
 from schemas.feeds.card import table, type_of
 from schemas.feeds.feed import Code, Edge, Feed, match_irrelevant
 from schemas.feeds.fields import instant, refuse_code, required, vendor_fingerprint
-from schemas.feeds.record import Message, Record, object_at, split_array, update
+from schemas.feeds.record import Record, UpdateFields, object_at, split_array, update
 
 CODES = (
     Code("replaced", "another mandate took its place", Type.NUMBER_REPLACED),
@@ -66,7 +66,7 @@ def split(record: Record) -> Sequence[Record]:
     return split_array(record, "events") if "events" in record else [record]
 
 
-def adapt(event: Record, _edge: Edge) -> Iterable[Message]:
+def adapt(event: Record, _edge: Edge) -> Iterable[UpdateFields]:
     update_type = type_of(_CODES, event.get("action"), "action")
     links = object_at(event, "links")
     event_id, at = required(event.get("id"), "id"), instant(event.get("created_at"), "created_at")
@@ -92,11 +92,11 @@ def _event_kind(event: Record) -> str | None:
     return _OTHER_RESOURCE
 
 
-def _token(links: Record, name: str) -> Message:
+def _token(links: Record, name: str) -> UpdateFields:
     return {"token": required(links.get(name), f"links.{name}"), "methodType": "BANK_ACCOUNT"}
 
 
-def _account_token(links: Record, name: str) -> Message:
+def _account_token(links: Record, name: str) -> UpdateFields:
     """The mandate, with the id of the bank account in the link `name` as its fingerprint."""
     token, account = _token(links, "mandate"), required(links.get(name), f"links.{name}")
     return {**token, "fingerprint": vendor_fingerprint("gocardless", account)}

@@ -12,7 +12,7 @@ from domain.update import UpdateType as Type
 from schemas.feeds.card import table, type_of
 from schemas.feeds.feed import Code, Edge, Feed, Fetch
 from schemas.feeds.fields import instant, optional_text, optional_value, required, required_last4
-from schemas.feeds.record import Message, Record, Refused, object_at, update
+from schemas.feeds.record import Record, Refused, UpdateFields, object_at, update
 
 CODES = (
     Code("fpanSuffix", "another card stands behind the token", Type.NUMBER_REPLACED),
@@ -23,7 +23,7 @@ _STATES = table(CODES[2:])
 _ENVELOPE = ("protocolVersion", "signature", "signedMessage", "intermediateSigningKey")
 
 
-def adapt(record: Record, edge: Edge) -> Iterable[Message | Fetch]:
+def adapt(record: Record, edge: Edge) -> Iterable[UpdateFields | Fetch]:
     if "signedMessage" not in record:
         yield from fetched({}, record, edge)
         return
@@ -32,7 +32,7 @@ def adapt(record: Record, edge: Edge) -> Iterable[Message | Fetch]:
     yield Fetch("decrypt", {}, body={name: record[name] for name in _ENVELOPE if name in record})
 
 
-def fetched(_event: Record, notification: Record, _edge: Edge) -> Iterable[Message]:
+def fetched(_event: Record, notification: Record, _edge: Edge) -> Iterable[UpdateFields]:
     """The updates of a decrypted notification. A token with a `fpanSuffix` is active."""
     message_id = required(notification.get("messageId"), "messageId")
     at = instant(notification.get("timestamp"), "timestamp")

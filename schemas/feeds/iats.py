@@ -17,7 +17,7 @@ from schemas.feeds import abu_batch, vau
 from schemas.feeds.card import brand_of, dialect, table, type_of, update_by_token
 from schemas.feeds.feed import Code, Edge, Feed
 from schemas.feeds.fields import mmyy, optional_value, required_last4, required_merchant_id
-from schemas.feeds.record import Message, Record
+from schemas.feeds.record import Record, UpdateFields
 
 _VISA = (
     *vau.CODES,
@@ -28,7 +28,7 @@ CODES = _VISA + abu_batch.CODES
 _TABLES = {"VISA": table(_VISA), "MASTERCARD": table(abu_batch.CODES)}
 
 
-def adapt(record: Record, _edge: Edge) -> Iterable[Message]:
+def adapt(record: Record, _edge: Edge) -> Iterable[UpdateFields]:
     codes = dialect(_TABLES, record.get("Card Type"), "Card Type")
     update_type = type_of(codes, record.get("Response Code"), "Response Code")
     number = optional_value(record.get("New Card Number"))

@@ -40,7 +40,7 @@ from schemas.feeds.fields import (
     required_last4,
     text,
 )
-from schemas.feeds.record import Message, Record, Refused
+from schemas.feeds.record import Record, Refused, UpdateFields
 
 CODES = (
     Code("NEW_ACCOUNT", "account number changed", Type.NUMBER_REPLACED),
@@ -108,7 +108,7 @@ _UPDATE = _Columns(
 )
 
 
-def adapt(record: Record, edge: Edge) -> Iterable[Message]:
+def adapt(record: Record, edge: Edge) -> Iterable[UpdateFields]:
     columns = _UPDATE if _UPDATE.code in record else _PRESET
     if columns is _PRESET and text(record.get("Record Type"), "Record Type") != "ACP-02":
         raise Refused("Record Type: expected ACP-02")

@@ -14,9 +14,9 @@ from schemas.feeds.card import table, type_of
 from schemas.feeds.feed import Code, Edge, Feed
 from schemas.feeds.fields import instant, last4, mmyy, optional_value, required, required_last4
 from schemas.feeds.record import (
-    Message,
     Record,
     Refused,
+    UpdateFields,
     is_blank,
     object_at,
     objects,
@@ -54,7 +54,7 @@ def split(record: Record) -> Sequence[Record]:
     return split_at(record, "encryptedPayload", "encryptedData", "tokens")
 
 
-def adapt(record: Record, _edge: Edge) -> Iterable[Message]:
+def adapt(record: Record, _edge: Edge) -> Iterable[UpdateFields]:
     request = required(record.get("requestId"), "requestId")
     for token in _tokens(record):
         yield _token_update(token, request)
@@ -70,7 +70,7 @@ def _tokens(record: Record) -> list[Record]:
     return tokens
 
 
-def _token_update(token: Record, request: str) -> Message:
+def _token_update(token: Record, request: str) -> UpdateFields:
     status = type_of(_STATUSES, token.get("status"), "tokens.status")
     reason_code = optional_value(token.get("reasonCode"))
     reason = Type.NO_CHANGE if reason_code is None else type_of(_REASONS, reason_code, "tokens.reasonCode")

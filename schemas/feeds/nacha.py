@@ -38,7 +38,7 @@ from schemas.feeds.nacha_corrected import (
     weigh,
 )
 from schemas.feeds.nacha_lines import LENGTH
-from schemas.feeds.record import Message, Record, Refused, is_blank, update
+from schemas.feeds.record import Record, Refused, UpdateFields, is_blank, update
 
 CODES = (
     Code("C01", "incorrect account number", Type.NUMBER_REPLACED),
@@ -78,7 +78,7 @@ class _BankAccount(NamedTuple):
     account: str
 
 
-def adapt(record: Record, edge: Edge) -> Iterable[Message]:
+def adapt(record: Record, edge: Edge) -> Iterable[UpdateFields]:
     batch, entry, addenda = _line(record, "batch", "5"), _line(record, "entry", "6"), _line(record, "addenda", "7")
     if addenda[1:3] != "98":
         raise Refused("addenda 2-3: expected 98, a notification of change")
@@ -93,7 +93,7 @@ def adapt(record: Record, edge: Edge) -> Iterable[Message]:
     else:
         corrected, account = read_corrected(addenda[35:64], code), _domestic_account(entry, addenda)
     old = _old(addenda, edge, account, is_international=is_international)
-    new: Message = {"methodType": "BANK_ACCOUNT", "accountType": None, "nameOnAccount": corrected.get("name")}
+    new: UpdateFields = {"methodType": "BANK_ACCOUNT", "accountType": None, "nameOnAccount": corrected.get("name")}
     if "transaction" in corrected:
         new["accountType"] = _ACCOUNT_TYPES[corrected["transaction"][0]]
     if update_type is Type.NUMBER_REPLACED:
@@ -125,7 +125,7 @@ def _date(batch: str, edge: Edge) -> str | None:
 # --- the old account ----------------------------------------------------------------------------------------------
 
 
-def _old(addenda: str, edge: Edge, account: _BankAccount, *, is_international: bool) -> Message:
+def _old(addenda: str, edge: Edge, account: _BankAccount, *, is_international: bool) -> UpdateFields:
     """The credential of the payment with the original trace, or else that of the account's numbers."""
     traced = (edge.traces or {}).get(addenda[6:21].strip())
     if not traced and account.routing is None:
@@ -133,7 +133,7 @@ def _old(addenda: str, edge: Edge, account: _BankAccount, *, is_international: b
         raise Refused(f"addenda 7-21: the original trace is not known, and nothing else names the account for {code}")
     if edge.fingerprints is None and not traced:
         raise Refused("addenda 7-21: the original trace is not known, nor is there a fingerprint key for the account")
-    numbers: Message = {}
+    numbers: UpdateFields = {}
     if edge.fingerprints is not None and account.routing is not None:
         field = "entry 40-74" if is_international else "entry 13-29"
         numbers = edge.bank_account(account.routing, account.account, field)

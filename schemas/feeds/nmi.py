@@ -19,7 +19,7 @@ from domain.update import UpdateType as Type
 from schemas.feeds.card import table, type_of
 from schemas.feeds.feed import Code, Edge, Feed, match_irrelevant
 from schemas.feeds.fields import instant, last4, merchant_id, mmyy, required, required_last4, required_merchant_id, text
-from schemas.feeds.record import Message, Record, Refused, object_at, objects, split_at, update
+from schemas.feeds.record import Record, Refused, UpdateFields, object_at, objects, split_at, update
 
 CODES = (
     Code("acu.summary.automaticallyupdated", "its arrays say what changed", Type.NUMBER_REPLACED),
@@ -63,7 +63,7 @@ def split(event: Record) -> Sequence[Record]:
     return [{**event, "event_body": part} for part in bodies] or [event]
 
 
-def adapt(event: Record, _edge: Edge) -> Iterable[Message]:
+def adapt(event: Record, _edge: Edge) -> Iterable[UpdateFields]:
     summary = text(event.get("event_type"), "event_type")
     summary_type = None if summary == _UPDATED else type_of(_SUMMARIES, summary, "event_type")
     body = object_at(event, "event_body")
@@ -81,7 +81,7 @@ def adapt(event: Record, _edge: Edge) -> Iterable[Message]:
             yield update(update_type, {"token": token}, new, id=f"{event_id}-{name}-{token}", at=at)
 
 
-def _new_card(update_type: Type, card: Record, field: str) -> Message | None:
+def _new_card(update_type: Type, card: Record, field: str) -> UpdateFields | None:
     """The card as it is now; None where the type of update reports none."""
     if update_type not in {Type.NUMBER_REPLACED, Type.EXPIRY_UPDATED}:
         return None

@@ -15,7 +15,7 @@ from schemas.feeds import abu_batch, vau
 from schemas.feeds.card import Field, dialect, table, type_of, update_by_number
 from schemas.feeds.feed import Code, Edge, Feed
 from schemas.feeds.fields import mmyy
-from schemas.feeds.record import Message, Record
+from schemas.feeds.record import Record, UpdateFields
 
 _VISA = (
     *vau.CODES,
@@ -40,7 +40,7 @@ CODES = _VISA + _MASTERCARD
 _TABLES = {"VISA": table(_VISA), "MASTERCARD": table(_MASTERCARD)}
 
 
-def adapt(record: Record, edge: Edge) -> Iterable[Message]:
+def adapt(record: Record, edge: Edge) -> Iterable[UpdateFields]:
     codes = dialect(_TABLES, record.get("Card Type"), "Card Type")
     update_type = type_of(codes, record.get("Decision Code"), "Decision Code")
     yield update_by_number(

@@ -15,7 +15,7 @@ from domain import pan
 from schemas import once
 from schemas.digit_ids import fetch_without_ids
 from schemas.feeds.feed import Edge, Feed, Fetch, Irrelevant, match_irrelevant
-from schemas.feeds.record import Message, Record, Refused
+from schemas.feeds.record import Record, Refused, UpdateFields
 
 DEEPEST = 64
 """Levels of objects and arrays in a record; vendors need ten. Python reads and writes some 900, but fewer the deeper
@@ -68,13 +68,13 @@ def parts(feed: Feed, record: Record) -> Sequence[Record]:
     return [record] if feed.split is None else feed.split(record)
 
 
-def reports(feed: Feed, record: Record, edge: Edge) -> list[Message | Fetch] | Irrelevant:
+def reports(feed: Feed, record: Record, edge: Edge) -> list[UpdateFields | Fetch] | Irrelevant:
     """What a record reports, each update with an id and a date; `Irrelevant` if all of its parts are.
 
     Raises:
         Refused: no update can be made of the record, or of a part of it.
     """
-    results: list[Message | Fetch | Irrelevant] = []
+    results: list[UpdateFields | Fetch | Irrelevant] = []
     for part in parts(feed, record):
         kind = None if feed.event_kind is None else feed.event_kind(part)
         irrelevant = None if kind is None else match_irrelevant(feed.irrelevant, kind)
@@ -88,13 +88,13 @@ def reports(feed: Feed, record: Record, edge: Edge) -> list[Message | Fetch] | I
     ]
 
 
-def read(feed: Feed, record: Record, edge: Edge) -> list[Message | Fetch]:
+def read(feed: Feed, record: Record, edge: Edge) -> list[UpdateFields | Fetch]:
     """The updates and fetches of `reports`; an empty list for an irrelevant record."""
     reported = reports(feed, record, edge)
     return [] if isinstance(reported, Irrelevant) else reported
 
 
-def read_answer(feed: Feed, fetch: Fetch, answer: Record, edge: Edge) -> list[Message]:
+def read_answer(feed: Feed, fetch: Fetch, answer: Record, edge: Edge) -> list[UpdateFields]:
     """The updates that the answer to `fetch` reports; none where the answer shows the event to be irrelevant.
 
     An update that neither the event nor the answer dates gets `edge.at`, when the event came.
@@ -108,7 +108,7 @@ def read_answer(feed: Feed, fetch: Fetch, answer: Record, edge: Edge) -> list[Me
     return [complete(feed, result, edge) for result in results if not isinstance(result, Irrelevant)]
 
 
-def complete(feed: Feed, message: Message, edge: Edge) -> Message:
+def complete(feed: Feed, message: UpdateFields, edge: Edge) -> UpdateFields:
     """`message` with the feed's name as its vendor. A missing date or id is filled in, the same for the same record."""
     whole = {"vendor": feed.name, **{name: value for name, value in message.items() if value is not None}}
     if "occurredAt" not in whole:
@@ -118,7 +118,7 @@ def complete(feed: Feed, message: Message, edge: Edge) -> Message:
     return whole
 
 
-def encode(message: Message) -> bytes:
+def encode(message: UpdateFields) -> bytes:
     """The message as JSON.
 
     Raises:
@@ -156,7 +156,7 @@ def _is_deeper(value: object, levels: int) -> bool:
 def _without_numbers(feed: Feed, fetch: Fetch, edge: Edge) -> Fetch:
     """`fetch`, if it has no card number: it is stored until the vendor answers, and its path is sent out."""
     path, record = fetch_without_ids(feed.name, fetch.path, fetch.record, edge.digit_ids)
-    ours: Message = {"path": path, **{f"record.{name}": value for name, value in record.items()}}
+    ours: UpdateFields = {"path": path, **{f"record.{name}": value for name, value in record.items()}}
     ours |= {f"body.{name}": value for name, value in (fetch.body or {}).items()}
     for name, value in ours.items():
         if pan.pan_in_json(value) is not None:  # names further inside are the vendor's: the reason must not show them

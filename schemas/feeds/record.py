@@ -9,7 +9,7 @@ from domain.update import Reason, UpdateType
 Record: TypeAlias = Mapping[str, Any]
 """A vendor's record: a JSON object, or a row of a file by the names of its columns."""
 
-Message: TypeAlias = dict[str, Any]
+UpdateFields: TypeAlias = dict[str, Any]
 """A canonical update as JSON, or a part of one. `reading.complete` adds a missing `id` and `occurredAt`."""
 
 
@@ -22,17 +22,17 @@ _IDENTIFYING = ("token", "fingerprint", "formerFingerprint", "methodType")
 
 def update(
     type_: UpdateType,
-    old: Message,
-    new: Message | None = None,
+    old: UpdateFields,
+    new: UpdateFields | None = None,
     *,
     id: str | None = None,  # noqa: A002  the key of the message
     at: str | None = None,
     reason: Reason | None = None,
-    customer: Message | None = None,
-) -> Message:
+    customer: UpdateFields | None = None,
+) -> UpdateFields:
     """A canonical update. It keeps the identifying fields of `old` and all fields of `new`, without those of None."""
     identity = {name: old[name] for name in _IDENTIFYING if old.get(name) is not None}
-    message: Message = {"id": id, "type": type_.value, "occurredAt": at, "old": identity}
+    message: UpdateFields = {"id": id, "type": type_.value, "occurredAt": at, "old": identity}
     if new is not None:
         message["new"] = {name: value for name, value in new.items() if value is not None}
     if reason is not None:

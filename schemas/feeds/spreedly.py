@@ -14,7 +14,7 @@ from domain.update import UpdateType as Type
 from schemas.feeds.card import table, type_of
 from schemas.feeds.feed import Code, Edge, Feed
 from schemas.feeds.fields import brand, expiry, instant, last4, required, required_last4, vendor_fingerprint
-from schemas.feeds.record import Message, Record, Refused, object_at, split_array, update
+from schemas.feeds.record import Record, Refused, UpdateFields, object_at, split_array, update
 
 CODES = (
     Code("ReplacePaymentMethod", "another number, another expiry, or both", Type.NUMBER_REPLACED),
@@ -51,11 +51,11 @@ def split(record: Record) -> Sequence[Record]:
     return [object_at(record, "transaction")] if "transaction" in record else [record]
 
 
-def adapt(transaction: Record, _edge: Edge) -> Iterable[Message]:
+def adapt(transaction: Record, _edge: Edge) -> Iterable[UpdateFields]:
     update_type = type_of(_CODES, transaction.get("transaction_type"), "transaction_type")
     method = object_at(transaction, "payment_method")
     token = {"token": required(method.get("token"), "payment_method.token"), "methodType": "CARD"}
-    new: Message | None = None
+    new: UpdateFields | None = None
     if update_type is Type.NUMBER_REPLACED:
         if transaction.get("succeeded") is False:
             raise Refused("succeeded: expected true for ReplacePaymentMethod")

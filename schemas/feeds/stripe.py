@@ -27,7 +27,7 @@ from schemas.feeds.fields import (
     text,
     vendor_fingerprint,
 )
-from schemas.feeds.record import Message, Record, Refused, object_at, optional_object, update
+from schemas.feeds.record import Record, Refused, UpdateFields, object_at, optional_object, update
 
 CODES = (
     Code("payment_method.automatically_updated", "a card network's update", Type.NUMBER_REPLACED),
@@ -71,7 +71,7 @@ IRRELEVANT = (
 )
 
 
-def adapt(record: Record, _edge: Edge) -> Iterable[Message | Irrelevant]:
+def adapt(record: Record, _edge: Edge) -> Iterable[UpdateFields | Irrelevant]:
     type_of(_CODES, record.get("type"), "type")
     method = object_at(record, "data", "object")
     method_type = text(method.get("type"), "data.object.type")
@@ -79,7 +79,7 @@ def adapt(record: Record, _edge: Edge) -> Iterable[Message | Irrelevant]:
     return _updates(record, method, method_type) if irrelevant is None else (irrelevant,)
 
 
-def _updates(record: Record, method: Record, method_type: str) -> Iterable[Message]:
+def _updates(record: Record, method: Record, method_type: str) -> Iterable[UpdateFields]:
     if method_type not in _TYPES:
         raise Refused("data.object.type: expected card or us_bank_account")
     now, previous = object_at(method, method_type), optional_object(object_at(record, "data"), "previous_attributes")
@@ -106,7 +106,7 @@ def _updates(record: Record, method: Record, method_type: str) -> Iterable[Messa
         yield update(Type.NO_CHANGE, token, id=event_id, at=at)
 
 
-def _face(now: Record, method_type: str) -> Message:
+def _face(now: Record, method_type: str) -> UpdateFields:
     """What the card shows, as it is now."""
     return {
         "last4": last4(now.get("last4")),
@@ -115,7 +115,7 @@ def _face(now: Record, method_type: str) -> Message:
     }
 
 
-def _bank_details(now: Record, former: Record, *, is_new_account: bool) -> Message:
+def _bank_details(now: Record, former: Record, *, is_new_account: bool) -> UpdateFields:
     """The details of a bank account that changed; all details of a new account."""
     names = {"bank_name": "bankName", "account_type": "accountType"}
     return _filled(
@@ -123,7 +123,7 @@ def _bank_details(now: Record, former: Record, *, is_new_account: bool) -> Messa
     )
 
 
-def _holder_details(method: Record, former: Record, method_type: str) -> Message:
+def _holder_details(method: Record, former: Record, method_type: str) -> UpdateFields:
     """The name and postal code that changed; an update cannot report that one was removed."""
     now, details = optional_object(method, "billing_details"), {}
     if "name" in former:
@@ -133,7 +133,7 @@ def _holder_details(method: Record, former: Record, method_type: str) -> Message
     return _filled(details)
 
 
-def _filled(details: Message) -> Message:
+def _filled(details: UpdateFields) -> UpdateFields:
     return {name: value for name, value in details.items() if value is not None}
 
 

@@ -16,7 +16,7 @@ from schemas.feeds import abu_batch, vau
 from schemas.feeds.card import dialect, table, type_of, update_by_token
 from schemas.feeds.feed import Code, Edge, Feed
 from schemas.feeds.fields import brand, expiry, mmyy, optional_text, optional_value, required_merchant_id, text
-from schemas.feeds.record import Message, Record, Refused, is_blank
+from schemas.feeds.record import Record, Refused, UpdateFields, is_blank
 
 _NUMBER_OR_EXPIRY = "UPDATE"
 _VISA = (
@@ -47,7 +47,7 @@ _TABLES = {"VISA": table(_VISA), "MASTERCARD": table(_MASTERCARD)}
 _REASONS = {"account": Type.NUMBER_REPLACED, "expiry": Type.EXPIRY_UPDATED}
 
 
-def adapt(record: Record, _edge: Edge) -> Iterable[Message]:
+def adapt(record: Record, _edge: Edge) -> Iterable[UpdateFields]:
     codes = dialect(_TABLES, record.get("Original Brand"), "Original Brand")
     update_type = type_of(codes, record.get("Network Code"), "Network Code")
     reason = optional_value(record.get("Reason Code"))
@@ -95,7 +95,7 @@ def _last4(record: Record, field: str) -> str:
     return digits.zfill(4)
 
 
-def _expiry(value: object, field: str) -> Message:
+def _expiry(value: object, field: str) -> UpdateFields:
     """The expiry of a date as YYYYMM or MMYY: no month begins with 2, and no card's year with 0 or 1."""
     date = re.fullmatch(r"(2\d{3})-?(\d{2})", optional_text(value) or "", re.ASCII)
     return expiry(date[2], date[1], field) if date else mmyy(value, field)

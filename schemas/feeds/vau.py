@@ -15,7 +15,7 @@ from domain.update import UpdateType as Type
 from schemas.feeds.card import Field, table, type_of, update_by_number
 from schemas.feeds.feed import Code, Edge, Feed
 from schemas.feeds.fields import optional_value, yymm
-from schemas.feeds.record import Message, Record, Refused
+from schemas.feeds.record import Record, Refused, UpdateFields
 
 CODES = (
     Code("A", "account number changed", Type.NUMBER_REPLACED),
@@ -36,7 +36,7 @@ _REJECTED = {
 }
 
 
-def adapt(record: Record, edge: Edge) -> Iterable[Message]:
+def adapt(record: Record, edge: Edge) -> Iterable[UpdateFields]:
     rejected = optional_value(record.get("rejectReasonCode"))
     if rejected is not None:
         meaning = _REJECTED.get(rejected.lstrip("0"), "for a reason not known")

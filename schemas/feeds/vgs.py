@@ -12,7 +12,7 @@ from domain.update import UpdateType as Type
 from schemas.feeds.card import brand_of, table, type_of
 from schemas.feeds.feed import Code, Edge, Feed
 from schemas.feeds.fields import instant, last4, mmyy, optional_value, required, text, vendor_fingerprint
-from schemas.feeds.record import Message, Record, Refused, object_at, update
+from schemas.feeds.record import Record, Refused, UpdateFields, object_at, update
 
 CODES = (
     Code("updated", "account number changed", Type.NUMBER_REPLACED),
@@ -30,7 +30,7 @@ _CODES = table(CODES)
 _PREFIXES = ("cmp_au_card.", "au_card.")
 
 
-def adapt(event: Record, _edge: Edge) -> Iterable[Message]:
+def adapt(event: Record, _edge: Edge) -> Iterable[UpdateFields]:
     name = text(event.get("event"), "event")
     prefix = next((known for known in _PREFIXES if name.startswith(known)), None)
     if prefix is None:
@@ -38,8 +38,8 @@ def adapt(event: Record, _edge: Edge) -> Iterable[Message]:
     update_type = type_of(_CODES, name.removeprefix(prefix), "event")
     details = object_at(event, "details")
     token = {"token": required(details.get("card_id"), "details.card_id"), "methodType": "CARD"}
-    old: Message = token
-    new: Message | None = None
+    old: UpdateFields = token
+    new: UpdateFields | None = None
     if update_type in {Type.NUMBER_REPLACED, Type.EXPIRY_UPDATED}:
         expiry = mmyy(details.get("new_expiration_date"), "details.new_expiration_date")
         new = {**token, **expiry, "last4": last4(details.get("card_last4"))}

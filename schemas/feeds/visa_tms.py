@@ -17,7 +17,7 @@ from domain.update import UpdateType as Type
 from schemas.feeds.card import table, type_of
 from schemas.feeds.feed import Code, Edge, Feed, Fetch
 from schemas.feeds.fields import brand, expiry, instant, last4, optional_text, required, text
-from schemas.feeds.record import Message, Record, Refused, object_at, objects, optional_object, split_at, update
+from schemas.feeds.record import Record, Refused, UpdateFields, object_at, objects, optional_object, split_at, update
 
 STATES = (
     Code("ACTIVE", "the token can be used", Type.RESUMED),
@@ -62,7 +62,7 @@ def _split_payload(payload: object) -> Sequence[object]:
     return split_at(payload, "data", "_links", "paymentInstruments") if isinstance(payload, Mapping) else [payload]
 
 
-def adapt(event: Record, _edge: Edge) -> Iterable[Message | Fetch]:
+def adapt(event: Record, _edge: Edge) -> Iterable[UpdateFields | Fetch]:
     event_type = text(event.get("eventType"), "eventType")
     update_type = None if event_type == _UPDATED else type_of(_EVENTS, event_type, "eventType")
     notification = required(event.get("notificationId"), "notificationId")
@@ -81,7 +81,7 @@ def adapt(event: Record, _edge: Edge) -> Iterable[Message | Fetch]:
                 yield update(update_type, {"token": href[2]}, id=f"{notification}-{href[2]}", at=at)
 
 
-def fetched(event: Record, answer: Record, _edge: Edge) -> Iterable[Message]:
+def fetched(event: Record, answer: Record, _edge: Edge) -> Iterable[UpdateFields]:
     """The token and its card as they are now; the state of a closed account overrides that of its token."""
     identifier = object_at(answer, "_embedded", "instrumentIdentifier")
     tokenized = object_at(identifier, "tokenizedCard")
@@ -89,7 +89,7 @@ def fetched(event: Record, answer: Record, _edge: Edge) -> Iterable[Message]:
     update_type = Type.CLOSED if closed else type_of(_STATES, tokenized.get("state"), "tokenizedCard.state")
     card = optional_object(tokenized, "card")
     token = {"token": required(event.get("token"), "token")}
-    new: Message = {**token, "last4": last4(card.get("suffix")), "brand": brand(tokenized.get("type"))}
+    new: UpdateFields = {**token, "last4": last4(card.get("suffix")), "brand": brand(tokenized.get("type"))}
     if not closed:
         new |= expiry(card.get("expirationMonth"), card.get("expirationYear"), "tokenizedCard.card.expirationMonth")
     yield update(update_type, token, new, at=instant(event.get("at"), "at"))

@@ -17,7 +17,7 @@ from domain.update import UpdateType as Type
 from schemas.feeds.card import Field, brand_change, require_same, table, type_of
 from schemas.feeds.feed import Code, Edge, Feed
 from schemas.feeds.fields import brand, instant, mmyy, required, without_grouping
-from schemas.feeds.record import Message, Record, Refused, is_blank, object_at, optional_object, update
+from schemas.feeds.record import Record, Refused, UpdateFields, is_blank, object_at, optional_object, update
 
 CODES = (
     Code("500", "account number changed", Type.NUMBER_REPLACED),
@@ -36,7 +36,7 @@ IRRELEVANT = ("chargeback", "payment", "payout")
 _TOKENS = ("cnpToken", "litleToken", "tokenURL", "token")
 
 
-def adapt(record: Record, edge: Edge) -> Iterable[Message]:
+def adapt(record: Record, edge: Edge) -> Iterable[UpdateFields]:
     outer = optional_object(record, "accountUpdateResponse") or record
     at = None if is_blank(outer.get("responseTime")) else instant(outer["responseTime"], "responseTime")
     is_real_time = "accountUpdater" in outer
@@ -76,13 +76,13 @@ def _identifier(answer: Record, name: str) -> Field:
     return Field(card.get(field), f"{name}.{field}")
 
 
-def _card(answer: Record, name: str, edge: Edge) -> Message:
+def _card(answer: Record, name: str, edge: Edge) -> UpdateFields:
     card, id_ = object_at(answer, name), _identifier(answer, name)
     credential = edge.card(*id_) if id_.name == f"{name}.number" else {"token": required(*id_)}
     return {**credential, "methodType": "CARD", "brand": brand(card.get("type"))}
 
 
-def _expiry(answer: Record, name: str) -> Message:
+def _expiry(answer: Record, name: str) -> UpdateFields:
     return mmyy(object_at(answer, name).get("expDate"), f"{name}.expDate")
 
 

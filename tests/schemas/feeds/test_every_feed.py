@@ -21,7 +21,7 @@ from schemas.canonical import Unreadable, parse
 from schemas.feeds import FEEDS, nacha_file
 from schemas.feeds.feed import Feed, Fetch, Layout
 from schemas.feeds.reading import DEEPEST, parts, read, read_answer
-from schemas.feeds.record import Message, Record, Refused
+from schemas.feeds.record import Record, Refused, UpdateFields
 from tests.schemas.feeds.answering import ANSWERS
 from tests.schemas.feeds.reading import EDGE, messages
 
@@ -213,7 +213,7 @@ def test_what_is_poison_in_an_array_takes_nothing_else_along(feed: Feed, broken:
     raise AssertionError(f"no sample has {path}")
 
 
-def read_unless_refused(feed: Feed, part: Record) -> list[Message | Fetch] | None:
+def read_unless_refused(feed: Feed, part: Record) -> list[UpdateFields | Fetch] | None:
     try:
         return read(feed, part, EDGE)
     except Refused:
@@ -256,7 +256,7 @@ def test_a_broken_answer_is_read_or_refused_by_name_and_tells_no_number(feed: Fe
     assert_no_number_is_shown(lambda: read_answer(feed, fetches(feed)[0], answer, EDGE))
 
 
-def assert_no_number_is_shown(read_reports: Callable[[], Sequence[Message | Fetch]]) -> None:
+def assert_no_number_is_shown(read_reports: Callable[[], Sequence[UpdateFields | Fetch]]) -> None:
     """No reason shows a number, whether a record is read or refused; an update with one is refused by `parse`."""
     reasons = []
     try:

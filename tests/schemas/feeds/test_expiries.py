@@ -6,7 +6,7 @@ from schemas.feeds import FEEDS
 from schemas.feeds.feed import Feed, Fetch
 from schemas.feeds.fields import mmyy, yymm
 from schemas.feeds.reading import read
-from schemas.feeds.record import Message, Refused
+from schemas.feeds.record import Refused, UpdateFields
 from tests.schemas.feeds.reading import EDGE, refusal
 from tests.schemas.feeds.test_every_feed import samples
 
@@ -67,11 +67,11 @@ def test_such_a_date_in_a_record_is_refused(feed: str, written: object) -> None:
         assert refusal(feed, {**record, FIELDS[feed]: written}).startswith(f"{FIELDS[feed]}: ")
 
 
-def new_card(report: Message | Fetch) -> Message:
+def new_card(report: UpdateFields | Fetch) -> UpdateFields:
     return {} if isinstance(report, Fetch) else report.get("new", {})
 
 
-def expiry_years(feed: Feed) -> list[tuple[Message, int]]:
+def expiry_years(feed: Feed) -> list[tuple[UpdateFields, int]]:
     """The feed's samples that tell an expiry, each with its year, or the latest of several."""
     by_record = [
         (record, [new_card(report).get("expiryYear", 0) for report in read(feed, record, EDGE)])

@@ -9,7 +9,7 @@ import pytest
 from schemas.feeds import FEEDS
 from schemas.feeds.feed import Edge, Feed, Fetch
 from schemas.feeds.reading import complete, read, read_answer
-from schemas.feeds.record import Message, Record, Refused
+from schemas.feeds.record import Record, Refused, UpdateFields
 from tests.schemas.feeds.answering import ANSWERS
 from tests.schemas.feeds.reading import EDGE, update
 from tests.schemas.feeds.test_every_feed import each_feed, fetches, places, samples, thin_feed
@@ -32,7 +32,7 @@ def test_two_tokens_that_are_closed_at_one_moment_are_two_updates() -> None:
     assert stamps[0].update_id != stamps[1].update_id
 
 
-WHOLE: Message = {
+WHOLE: UpdateFields = {
     "type": "NUMBER_REPLACED",
     "occurredAt": AT,
     "old": {"token": "a", "fingerprint": "f", "formerFingerprint": "g", "methodType": "CARD"},
@@ -61,16 +61,16 @@ def test_the_feed_counts_and_the_order_of_keys_does_not_matter_to_readers() -> N
     assert len(ids) == 3
 
 
-def has_digest_as_id(feed: Feed, message: Message) -> bool:
+def has_digest_as_id(feed: Feed, message: UpdateFields) -> bool:
     """Whether the id is the digest of the content, and not the vendor's."""
     return str(message["id"]).startswith(f"{feed.name}-") and len(str(message["id"])) == len(feed.name) + 33
 
 
-def content(message: Message) -> str:
+def content(message: UpdateFields) -> str:
     return json.dumps({name: value for name, value in message.items() if name != "id"}, sort_keys=True)
 
 
-def updates_without_vendor_ids(feed: Feed, record: Record, edge: Edge = EDGE) -> list[Message]:
+def updates_without_vendor_ids(feed: Feed, record: Record, edge: Edge = EDGE) -> list[UpdateFields]:
     try:
         reports = [report for report in read(feed, record, edge) if not isinstance(report, Fetch)]
         return [report for report in reports if has_digest_as_id(feed, report)]
