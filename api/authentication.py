@@ -29,7 +29,7 @@ JSON, CSV, FORM = "application/json", "text/csv", "application/x-www-form-urlenc
 
 
 @dataclass(frozen=True, slots=True)
-class Posted:
+class PostedRequest:
     """A request: its headers (case-insensitive), the fields of its query and form, its body, and the content type.
 
     `repr` shows the content type alone, because every other field may hold a secret.
@@ -43,7 +43,7 @@ class Posted:
 
 
 @dataclass(frozen=True, slots=True)
-class Signed:
+class SignedHeader:
     """HMAC-SHA256 of the body in a header, alone or among `name=value` parts.
 
     `separator` splits the header into parts. `mark` names the parts that hold a signature. `before` names the part that
@@ -58,7 +58,7 @@ class Signed:
     before: str = ""
     ticks: int | None = None
 
-    def proves(self, posted: Posted, secret: str, now: float) -> bool:
+    def proves(self, posted: PostedRequest, secret: str, now: float) -> bool:
         value = posted.headers.get(self.header, "")
         signed, offered = posted.body, [value]
         if self.separator is not None:
@@ -82,7 +82,7 @@ class Signed:
     def challenge(self, feed: str) -> str:
         return f'HMAC-SHA256 realm="{feed}", header="{self.header}"'
 
-    def expected(self, posted: Posted) -> str:
+    def expected(self, posted: PostedRequest) -> str:
         signed = "the body" if not self.before else f"`{self.before}` of the header, a dot and the body"
         written = "" if self.separator is None else f", as {self.before}=…{self.separator}{self.mark}=…"
         recent = "" if self.ticks is None else f", not older than {WINDOW_SECONDS // 60} minutes"
@@ -97,7 +97,7 @@ class SignedForm:
     The secret is `public key:private key`.
     """
 
-    def proves(self, posted: Posted, secret: str, _now: float) -> bool:
+    def proves(self, posted: PostedRequest, secret: str, _now: float) -> bool:
         public, _, private = secret.partition(":")
         key = hashlib.sha1(private.encode()).digest()  # noqa: S324  Braintree's scheme
         payload = posted.form.get("bt_payload", "").encode()
@@ -120,13 +120,13 @@ class SignedForm:
     def challenge(self, feed: str) -> str:
         return f'HMAC-SHA1 realm="{feed}", field="bt_signature"'
 
-    def expected(self, posted: Posted) -> str:
+    def expected(self, posted: PostedRequest) -> str:
         missing = "" if "bt_signature" in posted.form else "; the form has no such field"
         return f"expected the field bt_signature: public key, | and HMAC-SHA1 of bt_payload{missing}"
 
 
 @dataclass(frozen=True, slots=True)
-class Shared:
+class SharedSecret:
     """A shared secret in the request: a bearer token, or `user:password` of basic authentication.
 
     With `in_query` also `?token=…` of the URL, for vendors that send no header of ours. Proxies may log it.
@@ -134,7 +134,7 @@ class Shared:
 
     in_query: bool = False
 
-    def proves(self, posted: Posted, secret: str, _now: float) -> bool:
+    def proves(self, posted: PostedRequest, secret: str, _now: float) -> bool:
         kind, _, credentials = posted.headers.get("Authorization", "").partition(" ")
         offered = credentials.strip()
         if kind.lower() == "basic":
@@ -149,7 +149,7 @@ class Shared:
     def challenge(self, feed: str) -> str:
         return f'Bearer realm="{feed}", Basic realm="{feed}"'
 
-    def expected(self, posted: Posted) -> str:
+    def expected(self, posted: PostedRequest) -> str:
         in_query = ", or ?token=… of the URL" if self.in_query else ""
         missing = "" if "Authorization" in posted.headers else "; the request has no such header"
         return f"expected the header Authorization: Bearer, or Basic, with this feed's secret{in_query}{missing}"
@@ -163,27 +163,27 @@ def _in_base64(digest: bytes) -> str:
     return b64encode(digest).decode()
 
 
-_CYBERSOURCE = Signed("v-c-signature", _base64, _in_base64, ";", mark="sig", before="t", ticks=1000)
+_CYBERSOURCE = SignedHeader("v-c-signature", _base64, _in_base64, ";", mark="sig", before="t", ticks=1000)
 
-SCHEMES: Mapping[str, Signed | SignedForm | Shared] = {
-    "adyen": Signed("HmacSignature", bytes.fromhex, _in_base64),
+SCHEMES: Mapping[str, SignedHeader | SignedForm | SharedSecret] = {
+    "adyen": SignedHeader("HmacSignature", bytes.fromhex, _in_base64),
     # Google and Apple send no header of ours. Decryption verifies Google's message; we ask Apple about its own.
-    "apple-pay": Shared(in_query=True),
+    "apple-pay": SharedSecret(in_query=True),
     "braintree": SignedForm(),
-    "checkout": Signed("Cko-Signature", str.encode, bytes.hex),
+    "checkout": SignedHeader("Cko-Signature", str.encode, bytes.hex),
     "cybersource": _CYBERSOURCE,
-    "gocardless": Signed("Webhook-Signature", str.encode, bytes.hex),
-    "google-pay": Shared(in_query=True),
-    "nmi": Signed("Webhook-Signature", str.encode, bytes.hex, ",", mark="s", before="t"),
-    "stripe": Signed("Stripe-Signature", str.encode, bytes.hex, ",", mark="v1", before="t", ticks=1),
+    "gocardless": SignedHeader("Webhook-Signature", str.encode, bytes.hex),
+    "google-pay": SharedSecret(in_query=True),
+    "nmi": SignedHeader("Webhook-Signature", str.encode, bytes.hex, ",", mark="s", before="t"),
+    "stripe": SignedHeader("Stripe-Signature", str.encode, bytes.hex, ",", mark="v1", before="t", ticks=1),
     "visa-tms": _CYBERSOURCE,
 }
 """By feed. Adyen's real-time updater uses a shared secret: its signature does not cover the fields that are read."""
 
-_DEFAULT_SCHEME = Shared()
+_DEFAULT_SCHEME = SharedSecret()
 
 
-def proves(feed: str, posted: Posted, secrets: Sequence[str], now: float) -> bool:
+def proves(feed: str, posted: PostedRequest, secrets: Sequence[str], now: float) -> bool:
     """Whether one of the feed's `secrets` (two while they rotate) authenticates `posted` at the Unix time `now`."""
     scheme = SCHEMES.get(feed, _DEFAULT_SCHEME)
     return any(scheme.proves(posted, secret, now) for secret in secrets)
@@ -199,7 +199,7 @@ def challenge(feed: str) -> str:
     return SCHEMES.get(feed, _DEFAULT_SCHEME).challenge(feed)
 
 
-def expected(feed: str, posted: Posted) -> str:
+def expected(feed: str, posted: PostedRequest) -> str:
     """The proof that was expected of the vendor, without any value of `posted`."""
     return SCHEMES.get(feed, _DEFAULT_SCHEME).expected(posted)
 
@@ -214,7 +214,7 @@ def content_types(feed: Feed) -> tuple[str, ...]:
         return ()
     if isinstance(scheme, SignedForm):
         return (FORM,)
-    return (JSON, CSV) if feed.is_table and isinstance(scheme, Shared) else (JSON,)
+    return (JSON, CSV) if feed.is_table and isinstance(scheme, SharedSecret) else (JSON,)
 
 
 def _is_recent(stamp: str, ticks: int, now: float) -> bool:

@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl
 from aiohttp import web
 
 from api import authentication
-from api.authentication import CSV, FORM, JSON, Posted
+from api.authentication import CSV, FORM, JSON, PostedRequest
 from schemas import intake, mistakes
 from schemas.feeds.feed import Feed
 from schemas.feeds.reading import MOST_VALUES, has_too_many_values, parse_json
@@ -80,7 +80,7 @@ def size(value: object) -> int:
     return total
 
 
-async def aside(size: int, work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+async def offload(size: int, work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
     """Return the result of `work` on `size` bytes. Large work runs on a thread, so that other requests are answered.
 
     The search for card numbers in a hostile megabyte takes seconds.
@@ -90,7 +90,7 @@ async def aside(size: int, work: Callable[P, T], *arguments: P.args, **named: P.
     return await asyncio.to_thread(work, *arguments, **named)
 
 
-async def read(feed: Feed, request: web.Request) -> Posted:
+async def read(feed: Feed, request: web.Request) -> PostedRequest:
     """The request's body, and the headers and fields that authenticate it.
 
     Raises:
@@ -113,7 +113,7 @@ async def read(feed: Feed, request: web.Request) -> Posted:
     except TimeoutError:
         raise Denied(408, f"expected the whole body within {_BODY_SECONDS} s") from None
     form = _form(bytes(body)) if written_as == FORM else {}
-    return Posted(request.headers, request.query, form, bytes(body), written_as)
+    return PostedRequest(request.headers, request.query, form, bytes(body), written_as)
 
 
 def _content_type(feed: Feed, request: web.Request) -> str:
@@ -135,7 +135,7 @@ def _form(body: bytes) -> dict[str, str]:
         return {}
 
 
-async def rows(feed: Feed, posted: Posted, cut: Rows) -> list[Row]:
+async def rows(feed: Feed, posted: PostedRequest, cut: Rows) -> list[Row]:
     """The records of the body, each with its own bytes if it is a row of a table.
 
     Raises:
@@ -148,7 +148,7 @@ async def rows(feed: Feed, posted: Posted, cut: Rows) -> list[Row]:
         raise _unusable(feed, b"", f"body: {problem}")
     if posted.written_as == CSV:
         return await _rows_of_table(feed, posted.body, cut)
-    records = await aside(len(posted.body), _records_of_json, feed, posted.body)
+    records = await offload(len(posted.body), _records_of_json, feed, posted.body)
     return [Row(b"", record) for record in records]
 
 
@@ -167,7 +167,7 @@ def _records_of_json(feed: Feed, body: bytes) -> list[Record]:
 
 async def _rows_of_table(feed: Feed, body: bytes, cut: Rows) -> list[Row]:
     if not body.strip() or body.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"["):
-        raise await aside(len(body), _unusable, feed, body, "body: expected CSV with a line of names")
+        raise await offload(len(body), _unusable, feed, body, "body: expected CSV with a line of names")
     if body.count(b"\n") > MOST_LINES:
         raise Denied(413, f"expected {MOST_LINES:,} lines at most, blank ones among them")
     table_rows: list[Row] = []
@@ -178,7 +178,7 @@ async def _rows_of_table(feed: Feed, body: bytes, cut: Rows) -> list[Row]:
     # without column names no row can be read: the whole body becomes one dead letter
     problem = table_rows[0].problem if len(table_rows) == 1 else None
     if problem is not None:
-        raise await aside(len(body), _unusable, feed, body, f"body: {problem.removeprefix('file: ')}")
+        raise await offload(len(body), _unusable, feed, body, f"body: {problem.removeprefix('file: ')}")
     return table_rows
 
 

@@ -28,7 +28,7 @@ from aiohttp import web
 from prometheus_client import Counter, Histogram
 
 from api import authentication, body
-from api.authentication import Posted
+from api.authentication import PostedRequest
 from api.body import MOST_RECORDS, Denied, Row, Rows
 from api.connection import request_id
 from api.problem import problem
@@ -167,7 +167,7 @@ class FeedIntake:
         return _FeedResponse(202, members=result.members())
 
 
-def _unproved(feed: Feed, posted: Posted) -> _FeedResponse:
+def _unproved(feed: Feed, posted: PostedRequest) -> _FeedResponse:
     expected = authentication.expected(feed.name, posted)
     return _FeedResponse(401, expected, headers={"WWW-Authenticate": authentication.challenge(feed.name)})
 
@@ -201,7 +201,7 @@ async def _adapt(feed: Feed, records: Sequence[_RecordParts], edge: Edge, result
             try:
                 # of two records without dates the later one in the body is the newer
                 at_row = replace(edge, row=result.records)
-                messages = await body.aside(body.size(part), intake.to_messages, feed, part, at_row)
+                messages = await body.offload(body.size(part), intake.to_messages, feed, part, at_row)
             except Refused as refusal:
                 reason = mistakes.explain(feed, content, str(refusal))
                 refused.append(RefusedPart(number, part, reason))
@@ -217,7 +217,7 @@ async def _adapt(feed: Feed, records: Sequence[_RecordParts], edge: Edge, result
             result.refused[record.refusal] += 1
         whole = record.encoded() if refused else b""
         for letter, reason in mistakes.dead_letters(whole, refused, len(record.parts)):
-            result.messages.append(await body.aside(len(letter), intake.refused, feed, letter, reason))
+            result.messages.append(await body.offload(len(letter), intake.refused, feed, letter, reason))
             await time_slice.pause_when_over()
 
 

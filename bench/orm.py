@@ -19,7 +19,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, relationship, selectinload
 from bench.load import Polls
 from consumers.letters import Message
 from domain.update import Credential, Update, UpdateType
-from schemas.canonical import Canonical, parse
+from schemas.canonical import CanonicalUpdate, parse
 from schemas.event import timestamp
 from schemas.signature import event_id
 from store import schema
@@ -178,7 +178,7 @@ _LOCKED = (
 )
 
 
-def _arrival(message: Message, read: Canonical, *, original: bool, outcome: str, reason: str | None) -> Inbox:
+def _arrival(message: Message, read: CanonicalUpdate, *, original: bool, outcome: str, reason: str | None) -> Inbox:
     told = read.update
     return Inbox(
         topic=message.topic,

@@ -17,7 +17,7 @@ from consumers.letters import LONGEST_BYTES, Message, dead_letter, length, short
 from domain.decide import Verdict
 from domain.update import Outcome, Update, UpdateType
 from domain.wallet import IDENTIFIERS, Key
-from schemas.canonical import Unreadable, identified, parse
+from schemas.canonical import Unreadable, parse, with_identifiers
 from schemas.digit_ids import NO_DIGIT_IDS, DigitIds
 from store import dead_letters, inbox, topics, unfinished
 from store.dead_letters import DeadLetter
@@ -114,7 +114,7 @@ def _read(
             continue
         try:
             canonical = parse(message.value, message.headers, digit_ids)
-            update = identified(canonical.update, identifiers)
+            update = with_identifiers(canonical.update, identifiers)
         except Unreadable as reason:
             letters.append(dead_letter(message, str(reason), digit_ids))
         else:

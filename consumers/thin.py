@@ -67,7 +67,7 @@ def _read(messages: Sequence[Message], digit_ids: DigitIds) -> tuple[list[DeadLe
     return letters, events
 
 
-def _known(event: thin.Thin) -> thin.Thin:
+def _known(event: thin.ThinEvent) -> thin.ThinEvent:
     feed = FEEDS.get(event.feed)
     if feed is None or (feed.fetched is None and event.fetch.file_at is None):
         raise Unreadable("feed: expected one whose events are asked about")

@@ -32,7 +32,7 @@ async def event_or_timeout(event: asyncio.Event, seconds: float) -> None:
             await event.wait()
 
 
-async def patiently(
+async def retry(
     step: Callable[[], Awaitable[T]],
     passes: Callable[[BaseException], bool],
     *,

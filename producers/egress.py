@@ -66,7 +66,7 @@ def permitted(address: str, allow: Sequence[Network]) -> bool:
 
 
 def _permitted(ip: Address, allow: Sequence[Network]) -> bool:
-    return among(ip, allow) or (ip.is_global and not among(ip, _DENIED) and _is_native(ip))
+    return is_in(ip, allow) or (ip.is_global and not is_in(ip, _DENIED) and _is_native(ip))
 
 
 def _is_native(ip: Address) -> bool:
@@ -76,7 +76,7 @@ def _is_native(ip: Address) -> bool:
     return ip in _GLOBAL_UNICAST and (int(ip) >> 32) & 0xFFFF_FFFF not in _ISATAP
 
 
-def among(ip: Address, networks: Sequence[Network]) -> bool:
+def is_in(ip: Address, networks: Sequence[Network]) -> bool:
     return any(ip in network for network in networks)
 
 
@@ -113,7 +113,7 @@ async def refusal(url: str, allow: Sequence[Network], names: Names) -> str | Non
     addresses = await addresses_of(to, names)
     if not all(_permitted(ip, allow) for ip in addresses):
         return "expected a host whose addresses are public, or in REPOINT_EGRESS_ALLOW"
-    if not to.tls and not (addresses and all(among(ip, allow) for ip in addresses)):
+    if not to.tls and not (addresses and all(is_in(ip, allow) for ip in addresses)):
         return "expected https: plain http is for addresses in REPOINT_EGRESS_ALLOW"
     return None
 

@@ -67,7 +67,7 @@ class FilePosition(NamedTuple):
     parts: int = 0
 
 
-class Raw(NamedTuple):
+class RawLine(NamedTuple):
     """A line without its end. A line that is too long is cut off one byte beyond the limit.
 
     `end` is the byte where the next line begins. It is 0 for a last line without an end, which may still grow.
@@ -83,7 +83,7 @@ async def lines(
     begin: FilePosition = FilePosition(),  # noqa: B008  it is a value
     *,
     longest_first: int = LONGEST,
-) -> AsyncIterator[Raw]:
+) -> AsyncIterator[RawLine]:
     """The lines that are not blank, as they arrive, from `begin` on; `stream` must stand there.
 
     The first line may have `longest_first` bytes. Of a file that begins with binary data, the beginning is the only
@@ -115,7 +115,7 @@ class _Cutter:
         self._cut_off = 0  # bytes of that line that are not held
         self._blank = self._content = 0
 
-    def add(self, chunk: bytes) -> Iterator[Raw]:
+    def add(self, chunk: bytes) -> Iterator[RawLine]:
         """The lines that `chunk` completes."""
         buffer, at = chunk, 0
         if self._size:
@@ -136,10 +136,10 @@ class _Cutter:
         self._keep(buffer[at:])
         yield from self._binary_beginning()
 
-    def last(self) -> Raw | None:
+    def last(self) -> RawLine | None:
         """The last line, if it has no end."""
         text = b"".join(self._pieces)
-        return Raw(self._number + 1, 0, text) if text.strip(_BLANKS) else None
+        return RawLine(self._number + 1, 0, text) if text.strip(_BLANKS) else None
 
     def _behind_blank(self, buffer: bytes, at: int) -> int:
         """The position of the first line that is not blank."""
@@ -156,14 +156,14 @@ class _Cutter:
             raise Damaged(f"it has more than {MOST_BLANK // 1024**2} MiB of blank lines")
         return behind
 
-    def _ended(self, text: bytes) -> Raw:
+    def _ended(self, text: bytes) -> RawLine:
         size = len(text) + self._cut_off + 1
         self._number += 1
         self._end += size
         self._content += size
         self._cut_off = 0
         self._longest, self._is_first = LONGEST, False
-        return Raw(self._number, self._end, text)
+        return RawLine(self._number, self._end, text)
 
     def _keep(self, piece: bytes) -> None:
         kept = piece[: max(self._longest + 1 - self._size, 0)]
@@ -173,7 +173,7 @@ class _Cutter:
         if self._size + self._cut_off > _LONGEST_LINE:
             raise Damaged(f"line {self._number + 1:,} is longer than {_LONGEST_LINE // 1024**2} MiB")
 
-    def _binary_beginning(self) -> Iterator[Raw]:
+    def _binary_beginning(self) -> Iterator[RawLine]:
         """The beginning of the first line, if it is binary data: its end may be far away."""
         if not self._is_first or self._size < _BEGINNING:
             return
@@ -181,4 +181,4 @@ class _Cutter:
         self._is_first = False
         if mistakes.file_problem(beginning):
             self.is_over = True
-            yield Raw(self._number + 1, 0, beginning[:_BEGINNING])
+            yield RawLine(self._number + 1, 0, beginning[:_BEGINNING])

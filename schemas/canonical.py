@@ -35,9 +35,9 @@ from schemas.text import (
     Text,
     Vendor,
     check_identifiers,
+    first_error,
     listed,
     too_long,
-    what_is_wrong,
 )
 
 UNREADABLE_HEADER = "repoint-unreadable"
@@ -48,7 +48,7 @@ class Unreadable(ValueError):
     """No update can be made of the message. The text names the field and what was expected, never a value."""
 
 
-class Canonical(NamedTuple):
+class CanonicalUpdate(NamedTuple):
     """An update, and the digest (16 bytes) of its content: messages with equal content have equal digests."""
 
     update: Update
@@ -57,7 +57,7 @@ class Canonical(NamedTuple):
 
 def parse(
     body: bytes, headers: Sequence[tuple[str, bytes | None]] = (), digit_ids: DigitIds = NO_DIGIT_IDS
-) -> Canonical:
+) -> CanonicalUpdate:
     """Read one message of the topic. In fields that `digit_ids` names, digits are no card number.
 
     Raises:
@@ -66,7 +66,7 @@ def parse(
     """
     message = _message(body, headers, digit_ids)
     _json(body.decode())
-    return Canonical(_update(message), blake2b(message.model_dump_json().encode(), digest_size=16).digest())
+    return CanonicalUpdate(_update(message), blake2b(message.model_dump_json().encode(), digest_size=16).digest())
 
 
 def update_in(
@@ -104,10 +104,10 @@ def _message(body: bytes, headers: Sequence[tuple[str, bytes | None]], digit_ids
             else _UpdateJson.model_validate(message)
         )
     except ValidationError as error:
-        raise Unreadable(what_is_wrong(error)) from None
+        raise Unreadable(first_error(error)) from None
 
 
-def identified(update: Update, identifiers: Collection[str]) -> Update:
+def with_identifiers(update: Update, identifiers: Collection[str]) -> Update:
     """The update with its customers reduced to the `identifiers` that identify a customer.
 
     Raises:

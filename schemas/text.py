@@ -107,13 +107,13 @@ def listed(identifiers: Collection[str]) -> str:
     return f"{', '.join(first)} or {last}"
 
 
-def what_is_wrong(error: ValidationError) -> str:
+def first_error(error: ValidationError) -> str:
     """The first error, as `field: what was expected`, without the value."""
-    return all_that_is_wrong(error)[0]
+    return all_errors(error)[0]
 
 
-def all_that_is_wrong(error: ValidationError) -> list[str]:
-    """All errors, each in the form of `what_is_wrong`."""
+def all_errors(error: ValidationError) -> list[str]:
+    """All errors, each in the form of `first_error`."""
     errors = error.errors(include_url=False, include_context=False, include_input=False)
     return [f"{_field(detail['loc'])}: {detail['msg'].removeprefix('Value error, ')}" for detail in errors]
 

@@ -17,11 +17,11 @@ from schemas.canonical import Unreadable, refuse_by_headers
 from schemas.digit_ids import NO_DIGIT_IDS, DigitIds, pan_in_thin_event
 from schemas.feeds.feed import Fetch
 from schemas.feeds.reading import parse_json
-from schemas.text import Instant, Text, what_is_wrong
+from schemas.text import Instant, Text, first_error
 
 
 @dataclass(frozen=True, slots=True)
-class Thin:
+class ThinEvent:
     """A thin event. `digest` (16 bytes) covers the request, not `at`: repetitions have the same digest."""
 
     feed: str
@@ -55,7 +55,9 @@ def written(feed: str, fetch: Fetch, at: datetime) -> bytes:
     return json.dumps(members, ensure_ascii=False, separators=(",", ":")).encode(errors="backslashreplace")
 
 
-def parse(value: bytes, headers: Sequence[tuple[str, bytes | None]] = (), digit_ids: DigitIds = NO_DIGIT_IDS) -> Thin:
+def parse(
+    value: bytes, headers: Sequence[tuple[str, bytes | None]] = (), digit_ids: DigitIds = NO_DIGIT_IDS
+) -> ThinEvent:
     """Read one message of the topic. In fields that `digit_ids` names, digits are no card number.
 
     Raises:
@@ -72,7 +74,7 @@ def parse(value: bytes, headers: Sequence[tuple[str, bytes | None]] = (), digit_
     try:
         wire = _ThinEventJson.model_validate_json(value)
     except ValidationError as error:
-        raise Unreadable(what_is_wrong(error)) from None
+        raise Unreadable(first_error(error)) from None
     fetch = Fetch(wire.path, wire.record, wire.body, wire.file_at)
     asked = json.dumps([wire.feed, fetch.path, fetch.record, fetch.body, str(fetch.file_at)], sort_keys=True)
-    return Thin(wire.feed, fetch, wire.at, blake2b(asked.encode(), digest_size=16).digest())
+    return ThinEvent(wire.feed, fetch, wire.at, blake2b(asked.encode(), digest_size=16).digest())

@@ -25,7 +25,7 @@ from schemas.event import EventName, write_customer
 from schemas.method_line import Id, Line, MethodLine, OptionalDate, OptionalIdentifier
 from schemas.payment_method import write_details
 from schemas.signature import signing_key
-from schemas.text import Text, all_that_is_wrong, check_identifiers, listed, too_long
+from schemas.text import Text, all_errors, check_identifiers, listed, too_long
 from schemas.url import read_url
 
 MOST_METHODS = 10_000
@@ -234,7 +234,7 @@ def _read(shape: type[L], line: str, digit_ids: DigitIds = NO_DIGIT_IDS) -> L:
     try:
         return shape.model_validate(parsed)
     except ValidationError as error:
-        raise Malformed(*all_that_is_wrong(error)) from None
+        raise Malformed(*all_errors(error)) from None
 
 
 def _faults_of_methods(methods: Sequence[Method]) -> Iterator[str]:

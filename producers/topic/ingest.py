@@ -43,9 +43,9 @@ async def canonical(
         if first is None:
             return
         if problem := mistakes.file_problem(first.text):
-            yield _as_a_whole(records.as_a_whole(first, problem))
+            yield _unreadable_file(records.unreadable_file(first, problem))
             return
-        beginning = await records.begun(first, whole)
+        beginning = await records.read_beginning(first, whole)
         if beginning.of_document:
             async for record in records.document(beginning, whole):
                 yield _canonical(record, digit_ids)
@@ -56,7 +56,7 @@ async def canonical(
             yield read(raw.number, raw.text, digit_ids=digit_ids, end=raw.end)
 
 
-def _as_a_whole(record: FileRecord) -> FeedLine:
+def _unreadable_file(record: FileRecord) -> FeedLine:
     assert record.problem is not None
     letter = TopicMessage(None, record.body, [(UNREADABLE_HEADER, record.problem.encode())])
     return FeedLine(record.number, record.end, (letter,), record.problem)

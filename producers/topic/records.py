@@ -10,7 +10,7 @@ import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import NamedTuple
 
-from producers.lines import LONGEST_DOCUMENT, Chunks, Damaged, FilePosition, Raw, Source, lines, read
+from producers.lines import LONGEST_DOCUMENT, Chunks, Damaged, FilePosition, RawLine, Source, lines, read
 from schemas import mistakes, once
 from schemas.feeds import nacha_file, nacha_lines
 from schemas.feeds.feed import Feed, Layout, Rows
@@ -71,10 +71,10 @@ async def records(
     if first is None:
         return
     if problem := mistakes.file_problem(first.text):
-        yield as_a_whole(first, problem)
+        yield unreadable_file(first, problem)
         return
     if first.text.lstrip()[:1] not in (b"{", b"["):
-        async for cut in _rows(first, _from(begin, first, whole, stream), begin, rows, recognises):
+        async for cut in _rows(first, _lines_from(begin, first, whole, stream), begin, rows, recognises):
             yield cut
     else:
         async for cut in _objects(first, begin, whole, stream):
@@ -82,12 +82,12 @@ async def records(
 
 
 async def _objects(
-    first: Raw, begin: FilePosition, whole: AsyncIterator[Raw], stream: Source
+    first: RawLine, begin: FilePosition, whole: AsyncIterator[RawLine], stream: Source
 ) -> AsyncIterator[FileRecord]:
     if begin.offset:
-        following = _from(begin, first, whole, stream)
+        following = _lines_from(begin, first, whole, stream)
     else:
-        beginning = await begun(first, whole)
+        beginning = await read_beginning(first, whole)
         if beginning.of_document:
             async for cut in document(beginning, whole):
                 yield cut
@@ -102,11 +102,11 @@ async def _objects(
 class Beginning(NamedTuple):
     """The first lines, and whether they begin one document; if not, each line should be an object."""
 
-    lines: tuple[Raw, ...]
+    lines: tuple[RawLine, ...]
     of_document: bool
 
 
-async def begun(first: Raw, following: AsyncIterator[Raw]) -> Beginning:
+async def read_beginning(first: RawLine, following: AsyncIterator[RawLine]) -> Beginning:
     """Read at most two more lines to see whether a JSON file is one document or has one object a line.
 
     The first of many objects may be truncated. Then the next line is a whole object, which cannot continue a document.
@@ -114,13 +114,13 @@ async def begun(first: Raw, following: AsyncIterator[Raw]) -> Beginning:
     if _has_too_many_values(first.text) or not await asyncio.to_thread(_is_unfinished, first.text):
         return Beginning((first,), first.text.lstrip().startswith(b"["))
     read = [first]
-    while await _next(following, read) and _is_object(read[-1].text):
+    while await _append_next(following, read) and _is_object(read[-1].text):
         if len(read) > 2 or not first.text.rstrip().endswith((b"[", b":")):  # noqa: PLR2004
             return Beginning(tuple(read), of_document=False)
     return Beginning(tuple(read), of_document=True)
 
 
-async def _next(following: AsyncIterator[Raw], read: list[Raw]) -> bool:
+async def _append_next(following: AsyncIterator[RawLine], read: list[RawLine]) -> bool:
     """Append the next line that is not blank to `read`; False at the end of the file."""
     async for raw in following:
         if raw.text.strip():
@@ -151,29 +151,31 @@ def _is_object(line: bytes) -> bool:
         return False
 
 
-async def first_line(whole: AsyncIterator[Raw], rows: Rows = Rows()) -> Raw | None:  # noqa: B008  it is a value
+async def first_line(whole: AsyncIterator[RawLine], rows: Rows = Rows()) -> RawLine | None:  # noqa: B008  it is a value
     """The first line that is neither blank nor ignored (`Rows.ignored_lines`), without a byte order mark."""
     async for raw in whole:
-        plain = _unmarked(raw)
+        plain = _without_mark(raw)
         if plain.text.strip() and not _is_ignored(plain, rows):
             return plain
     return None
 
 
-def _unmarked(raw: Raw) -> Raw:
+def _without_mark(raw: RawLine) -> RawLine:
     return raw._replace(text=raw.text.removeprefix(b"\xef\xbb\xbf"))
 
 
-def as_a_whole(first: Raw, problem: str) -> FileRecord:
+def unreadable_file(first: RawLine, problem: str) -> FileRecord:
     """The one record of a file of which no line can be read: its problem, without a body."""
     return FileRecord(first.number, 0, b"", None, f"file: {problem}")
 
 
-def _is_ignored(raw: Raw, rows: Rows) -> bool:
+def _is_ignored(raw: RawLine, rows: Rows) -> bool:
     return rows.ignored_lines is not None and rows.ignored_lines.match(raw.text) is not None
 
 
-def _from(begin: FilePosition, first: Raw, whole: AsyncIterator[Raw], stream: Source) -> AsyncIterator[Raw]:
+def _lines_from(
+    begin: FilePosition, first: RawLine, whole: AsyncIterator[RawLine], stream: Source
+) -> AsyncIterator[RawLine]:
     """The lines after the first one, or from `begin` on."""
     if not first.end or begin.offset <= first.end:
         return whole
@@ -186,7 +188,7 @@ def _seek(stream: Source, begin: FilePosition) -> None:
     stream.seek(begin.offset)
 
 
-def _object(raw: Raw, longest: int = LONGEST) -> FileRecord:
+def _object(raw: RawLine, longest: int = LONGEST) -> FileRecord:
     if len(raw.text) > longest:
         return _too_long(raw)
     if _has_too_many_values(raw.text):
@@ -205,7 +207,7 @@ def _element(number: int, end: int, body: bytes, value: object) -> FileRecord:
     return FileRecord(number, end, body, value)
 
 
-async def document(beginning: Beginning, following: AsyncIterator[Raw]) -> AsyncIterator[FileRecord]:
+async def document(beginning: Beginning, following: AsyncIterator[RawLine]) -> AsyncIterator[FileRecord]:
     """The elements of an array, or the one object. They have no `end`: reading cannot begin inside a document."""
     text, longest = bytearray(), LONGEST_DOCUMENT
     async for raw in after(beginning.lines, following):
@@ -228,7 +230,11 @@ async def document(beginning: Beginning, following: AsyncIterator[Raw]) -> Async
 
 
 async def _rows(
-    first: Raw, following: AsyncIterator[Raw], begin: FilePosition, rows: Rows, recognises: Callable[[Record], bool]
+    first: RawLine,
+    following: AsyncIterator[RawLine],
+    begin: FilePosition,
+    rows: Rows,
+    recognises: Callable[[Record], bool],
 ) -> AsyncIterator[FileRecord]:
     if len(first.text) > LONGEST:
         yield _too_long(first._replace(end=0))
@@ -240,7 +246,7 @@ async def _rows(
             if not begin.offset:
                 following = after((first,), following)
         _check(names, recognises)
-    except _NoCells as problem:
+    except _MalformedRow as problem:
         yield FileRecord(first.number, 0, first.text, None, f"line of names: expected {problem}")
         return
     table = _Table(names, delimiter, rows.optional_columns, unnamed)
@@ -265,14 +271,14 @@ def _names(line: bytes) -> tuple[tuple[str, ...], int, str]:
 
 def _check(names: Sequence[str], recognises: Callable[[Record], bool]) -> None:
     if len(names) > _MOST_COLUMNS:
-        raise _NoCells(f"{_MOST_COLUMNS:,} columns at most")
+        raise _MalformedRow(f"{_MOST_COLUMNS:,} columns at most")
     if not names or len(set(names)) < len(names) or not all(names):
-        raise _NoCells("a name for each column, and each one once")
+        raise _MalformedRow("a name for each column, and each one once")
     if not recognises(dict.fromkeys(names, "")):
-        raise _NoCells("the names of this feed's columns")
+        raise _MalformedRow("the names of this feed's columns")
 
 
-async def after(before: Sequence[Raw], following: AsyncIterator[Raw]) -> AsyncIterator[Raw]:
+async def after(before: Sequence[RawLine], following: AsyncIterator[RawLine]) -> AsyncIterator[RawLine]:
     """The lines of `before`, then those of `following`."""
     for raw in before:
         yield raw
@@ -289,13 +295,13 @@ class _Table(NamedTuple):
     unnamed: int
 
 
-def _row(raw: Raw, table: _Table) -> FileRecord:
+def _row(raw: RawLine, table: _Table) -> FileRecord:
     number, end, body = raw
     if len(body) > LONGEST:
         return _too_long(raw)
     try:
         cells = _cells(_characters_of(body), table.delimiter)
-    except _NoCells as problem:
+    except _MalformedRow as problem:
         return FileRecord(number, end, body, None, f"line: expected {problem}")
     names = table.names
     if table.unnamed and not any(cell.strip() for cell in cells[len(names) :]):
@@ -305,7 +311,7 @@ def _row(raw: Raw, table: _Table) -> FileRecord:
     return FileRecord(number, end, body, dict(zip(names, cells, strict=False)))
 
 
-class _NoCells(Exception):
+class _MalformedRow(Exception):
     """The line is no row of cells; the text says what was expected."""
 
 
@@ -313,27 +319,27 @@ def _characters_of(line: bytes) -> str:
     try:
         return line.decode().rstrip("\r")
     except UnicodeDecodeError:
-        raise _NoCells("UTF-8") from None
+        raise _MalformedRow("UTF-8") from None
 
 
 def _cells(line: str, delimiter: str) -> list[str]:
     """The cells of one row. A row ends with its line: an unclosed quote must not swallow the rows after it."""
     if "\r" in line:
-        raise _NoCells("lines that all end alike, not a carriage return inside one")
+        raise _MalformedRow("lines that all end alike, not a carriage return inside one")
     if line.count(delimiter) >= _MOST_CELLS:
-        raise _NoCells(f"{_MOST_CELLS:,} cells at most")
+        raise _MalformedRow(f"{_MOST_CELLS:,} cells at most")
     if '"' not in line:
         return line.split(delimiter)
     if line.count('"') % 2:
-        raise _NoCells("a closing quote on the same line")
+        raise _MalformedRow("a closing quote on the same line")
     try:
         (cells,) = csv.reader([line], delimiter=delimiter, strict=True)
     except csv.Error:
-        raise _NoCells("CSV") from None
+        raise _MalformedRow("CSV") from None
     return cells
 
 
-def _too_long(raw: Raw) -> FileRecord:
+def _too_long(raw: RawLine) -> FileRecord:
     return FileRecord(raw.number, raw.end, b"", None, f"line: expected {LONGEST:,} bytes at most")
 
 
@@ -341,11 +347,11 @@ async def _entries(stream: Source, begin: FilePosition) -> AsyncIterator[FileRec
     """Entries with their addenda. Reading can begin only between batches: the last record of a batch has an `end`."""
     if begin.offset:
         _seek(stream, begin)
-    cutter, entry = nacha_file.RecordReader(), Raw(0, 0, b"")
+    cutter, entry = nacha_file.RecordReader(), RawLine(0, 0, b"")
     held: FileRecord | None = None
     async for raw in _ach_lines(stream, begin):
         if raw.number == 1 and (problem := mistakes.file_problem(raw.text)):
-            yield as_a_whole(raw, problem)
+            yield unreadable_file(raw, problem)
             return
         if raw.text[:1] == b"6":
             entry = raw
@@ -366,19 +372,19 @@ async def _entries(stream: Source, begin: FilePosition) -> AsyncIterator[FileRec
         )
 
 
-async def _ach_lines(stream: Source, begin: FilePosition) -> AsyncIterator[Raw]:
+async def _ach_lines(stream: Source, begin: FilePosition) -> AsyncIterator[RawLine]:
     """The lines of a bank's file, for every line end, also where many records stand in one line."""
     cutter, number, end = nacha_lines.LineSplitter(at_start=not begin.offset), begin.lines, begin.offset
     arrived, blank = begin.offset, 0
     while chunk := await read(stream):
         if not arrived and mistakes.file_problem(chunk[: nacha_lines.LENGTH]):
-            yield Raw(1, 0, chunk[: nacha_lines.LENGTH])
+            yield RawLine(1, 0, chunk[: nacha_lines.LENGTH])
             return
         arrived += len(chunk)
         for line in cutter.add(chunk):
             number, end = number + 1, end + line.size
             blank += not line.text
-            yield Raw(number, end, line.text)
+            yield RawLine(number, end, line.text)
         if arrived - end > LONGEST_DOCUMENT:
             raise Damaged(f"line {number + 1:,} is longer than {LONGEST_DOCUMENT // 1024**2} MiB")
         if blank > max(_MOST_BLANK_LINES, number - blank):
@@ -386,4 +392,4 @@ async def _ach_lines(stream: Source, begin: FilePosition) -> AsyncIterator[Raw]:
     last_lines = list(cutter.end())
     for at, line in enumerate(last_lines, 1):
         number, end = number + 1, end + line.size
-        yield Raw(number, end if at < len(last_lines) else 0, line.text)
+        yield RawLine(number, end if at < len(last_lines) else 0, line.text)

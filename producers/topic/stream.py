@@ -70,7 +70,7 @@ class FeedLine(NamedTuple):
 
 
 @dataclass(slots=True)
-class Sent:
+class SendCounts:
     """Counts of a feed's lines and messages. `refused` messages were too long, or the broker refused them.
 
     Of the refused messages, the broker will never take those that are `too_long`. At any other refusal reading stops.
@@ -94,7 +94,7 @@ async def send(
     security: Mapping[str, Any] = _NO_SECURITY,
     on_acknowledged: Callable[[FeedLine], None] = lambda _: None,
     patience: float = 60.0,
-) -> Sent:
+) -> SendCounts:
     """Send all lines, and wait until each is acknowledged or refused; thin events go onto `thin_topic`.
 
     `on_acknowledged` is called for each line, in the order of the lines, once the broker has acknowledged all messages
@@ -104,7 +104,7 @@ async def send(
     Raises:
         Unreachable: there is no broker, or it has not answered for too long; some lines may be on the topic.
     """
-    sent = Sent()
+    sent = SendCounts()
     producer = AIOKafkaProducer(bootstrap_servers=bootstrap_servers, **security, **_PRODUCER)
     try:
         await producer.start()
@@ -122,7 +122,7 @@ async def send(
     # most feeds have no thin events, so the topic of thin events may be missing
     thin = partial(_partitions, producer, bootstrap_servers, thin_topic, "REPOINT_KAFKA_THIN_TOPIC")
     of_long = AIOKafkaProducer(bootstrap_servers=bootstrap_servers, **security, **_PRODUCER_OF_LONG)
-    sender = _Sending(
+    sender = _LineSender(
         producer,
         topic,
         partitions,
@@ -132,7 +132,7 @@ async def send(
         on_acknowledged=on_acknowledged,
         sent=sent,
     )
-    sending = asyncio.create_task(sender.all(lines))
+    sending = asyncio.create_task(sender.send_all(lines))
     try:
         await _watch(sending, sent, patience)
     finally:
@@ -153,7 +153,7 @@ async def _partitions(producer: AIOKafkaProducer, bootstrap_servers: str, topic:
         raise Unreachable(f"topic {topic} at {bootstrap_servers} is {why} ({setting})") from None
 
 
-async def _watch(sending: "asyncio.Task[None]", sent: Sent, patience: float) -> None:
+async def _watch(sending: "asyncio.Task[None]", sent: SendCounts, patience: float) -> None:
     """Wait until all is sent, or raise Unreachable: an idempotent producer by itself would try for ever."""
     answered, since = 0, time.monotonic()
     while not sending.done():
@@ -188,7 +188,7 @@ class _OutgoingBatch:
     one_by_one: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
-class _Sending:
+class _LineSender:
     def __init__(
         self,
         producer: AIOKafkaProducer,
@@ -199,7 +199,7 @@ class _Sending:
         partitions_of_thin: Callable[[], Awaitable[list[int]]],
         of_long: AIOKafkaProducer,
         on_acknowledged: Callable[[FeedLine], None],
-        sent: Sent,
+        sent: SendCounts,
     ) -> None:
         self.producer = producer
         self.topic = topic
@@ -215,7 +215,7 @@ class _Sending:
         self.on_their_way: set[asyncio.Future[object]] = set()
         self.over = asyncio.Event()
 
-    async def all(self, lines: AsyncIterable[FeedLine]) -> None:
+    async def send_all(self, lines: AsyncIterable[FeedLine]) -> None:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._linger())

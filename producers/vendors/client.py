@@ -19,7 +19,7 @@ from typing import Any, Self
 import httpx
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
 
-from producers.egress import EgressDenied, Network, addresses_of, among, permitted
+from producers.egress import EgressDenied, Network, addresses_of, is_in, permitted
 from producers.names import LookUp, Names, NameUnknown, system_look_up
 from producers.retry_after import delay
 from schemas.feeds.feed import Fetch
@@ -55,7 +55,7 @@ class NoAddress(Unanswered):
         super().__init__("no address is set for this feed (REPOINT_FEED_FETCH)")
 
 
-class _Passing(Unanswered):
+class _PassingFailure(Unanswered):
     """A failure that may pass within a second."""
 
 
@@ -91,7 +91,7 @@ class Vendors:
         self._longest_wait = longest_wait
         self._allow = allow
         self._client = httpx.AsyncClient(
-            transport=_Guarded(
+            transport=_CheckedTransport(
                 ssl.create_default_context() if trust is None else trust, Names(look_up, within=deadline)
             ),
             headers={"User-Agent": f"Repoint/{version}", "Accept-Encoding": "identity"},
@@ -120,18 +120,18 @@ class Vendors:
             NoAddress: the feed has no address.
             Unanswered: there is no usable answer; a later request may have one.
         """
-        answer: bytes = await _trying()(self._try, self._request(feed, fetch))
+        answer: bytes = await _retrying()(self._try, self._request(feed, fetch))
         return answer
 
     @asynccontextmanager
-    async def opened(self, feed: str, fetch: Fetch) -> AsyncIterator[AsyncIterator[bytes]]:
+    async def open_file(self, feed: str, fetch: Fetch) -> AsyncIterator[AsyncIterator[bytes]]:
         """A file as it arrives. Opening it has at most three tries; a broken transfer is not tried again.
 
         Raises:
             NoAddress: the feed has no address.
             Unanswered: there is no file, or it broke off; a later request may have it.
         """
-        response: httpx.Response = await _trying()(self._begun, self._request(feed, fetch))
+        response: httpx.Response = await _retrying()(self._open_response, self._request(feed, fetch))
         try:
             yield self._chunks(response)
         finally:
@@ -152,13 +152,13 @@ class Vendors:
     async def _try(self, request: "_Request") -> bytes:
         with _named_failures():
             async with asyncio.timeout(self._deadline):
-                response = await self._begun(request)
+                response = await self._open_response(request)
                 try:
                     return await _whole(response)
                 finally:
                     await response.aclose()
 
-    async def _begun(self, request: "_Request") -> httpx.Response:
+    async def _open_response(self, request: "_Request") -> httpx.Response:
         """The response with its head read, within the deadline of one try."""
         with _named_failures():
             async with asyncio.timeout(self._deadline):
@@ -198,9 +198,9 @@ class Vendors:
             yield chunk
 
 
-def _trying() -> AsyncRetrying:
+def _retrying() -> AsyncRetrying:
     return AsyncRetrying(
-        retry=retry_if_exception_type(_Passing),
+        retry=retry_if_exception_type(_PassingFailure),
         stop=stop_after_attempt(_TRIES),
         wait=wait_exponential_jitter(multiplier=0.2, max=2, jitter=0.2),
         reraise=True,
@@ -213,15 +213,15 @@ def _named_failures() -> Iterator[None]:
     try:
         yield
     except (TimeoutError, httpx.TimeoutException):
-        raise _Passing("the vendor did not answer in time") from None
+        raise _PassingFailure("the vendor did not answer in time") from None
     except NameUnknown:
-        raise _Passing("the name of the vendor's host is not known, or its name server did not answer") from None
+        raise _PassingFailure("the name of the vendor's host is not known, or its name server did not answer") from None
     except EgressDenied:
         raise Unanswered("the vendor's address is not one that may be reached") from None
     except (httpx.UnsupportedProtocol, httpx.InvalidURL, UnicodeError):
         raise Unanswered(_UNUSABLE) from None
     except (httpx.TransportError, OSError) as error:
-        raise _Passing(f"the connection to the vendor failed ({type(error).__name__})") from None
+        raise _PassingFailure(f"the connection to the vendor failed ({type(error).__name__})") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +245,7 @@ def _check(response: httpx.Response) -> None:
     """Raise Unanswered for a response whose body cannot be used."""
     status = response.status_code
     if status >= _SERVER_ERROR or status == _TOO_MANY:
-        kind = _Passing if status >= _SERVER_ERROR else Unanswered
+        kind = _PassingFailure if status >= _SERVER_ERROR else Unanswered
         raise kind(f"the vendor answered {status}", _retry_after(response.headers.get("Retry-After")))
     if status not in _OK:
         raise Unanswered(f"the vendor answered {status}")
@@ -267,7 +267,7 @@ def _retry_after(header: str | None) -> timedelta | None:
     return None if asked is None else min(max(asked, timedelta(0)), _LONGEST_RETRY_AFTER)
 
 
-class _Guarded(httpx.AsyncHTTPTransport):
+class _CheckedTransport(httpx.AsyncHTTPTransport):
     """Dials the address that was checked, under the requested name; each request on a connection of its own.
 
     A pooled connection is known by its address alone, so it could serve another name at the same address. Path and
@@ -286,7 +286,7 @@ class _Guarded(httpx.AsyncHTTPTransport):
             raise NameUnknown(to.host)
         if not all(permitted(str(ip), allow) for ip in addresses):
             raise EgressDenied
-        if not to.tls and not all(among(ip, allow) for ip in addresses):
+        if not to.tls and not all(is_in(ip, allow) for ip in addresses):
             raise EgressDenied
         request.extensions = {
             **request.extensions,

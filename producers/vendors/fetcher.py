@@ -25,7 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from domain import pan
 from loops.progress import Progress
-from loops.waiting import Reminder, event_or_timeout, patiently
+from loops.waiting import Reminder, event_or_timeout, retry
 from producers.vendors import reports
 from producers.vendors.client import NoAddress, Unanswered, Vendors
 from producers.vendors.reports import MESSAGES_AT_ONCE
@@ -138,10 +138,10 @@ class Fetcher:
     async def run(self, stopping: asyncio.Event) -> None:
         """Ask until `stopping` is set. Requests under way have `drain_within` seconds, or are repeated later."""
         under_way: set[asyncio.Task[None]] = set()
-        await self._patiently(self._release, stopping)
+        await self._retry(self._release, stopping)
         async with asyncio.TaskGroup() as group:
             while not stopping.is_set():
-                claimed = await self._patiently(self._claim, stopping) or []
+                claimed = await self._retry(self._claim, stopping) or []
                 self._progress.advance()
                 self._held.update(fetch.feed for fetch in claimed)
                 for fetch in claimed:
@@ -178,23 +178,23 @@ class Fetcher:
     async def _fetch(self, claimed: ClaimedFetch, stopping: asyncio.Event) -> None:
         try:
             self._at("claimed")
-            await self._bring(claimed, stopping)
+            await self._fetch_and_finish(claimed, stopping)
         finally:
             self._held[claimed.feed] -= 1
 
-    async def _bring(self, claimed: ClaimedFetch, stopping: asyncio.Event) -> None:
+    async def _fetch_and_finish(self, claimed: ClaimedFetch, stopping: asyncio.Event) -> None:
         try:
             count = await self._produce(claimed, stopping)
         except NoAddress as reason:
             await self._wait_for_address(claimed, str(reason), stopping)
             return
         except (Unreadable, Unanswered, Refused) as reason:
-            await self._failed(claimed, reason, stopping)
+            await self._postpone_or_give_up(claimed, reason, stopping)
             return
         if count is None:
             return
         self._at("produced")
-        await self._patiently(lambda connection: fetches.finish(connection, claimed), stopping)
+        await self._retry(lambda connection: fetches.finish(connection, claimed), stopping)
         self._at("finished")
         FETCHES.labels(claimed.feed, "answered" if count else "irrelevant").inc()
 
@@ -205,7 +205,7 @@ class Fetcher:
         """
         lease = _Lease(
             self._lease,
-            lambda: self._patiently(lambda connection: fetches.extend(connection, claimed, self._lease), stopping),
+            lambda: self._retry(lambda connection: fetches.extend(connection, claimed, self._lease), stopping),
         )
         try:
             return await self._send_all(claimed, lease, stopping)
@@ -218,7 +218,7 @@ class Fetcher:
             async for batch in batches:
                 if not await self._send(batch):
                     log.info("the answer is not on the topic: the vendor will be asked again", feed=claimed.feed)
-                    await self._patiently(
+                    await self._retry(
                         lambda connection: fetches.postpone(connection, claimed, _KAFKA_AWAY, None), stopping
                     )
                     return None
@@ -237,7 +237,7 @@ class Fetcher:
             for begin in range(0, len(messages), MESSAGES_AT_ONCE):
                 yield messages[begin : begin + MESSAGES_AT_ONCE]
             return
-        async with self._vendors.opened(claimed.feed, event.fetch) as chunks:
+        async with self._vendors.open_file(claimed.feed, event.fetch) as chunks:
             self._at("answered")
             async for batch in reports.batches(feed, lease.over(chunks), edge):
                 yield batch
@@ -246,19 +246,19 @@ class Fetcher:
         if claimed.feed not in self._feeds_without_address:
             self._feeds_without_address.add(claimed.feed)
             log.warning("thin events wait until REPOINT_FEED_FETCH says where their vendor is", feed=claimed.feed)
-        await self._patiently(
+        await self._retry(
             lambda connection: fetches.wait_for_address(connection, claimed, _WITHOUT_ADDRESS, problem), stopping
         )
         FETCHES.labels(claimed.feed, "no address").inc()
 
     # --- failures ---------------------------------------------------------------------------------------------------
 
-    async def _failed(self, claimed: ClaimedFetch, reason: Exception, stopping: asyncio.Event) -> None:
+    async def _postpone_or_give_up(self, claimed: ClaimedFetch, reason: Exception, stopping: asyncio.Event) -> None:
         failed = pan.mask(str(reason))
         if claimed.failures >= len(self._schedule):
             log.warning("given up after the last try", feed=claimed.feed, failed=failed)
             letter = _letter(claimed, failed, self._digit_ids)
-            await self._patiently(lambda connection: _give_up(connection, claimed, letter), stopping)
+            await self._retry(lambda connection: _give_up(connection, claimed, letter), stopping)
             FETCHES.labels(claimed.feed, "given up").inc()
             return
         delay = self._schedule[claimed.failures] * (1 + _JITTER * random.random())  # noqa: S311  nothing to guess
@@ -267,19 +267,19 @@ class Fetcher:
         log.info(
             "the vendor will be asked again", feed=claimed.feed, failed=failed, seconds=round(delay.total_seconds())
         )
-        await self._patiently(lambda connection: fetches.postpone(connection, claimed, delay, failed), stopping)
+        await self._retry(lambda connection: fetches.postpone(connection, claimed, delay, failed), stopping)
         FETCHES.labels(claimed.feed, "failed").inc()
 
-    async def _patiently(self, step: Callable[[AsyncConnection], Awaitable[T]], stopping: asyncio.Event) -> T | None:
+    async def _retry(self, step: Callable[[AsyncConnection], Awaitable[T]], stopping: asyncio.Event) -> T | None:
         """Run the step in a transaction, however long the database is away; None if `stopping` was set before."""
 
         async def transaction() -> T:
             async with self._engine.begin() as connection:
                 return await step(connection)
 
-        return await patiently(transaction, passes, announce=self._say_why, until=stopping)
+        return await retry(transaction, passes, announce=self._announce_retry, until=stopping)
 
-    def _say_why(self, error: BaseException, tries: int) -> None:
+    def _announce_retry(self, error: BaseException, tries: int) -> None:
         self._progress.advance()
         if self._reminder.is_due(why := reason(error)):
             log.warning("questions to vendors wait", why=why, error=type(error).__name__, tries=tries)

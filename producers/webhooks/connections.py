@@ -232,16 +232,16 @@ class Connections:
         self._keep_idle = keep_idle
         self._loop = asyncio.get_running_loop()
         self._idle: dict[ConnectionKey, list[Connection]] = {}
-        self._kept = 0
+        self._idle_count = 0
         self._closed = False
         self._sweeping: asyncio.TimerHandle | None = None
 
-    def kept(self, key: ConnectionKey) -> Connection | None:
+    def reuse(self, key: ConnectionKey) -> Connection | None:
         """An idle connection for `key` that can serve a request; None if there is none."""
         idle = self._idle.get(key, ())
         while idle:
             connection = idle.pop()
-            self._kept -= 1
+            self._idle_count -= 1
             fresh = self._loop.time() - connection.idle_since < self._keep_idle
             if fresh and connection.serves_again() and connection.is_silent():
                 return connection
@@ -282,12 +282,12 @@ class Connections:
         family, name = (socket.AF_INET6, (to.host, to.port, 0, 0)) if six else (socket.AF_INET, (to.host, to.port))
         return [(family, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", name)]
 
-    def give_back(self, connection: Connection, key: ConnectionKey) -> None:
+    def keep(self, connection: Connection, key: ConnectionKey) -> None:
         """Keep it for the next request to the same endpoint, if it can serve one."""
-        if self._closed or self._kept >= _MOST_IDLE or not connection.serves_again():
+        if self._closed or self._idle_count >= _MOST_IDLE or not connection.serves_again():
             connection.close()
             return
-        self._kept += 1
+        self._idle_count += 1
         connection.idle_since = self._loop.time()
         self._idle.setdefault(key, []).append(connection)
         if self._sweeping is None:
@@ -311,5 +311,5 @@ class Connections:
                     kept.setdefault(key, []).append(connection)
                 else:
                     connection.close()
-        self._idle, self._kept = kept, sum(map(len, kept.values()))
+        self._idle, self._idle_count = kept, sum(map(len, kept.values()))
         self._sweeping = self._loop.call_later(self._keep_idle, self._sweep) if kept else None

@@ -27,7 +27,7 @@ from domain.delivery.outcome import Outcome
 from domain.delivery.schedule import RETRY_SCHEDULE, after_attempt
 from domain.delivery.states import Status
 from loops.progress import Progress
-from loops.waiting import Reminder, event_or_timeout, patiently
+from loops.waiting import Reminder, event_or_timeout, retry
 from producers.webhooks.sender import PostResult, Sender
 from schemas.signature import event_id, signature
 from store import deliveries, endpoints
@@ -113,7 +113,7 @@ class Dispatcher:
         self._watermarks: dict[str, datetime] = {}
         self._held: defaultdict[str, int] = defaultdict(int)
         self._sluggish: set[str] = set()
-        self._looked = self._swept = -inf
+        self._listed_at = self._swept_at = -inf
 
         self._recording = asyncio.Lock()
         self._more = asyncio.Event()
@@ -127,12 +127,12 @@ class Dispatcher:
     async def run(self, stopping: asyncio.Event) -> None:
         """Deliver until `stopping` is set; then finish attempts under way, and put back deliveries not begun."""
         self._stopping = stopping
-        self._made_progress()
+        self._advance()
         async with self._claims, self._records, asyncio.TaskGroup() as tasks:
             waking = tasks.create_task(self._wake_to_stop())
-            recording = tasks.create_task(self._record_on())
-            posting = [tasks.create_task(self._post_on()) for _ in range(self._connections)]
-            await self._claim_on()
+            recording = tasks.create_task(self._record_loop())
+            posting = [tasks.create_task(self._post_loop()) for _ in range(self._connections)]
+            await self._claim_loop()
             await self._drain()
             for task in (waking, recording, *posting):
                 task.cancel()
@@ -161,12 +161,12 @@ class Dispatcher:
 
     # --- claiming -----------------------------------------------------------------------------------------------
 
-    async def _claim_on(self) -> None:
+    async def _claim_loop(self) -> None:
         idle = _IDLE_SECONDS[0]
         while not self._stopping.is_set():
-            if time.monotonic() - self._swept > _SWEEP_SECONDS:
-                await self._patiently(self._sweep, until=self._stopping)
-            wanted, claimed = await self._patiently(self._claim, until=self._stopping) or (0, 0)
+            if time.monotonic() - self._swept_at > _SWEEP_SECONDS:
+                await self._retry(self._sweep, until=self._stopping)
+            wanted, claimed = await self._retry(self._claim, until=self._stopping) or (0, 0)
             if claimed and claimed == wanted:
                 await event_or_timeout(self._fewer, _LOOK_SECONDS)
             elif claimed or self._outstanding:
@@ -179,9 +179,9 @@ class Dispatcher:
         async with self._claims.begin() as connection:
             moved = await endpoints.sort(connection)
         self._watermarks.clear()
-        self._looked = -inf
+        self._listed_at = -inf
         # a sweep that moved deliveries may have left some: sweep again at once
-        self._swept = time.monotonic() if moved == 0 else -inf
+        self._swept_at = time.monotonic() if moved == 0 else -inf
 
     async def _claim(self) -> tuple[int, int]:
         """Claim deliveries for all connections. Returns how many were asked for, and how many claimed."""
@@ -189,15 +189,15 @@ class Dispatcher:
         self._kicked.clear()
         self._fewer.clear()
         async with self._claims.begin() as connection:
-            if not self._due or begun - self._looked > _LOOK_SECONDS:
-                self._look_at(await deliveries.due(connection, self._watermarks))
-                self._looked = begun
+            if not self._due or begun - self._listed_at > _LOOK_SECONDS:
+                self._list_due(await deliveries.due(connection, self._watermarks))
+                self._listed_at = begun
             quotas = self._shares()
             claimed = await deliveries.claim(connection, quotas, self._watermarks, lease=self._lease) if quotas else []
         self._queue(claimed, quotas, begun)
         return sum(quotas.values()), len(claimed)
 
-    def _look_at(self, due: Sequence[str]) -> None:
+    def _list_due(self, due: Sequence[str]) -> None:
         """Update the list of endpoints: newly due ones come first, the others keep their order."""
         still, before = set(due), set(self._due)
         self._due = [id_ for id_ in due if id_ not in before] + [id_ for id_ in self._due if id_ in still]
@@ -246,7 +246,7 @@ class Dispatcher:
 
     # --- posting ------------------------------------------------------------------------------------------------
 
-    async def _post_on(self) -> None:
+    async def _post_loop(self) -> None:
         while True:
             while not self._ready:
                 self._more.clear()
@@ -254,8 +254,8 @@ class Dispatcher:
             await self._post(*self._ready.popleft())
 
     async def _post(self, claimed: ClaimedDelivery, begin_before: float) -> None:
-        if time.monotonic() > begin_before or self._is_stopped(claimed.endpoint_id):
-            self._give_back(claimed)
+        if time.monotonic() > begin_before or self._is_paused(claimed.endpoint_id):
+            self._put_back(claimed)
             return
         if self._at:
             self._at("claimed")
@@ -267,10 +267,10 @@ class Dispatcher:
             answer = await self._sender.post(claimed.url, headers, claimed.body, endpoint=claimed.endpoint_id)
         if self._at:
             self._at("read")
-        self._note(claimed, begun, answer)
-        self._let_go(claimed.endpoint_id)
+        self._add_result(claimed, begun, answer)
+        self._release(claimed.endpoint_id)
 
-    def _note(self, claimed: ClaimedDelivery, begun: float, answer: PostResult) -> None:
+    def _add_result(self, claimed: ClaimedDelivery, begun: float, answer: PostResult) -> None:
         following = after_attempt(
             Status.PENDING, claimed.attempt, answer.outcome, schedule=self._schedule, roll=self._roll()
         )
@@ -285,11 +285,11 @@ class Dispatcher:
         elif held := hold(answer.outcome, answer.retry_after):
             self._holds[id_] = max(held, self._holds.get(id_, held))
 
-    def _is_stopped(self, endpoint_id: str) -> bool:
+    def _is_paused(self, endpoint_id: str) -> bool:
         """Whether the endpoint answered 410 or asked for a pause, and the database does not know it yet."""
         return bool(self._gone or self._holds) and (endpoint_id in self._gone or endpoint_id in self._holds)
 
-    def _let_go(self, endpoint_id: str) -> None:
+    def _release(self, endpoint_id: str) -> None:
         self._outstanding -= 1
         self._held[endpoint_id] -= 1
         if self._outstanding <= self._few:
@@ -297,11 +297,11 @@ class Dispatcher:
 
     # --- recording ----------------------------------------------------------------------------------------------
 
-    async def _record_on(self) -> None:
+    async def _record_loop(self) -> None:
         while True:
             await asyncio.sleep(_RECORD_SECONDS)
             if self._results or self._unsent:
-                await self._patiently(self._record)
+                await self._retry(self._record)
 
     async def _record(self) -> None:
         """Record all results so far. They stay in memory until the commit has succeeded."""
@@ -328,7 +328,7 @@ class Dispatcher:
         if self._at:
             self._at("recorded")
         self._withdraw()
-        self._forget(len(results), len(unsent), gone_endpoints, holds)
+        self._drop_recorded(len(results), len(unsent), gone_endpoints, holds)
         # a finished head makes the next delivery of its line due
         self.kick()
         _count(results, late=len(results) - len(mine), disabled=disabled)
@@ -339,16 +339,16 @@ class Dispatcher:
             return
         ready, self._ready = self._ready, deque()
         for claimed, begin_before in ready:
-            if self._is_stopped(claimed.endpoint_id):
-                self._give_back(claimed)
+            if self._is_paused(claimed.endpoint_id):
+                self._put_back(claimed)
             else:
                 self._ready.append((claimed, begin_before))
 
-    def _give_back(self, claimed: ClaimedDelivery) -> None:
+    def _put_back(self, claimed: ClaimedDelivery) -> None:
         self._unsent.append(claimed)
-        self._let_go(claimed.endpoint_id)
+        self._release(claimed.endpoint_id)
 
-    def _forget(self, results: int, unsent: int, gone_endpoints: set[str], holds: dict[str, timedelta]) -> None:
+    def _drop_recorded(self, results: int, unsent: int, gone_endpoints: set[str], holds: dict[str, timedelta]) -> None:
         """Drop the recorded results; results added meanwhile stand behind them."""
         del self._results[:results]
         del self._unsent[:unsent]
@@ -359,14 +359,14 @@ class Dispatcher:
 
     async def _drain(self) -> None:
         while self._ready:
-            self._give_back(self._ready.popleft()[0])
+            self._put_back(self._ready.popleft()[0])
         self._few = 0
         try:
             async with asyncio.timeout(self._drain_within):
                 while self._outstanding:
                     self._fewer.clear()
                     await self._fewer.wait()
-                await self._patiently(self._record)
+                await self._retry(self._record)
         except TimeoutError:
             log.warning(
                 "attempts under way are abandoned: they are due again when their leases end", attempts=self._outstanding
@@ -377,19 +377,19 @@ class Dispatcher:
         self._kicked.set()
         self._fewer.set()
 
-    async def _patiently(self, step: Callable[[], Awaitable[T]], *, until: asyncio.Event | None = None) -> T | None:
+    async def _retry(self, step: Callable[[], Awaitable[T]], *, until: asyncio.Event | None = None) -> T | None:
         """Repeat the step until it succeeds, however long the database is away; None if `until` was set before."""
-        result = await patiently(step, passes, announce=self._say_why, until=until)
-        self._made_progress()
+        result = await retry(step, passes, announce=self._announce_retry, until=until)
+        self._advance()
         return result
 
-    def _say_why(self, error: BaseException, tries: int) -> None:
+    def _announce_retry(self, error: BaseException, tries: int) -> None:
         why = reason(error)
-        self._made_progress(waits_for=why)
+        self._advance(waits_for=why)
         if self._reminder.is_due(why):
             log.warning("deliveries wait", why=why, error=type(error).__name__, tries=tries)
 
-    def _made_progress(self, waits_for: str | None = None) -> None:
+    def _advance(self, waits_for: str | None = None) -> None:
         self._progress.advance()
         self._waits_for = waits_for
 

@@ -93,7 +93,7 @@ class Sender:
         late = False
         try:
             async with asyncio.timeout(self.deadline):
-                connection = self._connections.kept(key) or await self._connections.open(to.url)
+                connection = self._connections.reuse(key) or await self._connections.open(to.url)
                 ended = connection.post(request)
                 if self._sent is not None:
                     # the loop writes the request before it runs this callback
@@ -105,7 +105,7 @@ class Sender:
             late = True
         finally:
             if connection is not None:
-                self._connections.give_back(connection, key)
+                self._connections.keep(connection, key)
         seconds = time.perf_counter() - begun
         if connection.status is None:
             return PostResult(_without_an_answer(connection, late=late), seconds)

@@ -13,7 +13,7 @@ import pytest
 from multidict import CIMultiDict
 
 from api import authentication
-from api.authentication import SCHEMES, Posted, Shared, Signed
+from api.authentication import SCHEMES, PostedRequest, SharedSecret, SignedHeader
 from schemas.feeds import FEEDS
 
 BODY = b'{"some": "event"}'
@@ -24,41 +24,43 @@ def digest(key: bytes, *signed: bytes) -> "hmac.HMAC":
     return hmac.new(key, b".".join(signed), hashlib.sha256)
 
 
-def posted(body: bytes = BODY, *, query: dict[str, str] | None = None, form: Any = None, **headers: str) -> Posted:
+def posted(
+    body: bytes = BODY, *, query: dict[str, str] | None = None, form: Any = None, **headers: str
+) -> PostedRequest:
     named = CIMultiDict({name.replace("_", "-"): value for name, value in headers.items()})
-    return Posted(named, query or {}, form or {}, body)
+    return PostedRequest(named, query or {}, form or {}, body)
 
 
-def stripe(secret: str, body: bytes = BODY, at: float = NOW) -> Posted:
+def stripe(secret: str, body: bytes = BODY, at: float = NOW) -> PostedRequest:
     stamp = str(int(at))
     return posted(body, stripe_signature=f"t={stamp},v1={digest(secret.encode(), stamp.encode(), body).hexdigest()}")
 
 
-def adyen(secret: str, body: bytes = BODY, at: float = NOW) -> Posted:
+def adyen(secret: str, body: bytes = BODY, at: float = NOW) -> PostedRequest:
     return posted(body, hmacsignature=b64encode(digest(bytes.fromhex(secret), body).digest()).decode())
 
 
-def gocardless(secret: str, body: bytes = BODY, at: float = NOW) -> Posted:
+def gocardless(secret: str, body: bytes = BODY, at: float = NOW) -> PostedRequest:
     return posted(body, webhook_signature=digest(secret.encode(), body).hexdigest())
 
 
-def checkout(secret: str, body: bytes = BODY, at: float = NOW) -> Posted:
+def checkout(secret: str, body: bytes = BODY, at: float = NOW) -> PostedRequest:
     return posted(body, cko_signature=digest(secret.encode(), body).hexdigest())
 
 
-def nmi(secret: str, body: bytes = BODY, at: float = NOW) -> Posted:
+def nmi(secret: str, body: bytes = BODY, at: float = NOW) -> PostedRequest:
     signature = digest(secret.encode(), b"n0nce", body).hexdigest()
     return posted(body, webhook_signature=f"t=n0nce,s={signature}")
 
 
-def cybersource(secret: str, body: bytes = BODY, at: float = NOW) -> Posted:
+def cybersource(secret: str, body: bytes = BODY, at: float = NOW) -> PostedRequest:
     stamp = str(int(at * 1000))
     key = b64decode(secret)
     signature = b64encode(digest(key, stamp.encode(), body).digest()).decode()
     return posted(body, v_c_signature=f"t={stamp};keyId=bf44c857-b182-bb05-e053-34b8d30a7a72;sig={signature}")
 
 
-def braintree(secret: str, body: bytes = BODY, at: float = NOW) -> Posted:
+def braintree(secret: str, body: bytes = BODY, at: float = NOW) -> PostedRequest:
     public, private = secret.split(":")
     letters = b64encode(body).decode()
     payload = "".join(f"{letters[at : at + 60]}\n" for at in range(0, len(letters), 60))
@@ -68,19 +70,19 @@ def braintree(secret: str, body: bytes = BODY, at: float = NOW) -> Posted:
     return posted(urlencode(form).encode(), form=form)
 
 
-def bearer(secret: str, body: bytes = BODY, at: float = NOW) -> Posted:
+def bearer(secret: str, body: bytes = BODY, at: float = NOW) -> PostedRequest:
     return posted(body, authorization=f"Bearer {secret}")
 
 
-def basic(secret: str, body: bytes = BODY, at: float = NOW) -> Posted:
+def basic(secret: str, body: bytes = BODY, at: float = NOW) -> PostedRequest:
     return posted(body, authorization=f"Basic {b64encode(secret.encode()).decode()}")
 
 
-def in_query(secret: str, body: bytes = BODY, at: float = NOW) -> Posted:
+def in_query(secret: str, body: bytes = BODY, at: float = NOW) -> PostedRequest:
     return posted(body, query={"token": secret})
 
 
-Sign = Callable[..., Posted]
+Sign = Callable[..., PostedRequest]
 SIGNED: list[tuple[str, Sign, str, str]] = [
     ("stripe", stripe, "whsec_new_of_these_tests", "whsec_old_of_these_tests"),
     ("adyen", adyen, "AB" * 32, "cd" * 32),
@@ -121,8 +123,8 @@ def test_without_a_signature_or_with_somebody_elses_nothing_is_proved(
 
 signing = pytest.mark.parametrize(
     ("feed", "sign", "secret"),
-    [one[:3] for one in SIGNED if not isinstance(SCHEMES.get(one[0], Shared()), Shared)],
-    ids=[one[0] for one in SIGNED if not isinstance(SCHEMES.get(one[0], Shared()), Shared)],
+    [one[:3] for one in SIGNED if not isinstance(SCHEMES.get(one[0], SharedSecret()), SharedSecret)],
+    ids=[one[0] for one in SIGNED if not isinstance(SCHEMES.get(one[0], SharedSecret()), SharedSecret)],
 )
 
 
@@ -130,7 +132,7 @@ signing = pytest.mark.parametrize(
 def test_a_changed_body_is_not_the_one_that_was_signed(feed: str, sign: Sign, secret: str) -> None:
     whole = sign(secret)
     form = {**whole.form, "bt_payload": b64encode(b"another").decode()} if whole.form else {}
-    assert not authentication.proves(feed, Posted(whole.headers, {}, form, BODY + b" "), [secret], NOW)
+    assert not authentication.proves(feed, PostedRequest(whole.headers, {}, form, BODY + b" "), [secret], NOW)
 
 
 @pytest.mark.parametrize(
@@ -161,7 +163,7 @@ def sha1(content: bytes) -> "hashlib._Hash":
     return hashlib.sha1(content)  # noqa: S324  what Braintree does
 
 
-def form(signature: str | None, payload: str | None) -> Posted:
+def form(signature: str | None, payload: str | None) -> PostedRequest:
     fields = {"bt_signature": signature, "bt_payload": payload}
     return posted(form={name: value for name, value in fields.items() if value is not None})
 
@@ -221,7 +223,10 @@ def test_of_many_signatures_the_first_twenty_are_looked_at() -> None:
     for before, proved in ((18, True), (19, False)):  # and another one stands before the right one
         signatures = "x|y&" * before + whole.form["bt_signature"]
         form = {**whole.form, "bt_signature": signatures}
-        assert authentication.proves("braintree", Posted(whole.headers, {}, form, whole.body), [secret], NOW) is proved
+        assert (
+            authentication.proves("braintree", PostedRequest(whole.headers, {}, form, whole.body), [secret], NOW)
+            is proved
+        )
 
 
 def test_an_empty_secret_opens_nothing() -> None:
@@ -268,7 +273,7 @@ def test_no_comparison_takes_longer_for_being_nearly_right(
     feed: str, sign: Sign, secret: str, former: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scheme = SCHEMES.get(feed)
-    if isinstance(scheme, Signed):
+    if isinstance(scheme, SignedHeader):
         opaque = replace(scheme, written=lambda digest: Opaque(scheme.written(digest)))
         monkeypatch.setattr(authentication, "SCHEMES", {feed: opaque})
     assert authentication.proves(feed, sign(secret), [Opaque(former), Opaque(secret)], NOW)
@@ -293,7 +298,9 @@ def test_who_is_not_proved_learns_the_header_and_the_scheme_and_nothing_of_the_r
 
 def test_a_request_shows_no_secret_wherever_it_is_written_out() -> None:
     secret = "a-token-of-vgs-now"
-    whole = Posted({"Authorization": f"Bearer {secret}"}, {"token": secret}, {"bt_signature": secret}, secret.encode())
+    whole = PostedRequest(
+        {"Authorization": f"Bearer {secret}"}, {"token": secret}, {"bt_signature": secret}, secret.encode()
+    )
     assert secret not in f"{whole!r} {whole} {[whole]}"
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from domain.pan import contains_pan
 from domain.update import Credential, NewCredential, Reason, Stamp, UpdateType
 from domain.wallet import Expiry, MethodType
-from schemas.canonical import UNREADABLE_HEADER, Canonical, Unreadable, identified, masked, parse
+from schemas.canonical import UNREADABLE_HEADER, CanonicalUpdate, Unreadable, masked, parse, with_identifiers
 
 PAN = "4111111111111111"
 
@@ -54,7 +54,7 @@ def merged(**changes: Any) -> dict[str, Any]:
     } | changes
 
 
-def read(message: object, headers: Sequence[tuple[str, bytes | None]] = ()) -> Canonical:
+def read(message: object, headers: Sequence[tuple[str, bytes | None]] = ()) -> CanonicalUpdate:
     return parse(json.dumps(message).encode(), headers)
 
 
@@ -512,7 +512,7 @@ def _unset(message: dict[str, Any], path: str) -> None:
     message.pop(last, None)
 
 
-def understood(body: bytes) -> Canonical | str:
+def understood(body: bytes) -> CanonicalUpdate | str:
     """The update, or why it is unreadable."""
     try:
         return parse(body)
@@ -598,10 +598,10 @@ IDENTIFIERS = frozenset(f"metadata.{n}" for n in range(32))
 def test_what_names_a_customer_has_so_many_bytes_and_no_more(metadata: dict[str, str], reason: str | None) -> None:
     update = read(replaced(customer={"metadata": metadata})).update
     if reason is None:
-        identified(update, IDENTIFIERS)
+        with_identifiers(update, IDENTIFIERS)
         return
     with pytest.raises(Unreadable) as refused:
-        identified(update, IDENTIFIERS)
+        with_identifiers(update, IDENTIFIERS)
     assert str(refused.value) == reason
 
 

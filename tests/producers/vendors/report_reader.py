@@ -30,7 +30,7 @@ async def main(url: str) -> None:
 
 async def read(vendors: Vendors, path: str) -> int:
     count = 0
-    async with vendors.opened("braintree", Fetch(path, {}, file_at=AT)) as chunks:
+    async with vendors.open_file("braintree", Fetch(path, {}, file_at=AT)) as chunks:
         async for batch in reports.batches(FEEDS["braintree"], chunks, Edge(AT)):
             count += len(batch)
     return count

@@ -132,7 +132,7 @@ async def test_a_pause_that_the_vendor_asks_for_is_bounded(asked: str, pause: ti
 
 
 async def read_file(vendors: Vendors) -> bytes:
-    async with vendors.opened("adyen", Fetch("r.csv", {})) as chunks:
+    async with vendors.open_file("adyen", Fetch("r.csv", {})) as chunks:
         return b"".join([chunk async for chunk in chunks])
 
 
@@ -174,6 +174,6 @@ async def test_the_connection_of_a_file_that_is_not_read_to_its_end_is_closed() 
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as listening:
         where = Vendor(f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}", None, LOOPBACK)
         async with Vendors({"adyen": where}, version="0", deadline=30) as vendors, asyncio.timeout(60):
-            async with vendors.opened("adyen", Fetch("r.csv", {})) as chunks:
+            async with vendors.open_file("adyen", Fetch("r.csv", {})) as chunks:
                 assert await anext(chunks) == b"the first line\n"
             await closed.wait()

@@ -89,7 +89,7 @@ async def _in_turn(content: Iterable[bytes] | AsyncIterator[bytes]) -> AsyncIter
 
 async def read(vendors: Vendors, path: str = "report.csv") -> list[TopicMessage]:
     found: list[TopicMessage] = []
-    async with vendors.opened("braintree", Fetch(path, {}, file_at=AT)) as chunks:
+    async with vendors.open_file("braintree", Fetch(path, {}, file_at=AT)) as chunks:
         async for batch in reports.batches(BRAINTREE, chunks, Edge(AT)):
             assert len(batch) <= reports.MESSAGES_AT_ONCE + reports._REFUSED_AT_FIRST
             found += batch

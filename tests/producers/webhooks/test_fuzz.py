@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from domain.delivery.outcome import Outcome
-from producers.egress import among, networks, permitted, refusal, unmapped
+from producers.egress import is_in, networks, permitted, refusal, unmapped
 from producers.names import Addresses, Names
 from producers.webhooks.sender import PostResult, Sender
 from schemas.url import read_url
@@ -153,7 +153,7 @@ def leaves_this_machine(url: str) -> bool:
         address = read_url(url).address
     except ValueError:
         return False
-    return address is not None and permitted(str(address), ()) and not among(unmapped(str(address)), LOOPBACK)
+    return address is not None and permitted(str(address), ()) and not is_in(unmapped(str(address)), LOOPBACK)
 
 
 @pytest.mark.parametrize("seed", range(SEEDS))
