@@ -23,7 +23,7 @@ from store.dead_letters import DeadLetter
 from testbed.kafka import Broker
 from tests.acceptance.program import Going, Program
 from tests.api import test_authentication as vendors
-from tests.api.posting import SECRETS, Desk, make_topic, on_topic
+from tests.api.posting import SECRETS, FeedClient, make_topic, on_topic
 from tests.api.test_feeds import CANARIES, FORBIDDEN, planted
 from tests.parts.receiver import Answer, Receiver
 from tests.parts.until import until
@@ -200,14 +200,14 @@ async def test_no_card_number_that_is_posted_is_kept_or_shown_anywhere(
     program, seen = with_database, ""
     async with program.going("run", FEED_SECRETS=json.dumps(secrets)) as going, aiohttp.ClientSession() as session:
         port, _ = await ports(going)
-        desk = Desk(session, f"http://127.0.0.1:{port}")
+        client = FeedClient(session, f"http://127.0.0.1:{port}")
         for feed in feeds:
             for canary in CANARIES:
-                answer = await desk.post(feed, [one for one in planted(feed, canary) if isinstance(one, dict)])
+                answer = await client.post(feed, [one for one in planted(feed, canary) if isinstance(one, dict)])
                 assert answer.status in {202, 422}
-                answer = await desk.post(feed, [each for one in planted(feed, canary) for each in _flat(one)])
+                answer = await client.post(feed, [each for one in planted(feed, canary) for each in _flat(one)])
                 assert answer.status in {202, 422}
-                seen += json.dumps(answer.told)
+                seen += json.dumps(answer.body)
         produced, thin = await on_topic(kafka, topic), await on_topic(kafka, thin_topic)
         assert len(produced) > 100
         assert thin

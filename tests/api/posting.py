@@ -50,12 +50,12 @@ Record: TypeAlias = "ConsumerRecord[bytes | None, bytes | None]"
 @dataclass(frozen=True)
 class Answer:
     status: int
-    told: Any
+    body: Any
     headers: Mapping[str, str]
 
 
 @dataclass(frozen=True)
-class Desk:
+class FeedClient:
     """`post` signs as the feed's vendor does."""
 
     session: aiohttp.ClientSession
@@ -70,14 +70,14 @@ class Desk:
     async def send(self, feed: str, body: Any, headers: Mapping[str, str], *, query: str = "") -> Answer:
         async with self.session.post(f"{self.address}/v1/feeds/{feed}{query}", data=body, headers=headers) as answer:
             text = await answer.text()
-            told = json.loads(text) if answer.content_type.endswith("json") else text
-            return Answer(answer.status, told, answer.headers)
+            body = json.loads(text) if answer.content_type.endswith("json") else text
+            return Answer(answer.status, body, answer.headers)
 
 
 @asynccontextmanager
 async def listening(
     servers: str, topic: str, thin_topic: str = "thin", *, patience: float = 7.0
-) -> AsyncIterator[Desk]:
+) -> AsyncIterator[FeedClient]:
     async with Publisher(bootstrap_servers=servers, topic=topic, thin_topic=thin_topic, patience=patience) as publisher:
         intake = FeedIntake(
             FEEDS, SECRETS, edge=lambda: Edge(datetime.now(UTC), FINGERPRINTS), send=publisher.send, rows=edge.rows
@@ -86,7 +86,7 @@ async def listening(
             Listener(intake, "127.0.0.1", 0, drain_within=5) as listener,
             aiohttp.ClientSession() as session,
         ):
-            yield Desk(session, f"http://127.0.0.1:{listener.port}")
+            yield FeedClient(session, f"http://127.0.0.1:{listener.port}")
 
 
 async def make_topic(servers: str, *, real: bool = True) -> str:

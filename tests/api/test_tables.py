@@ -20,7 +20,7 @@ from schemas.feeds.reading import MOST_VALUES, parse_json
 from schemas.intake import FEED_HEADER
 from testbed.kafka import Broker
 from tests.api import test_authentication as vendors
-from tests.api.posting import FINGERPRINTS, SECRETS, Answer, Desk, listening, make_topic, on_topic
+from tests.api.posting import FINGERPRINTS, SECRETS, Answer, FeedClient, listening, make_topic, on_topic
 
 SAMPLES = Path(__file__).parents[2] / "examples" / "feeds"
 TABLES = [feed for feed in FEEDS.values() if "text/csv" in content_types(feed)]
@@ -29,16 +29,16 @@ NAMES = "oldCardholderAccountNumber,newCardholderAccountNumber,newExpirationDate
 
 
 @pytest.fixture
-async def desk(kafka: str, topic: str, broker: Broker, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Desk]:
+async def client(kafka: str, topic: str, broker: Broker, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[FeedClient]:
     for feed in TABLES:
         monkeypatch.setitem(SECRETS, feed.name, [f"a-token-of-{feed.name}-now"])
-    async with listening(kafka, topic, await make_topic(broker.servers, real=broker.real)) as desk:
-        yield desk
+    async with listening(kafka, topic, await make_topic(broker.servers, real=broker.real)) as client:
+        yield client
 
 
-async def post(desk: Desk, feed: str, table: bytes | str, *, kind: str = "text/csv") -> Answer:
+async def post(client: FeedClient, feed: str, table: bytes | str, *, kind: str = "text/csv") -> Answer:
     body = table.encode() if isinstance(table, str) else table
-    return await desk.send(feed, body, {"Authorization": f"Bearer {SECRETS[feed][0]}", "Content-Type": kind})
+    return await client.send(feed, body, {"Authorization": f"Bearer {SECRETS[feed][0]}", "Content-Type": kind})
 
 
 def test_each_feed_whose_sample_is_a_table_is_posted_as_one_unless_its_vendor_signs() -> None:
@@ -47,14 +47,16 @@ def test_each_feed_whose_sample_is_a_table_is_posted_as_one_unless_its_vendor_si
 
 
 @pytest.mark.parametrize("feed", TABLES, ids=lambda feed: feed.name)
-async def test_a_table_that_is_posted_tells_what_the_file_does(desk: Desk, kafka: str, topic: str, feed: Feed) -> None:
+async def test_a_table_that_is_posted_tells_what_the_file_does(
+    client: FeedClient, kafka: str, topic: str, feed: Feed
+) -> None:
     file = SAMPLES / f"{feed.name}.csv"
     at = datetime(2026, 11, 20, tzinfo=UTC)
     with file.open("rb") as stream:
         lines = [line async for line in ingest.vendors(feed, stream, Edge(at, FINGERPRINTS))]
-    answer = await post(desk, feed.name, file.read_bytes())
+    answer = await post(client, feed.name, file.read_bytes())
     refused = sum(line.unusable is not None for line in lines)
-    assert (answer.status, answer.told["accepted"], answer.told["refused"]) == (202, len(lines) - refused, refused)
+    assert (answer.status, answer.body["accepted"], answer.body["refused"]) == (202, len(lines) - refused, refused)
     wanted = [message for line in lines for message in line.messages]
     found = await on_topic(kafka, topic)
     assert sorted((one.key or b"") for one in found) == sorted((each.key or b"") for each in wanted)
@@ -63,14 +65,14 @@ async def test_a_table_that_is_posted_tells_what_the_file_does(desk: Desk, kafka
 
 @pytest.mark.parametrize("is_table", [True, False], ids=["a table", "an array"])
 async def test_of_records_without_a_date_what_is_behind_another_in_the_body_is_the_later(
-    desk: Desk, kafka: str, topic: str, *, is_table: bool
+    client: FeedClient, kafka: str, topic: str, *, is_table: bool
 ) -> None:
     """A → B and B → C of one day: at one moment nobody could say which of the two is so now."""
     rows = [f"{old},{new},2812,A" for old, new in pairwise([PAN, "4111111111111111", "4012888888881881", PAN])]
     objects = [dict(zip(NAMES.split(","), row.split(","), strict=True)) for row in rows]
     body = "\r\n".join([NAMES, *rows]) if is_table else json.dumps(objects)
-    answer = await post(desk, "vau", body, kind="text/csv" if is_table else "application/json")
-    assert (answer.status, answer.told["accepted"]) == (202, 3)
+    answer = await post(client, "vau", body, kind="text/csv" if is_table else "application/json")
+    assert (answer.status, answer.body["accepted"]) == (202, 3)
     updates = [json.loads(one.value or b"") for one in await on_topic(kafka, topic)]
     updates.sort(key=lambda update: update["occurredAt"])
     assert [update["new"]["last4"] for update in updates] == ["1111", "1881", PAN[-4:]]
@@ -78,12 +80,12 @@ async def test_of_records_without_a_date_what_is_behind_another_in_the_body_is_t
 
 
 async def test_of_a_table_the_rows_that_cannot_be_used_are_set_aside_by_themselves(
-    desk: Desk, kafka: str, topic: str
+    client: FeedClient, kafka: str, topic: str
 ) -> None:
     rows = [f"{PAN},4111111111111111,2812,A", f"{PAN},,,Z", f"{PAN},4111", "", f"{PAN},,2812,E"]
-    answer = await post(desk, "vau", "\r\n".join([NAMES, *rows]))
-    assert (answer.status, answer.told["accepted"], answer.told["refused"]) == (202, 2, 2)
-    assert answer.told["reasons"] == {
+    answer = await post(client, "vau", "\r\n".join([NAMES, *rows]))
+    assert (answer.status, answer.body["accepted"], answer.body["refused"]) == (202, 2, 2)
+    assert answer.body["reasons"] == {
         "serviceIdentifier: expected a code of this feed": 1,
         "line: expected 4 columns, not 2": 1,
     }
@@ -109,49 +111,51 @@ UNUSABLE = [
 
 @pytest.mark.parametrize(("table", "reason"), UNUSABLE, ids=range(len(UNUSABLE)))
 async def test_a_table_without_its_names_is_kept_whole_and_masked(
-    desk: Desk, kafka: str, topic: str, table: str | bytes, reason: str
+    client: FeedClient, kafka: str, topic: str, table: str | bytes, reason: str
 ) -> None:
-    answer = await post(desk, "vau", table)
-    assert (answer.status, answer.told["detail"], answer.told["reasons"]) == (422, reason, {reason: 1})
+    answer = await post(client, "vau", table)
+    assert (answer.status, answer.body["detail"], answer.body["reasons"]) == (422, reason, {reason: 1})
     [letter] = await on_topic(kafka, topic)
     assert dict(letter.headers)[UNREADABLE_HEADER] == reason.encode()
     assert PAN not in (letter.value or b"").decode().replace("\\x00", "").replace("\0", "")
     assert (letter.value == b"") is (not table or "gzip" in reason)
 
 
-async def test_an_empty_table_tells_nothing(desk: Desk, kafka: str, topic: str) -> None:
-    answer = await post(desk, "vau", NAMES + "\r\n")
-    assert (answer.status, answer.told) == (202, {"accepted": 0, "refused": 0, "reasons": {}})
+async def test_an_empty_table_tells_nothing(client: FeedClient, kafka: str, topic: str) -> None:
+    answer = await post(client, "vau", NAMES + "\r\n")
+    assert (answer.status, answer.body) == (202, {"accepted": 0, "refused": 0, "reasons": {}})
     assert await on_topic(kafka, topic) == []
 
 
-async def test_a_table_of_more_rows_than_a_body_may_have_is_not_taken(desk: Desk, kafka: str, topic: str) -> None:
+async def test_a_table_of_more_rows_than_a_body_may_have_is_not_taken(
+    client: FeedClient, kafka: str, topic: str
+) -> None:
     rows = [f"{PAN},,2812,E"] * (MOST_RECORDS + 1)
-    answer = await post(desk, "vau", "\n".join([NAMES, *rows]))
-    assert (answer.status, answer.told["code"]) == (413, "BODY_TOO_LARGE")
-    assert (await post(desk, "vau", NAMES + "\n" * LONGEST_BODY)).status == 413
+    answer = await post(client, "vau", "\n".join([NAMES, *rows]))
+    assert (answer.status, answer.body["code"]) == (413, "BODY_TOO_LARGE")
+    assert (await post(client, "vau", NAMES + "\n" * LONGEST_BODY)).status == 413
     assert await on_topic(kafka, topic) == []
 
 
 @pytest.mark.parametrize("blank", ["\n", "\r\n", " \n"], ids=repr)
 async def test_a_table_of_more_lines_than_a_body_may_have_is_not_cut_at_all(
-    desk: Desk, kafka: str, topic: str, blank: str
+    client: FeedClient, kafka: str, topic: str, blank: str
 ) -> None:
-    answer = await post(desk, "vau", NAMES + blank * (990_000 // len(blank) - len(NAMES)))
-    assert (answer.status, answer.told["code"]) == (413, "BODY_TOO_LARGE")
-    assert answer.told["detail"] == f"expected {MOST_LINES:,} lines at most, blank ones among them"
-    few = await post(desk, "vau", NAMES + blank * 19_000)
-    assert (few.status, few.told["refused"]) == (202, 0)
+    answer = await post(client, "vau", NAMES + blank * (990_000 // len(blank) - len(NAMES)))
+    assert (answer.status, answer.body["code"]) == (413, "BODY_TOO_LARGE")
+    assert answer.body["detail"] == f"expected {MOST_LINES:,} lines at most, blank ones among them"
+    few = await post(client, "vau", NAMES + blank * 19_000)
+    assert (few.status, few.body["refused"]) == (202, 0)
     assert await on_topic(kafka, topic) == []
 
 
 @pytest.mark.parametrize("unit", [",", '"",', ";"])
-async def test_a_row_of_more_cells_than_a_spreadsheet_has_is_refused_by_that(desk: Desk, unit: str) -> None:
-    answer = await post(desk, "vau", NAMES.replace(",", unit[-1]) + "\n" + unit * 200_000)
-    assert (answer.status, answer.told["detail"]) == (422, "body: line: expected 20,000 cells at most")
+async def test_a_row_of_more_cells_than_a_spreadsheet_has_is_refused_by_that(client: FeedClient, unit: str) -> None:
+    answer = await post(client, "vau", NAMES.replace(",", unit[-1]) + "\n" + unit * 200_000)
+    assert (answer.status, answer.body["detail"]) == (422, "body: line: expected 20,000 cells at most")
 
 
-async def test_a_table_is_taken_from_those_alone_who_send_one(desk: Desk) -> None:
+async def test_a_table_is_taken_from_those_alone_who_send_one(client: FeedClient) -> None:
     table = f"{NAMES}\n{PAN},,2812,E"
     for kind, status in (
         ("text/csv", 202),
@@ -160,10 +164,10 @@ async def test_a_table_is_taken_from_those_alone_who_send_one(desk: Desk) -> Non
         ("text/plain", 415),
         ("application/json", 422),
     ):
-        assert (await post(desk, "vau", table, kind=kind)).status == status, kind
-    refused = await post(desk, "vgs", table)
-    assert (refused.status, refused.told["detail"]) == (415, "expected application/json")
-    assert (await desk.send("vau", table.encode(), {"Content-Type": "text/csv"})).status == 401
+        assert (await post(client, "vau", table, kind=kind)).status == status, kind
+    refused = await post(client, "vgs", table)
+    assert (refused.status, refused.body["detail"]) == (415, "expected application/json")
+    assert (await client.send("vau", table.encode(), {"Content-Type": "text/csv"})).status == 401
 
 
 # --- bounds -------------------------------------------------------------------------------------------------------
@@ -191,11 +195,11 @@ HOSTILE = {
 async def test_no_body_takes_more_than_a_hundred_times_its_length(feed: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setitem(SECRETS, "google-pay", ["in-the-url-of-google"])
-    async with listening("127.0.0.1:1", "none", patience=0.01) as desk:
+    async with listening("127.0.0.1:1", "none", patience=0.01) as client:
         for name, body in HOSTILE.items():
             assert len(body) <= MEGABYTE
             tracemalloc.start()
-            answer = await desk.post(feed, body)
+            answer = await client.post(feed, body)
             _, peak = tracemalloc.get_traced_memory()
             tracemalloc.stop()
             assert answer.status in {413, 503}, name  # 503: it is a dead letter, which no broker takes here
@@ -209,10 +213,10 @@ def test_json_of_more_values_than_records_have_is_not_read() -> None:
     assert len(parse_json("[" + "0," * (MOST_VALUES - 2) + "0]")) == MOST_VALUES - 1
 
 
-async def test_a_form_and_its_xml_have_bounds(desk: Desk, kafka: str, topic: str) -> None:
+async def test_a_form_and_its_xml_have_bounds(client: FeedClient, kafka: str, topic: str) -> None:
     form = {"Content-Type": "application/x-www-form-urlencoded"}
-    assert (await desk.send("braintree", b"a=1&" * 200_000, form)).status == 401
+    assert (await client.send("braintree", b"a=1&" * 200_000, form)).status == 401
     secret = SECRETS["braintree"][0]
     for xml in (b"<a>" * 20_000, b"<a/>" * 100_000, b"<!DOCTYPE x [<!ENTITY a 'a'>]><x>&a;</x>", b"<a " * 9_000):
         signed = vendors.braintree(secret, xml)
-        assert (await desk.send("braintree", signed.body, form)).status in {413, 422}
+        assert (await client.send("braintree", signed.body, form)).status in {413, 422}

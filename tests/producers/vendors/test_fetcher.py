@@ -51,8 +51,8 @@ AT_ONCE = (timedelta(0), timedelta(0))
 def thin_events(feed: str) -> list[TopicMessage]:
     """The sample's events that leave something to be asked for."""
     records = [json.loads(line) for line in (SAMPLES / f"{feed}.jsonl").read_text().splitlines()]
-    told = [each for record in records for each in messages(FEEDS[feed], record, Edge(NOW))]
-    return [each for each in told if each.thin]
+    updates = [each for record in records for each in messages(FEEDS[feed], record, Edge(NOW))]
+    return [each for each in updates if each.thin]
 
 
 def answer(feed: str) -> Answer:
@@ -88,7 +88,7 @@ class Desk:
             found = await connection.execute(text("SELECT topic, reason, body FROM dead_letters ORDER BY id"))
             return [tuple(row) for row in found]
 
-    async def told(self) -> list[Any]:
+    async def updates(self) -> list[Any]:
         return [json.loads(one.value or b"") for one in await on_topic(self.servers, self.topic)]
 
     @asynccontextmanager
@@ -140,9 +140,9 @@ async def test_what_the_vendor_answers_is_told_and_the_event_is_done_with(desk: 
             pass
     assert await desk.rows() == []
     assert await desk.letters() == []
-    told = await desk.told()
-    assert {one["vendor"] for one in told} == {feed}
-    assert [parse(json.dumps(one).encode()) for one in told]
+    updates = await desk.updates()
+    assert {update["vendor"] for update in updates} == {feed}
+    assert [parse(json.dumps(update).encode()) for update in updates]
     for request in desk.vendor.requests:
         assert request.headers["Authorization"] == f"Basic {b64encode(b'u:p').decode()}"
         assert request.method == ("POST" if feed == "google-pay" else "GET")
@@ -180,10 +180,10 @@ async def test_an_answer_newer_than_the_event_is_told_once_for_both_that_came(de
         desk.vendor.answer("/v71/storedPaymentMethods", Answer(200, {}, json.dumps(newer).encode()))
         assert await fetcher.run_once() == 1
     assert await desk.rows() == []
-    told = await desk.told()
-    assert max(one["new"]["expiryYear"] for one in told) == 2039
-    assert len({one["id"] for one in told}) == 2
-    assert len({one["occurredAt"] for one in told}) == 1
+    updates = await desk.updates()
+    assert max(update["new"]["expiryYear"] for update in updates) == 2039
+    assert len({update["id"] for update in updates}) == 2
+    assert len({update["occurredAt"] for update in updates}) == 1
 
 
 FAILURES = [
@@ -222,7 +222,7 @@ async def test_what_fails_is_named_parked_and_asked_again(desk: Desk, said: Answ
         desk.vendor.answer("/v71/storedPaymentMethods", answer("adyen"))
         assert await fetcher.run_once() == 1
     assert await desk.rows() == []
-    assert len(await desk.told()) == 1
+    assert len(await desk.updates()) == 1
 
 
 async def test_what_failed_for_a_second_is_tried_again_at_once(desk: Desk) -> None:
@@ -230,7 +230,7 @@ async def test_what_failed_for_a_second_is_tried_again_at_once(desk: Desk) -> No
     desk.vendor.answer("/v71/storedPaymentMethods", Answer(502), Answer(cut="silently"), answer("adyen"))
     async with desk.fetcher() as fetcher:
         await fetcher.run_once()
-    assert (await desk.rows(), len(await desk.told()), len(desk.vendor.requests)) == ([], 1, 3)
+    assert (await desk.rows(), len(await desk.updates()), len(desk.vendor.requests)) == ([], 1, 3)
 
 
 async def test_after_the_last_time_it_is_a_dead_letter_that_says_what_failed(desk: Desk) -> None:
@@ -317,7 +317,7 @@ async def test_without_an_address_it_waits_for_one(desk: Desk) -> None:
     desk.vendor.answer("/v71/storedPaymentMethods", answer("adyen"))
     async with desk.fetcher() as configured:
         assert await configured.run_once() == 1
-    assert (await desk.rows(), len(await desk.told())) == ([], 1)
+    assert (await desk.rows(), len(await desk.updates())) == ([], 1)
 
 
 @pytest.mark.parametrize("point", ["claimed", "answered", "produced", "finished"])
@@ -335,9 +335,9 @@ async def test_killed_anywhere_it_is_asked_again_and_the_same_is_told(
     async with desk.fetcher() as fetcher:
         assert await fetcher.run_once() == (0 if point == "finished" else 1)
     assert await desk.rows() == []
-    told = await desk.told()
-    assert len(told) == (2 if point == "produced" else 1)
-    assert len({json.dumps(one) for one in told}) == 1
+    updates = await desk.updates()
+    assert len(updates) == (2 if point == "produced" else 1)
+    assert len({json.dumps(update) for update in updates}) == 1
 
 
 async def test_one_who_was_slower_than_his_lease_deletes_nothing(desk: Desk) -> None:
@@ -361,7 +361,7 @@ async def test_while_kafka_is_away_no_answer_is_lost_and_no_failure_counted(desk
     async with desk.fetcher(servers="127.0.0.1:1") as fetcher:
         assert await fetcher.run_once() == 1
     assert await desk.rows() == [("adyen", 0, None, 1, False)]
-    assert await desk.told() == []
+    assert await desk.updates() == []
 
 
 REPORT = (
@@ -406,7 +406,7 @@ async def test_no_number_of_an_answer_gets_anywhere(desk: Desk, capfd: pytest.Ca
             desk.vendor.answer("/v71/storedPaymentMethods", Answer(200, {}, json.dumps(said).encode()))
             async with desk.fetcher(schedule=[]) as fetcher:
                 await fetcher.run_once()
-    seen = json.dumps(await desk.told()) + repr(await desk.rows()) + repr(await desk.letters())
+    seen = json.dumps(await desk.updates()) + repr(await desk.rows()) + repr(await desk.letters())
     captured = capfd.readouterr()
     seen += captured.out + captured.err
     assert "4539" not in seen
@@ -422,7 +422,7 @@ async def test_it_runs_until_told_to_stop_and_finishes_what_is_under_way(desk: D
         stopping.set()
         await work
         assert fetcher.stalled() is None
-    assert (await desk.rows(), len(await desk.told())) == ([], 1)
+    assert (await desk.rows(), len(await desk.updates())) == ([], 1)
 
 
 # --- and onto the table -------------------------------------------------------------------------------------------

@@ -102,7 +102,7 @@ async def test_a_url_without_a_path_is_asked_for_the_root(sender: Sender) -> Non
 
 
 @pytest.mark.parametrize(
-    ("told", "outcome"),
+    ("answer", "outcome"),
     [
         (Answer(204), Outcome.ACCEPTED),
         (Answer(202, body=b"thanks"), Outcome.ACCEPTED),
@@ -119,8 +119,10 @@ async def test_a_url_without_a_path_is_asked_for_the_root(sender: Sender) -> Non
         (Answer(delay=60), Outcome.RESPONSE_TIMEOUT),
     ],
 )
-async def test_what_is_answered_has_a_name(sender: Sender, receiver: Receiver, told: Answer, outcome: Outcome) -> None:
-    receiver.answer("/hooks", told)
+async def test_what_is_answered_has_a_name(
+    sender: Sender, receiver: Receiver, answer: Answer, outcome: Outcome
+) -> None:
+    receiver.answer("/hooks", answer)
     assert (await post(sender, receiver.url("/hooks"))).outcome is outcome
     assert len(receiver.requests) == 1, "nothing is followed, nothing is tried again"
 
@@ -477,13 +479,15 @@ async def test_cookies_are_not_kept(sender: Sender, receiver: Receiver) -> None:
 
 async def test_sent_is_told_when_the_request_is_on_its_way_and_not_yet_answered(receiver: Receiver) -> None:
     receiver.answer("/hooks", Answer(200, delay=0.3))
-    told: list[float] = []
-    async with Sender(version="1", deadline=10, allow=LOOPBACK, sent=lambda: told.append(time.monotonic())) as sender:
+    sent_at: list[float] = []
+    async with Sender(
+        version="1", deadline=10, allow=LOOPBACK, sent=lambda: sent_at.append(time.monotonic())
+    ) as sender:
         begun = time.monotonic()
         answer = await sender.post(receiver.url("/hooks"), {}, b"{}", endpoint="m")
     assert answer.outcome is Outcome.ACCEPTED
-    assert len(told) == 1
-    assert told[0] < begun + answer.seconds - 0.2
+    assert len(sent_at) == 1
+    assert sent_at[0] < begun + answer.seconds - 0.2
 
 
 PIECES = [
