@@ -133,7 +133,7 @@ def test_no_secret_or_signature_is_compared_by_what_stops_at_the_first_differenc
 def test_secrets_are_compared_in_one_place_and_by_the_library() -> None:
     tree = ast.parse((ROOT / "api" / "authentication.py").read_text())
     [same] = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "_same"]
-    assert ast.unparse(same.body[-1]) == "return hmac.compare_digest(_bytes(one), _bytes(other))"
+    assert ast.unparse(same.body[-1]) == "return hmac.compare_digest(_bytes(expected), _bytes(offered))"
     proving = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name == "proves"]
     for function in proving:
         calls = [ast.unparse(call.func) for call in ast.walk(function) if isinstance(call, ast.Call)]

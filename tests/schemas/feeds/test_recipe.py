@@ -11,16 +11,16 @@ import pytest
 
 ROOT = Path(__file__).parents[3]
 PAGE = "docs/feeds.md"
-FOLDERS = ("api", "docs", "domain", "examples", "loops", "ops", "producers", "schemas", "store", "tests", "wallets")
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """What the tests of feeds need of the project."""
-    for folder in FOLDERS:
-        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    for file in ("pyproject.toml", "CHANGELOG.md", "docker-compose.yml"):
-        shutil.copy(ROOT / file, tmp_path)
+    """A copy of the project: the pages name files of every room."""
+    for path in ROOT.iterdir():
+        if path.is_dir() and not path.name.startswith("."):
+            shutil.copytree(path, tmp_path / path.name, ignore=shutil.ignore_patterns("__pycache__"))
+        elif path.is_file() and path.name != ".git":
+            shutil.copy(path, tmp_path)
     return tmp_path
 
 
