@@ -32,7 +32,7 @@ def busy_at_first(attempt: int) -> int:
     return 503 if attempt <= 2 else 200  # noqa: PLR2004 - twice
 
 
-def gone(_attempt: int) -> int:
+def disabling(_attempt: int) -> int:
     return 410
 
 
@@ -80,9 +80,9 @@ def is_genuine(secret: str, headers: Mapping[str, str], body: bytes) -> bool:
         return False
     key = base64.b64decode(secret.removeprefix("whsec_"))
     content = b".".join((headers.get("webhook-id", "").encode(), signed_at.encode(), body))
-    right = "v1," + base64.b64encode(hmac.new(key, content, hashlib.sha256).digest()).decode()
-    given = headers.get("webhook-signature", "").encode(errors="replace").split()
-    return any(hmac.compare_digest(right.encode(), signature) for signature in given)
+    expected = "v1," + base64.b64encode(hmac.new(key, content, hashlib.sha256).digest()).decode()
+    signatures = headers.get("webhook-signature", "").encode(errors="replace").split()
+    return any(hmac.compare_digest(expected.encode(), signature) for signature in signatures)
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""`repoint demo`: the story end to end, on embedded parts that are gone when it ends.
+"""`repoint demo`: the story end to end, on embedded parts that are removed when it ends.
 
 load wallets → one update, told line by line → the whole feed → the accounts, which must balance
 """
@@ -16,8 +16,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from demo import story
-from demo.receivers import Receivers, busy_at_first, gone, healthy, listening
-from demo.story import Teller
+from demo.receivers import Receivers, busy_at_first, disabling, healthy, listening
+from demo.story import Printer
 from ops import json_lines, terminal
 from ops.commands import merchants as merchant_files
 from ops.commands import wallets as wallet_files
@@ -37,7 +37,7 @@ from store.status import MethodHistory, find
 RETRY_SCHEDULE = (timedelta(milliseconds=200), timedelta(milliseconds=400), timedelta(seconds=1), timedelta(seconds=2))
 LOOPBACK = ip_network("127.0.0.0/8")
 
-_MANNERS = {"m-pharmacy": healthy, "m-streaming": busy_at_first, "m-gym": gone}
+_BEHAVIOURS = {"m-pharmacy": healthy, "m-streaming": busy_at_first, "m-gym": disabling}
 
 _LOOK_SECONDS = 0.1
 # A slow machine still counts something in that time.
@@ -48,7 +48,7 @@ _PATIENCE_SECONDS = 30
 class _Stage:
     """What all acts are played on. `produced` counts the lines that the broker has."""
 
-    say: Teller
+    write: Printer
     settings: Settings
     examples: Path
     servers: str
@@ -59,7 +59,7 @@ class _Stage:
     names: dict[str, str] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.names = {one.id: one.name for one in self.merchants.values()}
+        self.names = {merchant.id: merchant.name for merchant in self.merchants.values()}
 
     async def send(
         self, lines: AsyncIterator[FeedLine], on_acknowledged: Callable[[FeedLine], None] = lambda _: None
@@ -77,9 +77,9 @@ class _Stage:
 
     async def status(self, method_id: str) -> MethodHistory:
         async with reach.snapshot(self.engine) as connection:
-            found = await find(connection, method_id)
-        assert found is not None
-        return found
+            history = await find(connection, method_id)
+        assert history is not None
+        return history
 
 
 def settings_of_the_demo(settings: Settings) -> Settings:
@@ -97,18 +97,21 @@ async def play(settings: Settings, examples: Path, *, database_url: str, servers
     """Tell it on stdout, with progress on stderr. Raises Failed unless everything adds up."""
     merchants = merchant_files.read_file(examples / "merchants.jsonl")
     async with (
-        listening({one.id: one.endpoints[0].secret for one in merchants.values()}, _MANNERS) as (receivers, urls),
+        listening({merchant.id: merchant.endpoints[0].secret for merchant in merchants.values()}, _BEHAVIOURS) as (
+            receivers,
+            urls,
+        ),
         reach.opened(database_url, pool_size=settings.consumer_lanes + 6) as engine,
     ):
-        say = Teller(terminal.results())
-        stage = _Stage(say, settings, examples, servers, engine, _at(merchants, urls), receivers)
+        write = Printer(terminal.results())
+        stage = _Stage(write, settings, examples, servers, engine, _at(merchants, urls), receivers)
         await _load(stage)
         with (examples / "updates.jsonl").open("rb") as stream:
             lines = ingest.canonical(stream)
             async with _working(stage):
                 await _one_customer(stage, await anext(lines))
-                await _the_whole_feed(stage, lines)
-        await _the_accounts(stage)
+                await _whole_feed(stage, lines)
+        await _accounts(stage)
 
 
 # --- the acts -----------------------------------------------------------------------------------------------------
@@ -120,9 +123,9 @@ async def _load(stage: _Stage) -> None:
     retention = wallet_files.retention(stage.settings)
     done = await import_file(stage.engine, wallets, retention, identifiers=stage.settings.identifiers, dry_run=False)
     schedule = ",".join(map(spell, stage.settings.retry_schedule))
-    stage.say.title("Repoint, on an embedded database and broker, with three merchants on loopback")
-    stage.say("loaded", f"{terminal.counted(done.wallets, 'wallet')} of {', '.join(stage.names.values())}")
-    stage.say("set", f"REPOINT_RETRY_SCHEDULE={schedule} (three days otherwise)")
+    stage.write.title("Repoint, on an embedded database and broker, with three merchants on loopback")
+    stage.write("loaded", f"{terminal.counted(done.wallets, 'wallet')} of {', '.join(stage.names.values())}")
+    stage.write("set", f"REPOINT_RETRY_SCHEDULE={schedule} (three days otherwise)")
 
 
 async def _one_customer(stage: _Stage, first: FeedLine) -> None:
@@ -131,29 +134,29 @@ async def _one_customer(stage: _Stage, first: FeedLine) -> None:
     wallet = read_wallet(text)
     [old] = wallet.methods
     [message] = first.messages
-    stage.say.title(f"One customer: {old.details.holder_name}")
-    stage.say.all([story.told_by_vendor(parse(message.value).update)])
-    await stage.send(_only(first))
+    stage.write.title(f"One customer: {old.details.holder_name}")
+    stage.write.all([story.reported_by_vendor(parse(message.value).update)])
+    await stage.send(_single(first))
     await _until(stage, lambda accounts: accounts.received == stage.produced)
     after = await stage.status(old.id)
-    stage.say.all(story.what_became_of_the_card(old, after))
-    stage.say.all(story.what_became_of_the_links(after, stage.names))
-    told = 0
+    stage.write.all(story.card_facts(old, after))
+    stage.write.all(story.link_facts(after, stage.names))
+    written = 0
 
-    def tell_webhooks(accounts: Totals) -> bool:
-        nonlocal told
-        settled = _settled(accounts, stage.produced)
-        for request in stage.receivers.requests[told:]:
-            stage.say.all([story.webhook(request, old.id, stage.names)])
-            told += 1
-        return settled
+    def write_webhooks(accounts: Totals) -> bool:
+        nonlocal written
+        is_finished = _all_finished(accounts, stage.produced)
+        for request in stage.receivers.requests[written:]:
+            stage.write.all([story.webhook(request, old.id, stage.names)])
+            written += 1
+        return is_finished
 
-    await _until(stage, tell_webhooks)
+    await _until(stage, write_webhooks)
 
 
-async def _the_whole_feed(stage: _Stage, lines: AsyncIterator[FeedLine]) -> None:
+async def _whole_feed(stage: _Stage, lines: AsyncIterator[FeedLine]) -> None:
     begun = time.monotonic()
-    stage.say.title("The whole feed")
+    stage.write.title("The whole feed")
     bars = Progress(
         TextColumn("  {task.description:<12}"),
         BarColumn(),
@@ -163,31 +166,31 @@ async def _the_whole_feed(stage: _Stage, lines: AsyncIterator[FeedLine]) -> None
         disable=not terminal.notes().is_terminal,
     )
     with bars:
-        sent, taken_in, told = (bars.add_task(name, total=None) for name in ("sent", "taken in", "webhooks"))
+        sent, recorded, webhooks = (bars.add_task(name, total=None) for name in ("sent", "taken in", "webhooks"))
         await stage.send(lines, lambda _: bars.advance(sent))
         bars.update(sent, total=stage.produced, completed=stage.produced)
-        accounts = await _until(stage, lambda accounts: _shown(bars, taken_in, told, accounts, stage.produced))
+        accounts = await _until(stage, lambda accounts: _advance(bars, recorded, webhooks, accounts, stage.produced))
     seconds = time.monotonic() - begun
     attempts = len(stage.receivers.requests)
     counts = ((stage.produced, "update"), (accounts.events, "event"), (attempts, "request"))
     updates, events, requests = (terminal.counted(count, noun) for count, noun in counts)
-    stage.say("took", f"{seconds:.1f} s for {updates}, {events} and {requests}")
+    stage.write("took", f"{seconds:.1f} s for {updates}, {events} and {requests}")
     async with reach.snapshot(stage.engine) as connection:
         letters = await dead_letters.page(connection)
         quarantined = await listings.inbox(connection, outcome="QUARANTINED", vendor=None, update_id=None, limit=100)
-    stage.say.all(story.set_aside(letters, quarantined))
+    stage.write.all(story.set_aside(letters, quarantined))
 
 
-async def _the_accounts(stage: _Stage) -> None:
+async def _accounts(stage: _Stage) -> None:
     accounts, requests = await stage.accounts(), stage.receivers.requests
-    stage.say.title("The accounts of updates")
-    stage.say.all(story.updates_balance(stage.produced, accounts))
-    stage.say.title("The accounts of events")
-    stage.say.all(story.events_balance(accounts))
+    stage.write.title("The accounts of updates")
+    stage.write.all(story.updates_balance(stage.produced, accounts))
+    stage.write.title("The accounts of events")
+    stage.write.all(story.events_balance(accounts))
     complaints = story.complaints(stage.produced, accounts, requests)
     if complaints:
         raise Failed("the demo failed: " + "; ".join(complaints))
-    stage.say("signatures", f"{len(requests):>6}  {story.RIGHT} of all requests, checked by the merchants themselves")
+    stage.write("signatures", f"{len(requests):>6}  {story.RIGHT} of all requests, checked by the merchants themselves")
 
 
 # --- what they are played with ------------------------------------------------------------------------------------
@@ -196,12 +199,14 @@ async def _the_accounts(stage: _Stage) -> None:
 def _at(merchants: dict[int, MerchantLine], urls: Mapping[str, str]) -> dict[int, MerchantLine]:
     """The same merchants, with their endpoints where they listen now."""
     return {
-        number: replace(one, endpoints=tuple(replace(each, url=urls[one.id]) for each in one.endpoints))
-        for number, one in merchants.items()
+        number: replace(
+            merchant, endpoints=tuple(replace(endpoint, url=urls[merchant.id]) for endpoint in merchant.endpoints)
+        )
+        for number, merchant in merchants.items()
     }
 
 
-async def _only(line: FeedLine) -> AsyncIterator[FeedLine]:
+async def _single(line: FeedLine) -> AsyncIterator[FeedLine]:
     yield line
 
 
@@ -219,7 +224,7 @@ async def _working(stage: _Stage) -> AsyncIterator[None]:
             await work
 
 
-def _settled(accounts: Totals, produced: int) -> bool:
+def _all_finished(accounts: Totals, produced: int) -> bool:
     return accounts.received == produced and not accounts.deliveries.get("PENDING", 0)
 
 
@@ -237,8 +242,8 @@ async def _until(stage: _Stage, reached: Callable[[Totals], bool]) -> Totals:
         await asyncio.sleep(_LOOK_SECONDS)
 
 
-def _shown(bars: Progress, taken_in: TaskID, told: TaskID, accounts: Totals, produced: int) -> bool:
+def _advance(bars: Progress, recorded: TaskID, webhooks: TaskID, accounts: Totals, produced: int) -> bool:
     pending = accounts.deliveries.get("PENDING", 0)
-    bars.update(taken_in, completed=accounts.received, total=produced)
-    bars.update(told, completed=sum(accounts.deliveries.values()) - pending, total=accounts.events)
-    return _settled(accounts, produced)
+    bars.update(recorded, completed=accounts.received, total=produced)
+    bars.update(webhooks, completed=sum(accounts.deliveries.values()) - pending, total=accounts.events)
+    return _all_finished(accounts, produced)

@@ -24,13 +24,13 @@ _SHORT = {
     "PAYMENT_METHOD_DELETED": "DELETED",
     "PAYMENT_METHOD_UPDATED": "UPDATED",
 }
-_GONE = 410
+_DISABLING = 410
 
 RIGHT, WRONG = "✓", "✗"
 
 
 @dataclass(frozen=True, slots=True)
-class Teller:
+class Printer:
     """Writes facts to a console: in colours on a terminal, plain in a pipe."""
 
     console: Console
@@ -50,7 +50,7 @@ class Teller:
             self(subject, text)
 
 
-def told_by_vendor(update: Update) -> Fact:
+def reported_by_vendor(update: Update) -> Fact:
     assert update.old is not None
     assert update.new.credential is not None
     reason = update.reason.value.replace("_", " ").lower()
@@ -62,7 +62,7 @@ def _token(key: Key) -> str:
     return f"{vendor}'s {token}"
 
 
-def what_became_of_the_card(before: Method, after: MethodHistory) -> Iterator[Fact]:
+def card_facts(before: Method, after: MethodHistory) -> Iterator[Fact]:
     """Of the card itself, and of what was paid with it."""
     assert after.current is not None
     successor = "the new card" if after.method.replaced_by == after.current.id else "another"
@@ -78,11 +78,11 @@ def _flags(method: Method) -> str:
 
 
 def _taken_over(method: Method) -> str:
-    known = [each for each in (method.details.holder_name, method.nickname and f"“{method.nickname}”") if each]
+    known = [text for text in (method.details.holder_name, method.nickname and f"“{method.nickname}”") if text]
     return f", still {' and '.join(known)}" if known else ""
 
 
-def what_became_of_the_links(after: MethodHistory, names: Mapping[str, str]) -> Iterator[Fact]:
+def link_facts(after: MethodHistory, names: Mapping[str, str]) -> Iterator[Fact]:
     assert after.current is not None
     for link in after.links:
         kind = link.kind.value.replace("_", " ").lower()
@@ -95,13 +95,13 @@ def webhook(request: receivers.ReceivedWebhook, old: MethodId, names: Mapping[st
     name = _SHORT[str(request.event["name"])]
     about = "old card" if request.event["payload"]["paymentMethod"]["id"] == old else "new card"
     signed = f"signature {RIGHT}" if request.genuine else f"signature {WRONG}"
-    told = (f"{names[request.merchant]:<10}", f"#{request.event['sequence']}", f"{name:<8}", about, signed)
-    return "webhook", "  ".join((*told, _answer(request)))
+    columns = (f"{names[request.merchant]:<10}", f"#{request.event['sequence']}", f"{name:<8}", about, signed)
+    return "webhook", "  ".join((*columns, _answer(request)))
 
 
 def _answer(request: receivers.ReceivedWebhook) -> str:
-    if request.answered == _GONE:
-        return f"{_GONE}: endpoint disabled, its events are parked"
+    if request.answered == _DISABLING:
+        return f"{_DISABLING}: endpoint disabled, its events are parked"
     first_time = request.accepted and request.attempt == 1
     return str(request.answered) + ("" if first_time else f" at attempt {request.attempt}")
 
@@ -139,18 +139,18 @@ def _mark(right: bool) -> str:  # noqa: FBT001 - one value, one mark
 
 def complaints(produced: int, accounts: Totals, requests: Iterable[receivers.ReceivedWebhook]) -> list[str]:
     """Everything that does not balance, or was not as it must be; empty if all is well."""
-    got = list(requests)
-    accepted = [one for one in got if one.accepted]
+    received = list(requests)
+    accepted = [request for request in received if request.accepted]
     bodies: dict[str, set[bytes]] = {}
-    for one in got:
-        bodies.setdefault(one.id, set()).add(one.body)
+    for request in received:
+        bodies.setdefault(request.id, set()).add(request.body)
     finished = sum(accounts.deliveries.get(status, 0) for status in ("DELIVERED", "PARKED", "DEAD"))
     checks = {
         "the outcomes do not add up to what was produced": accounts.received == produced,
         "the deliveries do not add up to the events": finished == accounts.events == sum(accounts.deliveries.values()),
-        "a signature was wrong": all(one.genuine for one in got),
-        "one event came with two bodies": all(len(each) == 1 for each in bodies.values()),
-        "merchants accepted other events than were delivered": len({one.id for one in accepted})
+        "a signature was wrong": all(request.genuine for request in received),
+        "one event came with two bodies": all(len(versions) == 1 for versions in bodies.values()),
+        "merchants accepted other events than were delivered": len({request.id for request in accepted})
         == len(accepted)
         == accounts.deliveries.get("DELIVERED", 0),
         "a merchant got the events of a wallet out of order": _in_order(accepted),
@@ -161,9 +161,9 @@ def complaints(produced: int, accounts: Totals, requests: Iterable[receivers.Rec
 def _in_order(accepted: Iterable[receivers.ReceivedWebhook]) -> bool:
     """REPLACED before DELETED: as the sequence says, per merchant and customer."""
     latest: dict[tuple[str, str], int] = {}
-    for one in accepted:
-        line = (one.merchant, str(one.event["payload"]["customer"]["enterpriseId"]))
-        if one.event["sequence"] <= latest.get(line, 0):
+    for request in accepted:
+        line = (request.merchant, str(request.event["payload"]["customer"]["enterpriseId"]))
+        if request.event["sequence"] <= latest.get(line, 0):
             return False
-        latest[line] = one.event["sequence"]
+        latest[line] = request.event["sequence"]
     return True

@@ -35,8 +35,8 @@ def is_genuine(secret: str, headers: Mapping[str, str], body: bytes) -> bool:
     signed = f"{headers.get('webhook-id', '')}.{stamp}.".encode() + body
     expected = "v1," + base64.b64encode(hmac.digest(key, signed, hashlib.sha256)).decode()
     # Several signatures stand side by side while a secret is being rotated.
-    given = headers.get("webhook-signature", "").encode(errors="replace").split()
-    return any(hmac.compare_digest(expected.encode(), signature) for signature in given)
+    signatures = headers.get("webhook-signature", "").encode(errors="replace").split()
+    return any(hmac.compare_digest(expected.encode(), signature) for signature in signatures)
 
 
 def endpoint(secret: str) -> web.Application:
@@ -45,13 +45,13 @@ def endpoint(secret: str) -> web.Application:
     async def receive(request: web.Request) -> web.Response:
         body = await request.read()
         if not is_genuine(secret, request.headers, body):
-            say("refused: not signed with our secret")
+            write("refused: not signed with our secret")
             return web.Response(status=400)
         event = json.loads(body)
         # The same event may come again: its id tells.
         again = " (again)" if event["id"] in seen else ""
         seen.add(event["id"])
-        say(f"{event['name']} {event['id']} sequence {event['sequence']}{again}")
+        write(f"{event['name']} {event['id']} sequence {event['sequence']}{again}")
         return web.Response(status=204)
 
     async def healthy(_request: web.Request) -> web.Response:
@@ -62,7 +62,7 @@ def endpoint(secret: str) -> web.Application:
     return application
 
 
-def say(line: str) -> None:
+def write(line: str) -> None:
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
 

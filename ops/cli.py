@@ -110,12 +110,12 @@ class Commands(TyperGroup):
 def loaded(name: str) -> Command:
     """The command of that name, one of `COMMANDS`."""
     module, attribute, _ = COMMANDS[name]
-    found = getattr(import_module(module), attribute)
-    if isinstance(found, typer.Typer):
-        command: Command = typer.main.get_group(found)  # also where there is a single one in it
+    entry = getattr(import_module(module), attribute)
+    if isinstance(entry, typer.Typer):
+        command: Command = typer.main.get_group(entry)  # also where there is a single one in it
     else:
         single = typer.Typer(add_completion=False)
-        single.command()(found)
+        single.command()(entry)
         command = typer.main.get_command(single)
     command.name = name
     return command

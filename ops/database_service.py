@@ -24,24 +24,24 @@ def expanded(url: str) -> str:
     names = [value for name, value in pairs if name == "service"]
     if not names:
         return url
-    given = {name for name, _ in pairs}
+    named = {name for name, _ in pairs}
     user, _, hosts = parts.netloc.rpartition("@")
-    given |= {"user"} if user else set()
-    given |= {"password"} if ":" in user else set()
-    given |= {"host"} if hosts.partition(":")[0] else set()
-    given |= {"port"} if ":" in hosts.rpartition("]")[2] else set()
-    given |= {"dbname"} if parts.path.strip("/") or "database" in given else set()
+    named |= {"user"} if user else set()
+    named |= {"password"} if ":" in user else set()
+    named |= {"host"} if hosts.partition(":")[0] else set()
+    named |= {"port"} if ":" in hosts.rpartition("]")[2] else set()
+    named |= {"dbname"} if parts.path.strip("/") or "database" in named else set()
     kept = [(name, value) for name, value in pairs if name != "service"]
-    kept += [(name, value) for name, value in _parameters(names[-1]).items() if name not in given]
+    kept += [(name, value) for name, value in _parameters(names[-1]).items() if name not in named]
     return parts._replace(query=urlencode(kept)).geturl()
 
 
 def _parameters(service: str) -> dict[str, str]:
     files = _files()
     for file in files:
-        found = _section(file, service)
-        if found is not None:
-            return found
+        parameters = _section(file, service)
+        if parameters is not None:
+            return parameters
     looked_in = " or ".join(str(file) for file in files) or "no folder of a user"
     raise ValueError(f"expected service= to name a service of {looked_in}, where it is not")
 
@@ -57,17 +57,17 @@ def _files() -> list[Path]:
 
 def _section(file: Path, service: str) -> dict[str, str] | None:
     """The lines below `[service]`; None where there is no such line."""
-    found: dict[str, str] | None = None
+    section: dict[str, str] | None = None
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError):
         return None
     for line in map(str.strip, lines):
         if line.startswith("["):
-            if found is not None:
+            if section is not None:
                 break
-            found = {} if line == f"[{service}]" else None
-        elif found is not None and line and not line.startswith("#"):
+            section = {} if line == f"[{service}]" else None
+        elif section is not None and line and not line.startswith("#"):
             name, _, value = line.partition("=")
-            found[name.strip()] = value.strip()
-    return found
+            section[name.strip()] = value.strip()
+    return section

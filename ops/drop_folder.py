@@ -50,7 +50,7 @@ class Refusals:
     """
 
     _of: dict[str, tuple[float, float]] = field(default_factory=dict)
-    _left: dict[str, str] = field(default_factory=dict)
+    _skipped: dict[str, str] = field(default_factory=dict)
 
     def is_due(self, name: str) -> bool:
         return time.monotonic() >= self._of.get(name, (0.0, 0.0))[0]
@@ -60,13 +60,13 @@ class Refusals:
         self._of[name] = time.monotonic() + delay, delay
 
     def leave(self, title: str, why: str) -> None:
-        if self._left.get(title) != why:
+        if self._skipped.get(title) != why:
             terminal.remark(f"{title} is left alone: {why}")
-            self._left[title] = why
+            self._skipped[title] = why
 
     def forget(self, name: str) -> None:
         self._of.pop(name, None)
-        self._left.pop(name, None)
+        self._skipped.pop(name, None)
 
 
 @dataclass(slots=True)
@@ -138,7 +138,7 @@ async def _process(watch: Watch, name: str, descriptor: int) -> bool:
     if summary.grew:
         terminal.remark(f"{title} is still being written to; it goes on when that has ended")
         return False
-    feed_files.tell(title, summary)
+    feed_files.report(title, summary)
     if summary.unsent:
         watch.refusals.add(name)
         return False
@@ -189,7 +189,7 @@ def _others_wait(watch: Watch, name: str, begun_at: int) -> bool:
     """Whether another file is to be sent. What has no place to go on at, or none further than before, is not halted."""
     if checkpoint.offset(watch.folders.in_hand, name) <= begun_at:
         return False
-    return any(other != name and watch.refusals.is_due(other) for other in _in_hand(watch))
+    return any(file_name != name and watch.refusals.is_due(file_name) for file_name in _in_hand(watch))
 
 
 def _expire(watch: Watch) -> None:

@@ -95,7 +95,7 @@ async def detect(source: OpenFile) -> str | None:
 
 
 async def _detect(source: OpenFile) -> str | None:
-    found = set()
+    names = set()
     for _, alike in groupby(sorted(FEEDS.values(), key=_how_it_is_cut), key=_how_it_is_cut):
         feeds = list(alike)
         first = await _first(source, feeds[0])
@@ -103,8 +103,8 @@ async def _detect(source: OpenFile) -> str | None:
             continue
         if _is_canonical(first.body):
             return "canonical"
-        found |= {feed.name for feed in feeds if feed.recognises(first.record)}
-    return found.pop() if len(found) == 1 else None
+        names |= {feed.name for feed in feeds if feed.recognises(first.record)}
+    return names.pop() if len(names) == 1 else None
 
 
 def _how_it_is_cut(feed: Feed) -> str:
@@ -114,9 +114,11 @@ def _how_it_is_cut(feed: Feed) -> str:
 async def _first(source: OpenFile, feed: Feed) -> FileRecord | None:
     stream = source.stream()
     # whatever the names of its columns are: it may be of any feed that is cut alike
-    found = records.file_records(feed, stream) if feed.layout is Layout.ACH else records.records(stream, rows=feed.rows)
-    async for cut in found:
-        return cut
+    file_records = (
+        records.file_records(feed, stream) if feed.layout is Layout.ACH else records.records(stream, rows=feed.rows)
+    )
+    async for record in file_records:
+        return record
     return None
 
 

@@ -76,7 +76,7 @@ def broker(*topics: str) -> Iterator[str]:
     brokers = holder.list_topics(timeout=METADATA_DEADLINE).brokers.values()
     for topic in topics:
         holder.list_topics(topic, timeout=METADATA_DEADLINE)
-    yield ",".join(f"{one.host}:{one.port}" for one in brokers)
+    yield ",".join(f"{address.host}:{address.port}" for address in brokers)
     # Held until here: the broker goes with the object that made it.
     del holder
 

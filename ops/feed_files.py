@@ -124,7 +124,7 @@ async def check(source: OpenFile, feed: Feed | None, at: Edge) -> Summary:
     return summary
 
 
-def tell(title: str, summary: Summary, *, dry_run: bool = False) -> None:
+def report(title: str, summary: Summary, *, dry_run: bool = False) -> None:
     """The sum on stdout, the reasons below it, what follows from them on stderr."""
     updates = terminal.counted(summary.sent, "update")
     accepted = f"{summary.lines - summary.refused:,} of {terminal.counted(summary.lines, 'line')} accepted"

@@ -26,15 +26,15 @@ _PRINTABLE = re.compile(r"[ -~]+")
 
 def feed_secrets(text: str) -> dict[str, tuple[str, ...]]:
     """Each feed's secrets, of JSON or of a file with it. Raises ValueError with everything that is wrong."""
-    found, secrets, problems = _json_or_file(text), {}, []
-    for feed, written in found.items():
+    secrets_of_feeds, secrets, problems = _json_or_file(text), {}, []
+    for feed, written in secrets_of_feeds.items():
         if feed not in FEEDS or not authentication.content_types(FEEDS[feed]):
             posted = [name for name in FEEDS if authentication.content_types(FEEDS[name])]
             problems.append(_unknown(feed, posted, "expected only feeds that `repoint feeds list` shows as posted"))
             continue
-        given = written if isinstance(written, list) else [written]
-        texts = tuple(secret for secret in given if isinstance(secret, str))
-        if not 1 <= len(given) <= _SECRETS_AT_ONCE or len(texts) < len(given):
+        candidates = written if isinstance(written, list) else [written]
+        texts = tuple(secret for secret in candidates if isinstance(secret, str))
+        if not 1 <= len(candidates) <= _SECRETS_AT_ONCE or len(texts) < len(candidates):
             problems.append(f"{feed}: expected a secret, or two while one takes the other's place")
             continue
         unusable = {authentication.problem(feed, secret) for secret in texts} - {None}
@@ -58,7 +58,7 @@ def feed_fetch(text: str) -> "dict[str, Asked]":
             asked[feed] = Asked.model_validate(where)
         except ValidationError as error:
             wrong = error.errors(include_url=False, include_context=False, include_input=False)
-            problems += [f"{feed}: {_of_asked(one['loc'], one['type'], one['msg'])}" for one in wrong]
+            problems += [f"{feed}: {_of_asked(detail['loc'], detail['type'], detail['msg'])}" for detail in wrong]
     if problems:
         raise ValueError("; ".join(dict.fromkeys(problems)))
     return asked
@@ -141,9 +141,9 @@ class Asked(BaseModel):
 
 def _json_or_file(text: str) -> Mapping[str, object]:
     try:
-        found = json.loads(text if text.lstrip().startswith("{") else Path(text).read_text(encoding="utf-8-sig"))
+        parsed = json.loads(text if text.lstrip().startswith("{") else Path(text).read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError):
         raise ValueError("expected a JSON object, or a file with one") from None
-    if not isinstance(found, dict):
+    if not isinstance(parsed, dict):
         raise ValueError("expected a JSON object, or a file with one")  # noqa: TRY004  it is the text that is wrong
-    return found
+    return parsed

@@ -107,6 +107,6 @@ def size(file: Path) -> int | None:
         return None if stream.read(len(GZIP)) == GZIP else os.fstat(stream.fileno()).st_size
 
 
-def wrong(file: Path, number: int, what: str) -> Failed:
+def wrong(file: Path, number: int, fault: str) -> Failed:
     """`what` names a field and what was expected there."""
-    return Failed(f"{name(file)}:{number}: {what}")
+    return Failed(f"{name(file)}:{number}: {fault}")

@@ -31,17 +31,17 @@ def name_beside(name: str, form: str) -> str:
 class Folder:
     """An open directory; a context manager that closes it. `path` is only for messages."""
 
-    def __init__(self, path: Path, *, inside: "Folder | None" = None, made: bool = False) -> None:
+    def __init__(self, path: Path, *, inside: "Folder | None" = None, create: bool = False) -> None:
         """Open `path`, or its last name `inside` a folder. Raises OSError where that cannot be.
 
-        One that is `made` is made if it is missing, for us alone, and must be no link.
+        With `create`, a missing folder is made for us alone, and a link is refused.
         """
         self.path = path
         place, parent = (path, None) if inside is None else (path.name, inside.descriptor)
-        if made:
+        if create:
             with suppress(FileExistsError):
                 os.mkdir(place, 0o700, dir_fd=parent)
-        link = os.O_NOFOLLOW if made else 0
+        link = os.O_NOFOLLOW if create else 0
         self.descriptor: int = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | link, dir_fd=parent)
 
     def __enter__(self) -> Self:

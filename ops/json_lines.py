@@ -141,6 +141,6 @@ class Faults:
             return
         if len(self.named) == 1 and not hints:
             raise Failed(self.named[0])
-        more = " or more" if self.are_too_many else ""
-        count = "1 fault" if len(self.named) == 1 else f"{len(self.named)}{more} faults"
+        or_more = " or more" if self.are_too_many else ""
+        count = "1 fault" if len(self.named) == 1 else f"{len(self.named)}{or_more} faults"
         raise Failed("\n".join((*self.named, "; ".join((f"nothing was imported: {count}", *hints)))))

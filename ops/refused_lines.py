@@ -42,10 +42,10 @@ class RefusedLines:
     def __exit__(self, *_error: object) -> None:
         if self._stream is not None:
             self._stream.close()
-        more = self.count - _REPORTED
-        if more > 0:
+        unreported = self.count - _REPORTED
+        if unreported > 0:
             where = "" if self._stream is None else f", all in {self._title}"
-            terminal.remark(f"… and {terminal.counted(more, 'line')} more{where}")
+            terminal.remark(f"… and {terminal.counted(unreported, 'line')} more{where}")
 
     def add(self, line: FeedLine) -> None:
         self.count += 1

@@ -142,7 +142,7 @@ async def assembled(settings: Settings, role: Role, engine: AsyncEngine | None, 
             assert engine is not None
             # an idle dispatcher looks twice a second; one beside the consumer need not wait for that
             on_events = dispatcher.kick if dispatcher else lambda: None
-            worker = _worker(settings, engine, servers, told=on_events)
+            worker = _worker(settings, engine, servers, on_events=on_events)
             parts.jobs["consumer"] = worker.run
             parts.jobs["upkeep"] = partial(_keep_up, engine, settings.parked_for)
             parts.jobs["unfinished updates"] = partial(_finish_updates, settings, engine, on_events)
@@ -216,7 +216,7 @@ def stop_with_parent(stopping: asyncio.Event) -> None:
 
 
 def _worker(
-    settings: Settings, engine: AsyncEngine, servers: str, *, told: Callable[[], None] = lambda: None
+    settings: Settings, engine: AsyncEngine, servers: str, *, on_events: Callable[[], None] = lambda: None
 ) -> Worker:
     return Worker(
         engine,
@@ -232,7 +232,7 @@ def _worker(
         security=kafka.security(settings),
         digit_ids=settings.digit_ids,
         take=partial(batch.take, identifiers=settings.identifiers),
-        told=told,
+        told=on_events,
     )
 
 
@@ -294,7 +294,7 @@ async def _listener(settings: Settings, publisher: Publisher) -> AsyncIterator[L
     fingerprints = edge.fingerprints(settings)
     intake = FeedIntake(
         FEEDS,
-        {feed: [one.get_secret_value() for one in secrets] for feed, secrets in settings.feed_secrets.items()},
+        {feed: [secret.get_secret_value() for secret in secrets] for feed, secrets in settings.feed_secrets.items()},
         edge=lambda: edge.of(fingerprints, datetime.now(UTC), digit_ids=settings.digit_ids),
         send=publisher.send,
         rows=edge.rows,

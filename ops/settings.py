@@ -359,7 +359,7 @@ def read() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        problems = tuple(f"{_name(str(one['loc'][0]))}: {_expected(one['msg'])}" for one in error.errors())
+        problems = tuple(f"{_name(str(detail['loc'][0]))}: {_expected(detail['msg'])}" for detail in error.errors())
         raise SettingsError(problems) from None
 
 

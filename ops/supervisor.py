@@ -76,10 +76,10 @@ async def _keep(child: _Child, stopping: asyncio.Event, end_within: float, first
 
 async def _ends_before(process: Process, stopping: asyncio.Event) -> bool:
     """Wait for either; whether the process ended by itself."""
-    ending, told = asyncio.create_task(process.wait()), asyncio.create_task(stopping.wait())
-    await asyncio.wait((ending, told), return_when=asyncio.FIRST_COMPLETED)
-    ending.cancel()
-    told.cancel()
+    ending_task, stopping_task = asyncio.create_task(process.wait()), asyncio.create_task(stopping.wait())
+    await asyncio.wait((ending_task, stopping_task), return_when=asyncio.FIRST_COMPLETED)
+    ending_task.cancel()
+    stopping_task.cancel()
     return not stopping.is_set()
 
 

@@ -224,8 +224,8 @@ def _visible(character: str) -> str:
     return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}"  # noqa: PLR2004 - what two digits can say
 
 
-def _json_escape(found: "re.Match[str]") -> str:
-    return f"\\u{ord(found[0]):04x}"
+def _json_escape(match: "re.Match[str]") -> str:
+    return f"\\u{ord(match[0]):04x}"
 
 
 def moment(at: datetime | None) -> str | None:
@@ -243,7 +243,7 @@ def _cell(value: object) -> str:
     if value is None:
         return "-"
     if isinstance(value, list | tuple):
-        return ", ".join(_cell(each) for each in value)
+        return ", ".join(_cell(item) for item in value)
     if isinstance(value, timedelta):
         return f"{value.total_seconds():g} s"
     return printable(_as_text(value))

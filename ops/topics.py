@@ -41,7 +41,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class TopicResult:
     """What became of a topic. Of one that was there, the replicas are as they were made."""
 
     name: str
@@ -59,7 +59,7 @@ class Administration:
 
     async def create(
         self, wanted: list[Wanted], *, replicas: int | None, retention: timedelta, dry_run: bool
-    ) -> list[Made]:
+    ) -> list[TopicResult]:
         """Make the topics that are missing; `replicas` None is three, or as many as there are brokers.
 
         Raises:
@@ -68,9 +68,12 @@ class Administration:
         async with self._cluster() as cluster, self._client() as client:
             if replicas is None:
                 replicas = min(_REPLICAS, len((await client.describe_cluster())["brokers"]))
-            return [await self._make(cluster, client, one, replicas, retention, dry_run=dry_run) for one in wanted]
+            return [
+                await self._create_or_grow(cluster, client, topic, replicas, retention, dry_run=dry_run)
+                for topic in wanted
+            ]
 
-    async def _make(
+    async def _create_or_grow(
         self,
         cluster: Cluster,
         client: AIOKafkaAdminClient,
@@ -79,23 +82,23 @@ class Administration:
         retention: timedelta,
         *,
         dry_run: bool,
-    ) -> Made:
+    ) -> TopicResult:
         try:
-            there = len((await cluster.describe(wanted.name)).leaders)
+            partitions = len((await cluster.describe(wanted.name)).leaders)
         except TopicMissing:
             await _require_controller(client)
             is_created = await _create(client, wanted, replicas, retention, dry_run=dry_run)
             if dry_run:
-                return Made(wanted.name, wanted.partitions, replicas, Action.CREATED)
-            there = await _seen(cluster, wanted.name)
+                return TopicResult(wanted.name, wanted.partitions, replicas, Action.CREATED)
+            partitions = await _seen(cluster, wanted.name)
             if is_created:
-                return Made(wanted.name, there, replicas, Action.CREATED)
-        if there >= wanted.at_least:
-            return Made(wanted.name, there, None, Action.NOTHING)
+                return TopicResult(wanted.name, partitions, replicas, Action.CREATED)
+        if partitions >= wanted.at_least:
+            return TopicResult(wanted.name, partitions, None, Action.NOTHING)
         await _require_controller(client)
         grown = {wanted.name: NewPartitions(wanted.at_least)}
         await client.create_partitions(grown, validate_only=dry_run)
-        return Made(wanted.name, wanted.at_least, None, Action.GROWN)
+        return TopicResult(wanted.name, wanted.at_least, None, Action.GROWN)
 
     async def corrupt_at(self, topic: str, partition: int, offset: int) -> Corrupt | None:
         """The corrupt batch that holds `offset`; None if what is there can be read.

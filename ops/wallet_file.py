@@ -101,12 +101,12 @@ class _Beside:
     def add(self, text: str) -> None:
         try:
             if self._stream is None:
-                self._stream = self._made()
+                self._stream = self._created()
             self._stream.write(_masked(text) + "\n")
         except OSError as error:
             raise Failed(f"nothing was imported: {self._path} cannot be written ({error.strerror})") from None
 
-    def _made(self) -> TextIO:
+    def _created(self) -> TextIO:
         self._unfinished.unlink(missing_ok=True)
         # made anew: a link that somebody laid there is not followed
         number = os.open(self._unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
@@ -196,8 +196,8 @@ class _Lines:
         wallet = line.wallet
         for where, id_ in _ids(wallet):
             if id_ in self._places:
-                other = self._places[id_][0]
-                self._fault(number, text, f"{where}: expected a new id, {id_} is on line {other} already")
+                first_line = self._places[id_][0]
+                self._fault(number, text, f"{where}: expected a new id, {id_} is on line {first_line} already")
                 return None
         self._places.update((id_, (number, where)) for where, id_ in _ids(wallet))
         self._texts[wallet.id] = (number, text)

@@ -28,15 +28,15 @@ from ops.folder import Folder, name_beside
 from ops.terminal import Failed
 
 _LOCK = ".lock"
-_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+_FOREIGN_RIGHTS = stat.S_IRWXG | stat.S_IRWXO
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _CHUNK = 1024 * 1024
 # What is longer is no kind of file, but a name with a dot in it.
 _LONGEST_SUFFIX = 16
 # A file on its way out of the watched folder: by which the copied one is known, and the name that it had.
-_TAKEN = ".repoint-"
+_TAKEN_PREFIX = ".repoint-"
 _HIDDEN = re.compile(
-    rf"{re.escape(_TAKEN)}(?P<device>[0-9a-f]+)-(?P<file>[0-9a-f]+)-[0-9a-f]{{8}}-(?P<name>.+)", re.DOTALL
+    rf"{re.escape(_TAKEN_PREFIX)}(?P<device>[0-9a-f]+)-(?P<file>[0-9a-f]+)-[0-9a-f]{{8}}-(?P<name>.+)", re.DOTALL
 )
 
 
@@ -135,10 +135,10 @@ class WorkFolders:
 
     def _remove_from_drop(self, name: str, state: os.stat_result) -> None:
         """Remove the file that was copied, and no other that an upload puts in its place meanwhile."""
-        hidden = name_beside(name, f"{_TAKEN}{state.st_dev:x}-{state.st_ino:x}-{secrets.token_hex(4)}-{{}}")
+        hidden = name_beside(name, f"{_TAKEN_PREFIX}{state.st_dev:x}-{state.st_ino:x}-{secrets.token_hex(4)}-{{}}")
         self.drop.move(name, self.drop, hidden)
-        taken = self.drop.state(hidden)
-        if taken is not None and not os.path.samestat(taken, state):
+        moved = self.drop.state(hidden)
+        if moved is not None and not os.path.samestat(moved, state):
             self._give_back(hidden, name)
         self.drop.remove(hidden)
 
@@ -149,15 +149,15 @@ class WorkFolders:
         """
         with self.alone():
             for hidden in self.drop.names():
-                if (found := _HIDDEN.fullmatch(hidden)) is None:
+                if (match := _HIDDEN.fullmatch(hidden)) is None:
                     continue
                 state = self.drop.state(hidden)
                 if state is None or not stat.S_ISREG(state.st_mode):
                     continue
-                is_copied = (f"{state.st_dev:x}", f"{state.st_ino:x}") == found.group("device", "file")
+                is_copied = (f"{state.st_dev:x}", f"{state.st_ino:x}") == match.group("device", "file")
                 try:
                     if not is_copied and not self._has_other_name(hidden, state):
-                        self._give_back(hidden, found["name"])
+                        self._give_back(hidden, match["name"])
                     self.drop.remove(hidden)
                 except OSError as error:
                     terminal.remark(f"{self.drop.title(hidden)} cannot be given back its name ({error.strerror})")
@@ -165,7 +165,7 @@ class WorkFolders:
     def _has_other_name(self, hidden: str, state: os.stat_result) -> bool:
         """Whether the link back was made before the process was killed: then the upload is read under that name."""
         states = (self.drop.state(name) for name in self.drop.names() if name != hidden)
-        return any(other is not None and os.path.samestat(other, state) for other in states)
+        return any(linked is not None and os.path.samestat(linked, state) for linked in states)
 
     def _give_back(self, hidden: str, name: str) -> None:
         while True:
@@ -195,9 +195,9 @@ def opened(drop: Path, work: Path | None) -> Iterator[WorkFolders]:
 
 def _own(path: Path, *, inside: Folder | None = None) -> Folder:
     """A folder that is made if it is missing, and is nobody else's."""
-    folder = _folder(path, inside=inside, made=True)
+    folder = _folder(path, inside=inside, create=True)
     state = os.fstat(folder.descriptor)
-    if state.st_uid != os.geteuid() or state.st_mode & _OTHERS:
+    if state.st_uid != os.geteuid() or state.st_mode & _FOREIGN_RIGHTS:
         os.close(folder.descriptor)
         raise Failed(
             f"{terminal.printable(str(path))}: expected a folder of our own that nobody else may enter (chmod 700),"
@@ -206,9 +206,9 @@ def _own(path: Path, *, inside: Folder | None = None) -> Folder:
     return folder
 
 
-def _folder(path: Path, *, inside: Folder | None = None, made: bool = False) -> Folder:
+def _folder(path: Path, *, inside: Folder | None = None, create: bool = False) -> Folder:
     try:
-        return Folder(path, inside=inside, made=made)
+        return Folder(path, inside=inside, create=create)
     except OSError as error:
         raise Failed(
             f"{terminal.printable(str(path))} cannot be opened as a folder ({error.strerror});"

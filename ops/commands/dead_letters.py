@@ -46,13 +46,13 @@ def list_(
             wanted = None if status == "ANY" else status
             return await dead_letters.page(connection, status=wanted, after=after, limit=limit)
 
-    found = parts.on_database(parts.settings_of_a_command(), work)
+    letters = parts.on_database(parts.settings_of_a_command(), work)
     if as_json:
-        terminal.write_json([_written(one) for one in found])
+        terminal.write_json([_written(letter) for letter in letters])
         return
     terminal.write_table(
         ("id", "received", "partition", "offset", "status", "reason"),
-        [(one.id, one.received_at, one.partition, one.offset, one.status, one.reason) for one in found],
+        [(row.id, row.received_at, row.partition, row.offset, row.status, row.reason) for row in letters],
     )
 
 
@@ -100,7 +100,7 @@ def replay(
 
     async def work(engine: AsyncEngine) -> None:
         async with reach.snapshot(engine) as connection:
-            letters = [await _find(connection, one) for one in dict.fromkeys(ids)]
+            letters = [await _find(connection, letter_id) for letter_id in dict.fromkeys(ids)]
         lines = [_line(letter, headers, kept, mended, settings) for letter, headers, kept in letters]
         if servers is not None:
             await _send(lines, servers, settings)
@@ -118,25 +118,25 @@ def discard(ids: Ids, *, dry_run: DryRun = False) -> None:
 
 
 async def _find(connection: AsyncConnection, letter_id: int) -> tuple[DeadLetterRow, Headers, bytes]:
-    found = await dead_letters.find(connection, letter_id)
-    if found is None:
+    letter = await dead_letters.find(connection, letter_id)
+    if letter is None:
         raise Failed(f"there is no dead letter {letter_id}")
-    return found
+    return letter
 
 
 def _line(letter: DeadLetterRow, headers: Headers, body: bytes, mended: bytes | None, settings: Settings) -> FeedLine:
     """The message as it is to be sent. Raises Failed for one that would only come back as another dead letter."""
     if letter.status != "OPEN":
         raise Failed(f"dead letter {letter.id} was {letter.status.lower()} before; nothing was replayed")
-    whole = [one for one in headers if not _is_masked(one)]
+    unmasked = [header for header in headers if not _is_masked(header)]
     sent_body = body if mended is None else mended
-    if _MASKED.search(sent_body.decode(errors="replace")) or (mended is None and len(whole) < len(headers)):
+    if _MASKED.search(sent_body.decode(errors="replace")) or (mended is None and len(unmasked) < len(headers)):
         raise Failed(
             f"dead letter {letter.id} held a card number, which was masked for good; nothing was replayed:"
             " put a token in its place and send that with --body FILE"
         )
     read = _thin if letter.topic == settings.kafka_thin_topic else ingest.read
-    sent_headers = [(name, None if value is None else value.encode()) for name, value in whole]
+    sent_headers = [(name, None if value is None else value.encode()) for name, value in unmasked]
     line = read(letter.id, sent_body, sent_headers, digit_ids=settings.digit_ids)
     if line.unusable is not None:
         raise Failed(
@@ -162,12 +162,12 @@ def _is_masked(header: tuple[str, str | None]) -> bool:
 
 
 async def _send(lines: Sequence[FeedLine], servers: str, settings: Settings) -> None:
-    async def each() -> AsyncIterator[FeedLine]:
+    async def feed_lines() -> AsyncIterator[FeedLine]:
         for line in lines:
             yield line
 
     sent = await stream.send(
-        each(),
+        feed_lines(),
         bootstrap_servers=servers,
         topic=settings.kafka_topic,
         thin_topic=settings.kafka_thin_topic,
@@ -180,12 +180,12 @@ async def _send(lines: Sequence[FeedLine], servers: str, settings: Settings) -> 
 
 async def _close(engine: AsyncEngine, ids: Sequence[int], status: str, *, dry_run: bool) -> None:
     async with reach.transaction(engine, dry_run=dry_run) as connection:
-        for one in ids:
-            await _find(connection, one)
+        for letter_id in ids:
+            await _find(connection, letter_id)
         closed = await dead_letters.close(connection, ids, status)
-        others = sorted(set(ids).difference(closed))
-        if others:
-            raise Failed(f"{_listed(others)}: expected a dead letter that is open; nothing was changed")
+        closed_before = sorted(set(ids).difference(closed))
+        if closed_before:
+            raise Failed(f"{_listed(closed_before)}: expected a dead letter that is open; nothing was changed")
 
 
 def _written(letter: DeadLetterRow) -> dict[str, Any]:

@@ -35,32 +35,32 @@ def list_(
                 connection, status=wanted, endpoint=endpoint, merchant=merchant, limit=limit
             )
 
-    found = parts.on_database(parts.settings_of_a_command(), work)
+    rows = parts.on_database(parts.settings_of_a_command(), work)
     if as_json:
-        terminal.write_json([_written(one) for one in found])
+        terminal.write_json([_written(row) for row in rows])
         return
     terminal.write_table(
         ("id", "event", "#", "merchant", "endpoint", "status", "attempts", "due", "finished"),
         [
-            (one.id, one.name, one.sequence, one.merchant_id, one.endpoint_id, one.status, one.attempts, one.due_at,
-             one.finished_at)
-            for one in found
+            (row.id, row.name, row.sequence, row.merchant_id, row.endpoint_id, row.status, row.attempts, row.due_at,
+             row.finished_at)
+            for row in rows
         ],
     )  # fmt: skip
 
 
-def _written(one: DeliveryRow) -> dict[str, object]:
+def _written(row: DeliveryRow) -> dict[str, object]:
     return {
-        "id": one.id,
-        "eventId": event_id(one.event_id),
-        "name": one.name,
-        "merchantId": one.merchant_id,
-        "endpointId": one.endpoint_id,
-        "walletId": one.wallet_id,
-        "sequence": one.sequence,
-        "status": one.status,
-        "attempts": one.attempts,
-        "dueAt": moment(one.due_at),
-        "createdAt": moment(one.created_at),
-        "finishedAt": moment(one.finished_at),
+        "id": row.id,
+        "eventId": event_id(row.event_id),
+        "name": row.name,
+        "merchantId": row.merchant_id,
+        "endpointId": row.endpoint_id,
+        "walletId": row.wallet_id,
+        "sequence": row.sequence,
+        "status": row.status,
+        "attempts": row.attempts,
+        "dueAt": moment(row.due_at),
+        "createdAt": moment(row.created_at),
+        "finishedAt": moment(row.finished_at),
     }

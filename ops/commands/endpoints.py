@@ -18,15 +18,15 @@ Ids = Annotated[list[str], typer.Argument(metavar="ENDPOINT_ID…", help="Their 
 @app.command("list")
 def list_(*, as_json: AsJson = False) -> None:
     """All endpoints, without their secrets."""
-    found = parts.on_database(parts.settings_of_a_command(), _all)
+    rows = parts.on_database(parts.settings_of_a_command(), _all)
     if as_json:
-        terminal.write_json([written(one) for one in found])
+        terminal.write_json([written(row) for row in rows])
         return
     terminal.write_table(
         ("endpoint", "merchant", "status", "why", "held until", "events", "url"),
         [
-            (one.id, one.merchant_id, one.status, one.disabled_reason, one.held_until, one.event_types, one.url)
-            for one in found
+            (row.id, row.merchant_id, row.status, row.disabled_reason, row.held_until, row.event_types, row.url)
+            for row in rows
         ],
     )
 
@@ -37,7 +37,7 @@ def enable(ids: Ids, *, dry_run: DryRun = False) -> None:
 
     async def work(engine: AsyncEngine) -> None:
         async with reach.transaction(engine, dry_run=dry_run) as connection:
-            _all_there(ids, [one.id for one in await endpoints.read(connection, ids)])
+            _require_all(ids, [row.id for row in await endpoints.read(connection, ids)])
             await endpoints.enable(connection, ids)
 
     parts.on_database(parts.settings_of_a_command(), work)
@@ -55,7 +55,7 @@ def disable(
 
     async def work(engine: AsyncEngine) -> None:
         async with reach.transaction(engine, dry_run=dry_run) as connection:
-            _all_there(ids, [one.id for one in await endpoints.read(connection, ids)])
+            _require_all(ids, [row.id for row in await endpoints.read(connection, ids)])
             await endpoints.disable(connection, ids, reason)
 
     parts.on_database(parts.settings_of_a_command(), work)
@@ -75,8 +75,8 @@ def written(endpoint: Endpoint) -> dict[str, Any]:
     }
 
 
-def _all_there(wanted: list[str], found: list[str]) -> None:
-    missing = set(wanted).difference(found)
+def _require_all(wanted: list[str], existing: list[str]) -> None:
+    missing = set(wanted).difference(existing)
     if missing:
         raise Failed(f"nothing was changed: there is no endpoint {', '.join(sorted(missing))}")
 

@@ -27,35 +27,35 @@ def list_(
         async with reach.snapshot(engine) as connection:
             return await listings.fetches(connection, feed=feed, limit=limit)
 
-    found = parts.on_database(parts.settings_of_a_command(), work)
+    rows = parts.on_database(parts.settings_of_a_command(), work)
     if as_json:
-        terminal.write_json([_written(one) for one in found])
+        terminal.write_json([_written(row) for row in rows])
         return
     terminal.write_table(
         ("id", "feed", "received", "status", "failures", "failure", "next try"),
         [
-            (one.id, one.feed, one.received_at, one.status, one.failures, one.failure, _next_try(one))
-            for one in found
+            (row.id, row.feed, row.received_at, row.status, row.failures, row.failure, _next_try(row))
+            for row in rows
         ],
     )  # fmt: skip
 
 
-def _next_try(one: FetchRow) -> object:
+def _next_try(row: FetchRow) -> object:
     """When; None while it is being asked about, or at once."""
-    return one.due_at if one.status == "PARKED" else None
+    return row.due_at if row.status == "PARKED" else None
 
 
-def _written(one: FetchRow) -> dict[str, object]:
+def _written(row: FetchRow) -> dict[str, object]:
     return {
-        "id": one.id,
-        "feed": one.feed,
-        "status": one.status,
-        "told": one.told,
-        "failures": one.failures,
-        "failure": one.failure,
-        "receivedAt": moment(one.received_at),
-        "dueAt": moment(one.due_at),
-        "topic": one.topic,
-        "partition": one.partition,
-        "offset": one.offset,
+        "id": row.id,
+        "feed": row.feed,
+        "status": row.status,
+        "told": row.told,
+        "failures": row.failures,
+        "failure": row.failure,
+        "receivedAt": moment(row.received_at),
+        "dueAt": moment(row.due_at),
+        "topic": row.topic,
+        "partition": row.partition,
+        "offset": row.offset,
     }

@@ -33,15 +33,15 @@ def list_(
             wanted = None if outcome is None else outcome.value
             return await listings.inbox(connection, outcome=wanted, vendor=vendor, update_id=update_id, limit=limit)
 
-    found = parts.on_database(parts.settings_of_a_command(), work)
+    rows = parts.on_database(parts.settings_of_a_command(), work)
     if as_json:
-        terminal.write_json([_written(one) for one in found])
+        terminal.write_json([_written(row) for row in rows])
         return
     terminal.write_table(
         ("id", "vendor", "update", "type", "outcome", "reason", "occurred", "received"),
         [
-            (one.id, one.vendor, one.update_id, one.type, one.outcome, one.reason, one.occurred_at, one.received_at)
-            for one in found
+            (row.id, row.vendor, row.update_id, row.type, row.outcome, row.reason, row.occurred_at, row.received_at)
+            for row in rows
         ],
     )
 
@@ -67,17 +67,17 @@ def accounts(*, as_json: AsJson = False) -> None:
         terminal.write_line(f"{name:<24}{count:>12,}")
 
 
-def _written(one: InboxRow) -> dict[str, object]:
+def _written(row: InboxRow) -> dict[str, object]:
     return {
-        "id": one.id,
-        "vendor": one.vendor,
-        "updateId": one.update_id,
-        "type": one.type,
-        "outcome": one.outcome,
-        "reason": one.reason,
-        "occurredAt": moment(one.occurred_at),
-        "receivedAt": moment(one.received_at),
-        "topic": one.topic,
-        "partition": one.partition,
-        "offset": one.offset,
+        "id": row.id,
+        "vendor": row.vendor,
+        "updateId": row.update_id,
+        "type": row.type,
+        "outcome": row.outcome,
+        "reason": row.reason,
+        "occurredAt": moment(row.occurred_at),
+        "receivedAt": moment(row.received_at),
+        "topic": row.topic,
+        "partition": row.partition,
+        "offset": row.offset,
     }

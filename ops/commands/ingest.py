@@ -108,7 +108,7 @@ def _check(feeds: list[Path], feed: Feed | None, edges: dict[Path, Edge]) -> Non
     summaries = {}
     for file in feeds:
         summaries[file] = loop.run(check(file))
-        feed_files.tell(files.name(file), summaries[file], dry_run=True)
+        feed_files.report(files.name(file), summaries[file], dry_run=True)
     _fail_where_of_no_use(summaries)
     if refused := sum(summary.refused for summary in summaries.values()):
         raise Failed(f"{terminal.counted(refused, 'line')} of {terminal.counted(len(feeds), 'file')} cannot be used")
@@ -124,7 +124,7 @@ def _send(feeds: list[Path], feed: Feed | None, edges: dict[Path, Edge], setting
     summaries: dict[Path, Summary] = {}
     for file in feeds:
         summaries[file] = loop.run(send(file))
-        feed_files.tell(files.name(file), summaries[file])
+        feed_files.report(files.name(file), summaries[file])
     if unsent := sum(summary.unsent for summary in summaries.values()):
         raise Failed(
             f"{terminal.counted(unsent, 'message')} not acknowledged;"

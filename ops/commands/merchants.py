@@ -38,7 +38,7 @@ def import_(file: InputFile, *, dry_run: DryRun = False) -> None:
     loop.run(_check_urls(read, faults, settings.egress_allow))
     faults.raise_any()
     switched = parts.on_database(settings, lambda engine: put(engine, read, file, dry_run=dry_run))
-    at = sum(len(one.endpoints) for one in read.values())
+    at = sum(len(merchant.endpoints) for merchant in read.values())
     count = f"{terminal.counted(len(read), 'merchant')} with {terminal.counted(at, 'endpoint')}"
     _write_switched("disable", switched.disabled, "that the file leaves out", dry_run=dry_run)
     _write_switched("enable", switched.enabled, "that the file has again", dry_run=dry_run)
@@ -54,14 +54,14 @@ def _write_switched(verb: str, ids: Collection[str], which: str, *, dry_run: boo
 @app.command("list")
 def list_(*, as_json: AsJson = False) -> None:
     """All merchants, with their endpoints but without the secrets."""
-    found = parts.on_database(parts.settings_of_a_command(), _all)
+    listed = parts.on_database(parts.settings_of_a_command(), _all)
     if as_json:
         terminal.write_json(
-            [{"id": id_, "name": name, "endpoints": [written(one) for one in at]} for id_, name, at in found]
+            [{"id": id_, "name": name, "endpoints": [written(endpoint) for endpoint in at]} for id_, name, at in listed]
         )
         return
-    rows = [(id_, name, one.id, one.status, one.url) for id_, name, at in found for one in at]
-    rows += [(id_, name, "-", "-", "-") for id_, name, at in found if not at]
+    rows = [(id_, name, endpoint.id, endpoint.status, endpoint.url) for id_, name, at in listed for endpoint in at]
+    rows += [(id_, name, "-", "-", "-") for id_, name, at in listed if not at]
     terminal.write_table(("merchant", "name", "endpoint", "status", "url"), sorted(rows))
 
 
@@ -93,8 +93,8 @@ def _read(file: Path, faults: Faults) -> dict[int, MerchantLine]:
 
 
 def _names(merchant: MerchantLine) -> list[tuple[str, str]]:
-    names = [("id", f"merchant {merchant.id}")]
-    return names + [(f"endpoints.{at}.id", f"endpoint {one.id}") for at, one in enumerate(merchant.endpoints)]
+    endpoint_names = ((f"endpoints.{at}.id", f"endpoint {row.id}") for at, row in enumerate(merchant.endpoints))
+    return [("id", f"merchant {merchant.id}"), *endpoint_names]
 
 
 class Switched(NamedTuple):
@@ -110,15 +110,15 @@ async def put(engine: AsyncEngine, read: dict[int, MerchantLine], file: Path, *,
     Raises Failed, with nothing changed, where another merchant has the id of an endpoint.
     """
     new = [
-        merchants.NewEndpoint(one.id, merchant.id, one.url, one.secret, one.event_types)
+        merchants.NewEndpoint(endpoint.id, merchant.id, endpoint.url, endpoint.secret, endpoint.event_types)
         for merchant in read.values()
-        for one in merchant.endpoints
+        for endpoint in merchant.endpoints
     ]
     async with reach.transaction(engine, dry_run=dry_run) as connection:
-        taken = await merchants.put(connection, [(merchant.id, merchant.name) for merchant in read.values()], new)
-        if taken:
-            _refuse(read, file, frozenset(taken))
-        return await _switch(connection, {merchant.id for merchant in read.values()}, {one.id for one in new})
+        duplicates = await merchants.put(connection, [(merchant.id, merchant.name) for merchant in read.values()], new)
+        if duplicates:
+            _refuse(read, file, frozenset(duplicates))
+        return await _switch(connection, {merchant.id for merchant in read.values()}, {endpoint.id for endpoint in new})
 
 
 async def _switch(connection: AsyncConnection, merchant_ids: Collection[str], ids: Collection[str]) -> Switched:
@@ -132,23 +132,25 @@ async def _switch(connection: AsyncConnection, merchant_ids: Collection[str], id
     return Switched(disabled, enabled)
 
 
-def _refuse(read: Mapping[int, MerchantLine], file: Path, taken: Collection[str]) -> None:
+def _refuse(read: Mapping[int, MerchantLine], file: Path, duplicates: Collection[str]) -> None:
     faults = Faults(file)
     for number, merchant in read.items():
-        for at, one in enumerate(merchant.endpoints):
-            if one.id in taken:
-                faults.add(number, f"endpoints.{at}.id: expected another id than {one.id}, which another merchant has")
+        for at, endpoint in enumerate(merchant.endpoints):
+            if endpoint.id in duplicates:
+                faults.add(
+                    number, f"endpoints.{at}.id: expected another id than {endpoint.id}, which another merchant has"
+                )
     faults.raise_any()
 
 
 async def _check_urls(read: Mapping[int, MerchantLine], faults: Faults, allow: Sequence[Network]) -> None:
     """Adds a fault for each endpoint that webhooks may not go to."""
-    urls = {one.url for merchant in read.values() for one in merchant.endpoints}
+    urls = {endpoint.url for merchant in read.values() for endpoint in merchant.endpoints}
     names = Names(within=_LOOK_UP_SECONDS)
     refusals = dict(zip(urls, await asyncio.gather(*(refusal(url, allow, names) for url in urls)), strict=True))
     for number, merchant in read.items():
-        for at, one in enumerate(merchant.endpoints):
-            if expected := refusals[one.url]:
+        for at, endpoint in enumerate(merchant.endpoints):
+            if expected := refusals[endpoint.url]:
                 faults.add(number, f"endpoints.{at}.url: {expected}")
 
 

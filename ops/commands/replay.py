@@ -63,10 +63,10 @@ def replay(
         raise typer.BadParameter("expected an ID, or --endpoint, --merchant, --since or --until")
     if since is not None and until is not None and since >= until:
         raise typer.BadParameter("expected --since to be before --until")
-    names = [_name(one) for one in ids or ()]
+    names = [_name(text) for text in ids or ()]
     wanted = Selection(
-        ids=[one for one in names if isinstance(one, int)] if names else None,
-        event_ids=[one for one in names if isinstance(one, UUID)] if names else None,
+        ids=[name for name in names if isinstance(name, int)] if names else None,
+        event_ids=[name for name in names if isinstance(name, UUID)] if names else None,
         endpoint=endpoint,
         merchant=merchant,
         since=since,
@@ -75,9 +75,9 @@ def replay(
 
     async def work(engine: AsyncEngine) -> tuple[int, int]:
         async with reach.snapshot(engine) as connection:
-            found = await _find(connection, wanted, names)
-            wait = await _waiting(connection, found)
-        return len({one[1:] for one in found}) if dry_run else await _replay(engine, found), wait
+            chosen = await _find(connection, wanted, names)
+            wait = await _waiting(connection, chosen)
+        return len({delivery[1:] for delivery in chosen}) if dry_run else await _replay(engine, chosen), wait
 
     count, wait = parts.on_database(parts.settings_of_a_command(), work)
     terminal.write_line(f"{'would replay' if dry_run else 'replayed'} {terminal.counted(count, 'delivery')}")
@@ -91,26 +91,30 @@ def replay(
 async def _find(connection: AsyncConnection, wanted: Selection, ids: Sequence[int | UUID]) -> list[Dead]:
     await filters.require_endpoint(connection, wanted.endpoint)
     await filters.require_merchant(connection, wanted.merchant)
-    found = await dead_deliveries.select(connection, wanted)
-    missing = set(ids).difference({one.id for one in found}, {one.event_id for one in found})
+    deliveries = await dead_deliveries.select(connection, wanted)
+    missing = set(ids).difference(
+        {delivery.id for delivery in deliveries}, {delivery.event_id for delivery in deliveries}
+    )
     if missing:
-        listed = ", ".join(sorted(str(one) if isinstance(one, int) else event_id(one) for one in missing))
+        listed = ", ".join(sorted(str(name) if isinstance(name, int) else event_id(name) for name in missing))
         raise Failed(
             f"{listed}: expected a dead delivery, or its event, that has not arrived since and is not on its way again"
             " (`repoint deliveries list --status DEAD`); nothing was replayed"
         )
-    return found
+    return deliveries
 
 
-async def _waiting(connection: AsyncConnection, found: Sequence[Dead]) -> int:
-    at = {one.endpoint_id for one in found}
-    disabled = {one.id for one in await endpoints.read(connection, at) if one.status == "DISABLED"}
-    return len({one[1:] for one in found if one.endpoint_id in disabled})
+async def _waiting(connection: AsyncConnection, deliveries: Sequence[Dead]) -> int:
+    at = {delivery.endpoint_id for delivery in deliveries}
+    disabled = {endpoint.id for endpoint in await endpoints.read(connection, at) if endpoint.status == "DISABLED"}
+    return len({delivery[1:] for delivery in deliveries if delivery.endpoint_id in disabled})
 
 
-async def _replay(engine: AsyncEngine, found: Sequence[Dead]) -> int:
+async def _replay(engine: AsyncEngine, deliveries: Sequence[Dead]) -> int:
     count = 0
-    for at in range(0, len(found), _AT_ONCE):
+    for at in range(0, len(deliveries), _AT_ONCE):
         async with reach.transaction(engine, dry_run=False) as connection:
-            count += await dead_deliveries.replay(connection, [one.id for one in found[at : at + _AT_ONCE]])
+            count += await dead_deliveries.replay(
+                connection, [delivery.id for delivery in deliveries[at : at + _AT_ONCE]]
+            )
     return count

@@ -23,24 +23,24 @@ def status(
         async with reach.snapshot(engine) as connection:
             return await find(connection, payment_method_id)
 
-    found = parts.on_database(parts.settings_of_a_command(), work)
-    if found is None:
+    history = parts.on_database(parts.settings_of_a_command(), work)
+    if history is None:
         raise Failed(f"no payment method has the id {terminal.printable(payment_method_id)}")
     if as_json:
-        terminal.write_json(_written(found))
+        terminal.write_json(_written(history))
     else:
-        _tell(found)
+        _write(history)
 
 
 # --- for programs -------------------------------------------------------------------------------------------------
 
 
-def _written(found: MethodHistory) -> dict[str, Any]:
+def _written(history: MethodHistory) -> dict[str, Any]:
     return {
-        "walletId": found.wallet_id,
-        "paymentMethod": _method(found.method),
-        "currentPaymentMethod": None if found.current is None else _method(found.current),
-        "chain": [_replacement(one) for one in found.chain],
+        "walletId": history.wallet_id,
+        "paymentMethod": _method(history.method),
+        "currentPaymentMethod": None if history.current is None else _method(history.current),
+        "chain": [_replacement(replacement) for replacement in history.chain],
         "paymentLinks": [
             {
                 "id": link.id,
@@ -50,9 +50,9 @@ def _written(found: MethodHistory) -> dict[str, Any]:
                 "reference": link.reference,
                 "status": link.status.value,
             }
-            for link in found.links
+            for link in history.links
         ],
-        "deliveries": [_delivery(one) for one in found.deliveries],
+        "deliveries": [_delivery(delivery) for delivery in history.deliveries],
     }
 
 
@@ -70,77 +70,77 @@ def _method(method: Method) -> dict[str, Any]:
     }
 
 
-def _replacement(one: Replacement) -> dict[str, Any]:
+def _replacement(replacement: Replacement) -> dict[str, Any]:
     return {
-        "oldPaymentMethodId": one.old_id,
-        "newPaymentMethodId": one.new_id,
-        "reason": one.reason,
-        "vendor": one.vendor,
-        "updateId": one.update_id,
-        "replacedAt": moment(one.replaced_at),
+        "oldPaymentMethodId": replacement.old_id,
+        "newPaymentMethodId": replacement.new_id,
+        "reason": replacement.reason,
+        "vendor": replacement.vendor,
+        "updateId": replacement.update_id,
+        "replacedAt": moment(replacement.replaced_at),
     }
 
 
-def _delivery(one: DeliveryWithAttempts) -> dict[str, Any]:
+def _delivery(delivery: DeliveryWithAttempts) -> dict[str, Any]:
     return {
-        "id": one.id,
-        "eventId": event_id(one.event_id),
-        "name": one.name,
-        "paymentMethodId": one.method_id,
-        "merchantId": one.merchant_id,
-        "sequence": one.sequence,
-        "endpointId": one.endpoint_id,
-        "status": one.status,
-        "createdAt": moment(one.created_at),
-        "attempts": [_attempt(each) for each in one.attempts],
+        "id": delivery.id,
+        "eventId": event_id(delivery.event_id),
+        "name": delivery.name,
+        "paymentMethodId": delivery.method_id,
+        "merchantId": delivery.merchant_id,
+        "sequence": delivery.sequence,
+        "endpointId": delivery.endpoint_id,
+        "status": delivery.status,
+        "createdAt": moment(delivery.created_at),
+        "attempts": [_attempt(attempt) for attempt in delivery.attempts],
     }
 
 
-def _attempt(one: Attempt) -> dict[str, Any]:
+def _attempt(attempt: Attempt) -> dict[str, Any]:
     return {
-        "number": one.number,
-        "outcome": one.outcome,
-        "statusCode": one.status_code,
-        "tookMilliseconds": one.took,
-        "attemptedAt": moment(one.at),
+        "number": attempt.number,
+        "outcome": attempt.outcome,
+        "statusCode": attempt.status_code,
+        "tookMilliseconds": attempt.took,
+        "attemptedAt": moment(attempt.at),
     }
 
 
 # --- for people ---------------------------------------------------------------------------------------------------
 
 
-def _tell(found: MethodHistory) -> None:
-    terminal.write_line(f"payment method  {describe(found.method)}")
-    if found.current is None:
+def _write(history: MethodHistory) -> None:
+    terminal.write_line(f"payment method  {describe(history.method)}")
+    if history.current is None:
         terminal.write_line("current         none: its customer removed it")
-    elif found.current.id != found.method.id:
-        terminal.write_line(f"current         {describe(found.current)}")
+    elif history.current.id != history.method.id:
+        terminal.write_line(f"current         {describe(history.current)}")
     else:
         terminal.write_line("current         itself")
-    terminal.write_line(f"wallet          {found.wallet_id}")
+    terminal.write_line(f"wallet          {history.wallet_id}")
     _section(
         "chain",
         ("replaced", "by", "reason", "told by", "at"),
-        [(one.old_id, one.new_id, one.reason, _told_by(one), one.replaced_at) for one in found.chain],
+        [(row.old_id, row.new_id, row.reason, _told_by(row), row.replaced_at) for row in history.chain],
     )
     _section(
         "payment links",
         ("merchant", "kind", "reference", "status", "payment method"),
-        [(one.merchant_id, one.kind.value, one.reference, one.status.value, one.method_id) for one in found.links],
+        [(row.merchant_id, row.kind.value, row.reference, row.status.value, row.method_id) for row in history.links],
     )
     _section(
         "deliveries",
         ("merchant", "#", "event", "endpoint", "status", "attempts"),
         [
             (
-                one.merchant_id,
-                one.sequence,
-                one.name,
-                one.endpoint_id,
-                one.status,
-                [_brief(each) for each in one.attempts],
+                row.merchant_id,
+                row.sequence,
+                row.name,
+                row.endpoint_id,
+                row.status,
+                [_brief(attempt) for attempt in row.attempts],
             )
-            for one in found.deliveries
+            for row in history.deliveries
         ],
     )
 
@@ -154,20 +154,20 @@ def _section(title: str, columns: tuple[str, ...], rows: list[tuple[object, ...]
 def describe(method: Method) -> str:
     """As `<id>  VISA •••• 1234  12/2028  ACTIVE  default`."""
     flags = ("default" if method.default else None, "subscription default" if method.subscription_default else None)
-    told = (method.id, called(method), method.status.value, *flags)
-    return "  ".join(each for each in told if each)
+    columns = (method.id, called(method), method.status.value, *flags)
+    return "  ".join(column for column in columns if column)
 
 
 def called(method: Method) -> str:
     """As a person knows it: `VISA •••• 1234  12/2028`."""
     details = method.details
-    what = details.brand or details.bank_name or method.type.value.replace("_", " ").lower()
+    label = details.brand or details.bank_name or method.type.value.replace("_", " ").lower()
     expiry = None if details.expiry is None else f"{details.expiry.month:02d}/{details.expiry.year}"
-    return terminal.printable("  ".join(filter(None, (f"{what} •••• {details.last4 or '?'}", expiry))))
+    return terminal.printable("  ".join(filter(None, (f"{label} •••• {details.last4 or '?'}", expiry))))
 
 
-def _told_by(one: Replacement) -> str | None:
-    return None if one.vendor is None else f"{one.vendor} {one.update_id}"
+def _told_by(replacement: Replacement) -> str | None:
+    return None if replacement.vendor is None else f"{replacement.vendor} {replacement.update_id}"
 
 
 def _brief(attempt: Attempt) -> str:

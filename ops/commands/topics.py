@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from ops import kafka, loop, parts, terminal
 from ops.commands.options import duration
 from ops.terminal import AsJson, DryRun, Failed
-from ops.topics import Action, Administration, Made, Wanted
+from ops.topics import Action, Administration, TopicResult, Wanted
 from store import reach, skips, topics
 
 app = typer.Typer(help="The topics on Kafka that updates come by.", no_args_is_help=True)
@@ -45,27 +45,30 @@ def create(
         Wanted(settings.kafka_thin_topic, thin_partitions or _THIN_PARTITIONS, thin_partitions or 1),
     ]
     administration = Administration(parts.running_broker(settings), kafka.security(settings))
-    made = loop.run(administration.create(wanted, replicas=replicas, retention=retention, dry_run=dry_run))
+    results = loop.run(administration.create(wanted, replicas=replicas, retention=retention, dry_run=dry_run))
     if as_json:
-        terminal.write_json([_written(one) for one in made])
+        terminal.write_json([_written(result) for result in results])
         return
-    for one in made:
-        terminal.write_line(_line(one, dry_run=dry_run))
+    for result in results:
+        terminal.write_line(_line(result, dry_run=dry_run))
 
 
-def _written(one: Made) -> dict[str, object]:
-    return {"topic": one.name, "partitions": one.partitions, "replicas": one.replicas, "action": one.action.name}
+def _written(result: TopicResult) -> dict[str, object]:
+    return {
+        "topic": result.name,
+        "partitions": result.partitions,
+        "replicas": result.replicas,
+        "action": result.action.name,
+    }
 
 
-def _line(one: Made, *, dry_run: bool) -> str:
-    count = terminal.counted(one.partitions, "partition")
-    if one.action is Action.NOTHING:
-        return f"{one.name} is {one.action.value}, with {count}"
-    done = f"would be {one.action.value}" if dry_run else one.action.value
-    copies = (
-        "" if one.replicas is None else f", {'1 replica' if one.replicas == 1 else f'{one.replicas} replicas'} each"
-    )
-    return f"{one.name} {done}: {count}{copies}"
+def _line(result: TopicResult, *, dry_run: bool) -> str:
+    count = terminal.counted(result.partitions, "partition")
+    if result.action is Action.NOTHING:
+        return f"{result.name} is {result.action.value}, with {count}"
+    done = f"would be {result.action.value}" if dry_run else result.action.value
+    copies = "" if result.replicas is None else f", {terminal.counted(result.replicas, 'replica')} each"
+    return f"{result.name} {done}: {count}{copies}"
 
 
 @app.command()
