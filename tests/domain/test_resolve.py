@@ -540,6 +540,15 @@ def test_what_a_token_showed_is_forgotten_with_the_update_that_told_it() -> None
     assert set(live(resolve(wallet(method("A", "mdes:T")), without, Ids()).wallet)) == {"B"}
 
 
+def test_what_a_token_showed_rests_on_the_update_that_told_it_first() -> None:
+    first, again = stays("T", on=1, last4="1881"), stays("T", on=3, last4="1881")
+    replacement = replaced("A", "B", on=2, last4="1881", brand="VISA")
+
+    for order in permutations((first, again, replacement)):
+        without = knowledge(*order).without(again.stamp, [key("A"), "mdes:T"])
+        assert set(live(settle(wallet(method("A", "mdes:T")), without, Ids()).wallet)) == {"A B mdes:T"}
+
+
 def test_details_are_taken_by_stamp_one_by_one() -> None:
     start = wallet(method("A", details=Details(holder_name="J. Doe", zip_code="00000")))
     early = reported(UpdateType.DETAILS_UPDATED, "A", on=1, holder_name="John Doe", zip_code="12345")
@@ -617,6 +626,38 @@ def test_a_made_method_inherits_what_the_network_does_not_tell() -> None:
 
     assert made.nickname == "Personal Card"
     assert made.details == Details("5678", "MC", FACT_EXPIRY, "John Doe", "12345", manufacturer_card=True)
+
+
+@pytest.mark.parametrize(
+    "known",
+    [
+        Details(holder_name="John Doe"),
+        Details(zip_code="12345"),
+        Details(manufacturer_card=False),
+        Details(account_type="CHECKING"),
+    ],
+    ids=["holder name", "zip code", "manufacturer card", "account type"],
+)
+def test_a_made_method_inherits_each_detail_that_the_network_does_not_tell(known: Details) -> None:
+    start = wallet(method("A", details=known))
+
+    assert live(at_once(start, replaced("A", "B", on=1, expiry=None)).wallet)["B"].details == known
+
+
+def test_a_made_method_is_of_the_payment_account_of_what_it_replaces() -> None:
+    start = wallet(method("A", par="P1"))
+
+    assert live(at_once(start, replaced("A", "B", on=1)).wallet)["B"].par == "P1"
+
+
+def test_of_two_facts_that_name_one_card_the_later_says_what_it_shows() -> None:
+    start = wallet(method("A"), method("C"))
+    early = replaced("A", "B", on=1, last4="1111", brand="MC", holder_name="Jane Roe", zip_code="12345")
+    late = replaced("C", "B", on=2, last4="2222", brand="VISA", holder_name="Jane Poe")
+
+    shown = live(at_once(start, late, early).wallet)["B"].details
+
+    assert shown == Details("2222", "VISA", FACT_EXPIRY, "Jane Poe", "12345")
 
 
 def test_what_the_fact_tells_goes_before_what_the_old_method_knew() -> None:

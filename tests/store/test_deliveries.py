@@ -474,6 +474,25 @@ async def test_dead_ones_are_found_by_what_they_have_in_common(outbox: Outbox) -
     assert await dead(endpoint="a") == [("a", 2)]
 
 
+@pytest.mark.parametrize("has_arrived", [True, False], ids=["it has arrived", "it is on its way"])
+async def test_what_died_at_one_endpoint_is_replayed_though_another_endpoint_has_it(
+    outbox: Outbox, *, has_arrived: bool
+) -> None:
+    for name in ("a", "b"):
+        await outbox.add_endpoint(name)
+    (to_a,) = await outbox.write("a", await outbox.add_wallet())
+    await enqueue(outbox, [to_a, to_a._replace(endpoint_id="b")])
+    (arrived,), (dead,) = await claim(outbox, "a"), await claim(outbox, "b")
+    if has_arrived:
+        await record(outbox, attempted(arrived, DELIVERED))
+    await record(outbox, attempted(dead, DEAD))
+    async with outbox.engine.connect() as connection:
+        found = await dead_deliveries.select(connection, dead_deliveries.Selection(event_ids=[to_a.event_id]))
+    assert [one.id for one in found] == [dead.id]
+    assert await replay(outbox, dead.id) == 1
+    assert await outbox.heads("b") == [1]
+
+
 async def test_only_dead_ones_are_replayed(outbox: Outbox) -> None:
     await outbox.add_endpoint("m")
     await outbox.tell("m", await outbox.add_wallet())
