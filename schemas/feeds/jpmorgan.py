@@ -117,6 +117,7 @@ def adapt(record: Record, edge: Edge) -> Iterable[UpdateFields]:
     update_type = _update_type(record, columns)
     number = optional_value(record.get(columns.number))
     same_brand = brand(record.get(columns.brand)) if record.get(columns.brand_changed) == "N" else None
+    at = _day(record.get(columns.day), columns.day, edge)
     yield update_by_token(
         update_type,
         _token(record, columns),
@@ -124,8 +125,9 @@ def adapt(record: Record, edge: Edge) -> Iterable[UpdateFields]:
         brand=brand_of(number) or same_brand,
         expiry=lambda: mmyy(record.get(columns.expiry), columns.expiry),
         expiry_field=columns.expiry,
-        id=_id(record, columns, edge),
-        at=_day(record.get(columns.day), columns.day, edge),
+        # without its day a row that comes again must not look like another row under the same id
+        id=None if at is None else _id(record, columns, edge),
+        at=at,
     )
 
 

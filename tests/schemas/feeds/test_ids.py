@@ -2,6 +2,8 @@
 
 import copy
 import json
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -70,10 +72,10 @@ def content(message: UpdateFields) -> str:
     return json.dumps({name: value for name, value in message.items() if name != "id"}, sort_keys=True)
 
 
-def updates_without_vendor_ids(feed: Feed, record: Record, edge: Edge = EDGE) -> list[UpdateFields]:
+def updates(feed: Feed, record: Record, edge: Edge = EDGE) -> list[UpdateFields]:
+    """The updates that the record reports; none of one that is refused."""
     try:
-        reports = [report for report in read(feed, record, edge) if not isinstance(report, Fetch)]
-        return [report for report in reports if has_digest_as_id(feed, report)]
+        return [report for report in read(feed, record, edge) if not isinstance(report, Fetch)]
     except Refused:
         return []
 
@@ -90,10 +92,25 @@ def test_records_that_differ_in_one_field_and_say_something_else_have_another_id
             was = place[key]
             for value in (was, *VALUES):
                 place[key] = value
-                for message in updates_without_vendor_ids(feed, record):
-                    by_content[content(message)] = str(message["id"])
+                for message in updates(feed, record):
+                    if has_digest_as_id(feed, message):
+                        by_content[content(message)] = str(message["id"])
             place[key] = was
     assert len(set(by_content.values())) == len(by_content)
+
+
+@each_feed
+def test_a_record_without_a_date_has_another_id_when_it_comes_again(feed: Feed) -> None:
+    """Its update is dated by its arrival, so under the same id it would look like another update."""
+    later = replace(EDGE, at=EDGE.at + timedelta(days=1))
+    for sample in samples(feed):
+        record = copy.deepcopy(sample)
+        for place, key in places(record):
+            was, place[key] = place[key], None
+            for first, again in zip(updates(feed, record), updates(feed, record, later), strict=True):
+                is_dated = first["occurredAt"] == again["occurredAt"]
+                assert (first["id"] == again["id"]) == is_dated, key
+            place[key] = was
 
 
 @thin_feed
