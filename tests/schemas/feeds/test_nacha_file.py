@@ -68,6 +68,13 @@ def test_the_lines_are_the_same_whatever_stands_around_them(content: bytes, chun
     assert sum(line.size for line in lines) == len(content)
 
 
+@pytest.mark.parametrize("chunk", [1, 7, 95, 1000])
+@pytest.mark.parametrize("content", FORMS.values(), ids=FORMS)
+def test_lines_are_counted_alike_however_their_bytes_arrive(content: bytes, chunk: int) -> None:
+    """Empty ones as well, for a refused record is named by the number of its line."""
+    assert lines_of(content, chunk) == lines_of(content, len(content))
+
+
 def test_a_file_in_one_line_needs_not_be_held_whole() -> None:
     splitter, content = nacha_lines.LineSplitter(), b"".join(RECORDS * 100)
     complete = [line for at in range(0, len(content), 1000) for line in splitter.add(content[at : at + 1000])]
