@@ -119,6 +119,17 @@ async def test_every_message_is_accounted_for(desk: Desk) -> None:
     assert taken.events == events.count
 
 
+async def test_updates_are_recorded_in_the_order_of_their_names(desk: Desk) -> None:
+    """Two workers that take in the same updates, each in another order, would otherwise wait for each other."""
+    await desk.bring(*WALLETS)
+    first = [reported(CLOSED, "X", on=1, id=id_, vendor=vendor) for vendor, id_ in (("vau", "2"), ("vau", "1"))]
+    # by another vendor, of a wallet's card, and one that is repeated
+    others = [reported(RESUMED, "abu:X", on=3, id="9", vendor="abu"), reported(CLOSED, "A", on=2, id="3"), first[0]]
+    await desk.tell(*first, *others)
+    rows = await desk.rows("SELECT vendor, update_id FROM inbox ORDER BY id")
+    assert [tuple(row) for row in rows] == [("abu", "9"), ("vau", "1"), ("vau", "2"), ("vau", "2"), ("vau", "3")]
+
+
 # --- messages met before ------------------------------------------------------------------------------------------
 
 

@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from consumers import upkeep
+from consumers.batch import take
 from domain.update import Update, UpdateType
 from domain.wallet import MethodStatus
 from store.engine import connect
@@ -15,6 +16,7 @@ from tests.consumers.desk import RETENTION, Desk, merging
 from tests.domain.build import Names, live, method, replaced, reported, wallet, who
 from tests.parts.proxy import Proxy
 from tests.parts.until import until
+from wallets.change import Retention
 
 PAST = RETENTION.unknown + timedelta(hours=1)
 CLOSED = UpdateType.CLOSED
@@ -143,6 +145,17 @@ async def test_what_is_heard_again_is_kept_from_then_on(desk: Desk, again: str) 
     assert (await states_of(desk)).keys() == {"vau:B", "vau:A > vau:B"}
     await let_pass(desk, RETENTION.known - PAST - timedelta(days=1))
     assert (await states_of(desk)).keys() == {"vau:B", "vau:A > vau:B"}
+
+
+async def test_what_is_heard_again_is_kept_no_shorter_where_the_setting_has_become_shorter(desk: Desk) -> None:
+    await desk.bring(wallet(method("A")))
+    await desk.tell(replaced("A", "B", on=1), reported(CLOSED, "B", on=2))
+    known = await states_of(desk)
+    shorter = Retention(known=PAST, unknown=RETENTION.unknown)
+    again = [replaced("A", "B", on=1, id="again"), reported(CLOSED, "B", on=2, id="and again")]
+    await take(desk.engine, [desk.message(update) for update in again], shorter)
+    await let_pass(desk, RETENTION.known - timedelta(days=1))
+    assert await states_of(desk) == known
 
 
 async def states_of(desk: Desk) -> Mapping[str, str | None]:

@@ -546,7 +546,7 @@ def test_what_a_token_showed_rests_on_the_update_that_told_it_first() -> None:
 
     for order in permutations((first, again, replacement)):
         without = knowledge(*order).without(again.stamp, [key("A"), "mdes:T"])
-        assert set(live(settle(wallet(method("A", "mdes:T")), without, Ids()).wallet)) == {"A B mdes:T"}
+        assert set(live(resolve(wallet(method("A", "mdes:T")), without, Ids()).wallet)) == {"A B mdes:T"}
 
 
 def test_details_are_taken_by_stamp_one_by_one() -> None:

@@ -157,6 +157,15 @@ async def test_updates_of_one_batch_go_on_together(desk: Desk) -> None:
     assert await resolve_the_rest(desk) == 2
 
 
+async def test_an_update_that_came_less_far_than_another_of_its_credential_skips_no_wallet(desk: Desk) -> None:
+    await bring(desk, hub())
+    await take(desk, replaced("A", "B", on=1))
+    await unfinished.run_once(desk.engine, RETENTION)
+    await take(desk, replaced("A", "C", on=2))
+    await resolve_the_rest(desk)
+    assert await holding(desk, "C") == [COUNT]
+
+
 async def test_the_worker_s_part_resolves_what_is_left_and_stops_when_told(desk: Desk) -> None:
     await bring(desk, hub())
     await take(desk, replaced("A", "B", on=1))

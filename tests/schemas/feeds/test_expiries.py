@@ -4,7 +4,7 @@ import pytest
 
 from schemas.feeds import FEEDS
 from schemas.feeds.feed import Feed, Fetch
-from schemas.feeds.fields import mmyy, yymm
+from schemas.feeds.fields import expiry, mmyy, yymm
 from schemas.feeds.reading import read
 from schemas.feeds.record import Refused, UpdateFields
 from tests.schemas.feeds.reading import EDGE, refusal
@@ -44,6 +44,16 @@ def test_what_may_be_another_date_or_no_date_is_refused_and_not_shown(written: o
         with pytest.raises(Refused) as reason:
             read_expiry(written, "exp")
         assert str(reason.value) == f"exp: expected an expiry as {shape}"
+
+
+@pytest.mark.parametrize("year", ["28", "2028"])
+@pytest.mark.parametrize("month", ["00", "13"])
+def test_a_month_that_no_year_has_is_refused(month: str, year: str) -> None:
+    for read_expiry, written in ((mmyy, f"{month}/{year}"), (yymm, f"{year}/{month}")):
+        with pytest.raises(Refused, match="exp: expected a month from 1 to 12"):
+            read_expiry(written, "exp")
+    with pytest.raises(Refused, match="exp: expected a month"):
+        expiry(month, year, "exp")
 
 
 FIELDS = {
