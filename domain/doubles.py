@@ -1,8 +1,8 @@
-"""One card that stands twice in a wallet's file: joined as re-adding it does (design.md §3).
+"""Join methods of one identity in an imported wallet, as re-adding a method does (design.md §3).
 
-A processor that gives a new token each time a card is saved, and tells the fingerprint, exports one card as several
-payment methods. The first of them stays, takes the others' credentials, links and flags, and what a customer said last;
-the others are tombstones that lead to it.
+Some processors give a new token each time a card is saved. They export one card as several payment methods with one
+fingerprint. The first method stays. It receives the credentials, links and flags of the others, and the customer's
+latest entries. The others become tombstones that lead to it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeVar
 from domain.wallet import Details, Key, Link, Method, MethodId, MethodType, Wallet
 
 REASON = "DUPLICATE"
-"""Why such a tombstone was deleted."""
+"""The stored reason for deleting such a tombstone."""
 
 
 T = TypeVar("T")
@@ -28,14 +28,14 @@ class AnotherAccount(Exception):
 
 
 class Joined(NamedTuple):
-    """`into` has, for each method that was joined, the one that stays."""
+    """`into` maps each deleted method to the method that it was joined into."""
 
     wallet: Wallet
     into: Mapping[MethodId, MethodId] = MappingProxyType({})
 
 
 def join(wallet: Wallet) -> Joined:
-    """The wallet with every live identity once.
+    """The wallet with each live identity on exactly one method.
 
     Raises:
         AnotherAccount: methods of one identity are of different accounts.
@@ -56,9 +56,9 @@ def join(wallet: Wallet) -> Joined:
 
 
 def _groups(methods: Sequence[Method]) -> list[list[Method]]:
-    """The methods that are the same as others, together and in their order; those alone are left out.
+    """Groups of two or more methods that have one identity, each in their order.
 
-    Those that share a key are the same, and so are those that each share one with a third.
+    Methods that share a key have one identity; so have methods that each share a key with a third one.
     """
     leads = list(range(len(methods)))  # to an earlier method that is the same, or to itself
 
@@ -71,8 +71,8 @@ def _groups(methods: Sequence[Method]) -> list[list[Method]]:
     holders: dict[tuple[MethodType, Key], int] = {}
     for number, method in enumerate(methods):
         for key in method.keys:
-            one, other = sorted((first_of(number), first_of(holders.setdefault((method.type, key), number))))
-            leads[other] = one
+            first, later = sorted((first_of(number), first_of(holders.setdefault((method.type, key), number))))
+            leads[later] = first
     groups: dict[int, list[Method]] = {}
     for number, method in enumerate(methods):
         groups.setdefault(first_of(number), []).append(method)
@@ -80,20 +80,20 @@ def _groups(methods: Sequence[Method]) -> list[list[Method]]:
 
 
 def _joined(group: Sequence[Method]) -> Method:
-    """The first method of a group, with what the others have. Raises AnotherAccount."""
+    """The first method of a group, completed from the others. Raises AnotherAccount."""
     kept = group[0]
     for again in group[1:]:
         if again.par is not None and kept.par is not None and again.par != kept.par:
             raise AnotherAccount(again.id, kept.id)
         kept = _readded(kept, again)
-    # at the end, and once: either may be long
+    # Only once, at the end: both may be long.
     keys = frozenset().union(*(method.keys for method in group))
     extra = {name: value for method in reversed(group) for name, value in method.details.extra.items()}
     return kept._replace(keys=keys, details=kept.details._replace(extra=extra))
 
 
 def _readded(kept: Method, again: Method) -> Method:
-    """Updated in place, same id; what the earlier one lacks is filled in. Keys and extra details are left out."""
+    """`kept` with the newer entries of `again`, and with its blanks filled. Keys and extra details stay as they are."""
     return kept._replace(
         details=_details(kept.details, again.details),
         nickname=_first(again.nickname, kept.nickname),
@@ -104,7 +104,7 @@ def _readded(kept: Method, again: Method) -> Method:
 
 
 def _details(kept: Details, again: Details) -> Details:
-    """The later one's name, zip and account type, and the later expiry; the earlier one's rest."""
+    """Name, zip and account type of `again`, the later expiry, and everything else of `kept`."""
     expiries = [expiry for expiry in (kept.expiry, again.expiry) if expiry is not None]
     return Details(
         last4=_first(kept.last4, again.last4),

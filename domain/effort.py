@@ -1,24 +1,24 @@
-"""How much one decision may look at, so that no update keeps the others waiting without end."""
+"""Limits on what one decision looks at, so that no single update blocks all others."""
 
 MOST_CREDENTIALS = 10_000
-"""To as many credentials facts may lead in one account: a thousand times what a card collects in ten years."""
+"""The most credentials of one account: a thousand times what a card collects in ten years."""
 
 # Facts and methods looked at in one decision: some seconds of one core. 500 updates of ordinary wallets take 3,000.
-_MOST = 400_000
-# The same for what only makes an outcome more exact.
-_MOST_TO_SPARE = 50_000
+_DEFAULT_LIMIT = 400_000
+# The same for work that only makes an outcome more exact.
+_SPARE_LIMIT = 50_000
 
 
 class TooMuch(Exception):
-    """More than one transaction may do. The text says what of, without a value."""
+    """An update or a batch exceeds what one transaction may do. The text names the limit, and holds no value."""
 
 
 class Effort:
-    """What one decision has looked at so far, of `most` facts and methods that it may look at."""
+    """Counts the facts and methods that one decision looks at; it may look at `limit`."""
 
-    def __init__(self, most: float = _MOST) -> None:
-        self._most = self._left = most
-        self._to_spare = _MOST_TO_SPARE
+    def __init__(self, limit: float = _DEFAULT_LIMIT) -> None:
+        self._limit = self._remaining = limit
+        self._spare = _SPARE_LIMIT
 
     def spend(self, count: int) -> None:
         """Count `count` facts and methods as looked at.
@@ -26,11 +26,11 @@ class Effort:
         Raises:
             TooMuch: the decision looks at more than it may.
         """
-        self._left -= count
-        if self._left < 0:
-            raise TooMuch(f"one decision looks at more than {self._most} replacement facts and payment methods")
+        self._remaining -= count
+        if self._remaining < 0:
+            raise TooMuch(f"one decision looks at more than {self._limit} replacement facts and payment methods")
 
     def spare(self, count: int) -> bool:
         """Count `count` facts and methods as looked at for a more exact outcome; False where that is too much."""
-        self._to_spare -= count
-        return self._to_spare >= 0
+        self._spare -= count
+        return self._spare >= 0

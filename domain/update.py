@@ -1,4 +1,4 @@
-"""What a vendor tells us, in our own words: the canonical update of every feed."""
+"""The canonical vendor update, which every feed is converted to."""
 
 from collections.abc import Container, Mapping
 from datetime import datetime
@@ -36,7 +36,7 @@ class Reason(StrEnum):
 
 
 class Outcome(StrEnum):
-    """What became of an update; every one has exactly one."""
+    """The outcome of an update; each update has exactly one."""
 
     APPLIED = "APPLIED"
     SUPERSEDED = "SUPERSEDED"
@@ -47,7 +47,7 @@ class Outcome(StrEnum):
 
 
 class Stamp(NamedTuple):
-    """When something was so, by whose word. Compared in this order, so that any two updates have an earlier one."""
+    """When something happened, as a vendor reported it. Of two updates one is earlier: fields compare in order."""
 
     occurred_at: datetime
     vendor: str
@@ -55,7 +55,7 @@ class Stamp(NamedTuple):
 
 
 class Credential(NamedTuple):
-    """What a vendor knows a payment method by: a token, a fingerprint, or both."""
+    """The names that a vendor has for a payment method: a token, a fingerprint, or both."""
 
     key: Key
     alias: Key | None = None
@@ -66,11 +66,11 @@ class Credential(NamedTuple):
 
 
 Scope: TypeAlias = tuple[Identity, ...]
-"""The identities of the customer whom an update is about, sorted; empty means whoever holds the credential."""
+"""The identities of the customer whom an update is about, sorted; empty means every holder of the credential."""
 
 
 class NewCredential(NamedTuple):
-    """What an update tells of the method as it is now; `credential` is None where the number stayed."""
+    """What an update reports of the method as it is now; `credential` is None if the number did not change."""
 
     credential: Credential | None = None
     last4: str | None = None
@@ -95,7 +95,7 @@ class Update(NamedTuple):
     merge_into: Scope = ()
 
     def identifying(self, identifiers: Container[str]) -> "Update":
-        """The update with only those names of its customers that name anybody; a customer may be left without any."""
+        """The update without names that identify no customer; a customer may have no name then."""
         return self._replace(
             scope=identifying(self.scope, identifiers),
             merge_from=identifying(self.merge_from, identifiers),
@@ -104,6 +104,6 @@ class Update(NamedTuple):
 
     @property
     def keys(self) -> tuple[Key, ...]:
-        """Every credential named, the old one's first."""
+        """Every name of a credential in the update, those of `old` first."""
         old = () if self.old is None else self.old.keys
         return old if self.new.credential is None else old + self.new.credential.keys

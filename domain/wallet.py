@@ -64,18 +64,18 @@ Identity: TypeAlias = tuple[str, str]
 ALWAYS_IDENTIFY = frozenset(("enterpriseId", "hsid"))
 
 IDENTIFIERS = ALWAYS_IDENTIFY | {"metadata.patientId"}
-"""What names a customer where nothing else is set. Other metadata, such as a tier, is shared by strangers."""
+"""The default identifiers of a customer. Other metadata, such as a tier, is shared by many customers."""
 
 
 def identifying(named: Iterable[Identity], identifiers: Container[str]) -> tuple[Identity, ...]:
-    """Those of the pairs that name a customer, in their order."""
+    """Those of `named` that identify a customer, in their order."""
     return tuple(pair for pair in named if pair[0] in identifiers)
 
 
 class Customer(NamedTuple):
-    """Whose wallet it is. `identities` name the customer; the date of birth and the metadata only describe them.
+    """The owner of a wallet. `identities` name the customer; the date of birth and the metadata only describe it.
 
-    Metadata that names the customer stands in both.
+    Metadata that identifies the customer stands in both.
     """
 
     identities: frozenset[Identity]
@@ -84,7 +84,7 @@ class Customer(NamedTuple):
 
 
 class Details(NamedTuple):
-    """What a merchant may show of a payment method. Which of them a type has is the wire's business (schemas/)."""
+    """What a merchant may show of a payment method. `schemas/` decides which of them a type has."""
 
     last4: str | None = None
     brand: str | None = None
@@ -117,7 +117,7 @@ class Method(NamedTuple):
         return self.status is not MethodStatus.DELETED
 
     def tombstone(self, replaced_by: MethodId, reason: str) -> "Method":
-        """What is left of it when another method has taken its place."""
+        """The method after its replacement by another one: DELETED, and without flags."""
         return Method(
             self.id,
             self.type,
@@ -147,15 +147,14 @@ class Link(NamedTuple):
         return self.status is not LinkStatus.CANCELLED
 
     def on(self, method_id: MethodId) -> "Link":
-        """The link as it is when it points at another method."""
+        """The link, moved to another method."""
         return Link(self.id, self.merchant_id, method_id, self.kind, self.reference, self.status)
 
 
 class Wallet(NamedTuple):
-    """`leads` are credentials that facts lead to from the wallet's own, found on none of its methods.
+    """`leads` are credentials that facts lead to from the wallet's own, and that none of its methods holds.
 
-    `former_identities` are those of the wallets that were merged into this one: what a vendor tells of them is meant
-    for it.
+    `former_identities` are those of the wallets that were merged into this one: a report about them is about it.
     """
 
     id: WalletId
@@ -172,7 +171,7 @@ class Wallet(NamedTuple):
         return tuple(method for method in self.methods if method.live)
 
     def with_contents(self, methods: tuple[Method, ...], links: tuple[Link, ...], leads: frozenset[Key]) -> "Wallet":
-        """The same customer's wallet with other contents."""
+        """The wallet with other methods, links and leads."""
         return Wallet(
             self.id,
             self.customer,
@@ -185,15 +184,15 @@ class Wallet(NamedTuple):
         )
 
     def knows(self) -> set[Key]:
-        """Every credential of its methods, deleted ones too, and those that facts lead to."""
+        """Every credential of its methods, deleted ones included, and of its leads."""
         return self.leads.union(*(method.keys for method in self.methods))  # type: ignore[return-value]
 
 
 def can_be_default(method_type: MethodType) -> bool:
     """Gift cards can be neither default nor subscription default (seed: Radial's supported tender types).
 
-    The type alone decides. Were the status part of it, the order in which a closing and a replacement arrive would
-    decide who holds the flag.
+    The type alone decides. If the status counted as well, the holder of the flag would depend on whether a closing or a
+    replacement arrived first.
     """
     return method_type is not MethodType.GIFT_CARD
 
@@ -202,7 +201,7 @@ def belongs_to(scope: Iterable[Identity], wallet: Wallet) -> bool:
     """Whether the customer that a vendor named by the identities in `scope` is the wallet's.
 
     At least one identity must agree and none may contradict: an update for a stranger must not reach the wallet.
-    No scope at all is anyone.
+    An empty scope matches every wallet.
     """
     if not scope:
         return True

@@ -72,8 +72,8 @@ def _announcements(
     match change:
         case Replaced(old, new, reason, links):
             current = {"paymentMethod": _method(new), "customer": customer, "deletedPaymentMethodId": old.id}
-            gone = {"paymentMethod": _method(old), "customer": customer, "replacedByPaymentMethodId": new.id}
-            replaced, deleted = to_json(current), to_json(gone)
+            tombstone = {"paymentMethod": _method(old), "customer": customer, "replacedByPaymentMethodId": new.id}
+            replaced, deleted = to_json(current), to_json(tombstone)
             for merchant in merchants:
                 mine = to_json([_link(link) for link in links if link.merchant_id == merchant])
                 yield Announcement(

@@ -147,12 +147,12 @@ _CLAIM = text(f"""
 
 async def claim(
     connection: AsyncConnection,
-    most: Mapping[str, int],
+    limits: Mapping[str, int],
     watermarks: Mapping[str, datetime],
     *,
     lease: timedelta,
 ) -> list[ClaimedDelivery]:
-    """Begin an attempt of due deliveries, at most so many of each endpoint, for `lease` from now.
+    """Begin an attempt of due deliveries, at most `limits` of each endpoint, for `lease` from now.
 
     A claimer that records no result within the lease loses the delivery to the next claim, which counts as a further
     attempt.
@@ -162,7 +162,7 @@ async def claim(
         {
             "wanted": [
                 DELIVERY_CLAIM.row(endpoint_id=endpoint_id, most=count, watermark=watermarks.get(endpoint_id))
-                for endpoint_id, count in most.items()
+                for endpoint_id, count in limits.items()
             ],
             "lease": lease,
         },
@@ -171,12 +171,12 @@ async def claim(
 
 
 class Attempted(NamedTuple):
-    """The result of an attempt that began `at`, in Unix seconds, and `took` so many seconds; and what follows."""
+    """The result of an attempt that began `at`, in Unix seconds, and lasted `seconds`; and what follows."""
 
     claimed: ClaimedDelivery
     outcome: Outcome
     status_code: int | None
-    took: float
+    seconds: float
     at: float
     next: Next
 
@@ -256,7 +256,7 @@ _AT_ONCE = timedelta(0)
 
 
 def _result_row(result: Attempted) -> tuple[Any, ...]:
-    claimed, outcome, status_code, took, at, following = result
+    claimed, outcome, status_code, seconds, at, following = result
     delay = following.delay
     if delay is None and following.status is not Status.PENDING:
         delay = _AT_ONCE
@@ -264,7 +264,7 @@ def _result_row(result: Attempted) -> tuple[Any, ...]:
         id=claimed.id,
         attempt=claimed.attempt,
         status_code=status_code,
-        took_ms=round(took * 1000),
+        took_ms=round(seconds * 1000),
         outcome=outcome,
         attempted_at=at,
         becomes=following.status,

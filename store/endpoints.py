@@ -55,11 +55,11 @@ _OF_MERCHANTS = text(f"""
 
 
 async def of_merchants(connection: AsyncConnection, merchant_ids: Collection[str]) -> dict[str, list[Endpoint]]:
-    """The endpoints of each of these merchants that has any, by merchant."""
-    found: dict[str, list[Endpoint]] = {}
+    """The endpoints of these merchants, by merchant; a merchant without endpoints is left out."""
+    by_merchant: dict[str, list[Endpoint]] = {}
     for endpoint in _endpoints(await connection.execute(_OF_MERCHANTS, {"merchant_ids": list(merchant_ids)})):
-        found.setdefault(endpoint.merchant_id, []).append(endpoint)
-    return found
+        by_merchant.setdefault(endpoint.merchant_id, []).append(endpoint)
+    return by_merchant
 
 
 def _endpoints(rows: Iterable[Row[Any]]) -> Iterator[Endpoint]:
@@ -92,9 +92,8 @@ _LEFT_OUT = text("""
 
 
 async def left_out(connection: AsyncConnection, merchant_ids: Collection[str], ids: Collection[str]) -> list[str]:
-    """The ids of these merchants' enabled endpoints beside those with `ids`."""
-    found = await connection.scalars(_LEFT_OUT, {"merchant_ids": list(merchant_ids), "ids": list(ids)})
-    return list(found)
+    """The ids of these merchants' enabled endpoints, except for `ids`."""
+    return list(await connection.scalars(_LEFT_OUT, {"merchant_ids": list(merchant_ids), "ids": list(ids)}))
 
 
 _DISABLED_FOR = text("""
@@ -106,9 +105,8 @@ _DISABLED_FOR = text("""
 
 
 async def disabled_for(connection: AsyncConnection, ids: Collection[str], reason: str) -> list[str]:
-    """The ids of those among them that were disabled for this reason."""
-    found = await connection.scalars(_DISABLED_FOR, {"ids": list(ids), "reason": reason})
-    return list(found)
+    """Those of `ids` whose endpoint was disabled for this reason."""
+    return list(await connection.scalars(_DISABLED_FOR, {"ids": list(ids), "reason": reason}))
 
 
 _ENABLE = text("""

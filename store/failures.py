@@ -63,7 +63,7 @@ _STATES: Mapping[str, Failure] = {
 # What a value of a message may bring about although it was read: characters that PostgreSQL's encoding lacks, a value
 # that the driver cannot write, one too long or out of range. All else that the database refuses is a defect of ours.
 _FAULTS_OF_A_VALUE = frozenset(("22000", "22001", "22003", "22007", "22008", "22021", "22P05", "54000"))
-_GONE = "08003"
+_CONNECTION_DOES_NOT_EXIST = "08003"
 # Of a statement that ran into its limit, and of one that an administrator cancelled: that one ends earlier.
 _CANCELLED = "57014"
 # Data and integrity: every code of these two classes speaks of a value, so the next attempt would end the same.
@@ -124,7 +124,7 @@ def sqlstate(error: BaseException) -> str | None:
     original = error.orig if isinstance(error, DBAPIError) else error
     state: str | None = getattr(original, "sqlstate", None)
     reason = original
-    while state == _GONE and reason is not None:
+    while state == _CONNECTION_DOES_NOT_EXIST and reason is not None:
         reason = reason.__cause__
         state = getattr(reason, "sqlstate", None) or state
     return state

@@ -29,11 +29,11 @@ class NewFetch:
 
 
 class ClaimedFetch(NamedTuple):
-    """For the claimer alone until its lease ends; `failures` so far, `told` as often as the event has come."""
+    """For the claimer alone until its lease ends; `failures` so far, `times_received` counts the event's arrivals."""
 
     id: int
     attempt: int
-    told: int
+    times_received: int
     failures: int
     feed: str
     event: bytes
@@ -51,7 +51,7 @@ _KEEP = text(f"""
 
 
 async def keep(connection: AsyncConnection, events: Sequence[NewFetch]) -> None:
-    """Ask for each of them, due now; of one that waits already it is noted that it came again."""
+    """Add a fetch for each event, due now. If the event has one already, count the arrival."""
     new = {(event.feed, event.digest): event for event in reversed(events)}.values()
     rows = [
         FETCH.row(
@@ -83,9 +83,9 @@ _CLAIM = text(f"""
 """)
 
 
-async def claim(connection: AsyncConnection, most: Mapping[str, int], *, lease: timedelta) -> list[ClaimedFetch]:
-    """Begin to ask for what is due, at most so many of each feed, for `lease` from now."""
-    rows = await connection.execute(_CLAIM, {"wanted": list(most.items()), "lease": lease})
+async def claim(connection: AsyncConnection, limits: Mapping[str, int], *, lease: timedelta) -> list[ClaimedFetch]:
+    """Claim fetches that are due, at most `limits` of each feed, for `lease` from now."""
+    rows = await connection.execute(_CLAIM, {"wanted": list(limits.items()), "lease": lease})
     return [ClaimedFetch._make(row) for row in rows]
 
 
@@ -96,7 +96,7 @@ _EXTEND = text("""
 
 
 async def extend(connection: AsyncConnection, claimed: ClaimedFetch, lease: timedelta) -> bool:
-    """Whether it is the claimer's still; then for `lease` from now."""
+    """Extend the lease to `lease` from now; False if another claimer holds the fetch."""
     named = {"id": claimed.id, "attempt": claimed.attempt, "lease": lease}
     return await connection.scalar(_EXTEND, named) is not None
 
@@ -109,11 +109,11 @@ _ASK_AGAIN = text("""
 
 
 async def finish(connection: AsyncConnection, claimed: ClaimedFetch) -> None:
-    """What it told is on the topic. If the event came again meanwhile, it is due at once.
+    """Delete a fetch whose updates are on the topic. If the event came again meanwhile, the fetch is due at once.
 
     Does nothing for one whose lease has passed to another claim.
     """
-    await connection.execute(_FINISH, {"id": claimed.id, "attempt": claimed.attempt, "told": claimed.told})
+    await connection.execute(_FINISH, {"id": claimed.id, "attempt": claimed.attempt, "told": claimed.times_received})
     await connection.execute(_ASK_AGAIN, {"id": claimed.id, "attempt": claimed.attempt})
 
 

@@ -152,7 +152,7 @@ _PARK = text(WAITING_UPDATE.insert("parked_updates", "updates"))
 
 
 async def park(connection: AsyncConnection, updates: Iterable[tuple[int, Update]]) -> None:
-    """Let the updates of these inbox rows wait for their credentials, or a merge for its customers."""
+    """Have updates wait for their credentials, or merges for their customers. Each comes with its inbox id."""
     rows = [
         WAITING_UPDATE.row(key=key, inbox_id=inbox_id, about=_write_about(update))
         for inbox_id, update in updates
@@ -174,7 +174,7 @@ _WAITING = text("""
 
 
 async def waiting(connection: AsyncConnection, keys: Collection[Key]) -> list[WaitingUpdate]:
-    """The updates that wait for any of `keys`, parked or quarantined."""
+    """The PARKED and QUARANTINED updates that wait for any of `keys`."""
     updates = []
     for inbox_id, at, vendor, update_id, names, about in await connection.execute(_WAITING, {"keys": list(keys)}):
         scopes = json.loads(about) if about else {}
@@ -206,11 +206,10 @@ _UPDATE_OUTCOMES = text(f"""
 
 
 async def update_outcomes(connection: AsyncConnection, decided: Sequence[tuple[WaitingUpdate, Verdict]]) -> None:
-    """Give waiting updates the outcome that followed; those that are quarantined go on waiting, but for
-    merges: done by surprise weeks later one would do harm.
+    """Give waiting updates their new outcome. QUARANTINED ones go on waiting, except for merges.
 
-    Two workers may find one at once, by its token and by its fingerprint, each for wallets of its own: it was applied
-    if it was in either.
+    A merge that happens by surprise weeks later would do harm. Two workers may decide one update at the same time, by
+    its token and by its fingerprint, each for other wallets: it is APPLIED if either worker applied it.
     """
     rows = [
         UPDATE_OUTCOME.row(id=waiting.inbox_id, outcome=verdict.outcome, reason=verdict.reason)
@@ -220,7 +219,7 @@ async def update_outcomes(connection: AsyncConnection, decided: Sequence[tuple[W
     await connection.execute(_UPDATE_OUTCOMES, {"decided": rows, "inbox_ids": inbox_ids})
 
 
-# What was told again meanwhile is kept for longer, and whoever told it first waits as long.
+# A later report of the same prolongs how long it is kept, and the first update waits as long.
 _GIVE_UP = text("""
     WITH given_up AS (
         UPDATE inbox SET outcome = 'IGNORED', reason = 'UNKNOWN_PAYMENT_METHOD'
@@ -242,28 +241,28 @@ _STOP_WAITING = text("""
            AND (SELECT true FROM credentials WHERE credentials.key = inbox.old_key LIMIT 1) IS NULL
         FROM inbox WHERE inbox.id = inbox_id)
 """)
-# small enough to be done in a blink; what remains waits for the next round
+# Rows of one statement: few enough for a fraction of a second. Further rows wait for the next round.
 _AT_ONCE = 10_000
 
 
 async def give_up_parked(connection: AsyncConnection, *, parked_for: timedelta) -> int:
-    """Ignore updates that no wallet turned up for in time; how many rows waited for them.
+    """Give updates up whose credential no wallet has come to know in time; return how many rows waited for them.
 
-    Quarantined ones stop waiting when nothing is known any more of what they told.
+    QUARANTINED updates stop waiting when nothing that they reported is known any more.
     """
     await connection.execute(_STOP_WAITING)
     return (await connection.execute(_GIVE_UP, {"parked_for": parked_for, "most": _AT_ONCE})).rowcount
 
 
 def waits_for(update: Update) -> list[Key]:
-    """What must become known before the update can be decided: a credential, or for a merge a customer's identity."""
+    """The keys that the update waits for: its credentials, or for a merge the identities of its customers."""
     if update.old is not None:
         return list(update.old.keys)
     return identity_keys(dict.fromkeys(update.merge_from + update.merge_into))
 
 
 def identity_keys(scope: Iterable[tuple[str, str]]) -> list[Key]:
-    """Names of a customer; no credential's, for no vendor's name begins with an @."""
+    """Keys for the identities of a customer. They differ from all credentials: no vendor's name begins with an @."""
     return [f"@{name}={value}" for name, value in scope]
 
 

@@ -1,8 +1,9 @@
-"""What vendors told: the rows of `credentials` and `replacement_facts`.
+"""What vendors reported: the rows of `credentials` and `replacement_facts`.
 
-A `credentials` row is also where knowledge and wallets meet. Whoever learns something of a credential, and whoever
-lets a wallet come to know one, first locks its row; so of two workers, one that learns A → B and one that learns B →
-C, the second sees what the first did. All credentials are locked before any wallet, each in the order of its key.
+A `credentials` row is also the lock between knowledge and wallets. A worker locks the row before it learns something
+about the credential, and before it lets a wallet know the credential. If one worker learns A → B and another one learns
+B → C, the second therefore sees what the first did. All credentials are locked before any wallet, in the order of their
+keys.
 """
 
 from collections.abc import Collection, Iterable
@@ -19,7 +20,7 @@ from store.rows import CREDENTIAL_STATE, REPLACEMENT_FACT
 
 
 class Contended(Exception):
-    """Another worker holds `keys`, or they came within reach only just now: begin again, with them from the start."""
+    """Another worker holds `keys`, or they have just come within reach. Begin again, and lock them from the start."""
 
     def __init__(self, keys: Collection[Key]) -> None:
         super().__init__(f"{len(keys)} credentials came within reach while others were locked")
@@ -41,10 +42,10 @@ _TRY_LOCK = text("""
 
 
 async def lock(connection: AsyncConnection, keys: Collection[Key], *, keep: timedelta) -> None:
-    """Lock the credentials of `keys` until the transaction ends, making the rows that are missing.
+    """Lock the credentials of `keys` until the transaction ends. Missing rows are created.
 
     Raises:
-        Contended: one was purged at this very moment.
+        Contended: the retention deleted a row at the same time.
     """
     await connection.execute(_ENSURE, {"keys": list(keys), "keep": keep})
     locked = (await connection.execute(_LOCK, {"keys": list(keys)})).scalars()
@@ -53,10 +54,10 @@ async def lock(connection: AsyncConnection, keys: Collection[Key], *, keep: time
 
 
 async def try_lock(connection: AsyncConnection, keys: Collection[Key]) -> None:
-    """Lock further credentials out of order, where that can be had without waiting.
+    """Lock further credentials out of order, but without waiting.
 
     Raises:
-        Contended: another worker holds one, and waiting for it might be waiting for each other.
+        Contended: another worker holds one of them. Waiting for it could be a deadlock.
     """
     locked = (await connection.execute(_TRY_LOCK, {"keys": list(keys)})).scalars()
     if missing := set(keys).difference(locked):
@@ -102,7 +103,7 @@ _REACH = text("""
 
 
 async def reach(connection: AsyncConnection, keys: Collection[Key]) -> set[Key]:
-    """All that facts lead to from `keys` as it stands, these included. None of it is locked: load it to be sure."""
+    """The credentials that stored facts lead to from `keys`, these included. They are not locked yet."""
     return set((await connection.execute(_REACH, {"keys": list(keys)})).scalars())
 
 
@@ -133,9 +134,9 @@ async def save(
     keep: timedelta,
     keep_unknown: timedelta,
 ) -> None:
-    """Write what was heard, known or not: hearing it prolongs how long it is kept.
+    """Write everything that was reported. A report of something known prolongs how long it is kept.
 
-    That is `keep` from now if its credential is among those that some wallet knows.
+    It is kept for `keep` from now if some wallet knows its credential, else for `keep_unknown`.
     """
     if knowledge.reported_states:
         states = [
@@ -160,7 +161,7 @@ _KEEP_FACTS = text("""
 
 
 async def keep_longer(connection: AsyncConnection, keys: Iterable[Key], *, keep: timedelta) -> None:
-    """A wallet has come to know `keys`: what was told of them is kept as long as what is told of any wallet's."""
+    """Keep what is known of `keys` for at least `keep` from now: a wallet knows these credentials now."""
     parameters = {"keys": sorted(keys), "keep": keep}
     await connection.execute(_KEEP_STATES, parameters)
     await connection.execute(_KEEP_FACTS, parameters)
@@ -170,17 +171,17 @@ _FORGET_FACTS = text("""
     DELETE FROM replacement_facts WHERE ctid = ANY(ARRAY(
         SELECT ctid FROM replacement_facts WHERE kept_until < now() LIMIT :most FOR UPDATE SKIP LOCKED))
 """)
-# a row that is being learnt about is locked, and left for another time
+# A worker that learns about a credential holds its row. Such a row waits for the next round.
 _FORGET_STATES = text("""
     DELETE FROM credentials WHERE ctid = ANY(ARRAY(
         SELECT ctid FROM credentials WHERE kept_until < now() LIMIT :most FOR UPDATE SKIP LOCKED))
 """)
-# small enough to be done in a blink; what remains waits for the next round
+# Rows of one statement: few enough for a fraction of a second. Further rows wait for the next round.
 _AT_ONCE = 10_000
 
 
 async def forget(connection: AsyncConnection) -> int:
-    """Delete what is past the time it is kept for; how many rows."""
+    """Delete rows whose time is over; return their number."""
     facts = await connection.execute(_FORGET_FACTS, {"most": _AT_ONCE})
     states = await connection.execute(_FORGET_STATES, {"most": _AT_ONCE})
     return facts.rowcount + states.rowcount

@@ -1,4 +1,4 @@
-"""A row of `credentials` or `replacement_facts`, made of what `domain.knowledge` has for it, and back."""
+"""Convert credential states and facts of `domain.knowledge` to rows of their tables, and back."""
 
 import json
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from domain.wallet import Expiry, Key, MethodStatus, MethodType
 from store.rows import CREDENTIAL_STATE, REPLACEMENT_FACT
 
 Values: TypeAlias = tuple[Any, ...]
-"""A row as a statement takes it."""
+"""A row in the form that a statement accepts."""
 
 _NO_EXPIRY = (None, None)
 _NO_STAMP = (None, None, None)
@@ -41,7 +41,7 @@ def write_state(key: Key, scope: Scope, state: CredentialState, keep: timedelta)
 
 
 def read_state(selected: Sequence[Any]) -> tuple[Key, Scope, CredentialState]:
-    """The state of a row of `credentials`, and of which credential and customer it is."""
+    """The credential, the customer and the state of a row of `credentials`."""
     row = CREDENTIAL_STATE.read(selected)
     status = expiry = None
     if row.status is not None:
@@ -120,7 +120,7 @@ def _read_expiry(written: str) -> Dated[Expiry]:
     return Dated(Expiry(year, month), _read_stamp(*stamp))
 
 
-# Beside the details, none of which is called so: [[vendor, last4, brand, [year, month], occurred at, …of the stamp]].
+# A key beside the details, none of which has this name: [[vendor, last4, brand, [year, month], occurred at, …]].
 _CARDS = "cards"
 
 

@@ -64,13 +64,13 @@ _DEAD = text(_FINISHED.format(wanted=_WANTED + " AND status = 'DEAD'"))
 async def deliveries(
     connection: AsyncConnection, *, status: str | None, endpoint: str | None, merchant: str | None, limit: int
 ) -> list[DeliveryRow]:
-    """Live ones first, then finished ones, the newest of each first; None is any."""
+    """Live deliveries first, then finished ones, each newest first. A filter that is None matches all."""
     wanted = {"status": status, "endpoint": endpoint, "merchant": merchant}
-    found = list(await connection.execute(_LIVE, {**wanted, "limit": limit}))
-    if len(found) < limit:
+    rows = list(await connection.execute(_LIVE, {**wanted, "limit": limit}))
+    if len(rows) < limit:
         statement = _DEAD if status == "DEAD" else _HISTORY
-        found += await connection.execute(statement, {**wanted, "limit": limit - len(found)})
-    return [DeliveryRow(*row) for row in found]
+        rows += await connection.execute(statement, {**wanted, "limit": limit - len(rows)})
+    return [DeliveryRow(*row) for row in rows]
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,13 +127,13 @@ class FetchRow:
     """A thin event that its vendor is to be asked about, without what it says.
 
     `status` is `ASKING` while somebody holds it, `PARKED` until `due_at` where the vendor (or Kafka) was away, else
-    `DUE`. It has been `told` so many times.
+    `DUE`. The event came `times_received` times.
     """
 
     id: int
     feed: str
     status: str
-    told: int
+    times_received: int
     failures: int
     failure: str | None
     received_at: datetime
@@ -154,6 +154,6 @@ _FETCHES = text("""
 
 
 async def fetches(connection: AsyncConnection, *, feed: str | None, limit: int) -> list[FetchRow]:
-    """The one that is asked next first; None is any."""
+    """Fetches in the order in which they are due. A feed of None matches all."""
     rows = await connection.execute(_FETCHES, {"feed": feed, "limit": limit})
     return [FetchRow(*row) for row in rows]

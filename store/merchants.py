@@ -66,8 +66,8 @@ _SUBSCRIBED = text("SELECT merchant_id, id, event_types FROM endpoints WHERE mer
 async def subscribed(
     connection: AsyncConnection, ids: Collection[MerchantId]
 ) -> dict[MerchantId, list[tuple[str, list[str]]]]:
-    """The endpoints of each merchant: their ids, and the names of the events they want."""
-    found: dict[MerchantId, list[tuple[str, list[str]]]] = {}
+    """The endpoints of each merchant: id, and the names of the events that it subscribed to."""
+    endpoints: dict[MerchantId, list[tuple[str, list[str]]]] = {}
     for merchant_id, endpoint_id, event_types in await connection.execute(_SUBSCRIBED, {"ids": list(ids)}):
-        found.setdefault(merchant_id, []).append((endpoint_id, event_types))
-    return found
+        endpoints.setdefault(merchant_id, []).append((endpoint_id, event_types))
+    return endpoints

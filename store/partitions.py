@@ -6,7 +6,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 _DAYS_AHEAD = 3
 
 # A day whose rows came before its partition was made keeps them in the default partition; making it then would fail.
-_MAKE = text("""
+_CREATE = text("""
     SELECT format('CREATE TABLE IF NOT EXISTS %I PARTITION OF %I FOR VALUES FROM (%L) TO (%L)',
                   parent || to_char(day, '_YYYYMMDD'), parent, day, day + interval '1 day')
     FROM unnest(ARRAY['delivery_history', 'attempts']) AS parent,
@@ -20,7 +20,7 @@ _PARTITIONS = 0x70617274  # "part"
 
 
 async def make_ahead(connection: AsyncConnection) -> None:
-    """Make the partitions of the next days; those that are there are left alone."""
+    """Create the missing partitions of the next days."""
     await connection.execute(_LOCK, {"lock": _PARTITIONS})
-    for statement in list(await connection.scalars(_MAKE, {"ahead": _DAYS_AHEAD})):
+    for statement in list(await connection.scalars(_CREATE, {"ahead": _DAYS_AHEAD})):
         await connection.exec_driver_sql(statement)

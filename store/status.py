@@ -26,12 +26,12 @@ class Replacement:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A row of `attempts`; `took` in milliseconds."""
+    """A row of `attempts`."""
 
     number: int
     outcome: str
     status_code: int | None
-    took: int
+    milliseconds: int
     at: datetime
 
 
@@ -84,7 +84,7 @@ async def find(connection: AsyncConnection, method_id: MethodId) -> MethodHistor
     methods = {method.id: method for method in wallet.methods}
     method = methods[str(uuid)]
     last = _last(method, methods)
-    family = {each.id: each for each in wallet.methods if _last(each, methods) is last}
+    family = {member.id: member for member in wallet.methods if _last(member, methods) is last}
     return MethodHistory(
         wallet_id,
         method,

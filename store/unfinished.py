@@ -1,4 +1,4 @@
-"""Updates that some wallets are still to be resolved by: how far each came, in the order of the wallets' ids."""
+"""Unfinished updates: some wallets are not resolved by them yet. Each row has the last wallet that is, in id order."""
 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -14,7 +14,7 @@ from store.rows import UNFINISHED_UPDATE
 
 
 class Unfinished(NamedTuple):
-    """`update` is it as one that waits; wallets up to `after` are resolved by it."""
+    """`update`, in the form of a waiting update. Wallets with ids up to `after` are resolved by it."""
 
     update: WaitingUpdate
     after: WalletId
@@ -27,7 +27,7 @@ _LEAVE = text(f"""
 
 
 async def leave(connection: AsyncConnection, updates: Iterable[tuple[int, Update]], *, after: WalletId) -> None:
-    """Leave the wallets that know the updates' credential and come after `after` for later; with their inbox ids."""
+    """Record that wallets after `after` are not resolved by the updates yet. Each update comes with its inbox id."""
     rows = [
         UNFINISHED_UPDATE.row(
             inbox_id=inbox_id, old_key=update.old.key, old_alias=update.old.alias, scope=write_scope(update.scope)
@@ -38,7 +38,7 @@ async def leave(connection: AsyncConnection, updates: Iterable[tuple[int, Update
     await connection.execute(_LEAVE, {"updates": rows, "after": after})
 
 
-# Updates of one batch came equally far, and go on together: a wallet is resolved by all that is known anyway.
+# Updates of one batch have the same last wallet and go on together: a wallet is resolved by everything known anyway.
 _CLAIM = text("""
     WITH first AS (
         SELECT old_key, old_alias, after_wallet FROM unfinished_updates ORDER BY inbox_id LIMIT 1
@@ -56,12 +56,14 @@ _CLAIM = text("""
 
 
 async def claim(connection: AsyncConnection) -> list[Unfinished]:
-    """The updates that were left first, of one credential and equally far, until the transaction ends; [] if none."""
-    left = []
+    """Lock the oldest unfinished updates of one credential with the same last wallet; [] if there are none."""
+    claimed = []
     for inbox_id, at, vendor, update_id, key, alias, scope, after in await connection.execute(_CLAIM):
         keys = (key,) if alias is None else (key, alias)
-        left.append(Unfinished(WaitingUpdate(inbox_id, Stamp(at, vendor, update_id), keys, read_scope(scope)), after))
-    return left
+        claimed.append(
+            Unfinished(WaitingUpdate(inbox_id, Stamp(at, vendor, update_id), keys, read_scope(scope)), after)
+        )
+    return claimed
 
 
 _MOVE_ON = text("""
@@ -71,14 +73,16 @@ _FINISH = text("DELETE FROM unfinished_updates WHERE inbox_id = ANY(CAST(:inbox_
 _COUNT = text("SELECT count(*) FROM unfinished_updates")
 
 
-async def move_on(connection: AsyncConnection, left: Sequence[Unfinished], *, after: WalletId) -> None:
+async def move_on(connection: AsyncConnection, updates: Sequence[Unfinished], *, after: WalletId) -> None:
+    """Record that wallets up to `after` are resolved by the updates."""
     await connection.execute(
-        _MOVE_ON, {"after": after, "inbox_ids": [unfinished.update.inbox_id for unfinished in left]}
+        _MOVE_ON, {"after": after, "inbox_ids": [unfinished.update.inbox_id for unfinished in updates]}
     )
 
 
-async def finish(connection: AsyncConnection, left: Sequence[Unfinished]) -> None:
-    await connection.execute(_FINISH, {"inbox_ids": [unfinished.update.inbox_id for unfinished in left]})
+async def finish(connection: AsyncConnection, updates: Sequence[Unfinished]) -> None:
+    """Delete the rows of updates by which all wallets are resolved."""
+    await connection.execute(_FINISH, {"inbox_ids": [unfinished.update.inbox_id for unfinished in updates]})
 
 
 async def count(connection: AsyncConnection) -> int:

@@ -1,4 +1,4 @@
-"""What merchants are to hear of a change: events, numbered for each wallet and merchant, and their deliveries."""
+"""Announce changed wallets: write events, numbered per wallet and merchant, and their deliveries."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -12,7 +12,7 @@ from store import deliveries, events, merchants
 from store.ids import uuid7
 
 EVENTS = Counter("repoint_events_total", "Events made for merchants")
-"""Counted after the commit, by whoever commits."""
+"""The caller counts its events here after the commit."""
 
 
 async def announce(connection: AsyncConnection, changed: Sequence[ChangedWallet]) -> int:

@@ -1,8 +1,8 @@
 """One change of wallets, in the caller's transaction: lock → load → decide → apply → announce.
 
-Whoever changes wallets comes through here: vendor updates, imports, and what was left for a later transaction. A change
-runs a fixed number of statements however many updates and wallets it has, and one more round only where facts lead to
-credentials that were not loaded yet. Whatever fails, fails the caller's transaction.
+All changes of wallets pass through here: vendor updates, imports, and the unfinished updates of large credentials. A
+change runs a fixed number of statements, whatever the number of updates and wallets. It runs one more round only if
+facts lead to credentials that are not loaded yet. Any failure fails the caller's transaction.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,12 +24,12 @@ from wallets.announcements import announce
 from wallets.loading import ORDINARY, Limits, Loaded, known_by, load
 
 Step: TypeAlias = Literal["decided", "applied", "announced"]
-"""Where a crash test may stop a change."""
+"""A point at which a crash test may stop a change."""
 
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """How long knowledge of a credential is kept: of a credential that some wallet knows, and of any other."""
+    """How long knowledge is kept: `known` if some wallet knows the credential, else `unknown`."""
 
     known: timedelta
     unknown: timedelta
@@ -37,10 +37,10 @@ class Retention:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What a change did: the verdict on each update, in their order, and how many events it made.
+    """The result of a change: the verdict on each update, in their order, and the number of events.
 
-    `left_after`: wallets with a greater id that know the updates' credential are left for later
-    (`wallets.unfinished`); None if all were changed.
+    `left_after`: wallets with a greater id that know the updates' credential are left to `wallets.unfinished`; None if
+    all were changed.
     """
 
     verdicts: Sequence[Verdict]
@@ -59,7 +59,7 @@ async def change(
 ) -> Change:
     """Change the wallets that `updates` are about; `within_reach` are credentials to lock beside those they name.
 
-    Updates that have waited in the inbox for what is learnt here get their outcome, too.
+    Waiting updates whose credential becomes known here get their outcome as well.
 
     Raises:
         store.knowledge.Contended: begin again, with these credentials within reach.
@@ -82,9 +82,9 @@ async def resolve(
     effort: Effort | None = None,
     at: Callable[[Step], None] = lambda _: None,
 ) -> tuple[Decision, int]:
-    """Change the wallets of `loaded` by `updates`, by what vendors reported before, and by the updates that wait.
+    """Change the wallets of `loaded` by `updates`, by earlier reports, and by the waiting updates.
 
-    What was decided, and how many events it made; `known_before` is as for `carry_out`.
+    Return the decision and the number of events. `known_before` is as for `carry_out`.
     """
     decision = decide(updates, loaded.wallets, loaded.knowledge, loaded.waiting, method_ids(), effort=effort)
     at("decided")
@@ -103,7 +103,7 @@ async def carry_out(
     known_before: AbstractSet[Key],
     at: Callable[[Step], None] = lambda _: None,
 ) -> int:
-    """Write what was decided, and announce it; how many events.
+    """Write and announce a decision; return the number of events.
 
     `known_before` are the credentials that wallets knew when the knowledge of them was reported.
     """
@@ -115,7 +115,7 @@ async def carry_out(
 
 
 def method_ids() -> Callable[[WalletId, Key], MethodId]:
-    """Ids for methods to be made: asked again for the same wallet and credential, the same id."""
+    """A function that returns new ids for methods: the same id for the same wallet and credential."""
 
     @cache
     def method_id(_wallet_id: WalletId, _key: Key) -> MethodId:
@@ -131,9 +131,9 @@ async def _apply(
     retention: Retention,
     known_before: AbstractSet[Key],
 ) -> None:
-    knows = loaded.knowledge
-    await knowledge.save(connection, knows, decision.known, keep=retention.known, keep_unknown=retention.unknown)
-    newly_known = {key for key in decision.known - known_before if knows.states.get(key) or knows.facts_from(key)}
+    facts = loaded.knowledge
+    await knowledge.save(connection, facts, decision.known, keep=retention.known, keep_unknown=retention.unknown)
+    newly_known = {key for key in decision.known - known_before if facts.states.get(key) or facts.facts_from(key)}
     if newly_known:
         await knowledge.keep_longer(connection, newly_known, keep=retention.known)
     await wallets.save(connection, decision.changed)

@@ -1,4 +1,4 @@
-"""Wallets that come from a file, in one transaction: all of them, or those that can be imported.
+"""Import the wallets of a file in one transaction: all of them, or those that can be imported.
 
 Imported wallets are resolved before the commit, by what vendors reported of their credentials earlier.
 """
@@ -39,11 +39,11 @@ async def import_wallets(
     *,
     on_refused: Callable[[RefusedWallet], None] = _raise,
 ) -> int:
-    """Insert the wallets, resolve those that vendors told something of; how many there were.
+    """Insert the wallets, and resolve those that vendors reported on; return how many were inserted.
 
-    A wallet is refused where it, a method or a link of it is there already, or twice; where it names a merchant that
-    is none, or is merged into a wallet that is none. It is left out then, if `on_refused` does not raise.
-    The caller's transaction must not be committed if this raises.
+    A wallet is refused if its id, or the id of a method or link of it, exists already or stands twice in the file. It
+    is also refused if it names an unknown merchant, or is merged into a wallet that does not exist. A refused wallet is
+    left out if `on_refused` does not raise. The caller must not commit its transaction if this function raises.
 
     Raises:
         Refused: by default, the first one.
@@ -51,14 +51,14 @@ async def import_wallets(
     ids: list[WalletId] = []
     async for new in batches:
         refused = await _refused(connection, new)
-        for one in refused:
-            on_refused(one)
-        left_out = {one.wallet_id for one in refused}
-        fit = [wallet for wallet in new if wallet.id not in left_out]
-        taken = await wallets.insert(connection, fit)
-        if taken:  # by another import, at this very moment
-            raise RefusedWallet(min(taken), min(taken), f"a new id, {min(taken)} is there already")
-        ids += [wallet.id for wallet in fit]
+        for refusal in refused:
+            on_refused(refusal)
+        left_out = {refusal.wallet_id for refusal in refused}
+        accepted = [wallet for wallet in new if wallet.id not in left_out]
+        existing = await wallets.insert(connection, accepted)
+        if existing:  # by another import, at the same time
+            raise RefusedWallet(min(existing), min(existing), f"a new id, {min(existing)} is there already")
+        ids += [wallet.id for wallet in accepted]
     astray = await wallets.merged_astray(connection, ids)
     if astray:
         for wallet_id in astray:
@@ -67,19 +67,19 @@ async def import_wallets(
         ids = sorted(set(ids).difference(astray))
     await wallets.close_the_gate(connection)
     unresolved = await wallets.to_resolve(connection, ids)
-    # the wallets of one customer may be merged with each other, so they are resolved together
+    # The wallets of one customer may be merged with each other, so they are resolved together.
     if unresolved:
         await _resolve(connection, unresolved, retention)
     return len(ids)
 
 
 async def _refused(connection: AsyncConnection, new: Sequence[Wallet]) -> list[RefusedWallet]:
-    """Those of `new` that cannot be imported, each by its first fault."""
+    """Refusals of those `new` wallets that cannot be imported, each with the first fault."""
     unknown = {merchant for wallet in new for merchant in wallet.merchants}
     unknown -= await merchants.known(connection, unknown)
     counts = Counter(id_ for wallet in new for id_ in wallets.ids_of(wallet))
     present = await wallets.present(connection, new)
-    taken = {id_ for id_, count in counts.items() if count > 1} | present
+    used = {id_ for id_, count in counts.items() if count > 1} | present
     refused = []
     for wallet in new:
         if wallet.id in present:
@@ -88,20 +88,21 @@ async def _refused(connection: AsyncConnection, new: Sequence[Wallet]) -> list[R
         elif missing := sorted(unknown.intersection(wallet.merchants)):
             expected = f"{missing[0]} to be imported first (repoint merchants import)"
             refused.append(RefusedWallet(wallet.id, missing[0], expected))
-        elif there := sorted(taken.intersection(wallets.ids_of(wallet))):
-            refused.append(RefusedWallet(wallet.id, there[0], f"a new id, {there[0]} is there already"))
+        elif repeated := sorted(used.intersection(wallets.ids_of(wallet))):
+            refused.append(RefusedWallet(wallet.id, repeated[0], f"a new id, {repeated[0]} is there already"))
     return refused
 
 
 async def _resolve(connection: AsyncConnection, ids: Sequence[WalletId], retention: Retention) -> None:
-    found = await wallets.load(connection, ids)
-    customers = {pair for wallet in found for pair in wallet.customer.identities}
-    # a merge waits for two customers, and the other one may have been here before
+    imported = await wallets.load(connection, ids)
+    customers = {pair for wallet in imported for pair in wallet.customer.identities}
+    # A merge waits for two customers, and one of them may have a wallet from before the import.
     for update in await inbox.waiting(connection, inbox.identity_keys(customers)):
         customers.update(update.merge_from, update.merge_into)
-    others = await wallets.load(connection, set(await wallets.lock(connection, (), customers)).difference(ids))
-    found += others
-    loaded = await within(connection, found, known_by(found).union(inbox.identity_keys(customers)), alone=True)
-    # all wallets of a file at once, with nobody waiting but at the gate
-    effort = Effort(most=float("inf"))
-    await resolve(connection, loaded, retention, known_before=known_by(others), effort=effort)
+    older_ids = set(await wallets.lock(connection, (), customers)).difference(ids)
+    older = await wallets.load(connection, older_ids)
+    affected = [*imported, *older]
+    loaded = await within(connection, affected, known_by(affected).union(inbox.identity_keys(customers)), alone=True)
+    # All wallets of the file at once: only the gate blocks other workers meanwhile.
+    effort = Effort(limit=float("inf"))
+    await resolve(connection, loaded, retention, known_before=known_by(older), effort=effort)

@@ -1,7 +1,7 @@
-"""All that a decision is made from, locked and loaded: wallets, what is known within their reach, and what waits.
+"""Lock and load what a decision needs: wallets, the knowledge within their reach, and waiting updates.
 
-The order in which things are locked is the same everywhere: credentials by key, then wallets by id (see
-`store.knowledge` and `store.wallets`).
+Locks are taken in the same order everywhere: credentials by key, then wallets by id (see `store.knowledge` and
+`store.wallets`).
 """
 
 from collections import Counter
@@ -22,7 +22,7 @@ from store import inbox, knowledge, wallets
 
 
 class Limits(NamedTuple):
-    """What one transaction may take on: seconds of a statement, wallets, and wallets that know one credential."""
+    """Limits of one transaction: seconds of a statement, wallets, and wallets that know one credential."""
 
     seconds: float = 20
     wallets: int = 4000
@@ -32,18 +32,18 @@ class Limits(NamedTuple):
 ORDINARY = Limits()
 
 Leads: TypeAlias = Mapping[Key, AbstractSet[Key]]
-"""The credentials that updates lead to, by each that they lead from."""
+"""For each credential, those that the updates of the batch lead to from it."""
 _NO_LEADS: Leads = {}
 
-# Within reach of one transaction: 20 accounts of the largest size take some 200 MB.
-_MOST_KEYS = 400_000
-# Where facts lead further than so many steps, the rest of the way is walked by the database.
-_STEPS = 2
+# Credentials within reach of one transaction: 20 accounts of the largest size take some 200 MB.
+_KEYS_LIMIT = 400_000
+# After this many rounds, one recursive query of the database finds all credentials that facts still lead to.
+_ROUNDS = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """`left_after`: wallets that know the updates' credential and come after this one are left for later."""
+    """`left_after`: wallets with a greater id that know the updates' credential are left for later."""
 
     wallets: Sequence[Wallet]
     knowledge: Knowledge
@@ -59,7 +59,7 @@ async def load(
     *,
     keep: timedelta,
 ) -> Loaded:
-    """Lock and load what `updates` are about; `keep` is how long a credential that no wallet knows is kept.
+    """Lock and load what `updates` are about. `keep` is how long a credential that no wallet knows is kept.
 
     Raises:
         store.knowledge.Contended: begin again, with these credentials within reach.
@@ -71,21 +71,21 @@ async def load(
         keys |= await wallets.keys_of(connection, customers)
     await knowledge.lock(connection, keys, keep=keep)
     olds = {key for update in updates if update.old is not None for key in update.old.keys}
-    ids = await wallets.lock(connection, olds, customers, most=limits.wallets + 1)
-    of_one = _are_of_one_credential(updates)
+    ids = await wallets.lock(connection, olds, customers, limit=limits.wallets + 1)
+    of_one_credential = _are_of_one_credential(updates)
     left_after = None
-    if of_one and len(ids) > limits.of_a_credential:
+    if of_one_credential and len(ids) > limits.of_a_credential:
         ids = ids[: limits.of_a_credential]
         left_after = ids[-1]
     if len(ids) > limits.wallets:
         raise TooMuch(f"more than {limits.wallets} wallets are affected")
-    found = await wallets.load(connection, ids)
-    if not of_one and len(found) > limits.of_a_credential:
-        _look_for_crowds(found, olds, limits.of_a_credential)
-    known = known_by(found)
+    affected = await wallets.load(connection, ids)
+    if not of_one_credential and len(affected) > limits.of_a_credential:
+        _check_crowds(affected, olds, limits.of_a_credential)
+    known = known_by(affected)
     if customers:
-        _see_that_none_came(found, known, keys)
-    loaded = await within(connection, found, keys, ahead=_leads(updates), most=_MOST_KEYS)
+        _check_nothing_arrived(affected, known, keys)
+    loaded = await within(connection, affected, keys, ahead=_leads(updates), limit=_KEYS_LIMIT)
     return Loaded(loaded.wallets, loaded.knowledge, loaded.waiting, left_after)
 
 
@@ -94,66 +94,67 @@ def _are_of_one_credential(updates: Sequence[Update]) -> bool:
     return len(olds) == 1 and None not in olds
 
 
-def _look_for_crowds(found: Iterable[Wallet], keys: AbstractSet[Key], most: int) -> None:
-    """Raise TooMuch if one of `keys` is known to more than `most` wallets: its updates are taken in on their own."""
-    knowing = Counter(key for wallet in found for key in wallet.knows() & keys)
-    if any(count > most for count in knowing.values()):
-        raise TooMuch(f"a credential is in more than {most} wallets")
+def _check_crowds(affected: Iterable[Wallet], keys: AbstractSet[Key], limit: int) -> None:
+    """Raise TooMuch if more than `limit` wallets know one of `keys`: its updates go into batches of their own."""
+    knowing = Counter(key for wallet in affected for key in wallet.knows() & keys)
+    if any(count > limit for count in knowing.values()):
+        raise TooMuch(f"a credential is in more than {limit} wallets")
 
 
-def _see_that_none_came(found: Sequence[Wallet], known: AbstractSet[Key], keys: AbstractSet[Key]) -> None:
-    """A merge lets one wallet come to know what is in another; it does not matter which of them here.
+def _check_nothing_arrived(affected: Sequence[Wallet], known: AbstractSet[Key], keys: AbstractSet[Key]) -> None:
+    """Raise Contended if the wallets of a merge know credentials that are not locked.
 
-    Heirs that are not found came with the merge that we waited for.
+    A merge lets one wallet know what is in the other. A target that is not loaded appeared with a merge that this
+    transaction waited for.
     """
-    heirs = {wallet.merged_into for wallet in found} - {None}
-    if not known <= keys or not heirs <= {wallet.id for wallet in found}:
+    targets = {wallet.merged_into for wallet in affected} - {None}
+    if not known <= keys or not targets <= {wallet.id for wallet in affected}:
         raise knowledge.Contended(known - keys)
 
 
 async def within(
     connection: AsyncConnection,
-    found: Sequence[Wallet],
+    affected: Sequence[Wallet],
     keys: AbstractSet[Key],
     *,
     ahead: Leads = _NO_LEADS,
     alone: bool = False,
-    most: float = float("inf"),
+    limit: float = float("inf"),
 ) -> Loaded:
-    """Load what is known of `keys`, and all that is known within reach of the wallets `found`.
+    """Load what is known of `keys`, and everything within reach of the wallets `affected`.
 
-    Where no wallet leads, nothing is followed: however long a chain is that no wallet knows the beginning of, a link of
-    it costs one look-up. `ahead` are the facts that are about to be learnt. Both `keys` and wallets are locked, and so
-    is what is met further on, unless we are `alone` behind the closed gate.
+    Facts are followed only from credentials that a wallet knows. So one link of a long chain that no wallet knows costs
+    one look-up. `ahead` are the facts that are about to be learnt. The caller has locked `keys` and the wallets. This
+    function locks further credentials, unless the caller is `alone` behind the closed gate.
 
     Raises:
         store.knowledge.Contended: begin again, with these credentials within reach.
-        TooMuch: more than `most` credentials are within reach.
+        TooMuch: more than `limit` credentials are within reach.
     """
-    knows = Knowledge()
+    known_facts = Knowledge()
     loaded: set[Key] = set()
-    known = known_by(found)
+    known = known_by(affected)
     reached = set(known)
     unloaded: AbstractSet[Key] = keys | known
-    steps = 0
+    rounds = 0
     while unloaded:
-        steps += 1
-        if steps > _STEPS:
+        rounds += 1
+        if rounds > _ROUNDS:
             unloaded = await knowledge.reach(connection, unloaded) - loaded
-        if len(loaded) + len(unloaded) > most:
-            raise TooMuch(f"more than {most} credentials are within reach")
+        if len(loaded) + len(unloaded) > limit:
+            raise TooMuch(f"more than {limit} credentials are within reach")
         if loaded and not alone:
             await knowledge.try_lock(connection, unloaded)
-        await knowledge.load(connection, unloaded, knows)
-        begun_from = unloaded if loaded else known
+        await knowledge.load(connection, unloaded, known_facts)
+        start = unloaded if loaded else known
         loaded |= unloaded
-        reached |= knows.reach(begun_from, beyond=reached - begun_from, ahead=ahead)
+        reached |= known_facts.reach(start, beyond=reached - start, ahead=ahead)
         unloaded = reached - loaded
-    return Loaded(found, knows, await inbox.waiting(connection, loaded) if found else ())
+    return Loaded(affected, known_facts, await inbox.waiting(connection, loaded) if affected else ())
 
 
 def _leads(updates: Iterable[Update]) -> Leads:
-    """Where the replacements among `updates` lead to, from each credential by each of its names."""
+    """The credentials that the replacements among `updates` lead to, by each name of the old credential."""
     leads: dict[Key, set[Key]] = {}
     for update in updates:
         if update.old is not None and update.new.credential is not None:
@@ -162,5 +163,6 @@ def _leads(updates: Iterable[Update]) -> Leads:
     return leads
 
 
-def known_by(found: Iterable[Wallet]) -> set[Key]:
-    return {key for wallet in found for key in wallet.knows()}
+def known_by(loaded: Iterable[Wallet]) -> set[Key]:
+    """Every credential that one of the wallets knows."""
+    return {key for wallet in loaded for key in wallet.knows()}

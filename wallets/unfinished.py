@@ -1,9 +1,9 @@
-"""The wallets that an update left for later: a credential may be in more of them than one transaction takes on.
+"""Resolve the remaining wallets of unfinished updates: more wallets may know a credential than fit in one transaction.
 
-The update's transaction keeps how far it came in a row, and each transaction here resolves the next wallets, in the
-order of their ids, and moves the row on; the last one deletes it. A process that dies in between leaves the row as it
-stands. A wallet that is touched in another way meanwhile is resolved by all that is known, this update included, and
-nothing is left to do for it here.
+The update's own transaction writes a row with the last wallet that it resolved. Each transaction here resolves the next
+wallets, in the order of their ids, and moves the row on. The last one deletes it. A process that dies in between leaves
+the row as it is. A wallet that changes in another way meanwhile is resolved by everything known, this update included.
+Then nothing remains to do for it here.
 """
 
 import asyncio
@@ -32,18 +32,18 @@ log = structlog.get_logger()
 
 UNFINISHED = Gauge("repoint_updates_unfinished", "Updates that some wallets are still to be resolved by")
 
-# How often one looks whether there is anything to do.
+# The pause between two looks for unfinished updates.
 _LOOK_SECONDS = 1
-# So many wallets at once; fewer where they are too much for one transaction, down to a single one.
+# Wallets of one transaction. If they are too much for it, the next one takes a tenth of them, down to a single one.
 _WALLETS = 1000
 _FEWER = 10
 
 
 @dataclass
 class _Pace:
-    """How many wallets the next transaction resolves, and what it must lock beside theirs.
+    """How many wallets the next transaction resolves, and which further credentials it locks.
 
-    `failed` is what could not be resolved with a single wallet, and why: that wallet is passed over.
+    `failed` are the updates by which a single wallet could not be resolved, and why: that wallet is passed over.
     """
 
     at_once: int = _WALLETS
@@ -63,7 +63,7 @@ class _Pace:
 async def run(
     engine: AsyncEngine, retention: Retention, *, stopping: asyncio.Event, on_events: Callable[[], None] = lambda: None
 ) -> None:
-    """Resolve what was left, until `stopping` is set; a database that is away or too slow is waited for."""
+    """Resolve unfinished updates until `stopping` is set. Wait for the database while it is away or too slow."""
     pace, reminder = _Pace(), Reminder()
     while not stopping.is_set():
         events, begun = None, time.monotonic()
@@ -86,9 +86,9 @@ async def run(
 
 
 async def _put_off(engine: AsyncEngine, error: BaseException, pace: _Pace, *, seconds: float) -> str:
-    """Why the transaction that took `seconds` failed; where its wallets are at fault, the next one has fewer.
+    """Return why the transaction of `seconds` failed. If its wallets are at fault, the next one has fewer.
 
-    They are not where an administrator cancelled a statement, nor where the server is too slow for any row.
+    The wallets are not at fault if an administrator cancelled a statement, or if the server is too slow for any row.
     """
     kind = failure(error)
     if kind is None:
@@ -105,22 +105,22 @@ async def _put_off(engine: AsyncEngine, error: BaseException, pace: _Pace, *, se
 
 
 async def _pass_over(engine: AsyncEngine, failed: Sequence[Unfinished], why: str) -> None:
-    """Go on without the next wallet of `failed`, which cannot be resolved; a later report of it resolves it.
+    """Skip the next wallet of `failed`, which cannot be resolved. A later report about it resolves it.
 
-    Where another process has claimed or moved them on meanwhile, nothing is done.
+    Do nothing if another process has claimed or moved the updates on meanwhile.
     """
     async with engine.begin() as connection:
-        left = await unfinished.claim(connection)
-        if left != list(failed) or not left:
+        claimed = await unfinished.claim(connection)
+        if claimed != list(failed) or not claimed:
             return
-        ids = await wallets.lock(connection, left[0].update.keys, most=1, after=left[0].after)
+        ids = await wallets.lock(connection, claimed[0].update.keys, limit=1, after=claimed[0].after)
         if ids:
             log.error("a wallet is passed over", wallet=ids[0], reason=why)
-            await unfinished.move_on(connection, left, after=ids[0])
+            await unfinished.move_on(connection, claimed, after=ids[0])
 
 
 async def run_once(engine: AsyncEngine, retention: Retention, pace: _Pace | None = None) -> int | None:
-    """Resolve the next wallets of the update that was left first; how many events, None if none was left.
+    """Resolve the next wallets of the oldest unfinished update; return the number of events, None if there is none.
 
     Raises:
         store.knowledge.Contended: do it again, with these credentials within reach.
@@ -129,36 +129,36 @@ async def run_once(engine: AsyncEngine, retention: Retention, pace: _Pace | None
     pace = pace or _Pace()
     async with engine.begin() as connection:
         UNFINISHED.set(await unfinished.count(connection))
-        left = pace.claimed = await unfinished.claim(connection)
-        if not left:
+        claimed = pace.claimed = await unfinished.claim(connection)
+        if not claimed:
             return None
         await inbox.enter(connection, within=ORDINARY.seconds)
-        keys = set(left[0].update.keys) | pace.within_reach
+        keys = set(claimed[0].update.keys) | pace.within_reach
         await knowledge.lock(connection, keys, keep=retention.unknown)
-        ids = await wallets.lock(connection, left[0].update.keys, most=pace.at_once, after=left[0].after)
-        found = await wallets.load(connection, ids)
-        loaded = await within(connection, found, keys | known_by(found))
-        events = await _resolve(connection, left, loaded, retention)
+        ids = await wallets.lock(connection, claimed[0].update.keys, limit=pace.at_once, after=claimed[0].after)
+        affected = await wallets.load(connection, ids)
+        loaded = await within(connection, affected, keys | known_by(affected))
+        events = await _resolve(connection, claimed, loaded, retention)
         if len(ids) < pace.at_once:
-            await unfinished.finish(connection, left)
+            await unfinished.finish(connection, claimed)
         else:
-            await unfinished.move_on(connection, left, after=ids[-1])
+            await unfinished.move_on(connection, claimed, after=ids[-1])
     EVENTS.inc(events)
     return events
 
 
 async def _resolve(
-    connection: AsyncConnection, left: Sequence[Unfinished], loaded: Loaded, retention: Retention
+    connection: AsyncConnection, claimed: Sequence[Unfinished], loaded: Loaded, retention: Retention
 ) -> int:
-    """Resolve the wallets, and give the updates the outcome that follows; how many events it made."""
+    """Resolve the wallets, and give the updates the outcome that follows; return the number of events."""
     waiting = {update.inbox_id for update in loaded.waiting}
-    asked = [*loaded.waiting, *(unfinished.update for unfinished in left if unfinished.update.inbox_id not in waiting)]
-    decision = decide((), loaded.wallets, loaded.knowledge, asked, method_ids())
+    updates = [*loaded.waiting, *(row.update for row in claimed if row.update.inbox_id not in waiting)]
+    decision = decide((), loaded.wallets, loaded.knowledge, updates, method_ids())
     events = await carry_out(connection, decision, loaded, retention, known_before=known_by(loaded.wallets))
     followed = [(update, verdict) for update, verdict in decision.waiting if update.inbox_id in waiting]
     if followed:
         await inbox.update_outcomes(connection, followed)
-    # what is left has an outcome from the wallets before; that some wallet changed is all that can be added to it
+    # The claimed updates have an outcome from the wallets before. It can only become APPLIED.
     applied = [(update, verdict) for update, verdict in decision.waiting if verdict.outcome is Outcome.APPLIED]
     if applied:
         await inbox.update_outcomes(connection, applied)

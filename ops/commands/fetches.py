@@ -50,7 +50,7 @@ def _written(row: FetchRow) -> dict[str, object]:
         "id": row.id,
         "feed": row.feed,
         "status": row.status,
-        "told": row.told,
+        "told": row.times_received,
         "failures": row.failures,
         "failure": row.failure,
         "receivedAt": moment(row.received_at),

@@ -101,7 +101,7 @@ def _attempt(attempt: Attempt) -> dict[str, Any]:
         "number": attempt.number,
         "outcome": attempt.outcome,
         "statusCode": attempt.status_code,
-        "tookMilliseconds": attempt.took,
+        "tookMilliseconds": attempt.milliseconds,
         "attemptedAt": moment(attempt.at),
     }
 

@@ -408,7 +408,7 @@ def _count(results: Sequence[Attempted], *, late: int, disabled: Sequence[str]) 
     for outcome, number in Count(result.outcome for result in results).items():
         ATTEMPTS.labels(outcome).inc(number)
     for result in results:
-        ATTEMPT_SECONDS.observe(result.took)
+        ATTEMPT_SECONDS.observe(result.seconds)
     LATE.inc(late)
     DISABLED.inc(len(disabled))
     for id_ in disabled:

@@ -28,7 +28,7 @@ _LOCK = text(f"""
     SELECT CAST(id AS text) FROM wallets
     WHERE id = ANY(ARRAY(
         SELECT wallet_id FROM named WHERE CAST(:after AS uuid) IS NULL OR wallet_id > CAST(:after AS uuid)
-        ORDER BY wallet_id LIMIT CAST(:most AS bigint)))
+        ORDER BY wallet_id LIMIT CAST(:limit AS bigint)))
     ORDER BY wallets.id FOR NO KEY UPDATE
 """)
 
@@ -39,16 +39,16 @@ async def lock(
     identities: Collection[Identity] = (),
     *,
     after: WalletId | None = None,
-    most: int | None = None,
+    limit: int | None = None,
 ) -> list[WalletId]:
     """Lock the wallets that know any of `keys`, and those of the customers so identified; their ids, in order.
 
-    `after` leaves out the wallets up to that id, `most` those beyond so many.
+    `after` leaves out the wallets up to that id; `limit` is the largest number of wallets.
 
     The credentials of `keys` are locked already (`store.knowledge.lock`), so no further wallet can come to know one.
     """
     rows = await connection.execute(
-        _LOCK, {"keys": list(keys), "identities": list(identities), "after": after, "most": most}
+        _LOCK, {"keys": list(keys), "identities": list(identities), "after": after, "limit": limit}
     )
     return list(rows.scalars())
 

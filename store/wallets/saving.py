@@ -1,8 +1,7 @@
-"""What changed of wallets, written back.
+"""Write changed wallets back.
 
-The order matters: a replaced method lets go of its flags and identity before another takes them, and the merchants
-of a merged wallet are united before its links arrive. What is not true in between is deferred to the commit by the
-schema.
+The order matters. A replaced method must lose its flags and identity before another method receives them. The merchants
+of a merged wallet must be in the target before its links are. The schema defers all other constraints to the commit.
 """
 
 from collections.abc import Iterable, Sequence
@@ -28,7 +27,7 @@ ADD_CREDENTIALS = text(METHOD_CREDENTIAL.insert("payment_method_credentials", "c
 ADD_LINEAGE = text(LINEAGE.insert("lineage", "replacements"))
 _MERGE = text(f"""
     WITH merge AS MATERIALIZED (SELECT id AS source, merged_into AS target FROM {WALLET_MERGE.array("merges")}),
-    -- what the source knew, the target knows now
+    -- the target knows the source's leads now
     forgotten AS (DELETE FROM wallet_leads WHERE wallet_id = ANY(CAST(:sources AS uuid[]))),
     moved AS MATERIALIZED (
         SELECT source AS id, target FROM merge
@@ -46,7 +45,7 @@ _DELETE_METHODS = text(f"""
     FROM {PAYMENT_METHOD.array("methods")} AS deleted
     WHERE method.id = deleted.id AND method.id = ANY(CAST(:ids AS uuid[]))
 """)
-# A method keeps its type and what only its file has; what deletes it is written by the statement above.
+# A method keeps its type and its extra details. The statement above writes the columns of a deletion.
 _NEVER_UPDATED = ("id", "type", "extra_details", "replaced_by", "deleted_reason")
 _UPDATE_METHODS = text(f"""
     UPDATE payment_methods AS method SET {PAYMENT_METHOD.assignments("changed", without=_NEVER_UPDATED)}

@@ -211,7 +211,7 @@ def test_an_account_of_more_credentials_than_allowed_is_too_much() -> None:
 def test_a_decision_that_looks_at_too_much_is_too_much() -> None:
     """Each fact of a hostile stream has all that were followed before it tried once more."""
     knowledge = Knowledge()
-    resolver = WalletResolver(wallet(method("A0")), knowledge, made, Effort(most=1000))
+    resolver = WalletResolver(wallet(method("A0")), knowledge, made, Effort(limit=1000))
 
     def learn_all() -> None:
         for n in range(100):
