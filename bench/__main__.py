@@ -18,26 +18,26 @@ SECTIONS = ("ingest", "dispatch", "latency", "wallets", "feeds")
 
 @dataclass(frozen=True)
 class Sizes:
-    ingest: ingest.Size
-    dispatch: dispatch.Size
-    latency: latency.Size
-    wallets: wallets.Size
-    feeds: feeds.Size
+    ingest: ingest.IngestSize
+    dispatch: dispatch.DispatchSize
+    latency: latency.LatencySize
+    wallets: wallets.WalletsSize
+    feeds: feeds.FeedsSize
 
 
 WHOLE = Sizes(
-    ingest.Size(wallets=50_000, number=8000, by_orm=250, rounds=5),
-    dispatch.Size(number=50_000, rounds=5),
-    latency.Size(wallets=50_000, number=4000, rounds=3, seconds=30),
-    wallets.Size(few=10_000, many=1_000_000, number=4000, rounds=4),
-    feeds.Size(few=100_000, many=1_000_000, rounds=3),
+    ingest.IngestSize(wallets=50_000, number=8000, by_orm=250, rounds=5),
+    dispatch.DispatchSize(number=50_000, rounds=5),
+    latency.LatencySize(wallets=50_000, number=4000, rounds=3, seconds=30),
+    wallets.WalletsSize(few=10_000, many=1_000_000, number=4000, rounds=4),
+    feeds.FeedsSize(few=100_000, many=1_000_000, rounds=3),
 )
 QUICK = Sizes(
-    ingest.Size(wallets=20_000, number=4000, by_orm=200, rounds=3),
-    dispatch.Size(number=5000, rounds=3),
-    latency.Size(wallets=10_000, number=1000, rounds=2, seconds=5),
-    wallets.Size(few=10_000, many=100_000, number=4000, rounds=2),
-    feeds.Size(few=20_000, many=100_000, rounds=2),
+    ingest.IngestSize(wallets=20_000, number=4000, by_orm=200, rounds=3),
+    dispatch.DispatchSize(number=5000, rounds=3),
+    latency.LatencySize(wallets=10_000, number=1000, rounds=2, seconds=5),
+    wallets.WalletsSize(few=10_000, many=100_000, number=4000, rounds=2),
+    feeds.FeedsSize(few=20_000, many=100_000, rounds=2),
 )
 
 

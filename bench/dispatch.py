@@ -295,14 +295,14 @@ async def dispatch(engine: AsyncEngine, number: int) -> float:
 
 
 @dataclass(frozen=True)
-class Size:
+class DispatchSize:
     """`number` deliveries a round."""
 
     number: int
     rounds: int
 
 
-async def compare(url: str, size: Size) -> None:
+async def compare(url: str, size: DispatchSize) -> None:
     """Print what each round took, and the medians of their ratios: bare clients and dispatcher on one loop."""
     allow_many_sockets()
     statements = []

@@ -33,7 +33,7 @@ _MIB = 1024  # ru_maxrss is in KiB
 
 
 @dataclass(frozen=True)
-class Size:
+class FeedsSize:
     """`rounds` of a file of `few` rows by each, in turns; then one of `many`."""
 
     few: int
@@ -57,7 +57,7 @@ class Run(NamedTuple):
         )
 
 
-async def compare(broker: Broker, size: Size) -> None:
+async def compare(broker: Broker, size: FeedsSize) -> None:
     """Print what each run took, the median of their ratios, and the memory for few rows and for many."""
     with tempfile.TemporaryDirectory() as folder:
         few, many = (_file(Path(folder), rows) for rows in (size.few, size.many))

@@ -32,7 +32,7 @@ ORM = "one ORM transaction per update"
 
 
 @dataclass(frozen=True)
-class Size:
+class IngestSize:
     """`number` updates a round by Repoint and by SQL, `by_orm` by the ORM."""
 
     wallets: int
@@ -41,7 +41,7 @@ class Size:
     rounds: int
 
 
-async def compare(url: str, size: Size) -> None:
+async def compare(url: str, size: IngestSize) -> None:
     """Print what each round took, and the medians of their ratios."""
     async with (
         load.seeded(url, "bench_ingest", size.wallets) as seeded,

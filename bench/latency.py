@@ -29,7 +29,7 @@ DEADLINE = 60
 
 
 @dataclass(frozen=True)
-class Size:
+class LatencySize:
     """The top rate is the median of `rounds` of `number` updates; then `seconds` at a quarter of it."""
 
     wallets: int
@@ -38,7 +38,7 @@ class Size:
     seconds: int
 
 
-async def measure(url: str, broker: Broker, size: Size) -> None:
+async def measure(url: str, broker: Broker, size: LatencySize) -> None:
     """Print the median and the 99th percentile, by the name of the event."""
     came = _Arrivals()
     server = await asyncio.get_running_loop().create_server(lambda: Protocol(came.got), "127.0.0.1", 0)
@@ -67,7 +67,7 @@ class _Arrivals:
         self._all = asyncio.Event()
         self.taken: dict[str, list[float]] = defaultdict(list)
 
-    def expect(self, update: load.Update, due: float) -> None:
+    def expect(self, update: load.UpdateMessage, due: float) -> None:
         if self._due.setdefault(f"e{update.wallet}", due) == due:
             # REPLACED and DELETED, or UPDATED alone, to each of its merchants
             self._awaited += (1 + update.wallet % 2) * (2 if b"NUMBER_REPLACED" in update.body else 1)
@@ -93,7 +93,7 @@ class _Arrivals:
                 await self._all.wait()
 
 
-async def _top_rate(engine: AsyncEngine, size: Size) -> float:
+async def _top_rate(engine: AsyncEngine, size: LatencySize) -> float:
     meter = await Meter.of(engine)
     for first in range(0, size.number * size.rounds, size.number):
         polls = load.polls(first, size.number, size.wallets, ingest.LANES, ingest.POLLED)
@@ -130,7 +130,7 @@ async def _all_delivered(engine: AsyncEngine) -> None:
             await asyncio.sleep(0.5)
 
 
-async def _produce(broker: Broker, updates: list[load.Update], rate: float, came: _Arrivals) -> None:
+async def _produce(broker: Broker, updates: list[load.UpdateMessage], rate: float, came: _Arrivals) -> None:
     loop = asyncio.get_running_loop()
     async with AIOKafkaProducer(bootstrap_servers=broker.servers, acks="all", enable_idempotence=True) as producer:
         await producer.partitions_for(load.TOPIC)

@@ -134,7 +134,7 @@ async def analyze(engine: AsyncEngine) -> None:
 # --- updates ------------------------------------------------------------------------------------------------------
 
 
-class Update(NamedTuple):
+class UpdateMessage(NamedTuple):
     """A message's key and value, and which wallet it is about."""
 
     key: bytes
@@ -142,7 +142,7 @@ class Update(NamedTuple):
     wallet: int
 
 
-def updates(first: int, count: int, wallets: int) -> Iterator[Update]:
+def updates(first: int, count: int, wallets: int) -> Iterator[UpdateMessage]:
     """`count` updates, of which 85 in 100 replace a card; the others extend one, suspend one, or come twice.
 
     Wallets come in an order of chance, in which `first` says where to begin; when all have come they come again, with
@@ -172,7 +172,7 @@ def _order(wallets: int) -> Sequence[int]:
     return order
 
 
-def _update(id_: str, wallet: int, generation: int, told: dict[str, Any]) -> Update:
+def _update(id_: str, wallet: int, generation: int, told: dict[str, Any]) -> UpdateMessage:
     name = _name(wallet, generation)
     message: dict[str, Any] = {
         "id": id_,
@@ -181,7 +181,7 @@ def _update(id_: str, wallet: int, generation: int, told: dict[str, Any]) -> Upd
         "occurredAt": f"2026-11-{1 + generation:02}T09:14:13.512Z",
         "old": {"token": f"tok_{name}", "fingerprint": f"fp_{name}", "methodType": "CARD"},
     }
-    return Update(f"vau:tok_{name}".encode(), json.dumps(message | told).encode(), wallet)
+    return UpdateMessage(f"vau:tok_{name}".encode(), json.dumps(message | told).encode(), wallet)
 
 
 def _replacement(wallet: int, generation: int) -> dict[str, Any]:

@@ -35,7 +35,7 @@ _TOLD = schema.credentials
 # --- the rows -----------------------------------------------------------------------------------------------------
 
 
-class _Row(DeclarativeBase):
+class _Entity(DeclarativeBase):
     metadata = schema.metadata
 
     if TYPE_CHECKING:  # every column is an attribute, by its name in store.schema
@@ -44,73 +44,73 @@ class _Row(DeclarativeBase):
         def __setattr__(self, name: str, value: Any) -> None: ...  # noqa: ANN401 - of any column
 
 
-class Inbox(_Row):
+class InboxEntity(_Entity):
     __table__ = schema.inbox
 
 
-class CredentialTold(_Row):
+class CredentialEntity(_Entity):
     __table__ = schema.credentials
 
 
-class ReplacementFact(_Row):
+class FactEntity(_Entity):
     __table__ = schema.replacement_facts
 
 
-class Endpoint(_Row):
+class EndpointEntity(_Entity):
     __table__ = schema.endpoints
 
 
-class Merchant(_Row):
+class MerchantEntity(_Entity):
     __table__ = schema.merchants
-    endpoints: Mapped[list[Endpoint]] = relationship()
+    endpoints: Mapped[list[EndpointEntity]] = relationship()
 
 
-class WalletMerchant(_Row):
+class WalletMerchantEntity(_Entity):
     __table__ = schema.wallet_merchants
-    merchant: Mapped[Merchant] = relationship()
+    merchant: Mapped[MerchantEntity] = relationship()
 
 
-class MethodCredential(_Row):
+class MethodCredentialEntity(_Entity):
     __table__ = schema.payment_method_credentials
 
 
-class Link(_Row):
+class LinkEntity(_Entity):
     __table__ = schema.payment_links
 
 
-class Lineage(_Row):
+class LineageEntity(_Entity):
     __table__ = schema.lineage
 
 
-class Method(_Row):
+class MethodEntity(_Entity):
     __table__ = schema.payment_methods
     # joined by the id alone: what else they copy of their method is the database's to keep (ON UPDATE CASCADE)
-    credentials: Mapped[list[MethodCredential]] = relationship(
+    credentials: Mapped[list[MethodCredentialEntity]] = relationship(
         primaryjoin=_METHODS.c.id == _CREDENTIALS.c.payment_method_id,
         foreign_keys=[_CREDENTIALS.c.payment_method_id],
     )
-    links: Mapped[list[Link]] = relationship(
+    links: Mapped[list[LinkEntity]] = relationship(
         primaryjoin=_METHODS.c.id == schema.payment_links.c.payment_method_id,
         foreign_keys=[schema.payment_links.c.payment_method_id],
         viewonly=True,
     )
 
 
-class Wallet(_Row):
+class WalletEntity(_Entity):
     __table__ = schema.wallets
     # the class has a `metadata` of its own
     __mapper_args__ = {"properties": {"metadata_": schema.wallets.c.metadata}}  # noqa: RUF012 - as SQLAlchemy has it
-    methods: Mapped[list[Method]] = relationship()
-    merchants: Mapped[list[WalletMerchant]] = relationship()
+    methods: Mapped[list[MethodEntity]] = relationship()
+    merchants: Mapped[list[WalletMerchantEntity]] = relationship()
 
 
-class Event(_Row):
+class EventEntity(_Entity):
     __table__ = schema.events
 
 
-class Delivery(_Row):
+class DeliveryEntity(_Entity):
     __table__ = schema.deliveries
-    event: Mapped[Event] = relationship()
+    event: Mapped[EventEntity] = relationship()
 
 
 # --- one update, one transaction ----------------------------------------------------------------------------------
@@ -158,11 +158,11 @@ async def _take(session: AsyncSession, message: Message) -> None:
             )
 
 
-_MET = select(Inbox).where(
+_MET = select(InboxEntity).where(
     _INBOX.c.original, _INBOX.c.vendor == bindparam("vendor"), _INBOX.c.update_id == bindparam("update_id")
 )
 _LOCKED = (
-    select(Wallet)
+    select(WalletEntity)
     .where(
         schema.wallets.c.id.in_(
             select(_CREDENTIALS.c.wallet_id).where(
@@ -172,15 +172,21 @@ _LOCKED = (
     )
     .with_for_update()
     .options(
-        selectinload(Wallet.methods).options(selectinload(Method.credentials), selectinload(Method.links)),
-        selectinload(Wallet.merchants).selectinload(WalletMerchant.merchant).selectinload(Merchant.endpoints),
+        selectinload(WalletEntity.methods).options(
+            selectinload(MethodEntity.credentials), selectinload(MethodEntity.links)
+        ),
+        selectinload(WalletEntity.merchants)
+        .selectinload(WalletMerchantEntity.merchant)
+        .selectinload(MerchantEntity.endpoints),
     )
 )
 
 
-def _arrival(message: Message, read: CanonicalUpdate, *, original: bool, outcome: str, reason: str | None) -> Inbox:
+def _arrival(
+    message: Message, read: CanonicalUpdate, *, original: bool, outcome: str, reason: str | None
+) -> InboxEntity:
     told = read.update
-    return Inbox(
+    return InboxEntity(
         topic=message.topic,
         partition=message.partition,
         kafka_offset=message.offset,
@@ -196,18 +202,18 @@ def _arrival(message: Message, read: CanonicalUpdate, *, original: bool, outcome
     )
 
 
-def _holds(method: Method, named: Credential) -> bool:
+def _holds(method: MethodEntity, named: Credential) -> bool:
     return any(each.key in named.keys for each in method.credentials)
 
 
 async def _learn(session: AsyncSession, told: Update) -> None:
     """A row for every credential named; what is told in place stands in those of the old one."""
     kept_until = datetime.now(UTC) + _KEPT
-    known = await session.scalars(select(CredentialTold).where(_TOLD.c.key.in_(told.keys), _TOLD.c.scope == ""))
+    known = await session.scalars(select(CredentialEntity).where(_TOLD.c.key.in_(told.keys), _TOLD.c.scope == ""))
     rows = {row.key: row for row in known}
     for key in told.keys:
         if key not in rows:
-            rows[key] = CredentialTold(key=key, scope="", kept_until=kept_until)
+            rows[key] = CredentialEntity(key=key, scope="", kept_until=kept_until)
             session.add(rows[key])
         row = rows[key]
         if told.type is UpdateType.SUSPENDED:
@@ -219,12 +225,12 @@ async def _learn(session: AsyncSession, told: Update) -> None:
             row.expiry_vendor, row.expiry_update_id = told.stamp.vendor, told.stamp.update_id
 
 
-async def _replace(session: AsyncSession, old: Method, told: Update) -> Method:
+async def _replace(session: AsyncSession, old: MethodEntity, told: Update) -> MethodEntity:
     assert told.old is not None
     assert told.new.credential is not None
     flags = {"is_default": old.is_default, "is_subscription_default": old.is_subscription_default}
     year, month = told.new.expiry or (None, None)
-    new = Method(
+    new = MethodEntity(
         id=uuid7(),
         wallet_id=old.wallet_id,
         type=old.type,
@@ -240,7 +246,8 @@ async def _replace(session: AsyncSession, old: Method, told: Update) -> Method:
         **flags,
     )
     new.credentials = [
-        MethodCredential(key=key, wallet_id=old.wallet_id, type=old.type, live=True) for key in told.new.credential.keys
+        MethodCredentialEntity(key=key, wallet_id=old.wallet_id, type=old.type, live=True)
+        for key in told.new.credential.keys
     ]
     old.status, old.replaced_by, old.deleted_reason = "DELETED", new.id, told.reason.value
     old.is_default = old.is_subscription_default = False
@@ -248,7 +255,7 @@ async def _replace(session: AsyncSession, old: Method, told: Update) -> Method:
     stamp = {"vendor": told.stamp.vendor, "update_id": told.stamp.update_id}
     session.add(new)
     session.add(
-        ReplacementFact(
+        FactEntity(
             old_key=told.old.key,
             old_alias=told.old.alias,
             new_key=told.new.credential.key,
@@ -265,11 +272,11 @@ async def _replace(session: AsyncSession, old: Method, told: Update) -> Method:
         )
     )
     await session.flush()  # links and the lineage refer to it
-    session.add(Lineage(old_id=old.id, new_id=new.id, wallet_id=old.wallet_id, reason=told.reason.value, **stamp))
+    session.add(LineageEntity(old_id=old.id, new_id=new.id, wallet_id=old.wallet_id, reason=told.reason.value, **stamp))
     return new
 
 
-def _change(method: Method, told: Update) -> dict[str, Any]:
+def _change(method: MethodEntity, told: Update) -> dict[str, Any]:
     """What it was before, where it is something else now."""
     before = _details(method)
     if told.type is UpdateType.SUSPENDED:
@@ -281,8 +288,14 @@ def _change(method: Method, told: Update) -> dict[str, Any]:
 
 
 def _tell(
-    wallet: Wallet, shared: WalletMerchant, name: str, method: Method, payload: dict[str, Any], *, reason: str
-) -> list[Delivery]:
+    wallet: WalletEntity,
+    shared: WalletMerchantEntity,
+    name: str,
+    method: MethodEntity,
+    payload: dict[str, Any],
+    *,
+    reason: str,
+) -> list[DeliveryEntity]:
     """An event for one merchant, with a delivery for each of its endpoints, the first of its line due now."""
     shared.sequence += 1
     now = datetime.now(UTC)
@@ -295,7 +308,7 @@ def _tell(
         "reason": reason,
         "payload": {"paymentMethod": _method(method), "customer": _customer(wallet)} | payload,
     }
-    event = Event(
+    event = EventEntity(
         id=id_,
         wallet_id=wallet.id,
         merchant_id=shared.merchant_id,
@@ -306,7 +319,7 @@ def _tell(
         created_at=now,
     )
     return [
-        Delivery(
+        DeliveryEntity(
             event=event,
             endpoint_id=endpoint.id,
             wallet_id=wallet.id,
@@ -319,7 +332,7 @@ def _tell(
     ]
 
 
-def _method(method: Method) -> dict[str, Any]:
+def _method(method: MethodEntity) -> dict[str, Any]:
     details = _details(method)
     return {
         "id": method.id,
@@ -332,7 +345,7 @@ def _method(method: Method) -> dict[str, Any]:
     }
 
 
-def _details(method: Method) -> dict[str, Any]:
+def _details(method: MethodEntity) -> dict[str, Any]:
     return {
         "last4": method.last4,
         "cardBrand": method.brand,
@@ -346,7 +359,7 @@ def _details(method: Method) -> dict[str, Any]:
     }
 
 
-def _customer(wallet: Wallet) -> dict[str, Any]:
+def _customer(wallet: WalletEntity) -> dict[str, Any]:
     return {
         "enterpriseId": wallet.enterprise_id,
         "hsid": wallet.hsid,
@@ -355,5 +368,5 @@ def _customer(wallet: Wallet) -> dict[str, Any]:
     }
 
 
-def _link(link: Link) -> dict[str, Any]:
+def _link(link: LinkEntity) -> dict[str, Any]:
     return {"id": link.id, "reference": link.reference, "kind": link.kind}

@@ -9,7 +9,7 @@ from bench.meter import Meter
 
 
 @dataclass(frozen=True)
-class Size:
+class WalletsSize:
     """`number` updates a round."""
 
     few: int
@@ -18,7 +18,7 @@ class Size:
     rounds: int
 
 
-async def compare(url: str, size: Size) -> None:
+async def compare(url: str, size: WalletsSize) -> None:
     """Print what each round took, and the median of their ratios."""
     with_few, with_many = f"{size.few:,} wallets", f"{size.many:,} wallets"
     async with (
