@@ -11,7 +11,7 @@ from importlib import import_module
 from pathlib import Path
 
 from api.authentication import content_types
-from docs import bodies
+from docs import bodies, formats
 from ops import settings
 from schemas.feeds import FEEDS
 from schemas.feeds.feed import Feed
@@ -92,6 +92,9 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "content-types": content_types_of_feeds,
     "details": bodies.details,
     "feeds": feeds,
+    "format-merchants": formats.merchants,
+    "format-updates": formats.updates,
+    "format-wallets": formats.wallets,
     "irrelevant-kinds": irrelevant_kinds,
     "settings": settings_of_program,
 }
@@ -108,13 +111,19 @@ def pages() -> list[Path]:
 
 
 def main() -> None:
-    """Write every page whose tables have changed."""
+    """Write every page whose tables have changed, and the JSON Schemas."""
     for path in pages():
         page = path.read_text(encoding="utf-8")
         current = with_tables(page)
         if current != page:
             path.write_text(current, encoding="utf-8")
             sys.stdout.write(f"docs/{path.name}: tables written\n")
+    for name in formats.MODELS:
+        path, text = formats.SCHEMAS / f"{name}.json", formats.schema_text(name)
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+            sys.stdout.write(f"docs/schemas/{path.name}: written\n")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import pytest
 from typer.core import TyperGroup
 
 from api import authentication
-from docs import bodies, tables
+from docs import bodies, formats, tables
 from domain.account import Conflict
 from domain.delivery.states import Status
 from domain.update import Outcome, Reason, UpdateType
@@ -24,11 +24,13 @@ from schemas.event import EventName
 from schemas.feeds import FEEDS
 from schemas.feeds.feed import Edge
 from schemas.feeds.record import Refused
+from schemas.wallet import read_merchant, read_wallet
 from tests.schemas.feeds.reading import messages
 
 ROOT = Path(__file__).parents[2]
 FEEDS_PAGE = ROOT / "docs" / "feeds.md"
 RUNNING = ROOT / "docs" / "running.md"
+FORMATS = ROOT / "docs" / "formats.md"
 WEBHOOKS = ROOT / "docs" / "webhooks.md"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 CHANGELOG = ROOT / "CHANGELOG.md"
@@ -72,11 +74,26 @@ def test_every_feed_is_described_as_the_program_describes_it() -> None:
 
 def test_every_table_is_as_the_program_writes_it() -> None:
     """`make docs` writes them, between marks that no page may lose."""
-    assert [path.name for path in tables.pages()] == ["feeds.md", "running.md", "webhooks.md"]
+    assert [path.name for path in tables.pages()] == ["feeds.md", "formats.md", "running.md", "webhooks.md"]
     for path in tables.pages():
         assert tables.with_tables(path.read_text()) == path.read_text(), f"make docs writes {path.name}"
     marks = re.findall(r"<!-- table: ([a-z-]+) -->", "".join(path.read_text() for path in tables.pages()))
     assert sorted(marks) == sorted(tables.TABLES)
+
+
+def test_every_schema_is_as_the_models_have_it() -> None:
+    assert {path.stem for path in formats.SCHEMAS.iterdir()} == set(formats.MODELS)
+    for name in formats.MODELS:
+        assert (formats.SCHEMAS / f"{name}.json").read_text() == formats.schema_text(name), "make docs writes it"
+
+
+def test_the_examples_of_the_formats_can_be_read() -> None:
+    update = re.findall(r"```json\n(.*?)```", FORMATS.read_text(), re.DOTALL)
+    assert [parse(text.encode()).update.type for text in update] == [UpdateType.NUMBER_REPLACED]
+    for line in (ROOT / "examples" / "merchants.jsonl").read_text().splitlines():
+        read_merchant(line)
+    for line in (ROOT / "examples" / "wallets.jsonl").read_text().splitlines():
+        read_wallet(line)
 
 
 def test_the_page_for_merchants_shows_the_body_of_every_event() -> None:
