@@ -14,7 +14,7 @@ from store.engine import connect
 @asynccontextmanager
 async def migrated(server: str, name: str) -> AsyncIterator[AsyncEngine]:
     """An engine on a new database of that name on a superuser's `server`; it goes at the end."""
-    async with _made(make_url(server), name, "") as url:
+    async with _temporary(make_url(server), name, "") as url:
         await migrate.upgrade(url)
         engine = connect(url)
         yield engine
@@ -25,14 +25,14 @@ async def migrated(server: str, name: str) -> AsyncIterator[AsyncEngine]:
 async def copied(original: AsyncEngine, name: str) -> AsyncIterator[AsyncEngine]:
     """An engine on a copy of a database nobody is working on; it goes at the end."""
     await original.dispose()
-    async with _made(original.url, name, f"TEMPLATE {original.url.database} STRATEGY FILE_COPY") as url:
+    async with _temporary(original.url, name, f"TEMPLATE {original.url.database} STRATEGY FILE_COPY") as url:
         engine = connect(url)
         yield engine
         await engine.dispose()
 
 
 @asynccontextmanager
-async def _made(server: URL, name: str, how: str) -> AsyncIterator[str]:
+async def _temporary(server: URL, name: str, how: str) -> AsyncIterator[str]:
     await _as_superuser(server, f"CREATE DATABASE {name} {how}")
     yield server.set(database=name).render_as_string(hide_password=False)
     await _as_superuser(server, f"DROP DATABASE {name} WITH (FORCE)")

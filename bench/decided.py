@@ -190,15 +190,15 @@ async def connections(engine: AsyncEngine, number: int) -> AsyncIterator[list[as
 
 async def write(connections: Sequence[asyncpg.Connection], batches: Sequence[Batch]) -> None:
     """One transaction a batch, and the batches shared out over the connections."""
-    left = iter(batches)
+    remaining = iter(batches)
 
-    async def some(connection: asyncpg.Connection) -> None:
-        for batch in left:
+    async def write_batches(connection: asyncpg.Connection) -> None:
+        for batch in remaining:
             async with connection.transaction():
                 await connection.copy_records_to_table("decided", records=batch)
                 await connection.execute("SELECT pg_temp.write_decided()")
 
-    await asyncio.gather(*map(some, connections))
+    await asyncio.gather(*map(write_batches, connections))
 
 
 # What both databases must hold alike afterwards: every column that nobody made up by chance or read off a clock.

@@ -85,12 +85,12 @@ async def drive(post: Post, urls: list[str], requests: int) -> None:
     }
     numbers = count()
 
-    async def some() -> None:
+    async def post_in_turn() -> None:
         while (number := next(numbers)) < requests:
             status = await post(urls[number % HOSTS], headers, body)
             assert status == 200
 
-    await asyncio.gather(*(some() for _ in range(CONNECTIONS)))
+    await asyncio.gather(*(post_in_turn() for _ in range(CONNECTIONS)))
 
 
 @asynccontextmanager
@@ -251,7 +251,7 @@ async def enqueue(engine: AsyncEngine, endpoint_ids: list[str], number: int) -> 
     """Half as many replacements: a REPLACED and its DELETED for one endpoint each, in batches of 500."""
     for start in range(0, number, 500):
         async with engine.begin() as connection:
-            made = []
+            new_events = []
             wallets = [str(uuid7()) for _ in range(250)]
             await connection.execute(
                 text("INSERT INTO wallets (id, hsid) SELECT id, id FROM unnest(CAST(:ids AS uuid[])) AS id"),
@@ -261,14 +261,17 @@ async def enqueue(engine: AsyncEngine, endpoint_ids: list[str], number: int) -> 
                 merchant = endpoint_ids[(start // 2 + place) % len(endpoint_ids)]
                 for sequence, name in enumerate(("PAYMENT_METHOD_REPLACED", "PAYMENT_METHOD_DELETED"), 1):
                     id_ = uuid7()
-                    made.append(
+                    new_events.append(
                         events.Event(id_, wallet, merchant, sequence, name, str(uuid7()), body_of(event_id(id_)),
                                      datetime.now(UTC))
                     )  # fmt: skip
-            await events.insert(connection, made)
+            await events.insert(connection, new_events)
             await deliveries.enqueue(
                 connection,
-                [deliveries.NewDelivery(one.id, one.merchant_id, one.wallet_id, one.sequence) for one in made],
+                [
+                    deliveries.NewDelivery(new_event.id, new_event.merchant_id, new_event.wallet_id, new_event.sequence)
+                    for new_event in new_events
+                ],
             )
 
 
@@ -282,10 +285,10 @@ async def dispatch(engine: AsyncEngine, number: int) -> float:
 
     event.listen(engine.sync_engine, "before_cursor_execute", counted)
     stopping = asyncio.Event()
-    left = count(number - 1, -1)
+    remaining = count(number - 1, -1)
 
     def at(point: Point) -> None:
-        if point == "read" and not next(left):
+        if point == "read" and not next(remaining):
             stopping.set()
 
     async with Sender(version="bench", allow=networks(["127.0.0.0/8"])) as sender:

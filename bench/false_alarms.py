@@ -104,9 +104,9 @@ KINDS: Mapping[str, Callable[[random.Random], str]] = {
 
 def main() -> None:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
-    for name, make in KINDS.items():
+    for name, make_value in KINDS.items():
         chance = random.Random(name)
-        alarms = sum(contains_pan(make(chance)) for _ in range(count))
+        alarms = sum(contains_pan(make_value(chance)) for _ in range(count))
         print(f"{name:30} {alarms:9,} of {count:,}   {alarms / count:9.4%}", flush=True)
     chance = random.Random("cards")
     seen = sum(contains_pan(_card(chance)) for _ in range(count))

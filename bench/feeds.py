@@ -61,7 +61,7 @@ async def compare(broker: Broker, size: FeedsSize) -> None:
     """Print what each run took, the median of their ratios, and the memory for few rows and for many."""
     with tempfile.TemporaryDirectory() as folder:
         few, many = (_file(Path(folder), rows) for rows in (size.few, size.many))
-        async with topics.made(broker, TOPIC):
+        async with topics.temporary(broker, TOPIC):
             pairs = [(_bare(broker, few, size.few), _repoint(broker, few, size.few)) for _ in range(size.rounds)]
             whole = _bare(broker, many, size.many), _repoint(broker, many, size.many)
     of_few, of_many = pairs[-1][1], whole[1]
@@ -104,11 +104,11 @@ def _measured(name: str, module: tuple[str, ...], settings: dict[str, str], rows
         [sys.executable, "-m", *module], env=environment, stdout=subprocess.DEVNULL
     )
     _, status, used = os.wait4(process.pid, 0)
-    took = time.perf_counter() - begun
+    seconds = time.perf_counter() - begun
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise RuntimeError(f"{name} ended with {process.returncode}")
-    run = Run(name, rows, rows / took, (used.ru_utime + used.ru_stime) / rows * 1e6, used.ru_maxrss / _MIB)
+    run = Run(name, rows, rows / seconds, (used.ru_utime + used.ru_stime) / rows * 1e6, used.ru_maxrss / _MIB)
     print(run, flush=True)
     return run
 

@@ -49,8 +49,8 @@ async def compare(url: str, size: IngestSize) -> None:
         databases.copied(seeded, "bench_ingest_sql") as sql,
         databases.copied(seeded, "bench_ingest_sql_lanes") as sql_in_lanes,
         databases.copied(seeded, "bench_ingest_orm") as by_orm,
-        decided.connections(sql, 1) as one,
-        decided.connections(sql_in_lanes, LANES) as many,
+        decided.connections(sql, 1) as single_connection,
+        decided.connections(sql_in_lanes, LANES) as connections,
     ):
         meter = await Meter.of(repoint)
 
@@ -63,10 +63,10 @@ async def compare(url: str, size: IngestSize) -> None:
             await load.analyze(repoint)
             written = await decided.harvest(repoint, since)
             with meter.measure(SQL, number):
-                await decided.write(one, written)
+                await decided.write(single_connection, written)
             await load.analyze(sql)
             with meter.measure(SQL_IN_LANES, number):
-                await decided.write(many, written)
+                await decided.write(connections, written)
             await load.analyze(sql_in_lanes)
 
         async def one_by_one(polls: load.Polls) -> None:
@@ -83,10 +83,10 @@ async def compare(url: str, size: IngestSize) -> None:
         print("rows written by each of them, for the same updates:", decided.numbers(written))
 
         meter.rounds.clear()
-        for each in range(size.rounds):
-            await one_by_one(load.polls(size.by_orm * (1 + each), size.by_orm, size.wallets, LANES, POLLED))
+        for round_ in range(size.rounds):
+            await one_by_one(load.polls(size.by_orm * (1 + round_), size.by_orm, size.wallets, LANES, POLLED))
             await by_repoint_and_sql(
-                load.polls(size.by_orm + size.number * each, size.number, size.wallets, LANES, POLLED)
+                load.polls(size.by_orm + size.number * round_, size.number, size.wallets, LANES, POLLED)
             )
         written = await decided.contents(repoint)
         assert written == await decided.contents(sql) == await decided.contents(sql_in_lanes)

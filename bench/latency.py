@@ -40,22 +40,22 @@ class LatencySize:
 
 async def measure(url: str, broker: Broker, size: LatencySize) -> None:
     """Print the median and the 99th percentile, by the name of the event."""
-    came = _Arrivals()
-    server = await asyncio.get_running_loop().create_server(lambda: Protocol(came.got), "127.0.0.1", 0)
+    arrivals = _Arrivals()
+    server = await asyncio.get_running_loop().create_server(lambda: Protocol(arrivals.on_body), "127.0.0.1", 0)
     hooks = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/hooks"
     async with load.seeded(url, "bench_latency", size.wallets, endpoint=hooks) as engine:
         top = await _top_rate(engine, size)
         rate = top / 4
-        async with topics.made(broker, load.TOPIC), _running(engine, broker):
+        async with topics.temporary(broker, load.TOPIC), _running(engine, broker):
             await _all_delivered(engine)
             first = size.number * size.rounds
-            await _produce(broker, list(load.updates(first, int(rate * size.seconds), size.wallets)), rate, came)
-            await came.all()
+            await _produce(broker, list(load.updates(first, int(rate * size.seconds), size.wallets)), rate, arrivals)
+            await arrivals.all()
     server.close()
     print(f"latency: {rate:.0f} updates/s (a quarter of {top:.0f}) for {size.seconds} s; Kafka: {broker.origin}")
-    for name, taken in sorted(came.taken.items()):
-        print(f"    {name:24} {len(taken):6} webhooks   p50 {1000 * median(taken):6.0f} ms   "
-              f"p99 {1000 * quantiles(taken, n=100)[98]:6.0f} ms")  # fmt: skip
+    for name, seconds in sorted(arrivals.seconds.items()):
+        print(f"    {name:24} {len(seconds):6} webhooks   p50 {1000 * median(seconds):6.0f} ms   "
+              f"p99 {1000 * quantiles(seconds, n=100)[98]:6.0f} ms")  # fmt: skip
 
 
 class _Arrivals:
@@ -65,18 +65,18 @@ class _Arrivals:
         self._due: dict[str, float] = {}
         self._awaited = 0
         self._all = asyncio.Event()
-        self.taken: dict[str, list[float]] = defaultdict(list)
+        self.seconds: dict[str, list[float]] = defaultdict(list)
 
     def expect(self, update: load.UpdateMessage, due: float) -> None:
         if self._due.setdefault(f"e{update.wallet}", due) == due:
             # REPLACED and DELETED, or UPDATED alone, to each of its merchants
             self._awaited += (1 + update.wallet % 2) * (2 if b"NUMBER_REPLACED" in update.body else 1)
 
-    def got(self, body: bytes) -> None:
+    def on_body(self, body: bytes) -> None:
         event = json.loads(body)
         due = self._due.get(event["payload"]["customer"]["enterpriseId"])
         if due is not None:
-            self.taken[event["name"]].append(asyncio.get_running_loop().time() - due)
+            self.seconds[event["name"]].append(asyncio.get_running_loop().time() - due)
             self._awaited -= 1
             if not self._awaited:
                 self._all.set()
@@ -130,7 +130,7 @@ async def _all_delivered(engine: AsyncEngine) -> None:
             await asyncio.sleep(0.5)
 
 
-async def _produce(broker: Broker, updates: list[load.UpdateMessage], rate: float, came: _Arrivals) -> None:
+async def _produce(broker: Broker, updates: list[load.UpdateMessage], rate: float, arrivals: _Arrivals) -> None:
     loop = asyncio.get_running_loop()
     async with AIOKafkaProducer(bootstrap_servers=broker.servers, acks="all", enable_idempotence=True) as producer:
         await producer.partitions_for(load.TOPIC)
@@ -139,5 +139,5 @@ async def _produce(broker: Broker, updates: list[load.UpdateMessage], rate: floa
             due = begun + at / rate
             if (early := due - loop.time()) > 0:
                 await asyncio.sleep(early)
-            came.expect(update, due)
+            arrivals.expect(update, due)
             await producer.send(load.TOPIC, update.body, update.key)

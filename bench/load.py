@@ -154,15 +154,15 @@ def updates(first: int, count: int, wallets: int) -> Iterator[UpdateMessage]:
         wallet = order[at]
         match place % 20:
             case 5:
-                told = {"type": "EXPIRY_UPDATED", "new": {"expiryMonth": 12, "expiryYear": 2029 + generation}}
+                content = {"type": "EXPIRY_UPDATED", "new": {"expiryMonth": 12, "expiryYear": 2029 + generation}}
             case 10:
-                told = {"type": "SUSPENDED"}
+                content = {"type": "SUSPENDED"}
             case 15:
                 yield _update(f"u-{place - 1}", order[at - 1], generation, _replacement(order[at - 1], generation))
                 continue
             case _:
-                told = _replacement(wallet, generation)
-        yield _update(f"u-{place}", wallet, generation, told)
+                content = _replacement(wallet, generation)
+        yield _update(f"u-{place}", wallet, generation, content)
 
 
 @cache
@@ -172,7 +172,7 @@ def _order(wallets: int) -> Sequence[int]:
     return order
 
 
-def _update(id_: str, wallet: int, generation: int, told: dict[str, Any]) -> UpdateMessage:
+def _update(id_: str, wallet: int, generation: int, content: dict[str, Any]) -> UpdateMessage:
     name = _name(wallet, generation)
     message: dict[str, Any] = {
         "id": id_,
@@ -181,7 +181,7 @@ def _update(id_: str, wallet: int, generation: int, told: dict[str, Any]) -> Upd
         "occurredAt": f"2026-11-{1 + generation:02}T09:14:13.512Z",
         "old": {"token": f"tok_{name}", "fingerprint": f"fp_{name}", "methodType": "CARD"},
     }
-    return UpdateMessage(f"vau:tok_{name}".encode(), json.dumps(message | told).encode(), wallet)
+    return UpdateMessage(f"vau:tok_{name}".encode(), json.dumps(message | content).encode(), wallet)
 
 
 def _replacement(wallet: int, generation: int) -> dict[str, Any]:
@@ -203,15 +203,15 @@ def polls(first: int, count: int, wallets: int, lanes: int, size: int) -> Polls:
 
     Their place in the order of updates is their offset, in whichever partition.
     """
-    made: Polls = []
+    polls: Polls = []
     for at, update in enumerate(updates(first, count, wallets)):
         if at % size == 0:
-            made.append([[] for _ in range(lanes)])
+            polls.append([[] for _ in range(lanes)])
         key, body, _ = update
         partition = crc32(key) % lanes
         record = ConsumerRecord(TOPIC, partition, first + at, 0, 0, key, body, None, len(key), len(body), ())
-        made[-1][partition].append(record)
-    return made
+        polls[-1][partition].append(record)
+    return polls
 
 
 def number(polls: Polls) -> int:

@@ -44,29 +44,29 @@ class Meter:
         """The body is a round of so many items."""
         client, server, begun = time.process_time(), self._server(), time.perf_counter()
         yield
-        took = time.perf_counter() - begun
+        seconds = time.perf_counter() - begun
         client, server = time.process_time() - client, self._server() - server
-        self.rounds.append(Round(name, items / took, client / items * 1e6, server / items * 1e6))
+        self.rounds.append(Round(name, items / seconds, client / items * 1e6, server / items * 1e6))
         print(self.rounds[-1], flush=True)
 
     def print(self) -> None:
         """Of each name, the medians over its rounds."""
-        for name in dict.fromkeys(each.name for each in self.rounds):
+        for name in dict.fromkeys(round_.name for round_ in self.rounds):
             _, rates, clients, servers = zip(*self._named(name), strict=True)
             print(Round(f"{name}: median of {len(rates)}", median(rates), median(clients), median(servers)))
 
     def rate(self, name: str) -> float:
         """The median of the rounds so named, items a second."""
-        return median(each.rate for each in self._named(name))
+        return median(round_.rate for round_ in self._named(name))
 
-    def ratio(self, one: str, other: str) -> float:
+    def ratio(self, name: str, base: str) -> float:
         """The median of one's rate by the other's, round by round."""
         return median(
-            mine.rate / theirs.rate for mine, theirs in zip(self._named(one), self._named(other), strict=True)
+            mine.rate / theirs.rate for mine, theirs in zip(self._named(name), self._named(base), strict=True)
         )
 
     def _named(self, name: str) -> list[Round]:
-        return [each for each in self.rounds if each.name == name]
+        return [round_ for round_ in self.rounds if round_.name == name]
 
     def _server(self) -> float:
         """CPU seconds of the postmaster, of the processes it has now, and of those it had."""

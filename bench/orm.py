@@ -29,7 +29,7 @@ _KEPT = timedelta(days=800)
 _INBOX = schema.inbox
 _METHODS = schema.payment_methods
 _CREDENTIALS = schema.payment_method_credentials
-_TOLD = schema.credentials
+_STATES = schema.credentials
 
 
 # --- the rows -----------------------------------------------------------------------------------------------------
@@ -122,39 +122,39 @@ async def take_in(engine: AsyncEngine, polls: Polls) -> None:
     async def lane(batches: Iterable[Sequence[Message]]) -> None:
         for message in chain.from_iterable(batches):
             async with AsyncSession(engine, expire_on_commit=False) as session, session.begin():
-                await _take(session, message)
+                await _take_message(session, message)
 
     await asyncio.gather(*map(lane, zip(*polls, strict=True)))
 
 
-async def _take(session: AsyncSession, message: Message) -> None:
+async def _take_message(session: AsyncSession, message: Message) -> None:
     read = parse(message.value or b"", message.headers)
-    told = read.update
-    assert told.old is not None
-    if await session.scalar(_MET, {"vendor": told.stamp.vendor, "update_id": told.stamp.update_id}):
+    update = read.update
+    assert update.old is not None
+    if await session.scalar(_MET, {"vendor": update.stamp.vendor, "update_id": update.stamp.update_id}):
         session.add(_arrival(message, read, original=False, outcome="DUPLICATE", reason="SAME_MESSAGE"))
         return
     session.add(_arrival(message, read, original=True, outcome="APPLIED", reason=None))
-    wallet = (await session.scalars(_LOCKED, {"keys": told.old.keys})).one()
-    held = next(each for each in wallet.methods if each.status != "DELETED" and _holds(each, told.old))
-    await _learn(session, told)
-    if told.type is UpdateType.NUMBER_REPLACED:
-        new = await _replace(session, held, told)
+    wallet = (await session.scalars(_LOCKED, {"keys": update.old.keys})).one()
+    held = next(item for item in wallet.methods if item.status != "DELETED" and _holds(item, update.old))
+    await _learn(session, update)
+    if update.type is UpdateType.NUMBER_REPLACED:
+        new = await _replace(session, held, update)
         links = [link for link in held.links if link.status != "CANCELLED"]
         for link in links:
             link.payment_method_id = new.id
         for shared in wallet.merchants:
             mine = [_link(link) for link in links if link.merchant_id == shared.merchant_id]
             replaced = {"deletedPaymentMethodId": held.id, "paymentLinks": mine}
-            session.add_all(_tell(wallet, shared, "PAYMENT_METHOD_REPLACED", new, replaced, reason=told.reason))
+            session.add_all(_announce(wallet, shared, "PAYMENT_METHOD_REPLACED", new, replaced, reason=update.reason))
             deleted = {"replacedByPaymentMethodId": new.id}
-            session.add_all(_tell(wallet, shared, "PAYMENT_METHOD_DELETED", held, deleted, reason=told.reason))
+            session.add_all(_announce(wallet, shared, "PAYMENT_METHOD_DELETED", held, deleted, reason=update.reason))
     else:
-        previous = _change(held, told)
+        previous = _change(held, update)
         reason = "SUSPENDED" if "status" in previous else "EXPIRY_UPDATED"
         for shared in wallet.merchants:
             session.add_all(
-                _tell(wallet, shared, "PAYMENT_METHOD_UPDATED", held, {"previous": previous}, reason=reason)
+                _announce(wallet, shared, "PAYMENT_METHOD_UPDATED", held, {"previous": previous}, reason=reason)
             )
 
 
@@ -185,58 +185,58 @@ _LOCKED = (
 def _arrival(
     message: Message, read: CanonicalUpdate, *, original: bool, outcome: str, reason: str | None
 ) -> InboxEntity:
-    told = read.update
+    update = read.update
     return InboxEntity(
         topic=message.topic,
         partition=message.partition,
         kafka_offset=message.offset,
         digest=read.digest,
-        vendor=told.stamp.vendor,
-        update_id=told.stamp.update_id,
+        vendor=update.stamp.vendor,
+        update_id=update.stamp.update_id,
         original=original,
-        type=told.type.value,
-        old_key=told.old and told.old.key,
-        occurred_at=told.stamp.occurred_at,
+        type=update.type.value,
+        old_key=update.old and update.old.key,
+        occurred_at=update.stamp.occurred_at,
         outcome=outcome,
         reason=reason,
     )
 
 
 def _holds(method: MethodEntity, named: Credential) -> bool:
-    return any(each.key in named.keys for each in method.credentials)
+    return any(item.key in named.keys for item in method.credentials)
 
 
-async def _learn(session: AsyncSession, told: Update) -> None:
+async def _learn(session: AsyncSession, update: Update) -> None:
     """A row for every credential named; what is told in place stands in those of the old one."""
     kept_until = datetime.now(UTC) + _KEPT
-    known = await session.scalars(select(CredentialEntity).where(_TOLD.c.key.in_(told.keys), _TOLD.c.scope == ""))
+    known = await session.scalars(select(CredentialEntity).where(_STATES.c.key.in_(update.keys), _STATES.c.scope == ""))
     rows = {row.key: row for row in known}
-    for key in told.keys:
+    for key in update.keys:
         if key not in rows:
             rows[key] = CredentialEntity(key=key, scope="", kept_until=kept_until)
             session.add(rows[key])
         row = rows[key]
-        if told.type is UpdateType.SUSPENDED:
-            row.status, row.status_at = "SUSPENDED", told.stamp.occurred_at
-            row.status_vendor, row.status_update_id = told.stamp.vendor, told.stamp.update_id
-        if told.type is UpdateType.EXPIRY_UPDATED:
-            row.expiry_year, row.expiry_month = told.new.expiry or (None, None)
-            row.expiry_at = told.stamp.occurred_at
-            row.expiry_vendor, row.expiry_update_id = told.stamp.vendor, told.stamp.update_id
+        if update.type is UpdateType.SUSPENDED:
+            row.status, row.status_at = "SUSPENDED", update.stamp.occurred_at
+            row.status_vendor, row.status_update_id = update.stamp.vendor, update.stamp.update_id
+        if update.type is UpdateType.EXPIRY_UPDATED:
+            row.expiry_year, row.expiry_month = update.new.expiry or (None, None)
+            row.expiry_at = update.stamp.occurred_at
+            row.expiry_vendor, row.expiry_update_id = update.stamp.vendor, update.stamp.update_id
 
 
-async def _replace(session: AsyncSession, old: MethodEntity, told: Update) -> MethodEntity:
-    assert told.old is not None
-    assert told.new.credential is not None
+async def _replace(session: AsyncSession, old: MethodEntity, update: Update) -> MethodEntity:
+    assert update.old is not None
+    assert update.new.credential is not None
     flags = {"is_default": old.is_default, "is_subscription_default": old.is_subscription_default}
-    year, month = told.new.expiry or (None, None)
+    year, month = update.new.expiry or (None, None)
     new = MethodEntity(
         id=uuid7(),
         wallet_id=old.wallet_id,
         type=old.type,
         status="ACTIVE",
-        last4=told.new.last4,
-        brand=told.new.brand,
+        last4=update.new.last4,
+        brand=update.new.brand,
         expiry_year=year,
         expiry_month=month,
         holder_name=old.holder_name,
@@ -247,24 +247,24 @@ async def _replace(session: AsyncSession, old: MethodEntity, told: Update) -> Me
     )
     new.credentials = [
         MethodCredentialEntity(key=key, wallet_id=old.wallet_id, type=old.type, live=True)
-        for key in told.new.credential.keys
+        for key in update.new.credential.keys
     ]
-    old.status, old.replaced_by, old.deleted_reason = "DELETED", new.id, told.reason.value
+    old.status, old.replaced_by, old.deleted_reason = "DELETED", new.id, update.reason.value
     old.is_default = old.is_subscription_default = False
     await session.flush()  # the session inserts before it updates, and the flags are one method's at a time
-    stamp = {"vendor": told.stamp.vendor, "update_id": told.stamp.update_id}
+    stamp = {"vendor": update.stamp.vendor, "update_id": update.stamp.update_id}
     session.add(new)
     session.add(
         FactEntity(
-            old_key=told.old.key,
-            old_alias=told.old.alias,
-            new_key=told.new.credential.key,
-            new_alias=told.new.credential.alias,
-            occurred_at=told.stamp.occurred_at,
-            reason=told.reason.value,
-            method_type=told.method_type and told.method_type.value,
-            last4=told.new.last4,
-            brand=told.new.brand,
+            old_key=update.old.key,
+            old_alias=update.old.alias,
+            new_key=update.new.credential.key,
+            new_alias=update.new.credential.alias,
+            occurred_at=update.stamp.occurred_at,
+            reason=update.reason.value,
+            method_type=update.method_type and update.method_type.value,
+            last4=update.new.last4,
+            brand=update.new.brand,
             expiry_year=year,
             expiry_month=month,
             kept_until=datetime.now(UTC) + _KEPT,
@@ -272,22 +272,24 @@ async def _replace(session: AsyncSession, old: MethodEntity, told: Update) -> Me
         )
     )
     await session.flush()  # links and the lineage refer to it
-    session.add(LineageEntity(old_id=old.id, new_id=new.id, wallet_id=old.wallet_id, reason=told.reason.value, **stamp))
+    session.add(
+        LineageEntity(old_id=old.id, new_id=new.id, wallet_id=old.wallet_id, reason=update.reason.value, **stamp)
+    )
     return new
 
 
-def _change(method: MethodEntity, told: Update) -> dict[str, Any]:
+def _change(method: MethodEntity, update: Update) -> dict[str, Any]:
     """What it was before, where it is something else now."""
     before = _details(method)
-    if told.type is UpdateType.SUSPENDED:
+    if update.type is UpdateType.SUSPENDED:
         method.status = "SUSPENDED"
-    elif told.new.expiry is not None:
-        method.expiry_year, method.expiry_month = told.new.expiry
+    elif update.new.expiry is not None:
+        method.expiry_year, method.expiry_month = update.new.expiry
     after = _details(method)
     return {name: value for name, value in before.items() if after[name] != value}
 
 
-def _tell(
+def _announce(
     wallet: WalletEntity,
     shared: WalletMerchantEntity,
     name: str,

@@ -21,8 +21,8 @@ def addresses(hosts: int) -> list[str]:
 class Protocol(asyncio.Protocol):
     """Knows just enough HTTP for requests with a Content-Length, as all of ours have; `got` is given each body."""
 
-    def __init__(self, got: Callable[[bytes], None] = lambda _: None) -> None:
-        self._took = got
+    def __init__(self, on_body: Callable[[bytes], None] = lambda _: None) -> None:
+        self._on_body = on_body
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -35,7 +35,7 @@ class Protocol(asyncio.Protocol):
             length = int(head.split(b"content-length:", 1)[1].split(b"\r\n", 1)[0])
             if len(self._got) < end + 4 + length:
                 return
-            self._took(self._got[end + 4 : end + 4 + length])
+            self._on_body(self._got[end + 4 : end + 4 + length])
             self._got = self._got[end + 4 + length :]
             self._transport.write(_REPLY)
 

@@ -11,7 +11,7 @@ PARTITIONS = 12
 
 
 @asynccontextmanager
-async def made(broker: Broker, name: str) -> AsyncIterator[None]:
+async def temporary(broker: Broker, name: str) -> AsyncIterator[None]:
     if not broker.real:  # it knows no administration, and makes a topic when it is asked for one
         yield
         return

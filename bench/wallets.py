@@ -35,11 +35,11 @@ async def compare(url: str, size: WalletsSize) -> None:
             with meter.measure(name, size.number):
                 await ingest.take_in(engine, polls)
 
-        for each in range(size.rounds):
+        for number in range(size.rounds):
             # a new copy, for its wallets would have more and more methods otherwise, and those of the many not
             async with databases.copied(few, "bench_few_again") as copy:
                 await round_(copy, with_few, 0, size.few)
-            await round_(many, with_many, 2 * size.number * each, size.many)
+            await round_(many, with_many, 2 * size.number * number, size.many)
 
     meter.print()
     print(f"wallets: {meter.ratio(with_many, with_few):.2f} of the rate with few (to reach: 0.80)")

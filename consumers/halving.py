@@ -95,8 +95,8 @@ class BatchIntake:
     """Takes the batches of one worker in.
 
     `take` takes one batch in, in one transaction. `on_events` is called after each commit that made events for
-    merchants. `at` is called at each point that a batch passes; crash tests stop the process there. `incarnation` is of
-    the topic that the batches come from (`store.topics`). In fields that `digit_ids` names, digits are no card number.
+    merchants. `at` is told each point that a batch passes; crash tests stop the process there. `incarnation` is of the
+    topic that the batches come from (`store.topics`). In fields that `digit_ids` names, digits are no card number.
     """
 
     def __init__(
@@ -160,7 +160,7 @@ class BatchIntake:
             tries += 1
             self._waiting.progress.advance()
             try:
-                result = await self._when_database_is_there(messages, within_reach, limits, clock)
+                taken = await self._when_database_is_there(messages, within_reach, limits, clock)
             except DATABASE_ERRORS as error:
                 kind = await self._kind(error)
                 if was_cancelled(error, after=clock.seconds(), limit=limits.seconds):
@@ -180,8 +180,8 @@ class BatchIntake:
                 apart = _APART_SECONDS if tries < _TRIES else _ASK_SECONDS
                 await self._waiting.sleep_or_stop(random.uniform(0, apart))  # noqa: S311 - nothing to guess
             else:
-                _count(result)
-                if result.events:
+                _count(taken)
+                if taken.events:
                     self._on_events()
                 return None
 
@@ -209,7 +209,7 @@ class BatchIntake:
         async for attempt in self._waiting.until_it_passes(is_waited_for, reason):
             with attempt:
                 clock.begin()
-                result = await self._take_whole(
+                taken = await self._take_whole(
                     self._engine,
                     messages,
                     self._retention,
@@ -220,7 +220,7 @@ class BatchIntake:
                     at=self._at,
                 )
                 self._waiting.missing = None
-                return result
+                return taken
         raise Stopped
 
     async def _until(self, ask: Callable[[AsyncEngine], Awaitable[str | None]]) -> bool:
@@ -279,10 +279,10 @@ class _Clock:
         return time.monotonic() - self._began
 
 
-def _count(result: BatchResult) -> None:
-    for outcome, number in result.outcomes.items():
+def _count(taken: BatchResult) -> None:
+    for outcome, number in taken.outcomes.items():
         UPDATES.labels(outcome.value).inc(number)
-    UNREADABLE.inc(result.unreadable)
-    MET_BEFORE.inc(result.met_before)
-    EMPTY.inc(result.empty)
-    EVENTS.inc(result.events)
+    UNREADABLE.inc(taken.unreadable)
+    MET_BEFORE.inc(taken.met_before)
+    EMPTY.inc(taken.empty)
+    EVENTS.inc(taken.events)

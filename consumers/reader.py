@@ -187,7 +187,7 @@ class Reader:
             return await self._asked(self._mend(error))
         polled = getting.result()
         if polled:
-            self._partitions.advance(polled, is_current=self._getting_since == self._assignments)
+            self._partitions.given(polled, is_current=self._getting_since == self._assignments)
         return polled
 
     async def _asked(self, work: Awaitable[T]) -> T:
@@ -261,12 +261,12 @@ class Reader:
         return self._partitions.unread
 
     def _stable_ends(self) -> list[tuple[int, int, int]]:
-        ends = []
+        found = []
         for place in self._consumer.assignment():
             stable, high = self._consumer.last_stable_offset(place), self._consumer.highwater(place)
             if stable is not None and high is not None:
-                ends.append((place.partition, stable, high))
-        return ends
+                found.append((place.partition, stable, high))
+        return found
 
     async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Commit how far was taken in. Where that fails, it will come again and be known."""

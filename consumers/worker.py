@@ -59,8 +59,8 @@ class Worker:
     `security` are aiokafka's arguments for TLS and SASL.
     `take` is what takes a batch in, in one transaction. In fields that `digit_ids` names, digits are no card number.
     An `optional` topic may be missing: nothing is waited for then.
-    `on_events` is called after each commit that made events for merchants.
-    `at` is called at each point that a batch passes; crash tests stop the process there.
+    `told` is called after each commit that leaves something to be told to merchants.
+    `at` is told each point that is passed; crash tests stop the process there.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Worker:
         optional: bool = False,
         digit_ids: DigitIds = NO_DIGIT_IDS,
         take: Take = take,
-        on_events: Callable[[], None] = lambda: None,
+        told: Callable[[], None] = lambda: None,
         at: Callable[[Place], None] = lambda _: None,
     ) -> None:
         self._bootstrap_servers = bootstrap_servers
@@ -95,9 +95,7 @@ class Worker:
         self._optional = optional
         self._at = at
         self._waiting = Waiting(f"the consumer of {topic}", "the broker: not connected yet")
-        self._intake = BatchIntake(
-            engine, retention, take, self._waiting, on_events=on_events, at=at, digit_ids=digit_ids
-        )
+        self._intake = BatchIntake(engine, retention, take, self._waiting, on_events=told, at=at, digit_ids=digit_ids)
         self._idle = asyncio.Event()
         self._idle.set()
         self._enough = asyncio.Event()
@@ -265,10 +263,10 @@ class Worker:
         wanted, patience = self._batch_size * self._lanes * AHEAD, _POLL_SECONDS
         until = time.monotonic() + patience
         while wanted > 0 and patience > 0 and not self._waiting.stopping.is_set():
-            fetched = await reader.get(patience, wanted)
-            if fetched and not polled:
-                until = time.monotonic() + self._batch_wait - min(_age(fetched), self._batch_wait)
-            for partition, messages in fetched.items():
+            got = await reader.get(patience, wanted)
+            if got and not polled:
+                until = time.monotonic() + self._batch_wait - min(_age(got), self._batch_wait)
+            for partition, messages in got.items():
                 polled.setdefault(partition, []).extend(messages)
                 wanted -= len(messages)
             patience = until - time.monotonic()
@@ -292,7 +290,7 @@ class Worker:
             except Stopped:
                 log.info("stopped while waiting; what was polled will be taken in by whoever reads it next")
                 return
-            offsets.update((TopicPartition(message.topic, message.partition), message.offset + 1) for message in batch)
+            offsets.update((TopicPartition(each.topic, each.partition), each.offset + 1) for each in batch)
             if self._waiting.stopping.is_set() or self._enough.is_set():
                 return
 

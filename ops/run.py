@@ -232,7 +232,7 @@ def _worker(
         security=kafka.security(settings),
         digit_ids=settings.digit_ids,
         take=partial(batch.take, identifiers=settings.identifiers),
-        on_events=on_events,
+        told=on_events,
     )
 
 

@@ -123,8 +123,8 @@ def missing() -> str | None:
     for tool in ("java", "mvn"):
         if shutil.which(tool) is None:
             return f"there is no `{tool}` here"
-    told = subprocess.run(["java", "-version"], capture_output=True, text=True, check=True).stderr
-    major = int(told.split('"')[1].split(".")[0])
+    settings = subprocess.run(["java", "-version"], capture_output=True, text=True, check=True).stderr
+    major = int(settings.split('"')[1].split(".")[0])
     if major < JAVA_NEEDED:
         return f"Java {major} is too old for Kafka {VERSION}"
     return None if _fetch().exists() else f"Maven cannot fetch Kafka {VERSION}"
@@ -184,7 +184,7 @@ def apache_opened(directory: Path) -> Iterator[Opened]:
     controller = _listeners(f"127.0.0.1:{own}", f"127.0.0.1:{_free_ports(1)[0]}")
     protocols = f"{PROPERTIES['listener.security.protocol.map']},SASL_PLAINTEXT:SASL_PLAINTEXT"
     login = f'{_LOGIN}.plain.PlainLoginModule required user_{USER}="{PASSWORD}";'
-    told = controller | {
+    settings = controller | {
         "listeners": f"{controller['listeners']},SASL_PLAINTEXT://127.0.0.1:{guarded}",
         "listener.security.protocol.map": protocols,
         "sasl.enabled.mechanisms": "PLAIN",
@@ -200,7 +200,7 @@ def apache_opened(directory: Path) -> Iterator[Opened]:
         "sasl_plain_username": USER,
         "sasl_plain_password": PASSWORD,
     }
-    for broker in _apache(own, told):
+    for broker in _apache(own, settings):
         yield Opened(broker.servers, directory / "log", Login(f"127.0.0.1:{guarded}", security))
 
 
@@ -231,7 +231,7 @@ def apache_guarded(directory: Path) -> Iterator[Guarded]:
         for protocol, port in zip(("SSL", "SASL_SSL", "SASL_PLAINTEXT"), ports, strict=True)
     }
     controller = _listeners(f"127.0.0.1:{own}", f"127.0.0.1:{_free_ports(1)[0]}")
-    told = controller | {
+    settings = controller | {
         "listeners": ",".join([controller["listeners"], *(f"{name}://{at}" for name, at in servers.items())]),
         "listener.security.protocol.map": ",".join(
             [PROPERTIES["listener.security.protocol.map"], *(f"{name}:{name}" for name in servers)]
@@ -242,17 +242,17 @@ def apache_guarded(directory: Path) -> Iterator[Guarded]:
     }
     for name in ("sasl_ssl", "sasl_plaintext"):
         login = f'{_LOGIN}.plain.PlainLoginModule required user_{USER}="{PASSWORD}";'
-        told[f"listener.name.{name}.plain.sasl.jaas.config"] = login
+        settings[f"listener.name.{name}.plain.sasl.jaas.config"] = login
         for mechanism in ("scram-sha-256", "scram-sha-512"):
             login = f"{_LOGIN}.scram.ScramLoginModule required;"
-            told[f"listener.name.{name}.{mechanism}.sasl.jaas.config"] = login
+            settings[f"listener.name.{name}.{mechanism}.sasl.jaas.config"] = login
     users = [f"SCRAM-SHA-{bits}=[name={USER},password={PASSWORD}]" for bits in (256, 512)]
-    for _ in _apache(own, told, [word for user in users for word in ("--add-scram", user)]):
+    for _ in _apache(own, settings, [word for user in users for word in ("--add-scram", user)]):
         yield Guarded(servers | {"PLAINTEXT": f"127.0.0.1:{own}"}, certificate)
 
 
 def _apache(
-    own_port: int | None = None, told: Mapping[str, str] | None = None, formatted_with: Sequence[str] = ()
+    own_port: int | None = None, settings: Mapping[str, str] | None = None, formatted_with: Sequence[str] = ()
 ) -> Iterator[Broker]:
     classpath = f"{_fetch()}/*"
     with tempfile.TemporaryDirectory(prefix="repoint-kafka-", ignore_cleanup_errors=True) as name:
@@ -261,7 +261,7 @@ def _apache(
         port = own_port or free
         properties = directory / "server.properties"
         own = _listeners(f"127.0.0.1:{port}", f"127.0.0.1:{controller}")
-        settings = {**PROPERTIES, **own, "log.dirs": str(directory / "log"), **(told or {})}
+        settings = {**PROPERTIES, **own, "log.dirs": str(directory / "log"), **(settings or {})}
         properties.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
         java = [*JAVA, *LOG, "-cp", classpath]
         subprocess.run(
@@ -293,9 +293,9 @@ def _listeners(clients: str, controller: str) -> dict[str, str]:
 def _free_ports(count: int) -> list[int]:
     """Ports nobody listens on; all held until the last is found, so that no two are the same."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
+    ports = [listening.getsockname()[1] for listening in sockets]
+    for listening in sockets:
+        listening.close()
     return ports
 
 
