@@ -12,8 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from consumers.batch import BatchResult, take
 from consumers.halving import Allowance, BatchIntake, batches
 from consumers.letters import Message
-from domain.effort import MOST_CREDENTIALS
-from domain.update import UpdateType
+from domain.effort import MOST_CREDENTIALS, TooMuch
+from domain.update import Outcome, UpdateType
 from domain.wallet import Key
 from loops.waiting import Waiting
 from store.knowledge import Contended
@@ -151,6 +151,27 @@ async def test_an_account_that_is_too_large_is_too_much(desk: Desk) -> None:
     )
     assert live(await desk.wallet("e0")).keys() == {"A0"}
     assert live(await desk.wallet("e1")).keys() == {"C"}
+
+
+async def test_a_batch_about_more_wallets_than_allowed_is_too_much(desk: Desk) -> None:
+    await desk.bring(*(wallet(method(f"A{n}"), customer=f"e{n}") for n in range(3)))
+    closings = [desk.message(reported(CLOSED, f"A{n}", on=1, id=f"u{n}")) for n in range(3)]
+    limits = Limits(wallets=2)
+    with pytest.raises(TooMuch, match="more than 2 wallets"):
+        await take(desk.engine, closings, RETENTION, limits=limits)
+    assert await desk.outcomes() == []
+    assert (await take(desk.engine, closings[:2], RETENTION, limits=limits)).outcomes == {Outcome.APPLIED: 2}
+
+
+async def test_a_credential_in_more_wallets_than_allowed_is_too_much_beside_another(desk: Desk) -> None:
+    """On its own it is taken in: what is beyond the limit is left for later."""
+    await desk.bring(*(wallet(method("A", id=f"m-{n}"), customer=f"e{n}") for n in range(3)))
+    closed, other = (desk.message(reported(CLOSED, name, on=1, id=name)) for name in ("A", "X"))
+    limits = Limits(of_a_credential=2)
+    with pytest.raises(TooMuch, match="a credential is in more than 2 wallets"):
+        await take(desk.engine, [closed, other], RETENTION, limits=limits)
+    assert (await take(desk.engine, [closed], RETENTION, limits=limits)).outcomes == {Outcome.APPLIED: 1}
+    assert len(await desk.rows("SELECT * FROM unfinished_updates")) == 1
 
 
 async def test_a_process_that_was_stopped_in_its_transaction_tries_again(desk: Desk) -> None:

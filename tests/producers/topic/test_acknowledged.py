@@ -47,3 +47,15 @@ async def test_every_replica_must_acknowledge_what_is_sent() -> None:
             assert await publisher.send([TopicMessage(b"key", update, ())])
         asked = [acks for stream in proxy.asked.values() for acks in acknowledgements_asked(bytes(stream))]
         assert asked == [_EVERY_REPLICA] * 3
+
+
+async def test_a_publisher_is_not_ready_from_a_failure_until_the_next_acknowledgement(kafka: str, topic: str) -> None:
+    update = TopicMessage(b"key", b"{}", ())
+    async with Publisher(
+        bootstrap_servers=kafka, topic=topic, thin_topic=f"{topic}-is-missing", patience=5
+    ) as publisher:
+        assert publisher.ready() is None
+        assert not await publisher.send([update._replace(thin=True)])
+        assert (publisher.ready() or "").startswith("the broker: ")
+        assert await publisher.send([update])
+        assert publisher.ready() is None

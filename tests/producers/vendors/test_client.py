@@ -61,6 +61,15 @@ async def test_a_reports_own_url_goes_out_byte_for_byte_and_without_its_fragment
     assert (request.headers, request.allow) == ({}, ())
 
 
+async def test_our_credentials_go_to_the_address_of_the_settings_and_to_no_address_of_an_event() -> None:
+    where = Vendor("http://vendor.example", "Basic dTpw", LOOPBACK)
+    async with Vendors({"braintree": where}, version="0") as vendors:
+        ours = vendors._request("braintree", Fetch("a", {}))
+        of_event = vendors._request("braintree", Fetch("https://assets.example/r.csv", {}))
+    assert (ours.headers["Authorization"], ours.allow) == ("Basic dTpw", LOOPBACK)
+    assert (of_event.headers, of_event.allow) == ({}, ())
+
+
 @pytest.mark.parametrize(
     "url",
     [
