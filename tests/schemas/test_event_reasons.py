@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from domain.merge import merge
 from domain.resolve import Updated
 from domain.wallet import Details, Expiry, MethodStatus
 from schemas.event import announcements
@@ -31,3 +32,13 @@ def test_an_expiry_is_the_reason_only_where_the_number_stayed(changes: dict[str,
     assert {"expiryYear", "last4", "cardBrand", "zipCode"} & json.loads(events[0].payload)["previous"].keys()
     suspended = after._replace(status=MethodStatus.SUSPENDED)
     assert {event.reason for event in announcements(wallet(suspended), (Updated(before, suspended),))} == {"SUSPENDED"}
+
+
+def test_after_a_merge_each_merchant_is_told_of_the_methods_that_are_new_to_it_alone() -> None:
+    """The pharmacy shared both wallets, so nothing is new to it."""
+    source = wallet(method("S"), customer="e2", merchants=("pharmacy", "grocer"))
+    target = wallet(method("A"), customer="e1", merchants=("pharmacy", "optician"))
+    merged = merge(source, target)
+    events = announcements(merged.target, merged.changes)
+    assert {(event.merchant_id, event.method_id) for event in events} == {("grocer", "m-A"), ("optician", "m-S")}
+    assert [event.reason for event in events] == ["WALLET_MERGE", "WALLET_MERGE"]
