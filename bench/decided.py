@@ -220,14 +220,14 @@ _SAME = {
 
 async def contents(engine: AsyncEngine) -> dict[str, tuple[int, int]]:
     """Of each table that updates write: how many rows, and a sum of their hashes."""
-    found = {}
+    by_table = {}
     async with engine.connect() as connection:
         for table, columns in _SAME.items():
             row = f"CAST(({columns}) AS text)"
             summed = f"SELECT count(*), coalesce(sum(hashtextextended({row}, 0)), 0) FROM {table}"  # noqa: S608 - ours
             count, total = (await connection.execute(text(summed))).one()
-            found[table] = (int(count), int(total))
-    return found
+            by_table[table] = (int(count), int(total))
+    return by_table
 
 
 def numbers(contents: Mapping[str, tuple[int, int]]) -> dict[str, int]:

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from bench import databases, decided, load, orm
 from bench.meter import Meter
-from consumers.batch import take
+from consumers import batch
 from consumers.letters import Message
 from consumers.worker import AHEAD
 from wallets.change import Retention
@@ -102,7 +102,7 @@ async def take_in(engine: AsyncEngine, polls: load.Polls) -> None:
 
     async def take_one_after_another(messages: Sequence[Message]) -> None:
         for first in range(0, len(messages), BATCH):
-            await take(engine, messages[first : first + BATCH], RETENTION)
+            await batch.take_in(engine, messages[first : first + BATCH], RETENTION)
 
     for polled in polls:
         async with asyncio.TaskGroup() as lanes:

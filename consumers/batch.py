@@ -49,7 +49,7 @@ _MOST_AHEAD = timedelta(days=366)
 _TOO_FAR_AHEAD = f"occurredAt: expected a time at most {_MOST_AHEAD.days} days ahead"
 
 
-async def take(
+async def take_in(
     engine: AsyncEngine,
     messages: Sequence[Message],
     retention: Retention,

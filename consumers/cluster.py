@@ -163,13 +163,13 @@ class Cluster:
     async def _fetch(self, topic: Topic, partition: int, offset: int) -> Fetched:
         wanted = [(topic.name, [(partition, offset, _READ_BYTES)])]
         response = await self._ask(topic.leaders[partition], FetchRequest(0, 0, _READ_BYTES, _READ_COMMITTED, wanted))
-        ((_, ((_, error_code, high_watermark, *rest),)),) = response.topics
+        ((_, ((_, error_code, high_watermark, *more),)),) = response.topics
         if error_code:
             error = for_code(error_code)
             raise error(TopicPartition(topic.name, partition))
         # from version 11 on a preferred replica stands between the aborted transactions and the records
-        aborted = rest[2] if response.API_VERSION > 10 else rest[-2]  # noqa: PLR2004 - see above
-        return Fetched(rest[-1] or b"", tuple(aborted or ()), high_watermark)
+        aborted = more[2] if response.API_VERSION > 10 else more[-2]  # noqa: PLR2004 - see above
+        return Fetched(more[-1] or b"", tuple(aborted or ()), high_watermark)
 
     async def _answered(self, asked: Awaitable[T], topic: str) -> T:
         try:

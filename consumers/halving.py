@@ -42,7 +42,7 @@ EMPTY = Counter("repoint_messages_empty_total", "Messages without a value (tombs
 MET_BEFORE = Counter("repoint_messages_met_before_total", "Messages read again after a crash or a rebalance")
 RETRIES = Counter("repoint_batch_retries_total", "Batches taken again, by why", ["failure"])
 
-Take: TypeAlias = Callable[..., Awaitable[BatchResult]]
+TakeIn: TypeAlias = Callable[..., Awaitable[BatchResult]]
 """As `consumers.batch.take`, with its arguments."""
 
 # So often a message that is too much is tried while the server is too slow in between. Without a bound a message that
@@ -103,7 +103,7 @@ class BatchIntake:
         self,
         engine: AsyncEngine,
         retention: Retention,
-        take: Take,
+        take_in: TakeIn,
         waiting: Waiting,
         *,
         on_events: Callable[[], None] = lambda: None,
@@ -113,7 +113,7 @@ class BatchIntake:
     ) -> None:
         self._engine = engine
         self._retention = retention
-        self._take_whole = take
+        self._take_in_whole = take_in
         self._waiting = waiting
         self._on_events = on_events
         self._at = at
@@ -121,22 +121,22 @@ class BatchIntake:
         self._allowance = allowance
         self._digit_ids = digit_ids
 
-    async def take(self, messages: Sequence[Message]) -> None:
+    async def take_in(self, messages: Sequence[Message]) -> None:
         """Take one batch in: as a whole, or where it cannot be, in halves, down to the message that is at fault.
 
         Raises:
             Stopped: the worker was stopped while the batch could not be taken in.
         """
-        await self._take(messages, self._allowance.whole)
+        await self._take_in(messages, self._allowance.whole)
 
-    async def _take(self, messages: Sequence[Message], limits: Limits) -> None:
+    async def _take_in(self, messages: Sequence[Message], limits: Limits) -> None:
         if len(messages) == 1:
             await self._take_single(messages[0])
             return
         why = await self._try(messages, limits)
         if why is not None:
-            await self._take(messages[: len(messages) // 2], self._allowance.part)
-            await self._take(messages[len(messages) // 2 :], self._allowance.part)
+            await self._take_in(messages[: len(messages) // 2], self._allowance.part)
+            await self._take_in(messages[len(messages) // 2 :], self._allowance.part)
 
     async def _take_single(self, message: Message) -> None:
         first, second = self._allowance.single
@@ -160,7 +160,7 @@ class BatchIntake:
             tries += 1
             self._waiting.progress.advance()
             try:
-                taken = await self._when_database_is_there(messages, within_reach, limits, clock)
+                result = await self._when_database_is_there(messages, within_reach, limits, clock)
             except DATABASE_ERRORS as error:
                 kind = await self._kind(error)
                 if was_cancelled(error, after=clock.seconds(), limit=limits.seconds):
@@ -180,8 +180,8 @@ class BatchIntake:
                 apart = _APART_SECONDS if tries < _TRIES else _ASK_SECONDS
                 await self._waiting.sleep_or_stop(random.uniform(0, apart))  # noqa: S311 - nothing to guess
             else:
-                _count(taken)
-                if taken.events:
+                _count(result)
+                if result.events:
                     self._on_events()
                 return None
 
@@ -209,7 +209,7 @@ class BatchIntake:
         async for attempt in self._waiting.until_it_passes(is_waited_for, reason):
             with attempt:
                 clock.begin()
-                taken = await self._take_whole(
+                result = await self._take_in_whole(
                     self._engine,
                     messages,
                     self._retention,
@@ -220,7 +220,7 @@ class BatchIntake:
                     at=self._at,
                 )
                 self._waiting.missing = None
-                return taken
+                return result
         raise Stopped
 
     async def _until(self, ask: Callable[[AsyncEngine], Awaitable[str | None]]) -> bool:
@@ -279,10 +279,10 @@ class _Clock:
         return time.monotonic() - self._began
 
 
-def _count(taken: BatchResult) -> None:
-    for outcome, number in taken.outcomes.items():
+def _count(result: BatchResult) -> None:
+    for outcome, number in result.outcomes.items():
         UPDATES.labels(outcome.value).inc(number)
-    UNREADABLE.inc(taken.unreadable)
-    MET_BEFORE.inc(taken.met_before)
-    EMPTY.inc(taken.empty)
-    EVENTS.inc(taken.events)
+    UNREADABLE.inc(result.unreadable)
+    MET_BEFORE.inc(result.met_before)
+    EMPTY.inc(result.empty)
+    EVENTS.inc(result.events)

@@ -60,7 +60,7 @@ class Partitions:
         self.unread: dict[int, tuple[int, int]] = {}
         self.positions: dict[TopicPartition, int] = {}
 
-    def given(self, polled: Polled, *, is_current: bool) -> None:
+    def note_positions(self, polled: Polled, *, is_current: bool) -> None:
         """Note how far messages were given; of a former assignment it is not known any more."""
         self._unexplained = 0
         for place, messages in polled.items():
@@ -87,7 +87,9 @@ class Partitions:
             return
         unread = new - await self._ledger.begun(self._incarnation, new)
         if self._incarnation.number:
-            first = {self._place(one): (await self._cluster.ends(self.topic, one))[0] for one in unread}
+            first = {
+                self._place(partition): (await self._cluster.ends(self.topic, partition))[0] for partition in unread
+            }
             if not self._seek(first):
                 return  # another assignment came meanwhile
             if not await self._is_committed(first):
@@ -149,7 +151,7 @@ class Partitions:
         Raises:
             Trouble: nothing was found that cannot be read, several times in a row.
         """
-        found: dict[TopicPartition, list[Message]] = {}
+        readable: dict[TopicPartition, list[Message]] = {}
         is_explained = False
         for place in self._consumer.assignment():
             if place.partition in self._halts:
@@ -164,14 +166,14 @@ class Partitions:
             if read.messages or read.next_offset > position:
                 if self._seek({place: read.next_offset}):
                     self.positions[place] = read.next_offset
-                    found[place] = read.messages
+                    readable[place] = read.messages
             elif read.corrupt is not None:
                 self._halts.halt(place.partition, read.corrupt)
                 self._pause(place)
         self._unexplained = 0 if is_explained else self._unexplained + 1
         if self._unexplained >= _UNEXPLAINED:
             raise Trouble(f"records cannot be read: {type(error).__name__}")
-        return {place: messages for place, messages in found.items() if messages}
+        return {place: messages for place, messages in readable.items() if messages}
 
     async def _read(self, place: TopicPartition, position: int) -> ReadMessages:
         fetched = await self._cluster.read(self.topic, place.partition, position)

@@ -187,7 +187,7 @@ class Reader:
             return await self._asked(self._mend(error))
         polled = getting.result()
         if polled:
-            self._partitions.given(polled, is_current=self._getting_since == self._assignments)
+            self._partitions.note_positions(polled, is_current=self._getting_since == self._assignments)
         return polled
 
     async def _asked(self, work: Awaitable[T]) -> T:
@@ -246,8 +246,8 @@ class Reader:
         """Describe the topic anew; False where no broker answers."""
         try:
             topic = await self._cluster.describe_again(self._topic)
-        except Trouble as found:
-            if str(found) != NO_BROKER:
+        except Trouble as error:
+            if str(error) != NO_BROKER:
                 raise
             # the consumer comes back by itself, but does not say so
             self._waiting.wait_for(NO_BROKER)
@@ -261,12 +261,12 @@ class Reader:
         return self._partitions.unread
 
     def _stable_ends(self) -> list[tuple[int, int, int]]:
-        found = []
+        ends = []
         for place in self._consumer.assignment():
             stable, high = self._consumer.last_stable_offset(place), self._consumer.highwater(place)
             if stable is not None and high is not None:
-                found.append((place.partition, stable, high))
-        return found
+                ends.append((place.partition, stable, high))
+        return ends
 
     async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Commit how far was taken in. Where that fails, it will come again and be known."""

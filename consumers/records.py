@@ -83,13 +83,13 @@ def read(
     for frame, following in _frames(records):
         try:
             batch = _batch(frame)
-            found = list(_messages(topic, partition, batch)) if transactions.passes(batch) else []
+            of_batch = list(_messages(topic, partition, batch)) if transactions.passes(batch) else []
         except _UnreadableBatch as error:
             base = _FRAME.unpack_from(frame)[0]
             first = max(position, base)
             corrupt = Corrupt(first, _end(frame, first, following, high_watermark), str(error))
             return ReadMessages(messages, first, corrupt, _is_strange(messages))
-        messages += [message for message in found if message.offset >= position]
+        messages += [message for message in of_batch if message.offset >= position]
         position = max(position, batch.end)
     return ReadMessages(messages, position, None, _is_strange(messages))
 

@@ -23,7 +23,7 @@ from wallets.change import Retention
 from wallets.loading import ORDINARY, Limits
 
 
-async def take(
+async def take_in(
     engine: AsyncEngine,
     messages: Sequence[Message],
     _retention: Retention,

@@ -16,10 +16,10 @@ from aiokafka import TopicPartition
 from prometheus_client import Gauge, Histogram
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from consumers.batch import Point, take
+from consumers.batch import Point, take_in
 from consumers.cluster import Cluster, TopicMissing, TopicRemade, Trouble
 from consumers.halts import Halts
-from consumers.halving import BatchIntake, Take, batches
+from consumers.halving import BatchIntake, TakeIn, batches
 from consumers.handover import Handover
 from consumers.ledger import Ledger
 from consumers.letters import Message
@@ -79,8 +79,8 @@ class Worker:
         security: Mapping[str, Any] = _NO_SECURITY,
         optional: bool = False,
         digit_ids: DigitIds = NO_DIGIT_IDS,
-        take: Take = take,
-        told: Callable[[], None] = lambda: None,
+        take_in: TakeIn = take_in,
+        on_events: Callable[[], None] = lambda: None,
         at: Callable[[Place], None] = lambda _: None,
     ) -> None:
         self._bootstrap_servers = bootstrap_servers
@@ -95,7 +95,9 @@ class Worker:
         self._optional = optional
         self._at = at
         self._waiting = Waiting(f"the consumer of {topic}", "the broker: not connected yet")
-        self._intake = BatchIntake(engine, retention, take, self._waiting, on_events=told, at=at, digit_ids=digit_ids)
+        self._intake = BatchIntake(
+            engine, retention, take_in, self._waiting, on_events=on_events, at=at, digit_ids=digit_ids
+        )
         self._idle = asyncio.Event()
         self._idle.set()
         self._enough = asyncio.Event()
@@ -263,10 +265,10 @@ class Worker:
         wanted, patience = self._batch_size * self._lanes * AHEAD, _POLL_SECONDS
         until = time.monotonic() + patience
         while wanted > 0 and patience > 0 and not self._waiting.stopping.is_set():
-            got = await reader.get(patience, wanted)
-            if got and not polled:
-                until = time.monotonic() + self._batch_wait - min(_age(got), self._batch_wait)
-            for partition, messages in got.items():
+            received = await reader.get(patience, wanted)
+            if received and not polled:
+                until = time.monotonic() + self._batch_wait - min(_age(received), self._batch_wait)
+            for partition, messages in received.items():
                 polled.setdefault(partition, []).extend(messages)
                 wanted -= len(messages)
             patience = until - time.monotonic()
@@ -286,11 +288,11 @@ class Worker:
         for batch in batches(messages, self._batch_size):
             try:
                 with BATCH_SECONDS.time():
-                    await self._intake.take(batch)
+                    await self._intake.take_in(batch)
             except Stopped:
                 log.info("stopped while waiting; what was polled will be taken in by whoever reads it next")
                 return
-            offsets.update((TopicPartition(each.topic, each.partition), each.offset + 1) for each in batch)
+            offsets.update((TopicPartition(message.topic, message.partition), message.offset + 1) for message in batch)
             if self._waiting.stopping.is_set() or self._enough.is_set():
                 return
 

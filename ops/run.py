@@ -231,8 +231,8 @@ def _worker(
         session_timeout=settings.kafka_session_timeout.total_seconds(),
         security=kafka.security(settings),
         digit_ids=settings.digit_ids,
-        take=partial(batch.take, identifiers=settings.identifiers),
-        told=on_events,
+        take_in=partial(batch.take_in, identifiers=settings.identifiers),
+        on_events=on_events,
     )
 
 
@@ -254,7 +254,7 @@ def _thin_worker(settings: Settings, engine: AsyncEngine, servers: str) -> Worke
         session_timeout=settings.kafka_session_timeout.total_seconds(),
         security=kafka.security(settings),
         digit_ids=settings.digit_ids,
-        take=thin.take,
+        take_in=thin.take_in,
         optional=True,
     )
 

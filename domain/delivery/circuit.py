@@ -27,9 +27,9 @@ def hold(outcome: Outcome, retry_after: timedelta | None) -> timedelta | None:
     return min(retry_after, LONGEST_HOLD)
 
 
-def is_sluggish(outcome: Outcome, took: float) -> bool:
+def is_sluggish(outcome: Outcome, seconds: float) -> bool:
     """Whether its latest attempt, of `took` seconds, kept a connection busy for long, or for nothing."""
-    return took > SLUGGISH or outcome not in ANSWERED
+    return seconds > SLUGGISH or outcome not in ANSWERED
 
 
 def room(*, held: int, sluggish: bool, held_by_sluggish: int, connections: int) -> int:

@@ -9,7 +9,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from testbed.postgres import Databases
-from tests.consumers.desk import Desk
+from tests.consumers.harness import Harness
 
 # As a replica nobody looks at foreign keys, so the rows go in any order; who was left behind by a test holds none.
 EMPTY = """
@@ -42,5 +42,5 @@ async def database_url(emptied_url: str) -> str:
 
 
 @pytest.fixture
-def desk(engine: AsyncEngine) -> Desk:
-    return Desk(engine)
+def harness(engine: AsyncEngine) -> Harness:
+    return Harness(engine)

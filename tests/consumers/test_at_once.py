@@ -9,8 +9,8 @@ import pytest
 from consumers.batch import Point
 from domain.update import Update, UpdateType
 from domain.wallet import MethodStatus, Wallet
-from tests.consumers.desk import RETENTION, Desk, in_batches, merging
-from tests.consumers.elsewhere import Elsewhere, intake, standing_still, waits
+from tests.consumers.harness import RETENTION, Harness, in_batches, merging
+from tests.consumers.paused_worker import PausedWorker, intake, standing_still, waits
 from tests.domain.build import link, live, method, replaced, reported, wallet, who
 from wallets.importing import import_wallets
 
@@ -129,69 +129,69 @@ MEETINGS = {
     ids=["before a lock", "before the commit", "before the commit, on rows that stand"],
 )
 async def test_whoever_is_first_nothing_is_missed(
-    desk: Desk, database_url: str, meeting: Meeting, first: str, at: Point, *, met_before: bool
+    harness: Harness, database_url: str, meeting: Meeting, first: str, at: Point, *, met_before: bool
 ) -> None:
-    await desk.bring(*meeting.wallets)
+    await harness.import_wallets(*meeting.wallets)
     if met_before:
         keys = {key for update in (*meeting.one, *meeting.other) for key in update.keys}
-        await desk.rows(
+        await harness.rows(
             "INSERT INTO credentials (key, kept_until) SELECT unnest(CAST(:keys AS text[])), now() + interval '1 day'",
             keys=list(keys),
         )
     if meeting.told_before:
-        await desk.tell(*meeting.told_before)
+        await harness.report(*meeting.told_before)
     early, late = (meeting.one, meeting.other) if first == "one" else (meeting.other, meeting.one)
-    begun = [desk.message(each, partition=1) for each in early]
-    follows = [desk.message(each, partition=2) for each in late]
+    begun = [harness.message(each, partition=1) for each in early]
+    follows = [harness.message(each, partition=2) for each in late]
 
     async with standing_still(database_url, begun, at) as elsewhere:
-        here = asyncio.create_task(intake(desk.engine).take(follows))
-        await waits(desk.engine, here)
+        here = asyncio.create_task(intake(harness.engine).take_in(follows))
+        await waits(harness.engine, here)
         elsewhere.go_on()
         await here
 
-    every = await desk.wallets()
+    every = await harness.wallets()
     assert {name: set(live(each)) for name, each in every.items()} == {
         f"w-{customer}": ends for customer, ends in meeting.ends.items()
     }
-    assert len(await desk.outcomes()) == len((*meeting.told_before, *early, *late))
-    assert await desk.letters() == []
+    assert len(await harness.outcomes()) == len((*meeting.told_before, *early, *late))
+    assert await harness.dead_letters() == []
     paid = [(each, owner) for owner in every.values() for each in owner.links]
     assert len(paid) == sum(len(each.links) for each in meeting.wallets)
     assert all(each.method_id in {one.id for one in owner.live_methods} for each, owner in paid)
-    await check_sequences(desk)
+    await check_sequences(harness)
 
 
 async def test_what_a_wallet_came_to_know_while_its_merge_waited_is_merged_with_it(
-    desk: Desk, database_url: str
+    harness: Harness, database_url: str
 ) -> None:
     """The merge waits for a worker that brings the source a new card, and another worker learns of that one."""
-    await desk.bring(A, wallet(method("S"), customer="e2"))
-    first = [desk.message(replaced("S", "T", on=1), partition=1)]
-    merge = [desk.message(merging(who("e2"), who("e1")), partition=2)]
-    third = [desk.message(replaced("T", "U", on=2), partition=3)]
+    await harness.import_wallets(A, wallet(method("S"), customer="e2"))
+    first = [harness.message(replaced("S", "T", on=1), partition=1)]
+    merge = [harness.message(merging(who("e2"), who("e1")), partition=2)]
+    third = [harness.message(replaced("T", "U", on=2), partition=3)]
     async with standing_still(database_url, first, "announced") as elsewhere, asyncio.TaskGroup() as group:
-        merger = Elsewhere(database_url, merge, "announced")
+        merger = PausedWorker(database_url, merge, "announced")
         merging_ = group.create_task(merger.work())
-        await waits(desk.engine, merging_)
+        await waits(harness.engine, merging_)
         elsewhere.go_on()
         await merger.stands_still()
-        here = group.create_task(intake(desk.engine).take(third))
-        await waits(desk.engine, here)
+        here = group.create_task(intake(harness.engine).take_in(third))
+        await waits(harness.engine, here)
         merger.go_on()
-    assert live(await desk.wallet()).keys() == {"A", "U"}
+    assert live(await harness.wallet()).keys() == {"A", "U"}
 
 
-async def test_one_id_at_once_is_taken_once(desk: Desk, database_url: str) -> None:
+async def test_one_id_at_once_is_taken_once(harness: Harness, database_url: str) -> None:
     """On two partitions, and about credentials that have nothing to do with each other."""
-    await desk.bring(A)
-    begun = [desk.message(reported(CLOSED, "A", on=1, id="u"), partition=1)]
-    follows = [desk.message(reported(CLOSED, "X", on=1, id="u"), partition=2)]
+    await harness.import_wallets(A)
+    begun = [harness.message(reported(CLOSED, "A", on=1, id="u"), partition=1)]
+    follows = [harness.message(reported(CLOSED, "X", on=1, id="u"), partition=2)]
     async with standing_still(database_url, begun, "announced"):
-        here = asyncio.create_task(intake(desk.engine).take(follows))
-        await waits(desk.engine, here)
+        here = asyncio.create_task(intake(harness.engine).take_in(follows))
+        await waits(harness.engine, here)
     await here
-    assert sorted(await desk.outcomes()) in (
+    assert sorted(await harness.outcomes()) in (
         [("u", "APPLIED", None), ("u", "QUARANTINED", "ID_REUSED")],
         [("u", "PARKED", None), ("u", "QUARANTINED", "ID_REUSED")],
     )
@@ -199,27 +199,27 @@ async def test_one_id_at_once_is_taken_once(desk: Desk, database_url: str) -> No
 
 @pytest.mark.parametrize("first", ["applied", "superseded"])
 async def test_what_two_workers_find_at_once_was_applied_if_it_was_by_one(
-    desk: Desk, database_url: str, first: str
+    harness: Harness, database_url: str, first: str
 ) -> None:
     """A closing waits for a token and for a fingerprint; to one wallet it is news, to the other it comes too late."""
-    await desk.bring(A, wallet(method("B"), customer="e2"))
-    await desk.tell(reported(CLOSED, ("X", ":x"), on=9, id="waits"))
-    applied = [desk.message(replaced("A", "X", on=1), partition=1)]
-    superseded = [desk.message(each, partition=2) for each in (replaced("B", ":x", on=2), replaced("B", "Z", on=5))]
+    await harness.import_wallets(A, wallet(method("B"), customer="e2"))
+    await harness.report(reported(CLOSED, ("X", ":x"), on=9, id="waits"))
+    applied = [harness.message(replaced("A", "X", on=1), partition=1)]
+    superseded = [harness.message(each, partition=2) for each in (replaced("B", ":x", on=2), replaced("B", "Z", on=5))]
     early, late = (applied, superseded) if first == "applied" else (superseded, applied)
     async with standing_still(database_url, early, "announced") as elsewhere:
-        here = asyncio.create_task(intake(desk.engine).take(late))
-        await waits(desk.engine, here)
+        here = asyncio.create_task(intake(harness.engine).take_in(late))
+        await waits(harness.engine, here)
         elsewhere.go_on()
         await here
-    assert await desk.outcome("waits") == ("APPLIED", None)
-    assert live(await desk.wallet())["X"].status is MethodStatus.CLOSED
-    assert live(await desk.wallet("e2")).keys() == {"Z"}
-    assert await desk.rows("SELECT * FROM parked_updates") == []
+    assert await harness.outcome("waits") == ("APPLIED", None)
+    assert live(await harness.wallet())["X"].status is MethodStatus.CLOSED
+    assert live(await harness.wallet("e2")).keys() == {"Z"}
+    assert await harness.rows("SELECT * FROM parked_updates") == []
 
 
-async def check_sequences(desk: Desk) -> None:
-    rows = await desk.rows(
+async def check_sequences(harness: Harness) -> None:
+    rows = await harness.rows(
         "SELECT wallet_id, merchant_id, array_agg(sequence ORDER BY sequence) AS sequences FROM events GROUP BY 1, 2"
     )
     assert all(row.sequences == list(range(1, len(row.sequences) + 1)) for row in rows)
@@ -232,49 +232,49 @@ SHARED = wallet(method("A", id="m-A2"), customer="e2")
 
 @pytest.mark.parametrize("at", ["took in", "announced"])
 async def test_a_wallet_that_is_imported_while_a_worker_learns_of_its_card(
-    desk: Desk, database_url: str, at: Point
+    harness: Harness, database_url: str, at: Point
 ) -> None:
-    await desk.bring(A)
-    begun = [desk.message(each, partition=1) for each in (replaced("A", "B", on=1), reported(CLOSED, "B", on=2))]
+    await harness.import_wallets(A)
+    begun = [harness.message(each, partition=1) for each in (replaced("A", "B", on=1), reported(CLOSED, "B", on=2))]
     async with standing_still(database_url, begun, at) as elsewhere:
-        here = asyncio.create_task(desk.bring(SHARED))
-        await waits(desk.engine, here)
+        here = asyncio.create_task(harness.import_wallets(SHARED))
+        await waits(harness.engine, here)
         elsewhere.go_on()
         await here
     for customer in ("e1", "e2"):
-        assert live(await desk.wallet(customer)).keys() == {"B"}
-    assert await desk.outcomes() == [("vau-1", "APPLIED", None), ("vau-2", "APPLIED", None)]
+        assert live(await harness.wallet(customer)).keys() == {"B"}
+    assert await harness.outcomes() == [("vau-1", "APPLIED", None), ("vau-2", "APPLIED", None)]
 
 
-async def test_a_worker_learns_of_a_card_while_its_wallet_is_half_imported(desk: Desk) -> None:
-    await desk.bring(A)
+async def test_a_worker_learns_of_a_card_while_its_wallet_is_half_imported(harness: Harness) -> None:
+    await harness.import_wallets(A)
     hold, begun = asyncio.Event(), asyncio.Event()
 
     async def slowly() -> AsyncIterator[Sequence[Wallet]]:
-        yield [desk.stored(SHARED)]
+        yield [harness.stored(SHARED)]
         begun.set()
         await hold.wait()
 
     async def bring() -> None:
-        async with desk.engine.begin() as connection:
+        async with harness.engine.begin() as connection:
             await import_wallets(connection, slowly(), RETENTION)
 
     async with asyncio.timeout(30), asyncio.TaskGroup() as group:
         group.create_task(bring())
         await begun.wait()
-        await desk.tell(replaced("A", "B", on=1))
-        await desk.tell(replaced("B", "C", on=2), reported(CLOSED, "Q", on=2, id="q"))
+        await harness.report(replaced("A", "B", on=1))
+        await harness.report(replaced("B", "C", on=2), reported(CLOSED, "Q", on=2, id="q"))
         hold.set()
-    assert live(await desk.wallet("e2")).keys() == {"C"}
+    assert live(await harness.wallet("e2")).keys() == {"C"}
 
 
-async def test_nobody_learns_anything_between_an_import_s_last_look_and_its_end(desk: Desk) -> None:
-    await desk.bring(A)
-    async with asyncio.timeout(30), desk.engine.begin() as connection:
-        await import_wallets(connection, in_batches([desk.stored(SHARED)], 1), RETENTION)
-        here = asyncio.create_task(desk.tell(replaced("A", "B", on=1)))
-        await waits(desk.engine, here)
+async def test_nobody_learns_anything_between_an_import_s_last_look_and_its_end(harness: Harness) -> None:
+    await harness.import_wallets(A)
+    async with asyncio.timeout(30), harness.engine.begin() as connection:
+        await import_wallets(connection, in_batches([harness.stored(SHARED)], 1), RETENTION)
+        here = asyncio.create_task(harness.report(replaced("A", "B", on=1)))
+        await waits(harness.engine, here)
         assert not here.done()
     await here
     for customer in ("e1", "e2"):
-        assert live(await desk.wallet(customer)).keys() == {"B"}
+        assert live(await harness.wallet(customer)).keys() == {"B"}

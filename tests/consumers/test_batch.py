@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from consumers.batch import take
+from consumers.batch import take_in
 from domain.update import Outcome, Reason, Update, UpdateType
 from domain.wallet import Details, Expiry, LinkStatus, MethodStatus, MethodType
 from store.accounting import take_stock
-from tests.consumers.desk import EVERYTHING, RETENTION, Delivery, Desk, merging, written
+from tests.consumers.harness import EVERYTHING, RETENTION, Delivery, Harness, merging, written
 from tests.domain.build import link, live, method, removed, replaced, reported, wallet, who
 
 # --- outcomes -----------------------------------------------------------------------------------------------------
@@ -70,31 +70,31 @@ CLOSED, RESUMED, DETAILS = UpdateType.CLOSED, UpdateType.RESUMED, UpdateType.DET
 )
 @pytest.mark.parametrize("together", [False, True], ids=["in turn", "in one batch"])
 async def test_every_update_has_the_outcome_and_the_reason_of_the_page(
-    desk: Desk, before: list[Update], update: Update, outcome: Outcome, reason: str | None, *, together: bool
+    harness: Harness, before: list[Update], update: Update, outcome: Outcome, reason: str | None, *, together: bool
 ) -> None:
-    await desk.bring(*WALLETS)
+    await harness.import_wallets(*WALLETS)
     if together:
-        taken = await desk.tell(*before, update)
+        taken = await harness.report(*before, update)
     else:
         for each in before:
-            await desk.tell(each)
-        taken = await desk.tell(update)
+            await harness.report(each)
+        taken = await harness.report(update)
 
-    assert (await desk.outcomes())[-1] == (update.stamp.update_id, outcome.value, reason)
-    assert len(await desk.outcomes()) == len(before) + 1
+    assert (await harness.outcomes())[-1] == (update.stamp.update_id, outcome.value, reason)
+    assert len(await harness.outcomes()) == len(before) + 1
     assert taken.outcomes[outcome] >= 1
-    assert await desk.letters() == []
+    assert await harness.dead_letters() == []
 
 
-async def test_a_customer_of_two_wallets_is_no_target_for_a_merge(desk: Desk) -> None:
+async def test_a_customer_of_two_wallets_is_no_target_for_a_merge(harness: Harness) -> None:
     twice = wallet(method("T"))._replace(id="w-e1-again")
-    await desk.bring(*WALLETS, twice)
-    await desk.tell(merging(who("e2"), who("e1")))
-    assert await desk.outcome("merge") == ("QUARANTINED", "AMBIGUOUS_CUSTOMER")
+    await harness.import_wallets(*WALLETS, twice)
+    await harness.report(merging(who("e2"), who("e1")))
+    assert await harness.outcome("merge") == ("QUARANTINED", "AMBIGUOUS_CUSTOMER")
 
 
-async def test_every_message_is_accounted_for(desk: Desk) -> None:
-    await desk.bring(*WALLETS)
+async def test_every_message_is_accounted_for(harness: Harness) -> None:
+    await harness.import_wallets(*WALLETS)
     contents: list[Any] = [
         replaced("A", "B", on=1),
         replaced("A", "B", on=1),
@@ -106,72 +106,72 @@ async def test_every_message_is_accounted_for(desk: Desk) -> None:
         reported(CLOSED, "A", on=4, customer="e9"),
         written(replaced("A", "4111111111111111", on=5)),
     ]
-    taken = await desk.tell(*contents)
+    taken = await harness.report(*contents)
 
     assert taken.outcomes == Counter({APPLIED: 1, DUPLICATE: 1, QUARANTINED: 2, PARKED: 1, IGNORED: 1})
     assert taken.unreadable == 3
     assert taken.met_before == 0
-    assert Counter(outcome for _, outcome, _ in await desk.outcomes()) == Counter(
+    assert Counter(outcome for _, outcome, _ in await harness.outcomes()) == Counter(
         {each.value: count for each, count in taken.outcomes.items()}
     )
-    assert len(await desk.outcomes()) + len(await desk.letters()) == len(contents)
-    (events,) = await desk.rows("SELECT count(*) FROM events")
+    assert len(await harness.outcomes()) + len(await harness.dead_letters()) == len(contents)
+    (events,) = await harness.rows("SELECT count(*) FROM events")
     assert taken.events == events.count
 
 
-async def test_updates_are_recorded_in_the_order_of_their_names(desk: Desk) -> None:
+async def test_updates_are_recorded_in_the_order_of_their_names(harness: Harness) -> None:
     """Two workers that take in the same updates, each in another order, would otherwise wait for each other."""
-    await desk.bring(*WALLETS)
+    await harness.import_wallets(*WALLETS)
     first = [reported(CLOSED, "X", on=1, id=id_, vendor=vendor) for vendor, id_ in (("vau", "2"), ("vau", "1"))]
     # by another vendor, of a wallet's card, and one that is repeated
     others = [reported(RESUMED, "abu:X", on=3, id="9", vendor="abu"), reported(CLOSED, "A", on=2, id="3"), first[0]]
-    await desk.tell(*first, *others)
-    rows = await desk.rows("SELECT vendor, update_id FROM inbox ORDER BY id")
+    await harness.report(*first, *others)
+    rows = await harness.rows("SELECT vendor, update_id FROM inbox ORDER BY id")
     assert [tuple(row) for row in rows] == [("abu", "9"), ("vau", "1"), ("vau", "2"), ("vau", "2"), ("vau", "3")]
 
 
 # --- messages met before ------------------------------------------------------------------------------------------
 
 
-async def test_a_message_read_again_is_not_taken_in_again(desk: Desk) -> None:
-    await desk.bring(*WALLETS)
-    batch = [desk.message(each) for each in (replaced("A", "B", on=1), reported(CLOSED, "X", on=2), b"{")]
-    await desk.take(batch)
-    before = await everything(desk)
+async def test_a_message_read_again_is_not_taken_in_again(harness: Harness) -> None:
+    await harness.import_wallets(*WALLETS)
+    batch = [harness.message(each) for each in (replaced("A", "B", on=1), reported(CLOSED, "X", on=2), b"{")]
+    await harness.take_in(batch)
+    before = await everything(harness)
 
-    taken = await desk.take(batch)
+    taken = await harness.take_in(batch)
     assert (taken.met_before, taken.outcomes, taken.events) == (2, Counter(), 0)
-    assert await everything(desk) == before
+    assert await everything(harness) == before
 
-    taken = await desk.take([*batch, desk.message(reported(CLOSED, "O", on=3))])
+    taken = await harness.take_in([*batch, harness.message(reported(CLOSED, "O", on=3))])
     assert (taken.met_before, taken.outcomes) == (2, Counter({APPLIED: 1}))
 
 
-async def test_a_topic_made_anew_counts_from_zero_and_is_taken_in(desk: Desk) -> None:
-    await desk.bring(*WALLETS)
-    await desk.tell(replaced("A", "B", on=1), b"{")
-    anew = [desk.message(reported(CLOSED, "A", on=2), offset=0), desk.message(b"[", offset=1)]
-    taken = await desk.take(anew)
+async def test_a_topic_made_anew_counts_from_zero_and_is_taken_in(harness: Harness) -> None:
+    await harness.import_wallets(*WALLETS)
+    await harness.report(replaced("A", "B", on=1), b"{")
+    anew = [harness.message(reported(CLOSED, "A", on=2), offset=0), harness.message(b"[", offset=1)]
+    taken = await harness.take_in(anew)
     assert (taken.met_before, sum(taken.outcomes.values()), taken.unreadable) == (0, 1, 1)
-    assert len(await desk.outcomes()) == 2
-    assert [letter.body for letter in await desk.letters()] == [b"{", b"["]
+    assert len(await harness.outcomes()) == 2
+    assert [letter.body for letter in await harness.dead_letters()] == [b"{", b"["]
 
 
-async def test_one_place_of_two_topics_is_two_places(desk: Desk) -> None:
-    await desk.tell(replaced("X", "Y", on=1))
-    other = Desk(desk.engine, topic="other")
-    await other.tell(replaced("X", "Y", on=1))
-    assert [outcome for _, outcome, _ in await desk.outcomes()] == ["PARKED", "DUPLICATE"]
+async def test_one_place_of_two_topics_is_two_places(harness: Harness) -> None:
+    await harness.report(replaced("X", "Y", on=1))
+    other = Harness(harness.engine, topic="other")
+    await other.report(replaced("X", "Y", on=1))
+    assert [outcome for _, outcome, _ in await harness.outcomes()] == ["PARKED", "DUPLICATE"]
 
 
-async def everything(desk: Desk) -> dict[str, Any]:
+async def everything(harness: Harness) -> dict[str, Any]:
     """Each row of the tables that a batch writes."""
     tables = ("inbox", "parked_updates", "dead_letters", "events", "deliveries", "credentials", "replacement_facts",
               "payment_methods", "payment_links", "wallet_merchants", "lineage")  # fmt: skip
     rows = {}
     for table in tables:
         ignored = "- 'kept_until'" if table in {"credentials", "replacement_facts"} else ""
-        found = await desk.rows(f"SELECT CAST(to_jsonb(t) {ignored} AS text) AS row FROM {table} AS t")  # noqa: S608
+        found = await harness.rows(f"SELECT CAST(to_jsonb(t) {ignored} AS text) AS row FROM {table} AS t")  # noqa: S608
         rows[table] = sorted(row.row for row in found)
     return rows
 
@@ -179,15 +179,15 @@ async def everything(desk: Desk) -> dict[str, Any]:
 # --- dead letters -------------------------------------------------------------------------------------------------
 
 
-async def test_a_letter_says_where_it_stood_and_why_and_keeps_the_message_masked(desk: Desk) -> None:
+async def test_a_letter_says_where_it_stood_and_why_and_keeps_the_message_masked(harness: Harness) -> None:
     body = json.dumps({"id": "1", "card": "4111 1111 1111 1111"}).encode()
     messages = [
-        desk.message(body, partition=2, offset=41, key=b"vau:4111111111111111"),
-        desk.message(b"\xff\x00", partition=2, offset=42, key=b"a\x00b"),
-        desk.message(b"", partition=2, offset=43),
+        harness.message(body, partition=2, offset=41, key=b"vau:4111111111111111"),
+        harness.message(b"\xff\x00", partition=2, offset=42, key=b"a\x00b"),
+        harness.message(b"", partition=2, offset=43),
     ]
-    await desk.take(messages)
-    first, second, third = await desk.letters()
+    await harness.take_in(messages)
+    first, second, third = await harness.dead_letters()
     assert first._asdict() == {
         "topic": "updates",
         "partition": 2,
@@ -200,28 +200,28 @@ async def test_a_letter_says_where_it_stood_and_why_and_keeps_the_message_masked
     assert (third.key, third.body) == (None, b"")
 
 
-async def test_tombstones_are_counted_once_each_and_nothing_is_kept_of_them(desk: Desk) -> None:
+async def test_tombstones_are_counted_once_each_and_nothing_is_kept_of_them(harness: Harness) -> None:
     closing = reported(CLOSED, "A", on=1)
-    first = [desk.message(content) for content in (None, closing, None)]
-    elsewhere = [desk.message(None, partition=1)]
-    taken = await desk.take([*first, *elsewhere])
+    first = [harness.message(content) for content in (None, closing, None)]
+    elsewhere = [harness.message(None, partition=1)]
+    taken = await harness.take_in([*first, *elsewhere])
     assert (taken.empty, taken.unreadable) == (3, 0)
     # a crash before the offsets were committed: they are read again, with one that is new
-    await desk.take([*first, desk.message(None)])
-    assert await desk.letters() == []
-    async with desk.engine.begin() as connection:
+    await harness.take_in([*first, harness.message(None)])
+    assert await harness.dead_letters() == []
+    async with harness.engine.begin() as connection:
         accounts = await take_stock(connection)
     assert (accounts.empty, accounts.received) == (4, 5)
 
 
-async def test_a_message_at_the_same_place_of_a_topic_made_anew_is_another_one(desk: Desk) -> None:
+async def test_a_message_at_the_same_place_of_a_topic_made_anew_is_another_one(harness: Harness) -> None:
     """With the same content it is a repetition, which has a row; what nobody can read has a letter."""
     closing = reported(CLOSED, "A", on=1)
-    messages = [desk.message(closing), desk.message(b"{")]
+    messages = [harness.message(closing), harness.message(b"{")]
     for incarnation in (0, 0, 1, 1):
-        await take(desk.engine, messages, RETENTION, incarnation=incarnation)
-    assert [outcome for _, outcome, _ in await desk.outcomes()] == ["PARKED", "DUPLICATE"]
-    assert len(await desk.letters()) == 2
+        await take_in(harness.engine, messages, RETENTION, incarnation=incarnation)
+    assert [outcome for _, outcome, _ in await harness.outcomes()] == ["PARKED", "DUPLICATE"]
+    assert len(await harness.dead_letters()) == 2
 
 
 @pytest.mark.parametrize(
@@ -233,29 +233,29 @@ async def test_a_message_at_the_same_place_of_a_topic_made_anew_is_another_one(d
         b'["\\u0041", ' + b"[" * 10_000,
     ],
 )
-async def test_what_no_text_column_takes_is_kept_all_the_same(desk: Desk, content: bytes) -> None:
-    await desk.bring(*WALLETS)
-    await desk.take(
+async def test_what_no_text_column_takes_is_kept_all_the_same(harness: Harness, content: bytes) -> None:
+    await harness.import_wallets(*WALLETS)
+    await harness.take_in(
         [
-            desk.message(content, key=b"\x00\xff", headers=[("ce_id", None)]),
-            desk.message(reported(CLOSED, "A", on=1)),
+            harness.message(content, key=b"\x00\xff", headers=[("ce_id", None)]),
+            harness.message(reported(CLOSED, "A", on=1)),
         ]
     )
-    assert len(await desk.letters()) == 1
-    assert await desk.outcome("vau-1") == ("APPLIED", None)
+    assert len(await harness.dead_letters()) == 1
+    assert await harness.outcome("vau-1") == ("APPLIED", None)
 
 
-async def test_the_mates_of_unreadable_messages_are_applied(desk: Desk) -> None:
-    await desk.bring(*WALLETS)
-    await desk.tell(b"\x00", reported(CLOSED, "A", on=1), b"{}", replaced("A", "B", on=2), b"[]")
-    assert live(await desk.wallet()).keys() == {"B A", "G", "O"} or "B" in live(await desk.wallet())
-    assert len(await desk.letters()) == 3
+async def test_the_mates_of_unreadable_messages_are_applied(harness: Harness) -> None:
+    await harness.import_wallets(*WALLETS)
+    await harness.report(b"\x00", reported(CLOSED, "A", on=1), b"{}", replaced("A", "B", on=2), b"[]")
+    assert live(await harness.wallet()).keys() == {"B A", "G", "O"} or "B" in live(await harness.wallet())
+    assert len(await harness.dead_letters()) == 3
 
 
 # --- wallets ------------------------------------------------------------------------------------------------------
 
 
-async def test_a_replacement_is_written_whole(desk: Desk) -> None:
+async def test_a_replacement_is_written_whole(harness: Harness) -> None:
     old = method("A", default=True, nickname="Mine", par="P1")._replace(
         details=Details("1111", "VISA", Expiry(2026, 6), "Jo", "12345", manufacturer_card=True),
     )
@@ -265,10 +265,10 @@ async def test_a_replacement_is_written_whole(desk: Desk) -> None:
         link("m-A", id="cancelled", status=LinkStatus.CANCELLED),
         link("m-O", id="other"),
     ]
-    await desk.bring(wallet(old, method("O", subscription_default=True), links=links))
-    await desk.tell(replaced("A", ("B", ":fb"), on=1, last4="2222", brand="VISA", reason=Reason.LOST_OR_STOLEN))
+    await harness.import_wallets(wallet(old, method("O", subscription_default=True), links=links))
+    await harness.report(replaced("A", ("B", ":fb"), on=1, last4="2222", brand="VISA", reason=Reason.LOST_OR_STOLEN))
 
-    now = await desk.wallet()
+    now = await harness.wallet()
     (new,) = (each for each in now.live_methods if "vau:B" in each.keys)
     gone = next(each for each in now.methods if each.id == "m-A")
     assert new == new._replace(
@@ -288,53 +288,57 @@ async def test_a_replacement_is_written_whole(desk: Desk) -> None:
         "cancelled": "m-A",
         "other": "m-O",
     }
-    (row,) = await desk.rows(
+    (row,) = await harness.rows(
         "SELECT CAST(old_id AS text), CAST(new_id AS text), reason, vendor, update_id FROM lineage"
     )
-    assert row == (desk.id_of("m-A"), new.id, "LOST_OR_STOLEN", "vau", "vau-1")
+    assert row == (harness.id_of("m-A"), new.id, "LOST_OR_STOLEN", "vau", "vau-1")
 
 
-async def test_a_shared_card_is_replaced_in_every_wallet_on_its_own(desk: Desk) -> None:
-    await desk.bring(*WALLETS)
-    await desk.tell(replaced("A", "B", on=1, par="P1"))
-    one, other = await desk.wallet("e1"), await desk.wallet("e2")
+async def test_a_shared_card_is_replaced_in_every_wallet_on_its_own(harness: Harness) -> None:
+    await harness.import_wallets(*WALLETS)
+    await harness.report(replaced("A", "B", on=1, par="P1"))
+    one, other = await harness.wallet("e1"), await harness.wallet("e2")
     (mine,) = (each for each in one.live_methods if "vau:B" in each.keys)
     (theirs,) = other.live_methods
     assert mine.id != theirs.id
     assert theirs.keys == {"vau:B"}
-    assert await desk.outcomes() == [("vau-1", "APPLIED", None)]
+    assert await harness.outcomes() == [("vau-1", "APPLIED", None)]
 
 
-async def test_what_names_a_customer_reaches_no_other_wallet(desk: Desk) -> None:
-    await desk.bring(*WALLETS)
-    await desk.tell(replaced("A", "B", on=1, customer="e2"))
-    assert "A" in live(await desk.wallet("e1"))
-    assert live(await desk.wallet("e2")).keys() == {"B"}
+async def test_what_names_a_customer_reaches_no_other_wallet(harness: Harness) -> None:
+    await harness.import_wallets(*WALLETS)
+    await harness.report(replaced("A", "B", on=1, customer="e2"))
+    assert "A" in live(await harness.wallet("e1"))
+    assert live(await harness.wallet("e2")).keys() == {"B"}
 
 
-async def test_a_chain_that_arrives_backwards_ends_at_its_end(desk: Desk) -> None:
-    await desk.bring(wallet(method("A"), links=[link("m-A")]))
-    await desk.tell(replaced("C", "D", on=3))
-    await desk.tell(replaced("B", "C", on=2))
-    await desk.tell(replaced("A", "B", on=1))
-    now = await desk.wallet()
+async def test_a_chain_that_arrives_backwards_ends_at_its_end(harness: Harness) -> None:
+    await harness.import_wallets(wallet(method("A"), links=[link("m-A")]))
+    await harness.report(replaced("C", "D", on=3))
+    await harness.report(replaced("B", "C", on=2))
+    await harness.report(replaced("A", "B", on=1))
+    now = await harness.wallet()
     assert live(now).keys() == {"D"}
     assert now.links[0].method_id == live(now)["D"].id
     assert now.leads >= {"vau:B", "vau:C"}
-    assert await desk.outcomes() == [("vau-3", "APPLIED", None), ("vau-2", "APPLIED", None), ("vau-1", "APPLIED", None)]
+    assert await harness.outcomes() == [
+        ("vau-3", "APPLIED", None),
+        ("vau-2", "APPLIED", None),
+        ("vau-1", "APPLIED", None),
+    ]
 
 
-async def test_many_updates_of_one_wallet_cost_one_set_of_events(desk: Desk) -> None:
-    await desk.bring(wallet(method("A"), links=[link("m-A")]))
-    await desk.tell(*(replaced(f"{'A' if n == 1 else n}", f"{n + 1}", on=n) for n in range(1, 30)))
-    assert live(await desk.wallet()).keys() == {"30"}
-    assert [name for name, _ in await desk.told("pharmacy")] == ["REPLACED", "DELETED"]
+async def test_many_updates_of_one_wallet_cost_one_set_of_events(harness: Harness) -> None:
+    await harness.import_wallets(wallet(method("A"), links=[link("m-A")]))
+    await harness.report(*(replaced(f"{'A' if n == 1 else n}", f"{n + 1}", on=n) for n in range(1, 30)))
+    assert live(await harness.wallet()).keys() == {"30"}
+    assert [name for name, _ in await harness.told("pharmacy")] == ["REPLACED", "DELETED"]
 
 
 # --- merges -------------------------------------------------------------------------------------------------------
 
 
-async def test_a_merged_wallet_moves_with_all_it_has(desk: Desk) -> None:
+async def test_a_merged_wallet_moves_with_all_it_has(harness: Harness) -> None:
     target = wallet(
         method("A", default=True),
         method("T"),
@@ -353,11 +357,11 @@ async def test_a_merged_wallet_moves_with_all_it_has(desk: Desk) -> None:
         customer="e2",
         merchants=("pharmacy",),
     )
-    await desk.bring(target, source)
-    await desk.tell(replaced("S", "S2", on=1), reported(CLOSED, "Q", on=1, id="q"))
-    await desk.tell(merging(who("e2"), who("e1")))
+    await harness.import_wallets(target, source)
+    await harness.report(replaced("S", "S2", on=1), reported(CLOSED, "Q", on=1, id="q"))
+    await harness.report(merging(who("e2"), who("e1")))
 
-    now, left = await desk.wallet("e1"), await desk.wallet("e2")
+    now, left = await harness.wallet("e1"), await harness.wallet("e2")
     assert (left.methods, left.links, left.leads, left.merged_into) == ((), (), frozenset(), "w-e1")
     assert left.customer == source.customer
     assert now.merchants == ("optician", "pharmacy")
@@ -370,35 +374,35 @@ async def test_a_merged_wallet_moves_with_all_it_has(desk: Desk) -> None:
     assert gone["m-A2"] == ("m-A", "WALLET_MERGE")
     assert gone["m-S"] == (current["S2"].id, "REISSUED")
     assert now.former_identities == {("enterpriseId", "e2")}
-    assert ("DELETED", "m-A2") in await desk.told("optician")
-    assert ("DELETED", "m-A2") in await desk.told("pharmacy")
+    assert ("DELETED", "m-A2") in await harness.told("optician")
+    assert ("DELETED", "m-A2") in await harness.told("pharmacy")
     # what either merchant could not see before
-    assert ("UPDATED", "m-T") in await desk.told("pharmacy")
-    assert ("UPDATED", current["S2"].id) in await desk.told("optician")
+    assert ("UPDATED", "m-T") in await harness.told("pharmacy")
+    assert ("UPDATED", current["S2"].id) in await harness.told("optician")
 
-    await desk.tell(replaced("S2", "S3", on=9, customer="e2"))
-    assert await desk.outcome("vau-9") == ("APPLIED", None)
+    await harness.report(replaced("S2", "S3", on=9, customer="e2"))
+    assert await harness.outcome("vau-9") == ("APPLIED", None)
 
 
-async def test_a_merged_wallet_knows_nothing_any_more(desk: Desk) -> None:
-    await desk.bring(wallet(method("T")), wallet(method("S"), customer="e2"))
-    await desk.tell(replaced("S", "S2", on=1), replaced("S2", "S3", on=2))
-    assert (await desk.wallet("e2")).leads
-    await desk.tell(merging(who("e2"), who("e1")))
-    assert (await desk.wallet("e2")).leads == frozenset()
-    assert {"vau:S2"} <= (await desk.wallet("e1")).leads
+async def test_a_merged_wallet_knows_nothing_any_more(harness: Harness) -> None:
+    await harness.import_wallets(wallet(method("T")), wallet(method("S"), customer="e2"))
+    await harness.report(replaced("S", "S2", on=1), replaced("S2", "S3", on=2))
+    assert (await harness.wallet("e2")).leads
+    await harness.report(merging(who("e2"), who("e1")))
+    assert (await harness.wallet("e2")).leads == frozenset()
+    assert {"vau:S2"} <= (await harness.wallet("e1")).leads
 
 
 @pytest.mark.parametrize("together", [False, True])
-async def test_a_chain_of_merges_ends_in_one_wallet(desk: Desk, *, together: bool) -> None:
-    await desk.bring(*(wallet(method(f"C{n}"), customer=f"e{n}") for n in range(1, 6)))
+async def test_a_chain_of_merges_ends_in_one_wallet(harness: Harness, *, together: bool) -> None:
+    await harness.import_wallets(*(wallet(method(f"C{n}"), customer=f"e{n}") for n in range(1, 6)))
     merges = [merging(who(f"e{n}"), who(f"e{n + 1}"), id=f"m{n}") for n in (3, 1, 2, 4)]
     if together:
-        await desk.tell(*merges)
+        await harness.report(*merges)
     else:
         for each in merges:
-            await desk.tell(each)
-    every = await desk.wallets()
+            await harness.report(each)
+    every = await harness.wallets()
     assert {name: each.merged_into for name, each in every.items()} == {
         "w-e1": "w-e5",
         "w-e2": "w-e5",
@@ -407,70 +411,72 @@ async def test_a_chain_of_merges_ends_in_one_wallet(desk: Desk, *, together: boo
         "w-e5": None,
     }
     assert live(every["w-e5"]).keys() == {f"C{n}" for n in range(1, 6)}
-    await desk.tell(replaced("C1", "D1", on=1, customer="e1"))
-    assert await desk.outcome("vau-1") == ("APPLIED", None)
+    await harness.report(replaced("C1", "D1", on=1, customer="e1"))
+    assert await harness.outcome("vau-1") == ("APPLIED", None)
 
 
 @pytest.mark.parametrize("source_first", [True, False])
 @pytest.mark.parametrize("there_already", ["neither", "source", "target"])
 async def test_a_merge_that_came_too_early_follows_when_the_customers_come(
-    desk: Desk, *, source_first: bool, there_already: str
+    harness: Harness, *, source_first: bool, there_already: str
 ) -> None:
     source, target = wallet(method("S"), customer="e2"), wallet(method("T"))
     if there_already == "source":
-        await desk.bring(source)
+        await harness.import_wallets(source)
     if there_already == "target":
-        await desk.bring(target)
-    await desk.tell(merging(who("e2"), who("e1")))
-    assert await desk.outcome("merge") == ("PARKED", None)
+        await harness.import_wallets(target)
+    await harness.report(merging(who("e2"), who("e1")))
+    assert await harness.outcome("merge") == ("PARKED", None)
 
     late = {"neither": [source, target], "source": [target], "target": [source]}[there_already]
     for each in late if source_first else reversed(late):
-        await desk.bring(each)
+        await harness.import_wallets(each)
 
-    assert await desk.outcome("merge") == ("APPLIED", None)
-    assert live(await desk.wallet()).keys() == {"S", "T"}
-    assert await desk.rows("SELECT * FROM parked_updates") == []
+    assert await harness.outcome("merge") == ("APPLIED", None)
+    assert live(await harness.wallet()).keys() == {"S", "T"}
+    assert await harness.rows("SELECT * FROM parked_updates") == []
 
 
-async def test_a_merge_of_customers_who_share_an_identity_can_wait(desk: Desk) -> None:
+async def test_a_merge_of_customers_who_share_an_identity_can_wait(harness: Harness) -> None:
     shared = ("metadata.patientId", "x")
     merge = merging((("hsid", "h1"), shared), (("hsid", "h2"), shared))
-    await desk.tell(merge)
-    assert await desk.outcome("merge") == ("PARKED", None)
+    await harness.report(merge)
+    assert await harness.outcome("merge") == ("PARKED", None)
 
 
 # --- parked updates -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("customer", [None, "e1"])
-async def test_a_parked_update_follows_when_a_fact_leads_to_its_credential(desk: Desk, customer: str | None) -> None:
-    await desk.bring(wallet(method("A")))
-    await desk.tell(replaced("B", "C", on=2, customer=customer), reported(CLOSED, ("B", ":b"), on=1, id="close"))
-    assert [outcome for _, outcome, _ in await desk.outcomes()] == ["PARKED", "PARKED"]
-    await desk.tell(replaced("A", "B", on=1))
-    assert await desk.outcome("vau-2") == ("APPLIED", None)
+async def test_a_parked_update_follows_when_a_fact_leads_to_its_credential(
+    harness: Harness, customer: str | None
+) -> None:
+    await harness.import_wallets(wallet(method("A")))
+    await harness.report(replaced("B", "C", on=2, customer=customer), reported(CLOSED, ("B", ":b"), on=1, id="close"))
+    assert [outcome for _, outcome, _ in await harness.outcomes()] == ["PARKED", "PARKED"]
+    await harness.report(replaced("A", "B", on=1))
+    assert await harness.outcome("vau-2") == ("APPLIED", None)
     # closed, but replaced since: it is not the current card any more
-    assert await desk.outcome("close") == ("SUPERSEDED", "NEWER_FACT")
-    assert await desk.rows("SELECT * FROM parked_updates") == []
-    assert live(await desk.wallet()).keys() == {"C"}
+    assert await harness.outcome("close") == ("SUPERSEDED", "NEWER_FACT")
+    assert await harness.rows("SELECT * FROM parked_updates") == []
+    assert live(await harness.wallet()).keys() == {"C"}
 
 
 @pytest.mark.parametrize("batches_of", [1, 1000])
-async def test_parked_updates_follow_when_a_wallet_is_imported(desk: Desk, batches_of: int) -> None:
-    await desk.tell(
+async def test_parked_updates_follow_when_a_wallet_is_imported(harness: Harness, batches_of: int) -> None:
+    await harness.report(
         replaced("A", "B", on=1, last4="2222"),
         reported(CLOSED, "B", on=2),
         reported(CLOSED, "N", on=3, customer="e9"),
         reported(RESUMED, "O", on=4),
         replaced("R", "S", on=5),
     )
-    await desk.bring(
+    await harness.import_wallets(
         wallet(method("A"), method("N"), method("O"), removed("R"), links=[link("m-A")]),
         wallet(method("A", id="m-A2"), customer="e2", merchants=("optician",)),
         of=batches_of,
     )
-    assert await desk.outcomes() == [
+    assert await harness.outcomes() == [
         ("vau-1", "APPLIED", None),
         ("vau-2", "APPLIED", None),
         ("vau-3", "QUARANTINED", "OWNER_MISMATCH"),
@@ -478,84 +484,92 @@ async def test_parked_updates_follow_when_a_wallet_is_imported(desk: Desk, batch
         ("vau-5", "IGNORED", "CUSTOMER_REMOVED"),
     ]
     for customer in ("e1", "e2"):
-        current = live(await desk.wallet(customer))["B"]
+        current = live(await harness.wallet(customer))["B"]
         assert (current.status, current.details.last4) == (MethodStatus.CLOSED, "2222")
-    assert [name for name, _ in await desk.told("pharmacy")] == ["REPLACED", "DELETED"]
-    assert [name for name, _ in await desk.told("optician", "w-e2")] == ["REPLACED", "DELETED"]
+    assert [name for name, _ in await harness.told("pharmacy")] == ["REPLACED", "DELETED"]
+    assert [name for name, _ in await harness.told("optician", "w-e2")] == ["REPLACED", "DELETED"]
     # its customer may still turn up
-    assert await desk.rows("SELECT key FROM parked_updates") == [("vau:N",)]
+    assert await harness.rows("SELECT key FROM parked_updates") == [("vau:N",)]
 
 
-async def test_a_chain_that_came_backwards_and_before_its_wallet_follows_whole(desk: Desk) -> None:
+async def test_a_chain_that_came_backwards_and_before_its_wallet_follows_whole(harness: Harness) -> None:
     for link_of_it in (replaced("C", "D", on=3), replaced("B", "C", on=2), replaced("A", "B", on=1)):
-        await desk.tell(link_of_it)
-    await desk.bring(wallet(method("A")))
-    assert [outcome for _, outcome, _ in await desk.outcomes()] == ["APPLIED"] * 3
-    assert await desk.rows("SELECT * FROM parked_updates") == []
+        await harness.report(link_of_it)
+    await harness.import_wallets(wallet(method("A")))
+    assert [outcome for _, outcome, _ in await harness.outcomes()] == ["APPLIED"] * 3
+    assert await harness.rows("SELECT * FROM parked_updates") == []
 
 
-async def test_a_merge_that_waited_lets_an_update_follow_that_came_before_it(desk: Desk) -> None:
+async def test_a_merge_that_waited_lets_an_update_follow_that_came_before_it(harness: Harness) -> None:
     """The card is the merged wallet's; only the customer of the other one is told that it is another card now."""
-    await desk.tell(reported(CLOSED, "N", on=3, customer="e2", id="close"))
-    await desk.tell(replaced("A", "N", on=1, customer="e1"))
-    await desk.tell(merging((("enterpriseId", "e2"),), (("enterpriseId", "e1"),)))
-    await desk.bring(wallet(method("A"), customer="e2"))
-    await desk.bring(wallet(method("O"), customer="e1"))
-    outcomes = {name: outcome for name, outcome, _ in await desk.outcomes()}
+    await harness.report(reported(CLOSED, "N", on=3, customer="e2", id="close"))
+    await harness.report(replaced("A", "N", on=1, customer="e1"))
+    await harness.report(merging((("enterpriseId", "e2"),), (("enterpriseId", "e1"),)))
+    await harness.import_wallets(wallet(method("A"), customer="e2"))
+    await harness.import_wallets(wallet(method("O"), customer="e1"))
+    outcomes = {name: outcome for name, outcome, _ in await harness.outcomes()}
     assert outcomes == {"close": "APPLIED", "vau-1": "APPLIED", "merge": "APPLIED"}
-    assert await desk.rows("SELECT * FROM parked_updates") == []
+    assert await harness.rows("SELECT * FROM parked_updates") == []
 
 
-async def test_an_update_of_another_customers_follows_when_that_customers_wallet_comes_to_know(desk: Desk) -> None:
-    await desk.bring(wallet(method("A"), customer="e1"))
-    await desk.tell(replaced("A", "B", on=1))
-    await desk.tell(reported(CLOSED, "B", on=2, customer="e2", id="close"))
-    assert await desk.outcome("close") == ("QUARANTINED", "OWNER_MISMATCH")
-    await desk.bring(wallet(method("A", id="m-A2"), customer="e2"))
-    assert live(await desk.wallet("e2"))["B"].status is MethodStatus.CLOSED
-    assert await desk.outcome("close") == ("APPLIED", None)
+async def test_an_update_of_another_customers_follows_when_that_customers_wallet_comes_to_know(
+    harness: Harness,
+) -> None:
+    await harness.import_wallets(wallet(method("A"), customer="e1"))
+    await harness.report(replaced("A", "B", on=1))
+    await harness.report(reported(CLOSED, "B", on=2, customer="e2", id="close"))
+    assert await harness.outcome("close") == ("QUARANTINED", "OWNER_MISMATCH")
+    await harness.import_wallets(wallet(method("A", id="m-A2"), customer="e2"))
+    assert live(await harness.wallet("e2"))["B"].status is MethodStatus.CLOSED
+    assert await harness.outcome("close") == ("APPLIED", None)
 
 
-async def test_an_update_that_comes_before_and_in_one_batch_with_its_wallet_s_fact_is_not_parked(desk: Desk) -> None:
-    await desk.bring(wallet(method("A")))
-    await desk.tell(reported(CLOSED, "B", on=2), replaced("A", "B", on=1))
-    assert [outcome for _, outcome, _ in await desk.outcomes()] == ["APPLIED", "APPLIED"]
-    assert await desk.rows("SELECT * FROM parked_updates") == []
+async def test_an_update_that_comes_before_and_in_one_batch_with_its_wallet_s_fact_is_not_parked(
+    harness: Harness,
+) -> None:
+    await harness.import_wallets(wallet(method("A")))
+    await harness.report(reported(CLOSED, "B", on=2), replaced("A", "B", on=1))
+    assert [outcome for _, outcome, _ in await harness.outcomes()] == ["APPLIED", "APPLIED"]
+    assert await harness.rows("SELECT * FROM parked_updates") == []
 
 
 # --- events -------------------------------------------------------------------------------------------------------
 
 
-async def test_each_merchant_hears_of_its_own_links_alone_and_in_its_own_sequence(desk: Desk) -> None:
+async def test_each_merchant_hears_of_its_own_links_alone_and_in_its_own_sequence(harness: Harness) -> None:
     links = [
         link("m-A", id="one"),
         link("m-A", id="two", merchant="optician"),
         link("m-A", id="three", merchant="optician"),
     ]
-    await desk.bring(wallet(method("A"), method("O"), links=links, merchants=("dentist", "optician", "pharmacy")))
-    await desk.tell(reported(CLOSED, "O", on=1))
-    await desk.tell(replaced("A", "B", on=2))
+    await harness.import_wallets(
+        wallet(method("A"), method("O"), links=links, merchants=("dentist", "optician", "pharmacy"))
+    )
+    await harness.report(reported(CLOSED, "O", on=1))
+    await harness.report(replaced("A", "B", on=2))
     for merchant, mine in (("dentist", []), ("optician", ["three", "two"]), ("pharmacy", ["one"])):
-        updated, replaced_, deleted = await desk.events(merchant)
+        updated, replaced_, deleted = await harness.events(merchant)
         assert [each["sequence"] for each in (updated, replaced_, deleted)] == [1, 2, 3]
         assert [each["name"] for each in (updated, replaced_, deleted)] == [*reversed(EVERYTHING[:1] + EVERYTHING[2:]),
                                                                             EVERYTHING[1]]  # fmt: skip
-        assert sorted(desk.name_of(each["id"]) for each in replaced_["payload"]["paymentLinks"]) == mine
-        assert desk.name_of(replaced_["payload"]["deletedPaymentMethodId"]) == "m-A"
+        assert sorted(harness.name_of(each["id"]) for each in replaced_["payload"]["paymentLinks"]) == mine
+        assert harness.name_of(replaced_["payload"]["deletedPaymentMethodId"]) == "m-A"
         assert deleted["payload"]["replacedByPaymentMethodId"] == replaced_["payload"]["paymentMethod"]["id"]
         assert deleted["payload"]["paymentMethod"]["card"]["status"] == "DELETED"
-    bodies = [row.body for row in await desk.rows("SELECT body FROM events")]
+    bodies = [row.body for row in await harness.rows("SELECT body FROM events")]
     assert len(set(bodies)) == 9
 
 
-async def test_sequences_have_no_gaps_over_batches_and_wallets(desk: Desk) -> None:
-    await desk.bring(*(wallet(method(f"A{n}"), method("S", id=f"m-S{n}"), customer=f"e{n}") for n in range(4)))
+async def test_sequences_have_no_gaps_over_batches_and_wallets(harness: Harness) -> None:
+    await harness.import_wallets(
+        *(wallet(method(f"A{n}"), method("S", id=f"m-S{n}"), customer=f"e{n}") for n in range(4))
+    )
     for on in range(1, 9):
-        await desk.tell(
+        await harness.report(
             replaced("S" if on == 1 else f"S{on - 1}", f"S{on}", on=on),
             *(reported(CLOSED if on % 2 else RESUMED, f"A{n}", on=on, id=f"a{n}-{on}") for n in range(0, 4, 2)),
         )
-    rows = await desk.rows(
+    rows = await harness.rows(
         "SELECT array_agg(events.sequence ORDER BY events.sequence) AS sequences, told.sequence AS latest"
         " FROM events JOIN wallet_merchants AS told USING (wallet_id, merchant_id)"
         " GROUP BY wallet_id, merchant_id, told.sequence"
@@ -565,8 +579,8 @@ async def test_sequences_have_no_gaps_over_batches_and_wallets(desk: Desk) -> No
         assert row.sequences == list(range(1, row.latest + 1))
 
 
-async def test_an_event_goes_to_the_endpoints_that_asked_for_it(desk: Desk) -> None:
-    await desk.sign_up(
+async def test_an_event_goes_to_the_endpoints_that_asked_for_it(harness: Harness) -> None:
+    await harness.add_merchants(
         "pharmacy",
         "optician",
         endpoints={
@@ -575,19 +589,21 @@ async def test_an_event_goes_to_the_endpoints_that_asked_for_it(desk: Desk) -> N
             "optician/updated": ["PAYMENT_METHOD_UPDATED"],
         },
     )
-    await desk.bring(wallet(method("A")))
-    await desk.tell(replaced("A", "B", on=1))
-    assert await desk.deliveries() == [
+    await harness.import_wallets(wallet(method("A")))
+    await harness.report(replaced("A", "B", on=1))
+    assert await harness.deliveries() == [
         Delivery("pharmacy/all", 1, "PENDING"),
         Delivery("pharmacy/all", 2, "PENDING"),
         Delivery("pharmacy/deleted", 2, "PENDING"),
     ]
-    assert len(await desk.events("optician")) == 2
+    assert len(await harness.events("optician")) == 2
 
 
-async def test_what_a_merchant_is_told_holds_no_credential(desk: Desk) -> None:
-    await desk.bring(wallet(method("tok-secret", ":fp-secret", default=True)))
-    await desk.tell(replaced(("tok-secret", ":fp-secret"), ("tok-secret-2", ":fp-secret-2"), on=1, par="par-secret"))
-    bodies = [row.body for row in await desk.rows("SELECT body FROM events")]
+async def test_what_a_merchant_is_told_holds_no_credential(harness: Harness) -> None:
+    await harness.import_wallets(wallet(method("tok-secret", ":fp-secret", default=True)))
+    await harness.report(
+        replaced(("tok-secret", ":fp-secret"), ("tok-secret-2", ":fp-secret-2"), on=1, par="par-secret")
+    )
+    bodies = [row.body for row in await harness.rows("SELECT body FROM events")]
     assert bodies
     assert not [body for body in bodies if b"secret" in body]

@@ -10,13 +10,13 @@ from sqlalchemy import text
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from consumers.batch import take
+from consumers.batch import take_in
 from consumers.halving import Allowance, BatchIntake
 from domain.update import UpdateType
 from loops.waiting import Waiting
 from store import reach
 from store.engine import connect
-from tests.consumers.desk import RETENTION, Desk
+from tests.consumers.harness import RETENTION, Harness
 from tests.domain.build import method, reported, wallet
 from tests.parts.until import until
 from wallets.loading import Limits
@@ -26,20 +26,20 @@ SHORT = Allowance(Limits(seconds=3), Limits(seconds=2), (Limits(seconds=3), Limi
 
 @asynccontextmanager
 async def taking_in(
-    desk: Desk, *, of: int = 4, engine: AsyncEngine | None = None, locked_table: str | None = None
+    harness: Harness, *, of: int = 4, engine: AsyncEngine | None = None, locked_table: str | None = None
 ) -> AsyncIterator[Waiting]:
     """A batch of updates that is taken in meanwhile; after the block all of them must be applied.
 
     `locked_table` is locked before they come, and for as long as the block lasts.
     """
-    await desk.bring(*(wallet(method(f"A{n}"), customer=f"e{n}") for n in range(of)))
+    await harness.import_wallets(*(wallet(method(f"A{n}"), customer=f"e{n}") for n in range(of)))
     waiting = Waiting("the test")
-    messages = [desk.message(reported(UpdateType.CLOSED, f"A{n}", on=1, id=f"u{n}")) for n in range(of)]
-    intake = BatchIntake(engine or desk.engine, RETENTION, take, waiting, allowance=SHORT)
+    messages = [harness.message(reported(UpdateType.CLOSED, f"A{n}", on=1, id=f"u{n}")) for n in range(of)]
+    intake = BatchIntake(engine or harness.engine, RETENTION, take_in, waiting, allowance=SHORT)
     async with AsyncExitStack() as block:
         if locked_table is not None:
-            await block.enter_async_context(locked(desk, locked_table))
-        work = asyncio.create_task(intake.take(messages))
+            await block.enter_async_context(locked(harness, locked_table))
+        work = asyncio.create_task(intake.take_in(messages))
         try:
             yield waiting
         except BaseException:
@@ -50,8 +50,8 @@ async def taking_in(
             await work
     finally:
         work.cancel()
-    assert await desk.letters() == []
-    assert [outcome for _, outcome, _ in await desk.outcomes()] == ["APPLIED"] * of
+    assert await harness.dead_letters() == []
+    assert [outcome for _, outcome, _ in await harness.outcomes()] == ["APPLIED"] * of
 
 
 async def waits_for(waiting: Waiting, words: str) -> None:
@@ -62,15 +62,15 @@ async def waits_for(waiting: Waiting, words: str) -> None:
 
 
 @asynccontextmanager
-async def locked(desk: Desk, table: str) -> AsyncIterator[None]:
-    async with desk.engine.begin() as connection:
+async def locked(harness: Harness, table: str) -> AsyncIterator[None]:
+    async with harness.engine.begin() as connection:
         await connection.execute(text(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE"))
         yield
 
 
-async def cancel(desk: Desk) -> int:
+async def cancel(harness: Harness) -> int:
     """Cancel what waits for a lock, as an administrator does."""
-    rows = await desk.rows(
+    rows = await harness.rows(
         "SELECT pg_cancel_backend(pid) FROM pg_stat_activity"
         " WHERE datname = current_database() AND wait_event_type = 'Lock'"
     )
@@ -78,43 +78,43 @@ async def cancel(desk: Desk) -> int:
     return len(rows)
 
 
-async def test_statements_that_an_administrator_cancels_are_tried_again(desk: Desk) -> None:
+async def test_statements_that_an_administrator_cancels_are_tried_again(harness: Harness) -> None:
     cancelled = 0
-    async with taking_in(desk, locked_table="inbox"), asyncio.timeout(60):
+    async with taking_in(harness, locked_table="inbox"), asyncio.timeout(60):
         while cancelled < 12:  # more than a batch of four is tried as a whole, in halves and singly
-            cancelled += await cancel(desk)
+            cancelled += await cancel(harness)
 
 
-async def test_a_single_message_that_is_tried_again_says_so(desk: Desk) -> None:
-    async with taking_in(desk, of=1, locked_table="inbox") as waiting, asyncio.timeout(60):
+async def test_a_single_message_that_is_tried_again_says_so(harness: Harness) -> None:
+    async with taking_in(harness, of=1, locked_table="inbox") as waiting, asyncio.timeout(60):
         while waiting.missing != "another worker was in the way: 57014":
-            await cancel(desk)
+            await cancel(harness)
 
 
-async def test_a_server_that_is_too_slow_for_any_row_is_waited_for(desk: Desk) -> None:
-    await desk.rows(
+async def test_a_server_that_is_too_slow_for_any_row_is_waited_for(harness: Harness) -> None:
+    await harness.rows(
         "CREATE FUNCTION stall() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(60); RETURN NEW; END $$"
     )
-    await desk.rows("CREATE TRIGGER stall BEFORE INSERT ON inbox FOR EACH ROW EXECUTE FUNCTION stall()")
-    async with taking_in(desk) as waiting:
+    await harness.rows("CREATE TRIGGER stall BEFORE INSERT ON inbox FOR EACH ROW EXECUTE FUNCTION stall()")
+    async with taking_in(harness) as waiting:
         try:
             await waits_for(waiting, "the database is too slow")
         finally:
-            await desk.rows("DROP FUNCTION stall CASCADE")
+            await harness.rows("DROP FUNCTION stall CASCADE")
 
 
 @pytest.fixture
-async def few_rights(desk: Desk, database_url: str) -> AsyncIterator[AsyncEngine]:
+async def few_rights(harness: Harness, database_url: str) -> AsyncIterator[AsyncEngine]:
     """A worker's engine under a role that may do what it must, until a test takes some of it away."""
     role = f"few_rights_{secrets.token_hex(6)}"  # a role is the server's, which other tests use, too
-    await desk.rows(f"CREATE ROLE {role} LOGIN PASSWORD '{role}'")
-    await desk.rows(f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {role}")
+    await harness.rows(f"CREATE ROLE {role} LOGIN PASSWORD '{role}'")
+    await harness.rows(f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {role}")
     url = make_url(database_url).set(username=role, password=role)
     engine = connect(url.render_as_string(hide_password=False))
     yield engine
     await engine.dispose()
-    await desk.rows(f"DROP OWNED BY {role}")
-    await desk.rows(f"DROP ROLE {role}")
+    await harness.rows(f"DROP OWNED BY {role}")
+    await harness.rows(f"DROP ROLE {role}")
 
 
 @pytest.mark.parametrize(
@@ -129,41 +129,41 @@ async def few_rights(desk: Desk, database_url: str) -> AsyncIterator[AsyncEngine
     ids=["a right", "all rights to a table", "the login", "a table", "connections"],
 )
 async def test_what_was_taken_away_is_waited_for_by_name(
-    desk: Desk, few_rights: AsyncEngine, taken_away: str, given_back: str, reason: str
+    harness: Harness, few_rights: AsyncEngine, taken_away: str, given_back: str, reason: str
 ) -> None:
     role = few_rights.url.username
-    await desk.rows(taken_away.format(role=role))
-    async with taking_in(desk, engine=few_rights) as waiting:
+    await harness.rows(taken_away.format(role=role))
+    async with taking_in(harness, engine=few_rights) as waiting:
         try:
             await waits_for(waiting, reason)
         finally:
-            await desk.rows(given_back.format(role=role))
+            await harness.rows(given_back.format(role=role))
 
 
-async def test_a_message_is_set_aside_once_the_dead_letters_are_free(desk: Desk) -> None:
+async def test_a_message_is_set_aside_once_the_dead_letters_are_free(harness: Harness) -> None:
     """It was an error that ended the process: the lock is waited for longer than a lock may be."""
     waiting = Waiting("the test")
-    set_aside = BatchIntake(desk.engine, RETENTION, take, waiting)._set_aside
-    async with locked(desk, "dead_letters"):
-        work = asyncio.create_task(set_aside(desk.message({"no": "update"}), "refused"))
+    set_aside = BatchIntake(harness.engine, RETENTION, take_in, waiting)._set_aside
+    async with locked(harness, "dead_letters"):
+        work = asyncio.create_task(set_aside(harness.message({"no": "update"}), "refused"))
         await waits_for(waiting, "another worker was in the way: 55P03")  # after lock_timeout, 5 s
         assert not work.done()
     async with asyncio.timeout(30):
         await work
-    assert [letter.reason for letter in await desk.letters()] == ["refused"]
+    assert [letter.reason for letter in await harness.dead_letters()] == ["refused"]
     assert waiting.missing is None
 
 
 @pytest.mark.parametrize("ask", [reach.answers, reach.keeps_up], ids=["answers", "keeps up"])
 async def test_a_database_that_is_read_only_is_named(
-    desk: Desk, database_url: str, ask: Callable[[AsyncEngine], Awaitable[str | None]]
+    harness: Harness, database_url: str, ask: Callable[[AsyncEngine], Awaitable[str | None]]
 ) -> None:
-    assert await ask(desk.engine) is None
+    assert await ask(harness.engine) is None
     name = make_url(database_url).database
-    await desk.rows(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')
+    await harness.rows(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')
     engine = connect(database_url)
     try:
         assert "read-only" in (await ask(engine) or "")
     finally:
         await engine.dispose()
-        await desk.rows(f'ALTER DATABASE "{name}" RESET default_transaction_read_only')
+        await harness.rows(f'ALTER DATABASE "{name}" RESET default_transaction_read_only')

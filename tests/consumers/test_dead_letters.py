@@ -6,12 +6,12 @@ import pytest
 
 from consumers.letters import LONGEST_BYTES, dead_letter
 from store import dead_letters
-from tests.consumers.desk import Desk
+from tests.consumers.harness import Harness
 
 PAN = "4111111111111111"
 
 
-async def test_headers_are_kept_as_they_came(desk: Desk) -> None:
+async def test_headers_are_kept_as_they_came(harness: Harness) -> None:
     headers = [
         ("ce_id", b"vau-1"),
         ("ce_time", b"2026-11-20T09:14:13Z"),
@@ -19,42 +19,42 @@ async def test_headers_are_kept_as_they_came(desk: Desk) -> None:
         ("empty", b""),
         ("none", None),
     ]
-    await desk.take([desk.message(b"{", headers=headers), desk.message(b"[")])
-    rows = await desk.rows("SELECT headers FROM dead_letters ORDER BY kafka_offset")
+    await harness.take_in([harness.message(b"{", headers=headers), harness.message(b"[")])
+    rows = await harness.rows("SELECT headers FROM dead_letters ORDER BY kafka_offset")
     assert [row.headers for row in rows] == [
         [["ce_id", "vau-1"], ["ce_time", "2026-11-20T09:14:13Z"], ["ce_id", "twice"], ["empty", ""], ["none", None]],
         [],
     ]
 
 
-async def test_no_header_keeps_a_card_number_or_what_no_text_holds(desk: Desk) -> None:
+async def test_no_header_keeps_a_card_number_or_what_no_text_holds(harness: Harness) -> None:
     headers = [
         ("ce_subject", f"card {PAN[:4]} {PAN[4:8]} {PAN[8:12]} {PAN[12:]}".encode()),
         (f"x-{PAN}", b"\x00\xff"),
         ("utf-16", PAN.encode("utf-16-le")),
         ("\x00", json.dumps({"data_base64": "NDExMTExMTExMTExMTExMQ=="}).encode()),
     ]
-    await desk.take([desk.message(b"{", headers=headers)])
-    [(kept,)] = await desk.rows("SELECT CAST(headers AS text) FROM dead_letters")
+    await harness.take_in([harness.message(b"{", headers=headers)])
+    [(kept,)] = await harness.rows("SELECT CAST(headers AS text) FROM dead_letters")
     assert "4111" not in kept
     assert "NDExMTEx" not in kept
     assert [name for name, _ in json.loads(kept)] == ["ce_subject", "x-****************", "utf-16", "\\x00"]
 
 
-async def test_one_that_the_database_refused_is_set_aside_with_its_headers(desk: Desk) -> None:
-    async with desk.engine.begin() as connection:
-        await dead_letters.keep(connection, [dead_letter(desk.message(b"{}", headers=[("ce_id", b"1")]), "refused")])
-    [(kept,)] = await desk.rows("SELECT headers FROM dead_letters")
+async def test_one_that_the_database_refused_is_set_aside_with_its_headers(harness: Harness) -> None:
+    async with harness.engine.begin() as connection:
+        await dead_letters.keep(connection, [dead_letter(harness.message(b"{}", headers=[("ce_id", b"1")]), "refused")])
+    [(kept,)] = await harness.rows("SELECT headers FROM dead_letters")
     assert kept == [["ce_id", "1"]]
 
 
 # --- longer than a message may be ---------------------------------------------------------------------------------
 
 
-async def test_a_message_longer_than_allowed_is_kept_as_it_begins_and_the_others_are_taken_in(desk: Desk) -> None:
+async def test_a_message_longer_than_allowed_is_kept_as_it_begins_and_the_others_are_taken_in(harness: Harness) -> None:
     long = b'{"card": "' + PAN.encode() + b'", "x": "' + b"y" * LONGEST_BYTES + b'"}'
-    await desk.take([desk.message(long), desk.message(b"{")])
-    letter, other = await desk.letters()
+    await harness.take_in([harness.message(long), harness.message(b"{")])
+    letter, other = await harness.dead_letters()
     assert letter.reason == f"message: expected at most {LONGEST_BYTES} bytes, unpacked, not {len(long)}"
     assert letter.body.startswith(b'{"card": "****************", "x": "yyyy')
     assert letter.body.decode().endswith(f"yyy… ({len(long)} bytes)")
@@ -62,27 +62,27 @@ async def test_a_message_longer_than_allowed_is_kept_as_it_begins_and_the_others
     assert other.reason.startswith("message: ")
 
 
-async def test_a_message_as_long_as_allowed_is_looked_through(desk: Desk) -> None:
+async def test_a_message_as_long_as_allowed_is_looked_through(harness: Harness) -> None:
     body = b'{"x": "' + b"y" * (LONGEST_BYTES - 9) + b'"}'
     assert len(body) == LONGEST_BYTES
-    await desk.take([desk.message(body)])
-    (letter,) = await desk.letters()
+    await harness.take_in([harness.message(body)])
+    (letter,) = await harness.dead_letters()
     assert letter.reason.startswith("id: ")
     assert len(letter.body) == LONGEST_BYTES
 
 
 @pytest.mark.parametrize("at", range(4076, 4117, 4))
-async def test_a_card_number_that_the_cut_goes_through_is_not_kept(desk: Desk, at: int) -> None:
-    await desk.take([desk.message(b"x" * at + b" " + PAN.encode() + b" " + b"x" * LONGEST_BYTES)])
-    (letter,) = await desk.letters()
+async def test_a_card_number_that_the_cut_goes_through_is_not_kept(harness: Harness, at: int) -> None:
+    await harness.take_in([harness.message(b"x" * at + b" " + PAN.encode() + b" " + b"x" * LONGEST_BYTES)])
+    (letter,) = await harness.dead_letters()
     assert b"4111" not in letter.body
 
 
-async def test_keys_and_headers_count_and_are_cut_like_the_rest(desk: Desk) -> None:
+async def test_keys_and_headers_count_and_are_cut_like_the_rest(harness: Harness) -> None:
     huge = f"{PAN} ".encode() + b"k" * LONGEST_BYTES
     headers = [("a" * LONGEST_BYTES, huge), *((f"h{n}", b"v") for n in range(1000))]
-    await desk.take([desk.message(b"{}", key=huge), desk.message(b"{}", headers=headers)])
-    by_key, by_headers = await desk.rows(
+    await harness.take_in([harness.message(b"{}", key=huge), harness.message(b"{}", headers=headers)])
+    by_key, by_headers = await harness.rows(
         "SELECT message_key AS key, CAST(headers AS text) AS headers FROM dead_letters ORDER BY kafka_offset"
     )
     assert by_key.key.startswith("****************")
@@ -91,9 +91,9 @@ async def test_keys_and_headers_count_and_are_cut_like_the_rest(desk: Desk) -> N
     assert PAN not in by_key.key + by_headers.headers
 
 
-async def test_what_is_far_too_long_costs_no_more_than_what_is_too_long(desk: Desk) -> None:
+async def test_what_is_far_too_long_costs_no_more_than_what_is_too_long(harness: Harness) -> None:
     """90 MB, as 218 KB of lz4 can be: nothing is parsed, nothing looked through for card numbers but its beginning."""
     huge = b'{"a": "' + b"4111 1111 1111 1111 " * 4_500_000
-    await desk.take([desk.message(huge)])
-    (letter,) = await desk.letters()
+    await harness.take_in([harness.message(huge)])
+    (letter,) = await harness.dead_letters()
     assert len(letter.body) < 5000

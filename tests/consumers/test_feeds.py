@@ -42,7 +42,7 @@ async def tell(world: World, feed: str, *lines: str, edge: Edge = EDGE) -> None:
     file = cast(BufferedReader, BytesIO("\n".join(lines).encode()))
     told = [line async for line in ingest.vendors(FEEDS[feed], file, edge)]
     assert [line.unusable for line in told if line.unusable] == []
-    await world.take(*(message.value for line in told for message in line.messages))
+    await world.take_in(*(message.value for line in told for message in line.messages))
 
 
 async def cards(world: World) -> Sequence[tuple[str, str, str | None]]:
@@ -224,7 +224,7 @@ async def test_an_event_that_apple_delivers_again_does_not_undo_a_later_one(worl
         assert isinstance(fetch, Fetch)
         details = {"cardMetadata": {"fpanSuffix": suffix}}
         answer = {"eventType": "UPDATED_METADATA", "merchantTokenIdentifier": "DN1", "merchantTokenMetadata": details}
-        await world.take(*read_answer(FEEDS["apple-pay"], fetch, answer, at))
+        await world.take_in(*read_answer(FEEDS["apple-pay"], fetch, answer, at))
     assert await cards(world) == [("2222", "ACTIVE", None)]
     assert await world.told() == [("shop", "PAYMENT_METHOD_UPDATED", 1), ("shop", "PAYMENT_METHOD_UPDATED", 2)]
 

@@ -6,11 +6,11 @@ from collections import Counter
 from aiokafka import TopicPartition
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from consumers.batch import BatchResult, take
+from consumers.batch import BatchResult, take_in
 from consumers.handover import Handover
 from consumers.letters import Message
 from store.engine import connect
-from tests.consumers.desk import Desk
+from tests.consumers.harness import Harness
 from tests.consumers.test_worker import Post, as_told, closings, post, working  # noqa: F401 - a fixture
 from tests.parts.until import until
 
@@ -39,7 +39,7 @@ async def test_it_does_not_wait_where_nothing_is_at_hand() -> None:
 
 
 async def test_who_gets_a_partition_reads_nothing_that_the_former_owner_has_in_hand(
-    desk: Desk,
+    harness: Harness,
     database_url: str,
     post: Post,  # noqa: F811 - the fixture
 ) -> None:
@@ -52,20 +52,20 @@ async def test_who_gets_a_partition_reads_nothing_that_the_former_owner_has_in_h
         handed["first"].update(message.offset for message in messages)
         holds.set()
         await going_on.wait()
-        return await take(engine, messages, *rest, **more)  # type: ignore[arg-type]
+        return await take_in(engine, messages, *rest, **more)  # type: ignore[arg-type]
 
     async def take_and_note(engine: AsyncEngine, messages: list[Message], *rest: object, **more: object) -> BatchResult:
         handed["second"].update(message.offset for message in messages)
-        return await take(engine, messages, *rest, **more)  # type: ignore[arg-type]
+        return await take_in(engine, messages, *rest, **more)  # type: ignore[arg-type]
 
     engine = connect(database_url)
-    async with working(desk.engine, post, batch_size=5, take=take_its_time):
+    async with working(harness.engine, post, batch_size=5, take_in=take_its_time):
         await holds.wait()
-        async with working(engine, post, batch_size=5, take=take_and_note):
+        async with working(engine, post, batch_size=5, take_in=take_and_note):
             await until(post.is_joined_anew)
             going_on.set()
             await until(post.is_read_up, within=60)
     await engine.dispose()
     assert handed["first"].keys().isdisjoint(handed["second"])
     assert sorted(handed["first"] | handed["second"]) == list(range(20))
-    assert len(await desk.outcomes()) == 20
+    assert len(await harness.outcomes()) == 20

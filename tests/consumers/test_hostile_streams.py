@@ -20,7 +20,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from domain.update import Update, UpdateType
-from tests.consumers.desk import RETENTION, Desk, merging, written
+from tests.consumers.harness import RETENTION, Harness, merging, written
 from tests.consumers.test_worker import Post, as_bytes, post, working
 from tests.domain.build import day, link, live, method, replaced, reported, wallet, who
 from tests.parts.until import until
@@ -34,11 +34,11 @@ PATIENCE_SECONDS = 240
 
 
 @asynccontextmanager
-async def at_work(desk: Desk, post: Post) -> AsyncIterator[None]:
+async def at_work(harness: Harness, post: Post) -> AsyncIterator[None]:
     """The worker and what it leaves for later, as `repoint run` has them."""
     stopping = asyncio.Event()
-    async with working(desk.engine, post):
-        rest = asyncio.create_task(unfinished.run(desk.engine, RETENTION, stopping=stopping))
+    async with working(harness.engine, post):
+        rest = asyncio.create_task(unfinished.run(harness.engine, RETENTION, stopping=stopping))
         try:
             yield
         finally:
@@ -58,19 +58,19 @@ async def put(post: Post, messages: Sequence[Update | bytes], partition: int = 0
         await producer.stop()
 
 
-async def take_in(desk: Desk, post: Post, messages: Sequence[Update | bytes], is_done: Callable[[], Any]) -> None:
+async def take_in(harness: Harness, post: Post, messages: Sequence[Update | bytes], is_done: Callable[[], Any]) -> None:
     """Let the worker take in `messages`, and another wallet's update that comes on another partition meanwhile.
 
     `is_done` is asked often, beside the worker: it has to be a small look at the database.
     """
-    await desk.bring(wallet(method("other"), customer="other"))
+    await harness.import_wallets(wallet(method("other"), customer="other"))
     await put(post, messages)
     begun = time.monotonic()
-    async with at_work(desk, post):
+    async with at_work(harness, post):
         await put(post, [reported(UpdateType.CLOSED, "other", on=1, id="other's")], partition=1)
 
         async def other_is_taken() -> bool:
-            return bool(await desk.rows("SELECT outcome FROM inbox WHERE update_id = 'other''s'"))
+            return bool(await harness.rows("SELECT outcome FROM inbox WHERE update_id = 'other''s'"))
 
         await until(other_is_taken, within=PATIENCE_SECONDS)
         meanwhile = time.monotonic() - begun
@@ -78,11 +78,11 @@ async def take_in(desk: Desk, post: Post, messages: Sequence[Update | bytes], is
         seconds = time.monotonic() - begun
         await until(post.is_read_up, within=PATIENCE_SECONDS)
     sys.stderr.write(f"{post.sent[0]} messages in {seconds:.1f} s, another wallet's after {meanwhile:.1f} s\n")
-    assert await desk.outcome("other's") == ("APPLIED", None)
+    assert await harness.outcome("other's") == ("APPLIED", None)
 
 
-async def other_came_before_the_last(desk: Desk) -> bool:
-    (row,) = await desk.rows("SELECT max(id) > max(id) FILTER (WHERE update_id = 'other''s') AS before FROM inbox")
+async def other_came_before_the_last(harness: Harness) -> bool:
+    (row,) = await harness.rows("SELECT max(id) > max(id) FILTER (WHERE update_id = 'other''s') AS before FROM inbox")
     return bool(row.before)
 
 
@@ -91,75 +91,75 @@ def fact(old: str, new: str, at: int) -> Update:
     return update._replace(stamp=update.stamp._replace(occurred_at=day(1) + timedelta(seconds=at)))
 
 
-async def outcomes(desk: Desk) -> Counter[str]:
-    rows = await desk.rows("SELECT outcome FROM inbox WHERE update_id <> 'other''s'")
+async def outcomes(harness: Harness) -> Counter[str]:
+    rows = await harness.rows("SELECT outcome FROM inbox WHERE update_id <> 'other''s'")
     return Counter(row.outcome for row in rows)
 
 
-def in_inbox(desk: Desk, count: int) -> Callable[[], Any]:
+def in_inbox(harness: Harness, count: int) -> Callable[[], Any]:
     async def are_taken() -> bool:
-        (row,) = await desk.rows("SELECT count(*) FROM inbox")
+        (row,) = await harness.rows("SELECT count(*) FROM inbox")
         return bool(row.count == count)
 
     return are_taken
 
 
-def set_aside(desk: Desk, count: int) -> Callable[[], Any]:
+def set_aside(harness: Harness, count: int) -> Callable[[], Any]:
     async def are_letters() -> bool:
-        (row,) = await desk.rows("SELECT count(*) FROM dead_letters")
+        (row,) = await harness.rows("SELECT count(*) FROM dead_letters")
         return bool(row.count == count)
 
     return are_letters
 
 
-async def test_a_chain_told_backwards(desk: Desk, post: Post) -> None:
+async def test_a_chain_told_backwards(harness: Harness, post: Post) -> None:
     count = 5000 // SHARE
-    await desk.bring(wallet(method("A0", ":A0"), links=[link("m-A0")]))
+    await harness.import_wallets(wallet(method("A0", ":A0"), links=[link("m-A0")]))
     links = [fact(f"A{n}", f"A{n + 1}", n) for n in reversed(range(count))]
-    await take_in(desk, post, links, in_inbox(desk, count + 1))
-    assert await outcomes(desk) == {"APPLIED": count}
-    assert await other_came_before_the_last(desk)
-    assert live(await desk.wallet()).keys() == {f":A{count} A{count}"}
+    await take_in(harness, post, links, in_inbox(harness, count + 1))
+    assert await outcomes(harness) == {"APPLIED": count}
+    assert await other_came_before_the_last(harness)
+    assert live(await harness.wallet()).keys() == {f":A{count} A{count}"}
 
 
-async def test_forks_of_one_credential(desk: Desk, post: Post) -> None:
+async def test_forks_of_one_credential(harness: Harness, post: Post) -> None:
     count = 10_000 // SHARE
-    await desk.bring(wallet(method("A", ":A"), links=[link("m-A")]))
-    await take_in(desk, post, [fact("A", f"B{n}", n) for n in range(count)], in_inbox(desk, count + 1))
-    assert await outcomes(desk) == {"APPLIED": count}
-    assert await other_came_before_the_last(desk)
-    assert live(await desk.wallet()).keys() == {f":B{count - 1} B{count - 1}"}
-    assert await desk.letters() == []
+    await harness.import_wallets(wallet(method("A", ":A"), links=[link("m-A")]))
+    await take_in(harness, post, [fact("A", f"B{n}", n) for n in range(count)], in_inbox(harness, count + 1))
+    assert await outcomes(harness) == {"APPLIED": count}
+    assert await other_came_before_the_last(harness)
+    assert live(await harness.wallet()).keys() == {f":B{count - 1} B{count - 1}"}
+    assert await harness.dead_letters() == []
 
 
-async def test_one_credential_in_many_wallets(desk: Desk, post: Post) -> None:
+async def test_one_credential_in_many_wallets(harness: Harness, post: Post) -> None:
     count = 30_000 // SHARE
-    await desk.bring(
+    await harness.import_wallets(
         *(wallet(method("A", ":A", id=f"m-{n}"), customer=f"e{n}", merchants=("m",)) for n in range(count))
     )
 
     async def nothing_is_left() -> bool:
-        (row,) = await desk.rows(
+        (row,) = await harness.rows(
             "SELECT EXISTS (SELECT FROM inbox WHERE update_id = 'A-B') AS is_taken,"
             " EXISTS (SELECT FROM unfinished_updates) AS is_left"
         )
         return bool(row.is_taken and not row.is_left)
 
-    await take_in(desk, post, [fact("A", "B", 1)], nothing_is_left)
-    assert await outcomes(desk) == {"APPLIED": 1}
-    (row,) = await desk.rows("SELECT count(*) FROM payment_method_credentials WHERE live AND key = 'vau:B'")
+    await take_in(harness, post, [fact("A", "B", 1)], nothing_is_left)
+    assert await outcomes(harness) == {"APPLIED": 1}
+    (row,) = await harness.rows("SELECT count(*) FROM payment_method_credentials WHERE live AND key = 'vau:B'")
     assert row.count == count
 
 
-async def test_a_merge_by_thousands_of_ids(desk: Desk, post: Post) -> None:
-    await desk.bring(wallet(method("A")), wallet(method("B"), customer="e2"))
+async def test_a_merge_by_thousands_of_ids(harness: Harness, post: Post) -> None:
+    await harness.import_wallets(wallet(method("A")), wallet(method("B"), customer="e2"))
     ids = tuple(sorted((f"metadata.{n}", "x") for n in range(5000)))
-    await take_in(desk, post, [merging((*who("e8"), *ids), who("e9"))], set_aside(desk, 1))
-    (letter,) = await desk.letters()
+    await take_in(harness, post, [merging((*who("e8"), *ids), who("e9"))], set_aside(harness, 1))
+    (letter,) = await harness.dead_letters()
     assert letter.reason == "from: expected at most 32 identifiers, metadata included"
 
 
-async def test_identifiers_longer_than_an_index_row(desk: Desk, post: Post) -> None:
+async def test_identifiers_longer_than_an_index_row(harness: Harness, post: Post) -> None:
     """The database would refuse each in every part of its batch, down to itself; so none is tried."""
     draw = Random(1)
 
@@ -175,17 +175,17 @@ async def test_identifiers_longer_than_an_index_row(desk: Desk, post: Post) -> N
             "metadata": {"patientId": drawn(0x4E00, 0x9FFF, 255)},
         }
         updates.append(json.dumps(update | {"customer": customer}, ensure_ascii=False).encode())
-    await take_in(desk, post, updates, set_aside(desk, 200))
-    assert {letter.reason for letter in await desk.letters()} == {
+    await take_in(harness, post, updates, set_aside(harness, 200))
+    assert {letter.reason for letter in await harness.dead_letters()} == {
         "customer.enterpriseId: expected at most 255 bytes in UTF-8"
     }
 
 
 @pytest.mark.parametrize("codec", ["lz4", "gzip"])
-async def test_messages_that_unpack_to_a_hundred_megabytes(desk: Desk, post: Post, codec: str) -> None:
+async def test_messages_that_unpack_to_a_hundred_megabytes(harness: Harness, post: Post, codec: str) -> None:
     """A few hundred KB on the wire; looked through for card numbers, they blocked the loop for five minutes."""
     huge = json.dumps({"x": "4111 1111 1111 1112 " * 45_000}).encode()
-    await desk.bring(wallet(method("A")))
+    await harness.import_wallets(wallet(method("A")))
     producer = AIOKafkaProducer(
         bootstrap_servers=post.servers, compression_type=codec, max_request_size=100_000_000, max_batch_size=1 << 20
     )
@@ -194,4 +194,4 @@ async def test_messages_that_unpack_to_a_hundred_megabytes(desk: Desk, post: Pos
         await producer.send(post.topic, huge + b" " * (1 << 18), partition=0)
         post.sent[0] += 1
     await producer.stop()
-    await take_in(desk, post, [], set_aside(desk, 100))
+    await take_in(harness, post, [], set_aside(harness, 100))

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from consumers.ledger import Ledger
 from loops.waiting import Waiting
 from store.topics import _LOCK, _SPACE
-from tests.consumers.desk import Desk
+from tests.consumers.harness import Harness
 from tests.parts.until import until
 
 
@@ -23,11 +23,11 @@ from tests.parts.until import until
     ],
 )
 async def test_a_write_that_takes_too_long_is_not_called_a_database_that_is_away(
-    desk: Desk, database_url: str, limit: str, reason: str
+    harness: Harness, database_url: str, limit: str, reason: str
 ) -> None:
     engine = create_async_engine(database_url, connect_args={"server_settings": {limit: "50"}})
     waiting = Waiting("the test")
-    async with desk.engine.begin() as connection:
+    async with harness.engine.begin() as connection:
         await connection.execute(_LOCK, {"space": _SPACE, "topic": "updates"})
         meeting = asyncio.create_task(Ledger(engine, waiting).meet("updates", None))
 
@@ -39,23 +39,23 @@ async def test_a_write_that_takes_too_long_is_not_called_a_database_that_is_away
     await engine.dispose()
 
 
-async def test_a_write_that_no_try_can_make_ends_it(desk: Desk) -> None:
+async def test_a_write_that_no_try_can_make_ends_it(harness: Harness) -> None:
     """Its rows do not grow with what is read, so a lock or a slow server is all that it waits out."""
     topic = "".join(md5(bytes([n])).hexdigest() for n in range(120))  # noqa: S324 - no secret; it cannot be compressed
     async with asyncio.timeout(20):
         with pytest.raises(DBAPIError):
-            await Ledger(desk.engine, Waiting("test")).meet(topic, None)
+            await Ledger(harness.engine, Waiting("test")).meet(topic, None)
 
 
 @pytest.mark.parametrize("table", ["inbox", "dead_letters"])
-async def test_the_last_offset_of_a_partition_is_one_index_probe(desk: Desk, table: str) -> None:
+async def test_the_last_offset_of_a_partition_is_one_index_probe(harness: Harness, table: str) -> None:
     """The offset stands right behind what is asked for, so its greatest value is an end of the index."""
-    rows = await desk.rows(
+    rows = await harness.rows(
         "SELECT indexdef FROM pg_indexes WHERE indexname = :name",
         name=f"uq_{table}_topic_partition_kafka_offset_digest",
     )
     assert rows[0].indexdef.endswith("(topic, partition, incarnation, kafka_offset, digest)")
-    async with desk.engine.begin() as connection:
+    async with harness.engine.begin() as connection:
         await connection.execute(text("SET LOCAL enable_seqscan = off"))
         lines = await connection.scalars(
             text(

@@ -21,7 +21,7 @@ async def world(engine: AsyncEngine) -> World:
 
 
 async def only_outcome(world: World, body: dict[str, object]) -> tuple[str, str | None]:
-    await world.take(body)
+    await world.take_in(body)
     return (await world.outcomes())[str(body["id"])]
 
 
@@ -79,9 +79,9 @@ async def test_a_replacement_is_applied_links_move_and_merchants_are_told(world:
 async def test_the_same_message_and_the_same_change_under_another_id_are_duplicates(world: World) -> None:
     await world.wallets(wallet("ann", card("a", wallet="ann")))
     body = replaced("a", "b", id="one")
-    taken = await world.take(body, body, body | {"id": "two"})
+    taken = await world.take_in(body, body, body | {"id": "two"})
     assert taken.outcomes == {Outcome.APPLIED: 1, Outcome.DUPLICATE: 2}
-    assert (await world.take(body, body | {"id": "three"})).outcomes == {Outcome.DUPLICATE: 2}
+    assert (await world.take_in(body, body | {"id": "three"})).outcomes == {Outcome.DUPLICATE: 2}
     reasons = await world.rows("SELECT reason FROM inbox WHERE outcome = 'DUPLICATE' ORDER BY reason")
     assert reasons == [("ALREADY_TOLD",)] * 2 + [("SAME_MESSAGE",)] * 2
     assert len(await world.told()) == 2
@@ -89,8 +89,8 @@ async def test_the_same_message_and_the_same_change_under_another_id_are_duplica
 
 async def test_an_id_with_other_content_is_quarantined(world: World) -> None:
     await world.wallets(wallet("ann", card("a", wallet="ann")))
-    await world.take(replaced("a", "b", id="one"))
-    taken = await world.take(replaced("a", "c", id="one", day=2))
+    await world.take_in(replaced("a", "b", id="one"))
+    taken = await world.take_in(replaced("a", "c", id="one", day=2))
     assert taken.outcomes == {Outcome.QUARANTINED: 1}
     assert await world.rows("SELECT outcome, reason FROM inbox WHERE NOT original") == [("QUARANTINED", "ID_REUSED")]
     assert await world.rows("SELECT count(*) FROM replacement_facts") == [(1,)]
@@ -115,7 +115,7 @@ async def test_a_to_a_is_no_replacement_and_its_expiry_counts(world: World) -> N
 
 async def test_what_an_older_update_tells_is_superseded(world: World) -> None:
     await world.wallets(wallet("ann", card("a", wallet="ann")))
-    await world.take(replaced("a", "c", day=5), update("CLOSED", "c", day=9))
+    await world.take_in(replaced("a", "c", day=5), update("CLOSED", "c", day=9))
     assert await only_outcome(world, replaced("a", "b", day=2)) == ("SUPERSEDED", "NEWER_FACT")
     assert await only_outcome(world, update("SUSPENDED", "c", day=8)) == ("SUPERSEDED", "NEWER_TOLD")
 
@@ -172,8 +172,8 @@ async def test_what_was_quarantined_is_applied_when_its_customer_turns_up(world:
     await world.wallets(wallet("ann", card("a", wallet="ann")))
     stranger = replaced("a", "b", customer={"enterpriseId": "bob"})
     assert await only_outcome(world, stranger) == ("QUARANTINED", "OWNER_MISMATCH")
-    await world.take(replaced("a", "c", id=stranger["id"]))
-    await world.take(update("SUSPENDED", "a"))
+    await world.take_in(replaced("a", "c", id=stranger["id"]))
+    await world.take_in(update("SUSPENDED", "a"))
     assert (await world.outcomes())[stranger["id"]] == ("QUARANTINED", "OWNER_MISMATCH")
     await world.wallets(wallet("bob", card("a", wallet="bob")))
     by_reason = await world.rows(
@@ -186,7 +186,7 @@ async def test_what_was_quarantined_is_applied_when_its_customer_turns_up(world:
 async def test_what_cannot_be_read_becomes_a_dead_letter_and_holds_up_nobody(world: World) -> None:
     await world.wallets(wallet("ann", card("a", wallet="ann")))
     holds_a_card = replaced("a", "z") | {"note": "4111 1111 1111 1111"}
-    taken = await world.take(b"{", replaced("a", "b"), holds_a_card)
+    taken = await world.take_in(b"{", replaced("a", "b"), holds_a_card)
     assert (taken.outcomes, taken.unreadable) == ({Outcome.APPLIED: 1}, 2)
     letters = await world.rows(
         "SELECT topic, partition, kafka_offset, reason, convert_from(body, 'UTF8') FROM dead_letters ORDER BY 3"
@@ -199,14 +199,14 @@ async def test_what_cannot_be_read_becomes_a_dead_letter_and_holds_up_nobody(wor
 
 async def test_a_merge_that_was_quarantined_is_not_done_by_surprise(world: World) -> None:
     body = merged("ann", "bea")
-    await world.take(body)
+    await world.take_in(body)
     await world.wallets(wallet("ann", card("a", wallet="ann")))
     twice = [
         wallet(name, card(name, wallet=name)) | {"customer": {"enterpriseId": "bea", "hsid": name}} for name in "bc"
     ]
     await world.wallets(*twice)
     assert (await world.outcomes())[body["id"]] == ("QUARANTINED", "AMBIGUOUS_CUSTOMER")
-    await world.take(merged("x", "y") | {"from": {"hsid": "b"}, "into": {"hsid": "c"}})
+    await world.take_in(merged("x", "y") | {"from": {"hsid": "b"}, "into": {"hsid": "c"}})
     await world.wallets(wallet("other", card("z", wallet="z")) | {"customer": {"enterpriseId": "ann", "hsid": "z"}})
     assert (await world.outcomes())[body["id"]] == ("QUARANTINED", "AMBIGUOUS_CUSTOMER")
 
@@ -231,7 +231,7 @@ async def test_a_vendor_that_keeps_its_token_changes_the_method_in_place(world: 
 async def test_a_card_behind_a_token_may_become_what_it_was(world: World) -> None:
     await world.wallets(wallet("ann", card("a", wallet="ann")))
     first = {"token": "tok_a", "fingerprint": "fp_a", "methodType": "CARD"}
-    await world.take(replaced("a", "b", day=1, new={"token": "tok_a", "last4": "2222"}))
+    await world.take_in(replaced("a", "b", day=1, new={"token": "tok_a", "last4": "2222"}))
     back = replaced("a", "a", day=2, new={"last4": "1111"}) | {"old": first | {"fingerprint": "fp_b"}}
     assert await only_outcome(world, back) == ("APPLIED", None)
     (exported,) = await world.export()
@@ -251,11 +251,11 @@ async def test_a_card_behind_a_token_shows_what_was_said_of_it_last(world: World
         replaced("a", "a", day=3, new=alone),
     ]
     for body in told[::order]:
-        await world.take(body)
+        await world.take_in(body)
     (exported,) = await world.export()
     (method,) = exported["paymentMethods"]
     assert method["details"]["last4"] == "3333"
-    await world.take(replaced("a", "d", day=4, new={"token": "tok_a", "last4": "4444"}))
+    await world.take_in(replaced("a", "d", day=4, new={"token": "tok_a", "last4": "4444"}))
     assert (await world.export())[0]["paymentMethods"][0]["details"]["last4"] == "4444"
 
 
@@ -272,10 +272,10 @@ async def test_a_card_that_is_there_already_replaces_the_one_that_became_it_in_p
 
 async def test_a_card_changed_behind_a_token_alone_shows_what_the_vendor_said_last(world: World) -> None:
     await world.wallets(wallet("ann", card("a", wallet="ann")))
-    await world.take(update("CLOSED", "a", day=1))
+    await world.take_in(update("CLOSED", "a", day=1))
     for day, last4 in ((5, "5555"), (2, "2222")):
         body = replaced("a", "a", day=day, new={"last4": last4, "fingerprint": None, "brand": "MASTERCARD"})
-        await world.take(body)
+        await world.take_in(body)
     (exported,) = await world.export()
     (method,) = exported["paymentMethods"]
     assert (method["details"]["last4"], method["details"]["cardBrand"]) == ("5555", "MASTERCARD")
@@ -298,7 +298,7 @@ async def test_a_parked_update_is_settled_when_a_fact_makes_its_credential_known
     await world.wallets(wallet("ann", card("a", wallet="ann")))
     later = replaced("b", "c", day=2)
     assert await only_outcome(world, later) == ("PARKED", None)
-    await world.take(replaced("a", "b", day=1))
+    await world.take_in(replaced("a", "b", day=1))
     assert (await world.outcomes())[later["id"]] == ("APPLIED", None)
     assert await world.rows("SELECT count(*) FROM parked_updates") == [(0,)]
     (method,) = (await world.live())["ann"]
@@ -307,7 +307,7 @@ async def test_a_parked_update_is_settled_when_a_fact_makes_its_credential_known
 
 async def test_a_parked_update_is_settled_when_a_wallet_is_imported(world: World) -> None:
     fact, closed, stranger = replaced("a", "b", day=1), update("CLOSED", "b", day=2), replaced("q", "r")
-    await world.take(fact, closed, stranger)
+    await world.take_in(fact, closed, stranger)
     assert Counter((await world.outcomes()).values()) == {("PARKED", None): 3}
     await world.wallets(wallet("ann", card("a", wallet="ann"), links=[link("a", wallet="ann")]))
     (method,) = (await world.live())["ann"]
@@ -323,8 +323,8 @@ async def test_a_parked_update_is_settled_when_a_wallet_is_imported(world: World
 async def test_what_was_told_while_nobody_knew_the_card_is_applied_by_whoever_told_it(world: World) -> None:
     expiry = update("EXPIRY_UPDATED", "a", new={"expiryMonth": 1, "expiryYear": 2030})
     fact, again = replaced("b", "c", day=1), replaced("b", "c", day=2, new={"expiryYear": 2033})
-    await world.take(expiry, fact)
-    await world.take(again)
+    await world.take_in(expiry, fact)
+    await world.take_in(again)
     assert Counter((await world.outcomes()).values()) == {("PARKED", None): 3}
     await world.wallets(wallet("ann", card("a", wallet="ann")), wallet("bob", card("b", wallet="bob")))
     assert Counter((await world.outcomes()).values()) == {("APPLIED", None): 3}
@@ -374,15 +374,15 @@ async def test_what_names_the_former_customer_reaches_the_merged_wallet(world: W
         wallet("bea", card("b", wallet="bea")),
         wallet("cat", card("c", wallet="cat")),
     )
-    await world.take(merged("ann", "bea"))
-    await world.take(merged("bea", "cat"))
+    await world.take_in(merged("ann", "bea"))
+    await world.take_in(merged("bea", "cat"))
     assert await only_outcome(world, replaced("a", "z", customer={"enterpriseId": "ann"})) == ("APPLIED", None)
     assert [len(methods) for methods in (await world.live()).values()] == [3]
 
 
 async def test_a_merge_in_one_batch_with_updates_of_both_wallets(world: World) -> None:
     await world.wallets(wallet("ann", card("a", wallet="ann")), wallet("bea", card("b", wallet="bea")))
-    taken = await world.take(
+    taken = await world.take_in(
         replaced("a", "x"), merged("ann", "bea"), replaced("b", "x", day=2), replaced("x", "y", day=3)
     )
     assert taken.outcomes == {Outcome.APPLIED: 4}
@@ -395,7 +395,7 @@ async def test_a_merge_in_one_batch_with_updates_of_both_wallets(world: World) -
 
 async def test_a_shared_card_is_replaced_in_each_wallet_by_a_method_of_its_own(world: World) -> None:
     await world.wallets(*(wallet(name, card("a", wallet=name)) for name in ("ann", "bea")))
-    assert (await world.take(replaced("a", "b"))).outcomes == {Outcome.APPLIED: 1}
+    assert (await world.take_in(replaced("a", "b"))).outcomes == {Outcome.APPLIED: 1}
     ids = {
         method["id"]
         for each in await world.export()
@@ -408,15 +408,15 @@ async def test_a_shared_card_is_replaced_in_each_wallet_by_a_method_of_its_own(w
 async def test_only_subscribed_endpoints_are_told(world: World) -> None:
     await world.merchants("gym", event_types=["PAYMENT_METHOD_DELETED"])
     await world.wallets(wallet("ann", card("a", wallet="ann"), told=["gym"]))
-    await world.take(replaced("a", "b"))
+    await world.take_in(replaced("a", "b"))
     assert await world.rows("SELECT endpoint_id, sequence, due_at IS NULL FROM deliveries") == [("to-gym", 2, False)]
 
 
 async def test_sequences_have_no_gaps_over_batches(world: World) -> None:
     await world.wallets(wallet("ann", card("a", wallet="ann"), told=["gym", "shop"]))
-    await world.take(replaced("a", "b", day=1))
-    await world.take(update("CLOSED", "b", day=2), replaced("b", "c", day=3))
-    await world.take(update("SUSPENDED", "c", day=4))
+    await world.take_in(replaced("a", "b", day=1))
+    await world.take_in(update("CLOSED", "b", day=2), replaced("b", "c", day=3))
+    await world.take_in(update("SUSPENDED", "c", day=4))
     sequences: dict[str, list[int]] = {}
     for merchant, _, sequence in await world.told():
         sequences.setdefault(merchant, []).append(sequence)
@@ -462,7 +462,7 @@ async def test_a_batch_runs_as_many_statements_whatever_its_size(world: World, *
             statements.append(arguments[2])
 
         hooks.listen(world.engine.sync_engine, "before_cursor_execute", count)
-        await world.take(*bodies)
+        await world.take_in(*bodies)
         hooks.remove(world.engine.sync_engine, "before_cursor_execute", count)
         counted.append(len(statements))
     assert counted[0] == counted[1] == counted[2] < 32
@@ -470,9 +470,9 @@ async def test_a_batch_runs_as_many_statements_whatever_its_size(world: World, *
 
 async def test_a_chain_costs_one_more_round_for_each_step_that_was_not_loaded(world: World) -> None:
     await world.wallets(wallet("ann", card("a", wallet="ann")))
-    await world.take(replaced("b", "c", day=2))
-    await world.take(replaced("c", "d", day=3))
-    await world.take(replaced("a", "b", day=1))
+    await world.take_in(replaced("b", "c", day=2))
+    await world.take_in(replaced("c", "d", day=3))
+    await world.take_in(replaced("a", "b", day=1))
     (method,) = (await world.live())["ann"]
     assert "fp_d" in method["credentials"]
     assert set((await world.outcomes()).values()) == {("APPLIED", None)}
@@ -501,7 +501,7 @@ async def test_export_import_export_is_the_same(world: World) -> None:
         ),
         wallet("bea", card("b", wallet="bea"), metadata={"patientId": "rx-1"}),
     )
-    await world.take(replaced("a", "b"), merged("ann", "bea"), update("CLOSED", "b", day=3))
+    await world.take_in(replaced("a", "b"), merged("ann", "bea"), update("CLOSED", "b", day=3))
     first = await world.export()
     async with world.engine.begin() as connection:
         tables = "wallets, merchants, credentials, replacement_facts, inbox, events"
@@ -518,7 +518,7 @@ async def test_an_update_from_the_far_future_is_set_aside(world: World) -> None:
     soon, late = (
         update("CLOSED", "a") | {"occurredAt": (now + timedelta(days=days)).isoformat()} for days in (365, 367)
     )
-    taken = await world.take(soon, late)
+    taken = await world.take_in(soon, late)
     assert (taken.outcomes, taken.unreadable) == ({Outcome.APPLIED: 1}, 1)
     [(reason,)] = await world.rows("SELECT reason FROM dead_letters")
     assert reason == "occurredAt: expected a time at most 366 days ahead"

@@ -35,12 +35,12 @@ def messages(*offsets: int) -> Any:
 
 
 def test_a_partition_stands_behind_the_last_message_that_it_gave(partitions: Partitions) -> None:
-    partitions.given(messages(3, 4, 7), is_current=True)
+    partitions.note_positions(messages(3, 4, 7), is_current=True)
     assert partitions.positions == {PLACE: 8}
 
 
 def test_what_a_former_assignment_gave_says_nothing_of_where_this_one_stands(partitions: Partitions) -> None:
     """It may not have been taken in: what is behind it would be skipped over where a batch cannot be read."""
-    partitions.given(messages(3), is_current=True)
-    partitions.given(messages(8, 9), is_current=False)
+    partitions.note_positions(messages(3), is_current=True)
+    partitions.note_positions(messages(8, 9), is_current=False)
     assert partitions.positions == {}

@@ -16,18 +16,18 @@ from consumers.letters import Message
 from consumers.reader import Reader
 from loops.waiting import Waiting
 from store.topics import Incarnation, Loss
-from tests.consumers.desk import Desk
+from tests.consumers.harness import Harness
 from tests.consumers.test_troubles import delete, make
 from tests.consumers.test_worker import Post, closings, member, post  # noqa: F401 - a fixture
 from tests.parts.until import until
 
 
 @asynccontextmanager
-async def reading(desk: Desk, post: Post) -> AsyncIterator[tuple[Reader, Topic]]:  # noqa: F811 - not the fixture
+async def reading(harness: Harness, post: Post) -> AsyncIterator[tuple[Reader, Topic]]:  # noqa: F811 - not the fixture
     """A reader that has joined the group, and the topic as it was then."""
     waiting, idle = Waiting("the test"), asyncio.Event()
     idle.set()
-    ledger = Ledger(desk.engine, waiting)
+    ledger = Ledger(harness.engine, waiting)
     async with Cluster(bootstrap_servers=post.servers) as cluster:
         topic = await cluster.describe(post.topic)
         reader = Reader(
@@ -66,11 +66,11 @@ def behind(messages: Sequence[Message]) -> dict[TopicPartition, int]:
 
 
 async def test_a_topic_made_anew_gives_nothing_to_who_read_the_former_one_further(
-    desk: Desk,
+    harness: Harness,
     post: Post,  # noqa: F811 - the fixture
 ) -> None:
     await post.send(*closings(6))
-    async with reading(desk, post) as (reader, _):
+    async with reading(harness, post) as (reader, _):
         await reader.commit(behind(await given(reader, 6)))
         await delete(post.servers, post.topic)
         await make(post.servers, post.topic)
@@ -89,11 +89,11 @@ async def test_a_topic_made_anew_gives_nothing_to_who_read_the_former_one_furthe
 
 
 async def test_an_offset_that_is_not_there_is_a_reason_to_look_at_the_topic(
-    desk: Desk,
+    harness: Harness,
     post: Post,  # noqa: F811 - the fixture
 ) -> None:
     await post.send(*closings(6))
-    async with reading(desk, post) as (reader, _):
+    async with reading(harness, post) as (reader, _):
         await given(reader, 6)
         await delete(post.servers, post.topic)
         await make(post.servers, post.topic)
@@ -102,10 +102,10 @@ async def test_an_offset_that_is_not_there_is_a_reason_to_look_at_the_topic(
 
 
 async def test_a_topic_made_anew_with_fewer_partitions_is_not_called_missing(
-    desk: Desk,
+    harness: Harness,
     post: Post,  # noqa: F811 - the fixture
 ) -> None:
-    async with reading(desk, post) as (reader, former):
+    async with reading(harness, post) as (reader, former):
         await delete(post.servers, post.topic)
         await make(post.servers, post.topic, 1)
         with pytest.raises(TopicRemade):
@@ -113,15 +113,15 @@ async def test_a_topic_made_anew_with_fewer_partitions_is_not_called_missing(
 
 
 async def test_what_was_unread_is_noted_of_the_partitions_of_this_assignment_alone(
-    desk: Desk,
+    harness: Harness,
     post: Post,  # noqa: F811 - the fixture
 ) -> None:
     await post.send(*closings(30))
-    async with reading(desk, post) as (reader, _):
+    async with reading(harness, post) as (reader, _):
         await given(reader, 15)
         await reader.look()
         assert sum(end - start for start, end in reader.unread.values()) > 0
-        async with reading(desk, post) as (other, _):
+        async with reading(harness, post) as (other, _):
 
             async def are_shared() -> bool:
                 await reader.get(0.05, 1)
@@ -136,11 +136,11 @@ async def test_what_was_unread_is_noted_of_the_partitions_of_this_assignment_alo
 
 
 async def test_a_new_assignment_drops_what_was_unread(
-    desk: Desk,
+    harness: Harness,
     post: Post,  # noqa: F811 - the fixture
 ) -> None:
     await post.send(*closings(30))
-    async with reading(desk, post) as (reader, _):
+    async with reading(harness, post) as (reader, _):
         await given(reader, 10)
         await reader.look()
         assert reader.unread
@@ -150,42 +150,42 @@ async def test_a_new_assignment_drops_what_was_unread(
 
 
 async def test_an_incarnation_met_again_before_the_latest_one_has_lost_nothing(
-    desk: Desk,
+    harness: Harness,
     post: Post,  # noqa: F811 - the fixture
 ) -> None:
     """A broker that lags behind describes the former topic once more."""
-    worker = member(desk.engine, post)
+    worker = member(harness.engine, post)
     worker._unread = (Incarnation(post.topic, 1), {0: (2, 5)})
     await worker._lose_unread(Incarnation(post.topic, 0))
-    assert await desk.rows("SELECT * FROM losses") == []
+    assert await harness.rows("SELECT * FROM losses") == []
 
 
 async def test_what_was_read_after_the_latest_look_is_not_lost(
-    desk: Desk,
+    harness: Harness,
     post: Post,  # noqa: F811 - the fixture
 ) -> None:
-    worker = member(desk.engine, post)
-    desk.topic = post.topic
-    await desk.tell(*closings(4))
+    worker = member(harness.engine, post)
+    harness.topic = post.topic
+    await harness.report(*closings(4))
     worker._unread = (Incarnation(post.topic, 0), {0: (2, 7), 1: (0, 3)})
     await worker._lose_unread(Incarnation(post.topic, 1))
-    rows = await desk.rows("SELECT partition, from_offset, to_offset, reason FROM losses ORDER BY partition")
+    rows = await harness.rows("SELECT partition, from_offset, to_offset, reason FROM losses ORDER BY partition")
     assert [tuple(row) for row in rows] == [(0, 4, 7, Loss.TOPIC_MADE_ANEW), (1, 0, 3, Loss.TOPIC_MADE_ANEW)]
 
 
 async def test_nothing_to_commit_is_no_commit_that_failed(
-    desk: Desk,
+    harness: Harness,
     post: Post,  # noqa: F811 - the fixture
 ) -> None:
-    async with reading(desk, post) as (reader, _):
+    async with reading(harness, post) as (reader, _):
         with capture_logs() as logs:
             await reader.commit({})
     assert [line for line in logs if line["event"] == "offsets not committed"] == []
 
 
 async def test_the_broker_is_asked_to_answer_with_the_first_message(
-    desk: Desk,
+    harness: Harness,
     post: Post,  # noqa: F811 - the fixture
 ) -> None:
-    async with reading(desk, post) as (reader, _):
+    async with reading(harness, post) as (reader, _):
         assert reader._consumer._fetcher._fetch_min_bytes == 1

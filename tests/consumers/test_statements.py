@@ -8,21 +8,21 @@ from sqlalchemy import event
 
 from domain.update import Update, UpdateType
 from domain.wallet import Expiry
-from tests.consumers.desk import Desk, merging
+from tests.consumers.harness import Harness, merging
 from tests.domain.build import link, live, method, replaced, reported, wallet, who
 
 
 @contextmanager
-def counted(desk: Desk) -> Iterator[list[str]]:
+def counted(harness: Harness) -> Iterator[list[str]]:
     """The statements that are run meanwhile."""
     statements: list[str] = []
 
     def note(*called: object) -> None:
         statements.append(str(called[2]))
 
-    event.listen(desk.engine.sync_engine, "before_cursor_execute", note)
+    event.listen(harness.engine.sync_engine, "before_cursor_execute", note)
     yield statements
-    event.remove(desk.engine.sync_engine, "before_cursor_execute", note)
+    event.remove(harness.engine.sync_engine, "before_cursor_execute", note)
 
 
 def of_every_kind(n: int) -> Sequence[Update | bytes]:
@@ -44,20 +44,22 @@ def of_every_kind(n: int) -> Sequence[Update | bytes]:
     ]
 
 
-async def test_a_batch_of_everything_runs_as_many_statements_for_one_as_for_forty_and_two_hundred(desk: Desk) -> None:
+async def test_a_batch_of_everything_runs_as_many_statements_for_one_as_for_forty_and_two_hundred(
+    harness: Harness,
+) -> None:
     numbers = range(241)
-    await desk.bring(
+    await harness.import_wallets(
         *(
             wallet(method(f"A{n}"), method(f"O{n}"), links=[link(f"m-A{n}")], customer=f"e{n}", merchants=("pharmacy",))
             for n in numbers
         ),
         *(wallet(method(f"F{n}"), customer=f"f{n}", merchants=("optician",)) for n in numbers),
     )
-    await desk.tell(*(reported(UpdateType.SUSPENDED, f"P{n}", on=9, id=f"p{n}") for n in numbers))
+    await harness.report(*(reported(UpdateType.SUSPENDED, f"P{n}", on=9, id=f"p{n}") for n in numbers))
     counts = []
     for some in (numbers[:1], numbers[1:41], numbers[41:]):
-        with counted(desk) as statements:
-            taken = await desk.tell(*(each for n in some for each in of_every_kind(n)))
+        with counted(harness) as statements:
+            taken = await harness.report(*(each for n in some for each in of_every_kind(n)))
         counts.append(len(statements))
         assert sum(taken.outcomes.values()) == 10 * len(some)
         assert len(taken.outcomes) == 5
@@ -67,9 +69,9 @@ async def test_a_batch_of_everything_runs_as_many_statements_for_one_as_for_fort
 
 
 @pytest.mark.parametrize("kind", range(10))
-async def test_a_batch_of_one_kind_runs_as_many_statements_whatever_its_size(desk: Desk, kind: int) -> None:
+async def test_a_batch_of_one_kind_runs_as_many_statements_whatever_its_size(harness: Harness, kind: int) -> None:
     numbers = range(601)
-    await desk.bring(
+    await harness.import_wallets(
         *(
             wallet(method(f"A{n}"), method(f"O{n}"), links=[link(f"m-A{n}")], customer=f"e{n}", merchants=("pharmacy",))
             for n in numbers
@@ -77,8 +79,8 @@ async def test_a_batch_of_one_kind_runs_as_many_statements_whatever_its_size(des
     )
     counts = []
     for some in (numbers[:1], numbers[1:101], numbers[101:]):
-        with counted(desk) as statements:
-            await desk.tell(*(of_every_kind(n)[kind] for n in some))
+        with counted(harness) as statements:
+            await harness.report(*(of_every_kind(n)[kind] for n in some))
         counts.append(len(statements))
     assert counts == [counts[0]] * 3
     assert counts[0] < 32
@@ -86,14 +88,14 @@ async def test_a_batch_of_one_kind_runs_as_many_statements_whatever_its_size(des
 
 @pytest.mark.parametrize("length", [1, 5, 20])
 async def test_a_chain_that_was_not_loaded_costs_a_round_for_each_of_its_steps_and_no_more(
-    desk: Desk, length: int
+    harness: Harness, length: int
 ) -> None:
-    await desk.bring(wallet(method("0")), wallet(method("Z"), customer="e2"))
-    with counted(desk) as plain:
-        await desk.tell(replaced("Z", "Y", on=1))
-    await desk.tell(*(replaced(f"{n}", f"{n + 1}", on=n, id=f"{n}") for n in range(1, length + 1)))
-    with counted(desk) as statements:
-        await desk.tell(replaced("0", "1", on=1, id="0"))
-    assert live(await desk.wallet()).keys() == {str(length + 1)}
+    await harness.import_wallets(wallet(method("0")), wallet(method("Z"), customer="e2"))
+    with counted(harness) as plain:
+        await harness.report(replaced("Z", "Y", on=1))
+    await harness.report(*(replaced(f"{n}", f"{n + 1}", on=n, id=f"{n}") for n in range(1, length + 1)))
+    with counted(harness) as statements:
+        await harness.report(replaced("0", "1", on=1, id="0"))
+    assert live(await harness.wallet()).keys() == {str(length + 1)}
     # a lock and two loads a step; what waited is resolved, what was told of it kept longer (two tables), leads written
     assert len(statements) <= len(plain) + 3 * length + 4

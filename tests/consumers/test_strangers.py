@@ -6,13 +6,13 @@ import pytest
 from alembic import command
 from sqlalchemy import text
 
-from consumers.batch import take
+from consumers.batch import take_in
 from domain.update import Scope
 from domain.wallet import ALWAYS_IDENTIFY, IDENTIFIERS, Wallet, identifying
 from store import migrate, reach, wallets
 from store.engine import connect
 from testbed.postgres import Databases
-from tests.consumers.desk import RETENTION, Desk, merging, written
+from tests.consumers.harness import RETENTION, Harness, merging, written
 from tests.domain.build import link, live, method, replaced, wallet, who
 
 GOLD: Scope = (("metadata.tier", "gold"),)
@@ -32,64 +32,64 @@ def of_tier(number: int, tier: str = "gold", **more: str) -> Wallet:
     return alone._replace(customer=customer)
 
 
-async def test_a_merge_by_a_tier_joins_no_strangers(desk: Desk) -> None:
-    await desk.bring(*(of_tier(number) for number in range(STRANGERS)))
-    await desk.tell(merging(GOLD, who("e0")))
-    (letter,) = await desk.letters()
+async def test_a_merge_by_a_tier_joins_no_strangers(harness: Harness) -> None:
+    await harness.import_wallets(*(of_tier(number) for number in range(STRANGERS)))
+    await harness.report(merging(GOLD, who("e0")))
+    (letter,) = await harness.dead_letters()
     assert letter.reason == "from: expected a customer identifier (enterpriseId, hsid or metadata.patientId)"
-    assert all(each.merged_into is None for each in (await desk.wallets()).values())
-    assert await desk.rows("SELECT * FROM events") == []
+    assert all(each.merged_into is None for each in (await harness.wallets()).values())
+    assert await harness.rows("SELECT * FROM events") == []
     for number in range(STRANGERS):
-        assert (await desk.wallet(f"e{number}")).merchants == (f"shop-{number}",)
+        assert (await harness.wallet(f"e{number}")).merchants == (f"shop-{number}",)
 
 
-async def test_a_source_of_several_wallets_is_quarantined_like_a_target_of_several(desk: Desk) -> None:
+async def test_a_source_of_several_wallets_is_quarantined_like_a_target_of_several(harness: Harness) -> None:
     twice = wallet(method("S2"))._replace(id="w-e2-again")
     twice = twice._replace(customer=wallet(customer="e2").customer, merchants=("stranger",), links=())
-    await desk.bring(wallet(method("T")), wallet(method("S"), customer="e2"), twice)
-    await desk.tell(merging(who("e2"), who("e1")))
-    assert await desk.outcome("merge") == ("QUARANTINED", "AMBIGUOUS_CUSTOMER")
-    assert all(each.merged_into is None for each in (await desk.wallets()).values())
+    await harness.import_wallets(wallet(method("T")), wallet(method("S"), customer="e2"), twice)
+    await harness.report(merging(who("e2"), who("e1")))
+    assert await harness.outcome("merge") == ("QUARANTINED", "AMBIGUOUS_CUSTOMER")
+    assert all(each.merged_into is None for each in (await harness.wallets()).values())
 
 
-async def test_an_update_for_a_tier_is_a_dead_letter_and_reaches_nobody(desk: Desk) -> None:
-    await desk.bring(of_tier(1), of_tier(2))
-    await desk.tell(replaced("T1", "X", on=1)._replace(scope=GOLD))
-    (letter,) = await desk.letters()
+async def test_an_update_for_a_tier_is_a_dead_letter_and_reaches_nobody(harness: Harness) -> None:
+    await harness.import_wallets(of_tier(1), of_tier(2))
+    await harness.report(replaced("T1", "X", on=1)._replace(scope=GOLD))
+    (letter,) = await harness.dead_letters()
     assert letter.reason.startswith("customer: expected a customer identifier")
-    assert live(await desk.wallet("e1")).keys() == {"T1"}
+    assert live(await harness.wallet("e1")).keys() == {"T1"}
 
 
-async def test_a_tier_beside_a_name_neither_helps_nor_hinders(desk: Desk) -> None:
-    await desk.bring(of_tier(1, tier="silver"), of_tier(2))
-    await desk.tell(replaced("T1", "X", on=1)._replace(scope=(*who("e1"), *GOLD)))
-    assert await desk.outcome("vau-1") == ("APPLIED", None)
-    assert live(await desk.wallet("e1")).keys() == {"X"}
+async def test_a_tier_beside_a_name_neither_helps_nor_hinders(harness: Harness) -> None:
+    await harness.import_wallets(of_tier(1, tier="silver"), of_tier(2))
+    await harness.report(replaced("T1", "X", on=1)._replace(scope=(*who("e1"), *GOLD)))
+    assert await harness.outcome("vau-1") == ("APPLIED", None)
+    assert live(await harness.wallet("e1")).keys() == {"X"}
 
 
-async def test_a_wallet_that_comes_is_not_found_by_a_tier_that_was_waited_for(desk: Desk) -> None:
+async def test_a_wallet_that_comes_is_not_found_by_a_tier_that_was_waited_for(harness: Harness) -> None:
     """A merge that was parked before the upgrade waits for a tier; whoever comes with it is a stranger."""
-    await desk.tell(merging(who("e1"), who("e9")))
-    await desk.rows(
+    await harness.report(merging(who("e1"), who("e9")))
+    await harness.rows(
         """UPDATE parked_updates SET key = '@metadata.tier=gold', about = '{"from": [["metadata.tier", "gold"]],'
            ' "into": [["enterpriseId", "e9"]]}' WHERE key = '@enterpriseId=e1'"""
     )
-    await desk.rows(
+    await harness.rows(
         """UPDATE parked_updates SET about = '{"from": [["metadata.tier", "gold"]],'
            ' "into": [["enterpriseId", "e9"]]}'"""
     )
-    await desk.bring(of_tier(1), of_tier(9))
-    assert await desk.outcome("merge") == ("PARKED", None)
-    assert all(each.merged_into is None for each in (await desk.wallets()).values())
+    await harness.import_wallets(of_tier(1), of_tier(9))
+    assert await harness.outcome("merge") == ("PARKED", None)
+    assert all(each.merged_into is None for each in (await harness.wallets()).values())
 
 
-async def test_all_metadata_is_kept_and_told(desk: Desk) -> None:
-    await desk.bring(of_tier(1, patientId="rx-1"))
-    await desk.tell(replaced("T1", "X", on=1)._replace(scope=(("metadata.patientId", "rx-1"),)))
-    assert await desk.outcome("vau-1") == ("APPLIED", None)
-    (told, _) = await desk.events("shop-1", "w-e1")
+async def test_all_metadata_is_kept_and_told(harness: Harness) -> None:
+    await harness.import_wallets(of_tier(1, patientId="rx-1"))
+    await harness.report(replaced("T1", "X", on=1)._replace(scope=(("metadata.patientId", "rx-1"),)))
+    assert await harness.outcome("vau-1") == ("APPLIED", None)
+    (told, _) = await harness.events("shop-1", "w-e1")
     assert told["payload"]["customer"]["metadata"] == {"patientId": "rx-1", "tier": "gold"}
-    assert (await desk.wallet("e1")).customer.identities == {*who("e1"), ("metadata.patientId", "rx-1")}
+    assert (await harness.wallet("e1")).customer.identities == {*who("e1"), ("metadata.patientId", "rx-1")}
 
 
 # --- the setting, and the databases that were there before it ---------------------------------------------------------
@@ -139,9 +139,9 @@ async def test_migrating_takes_out_what_names_nobody_and_says_which_wallets_have
 
 
 @pytest.mark.parametrize("identifiers", [IDENTIFIERS, ALWAYS_IDENTIFY | {"metadata.tier"}])
-async def test_a_worker_reads_updates_by_its_setting(desk: Desk, identifiers: frozenset[str]) -> None:
-    await desk.bring(of_tier(1))
-    update = desk.message(written(replaced("T1", "X", on=1)._replace(scope=(*who("e1"), *GOLD))))
-    await take(desk.engine, [update], RETENTION, identifiers=identifiers)
-    (row,) = await desk.rows("SELECT scope FROM replacement_facts")
+async def test_a_worker_reads_updates_by_its_setting(harness: Harness, identifiers: frozenset[str]) -> None:
+    await harness.import_wallets(of_tier(1))
+    update = harness.message(written(replaced("T1", "X", on=1)._replace(scope=(*who("e1"), *GOLD))))
+    await take_in(harness.engine, [update], RETENTION, identifiers=identifiers)
+    (row,) = await harness.rows("SELECT scope FROM replacement_facts")
     assert ("metadata.tier" in row.scope) is ("metadata.tier" in identifiers)

@@ -20,7 +20,7 @@ from store import skips, topics
 from store.accounting import Totals, take_stock
 from testbed import kafka as kafka_part
 from testbed.kafka import Opened
-from tests.consumers.desk import Desk, written
+from tests.consumers.harness import Harness, written
 from tests.consumers.test_worker import Post, closings, working
 from tests.domain.build import live, method, replaced, wallet
 from tests.parts import records
@@ -84,14 +84,14 @@ async def on(opened: Opened, partitions: int = 3) -> Post:
     return Post(opened.servers, topic, f"group-of-{topic}")
 
 
-async def accounts(desk: Desk) -> Totals:
-    async with desk.engine.begin() as connection:
+async def accounts(harness: Harness) -> Totals:
+    async with harness.engine.begin() as connection:
         return await take_stock(connection)
 
 
-async def received(desk: Desk, count: int) -> Totals:
+async def received(harness: Harness, count: int) -> Totals:
     async def so_many() -> Totals | None:
-        found = await accounts(desk)
+        found = await accounts(harness)
         assert found.received <= count, found
         return found if found.received == count else None
 
@@ -121,9 +121,9 @@ def body(update: Update) -> bytes:
 
 
 async def test_a_header_whose_name_is_no_utf8_is_a_dead_letter_and_its_neighbours_are_applied(
-    desk: Desk, post: Post
+    harness: Harness, post: Post
 ) -> None:
-    await desk.bring(*(wallet(method(f"X{number}"), customer=f"e{number}") for number in range(30)))
+    await harness.import_wallets(*(wallet(method(f"X{number}"), customer=f"e{number}") for number in range(30)))
     good = [body(update) for update in closings(30)]
     bad = body(replaced("X1", "Y1", on=2, id="bad"))
     await records.put(
@@ -137,21 +137,21 @@ async def test_a_header_whose_name_is_no_utf8_is_a_dead_letter_and_its_neighbour
         records.batch([(good[3], ())]),
     )
     await post.send(*closings(30)[4:], partition=0)
-    async with working(desk.engine, post) as worker:
-        assert (await received(desk, 32)).outcomes == {"APPLIED": 30}
+    async with working(harness.engine, post) as worker:
+        assert (await received(harness, 32)).outcomes == {"APPLIED": 30}
         await until(partial(is_well, worker))
-    first, second = await desk.letters()
+    first, second = await harness.dead_letters()
     assert (first.partition, first.offset, first.reason, first.body) == (1, 2, "header: expected a name in UTF-8", bad)
     assert (second.partition, second.offset) == (1, 4)
     assert await post.committed() == {0: 26, 1: 6}
 
 
 @pytest.mark.parametrize("compression", [1, 2, 3, 4], ids=["gzip", "snappy", "lz4", "zstd"])
-async def test_packed_batches_are_read_past_a_bad_name_too(desk: Desk, post: Post, compression: int) -> None:
+async def test_packed_batches_are_read_past_a_bad_name_too(harness: Harness, post: Post, compression: int) -> None:
     plain = records.batch([(body(closings(1)[0]), [(NOT_UTF8, None)]), (body(closings(2)[1]), ())])
     await records.put(post.servers, post.topic, 1, packed(plain, compression))
-    async with working(desk.engine, post):
-        found = await received(desk, 2)
+    async with working(harness.engine, post):
+        found = await received(harness, 2)
     assert (found.unreadable, found.outcomes) == (1, {"PARKED": 1})
 
 
@@ -165,17 +165,17 @@ def packed(batch: bytes, compression: int) -> bytes:
     return records.sealed(header + payload)
 
 
-async def test_a_thin_event_with_such_a_header_is_a_dead_letter_too(desk: Desk, post: Post) -> None:
+async def test_a_thin_event_with_such_a_header_is_a_dead_letter_too(harness: Harness, post: Post) -> None:
     await records.put(post.servers, post.topic, 0, records.batch([(b"{}", [(NOT_UTF8, None)]), (None, ()), (b"{", ())]))
-    async with working(desk.engine, post, take=thin.take):
-        found = await received(desk, 3)
+    async with working(harness.engine, post, take_in=thin.take_in):
+        found = await received(harness, 3)
     assert (found.unreadable, found.empty) == (2, 1)
 
 
-async def test_tombstones_are_counted_apart_and_not_kept(desk: Desk, post: Post) -> None:
+async def test_tombstones_are_counted_apart_and_not_kept(harness: Harness, post: Post) -> None:
     await post.send(None, *closings(3), None, key=b"vau:A")
-    async with working(desk.engine, post):
-        found = await received(desk, 5)
+    async with working(harness.engine, post):
+        found = await received(harness, 5)
         await until(post.is_read_up)
     assert (found.empty, found.unreadable) == (2, 0)
 
@@ -183,7 +183,7 @@ async def test_tombstones_are_counted_apart_and_not_kept(desk: Desk, post: Post)
 # --- a corrupt batch ----------------------------------------------------------------------------------------------
 
 
-async def test_a_corrupt_batch_halts_its_partition_alone_until_it_is_skipped(desk: Desk, opened: Opened) -> None:
+async def test_a_corrupt_batch_halts_its_partition_alone_until_it_is_skipped(harness: Harness, opened: Opened) -> None:
     post = await on(opened)
     good = [body(update) for update in closings(40)]
     await records.put(
@@ -198,23 +198,23 @@ async def test_a_corrupt_batch_halts_its_partition_alone_until_it_is_skipped(des
     await post.send(*closings(40)[5:20], partition=0)
     halted = {"topic": post.topic, "partition": "1"}
     with capture_logs() as logs:
-        async with working(desk.engine, post) as worker:
-            await received(desk, 17)
+        async with working(harness.engine, post) as worker:
+            await received(harness, 17)
             await until(partial(says, worker, f"repoint topics skip {post.topic} 1 2 --reason"))
             assert metric("repoint_partition_halted", **halted) == 1
             assert metric("repoint_consumer_waiting", topic=post.topic) == 1
             # the others go on
             await post.send(*closings(40)[20:], partition=2)
-            await received(desk, 37)
+            await received(harness, 37)
             assert [(one["partition"], one["offset"]) for one in logs if one["event"] == "partition halted"] == [(1, 2)]
-            await order(desk, post.topic, 1, 3, "the disk of broker 2 is broken")
-            found = await received(desk, 41)
+            await order(harness, post.topic, 1, 3, "the disk of broker 2 is broken")
+            found = await received(harness, 41)
             await until(partial(is_well, worker))
             assert metric("repoint_partition_halted", **halted) == 0
             assert metric("repoint_messages_skipped_total", **halted) == 3
             await until(partial(committed_to, post, {0: 15, 1: 6, 2: 20}))
     assert (found.skipped, found.unreadable, sum(found.outcomes.values())) == (3, 0, 38)
-    (row,) = await desk.rows("SELECT reason, from_offset, to_offset, obeyed_at FROM skips")
+    (row,) = await harness.rows("SELECT reason, from_offset, to_offset, obeyed_at FROM skips")
     assert row[:3] == ("the disk of broker 2 is broken", 2, 5)
 
 
@@ -222,96 +222,100 @@ async def committed_to(post: Post, offsets: Mapping[int, int]) -> bool:
     return await post.committed() == offsets
 
 
-async def order(desk: Desk, topic: str, partition: int, offset: int, reason: str) -> None:
-    async with desk.engine.begin() as connection:
+async def order(harness: Harness, topic: str, partition: int, offset: int, reason: str) -> None:
+    async with harness.engine.begin() as connection:
         of = await topics.latest(connection, topic)
         await skips.order(connection, of, partition, offset, reason)
 
 
-async def test_a_batch_that_was_skipped_is_not_counted_again_by_who_meets_it_next(desk: Desk, opened: Opened) -> None:
+async def test_a_batch_that_was_skipped_is_not_counted_again_by_who_meets_it_next(
+    harness: Harness, opened: Opened
+) -> None:
     """The worker died between the order's row and the offset: the group stands before the batch still."""
     post = await on(opened)
     corrupt, fine = records.batch([(b"flip this", ()), (b"{", ())]), records.batch([(b"[", ())])
     await records.put(post.servers, post.topic, 0, corrupt, fine)
     records.flip(opened.log, post.topic, 0, b"flip this")
-    async with desk.engine.begin() as connection:
+    async with harness.engine.begin() as connection:
         of = await topics.meet(connection, post.topic, None)
         await skips.order(connection, of, 0, 0, "broken")
         obeyed = await skips.obey(connection, of, 0, start=0, end=2)
         assert obeyed is not None
         assert obeyed.is_new
-    async with working(desk.engine, post):
-        assert (await received(desk, 3)).skipped == 2
+    async with working(harness.engine, post):
+        assert (await received(harness, 3)).skipped == 2
 
 
 # --- rights -------------------------------------------------------------------------------------------------------
 
 
 @asynccontextmanager
-async def guest(desk: Desk, post: Post, opened: Opened, **more: Any) -> AsyncIterator[Worker]:
+async def guest(harness: Harness, post: Post, opened: Opened, **more: Any) -> AsyncIterator[Worker]:
     """A worker that comes in by a password, and may be denied things."""
     coming = Post(opened.login.servers, post.topic, post.group)
-    async with working(desk.engine, coming, security=opened.login.security, **more) as worker:
+    async with working(harness.engine, coming, security=opened.login.security, **more) as worker:
         yield worker
 
 
 @pytest.mark.parametrize("kind", ["topic", "group"])
 @pytest.mark.parametrize("is_thin", [False, True], ids=["updates", "thin"])
-async def test_a_right_that_is_missing_is_waited_for(desk: Desk, opened: Opened, kind: Kind, *, is_thin: bool) -> None:
+async def test_a_right_that_is_missing_is_waited_for(
+    harness: Harness, opened: Opened, kind: Kind, *, is_thin: bool
+) -> None:
     """At the start, while it runs, and when all is well again nothing was lost."""
     post = await on(opened)
     rights = Rights(opened.servers)
     asked: tuple[Kind, str] = (kind, post.topic if kind == "topic" else post.group)
-    more = {"take": thin.take} if is_thin else {}
+    more = {"take": thin.take_in} if is_thin else {}
     contents: list[Update | bytes] = [b"{", b"[", b"}"] if is_thin else [*closings(3)]
-    await rights.take(*asked)
+    await rights.revoke(*asked)
     await post.send(contents[0])
     with capture_logs() as logs:
-        async with guest(desk, post, opened, **more) as worker:
+        async with guest(harness, post, opened, **more) as worker:
             await until(partial(says, worker, "does not let us", asked[1]))
             assert metric("repoint_consumer_waiting", topic=post.topic) == 1
             await rights.give_back(*asked)
-            await received(desk, 1)
+            await received(harness, 1)
             await until(partial(is_well, worker))
-            await rights.take(*asked)
+            await rights.revoke(*asked)
             await until(partial(says, worker, "does not let us", asked[1]), within=60)
             await post.send(contents[1], partition=1)
             await rights.give_back(*asked)
-            await received(desk, 2)
+            await received(harness, 2)
             await post.send(contents[2], partition=2)
-            await received(desk, 3)
+            await received(harness, 3)
             await until(partial(is_well, worker))
     told = [one for one in logs if one["event"] == "waiting" and "does not let us" in one["reason"]]
     assert len(told) >= 2, "it says so at the start, and again while it runs"
 
 
-async def test_a_topic_that_may_not_even_be_seen_is_waited_for(desk: Desk, opened: Opened) -> None:
+async def test_a_topic_that_may_not_even_be_seen_is_waited_for(harness: Harness, opened: Opened) -> None:
     post = await on(opened)
     rights = Rights(opened.servers)
-    await rights.take("topic", post.topic, "ALL")
+    await rights.revoke("topic", post.topic, "ALL")
     await post.send(*closings(3))
-    async with guest(desk, post, opened) as worker:
+    async with guest(harness, post, opened) as worker:
         await until(partial(says, worker, "does not let us read the topic"))
         await rights.give_back("topic", post.topic)
-        await received(desk, 3)
+        await received(harness, 3)
 
 
 # --- the topic itself ---------------------------------------------------------------------------------------------
 
 
 async def test_a_topic_that_is_missing_is_named_once_a_minute_with_the_command_that_makes_it(
-    desk: Desk, kafka: str, caplog: pytest.LogCaptureFixture
+    harness: Harness, kafka: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     post = Post(kafka, f"missing-{secrets.token_hex(6)}", "anybody")
     with capture_logs() as logs:
-        async with working(desk.engine, post) as worker:
+        async with working(harness.engine, post) as worker:
             await until(partial(says, worker, post.topic, "`repoint topics create`"))
             tries = worker._troubles
             await until(partial(has_tried, worker, tries + 5), within=60)
             await make(kafka, post.topic)
             await until(partial(is_well, worker))
             await post.send(*closings(3))
-            await received(desk, 3)
+            await received(harness, 3)
     assert [one["event"] for one in logs if post.topic in one.get("reason", "")] == ["waiting"]
     assert [one for one in caplog.records if one.name.startswith("aiokafka") and post.topic in one.getMessage()] == []
     await delete(kafka, post.topic)
@@ -321,75 +325,75 @@ async def has_tried(worker: Worker, times: int) -> bool:
     return worker._troubles >= times
 
 
-async def test_a_topic_that_need_not_be_there_is_no_trouble(desk: Desk, kafka: str) -> None:
+async def test_a_topic_that_need_not_be_there_is_no_trouble(harness: Harness, kafka: str) -> None:
     post = Post(kafka, f"missing-{secrets.token_hex(6)}", "anybody")
-    async with working(desk.engine, post, optional=True, take=thin.take) as worker:
+    async with working(harness.engine, post, optional=True, take_in=thin.take_in) as worker:
         await until(partial(has_tried, worker, 3))
         assert worker.ready() is None
         await make(kafka, post.topic)
         await post.send(b"{")
-        await received(desk, 1)
+        await received(harness, 1)
     await delete(kafka, post.topic)
 
 
-async def test_a_topic_made_anew_is_read_from_its_beginning(desk: Desk, post: Post) -> None:
+async def test_a_topic_made_anew_is_read_from_its_beginning(harness: Harness, post: Post) -> None:
     """The new one holds the former messages at the same places, and more than were read before."""
     sent = closings(12)
     await post.send(*sent[:6])
     with capture_logs() as logs:
-        async with working(desk.engine, post) as worker:
-            await received(desk, 6)
+        async with working(harness.engine, post) as worker:
+            await received(harness, 6)
             await until(post.is_read_up)
             await delete(post.servers, post.topic)
             await make(post.servers, post.topic)
             await post.send(*sent)
-            found = await received(desk, 18)
+            found = await received(harness, 18)
             await until(partial(is_well, worker))
             await until(partial(committed_to, post, {0: 4, 1: 4, 2: 4}))
     assert found.outcomes == {"PARKED": 12, "DUPLICATE": 6}
     assert found.lost == 0
     assert any("made anew" in one.get("reason", "") or "not there" in one.get("reason", "") for one in logs)
-    assert [row.incarnation for row in await desk.rows("SELECT incarnation FROM topics ORDER BY 1")] == [0, 1]
+    assert [row.incarnation for row in await harness.rows("SELECT incarnation FROM topics ORDER BY 1")] == [0, 1]
 
 
-async def test_a_topic_made_anew_while_nobody_looked_is_read_from_its_beginning(desk: Desk, post: Post) -> None:
+async def test_a_topic_made_anew_while_nobody_looked_is_read_from_its_beginning(harness: Harness, post: Post) -> None:
     """A worker that read the former one committed its offsets after the topic was made anew."""
     await post.send(*closings(6))
-    async with working(desk.engine, post):
-        await received(desk, 6)
+    async with working(harness.engine, post):
+        await received(harness, 6)
         await until(post.is_read_up)
     await delete(post.servers, post.topic)
     await make(post.servers, post.topic)
     await post.send(*closings(9)[6:])
     await commit(post, {0: 2, 1: 2, 2: 2})
-    async with working(desk.engine, post):
-        found = await received(desk, 9)
+    async with working(harness.engine, post):
+        found = await received(harness, 9)
     assert found.outcomes == {"PARKED": 9}
 
 
 async def test_a_topic_made_anew_has_begun_only_when_its_first_offsets_are_committed(
-    desk: Desk, opened: Opened
+    harness: Harness, opened: Opened
 ) -> None:
     """The group's offsets are of the former topic, and the right to commit others is missing at first."""
     post = await on(opened)
     rights = Rights(opened.servers)
     await post.send(*closings(6))
-    async with guest(desk, post, opened):
-        await received(desk, 6)
+    async with guest(harness, post, opened):
+        await received(harness, 6)
         await until(post.is_read_up)
     await delete(post.servers, post.topic)
     await make(post.servers, post.topic)
     await post.send(*closings(15)[6:])
     await commit(post, {0: 2, 1: 2, 2: 2})
     await rights.allow("topic", post.topic, "DESCRIBE")
-    await rights.take("topic", post.topic)
-    async with guest(desk, post, opened) as worker:
+    await rights.revoke("topic", post.topic)
+    async with guest(harness, post, opened) as worker:
         await until(partial(says, worker, "does not let us read the topic"))
-    assert [row.incarnation for row in await desk.rows("SELECT incarnation FROM topics ORDER BY 1")] == [0, 1]
-    assert await desk.rows("SELECT * FROM topic_partitions WHERE incarnation = 1") == []
+    assert [row.incarnation for row in await harness.rows("SELECT incarnation FROM topics ORDER BY 1")] == [0, 1]
+    assert await harness.rows("SELECT * FROM topic_partitions WHERE incarnation = 1") == []
     await rights.give_back("topic", post.topic)
-    async with guest(desk, post, opened):
-        found = await received(desk, 15)
+    async with guest(harness, post, opened):
+        found = await received(harness, 15)
     assert found.outcomes == {"PARKED": 15}
 
 
@@ -415,62 +419,64 @@ async def remove_before(post: Post, partition: int, offset: int) -> None:
 
 
 @pytest.mark.parametrize("has_begun", [False, True], ids=["a new group", "a group that stopped"])
-async def test_what_retention_took_before_it_was_read_is_counted(desk: Desk, post: Post, *, has_begun: bool) -> None:
+async def test_what_retention_took_before_it_was_read_is_counted(
+    harness: Harness, post: Post, *, has_begun: bool
+) -> None:
     sent = closings(20)
     await post.send(*sent[:4], partition=1)
     if has_begun:
-        async with working(desk.engine, post):
-            await received(desk, 4)
+        async with working(harness.engine, post):
+            await received(harness, 4)
             await until(post.is_read_up)
     await post.send(*sent[4:], partition=1)
     await remove_before(post, 1, 15)
     start = 4 if has_begun else 0
     with capture_logs() as logs:
-        async with working(desk.engine, post):
-            found = await received(desk, 20)
+        async with working(harness.engine, post):
+            found = await received(harness, 20)
             await until(post.is_read_up)
     assert found.lost == 15 - start
     (warned,) = [one for one in logs if one["event"] == "lost before it was read"]
     assert (warned["partition"], warned["start"], warned["end"], warned["log_level"]) == (1, start, 15, "warning")
     assert metric("repoint_messages_lost_total", topic=post.topic, partition="1") == 15 - start
     # whoever comes next does not count it again
-    async with working(desk.engine, post):
+    async with working(harness.engine, post):
         await post.send(replaced("A", "B", on=1), partition=1)
-        await received(desk, 21)
+        await received(harness, 21)
 
 
-async def test_what_was_taken_in_and_not_committed_is_not_counted_as_lost(desk: Desk, post: Post) -> None:
+async def test_what_was_taken_in_and_not_committed_is_not_counted_as_lost(harness: Harness, post: Post) -> None:
     await post.send(*closings(10), partition=1)
-    async with working(desk.engine, post):
-        await received(desk, 10)
+    async with working(harness.engine, post):
+        await received(harness, 10)
         await until(post.is_read_up)
     await commit(post, {1: 3})
     await remove_before(post, 1, 8)
-    async with working(desk.engine, post) as worker:
+    async with working(harness.engine, post) as worker:
         await until(partial(is_well, worker))
         await post.send(replaced("A", "B", on=1), partition=1)
-        assert (await received(desk, 11)).lost == 0
+        assert (await received(harness, 11)).lost == 0
 
 
 # --- an open transaction ------------------------------------------------------------------------------------------
 
 
-async def test_a_partition_that_an_open_transaction_holds_is_named(desk: Desk, post: Post) -> None:
+async def test_a_partition_that_an_open_transaction_holds_is_named(harness: Harness, post: Post) -> None:
     producer = AIOKafkaProducer(bootstrap_servers=post.servers, transactional_id=f"open-{secrets.token_hex(4)}")
     await producer.start()
     held = {"topic": post.topic, "partition": "1"}
     try:
         with capture_logs() as logs:
-            async with working(desk.engine, post) as worker:
+            async with working(harness.engine, post) as worker:
                 await producer.begin_transaction()
                 await producer.send_and_wait(post.topic, b"{", partition=1)
                 await post.send(*closings(5), partition=1)
                 await post.send(*closings(9)[5:], partition=0)
-                await received(desk, 4)
+                await received(harness, 4)
                 await until(partial(is_held, held, 6))
                 await until(partial(is_logged, logs), within=60)
                 await producer.abort_transaction()
-                await received(desk, 9)
+                await received(harness, 9)
                 await until(partial(is_held, held, 0))
                 await until(partial(is_well, worker))
     finally:
@@ -490,9 +496,9 @@ async def is_logged(logs: Sequence[Mapping[str, Any]]) -> bool:
 # --- all of it at once --------------------------------------------------------------------------------------------
 
 
-async def test_aborted_transactions_beside_a_bad_name_stay_unread(desk: Desk, post: Post) -> None:
+async def test_aborted_transactions_beside_a_bad_name_stay_unread(harness: Harness, post: Post) -> None:
     """What is read past aiokafka is read as committed, too."""
-    await desk.bring(wallet(method("A")))
+    await harness.import_wallets(wallet(method("A")))
     producer = AIOKafkaProducer(bootstrap_servers=post.servers, transactional_id=f"aborts-{secrets.token_hex(4)}")
     await producer.start()
     try:
@@ -507,7 +513,7 @@ async def test_aborted_transactions_beside_a_bad_name_stay_unread(desk: Desk, po
         await post.send(closings(3)[2], partition=1)
     finally:
         await producer.stop()
-    async with working(desk.engine, post):
-        found = await received(desk, 4)
+    async with working(harness.engine, post):
+        found = await received(harness, 4)
     assert (found.outcomes, found.unreadable) == ({"PARKED": 3}, 1)
-    assert live(await desk.wallet()).keys() == {"A"}
+    assert live(await harness.wallet()).keys() == {"A"}

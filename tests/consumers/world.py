@@ -11,7 +11,7 @@ from aiokafka import ConsumerRecord
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from consumers.batch import BatchResult, take
+from consumers.batch import BatchResult, take_in
 from consumers.letters import Message
 from domain.wallet import Wallet
 from schemas.wallet import read_wallet, write_wallet
@@ -125,7 +125,7 @@ class World:
         at = next(self._offsets) if offset is None else offset
         return ConsumerRecord("updates", partition, at, 0, 0, None, value, None, 0, len(value), ())
 
-    async def take(self, *bodies: JSON | bytes) -> BatchResult:
+    async def take_in(self, *bodies: JSON | bytes) -> BatchResult:
         """One batch of these messages."""
         return await self.take_messages([self.message(body) for body in bodies])
 
@@ -134,7 +134,7 @@ class World:
         within_reach: frozenset[str] = frozenset()
         while True:
             try:
-                return await take(self.engine, messages, RETENTION, within_reach=within_reach)
+                return await take_in(self.engine, messages, RETENTION, within_reach=within_reach)
             except DATABASE_ERRORS as error:
                 if failure(error) is not Failure.CONTENDED:
                     raise

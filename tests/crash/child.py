@@ -1,10 +1,10 @@
 """Real workers and dispatchers in processes of their own, which die or stop where they are told to.
 
-`python -m tests.crash.child PARENT` has a socket as its standard input. For each `Life` that comes in on it, with the
-two files that come along, it forks a child: loading the program takes longer than what most of them live. On the first
-file, a socket too, it writes `born PID`, the child `at POINT` before it strikes (and at each point it passes from then
-on, if it was only stopped), and it writes `ended CODE` at last. The second file is the child's log. SIGTERM ends a
-child as it ends Repoint.
+`python -m tests.crash.child PARENT` has a socket as its standard input. For each `ProcessPlan` that comes in on it,
+with the two files that come along, it forks a child: loading the program takes longer than what most of them live. On
+the first file, a socket too, it writes `born PID`, the child `at POINT` before it strikes (and at each point it passes
+from then on, if it was only stopped), and it writes `ended CODE` at last. The second file is the child's log. SIGTERM
+ends a child as it ends Repoint.
 """
 
 import asyncio
@@ -43,7 +43,7 @@ SCHEDULE = (timedelta(seconds=0.2),) * 5 + (timedelta(seconds=1),) * 100
 
 
 @dataclass(frozen=True)
-class Life:
+class ProcessPlan:
     """What a child does, and what comes upon it: `fault`, when it passes `point` (any, if not said) for that time."""
 
     name: str
@@ -62,9 +62,9 @@ class Life:
 class _Fault:
     """The `at` of a worker and of a dispatcher, and the `sent` of a sender."""
 
-    def __init__(self, life: Life) -> None:
-        self._life = life
-        self._left = life.passing
+    def __init__(self, plan: ProcessPlan) -> None:
+        self._life = plan
+        self._left = plan.passing
 
     def __call__(self, point: str) -> None:
         if self._life.fault is None:
@@ -81,34 +81,34 @@ class _Fault:
         os.write(1, f"at {point}\n".encode())
 
 
-# --- a life -------------------------------------------------------------------------------------------------------
+# --- a plan -------------------------------------------------------------------------------------------------------
 
 
-async def _live(life: Life) -> None:
+async def _live(plan: ProcessPlan) -> None:
     stopping = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
-    fault = _Fault(life)
-    engine = connect(life.database_url, short=True)
-    _let_go_sooner(engine, life.name)
+    fault = _Fault(plan)
+    engine = connect(plan.database_url, short=True)
+    _let_go_sooner(engine, plan.name)
     try:
         async with asyncio.TaskGroup() as roles:
-            if "consume" in life.roles:
-                roles.create_task(_consume(life, engine, fault, stopping))
-            if "deliver" in life.roles:
+            if "consume" in plan.roles:
+                roles.create_task(_consume(plan, engine, fault, stopping))
+            if "deliver" in plan.roles:
                 roles.create_task(_deliver(engine, fault, stopping))
     finally:
         await engine.dispose()
 
 
-async def _consume(life: Life, engine: AsyncEngine, fault: _Fault, stopping: asyncio.Event) -> None:
+async def _consume(plan: ProcessPlan, engine: AsyncEngine, fault: _Fault, stopping: asyncio.Event) -> None:
     worker = Worker(
         engine,
-        bootstrap_servers=life.bootstrap_servers,
-        topic=life.topic,
-        group=life.group,
+        bootstrap_servers=plan.bootstrap_servers,
+        topic=plan.topic,
+        group=plan.group,
         retention=RETENTION,
-        batch_size=life.batch_size,
-        session_timeout=life.session_timeout,
+        batch_size=plan.batch_size,
+        session_timeout=plan.session_timeout,
         at=fault,
     )
     await worker.run(stopping)
@@ -154,15 +154,15 @@ def main() -> None:
             ends.recv(4096)
             _tell_of_the_ended(told)
         if lives in ready:
-            life, files, _, _ = socket.recv_fds(lives, 1 << 16, 2)
-            if not life:  # the parent is done, or gone
+            plan, files, _, _ = socket.recv_fds(lives, 1 << 16, 2)
+            if not plan:  # the parent is done, or gone
                 return
             parent, pid = os.getpid(), os.fork()
             if pid == 0:
                 signal.set_wakeup_fd(-1)
                 ends.close()
                 ended.close()
-                _live_apart(Life(**json.loads(life)), *files, parent=parent)
+                _live_apart(ProcessPlan(**json.loads(plan)), *files, parent=parent)
                 return
             told[pid] = files[0]
             os.close(files[1])
@@ -177,7 +177,7 @@ def _tell_of_the_ended(told: dict[int, int]) -> None:
             os.close(told.pop(pid))
 
 
-def _live_apart(life: Life, told: int, log: int, *, parent: int) -> None:
+def _live_apart(plan: ProcessPlan, told: int, log: int, *, parent: int) -> None:
     """Live, in a process just forked."""
     _die_with(parent)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -185,7 +185,7 @@ def _live_apart(life: Life, told: int, log: int, *, parent: int) -> None:
         os.dup2(file, number)
         os.close(file)
     logs.configure(form="json", level="INFO")
-    loop.run(_live(life))
+    loop.run(_live(plan))
 
 
 def _die_with(parent: int) -> None:

@@ -7,14 +7,14 @@ import pytest
 
 from testbed.kafka import Broker
 from testbed.postgres import Databases
-from tests.crash.beginnings import Beginnings, begin, feed
-from tests.crash.lives import nursery
+from tests.crash.processes import fork_server
+from tests.crash.starting_points import StartingPoints, begin, feed
 
 
 @pytest.fixture(scope="session")
-def beginnings(databases: Databases, broker: Broker) -> Iterator[Beginnings]:
-    with nursery() as children:
-        beginnings = asyncio.run(begin(databases, children, asyncio.run(feed(broker))))
-        yield beginnings
-    asyncio.run(databases.drop(beginnings.imported))
-    asyncio.run(databases.drop(beginnings.consumed))
+def starting_points(databases: Databases, broker: Broker) -> Iterator[StartingPoints]:
+    with fork_server() as children:
+        starting_points = asyncio.run(begin(databases, children, asyncio.run(feed(broker))))
+        yield starting_points
+    asyncio.run(databases.drop(starting_points.imported))
+    asyncio.run(databases.drop(starting_points.consumed))

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from store.engine import connect
 from testbed.postgres import Databases
-from tests.crash.child import Life
+from tests.crash.child import ProcessPlan
 from tests.parts.receiver import Receiver
 from tests.parts.until import until
 
@@ -52,9 +52,9 @@ class Run:
     consumer: "AIOKafkaConsumer[bytes | None, bytes | None]"
     """Asks for the group's offsets; it is no member."""
 
-    def life(self, name: str, *roles: Literal["consume", "deliver"], **more: Any) -> Life:
-        """`more` are further values of the `Life`."""
-        life = Life(
+    def plan(self, name: str, *roles: Literal["consume", "deliver"], **more: Any) -> ProcessPlan:
+        """`more` are further values of the `ProcessPlan`."""
+        plan = ProcessPlan(
             name,
             roles,
             database_url=self.database_url,
@@ -63,7 +63,7 @@ class Run:
             group=self.group,
             session_timeout=self.fed.session_timeout,
         )
-        return replace(life, **more)
+        return replace(plan, **more)
 
     async def rows(self, statement: str, **values: object) -> list[Any]:
         async with self.engine.connect() as connection:

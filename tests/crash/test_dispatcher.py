@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from tests.crash.beginnings import Beginnings
+from tests.crash.checks import check_delivered
 from tests.crash.commits import LossyProxy
 from tests.crash.runs import Run
-from tests.crash.verdict import check_delivered
+from tests.crash.starting_points import StartingPoints
 from tests.parts.receiver import ACCEPTED, Answer
 from tests.parts.until import until
 
@@ -29,50 +29,52 @@ def _named(points: Sequence[tuple[str, int]]) -> str:
 
 
 @pytest.mark.parametrize("points", KILLED_AT, ids=_named)
-async def test_a_dispatcher_may_be_killed(beginnings: Beginnings, points: Sequence[tuple[str, int]]) -> None:
+async def test_a_dispatcher_may_be_killed(starting_points: StartingPoints, points: Sequence[tuple[str, int]]) -> None:
     async with asyncio.TaskGroup() as side_by_side:
         for point, passing in points:
-            side_by_side.create_task(_killed(beginnings, point, passing))
+            side_by_side.create_task(_killed(starting_points, point, passing))
 
 
-async def _killed(beginnings: Beginnings, point: str, passing: int) -> None:
-    async with beginnings.to_deliver() as run:
+async def _killed(starting_points: StartingPoints, point: str, passing: int) -> None:
+    async with starting_points.to_deliver() as run:
         _let_some_fail(run)
-        async with beginnings.living(run.life("first", "deliver", fault="kill", point=point, passing=passing)) as first:
+        async with starting_points.running(
+            run.plan("first", "deliver", fault="kill", point=point, passing=passing)
+        ) as first:
             await first.is_killed_at(point)
-        await _finish(beginnings, run)
+        await _finish(starting_points, run)
         if point in {"sent", "read"}:
             assert _received_twice(run), "nothing was under way"
 
 
 @pytest.mark.parametrize("lost", ["sent, not done", "done, not acknowledged"])
-async def test_the_commit_of_results_may_get_lost(beginnings: Beginnings, lost: str) -> None:
+async def test_the_commit_of_results_may_get_lost(starting_points: StartingPoints, lost: str) -> None:
     """With the dispatcher that sent it, or with its connection only. (A claim is a statement without one.)"""
     async with asyncio.TaskGroup() as side_by_side:
-        side_by_side.create_task(_killed_at_commit(beginnings, forwards=lost.startswith("done")))
-        side_by_side.create_task(_cut_off_at_commit(beginnings, forwards=lost.startswith("done")))
+        side_by_side.create_task(_killed_at_commit(starting_points, forwards=lost.startswith("done")))
+        side_by_side.create_task(_cut_off_at_commit(starting_points, forwards=lost.startswith("done")))
 
 
-async def _killed_at_commit(beginnings: Beginnings, *, forwards: bool) -> None:
+async def _killed_at_commit(starting_points: StartingPoints, *, forwards: bool) -> None:
     async with (
-        beginnings.to_deliver() as run,
+        starting_points.to_deliver() as run,
         LossyProxy(run.database_url, statement=_OF_RESULTS, passing=3, forwards=forwards) as proxy,
     ):
-        async with beginnings.living(run.life("first", "deliver", database_url=proxy.url)) as first:
+        async with starting_points.running(run.plan("first", "deliver", database_url=proxy.url)) as first:
             await proxy.is_reached()
             await first.kill()
         proxy.cut()
-        await _finish(beginnings, run)
+        await _finish(starting_points, run)
         assert forwards or _received_twice(run), "it was done"
 
 
-async def _cut_off_at_commit(beginnings: Beginnings, *, forwards: bool) -> None:
+async def _cut_off_at_commit(starting_points: StartingPoints, *, forwards: bool) -> None:
     async with (
-        beginnings.to_deliver() as run,
+        starting_points.to_deliver() as run,
         LossyProxy(run.database_url, statement=_OF_RESULTS, passing=3, forwards=forwards) as proxy,
     ):
         _let_some_fail(run)
-        async with beginnings.living(run.life("only", "deliver", database_url=proxy.url)) as only:
+        async with starting_points.running(run.plan("only", "deliver", database_url=proxy.url)) as only:
             await proxy.is_reached()
             proxy.mend()
             await run.all_delivered()
@@ -82,25 +84,25 @@ async def _cut_off_at_commit(beginnings: Beginnings, *, forwards: bool) -> None:
 
 @pytest.mark.parametrize("points", STOPPED_AT, ids=_named)
 async def test_a_dispatcher_may_wake_up_after_its_leases_ended(
-    beginnings: Beginnings, points: Sequence[tuple[str, int]]
+    starting_points: StartingPoints, points: Sequence[tuple[str, int]]
 ) -> None:
     async with asyncio.TaskGroup() as side_by_side:
         for point, passing in points:
-            side_by_side.create_task(_stopped(beginnings, point, passing))
+            side_by_side.create_task(_stopped(starting_points, point, passing))
 
 
-async def _stopped(beginnings: Beginnings, point: str, passing: int) -> None:
+async def _stopped(starting_points: StartingPoints, point: str, passing: int) -> None:
     """The second claims what the first was at, and delivers it, but where it is refused. Then the first goes on."""
     async with (
-        beginnings.to_deliver() as run,
-        beginnings.living(run.life("first", "deliver", fault="stop", point=point, passing=passing)) as first,
+        starting_points.to_deliver() as run,
+        starting_points.running(run.plan("first", "deliver", fault="stop", point=point, passing=passing)) as first,
     ):
         _let_some_fail(run)
         await first.reaches(point)
         await first.is_stopped()
         assert 1 in await _attempts_refused(run), "it has claimed nothing that another could claim meanwhile"
         run.receiver.answer("/m2-shop", Answer(500))
-        async with beginnings.living(run.life("second", "deliver")) as second:
+        async with starting_points.running(run.plan("second", "deliver")) as second:
             await until(lambda: _all_are_claimed_anew(run), within=240)
             before = await _results(run)
             first.go_on()
@@ -124,11 +126,11 @@ async def _all_are_claimed_anew(run: Run) -> bool:
     return not others and min(await _attempts_refused(run)) > 1
 
 
-async def _finish(beginnings: Beginnings, run: Run) -> None:
+async def _finish(starting_points: StartingPoints, run: Run) -> None:
     await run.left_by("first")
     written_down = await _results(run)
     before = len(run.receiver.requests)
-    async with beginnings.living(run.life("last", "deliver")) as last:
+    async with starting_points.running(run.plan("last", "deliver")) as last:
         await run.all_delivered()
         await last.end()
     again = {(request.path, request.headers["webhook-id"]) for request in run.receiver.requests[before:]}

@@ -12,7 +12,7 @@ from store.engine import connect
 from testbed import kafka as kafka_part
 from testbed.kafka import Opened
 from tests.acceptance.program import Program
-from tests.consumers.desk import Desk
+from tests.consumers.harness import Harness
 from tests.consumers.test_troubles import is_well, received, says
 from tests.consumers.test_worker import Post, closings, working
 from tests.parts import records
@@ -102,7 +102,7 @@ async def test_a_corrupt_batch_is_skipped_by_order_and_nothing_else_is(
     await records.put(opened.servers, topic, 1, corrupt, records.batch([(b"[", ())]))
     records.flip(opened.log, topic, 1, b"flip this")
     engine = connect(database_url)
-    desk = Desk(engine)
+    harness = Harness(engine)
     post = Post(opened.servers, topic, "repoint")
     await post.send(*closings(2), partition=0)
     async with working(engine, post) as worker:
@@ -116,11 +116,11 @@ async def test_a_corrupt_batch_is_skipped_by_order_and_nothing_else_is(
             assert (refused.code, refused.err) == (1, f"repoint: {why.format(topic)}\n")
         dry = await program("topics", "skip", topic, "1", "1", "--reason", "broken disk", "--dry-run")
         assert "that holds offset 1 and ends before 2 would be skipped: the checksum" in dry.out
-        assert await desk.rows("SELECT id FROM skips") == []
+        assert await harness.rows("SELECT id FROM skips") == []
         assert worker.ready() is not None
         ordered = await program("topics", "skip", topic, "1", "1", "--reason", "broken disk", "--json")
         assert ordered.json()["end"] == 2
-        await received(desk, 5)
+        await received(harness, 5)
         await until(lambda: is_well(worker))
     await engine.dispose()
     accounts = (await program("inbox", "accounts", "--json")).json()

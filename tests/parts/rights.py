@@ -18,7 +18,7 @@ class Rights:
         """Of the broker at `servers`, which lets us in there as a superuser."""
         self._client = _admin.AdminClient({"bootstrap.servers": servers, "log_level": 0})
 
-    async def take(self, kind: Kind, name: str, operation: str = "READ") -> None:
+    async def revoke(self, kind: Kind, name: str, operation: str = "READ") -> None:
         """The user may not do that any more."""
         await self._rule(kind, name, operation, "DENY")
 

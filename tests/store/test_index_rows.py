@@ -9,12 +9,12 @@ import pytest
 from sqlalchemy import Column, Text, UniqueConstraint
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from consumers.batch import take
+from consumers.batch import take_in
 from domain.update import Outcome
 from schemas.text import LONGEST_IDENTIFIER, LONGEST_SCOPE, LONGEST_VENDOR
 from store.knowledge_rows import write_scope
 from store.schema import metadata
-from tests.consumers.desk import RETENTION, Desk
+from tests.consumers.harness import RETENTION, Harness
 
 # Of PostgreSQL's b-trees, with pages of 8 KB.
 LONGEST_ROW = 2704
@@ -85,6 +85,6 @@ async def test_the_longest_identifiers_that_are_read_are_written(engine: AsyncEn
         told | about | {"id": drawn(255), "type": "CLOSED"},
         told | {"id": drawn(255), "type": "WALLET_MERGED", "from": {"metadata": named}, "into": {"metadata": named}},
     ]
-    messages = [Desk(engine).message(json.dumps(update).encode(), offset=at) for at, update in enumerate(updates)]
-    taken = await take(engine, messages, RETENTION, identifiers=frozenset(name for name, _ in scope))
+    messages = [Harness(engine).message(json.dumps(update).encode(), offset=at) for at, update in enumerate(updates)]
+    taken = await take_in(engine, messages, RETENTION, identifiers=frozenset(name for name, _ in scope))
     assert taken.outcomes == {Outcome.PARKED: 3}

@@ -22,7 +22,7 @@ from domain.wallet import Expiry
 from store import dead_deliveries, deliveries, endpoints, unfinished
 from store.deliveries import Attempted
 from store.engine import connect
-from tests.consumers.desk import Desk, merging
+from tests.consumers.harness import Harness, merging
 from tests.consumers.test_hostile_streams import fact
 from tests.domain.build import link, method, reported, wallet, who
 from tests.store.outbox import Outbox
@@ -104,8 +104,8 @@ async def claim_and_record(engine: AsyncEngine, endpoint: str) -> None:
 async def test_no_plan_compares_each_row_of_a_table(engine: AsyncEngine) -> None:
     await believe_empty(engine)
     plans = Plans(engine)
-    desk = Desk(engine)
-    await desk.sign_up("m")
+    harness = Harness(engine)
+    await harness.add_merchants("m")
     held = [
         wallet(
             method("A", ":A", id=f"m-{n}"),
@@ -115,18 +115,20 @@ async def test_no_plan_compares_each_row_of_a_table(engine: AsyncEngine) -> None
         )
         for n in range(SIZE)
     ]
-    await desk.bring(*held)
+    await harness.import_wallets(*held)
     chain = [fact(f"C{n}", f"C{n + 1}", n) for n in range(SIZE)]
     for n in range(0, SIZE, 500):
-        await desk.tell(*chain[n : n + 500])
-    large = {row.relname for row in await desk.rows("SELECT relname FROM pg_class WHERE pg_relation_size(oid) > 81920")}
+        await harness.report(*chain[n : n + 500])
+    large = {
+        row.relname for row in await harness.rows("SELECT relname FROM pg_class WHERE pg_relation_size(oid) > 81920")
+    }
     assert large >= {"wallets", "payment_methods", "inbox", "parked_updates", "replacement_facts"}
     plans.watching = True
-    await desk.tell(fact("A", "B", 1))
-    await desk.tell(reported(UpdateType.CLOSED, "C1", on=2))
-    await desk.tell(merging(who("e1"), who("e2")))
-    await desk.bring(wallet(method("C0", ":C0"), customer="c"), wallet(method("N"), customer="n"))
-    await desk.tell(fact("N", "O", 1), reported(UpdateType.EXPIRY_UPDATED, "B", on=3, expiry=Expiry(2031, 1)))
+    await harness.report(fact("A", "B", 1))
+    await harness.report(reported(UpdateType.CLOSED, "C1", on=2))
+    await harness.report(merging(who("e1"), who("e2")))
+    await harness.import_wallets(wallet(method("C0", ":C0"), customer="c"), wallet(method("N"), customer="n"))
+    await harness.report(fact("N", "O", 1), reported(UpdateType.EXPIRY_UPDATED, "B", on=3, expiry=Expiry(2031, 1)))
     await upkeep.run_once(engine, parked_for=timedelta(0))
     async with engine.begin() as connection:
         await unfinished.claim(connection)
@@ -176,17 +178,17 @@ async def test_a_line_is_found_by_its_own_index_among_many_of_an_endpoint(outbox
 async def test_a_plan_that_was_made_for_empty_tables_looks_rows_up(database_url: str) -> None:
     """PostgreSQL keeps it for as long as the tables are not analysed, however many rows they have by then."""
     engine = connect(database_url, pool_size=1)
-    desk = Desk(engine)
-    await desk.rows("ANALYZE")
+    harness = Harness(engine)
+    await harness.rows("ANALYZE")
     for n in range(RUNS):
-        await desk.bring(
+        await harness.import_wallets(
             wallet(method(f"A{n}"), links=[link(f"m-A{n}", merchant="m")], customer=f"a{n}", merchants=("m",)),
             wallet(method(f"B{n}"), customer=f"b{n}", merchants=("m",)),
             wallet(method(f"C{n}"), customer=f"c{n}", merchants=("m",)),
         )
-        await desk.tell(fact(f"A{n}", f"D{n}", 1), fact(f"X{n}", f"Y{n}", 1))
-        await desk.tell(reported(UpdateType.CLOSED, f"B{n}", on=1, id=f"b{n}"))
-        await desk.tell(merging(who(f"a{n}"), who(f"c{n}")))
+        await harness.report(fact(f"A{n}", f"D{n}", 1), fact(f"X{n}", f"Y{n}", 1))
+        await harness.report(reported(UpdateType.CLOSED, f"B{n}", on=1, id=f"b{n}"))
+        await harness.report(merging(who(f"a{n}"), who(f"c{n}")))
     plans: list[tuple[str, Mapping[str, Any]]] = []
     async with engine.connect() as connection:
         kept = await connection.execute(

@@ -1,5 +1,5 @@
 """As the tests of consumers: one database, emptied before each test."""
 
-from tests.consumers.conftest import database_url, desk, emptied_url
+from tests.consumers.conftest import database_url, emptied_url, harness
 
-__all__ = ["database_url", "desk", "emptied_url"]
+__all__ = ["database_url", "emptied_url", "harness"]

@@ -12,8 +12,8 @@ from domain.wallet import MethodStatus, Wallet
 from store.engine import connect
 from store.failures import DATABASE_ERRORS
 from store.unfinished import claim
-from tests.consumers.desk import RETENTION, Desk
-from tests.consumers.elsewhere import intake, waits
+from tests.consumers.harness import RETENTION, Harness
+from tests.consumers.paused_worker import intake, waits
 from tests.domain.build import live, method, removed, replaced, reported, wallet
 from tests.parts.until import until
 from wallets import unfinished
@@ -30,150 +30,152 @@ def hub(*, first: int = 0, gone: int = 0) -> Iterable[Wallet]:
         yield wallet(card("A", id=f"m-{n}"), customer=f"e{n}", merchants=("pharmacy",))
 
 
-async def bring(desk: Desk, wallets: Iterable[Wallet]) -> list[str]:
+async def bring(harness: Harness, wallets: Iterable[Wallet]) -> list[str]:
     """The names of the wallets in the order of their ids."""
     brought = list(wallets)
-    await desk.bring(*brought)
-    return sorted((each.id for each in brought), key=desk.id_of)
+    await harness.import_wallets(*brought)
+    return sorted((each.id for each in brought), key=harness.id_of)
 
 
-async def take(desk: Desk, *updates: Update) -> None:
-    await intake(desk.engine).take([desk.message(update) for update in updates])
+async def take_in(harness: Harness, *updates: Update) -> None:
+    await intake(harness.engine).take_in([harness.message(update) for update in updates])
 
 
-async def resolve_the_rest(desk: Desk) -> int:
+async def resolve_the_rest(harness: Harness) -> int:
     """How many transactions it took, that in which nothing was left not among them."""
     transactions = 0
-    while await unfinished.run_once(desk.engine, RETENTION) is not None:
+    while await unfinished.run_once(harness.engine, RETENTION) is not None:
         transactions += 1
     return transactions
 
 
-async def holding(desk: Desk, names: str) -> list[int]:
+async def holding(harness: Harness, names: str) -> list[int]:
     """How many live methods there are of those keys."""
-    rows = await desk.rows(
+    rows = await harness.rows(
         "SELECT count(*) FROM payment_method_credentials WHERE live AND key = :key GROUP BY key", key=f"vau:{names}"
     )
     return [row.count for row in rows]
 
 
-async def test_a_card_in_thousands_of_wallets_is_replaced_in_each_of_them_once(desk: Desk) -> None:
-    await bring(desk, hub())
-    await take(desk, replaced("A", "B", on=1))
+async def test_a_card_in_thousands_of_wallets_is_replaced_in_each_of_them_once(harness: Harness) -> None:
+    await bring(harness, hub())
+    await take_in(harness, replaced("A", "B", on=1))
 
-    assert await holding(desk, "B") == [1000]
-    assert await holding(desk, "A") == [COUNT - 1000]
-    assert await desk.outcomes() == [("vau-1", "APPLIED", None)]
-    assert await resolve_the_rest(desk) == 2
-    assert await holding(desk, "B") == [COUNT]
-    assert await holding(desk, "A") == []
-    (events,) = await desk.rows("SELECT count(*), count(DISTINCT wallet_id) AS wallets FROM events")
+    assert await holding(harness, "B") == [1000]
+    assert await holding(harness, "A") == [COUNT - 1000]
+    assert await harness.outcomes() == [("vau-1", "APPLIED", None)]
+    assert await resolve_the_rest(harness) == 2
+    assert await holding(harness, "B") == [COUNT]
+    assert await holding(harness, "A") == []
+    (events,) = await harness.rows("SELECT count(*), count(DISTINCT wallet_id) AS wallets FROM events")
     assert (events.count, events.wallets) == (2 * COUNT, COUNT)
-    assert await desk.outcomes() == [("vau-1", "APPLIED", None)]
-    assert await desk.rows("SELECT * FROM unfinished_updates") == []
+    assert await harness.outcomes() == [("vau-1", "APPLIED", None)]
+    assert await harness.rows("SELECT * FROM unfinished_updates") == []
 
 
-async def test_a_message_that_comes_again_leaves_nothing_twice(desk: Desk) -> None:
-    await bring(desk, hub())
-    message = desk.message(replaced("A", "B", on=1))
-    await intake(desk.engine).take([message])
-    await intake(desk.engine).take([message])
-    await take(desk, replaced("A", "B", on=1))
-    assert len(await desk.rows("SELECT * FROM unfinished_updates")) == 1
+async def test_a_message_that_comes_again_leaves_nothing_twice(harness: Harness) -> None:
+    await bring(harness, hub())
+    message = harness.message(replaced("A", "B", on=1))
+    await intake(harness.engine).take_in([message])
+    await intake(harness.engine).take_in([message])
+    await take_in(harness, replaced("A", "B", on=1))
+    assert len(await harness.rows("SELECT * FROM unfinished_updates")) == 1
 
 
-async def test_whoever_dies_in_between_leaves_what_is_left_to_the_next(desk: Desk, database_url: str) -> None:
+async def test_whoever_dies_in_between_leaves_what_is_left_to_the_next(harness: Harness, database_url: str) -> None:
     """The second transaction is ended from outside while it waits for a wallet that another worker holds."""
-    names = await bring(desk, hub())
-    await take(desk, replaced("A", "B", on=1))
+    names = await bring(harness, hub())
+    await take_in(harness, replaced("A", "B", on=1))
     doomed = connect(database_url)
-    async with desk.engine.begin() as holding_one:
+    async with harness.engine.begin() as holding_one:
         await holding_one.execute(
-            text("SELECT FROM wallets WHERE id = CAST(:id AS uuid) FOR UPDATE"), {"id": desk.id_of(names[1500])}
+            text("SELECT FROM wallets WHERE id = CAST(:id AS uuid) FOR UPDATE"), {"id": harness.id_of(names[1500])}
         )
         dying = asyncio.create_task(unfinished.run_once(doomed, RETENTION))
-        await waits(desk.engine, dying)
+        await waits(harness.engine, dying)
         await holding_one.execute(
             text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
         )
         with pytest.raises(DATABASE_ERRORS):
             await dying
     await doomed.dispose()
-    assert await holding(desk, "B") == [1000]
-    assert await resolve_the_rest(desk) == 2
-    assert await holding(desk, "B") == [COUNT]
-    (events,) = await desk.rows("SELECT count(*) FROM events")
+    assert await holding(harness, "B") == [1000]
+    assert await resolve_the_rest(harness) == 2
+    assert await holding(harness, "B") == [COUNT]
+    (events,) = await harness.rows("SELECT count(*) FROM events")
     assert events.count == 2 * COUNT
 
 
-async def test_what_comes_meanwhile_is_followed_in_every_wallet(desk: Desk) -> None:
-    await bring(desk, hub())
-    await take(desk, replaced("A", "B", on=1))
-    await take(desk, replaced("B", "C", on=2), reported(CLOSED, "C", on=3))
-    await take(desk, reported(CLOSED, "A", on=4, id="late"))
-    await resolve_the_rest(desk)
-    assert await holding(desk, "C") == [COUNT]
-    assert {each.status for every in (await desk.wallets()).values() for each in every.live_methods} == {
+async def test_what_comes_meanwhile_is_followed_in_every_wallet(harness: Harness) -> None:
+    await bring(harness, hub())
+    await take_in(harness, replaced("A", "B", on=1))
+    await take_in(harness, replaced("B", "C", on=2), reported(CLOSED, "C", on=3))
+    await take_in(harness, reported(CLOSED, "A", on=4, id="late"))
+    await resolve_the_rest(harness)
+    assert await holding(harness, "C") == [COUNT]
+    assert {each.status for every in (await harness.wallets()).values() for each in every.live_methods} == {
         MethodStatus.CLOSED
     }
 
 
-async def test_a_wallet_that_is_touched_meanwhile_is_resolved_then_and_not_again(desk: Desk) -> None:
-    names = await bring(desk, hub())
+async def test_a_wallet_that_is_touched_meanwhile_is_resolved_then_and_not_again(harness: Harness) -> None:
+    names = await bring(harness, hub())
     customer = names[-1].removeprefix("w-")
-    await take(desk, replaced("A", "B", on=1))
-    await take(desk, reported(CLOSED, "A", on=2, customer=customer))
-    await resolve_the_rest(desk)
-    assert live(await desk.wallet(customer)).keys() == {"B"}
-    assert len(await desk.events("pharmacy", names[-1])) == 2
+    await take_in(harness, replaced("A", "B", on=1))
+    await take_in(harness, reported(CLOSED, "A", on=2, customer=customer))
+    await resolve_the_rest(harness)
+    assert live(await harness.wallet(customer)).keys() == {"B"}
+    assert len(await harness.events("pharmacy", names[-1])) == 2
 
 
-async def test_its_outcome_is_what_came_of_it_in_any_wallet(desk: Desk) -> None:
+async def test_its_outcome_is_what_came_of_it_in_any_wallet(harness: Harness) -> None:
     """Those of the first transaction removed the card; one further on still has it."""
     wallets = list(hub(gone=COUNT))
-    last = max(wallets, key=lambda each: desk.id_of(each.id))
+    last = max(wallets, key=lambda each: harness.id_of(each.id))
     wallets[wallets.index(last)] = last._replace(methods=(method("A", id="m-last"),))
-    await bring(desk, wallets)
-    await take(desk, replaced("A", "B", on=1))
-    assert await desk.outcomes() == [("vau-1", "IGNORED", "CUSTOMER_REMOVED")]
-    await resolve_the_rest(desk)
-    assert await desk.outcomes() == [("vau-1", "APPLIED", None)]
+    await bring(harness, wallets)
+    await take_in(harness, replaced("A", "B", on=1))
+    assert await harness.outcomes() == [("vau-1", "IGNORED", "CUSTOMER_REMOVED")]
+    await resolve_the_rest(harness)
+    assert await harness.outcomes() == [("vau-1", "APPLIED", None)]
 
 
-async def test_an_update_for_a_customer_beyond_the_first_thousand_reaches_its_wallet(desk: Desk) -> None:
-    names = await bring(desk, hub())
+async def test_an_update_for_a_customer_beyond_the_first_thousand_reaches_its_wallet(harness: Harness) -> None:
+    names = await bring(harness, hub())
     customer = names[-1].removeprefix("w-")
-    await take(desk, replaced("A", "B", on=1, customer=customer))
-    await resolve_the_rest(desk)
-    assert await desk.outcomes() == [("vau-1", "APPLIED", None)]
-    assert await holding(desk, "B") == [1]
-    assert await desk.rows("SELECT * FROM parked_updates") == []
+    await take_in(harness, replaced("A", "B", on=1, customer=customer))
+    await resolve_the_rest(harness)
+    assert await harness.outcomes() == [("vau-1", "APPLIED", None)]
+    assert await holding(harness, "B") == [1]
+    assert await harness.rows("SELECT * FROM parked_updates") == []
 
 
-async def test_updates_of_one_batch_go_on_together(desk: Desk) -> None:
-    await bring(desk, hub())
-    await take(desk, *(reported(kind, "A", on=n + 1) for n, kind in enumerate((CLOSED, UpdateType.RESUMED, CLOSED))))
-    assert len(await desk.rows("SELECT * FROM unfinished_updates")) == 3
-    assert await resolve_the_rest(desk) == 2
+async def test_updates_of_one_batch_go_on_together(harness: Harness) -> None:
+    await bring(harness, hub())
+    await take_in(
+        harness, *(reported(kind, "A", on=n + 1) for n, kind in enumerate((CLOSED, UpdateType.RESUMED, CLOSED)))
+    )
+    assert len(await harness.rows("SELECT * FROM unfinished_updates")) == 3
+    assert await resolve_the_rest(harness) == 2
 
 
-async def test_an_update_that_came_less_far_than_another_of_its_credential_skips_no_wallet(desk: Desk) -> None:
-    await bring(desk, hub())
-    await take(desk, replaced("A", "B", on=1))
-    await unfinished.run_once(desk.engine, RETENTION)
-    await take(desk, replaced("A", "C", on=2))
-    await resolve_the_rest(desk)
-    assert await holding(desk, "C") == [COUNT]
+async def test_an_update_that_came_less_far_than_another_of_its_credential_skips_no_wallet(harness: Harness) -> None:
+    await bring(harness, hub())
+    await take_in(harness, replaced("A", "B", on=1))
+    await unfinished.run_once(harness.engine, RETENTION)
+    await take_in(harness, replaced("A", "C", on=2))
+    await resolve_the_rest(harness)
+    assert await holding(harness, "C") == [COUNT]
 
 
-async def test_the_worker_s_part_resolves_what_is_left_and_stops_when_told(desk: Desk) -> None:
-    await bring(desk, hub())
-    await take(desk, replaced("A", "B", on=1))
+async def test_the_worker_s_part_resolves_what_is_left_and_stops_when_told(harness: Harness) -> None:
+    await bring(harness, hub())
+    await take_in(harness, replaced("A", "B", on=1))
     stopping, kicked = asyncio.Event(), asyncio.Event()
-    running = asyncio.create_task(unfinished.run(desk.engine, RETENTION, stopping=stopping, on_events=kicked.set))
+    running = asyncio.create_task(unfinished.run(harness.engine, RETENTION, stopping=stopping, on_events=kicked.set))
 
     async def all_done() -> bool:
-        return await holding(desk, "B") == [COUNT]
+        return await holding(harness, "B") == [COUNT]
 
     await until(all_done)
     assert kicked.is_set()
@@ -182,83 +184,83 @@ async def test_the_worker_s_part_resolves_what_is_left_and_stops_when_told(desk:
         await running
 
 
-async def test_a_batch_with_such_a_card_in_it_takes_in_the_others_too(desk: Desk) -> None:
-    await bring(desk, hub(first=COUNT - 1100))
-    await desk.bring(*(wallet(method(f"X{n}"), customer=f"x{n}") for n in range(8)))
-    await take(
-        desk,
+async def test_a_batch_with_such_a_card_in_it_takes_in_the_others_too(harness: Harness) -> None:
+    await bring(harness, hub(first=COUNT - 1100))
+    await harness.import_wallets(*(wallet(method(f"X{n}"), customer=f"x{n}") for n in range(8)))
+    await take_in(
+        harness,
         *(reported(CLOSED, f"X{n}", on=1, id=f"x{n}") for n in range(4)),
         replaced("A", "B", on=1),
         *(reported(CLOSED, f"X{n}", on=1, id=f"x{n}") for n in range(4, 8)),
     )
-    await resolve_the_rest(desk)
-    assert await holding(desk, "B") == [1100]
-    assert {outcome for _, outcome, _ in await desk.outcomes()} == {"APPLIED"}
+    await resolve_the_rest(harness)
+    assert await holding(harness, "B") == [1100]
+    assert {outcome for _, outcome, _ in await harness.outcomes()} == {"APPLIED"}
 
 
-async def test_a_wallet_that_is_too_much_on_its_own_is_passed_over(desk: Desk) -> None:
+async def test_a_wallet_that_is_too_much_on_its_own_is_passed_over(harness: Harness) -> None:
     """Facts lead from its other card to more credentials than an account may have."""
-    names = await bring(desk, hub(first=COUNT - 1003))
+    names = await bring(harness, hub(first=COUNT - 1003))
     too_much, last = names[1001:]
-    await desk.rows(
+    await harness.rows(
         "INSERT INTO payment_method_credentials (payment_method_id, key, wallet_id, type, live)"
         " SELECT id, 'vau:Z', wallet_id, type, true FROM payment_methods WHERE wallet_id = CAST(:wallet AS uuid)",
-        wallet=desk.id_of(too_much),
+        wallet=harness.id_of(too_much),
     )
-    await desk.rows(
+    await harness.rows(
         "INSERT INTO replacement_facts (old_key, new_key, vendor, update_id, occurred_at, reason, kept_until)"
         " SELECT 'vau:Z', 'vau:Z-' || n, 'vau', 'u-' || n, now(), 'REISSUED', now() + interval '1 day'"
         " FROM generate_series(1, CAST(:count AS int)) AS n",
         count=MOST_CREDENTIALS,
     )
-    await take(desk, replaced("A", "B", on=1))
-    await resolve_all(desk)
-    assert live(await desk.wallet(last.removeprefix("w-"))).keys() == {"B"}
-    assert live(await desk.wallet(too_much.removeprefix("w-"))).keys() == {"A Z"}
+    await take_in(harness, replaced("A", "B", on=1))
+    await resolve_all(harness)
+    assert live(await harness.wallet(last.removeprefix("w-"))).keys() == {"B"}
+    assert live(await harness.wallet(too_much.removeprefix("w-"))).keys() == {"A Z"}
 
 
-async def test_a_wallet_that_the_database_refuses_is_passed_over(desk: Desk) -> None:
-    names = await bring(desk, hub(first=COUNT - 1003))
+async def test_a_wallet_that_the_database_refuses_is_passed_over(harness: Harness) -> None:
+    names = await bring(harness, hub(first=COUNT - 1003))
     refused, last = names[1001:]
-    await desk.rows(
+    await harness.rows(
         "ALTER TABLE lineage ADD CONSTRAINT not_today"
-        f" CHECK (wallet_id <> '{desk.id_of(refused)}' OR old_id IS NULL) NOT VALID"
+        f" CHECK (wallet_id <> '{harness.id_of(refused)}' OR old_id IS NULL) NOT VALID"
     )
     try:
-        await take(desk, replaced("A", "B", on=1))
-        await resolve_all(desk)
+        await take_in(harness, replaced("A", "B", on=1))
+        await resolve_all(harness)
     finally:
-        await desk.rows("ALTER TABLE lineage DROP CONSTRAINT not_today")
-    assert live(await desk.wallet(last.removeprefix("w-"))).keys() == {"B"}
-    assert live(await desk.wallet(refused.removeprefix("w-"))).keys() == {"A"}
+        await harness.rows("ALTER TABLE lineage DROP CONSTRAINT not_today")
+    assert live(await harness.wallet(last.removeprefix("w-"))).keys() == {"B"}
+    assert live(await harness.wallet(refused.removeprefix("w-"))).keys() == {"A"}
 
 
-async def resolve_all(desk: Desk) -> None:
+async def resolve_all(harness: Harness) -> None:
     """As the worker does, which goes on without a wallet that cannot be resolved."""
     stopping = asyncio.Event()
-    running = asyncio.create_task(unfinished.run(desk.engine, RETENTION, stopping=stopping))
+    running = asyncio.create_task(unfinished.run(harness.engine, RETENTION, stopping=stopping))
 
     async def all_done() -> bool:
         assert not running.done()
-        return not await desk.rows("SELECT inbox_id FROM unfinished_updates")
+        return not await harness.rows("SELECT inbox_id FROM unfinished_updates")
 
     await until(all_done, within=60)
     stopping.set()
     await running
 
 
-async def test_statements_that_an_administrator_cancels_pass_over_no_wallet(desk: Desk) -> None:
-    await bring(desk, hub(first=COUNT - 1003))
-    await take(desk, replaced("A", "B", on=1))
+async def test_statements_that_an_administrator_cancels_pass_over_no_wallet(harness: Harness) -> None:
+    await bring(harness, hub(first=COUNT - 1003))
+    await take_in(harness, replaced("A", "B", on=1))
     stopping = asyncio.Event()
-    async with desk.engine.begin() as connection:
+    async with harness.engine.begin() as connection:
         await connection.execute(text("LOCK TABLE replacement_facts IN ACCESS EXCLUSIVE MODE"))
-        running = asyncio.create_task(unfinished.run(desk.engine, RETENTION, stopping=stopping))
+        running = asyncio.create_task(unfinished.run(harness.engine, RETENTION, stopping=stopping))
         cancelled = 0
         async with asyncio.timeout(60):
             while cancelled < 8:  # four made it try a single wallet, and the fifth pass over it
                 assert not running.done()
-                rows = await desk.rows(
+                rows = await harness.rows(
                     "SELECT pg_cancel_backend(pid) FROM pg_stat_activity"
                     " WHERE datname = current_database() AND wait_event_type = 'Lock'"
                 )
@@ -267,23 +269,23 @@ async def test_statements_that_an_administrator_cancels_pass_over_no_wallet(desk
 
     async def all_done() -> bool:
         assert not running.done()
-        return await holding(desk, "B") == [1003]
+        return await holding(harness, "B") == [1003]
 
     await until(all_done, within=60)
     stopping.set()
     await running
 
 
-async def test_only_a_wallet_that_failed_is_passed_over(desk: Desk) -> None:
+async def test_only_a_wallet_that_failed_is_passed_over(harness: Harness) -> None:
     """Another process may have claimed the update meanwhile; the next one in line was not tried."""
-    await bring(desk, hub(first=COUNT - 1003))
-    await take(desk, replaced("A", "B", on=1))
-    async with desk.engine.begin() as connection:
+    await bring(harness, hub(first=COUNT - 1003))
+    await take_in(harness, replaced("A", "B", on=1))
+    async with harness.engine.begin() as connection:
         left = await claim(connection)
-    other = [update._replace(after=desk.id_of("w-e0")) for update in left]
-    await unfinished._pass_over(desk.engine, other, "of another update")
-    async with desk.engine.begin() as connection:
+    other = [update._replace(after=harness.id_of("w-e0")) for update in left]
+    await unfinished._pass_over(harness.engine, other, "of another update")
+    async with harness.engine.begin() as connection:
         assert await claim(connection) == left
-    await unfinished._pass_over(desk.engine, left, "of this one")
-    async with desk.engine.begin() as connection:
+    await unfinished._pass_over(harness.engine, left, "of this one")
+    async with harness.engine.begin() as connection:
         assert [update.after for update in await claim(connection)] != [update.after for update in left]

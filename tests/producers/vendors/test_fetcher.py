@@ -59,7 +59,7 @@ def answer(feed: str) -> Answer:
     return Answer(200, {"Content-Type": "application/json"}, json.dumps(ANSWERS[feed]).encode())
 
 
-class Desk:
+class Harness:
     """A vendor that answers, events that are waiting, and the topic that the answers go to."""
 
     def __init__(self, engine: AsyncEngine, servers: str, topic: str, vendor: Receiver) -> None:
@@ -83,7 +83,7 @@ class Desk:
             )
             return [tuple(row) for row in found]
 
-    async def letters(self) -> list[Any]:
+    async def dead_letters(self) -> list[Any]:
         async with self.engine.connect() as connection:
             found = await connection.execute(text("SELECT topic, reason, body FROM dead_letters ORDER BY id"))
             return [tuple(row) for row in found]
@@ -124,35 +124,35 @@ class Desk:
 
 
 @pytest.fixture
-async def desk(engine: AsyncEngine, kafka: str, topic: str, receiver: Receiver) -> Desk:
-    return Desk(engine, kafka, topic, receiver)
+async def harness(engine: AsyncEngine, kafka: str, topic: str, receiver: Receiver) -> Harness:
+    return Harness(engine, kafka, topic, receiver)
 
 
 @pytest.mark.parametrize("feed", ["adyen", "apple-pay", "google-pay", "visa-tms"])
-async def test_what_the_vendor_answers_is_told_and_the_event_is_done_with(desk: Desk, feed: str) -> None:
+async def test_what_the_vendor_answers_is_told_and_the_event_is_done_with(harness: Harness, feed: str) -> None:
     events = thin_events(feed)
-    desk.vendor._answers.clear()
+    harness.vendor._answers.clear()
     for event in events:
-        desk.vendor.answer("/v71/" + json.loads(event.value)["path"].partition("?")[0], answer(feed))
-    await desk.waiting(*events, feed=feed)
-    async with desk.fetcher() as fetcher:
+        harness.vendor.answer("/v71/" + json.loads(event.value)["path"].partition("?")[0], answer(feed))
+    await harness.waiting(*events, feed=feed)
+    async with harness.fetcher() as fetcher:
         while await fetcher.run_once():
             pass
-    assert await desk.rows() == []
-    assert await desk.letters() == []
-    updates = await desk.updates()
+    assert await harness.rows() == []
+    assert await harness.dead_letters() == []
+    updates = await harness.updates()
     assert {update["vendor"] for update in updates} == {feed}
     assert [parse(json.dumps(update).encode()) for update in updates]
-    for request in desk.vendor.requests:
+    for request in harness.vendor.requests:
         assert request.headers["Authorization"] == f"Basic {b64encode(b'u:p').decode()}"
         assert request.method == ("POST" if feed == "google-pay" else "GET")
 
 
-async def test_an_answer_newer_than_the_event_is_told_once_for_both_that_came(desk: Desk) -> None:
+async def test_an_answer_newer_than_the_event_is_told_once_for_both_that_came(harness: Harness) -> None:
     """And an event that comes again while its answer is on the way is asked about again: that answer may be older."""
     [event] = thin_events("adyen")[:1]
-    await desk.waiting(event)
-    desk.vendor.answer("/v71/storedPaymentMethods", answer("adyen"))
+    await harness.waiting(event)
+    harness.vendor.answer("/v71/storedPaymentMethods", answer("adyen"))
     again: list[Point] = []
 
     def comes_again(point: Point) -> None:
@@ -161,26 +161,26 @@ async def test_an_answer_newer_than_the_event_is_told_once_for_both_that_came(de
             more.set()
 
     more = asyncio.Event()
-    async with desk.fetcher() as fetcher:
+    async with harness.fetcher() as fetcher:
         produced = asyncio.Event()
 
         async def held(messages: Sequence[TopicMessage]) -> bool:
             await more.wait()
-            await desk.waiting(event)
+            await harness.waiting(event)
             fetcher._send = send
             produced.set()
             return await send(messages)
 
         send, fetcher._send, fetcher._at = fetcher._send, held, comes_again
         assert await fetcher.run_once() == 1
-        assert len(await desk.rows()) == 1
+        assert len(await harness.rows()) == 1
         newer = json.loads(json.dumps(ANSWERS["adyen"]))
         for method in newer["storedPaymentMethods"]:
             method["expiryYear"] = "2039"
-        desk.vendor.answer("/v71/storedPaymentMethods", Answer(200, {}, json.dumps(newer).encode()))
+        harness.vendor.answer("/v71/storedPaymentMethods", Answer(200, {}, json.dumps(newer).encode()))
         assert await fetcher.run_once() == 1
-    assert await desk.rows() == []
-    updates = await desk.updates()
+    assert await harness.rows() == []
+    updates = await harness.updates()
     assert max(update["new"]["expiryYear"] for update in updates) == 2039
     assert len({update["id"] for update in updates}) == 2
     assert len({update["occurredAt"] for update in updates}) == 1
@@ -207,63 +207,67 @@ FAILURES = [
 
 
 @pytest.mark.parametrize(("said", "tries", "failed"), FAILURES, ids=lambda value: str(value)[:40])
-async def test_what_fails_is_named_parked_and_asked_again(desk: Desk, said: Answer, tries: int, failed: str) -> None:
+async def test_what_fails_is_named_parked_and_asked_again(
+    harness: Harness, said: Answer, tries: int, failed: str
+) -> None:
     [event] = thin_events("adyen")[:1]
-    await desk.waiting(event)
-    desk.vendor.answer("/v71/storedPaymentMethods", said)
-    async with desk.fetcher(schedule=[timedelta(hours=1)], deadline=1) as fetcher:
+    await harness.waiting(event)
+    harness.vendor.answer("/v71/storedPaymentMethods", said)
+    async with harness.fetcher(schedule=[timedelta(hours=1)], deadline=1) as fetcher:
         assert await fetcher.run_once() == 1
-        assert await desk.rows() == [("adyen", 1, failed, 1, False)]
-        assert len(desk.vendor.at("/v71/storedPaymentMethods")) == tries
-        assert desk.vendor.at("/elsewhere") == []
+        assert await harness.rows() == [("adyen", 1, failed, 1, False)]
+        assert len(harness.vendor.at("/v71/storedPaymentMethods")) == tries
+        assert harness.vendor.at("/elsewhere") == []
         assert await fetcher.run_once() == 0
-        async with desk.engine.begin() as connection:
+        async with harness.engine.begin() as connection:
             await connection.execute(text("UPDATE fetches SET due_at = now()"))
-        desk.vendor.answer("/v71/storedPaymentMethods", answer("adyen"))
+        harness.vendor.answer("/v71/storedPaymentMethods", answer("adyen"))
         assert await fetcher.run_once() == 1
-    assert await desk.rows() == []
-    assert len(await desk.updates()) == 1
+    assert await harness.rows() == []
+    assert len(await harness.updates()) == 1
 
 
-async def test_what_failed_for_a_second_is_tried_again_at_once(desk: Desk) -> None:
-    await desk.waiting(*thin_events("adyen")[:1])
-    desk.vendor.answer("/v71/storedPaymentMethods", Answer(502), Answer(cut="silently"), answer("adyen"))
-    async with desk.fetcher() as fetcher:
+async def test_what_failed_for_a_second_is_tried_again_at_once(harness: Harness) -> None:
+    await harness.waiting(*thin_events("adyen")[:1])
+    harness.vendor.answer("/v71/storedPaymentMethods", Answer(502), Answer(cut="silently"), answer("adyen"))
+    async with harness.fetcher() as fetcher:
         await fetcher.run_once()
-    assert (await desk.rows(), len(await desk.updates()), len(desk.vendor.requests)) == ([], 1, 3)
+    assert (await harness.rows(), len(await harness.updates()), len(harness.vendor.requests)) == ([], 1, 3)
 
 
-async def test_after_the_last_time_it_is_a_dead_letter_that_says_what_failed(desk: Desk) -> None:
+async def test_after_the_last_time_it_is_a_dead_letter_that_says_what_failed(harness: Harness) -> None:
     [event] = thin_events("adyen")[:1]
-    await desk.waiting(event)
-    desk.vendor.answer("/v71/storedPaymentMethods", Answer(403))
-    async with desk.fetcher() as fetcher:
+    await harness.waiting(event)
+    harness.vendor.answer("/v71/storedPaymentMethods", Answer(403))
+    async with harness.fetcher() as fetcher:
         for _ in AT_ONCE:
             assert await fetcher.run_once() == 1
-            assert await desk.letters() == []
+            assert await harness.dead_letters() == []
         assert await fetcher.run_once() == 1
         assert await fetcher.run_once() == 0
-    assert await desk.rows() == []
-    assert await desk.letters() == [("thin", "fetch: the vendor answered 403", event.value)]
+    assert await harness.rows() == []
+    assert await harness.dead_letters() == [("thin", "fetch: the vendor answered 403", event.value)]
 
 
-async def test_a_vendor_that_asks_for_a_pause_has_it(desk: Desk) -> None:
-    await desk.waiting(*thin_events("adyen")[:1])
-    desk.vendor.answer("/v71/storedPaymentMethods", Answer(429, {"Retry-After": "3600"}))
-    async with desk.fetcher() as fetcher:
+async def test_a_vendor_that_asks_for_a_pause_has_it(harness: Harness) -> None:
+    await harness.waiting(*thin_events("adyen")[:1])
+    harness.vendor.answer("/v71/storedPaymentMethods", Answer(429, {"Retry-After": "3600"}))
+    async with harness.fetcher() as fetcher:
         assert (await fetcher.run_once(), await fetcher.run_once()) == (1, 0)
-    async with desk.engine.connect() as connection:
+    async with harness.engine.connect() as connection:
         waits = await connection.scalar(text("SELECT due_at - now() FROM fetches"))
     assert waits > timedelta(minutes=59)
 
 
 @pytest.mark.parametrize("asked", ["0", "1", "Thu, 01 Jan 1970 00:00:00 GMT"])
-async def test_a_vendor_that_asks_for_less_than_the_schedule_waits_is_not_asked_sooner(desk: Desk, asked: str) -> None:
-    await desk.waiting(*thin_events("adyen")[:1])
-    desk.vendor.answer("/v71/storedPaymentMethods", Answer(429, {"Retry-After": asked}))
-    async with desk.fetcher(schedule=(timedelta(hours=1),)) as fetcher:
+async def test_a_vendor_that_asks_for_less_than_the_schedule_waits_is_not_asked_sooner(
+    harness: Harness, asked: str
+) -> None:
+    await harness.waiting(*thin_events("adyen")[:1])
+    harness.vendor.answer("/v71/storedPaymentMethods", Answer(429, {"Retry-After": asked}))
+    async with harness.fetcher(schedule=(timedelta(hours=1),)) as fetcher:
         assert (await fetcher.run_once(), await fetcher.run_once()) == (1, 0)
-    async with desk.engine.connect() as connection:
+    async with harness.engine.connect() as connection:
         waits = await connection.scalar(text("SELECT due_at - now() FROM fetches"))
     assert waits > timedelta(minutes=59)
 
@@ -286,82 +290,82 @@ async def test_a_vendor_that_asks_for_less_than_the_schedule_waits_is_not_asked_
     ],
 )
 async def test_no_address_is_dialled_that_is_not_public_or_allowed(
-    desk: Desk, url: str, allow: Any, failed: str
+    harness: Harness, url: str, allow: Any, failed: str
 ) -> None:
-    await desk.waiting(*thin_events("adyen")[:1])
-    async with desk.fetcher(schedule=[timedelta(hours=1)], adyen=Vendor(url, None, allow)) as fetcher:
+    await harness.waiting(*thin_events("adyen")[:1])
+    async with harness.fetcher(schedule=[timedelta(hours=1)], adyen=Vendor(url, None, allow)) as fetcher:
         await fetcher.run_once()
-    assert [row[2] for row in await desk.rows()] == [failed]
+    assert [row[2] for row in await harness.rows()] == [failed]
 
 
-async def test_without_an_address_it_waits_for_one(desk: Desk) -> None:
+async def test_without_an_address_it_waits_for_one(harness: Harness) -> None:
     """However long that takes: the schedule is not begun, and one warning says why nothing is asked."""
-    await desk.waiting(*thin_events("adyen")[:1])
+    await harness.waiting(*thin_events("adyen")[:1])
     async with (
         Vendors({}, version="0") as vendors,
-        Publisher(bootstrap_servers=desk.servers, topic=desk.topic, thin_topic="thin") as publisher,
+        Publisher(bootstrap_servers=harness.servers, topic=harness.topic, thin_topic="thin") as publisher,
     ):
-        fetcher = Fetcher(desk.engine, vendors, FEEDS, send=publisher.send, edge=Edge, schedule=AT_ONCE)
+        fetcher = Fetcher(harness.engine, vendors, FEEDS, send=publisher.send, edge=Edge, schedule=AT_ONCE)
         with capture_logs() as logs:
             for _ in range(len(AT_ONCE) + 2):
                 await fetcher.run_once()
-                async with desk.engine.begin() as connection:
+                async with harness.engine.begin() as connection:
                     await connection.execute(text("UPDATE fetches SET due_at = now()"))
     assert [(entry["log_level"], entry["feed"]) for entry in logs] == [("warning", "adyen")]
-    async with desk.engine.begin() as connection:
+    async with harness.engine.begin() as connection:
         await connection.execute(text("UPDATE fetches SET due_at = now() + interval '1 hour'"))
-    assert [row[1:3] + row[4:] for row in await desk.rows()] == [
+    assert [row[1:3] + row[4:] for row in await harness.rows()] == [
         (0, "no address is set for this feed (REPOINT_FEED_FETCH)", False)
     ]
-    assert await desk.letters() == []
-    desk.vendor.answer("/v71/storedPaymentMethods", answer("adyen"))
-    async with desk.fetcher() as configured:
+    assert await harness.dead_letters() == []
+    harness.vendor.answer("/v71/storedPaymentMethods", answer("adyen"))
+    async with harness.fetcher() as configured:
         assert await configured.run_once() == 1
-    assert (await desk.rows(), len(await desk.updates())) == ([], 1)
+    assert (await harness.rows(), len(await harness.updates())) == ([], 1)
 
 
 @pytest.mark.parametrize("point", ["claimed", "answered", "produced", "finished"])
 async def test_killed_anywhere_it_is_asked_again_and_the_same_is_told(
-    desk: Desk, database_url: str, point: Point
+    harness: Harness, database_url: str, point: Point
 ) -> None:
-    await desk.waiting(*thin_events("adyen")[:1])
-    desk.vendor.answer("/v71/storedPaymentMethods", answer("adyen"))
-    words = (database_url, desk.servers, desk.topic, desk.vendor.url("/v71"), point)
+    await harness.waiting(*thin_events("adyen")[:1])
+    harness.vendor.answer("/v71/storedPaymentMethods", answer("adyen"))
+    words = (database_url, harness.servers, harness.topic, harness.vendor.url("/v71"), point)
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "tests.producers.vendors.dying_fetcher", *words
     )
     assert await process.wait() == -signal.SIGKILL
-    assert len(await desk.rows()) == (0 if point == "finished" else 1)
-    async with desk.fetcher() as fetcher:
+    assert len(await harness.rows()) == (0 if point == "finished" else 1)
+    async with harness.fetcher() as fetcher:
         assert await fetcher.run_once() == (0 if point == "finished" else 1)
-    assert await desk.rows() == []
-    updates = await desk.updates()
+    assert await harness.rows() == []
+    updates = await harness.updates()
     assert len(updates) == (2 if point == "produced" else 1)
     assert len({json.dumps(update) for update in updates}) == 1
 
 
-async def test_one_who_was_slower_than_his_lease_deletes_nothing(desk: Desk) -> None:
+async def test_one_who_was_slower_than_his_lease_deletes_nothing(harness: Harness) -> None:
     [event] = thin_events("adyen")[:1]
-    await desk.waiting(event)
-    async with desk.engine.begin() as connection:
+    await harness.waiting(event)
+    async with harness.engine.begin() as connection:
         [slow] = await fetches.claim(connection, {"adyen": 4}, lease=timedelta(0))
-    async with desk.engine.begin() as connection:
+    async with harness.engine.begin() as connection:
         [fast] = await fetches.claim(connection, {"adyen": 4}, lease=timedelta(hours=1))
         assert fast.attempt == slow.attempt + 1
         await fetches.finish(connection, slow)
         await fetches.postpone(connection, slow, timedelta(days=9), "too late")
         assert not await fetches.give_up(connection, slow)
         assert await fetches.claim(connection, {"adyen": 4}, lease=timedelta(0)) == []
-    assert await desk.rows() == [("adyen", 0, None, 2, True)]
+    assert await harness.rows() == [("adyen", 0, None, 2, True)]
 
 
-async def test_while_kafka_is_away_no_answer_is_lost_and_no_failure_counted(desk: Desk) -> None:
-    await desk.waiting(*thin_events("adyen")[:1])
-    desk.vendor.answer("/v71/storedPaymentMethods", answer("adyen"))
-    async with desk.fetcher(servers="127.0.0.1:1") as fetcher:
+async def test_while_kafka_is_away_no_answer_is_lost_and_no_failure_counted(harness: Harness) -> None:
+    await harness.waiting(*thin_events("adyen")[:1])
+    harness.vendor.answer("/v71/storedPaymentMethods", answer("adyen"))
+    async with harness.fetcher(servers="127.0.0.1:1") as fetcher:
         assert await fetcher.run_once() == 1
-    assert await desk.rows() == [("adyen", 0, None, 1, False)]
-    assert await desk.updates() == []
+    assert await harness.rows() == [("adyen", 0, None, 1, False)]
+    assert await harness.updates() == []
 
 
 REPORT = (
@@ -373,72 +377,72 @@ REPORT = (
 )
 
 
-async def test_a_report_is_read_as_a_file_of_its_feed(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_report_is_read_as_a_file_of_its_feed(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     """At an address of the event's own: without credentials, and not on this machine."""
     fetch = Fetch("https://assets.braintreegateway.com/report.csv?key=x", {}, file_at=NOW)
     event = TopicMessage(None, thin.written("braintree", fetch, NOW), thin=True)
-    await desk.waiting(event, feed="braintree")
-    async with desk.fetcher() as fetcher:
+    await harness.waiting(event, feed="braintree")
+    async with harness.fetcher() as fetcher:
         request = fetcher._vendors._request("braintree", fetch)
         assert (request.to, request.headers, request.allow) == (read_url(fetch.path), {}, ())
-        here = asking._Request("GET", read_url(desk.vendor.url("/report.csv")), {}, None, LOOPBACK)
+        here = asking._Request("GET", read_url(harness.vendor.url("/report.csv")), {}, None, LOOPBACK)
         monkeypatch.setattr(fetcher._vendors, "_request", lambda _feed, _fetch: here)
-        desk.vendor.answer(
+        harness.vendor.answer(
             "/report.csv", Answer(200, body=b"<html>\nLater.\n</html>"), Answer(200, body=REPORT.encode())
         )
         assert await fetcher.run_once() == 1
-        assert [row[2].partition(";")[0] for row in await desk.rows()] == ["file: no line can be used"]
+        assert [row[2].partition(";")[0] for row in await harness.rows()] == ["file: no line can be used"]
         assert await fetcher.run_once() == 1
-    assert await desk.rows() == []
-    found = await on_topic(desk.servers, desk.topic)
+    assert await harness.rows() == []
+    found = await on_topic(harness.servers, harness.topic)
     assert sorted(len(one.headers) for one in found) == [0, 0, 2, 2]
     assert [one for one in found if PAN.encode() in (one.value or b"")] == []
     assert {json.loads(one.value or b"")["type"] for one in found if not one.headers} == {"EXPIRY_UPDATED", "CLOSED"}
 
 
-async def test_no_number_of_an_answer_gets_anywhere(desk: Desk, capfd: pytest.CaptureFixture[str]) -> None:
+async def test_no_number_of_an_answer_gets_anywhere(harness: Harness, capfd: pytest.CaptureFixture[str]) -> None:
     for canary in (PAN, "4539 5787 6362 1486", "4539-5787-6362-1486", f"https://x.example/{PAN}"):
         for name in ("id", "lastFour", "brand", "expiryMonth", "name", canary):
-            await desk.waiting(*thin_events("adyen")[:1])
+            await harness.waiting(*thin_events("adyen")[:1])
             said = json.loads(json.dumps(ANSWERS["adyen"]))
             for method in said["storedPaymentMethods"]:
                 method[name] = canary
-            desk.vendor.answer("/v71/storedPaymentMethods", Answer(200, {}, json.dumps(said).encode()))
-            async with desk.fetcher(schedule=[]) as fetcher:
+            harness.vendor.answer("/v71/storedPaymentMethods", Answer(200, {}, json.dumps(said).encode()))
+            async with harness.fetcher(schedule=[]) as fetcher:
                 await fetcher.run_once()
-    seen = json.dumps(await desk.updates()) + repr(await desk.rows()) + repr(await desk.letters())
+    seen = json.dumps(await harness.updates()) + repr(await harness.rows()) + repr(await harness.dead_letters())
     captured = capfd.readouterr()
     seen += captured.out + captured.err
     assert "4539" not in seen
 
 
-async def test_it_runs_until_told_to_stop_and_finishes_what_is_under_way(desk: Desk) -> None:
+async def test_it_runs_until_told_to_stop_and_finishes_what_is_under_way(harness: Harness) -> None:
     stopping = asyncio.Event()
-    desk.vendor.answer("/v71/storedPaymentMethods", Answer(200, {}, answer("adyen").body, delay=1))
-    async with desk.fetcher() as fetcher:
+    harness.vendor.answer("/v71/storedPaymentMethods", Answer(200, {}, answer("adyen").body, delay=1))
+    async with harness.fetcher() as fetcher:
         work = asyncio.create_task(fetcher.run(stopping))
-        await desk.waiting(*thin_events("adyen")[:1])
-        await desk.vendor.arrived(1)
+        await harness.waiting(*thin_events("adyen")[:1])
+        await harness.vendor.arrived(1)
         stopping.set()
         await work
         assert fetcher.stalled() is None
-    assert (await desk.rows(), len(await desk.updates())) == ([], 1)
+    assert (await harness.rows(), len(await harness.updates())) == ([], 1)
 
 
 # --- and onto the table -------------------------------------------------------------------------------------------
 
 
 @asynccontextmanager
-async def taking_in(desk: Desk, topic: str) -> AsyncIterator[None]:
+async def taking_in(harness: Harness, topic: str) -> AsyncIterator[None]:
     stopping = asyncio.Event()
     retention = Retention(known=timedelta(days=1), unknown=timedelta(days=1))
     worker = Worker(
-        desk.engine,
-        bootstrap_servers=desk.servers,
+        harness.engine,
+        bootstrap_servers=harness.servers,
         topic=topic,
         group=f"{topic}-thin",
         retention=retention,
-        take=taking.take,
+        take_in=taking.take_in,
     )
     work = asyncio.create_task(worker.run(stopping))
     try:
@@ -449,7 +453,7 @@ async def taking_in(desk: Desk, topic: str) -> AsyncIterator[None]:
 
 
 async def test_events_off_the_topic_wait_once_each_and_what_is_none_is_a_dead_letter(
-    desk: Desk, broker: Broker
+    harness: Harness, broker: Broker
 ) -> None:
     topic = await make_topic(broker.servers, real=broker.real)
     events = thin_events("adyen") + thin_events("adyen")
@@ -463,15 +467,15 @@ async def test_events_off_the_topic_wait_once_each_and_what_is_none_is_a_dead_le
     async with AIOKafkaProducer(bootstrap_servers=broker.servers) as producer:
         for value in [*(event.value for event in events), *junk]:
             await producer.send_and_wait(topic, value)
-    async with taking_in(desk, topic):
-        await until(lambda: _has(desk, len(junk)), within=60)
+    async with taking_in(harness, topic):
+        await until(lambda: _has(harness, len(junk)), within=60)
     distinct = {thin.parse(event.value).digest for event in events}
-    rows = await desk.rows()
+    rows = await harness.rows()
     assert len(rows) == len(distinct)
-    letters = await desk.letters()
+    letters = await harness.dead_letters()
     assert {letter[0] for letter in letters} == {topic}
     assert PAN not in repr(letters)
 
 
-async def _has(desk: Desk, letters: int) -> bool:
-    return len(await desk.letters()) == letters and len(await desk.rows()) > 0
+async def _has(harness: Harness, letters: int) -> bool:
+    return len(await harness.dead_letters()) == letters and len(await harness.rows()) > 0

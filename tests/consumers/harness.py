@@ -15,7 +15,7 @@ from aiokafka import ConsumerRecord
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from consumers.batch import BatchResult, Point, take
+from consumers.batch import BatchResult, Point, take_in
 from consumers.letters import Message
 from domain.update import Credential, Scope, Stamp, Update, UpdateType
 from domain.wallet import Key, Link, Method, Wallet
@@ -40,7 +40,7 @@ class Delivery(NamedTuple):
     status: str
 
 
-class Desk:
+class Harness:
     def __init__(self, engine: AsyncEngine, topic: str = "updates") -> None:
         self.engine = engine
         self.topic = topic
@@ -67,21 +67,21 @@ class Desk:
         value = json.dumps(content).encode() if isinstance(content, Mapping) else content
         return ConsumerRecord(self.topic, partition, offset, 0, 0, key, value, None, 0, 0, tuple(headers))
 
-    async def tell(self, *contents: Update | Mapping[str, Any] | bytes, partition: int = 0) -> BatchResult:
+    async def report(self, *contents: Update | Mapping[str, Any] | bytes, partition: int = 0) -> BatchResult:
         """Hand `contents` in as one batch."""
-        return await self.take([self.message(content, partition=partition) for content in contents])
+        return await self.take_in([self.message(content, partition=partition) for content in contents])
 
-    async def take(self, messages: Sequence[Message], at: Callable[[Point], None] = lambda _: None) -> BatchResult:
+    async def take_in(self, messages: Sequence[Message], at: Callable[[Point], None] = lambda _: None) -> BatchResult:
         """One batch, with the credentials it asks for if it asks for some."""
         within_reach: frozenset[Key] = frozenset()
         for _ in range(5):
             try:
-                return await take(self.engine, messages, RETENTION, within_reach=within_reach, at=at)
+                return await take_in(self.engine, messages, RETENTION, within_reach=within_reach, at=at)
             except Contended as more:
                 within_reach |= more.keys
         raise AssertionError("contended for no reason")
 
-    async def sign_up(self, *ids: str, endpoints: Mapping[str, Iterable[str]] | None = None) -> None:
+    async def add_merchants(self, *ids: str, endpoints: Mapping[str, Iterable[str]] | None = None) -> None:
         """Merchants, each with an endpoint of its own name that is told everything, or as `endpoints` says."""
         told = dict.fromkeys(ids, EVERYTHING) if endpoints is None else endpoints
         async with self.engine.begin() as connection:
@@ -96,12 +96,12 @@ class Desk:
                 ],
             )
 
-    async def bring(self, *brought: Wallet, of: int = 1000) -> None:
+    async def import_wallets(self, *brought: Wallet, of: int = 1000) -> None:
         """Import the wallets, by batches `of` so many; their merchants are signed up."""
         ids = sorted({merchant for wallet in brought for merchant in wallet.merchants})
         async with self.engine.begin() as connection:
             new = set(ids) - await merchants.known(connection, ids)
-        await self.sign_up(*sorted(new))
+        await self.add_merchants(*sorted(new))
         stored = [self.stored(wallet) for wallet in brought]
         async with self.engine.begin() as connection:
             await import_wallets(connection, in_batches(stored, of), RETENTION)
@@ -123,7 +123,7 @@ class Desk:
         (row,) = await self.rows("SELECT outcome, reason FROM inbox WHERE original AND update_id = :id", id=update_id)
         return row.outcome, row.reason
 
-    async def letters(self) -> Sequence[Any]:
+    async def dead_letters(self) -> Sequence[Any]:
         return await self.rows(
             "SELECT topic, partition, kafka_offset AS offset, reason, message_key AS key, body FROM dead_letters"
             " ORDER BY partition, kafka_offset"

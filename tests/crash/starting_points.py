@@ -16,11 +16,11 @@ from store import merchants
 from store.engine import connect
 from testbed.kafka import Broker
 from testbed.postgres import Databases
-from tests.crash.child import RETENTION, Life
-from tests.crash.lives import Child, Nursery
+from tests.crash.checks import Look, check_consumed, export, look_of
+from tests.crash.child import RETENTION, ProcessPlan
+from tests.crash.processes import ForkServer, WorkerProcess
 from tests.crash.runs import Fed, Run, copied, run_from, run_on
 from tests.crash.stream import MESSAGES, WALLETS, merchants_at
-from tests.crash.verdict import Look, check_consumed, export, look_of
 from wallets.importing import import_wallets
 
 # Seconds: the shortest that a child on a busy machine keeps up with. A broker may insist on more.
@@ -28,11 +28,11 @@ _SESSION = 2.0
 
 
 @dataclass(frozen=True)
-class Beginnings:
+class StartingPoints:
     """Where runs begin: before anything was consumed, or after all was and before anything was delivered."""
 
     databases: Databases
-    nursery: Nursery
+    fork_server: ForkServer
     fed: Fed
     imported: str
     consumed: str
@@ -41,8 +41,8 @@ class Beginnings:
     def to_consume(self) -> AbstractAsyncContextManager[Run]:
         return run_from(self.imported, self.databases, self.fed)
 
-    def living(self, life: Life) -> AbstractAsyncContextManager[Child]:
-        return self.nursery.living(life)
+    def running(self, plan: ProcessPlan) -> AbstractAsyncContextManager[WorkerProcess]:
+        return self.fork_server.running(plan)
 
     def to_deliver(self) -> AbstractAsyncContextManager[Run]:
         return run_from(self.consumed, self.databases, self.fed)
@@ -78,17 +78,17 @@ async def _make(topic: str, broker: Broker) -> float:
         await admin.close()
 
 
-async def begin(databases: Databases, nursery: Nursery, fed: Fed) -> Beginnings:
+async def begin(databases: Databases, fork_server: ForkServer, fed: Fed) -> StartingPoints:
     imported = await databases.create()
     await _import(imported)
     consumed = await copied(imported, databases)
     async with run_on(consumed, fed) as run:
-        async with nursery.living(run.life("uninterrupted", "consume")) as worker:
+        async with fork_server.running(run.plan("uninterrupted", "consume")) as worker:
             await run.all_consumed()
             await worker.end()
         look = look_of(await export(run))
         await check_consumed(run, look)
-    return Beginnings(databases, nursery, fed, imported, consumed, look)
+    return StartingPoints(databases, fork_server, fed, imported, consumed, look)
 
 
 async def _import(url: str) -> None:

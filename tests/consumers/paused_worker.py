@@ -8,21 +8,21 @@ from contextlib import asynccontextmanager
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from consumers.batch import Point, take
+from consumers.batch import Point, take_in
 from consumers.halving import BatchIntake
 from consumers.letters import Message
 from loops.waiting import Waiting
 from store.engine import connect
-from tests.consumers.desk import RETENTION
+from tests.consumers.harness import RETENTION
 from tests.parts.until import until
 
 
 def intake(engine: AsyncEngine, *, at: Callable[[Point], None] = lambda _: None) -> BatchIntake:
     """A worker's intake that is handed its batches by the test, and tries them as it tries those that it reads."""
-    return BatchIntake(engine, RETENTION, take, Waiting("the test"), at=at)
+    return BatchIntake(engine, RETENTION, take_in, Waiting("the test"), at=at)
 
 
-class Elsewhere:
+class PausedWorker:
     def __init__(self, url: str, messages: Sequence[Message], stand_still_at: Point) -> None:
         self._url = url
         self._messages = messages
@@ -42,7 +42,7 @@ class Elsewhere:
     async def _work(self) -> None:
         engine = connect(self._url)
         try:
-            await intake(engine, at=self._at).take(self._messages)
+            await intake(engine, at=self._at).take_in(self._messages)
         finally:
             self._there.set()
             await engine.dispose()
@@ -55,16 +55,16 @@ class Elsewhere:
 
 
 @asynccontextmanager
-async def standing_still(url: str, messages: Sequence[Message], at: Point) -> AsyncIterator[Elsewhere]:
+async def standing_still(url: str, messages: Sequence[Message], at: Point) -> AsyncIterator[PausedWorker]:
     """A worker that stands still `at` that point of the batch until it is told to go on, or else to the end of this."""
-    elsewhere = Elsewhere(url, messages, at)
+    paused = PausedWorker(url, messages, at)
     async with asyncio.timeout(60), asyncio.TaskGroup() as work:
-        work.create_task(elsewhere.work())
-        await elsewhere.stands_still()
+        work.create_task(paused.work())
+        await paused.stands_still()
         try:
-            yield elsewhere
+            yield paused
         finally:
-            elsewhere.go_on()
+            paused.go_on()
 
 
 async def waits(engine: AsyncEngine, other: "asyncio.Task[object]") -> None:

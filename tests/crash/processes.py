@@ -14,7 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO
 
-from tests.crash.child import Life
+from tests.crash.child import ProcessPlan
 from tests.parts.until import until
 
 ROOT = Path(__file__).parents[2]
@@ -22,26 +22,26 @@ ROOT = Path(__file__).parents[2]
 _PATIENCE = 240
 
 
-class Nursery:
+class ForkServer:
     """Where children come from: `tests.crash.child`."""
 
     def __init__(self, lives: socket.socket) -> None:
         self._lives = lives
 
     @asynccontextmanager
-    async def living(self, life: Life) -> AsyncIterator["Child"]:
-        """A child with this life, gone at the end. If anything fails meanwhile, its log stands below the failure."""
+    async def running(self, plan: ProcessPlan) -> AsyncIterator["WorkerProcess"]:
+        """A child with this plan, gone at the end. If anything fails meanwhile, its log stands below the failure."""
         with tempfile.TemporaryFile("w+") as log:
             here, there = socket.socketpair()
-            socket.send_fds(self._lives, [json.dumps(asdict(life)).encode()], [there.fileno(), log.fileno()])
+            socket.send_fds(self._lives, [json.dumps(asdict(plan)).encode()], [there.fileno(), log.fileno()])
             there.close()
             reader, writer = await asyncio.open_connection(sock=here)
             born = await reader.readline()
-            child = Child(int(born.removeprefix(b"born ")), reader)
+            child = WorkerProcess(int(born.removeprefix(b"born ")), reader)
             try:
                 yield child
             except BaseException as error:
-                error.add_note(f"{life.name}, {life.fault} at {life.point}, logged last:\n{_last_of(log)}")
+                error.add_note(f"{plan.name}, {plan.fault} at {plan.point}, logged last:\n{_last_of(log)}")
                 raise
             finally:
                 await child.bury()
@@ -50,16 +50,16 @@ class Nursery:
 
 
 @contextmanager
-def nursery() -> Iterator[Nursery]:
+def fork_server() -> Iterator[ForkServer]:
     here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     command = [sys.executable, "-m", "tests.crash.child", str(os.getpid())]
     with subprocess.Popen(command, stdin=there.fileno(), cwd=ROOT):
         there.close()
-        with here:  # its end is what ends the nursery
-            yield Nursery(here)
+        with here:  # its end is what ends the fork_server
+            yield ForkServer(here)
 
 
-class Child:
+class WorkerProcess:
     """A running worker, dispatcher or both."""
 
     def __init__(self, pid: int, told: asyncio.StreamReader) -> None:
