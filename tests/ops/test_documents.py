@@ -32,7 +32,7 @@ FEEDS_PAGE = ROOT / "docs" / "feeds.md"
 RUNNING = ROOT / "docs" / "running.md"
 FORMATS = ROOT / "docs" / "formats.md"
 WEBHOOKS = ROOT / "docs" / "webhooks.md"
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").glob("*.md"))]
 CHANGELOG = ROOT / "CHANGELOG.md"
 COMPOSE = ROOT / "docker-compose.yml"
 
