@@ -167,7 +167,7 @@ _CYBERSOURCE = SignedHeader("v-c-signature", _base64, _in_base64, ";", mark="sig
 
 SCHEMES: Mapping[str, SignedHeader | SignedForm | SharedSecret] = {
     "adyen": SignedHeader("HmacSignature", bytes.fromhex, _in_base64),
-    # Google and Apple send no header of ours. Decryption verifies Google's message; we ask Apple about its own.
+    # Google and Apple send no header of ours. The program that decrypts Google's message must verify it.
     "apple-pay": SharedSecret(in_query=True),
     "braintree": SignedForm(),
     "checkout": SignedHeader("Cko-Signature", str.encode, bytes.hex),

@@ -19,7 +19,7 @@ def addresses(hosts: int) -> list[str]:
 
 
 class Protocol(asyncio.Protocol):
-    """Knows just enough HTTP for requests with a Content-Length, as all of ours have; `got` is given each body."""
+    """Just enough HTTP for requests with a Content-Length, as all of ours have; `on_body` is called with each body."""
 
     def __init__(self, on_body: Callable[[bytes], None] = lambda _: None) -> None:
         self._on_body = on_body

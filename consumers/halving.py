@@ -43,7 +43,7 @@ MET_BEFORE = Counter("repoint_messages_met_before_total", "Messages read again a
 RETRIES = Counter("repoint_batch_retries_total", "Batches taken again, by why", ["failure"])
 
 TakeIn: TypeAlias = Callable[..., Awaitable[BatchResult]]
-"""As `consumers.batch.take`, with its arguments."""
+"""As `consumers.batch.take_in`, with its arguments."""
 
 # So often a message that is too much is tried while the server is too slow in between. Without a bound a message that
 # itself slows the server would be tried for ever.
@@ -94,7 +94,7 @@ def batches(messages: Sequence[Message], size: int) -> Iterator[Sequence[Message
 class BatchIntake:
     """Takes the batches of one worker in.
 
-    `take` takes one batch in, in one transaction. `on_events` is called after each commit that made events for
+    `take_in` takes one batch in, in one transaction. `on_events` is called after each commit that made events for
     merchants. `at` is told each point that a batch passes; crash tests stop the process there. `incarnation` is of the
     topic that the batches come from (`store.topics`). In fields that `digit_ids` names, digits are no card number.
     """

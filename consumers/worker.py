@@ -57,9 +57,9 @@ class Worker:
     A batch has `batch_size` messages at most, and waits for `batch_wait` seconds at most from the first one on.
     After `session_timeout` seconds without a sign of life the group goes on without it.
     `security` are aiokafka's arguments for TLS and SASL.
-    `take` is what takes a batch in, in one transaction. In fields that `digit_ids` names, digits are no card number.
+    `take_in` takes a batch in, in one transaction. In fields that `digit_ids` names, digits are no card number.
     An `optional` topic may be missing: nothing is waited for then.
-    `told` is called after each commit that leaves something to be told to merchants.
+    `on_events` is called after each commit that made events for merchants.
     `at` is told each point that is passed; crash tests stop the process there.
     """
 

@@ -108,5 +108,5 @@ def size(file: Path) -> int | None:
 
 
 def wrong(file: Path, number: int, fault: str) -> Failed:
-    """`what` names a field and what was expected there."""
+    """The failure of line `number`; `fault` names a field and what was expected there."""
     return Failed(f"{name(file)}:{number}: {fault}")

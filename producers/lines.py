@@ -68,7 +68,8 @@ class FilePosition(NamedTuple):
 
 
 class RawLine(NamedTuple):
-    """A line without its end. A line that is too long is cut off one byte beyond the limit.
+    """A line without its end. Of a line that is too long there is the beginning: more than the limit, by one chunk
+    at most.
 
     `end` is the byte where the next line begins. It is 0 for a last line without an end, which may still grow.
     """

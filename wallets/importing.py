@@ -46,7 +46,7 @@ async def import_wallets(
     left out if `on_refused` does not raise. The caller must not commit its transaction if this function raises.
 
     Raises:
-        Refused: by default, the first one.
+        RefusedWallet: by default, the first one.
     """
     ids: list[WalletId] = []
     async for new in batches:

@@ -28,7 +28,7 @@ def hold(outcome: Outcome, retry_after: timedelta | None) -> timedelta | None:
 
 
 def is_sluggish(outcome: Outcome, seconds: float) -> bool:
-    """Whether its latest attempt, of `took` seconds, kept a connection busy for long, or for nothing."""
+    """Whether its latest attempt, of `seconds`, kept a connection busy for long, or for nothing."""
     return seconds > SLUGGISH or outcome not in ANSWERED
 
 

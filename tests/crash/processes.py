@@ -55,7 +55,7 @@ def fork_server() -> Iterator[ForkServer]:
     command = [sys.executable, "-m", "tests.crash.child", str(os.getpid())]
     with subprocess.Popen(command, stdin=there.fileno(), cwd=ROOT):
         there.close()
-        with here:  # its end is what ends the fork_server
+        with here:  # its end is what ends the fork server
             yield ForkServer(here)
 
 
