@@ -148,6 +148,10 @@ class BatchIntake:
             why = await self._try([message], second)
             if why is not None and await self._until(reach.keeps_up):
                 break
+        if why is not None and why.startswith(DEFECT):
+            log.error("defect of this program", failure=why, partition=message.partition, offset=message.offset)
+            if await self._wait_for_another_version():
+                why = await self._try([message], first)
         if why is not None:
             await self._set_aside(message, why)
 
@@ -233,10 +237,31 @@ class BatchIntake:
             await self._waiting.sleep_or_stop(_ASK_SECONDS)
         return at_once
 
+    async def _wait_for_another_version(self) -> bool:
+        """Wait, after too many defects, until an operator has closed their dead letters; whether it had to wait."""
+        is_stopped = False
+
+        async def ask(engine: AsyncEngine) -> str | None:
+            nonlocal is_stopped
+            try:
+                async with engine.connect() as connection:
+                    defects = await dead_letters.open_defects(connection, messages=None if is_stopped else _OF_MESSAGES)
+            except DATABASE_ERRORS as error:
+                if not passes(error):
+                    raise
+                return reason(error)
+            is_stopped = is_stopped or defects >= _MOST_DEFECTS
+            if not is_stopped or not defects:
+                return None
+            return (
+                f"the database refuses what this version writes: {defects} open dead letters begin with {DEFECT};"
+                " run another version, then replay or discard them"
+            )
+
+        await self._until(ask)
+        return is_stopped
+
     async def _set_aside(self, message: Message, why: str) -> None:
-        if why.startswith(DEFECT):
-            log.error("defect of this program", failure=why, partition=message.partition, offset=message.offset)
-            await self._until(_too_many_defects)
         try:
             letter = dead_letter(message, why, self._digit_ids)
         except MemoryError:
@@ -247,23 +272,6 @@ class BatchIntake:
                     await dead_letters.keep(connection, [letter], self.incarnation)
         self._waiting.missing = None
         UNREADABLE.inc()
-
-
-async def _too_many_defects(engine: AsyncEngine) -> str | None:
-    """What is to be done before a further message may be set aside for a defect; None if one more may be."""
-    try:
-        async with engine.connect() as connection:
-            defects = await dead_letters.open_defects(connection, _OF_MESSAGES)
-    except DATABASE_ERRORS as error:
-        if not passes(error):
-            raise
-        return reason(error)
-    if defects < _MOST_DEFECTS:
-        return None
-    return (
-        f"the database refuses what this version writes: {defects} open dead letters of the last {_OF_MESSAGES:,}"
-        f" messages begin with {DEFECT}; run another version, then replay or discard them"
-    )
 
 
 class _Clock:

@@ -28,7 +28,7 @@ async def take_in(
     messages: Sequence[Message],
     _retention: Retention,
     *,
-    within_reach: AbstractSet[Key] = frozenset(),  # noqa: ARG001  as `consumers.batch.take` is called
+    within_reach: AbstractSet[Key] = frozenset(),  # noqa: ARG001  as `consumers.batch.take_in` is called
     digit_ids: DigitIds = NO_DIGIT_IDS,
     incarnation: int = 0,
     limits: Limits = ORDINARY,  # noqa: ARG001  the same

@@ -14,6 +14,7 @@ the state after the last update is written and announced: many updates of one wa
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import cached_property, partial
+from operator import attrgetter
 from typing import NamedTuple, TypeAlias
 
 from domain.effort import Effort
@@ -108,11 +109,12 @@ class _BatchWallet:
     `keys` are the credentials that it is listed under in `_Batch.wallets_by_key`.
     """
 
-    __slots__ = ("before", "keys", "merge_changes", "merged", "resolver")
+    __slots__ = ("before", "id", "keys", "merge_changes", "merged", "resolver")
 
     def __init__(self, wallet: Wallet) -> None:
+        self.id = wallet.id
         self.before = self.merged = wallet
-        self.merge_changes: list[WalletChange] = []
+        self.merge_changes: tuple[WalletChange, ...] = ()
         self.resolver: WalletResolver | None = None
         self.keys: list[Collection[Key]] = []
 
@@ -131,7 +133,7 @@ class _Batch:
         self.name = name
         self.effort = effort
         self.wallets = {wallet.id: _BatchWallet(wallet) for wallet in wallets}
-        self.wallets_by_key: dict[Key, set[WalletId]] = {}
+        self.wallets_by_key: dict[Key, set[_BatchWallet]] = {}
         for state in self.wallets.values():
             self._list_under(state, state.before.knows())
 
@@ -255,13 +257,13 @@ class _Batch:
             self.customers.add(former.merged)
         for keys in source.keys:
             for key in keys:
-                self.wallets_by_key[key].discard(merger.source.id)
+                self.wallets_by_key[key].discard(source)
         source.keys = []
         source.merged, target.merged = merger.source, merger.target
         self.customers.add(source.merged)
         self.customers.add(target.merged)
-        target.merge_changes += [*source.merge_changes, *merger.changes]
-        source.merge_changes = []
+        target.merge_changes = (*target.merge_changes, *source.merge_changes, *merger.changes)
+        source.merge_changes = ()
         self._list_under(target, target.merged.knows())
         self._resolve(source)
         self._resolve(target)
@@ -306,12 +308,12 @@ class _Batch:
             return
         state.keys.append(keys)
         for key in keys:
-            self.wallets_by_key.setdefault(key, set()).add(state.before.id)
+            self.wallets_by_key.setdefault(key, set()).add(state)
 
     def _holders(self, keys: Iterable[Key]) -> list[_BatchWallet]:
         """The wallets that know any of `keys`, by id."""
-        ids: set[WalletId] = set().union(*(self.wallets_by_key.get(key, ()) for key in keys))
-        return [self.wallets[wallet_id] for wallet_id in sorted(ids)]
+        holders: set[_BatchWallet] = set().union(*[self.wallets_by_key.get(key, ()) for key in keys])
+        return sorted(holders, key=attrgetter("id")) if len(holders) > 1 else list(holders)
 
 
 class _Customers:

@@ -193,7 +193,7 @@ class WalletResolver:
             return None
         return self._knowledge.facts.get((update.old.key, new.key, update.scope))
 
-    # --- if it had not come ------------------------------------------------------------------------------------------
+    # --- if it had not come ---------------------------------------------------------------------------------------
 
     def _depends_on(self, stamp: Stamp, contribution: Contribution, account: Account) -> bool | None:
         """Whether the draft of `account` depends on the update; None if only a resolution without it can say."""

@@ -10,7 +10,6 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from store import schema
-from store.failures import DEFECT
 from store.rows import DEAD_LETTER, selected
 
 Headers: TypeAlias = Sequence[tuple[str, str | None]]
@@ -112,18 +111,19 @@ async def find(connection: AsyncConnection, letter_id: int) -> tuple[DeadLetterR
     return DeadLetterRow(*kept), [(name, value) for name, value in json.loads(headers)], body
 
 
-_DEFECTS = text("""
-    SELECT count(*) FROM dead_letters
-    WHERE status = 'OPEN' AND starts_with(reason, :beginning) AND received_at >= coalesce(
-        (SELECT received_at FROM inbox ORDER BY id DESC OFFSET :messages - 1 LIMIT 1), '-infinity')
+_OPEN_DEFECTS = f"SELECT count(*) FROM dead_letters WHERE {schema.IS_OPEN_DEFECT}"
+_RECENT_DEFECTS = text(f"""
+    {_OPEN_DEFECTS} AND received_at >= greatest(
+        now() - interval '1 day', (SELECT received_at FROM inbox ORDER BY id DESC OFFSET :messages - 1 LIMIT 1))
 """)
+_ALL_DEFECTS = text(_OPEN_DEFECTS)
 
 
-async def open_defects(connection: AsyncConnection, messages: int) -> int:
-    """How many open letters there are for defects of this program, since the latest `messages` of the inbox."""
-    values = {"beginning": DEFECT, "messages": messages}
-    defects: int = (await connection.execute(_DEFECTS, values)).scalar_one()
-    return defects
+async def open_defects(connection: AsyncConnection, *, messages: int | None = None) -> int:
+    """How many open letters there are for defects of this program; since the latest `messages`, within a day."""
+    if messages is None:
+        return int((await connection.execute(_ALL_DEFECTS)).scalar_one())
+    return int((await connection.execute(_RECENT_DEFECTS, {"messages": messages})).scalar_one())
 
 
 async def close(connection: AsyncConnection, ids: Sequence[int], status: str) -> list[int]:

@@ -61,8 +61,10 @@ _STATES: Mapping[str, Failure] = {
     **dict.fromkeys(("57014", "25P04", "25P03", "53200", "54000", "54001", "54011", "54023"), Failure.TOO_MUCH),
 }
 # What a value of a message may bring about although it was read: characters that PostgreSQL's encoding lacks, a value
-# that the driver cannot write, one too long or out of range. All else that the database refuses is a defect of ours.
-_FAULTS_OF_A_VALUE = frozenset(("22000", "22001", "22003", "22007", "22008", "22021", "22P05", "54000"))
+# that is too long or out of range. All else that the database refuses is a defect of ours.
+_FAULTS_OF_A_VALUE = frozenset(("22001", "22003", "22007", "22008", "22021", "22P05", "54000"))
+# The driver's own code. It also has it for a value of another type, which only this program can hand over.
+_NOT_WRITTEN = "22000"
 _CONNECTION_DOES_NOT_EXIST = "08003"
 # Of a statement that ran into its limit, and of one that an administrator cancelled: that one ends earlier.
 _CANCELLED = "57014"
@@ -102,7 +104,13 @@ def failure(error: BaseException) -> Failure | None:
 
 def is_defect(error: BaseException) -> bool:
     """Whether the database refuses what no message can be at fault for: this program wrote what it must not write."""
-    return failure(error) is Failure.REFUSED and sqlstate(error) not in _FAULTS_OF_A_VALUE
+    if failure(error) is not Failure.REFUSED:
+        return False
+    state = sqlstate(error)
+    if state == _NOT_WRITTEN:
+        refused = _from_server(error)
+        return not isinstance(refused.__cause__ if refused is not None else None, UnicodeEncodeError)
+    return state not in _FAULTS_OF_A_VALUE
 
 
 def passes(error: BaseException) -> bool:

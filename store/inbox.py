@@ -235,11 +235,12 @@ _GIVE_UP = text("""
     DELETE FROM parked_updates WHERE inbox_id = ANY(ARRAY(SELECT id FROM given_up))
 """)
 _STOP_WAITING = text("""
-    DELETE FROM parked_updates WHERE (
-        SELECT outcome = 'QUARANTINED'
-           AND (SELECT true FROM replacement_facts WHERE replacement_facts.old_key = inbox.old_key LIMIT 1) IS NULL
-           AND (SELECT true FROM credentials WHERE credentials.key = inbox.old_key LIMIT 1) IS NULL
-        FROM inbox WHERE inbox.id = inbox_id)
+    DELETE FROM parked_updates WHERE inbox_id = ANY(ARRAY(
+        SELECT id FROM inbox
+        WHERE outcome = 'QUARANTINED'
+          AND (SELECT true FROM parked_updates WHERE inbox_id = inbox.id LIMIT 1)
+          AND (SELECT true FROM replacement_facts WHERE replacement_facts.old_key = inbox.old_key LIMIT 1) IS NULL
+          AND (SELECT true FROM credentials WHERE credentials.key = inbox.old_key LIMIT 1) IS NULL))
 """)
 # Rows of one statement: few enough for a fraction of a second. Further rows wait for the next round.
 _AT_ONCE = 10_000

@@ -15,6 +15,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     Uuid,
+    text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
@@ -100,3 +101,5 @@ dead_letters = Table(
         name="uq_dead_letters_topic_partition_kafka_offset_digest",
     ),
 )
+IS_OPEN_DEFECT = "status = 'OPEN' AND starts_with(reason, 'DEFECT')"
+Index("ix_dead_letters_defects", dead_letters.c.received_at, postgresql_where=text(IS_OPEN_DEFECT))

@@ -63,25 +63,25 @@ class _Fault:
     """The `at` of a worker and of a dispatcher, and the `sent` of a sender."""
 
     def __init__(self, plan: ProcessPlan) -> None:
-        self._life = plan
+        self._plan = plan
         self._left = plan.passing
 
     def __call__(self, point: str) -> None:
-        if self._life.fault is None:
+        if self._plan.fault is None:
             return
         if self._left == 0:
             self._tell(point)
-        elif self._life.point in {None, point}:
+        elif self._plan.point in {None, point}:
             self._left -= 1
             if self._left == 0:
                 self._tell(point)
-                os.kill(os.getpid(), signal.SIGKILL if self._life.fault == "kill" else signal.SIGSTOP)
+                os.kill(os.getpid(), signal.SIGKILL if self._plan.fault == "kill" else signal.SIGSTOP)
 
     def _tell(self, point: str) -> None:
         os.write(1, f"at {point}\n".encode())
 
 
-# --- a plan -------------------------------------------------------------------------------------------------------
+# --- a process ----------------------------------------------------------------------------------------------------
 
 
 async def _live(plan: ProcessPlan) -> None:

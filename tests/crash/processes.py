@@ -26,14 +26,14 @@ class ForkServer:
     """Where children come from: `tests.crash.child`."""
 
     def __init__(self, lives: socket.socket) -> None:
-        self._lives = lives
+        self._requests = lives
 
     @asynccontextmanager
     async def running(self, plan: ProcessPlan) -> AsyncIterator["WorkerProcess"]:
         """A child with this plan, gone at the end. If anything fails meanwhile, its log stands below the failure."""
         with tempfile.TemporaryFile("w+") as log:
             here, there = socket.socketpair()
-            socket.send_fds(self._lives, [json.dumps(asdict(plan)).encode()], [there.fileno(), log.fileno()])
+            socket.send_fds(self._requests, [json.dumps(asdict(plan)).encode()], [there.fileno(), log.fileno()])
             there.close()
             reader, writer = await asyncio.open_connection(sock=here)
             born = await reader.readline()

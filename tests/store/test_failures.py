@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from store.engine import connect
-from store.failures import DATABASE_ERRORS, Failure, failure, refused_by
+from store.failures import DATABASE_ERRORS, Failure, failure, is_defect, refused_by
 from store.knowledge import Contended
 from tests.parts.proxy import Proxy
 
@@ -256,3 +256,13 @@ async def test_a_database_that_is_gone_is_away(
 
 async def test_a_defect_is_no_failure_of_the_database(engine: AsyncEngine) -> None:
     assert (await meaning(engine, "SELECT nothing FROM inbox"))[0] is None
+
+
+async def test_a_value_of_another_type_is_a_defect_and_one_that_no_text_holds_is_not(engine: AsyncEngine) -> None:
+    async def is_ours(value: object) -> bool:
+        error = await raised(engine, "SELECT CAST(:value AS text)", value=value)
+        assert failure(error) is Failure.REFUSED
+        return is_defect(error)
+
+    assert [await is_ours(value) for value in ("a\0b", "\ud800")] == [False, False]
+    assert [await is_ours(value) for value in (5, b"x")] == [True, True]

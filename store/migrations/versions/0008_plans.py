@@ -14,4 +14,6 @@ def upgrade() -> None:
         ("ix_deliveries_parked", ["endpoint_id"], "PARKED"),
     ):
         op.create_index(name, "deliveries", columns, postgresql_where=sa.text(f"status = '{status}'"))
+    defects = sa.text("status = 'OPEN' AND starts_with(reason, 'DEFECT')")
+    op.create_index("ix_dead_letters_defects", "dead_letters", ["received_at"], postgresql_where=defects)
     op.drop_index("ix_deliveries_endpoint_id_status_due_at", "deliveries")
