@@ -266,7 +266,7 @@ async def test_a_right_that_is_missing_is_waited_for(
     post = await on(opened)
     rights = Rights(opened.servers)
     asked: tuple[Kind, str] = (kind, post.topic if kind == "topic" else post.group)
-    more = {"take": thin.take_in} if is_thin else {}
+    more = {"take_in": thin.take_in} if is_thin else {}
     contents: list[Update | bytes] = [b"{", b"[", b"}"] if is_thin else [*closings(3)]
     await rights.revoke(*asked)
     await post.send(contents[0])
