@@ -149,6 +149,20 @@ async def test_a_new_assignment_drops_what_was_unread(
         assert not reader.unread
 
 
+async def test_a_new_assignment_drops_the_positions_of_the_former_one(
+    harness: Harness,
+    post: Post,  # noqa: F811 - the fixture
+) -> None:
+    """The next assignment begins at the committed offsets, and the positions may be beyond them."""
+    await post.send(*closings(6))
+    async with reading(harness, post) as (reader, _):
+        await given(reader, 6)
+        assert reader._partitions.positions
+        await reader._handover.on_partitions_revoked(set())
+        await reader._notice_assignment()
+        assert not reader._partitions.positions
+
+
 async def test_an_incarnation_met_again_before_the_latest_one_has_lost_nothing(
     harness: Harness,
     post: Post,  # noqa: F811 - the fixture

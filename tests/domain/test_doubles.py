@@ -72,3 +72,10 @@ def test_two_accounts_under_one_credential_are_not_joined() -> None:
 def test_joining_again_joins_nothing_more() -> None:
     once = join(wallet(method("A"), method("A", id="again"))).wallet
     assert join(once) == (once, {})
+
+
+def test_extra_details_of_the_first_method_stay_and_those_that_it_lacks_are_added() -> None:
+    first = method("A", ":fp", details=Details(extra={"color": "red"}))
+    again = method("B", ":fp", details=Details(extra={"color": "blue", "chip": True}))
+    (kept,) = join(wallet(first, again)).wallet.live_methods
+    assert kept.details.extra == {"color": "red", "chip": True}

@@ -5,6 +5,11 @@ from pathlib import Path
 
 from ops import checkpoint, open_file
 from ops.checkpoint import Digest
+from ops.feed_files import Summary, _FileProgress
+from ops.refused_lines import RefusedLines
+from producers.topic import ingest
+from schemas.feeds import FEEDS
+from schemas.feeds.feed import Edge
 
 AT = datetime(2026, 11, 20, tzinfo=UTC)
 
@@ -22,3 +27,17 @@ def test_a_file_that_is_sent_as_another_feed_begins_anew(tmp_path: Path) -> None
         for feed in ("discover", "canonical"):
             assert checkpoint.read(source, checkpoint.of(source, feed, AT), Digest(source)) is None
             assert checkpoint.read(source, checkpoint.of(source, feed, AT), Digest(source), growing=True) is None
+
+
+async def test_a_checkpoint_behind_a_batch_of_a_bank_counts_all_lines_before_it(tmp_path: Path) -> None:
+    """A record of such a file has several lines, and is named by the first of them."""
+    file = tmp_path / "feed"
+    content = (Path(__file__).parents[2] / "examples" / "feeds" / "nacha.txt").read_bytes()
+    file.write_bytes(content)
+    with open_file.opened(file) as source, RefusedLines(source) as refused:
+        begun = checkpoint.of(source, "nacha", AT)
+        progress = _FileProgress(source, begun, Digest(source), refused, lambda _: None, Summary())
+        async for line in ingest.vendors(FEEDS["nacha"], source.stream(), Edge(AT)):
+            progress.passed(line)
+    assert begun.offset
+    assert begun.lines == content.count(b"\n", 0, begun.offset)

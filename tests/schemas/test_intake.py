@@ -10,6 +10,7 @@ from schemas import intake
 from schemas.canonical import UNREADABLE_HEADER
 from schemas.feeds import FEEDS
 from schemas.feeds.feed import Feed
+from schemas.mistakes import RefusedPart, dead_letters
 
 NUMBER = "4539578763621486"
 GROUPS = re.findall(r"\d{4}", NUMBER)
@@ -53,3 +54,8 @@ def test_no_number_is_kept_in_base64_whose_lines_end_within_it(before: int, end:
     decoded = base64.b64decode(re.sub(r"[^A-Za-z0-9+/=]", "", found["bt_payload"]) + "==")
     assert NUMBER[:12].encode() not in decoded
     assert NUMBER[4:].encode() not in decoded
+
+
+def test_a_single_refused_part_is_the_dead_letter_even_if_its_record_is_shorter() -> None:
+    part = RefusedPart(2, {"name": "x"}, "name: expected an id")
+    assert dead_letters(b"[]", [part], 2) == [(b'{"name": "x"}', "name: expected an id")]

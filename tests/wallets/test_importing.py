@@ -33,6 +33,14 @@ async def test_a_chain_is_followed_where_its_credentials_were_forgotten_since(ha
     assert live(await harness.wallet()).keys() == {"C"}
 
 
+async def test_a_wallet_with_a_fingerprint_is_resolved_by_a_fact_that_names_the_token_first(harness: Harness) -> None:
+    """The update was applied to another customer's wallet, so no update waits for the fingerprint."""
+    await harness.import_wallets(wallet(method("A"), customer="e2"))
+    await harness.report(replaced(("A", ":a"), "B", on=1))
+    await harness.import_wallets(wallet(method(":a")))
+    assert live(await harness.wallet()).keys() == {"B"}
+
+
 async def kept(harness: Harness) -> dict[str, timedelta]:
     """How long everything that was told is kept, to the hour."""
     rows = await harness.rows(

@@ -209,6 +209,17 @@ async def test_one_that_nobody_needs_is_closed_after_some_seconds(sender: Sender
         await until(lambda: as_said(server.closed == 1), within=30)
 
 
+async def test_a_connection_that_a_sweep_keeps_is_closed_by_the_next_sweep() -> None:
+    async with (
+        serving() as server,
+        Sender(version="1", deadline=5, allow=LOOPBACK, keep_idle=1) as sender,
+    ):
+        await outcomes(sender, server.url, 1)
+        await asyncio.sleep(0.5)
+        await sender.post(server.url, {}, b"{}", endpoint="another")
+        await until(lambda: as_said(server.closed == 2), within=30)
+
+
 async def test_one_that_was_idle_for_too_long_is_closed_when_the_next_is_wanted() -> None:
     """Not by the sweep, which comes half an hour later: nobody would look at the connection again."""
     async with (

@@ -282,6 +282,21 @@ async def test_all_sluggish_endpoints_together_get_half_of_the_connections_in_on
         assert await dispatcher.run_once() == 10
 
 
+async def test_an_endpoint_that_is_quick_again_gets_half_of_the_connections_again(
+    engine: AsyncEngine, outbox: Outbox, sender: Sender, receiver: Receiver
+) -> None:
+    receiver.answer("/m", Answer(cut="silently"), Answer(200))
+    await outbox.add_endpoint("m", receiver.url("/m"))
+    await outbox.tell("m", await outbox.add_wallet())
+    dispatcher = Dispatcher(engine, sender, schedule=AT_ONCE, connections=20)
+    assert await dispatcher.run_once() == 1
+    for _ in range(30):
+        await outbox.tell("m", await outbox.add_wallet())
+    await outbox.make_due()
+    assert await dispatcher.run_once() == 2
+    assert await dispatcher.run_once() == 10
+
+
 async def test_what_is_under_way_when_it_is_told_to_stop_is_finished_and_the_rest_given_back(
     engine: AsyncEngine, outbox: Outbox, sender: Sender, receiver: Receiver
 ) -> None:

@@ -60,6 +60,12 @@ def test_o_leads_back_from_the_wrong_number_and_counts_as_later_than_what_it_cor
     assert report.stamp > update("discover", row("A"), replace(EDGE, row=5_000_000)).stamp
 
 
+def test_of_two_overrides_in_a_file_the_second_counts_as_later() -> None:
+    override = row("O", originalAccount=NEW, updatedAccount=OLD)
+    first, second = (update("discover", override, EDGE.at_row(line)) for line in (1, 2))
+    assert first.stamp.occurred_at < second.stamp.occurred_at
+
+
 def test_a_file_too_long_for_an_override_to_be_its_last_is_refused_from_there_on() -> None:
     assert refusal("discover", row("A"), replace(EDGE, row=5_000_001)).startswith("record: ")
 

@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 
 from domain.update import Credential, UpdateType
+from schemas import thin
 from tests.schemas.feeds.answering import ANSWERS
-from tests.schemas.feeds.reading import answers, asked, refusal, update, updates
+from tests.schemas.feeds.reading import EDGE, answers, asked, refusal, update, updates
 
 TOKEN = Credential("google-pay:MTI-1")
 ENVELOPE = {"protocolVersion": "ECv2", "signature": "MEQ=", "signedMessage": "{}", "intermediateSigningKey": {}}
@@ -36,6 +37,13 @@ def test_what_is_encrypted_is_posted_to_who_holds_the_key() -> None:
     fetch = asked("google-pay", ENVELOPE)
     assert (fetch.path, fetch.body) == ("decrypt", ENVELOPE)
     assert answers("google-pay", ENVELOPE, ANSWERS["google-pay"])[0].old == Credential("google-pay:MTI-3a7b12")
+
+
+def test_two_encrypted_notifications_are_two_thin_events() -> None:
+    """Their path is the same, and they differ in the body alone."""
+    fetches = [asked("google-pay", ENVELOPE | {"signature": signature}) for signature in ("MEQ=", "MEU=")]
+    first, second = (thin.parse(thin.written("google-pay", fetch, EDGE.at)) for fetch in fetches)
+    assert first.digest != second.digest
 
 
 @pytest.mark.parametrize(
