@@ -27,7 +27,7 @@ from domain.wallet import Key
 from loops.waiting import Stopped, Waiting
 from schemas.digit_ids import NO_DIGIT_IDS, DigitIds
 from store import dead_letters, reach
-from store.failures import DATABASE_ERRORS, DEFECT, Failure, failure, is_defect, passes, refused_by, was_cancelled
+from store.failures import DATABASE_ERRORS, Failure, failure, is_defect, passes, refused_by, was_cancelled
 from store.knowledge import Contended
 from store.refusals import reason
 from wallets.announcements import EVENTS
@@ -91,6 +91,20 @@ def batches(messages: Sequence[Message], size: int) -> Iterator[Sequence[Message
         yield messages[first:]
 
 
+class Fault(NamedTuple):
+    """Why messages cannot be taken in together."""
+
+    kind: Failure
+    is_defect: bool
+    rule: str
+
+    @property
+    def reason(self) -> str:
+        """As a dead letter and the log have it."""
+        reason = f"{self.kind.value}: {self.rule}"
+        return f"{dead_letters.DEFECT}: {reason}" if self.is_defect else reason
+
+
 class BatchIntake:
     """Takes the batches of one worker in.
 
@@ -133,29 +147,30 @@ class BatchIntake:
         if len(messages) == 1:
             await self._take_single(messages[0])
             return
-        why = await self._try(messages, limits)
-        if why is not None:
+        if await self._try(messages, limits) is not None:
             await self._take_in(messages[: len(messages) // 2], self._allowance.part)
             await self._take_in(messages[len(messages) // 2 :], self._allowance.part)
 
     async def _take_single(self, message: Message) -> None:
         first, second = self._allowance.single
-        why = await self._try([message], first)
+        fault = await self._try([message], first)
         for _ in range(_ROUNDS):
-            if why is None or not why.startswith(Failure.TOO_MUCH.value):
+            if fault is None or fault.kind is not Failure.TOO_MUCH:
                 break
             await self._until(reach.keeps_up)
-            why = await self._try([message], second)
-            if why is not None and await self._until(reach.keeps_up):
+            fault = await self._try([message], second)
+            if fault is not None and await self._until(reach.keeps_up):
                 break
-        if why is not None and why.startswith(DEFECT):
-            log.error("defect of this program", failure=why, partition=message.partition, offset=message.offset)
+        if fault is not None and fault.is_defect:
+            log.error(
+                "defect of this program", failure=fault.reason, partition=message.partition, offset=message.offset
+            )
             if await self._wait_for_another_version():
-                why = await self._try([message], first)
-        if why is not None:
-            await self._set_aside(message, why)
+                fault = await self._try([message], first)
+        if fault is not None:
+            await self._set_aside(message, fault.reason)
 
-    async def _try(self, messages: Sequence[Message], limits: Limits) -> str | None:
+    async def _try(self, messages: Sequence[Message], limits: Limits) -> Fault | None:
         """Why the messages cannot be taken in together; None once they are."""
         within_reach: frozenset[Key] = frozenset()
         tries = 0
@@ -173,14 +188,12 @@ class BatchIntake:
                 if isinstance(error, Contended):
                     within_reach |= error.keys
                 # a single message cannot be halved: another worker in its way will be gone some time
+                fault = Fault(kind, is_defect(error), refused_by(error))
                 if kind is not Failure.CONTENDED or (tries == _TRIES and len(messages) > 1):
-                    why = f"{kind.value}: {refused_by(error)}"
-                    if is_defect(error):
-                        why = f"{DEFECT}: {why}"
-                    log.warning("messages not taken in together", failure=why, messages=len(messages))
-                    return why
+                    log.warning("messages not taken in together", failure=fault.reason, messages=len(messages))
+                    return fault
                 if tries >= _TRIES:
-                    self._waiting.wait_for(f"{kind.value}: {refused_by(error)}")
+                    self._waiting.wait_for(fault.reason)
                 apart = _APART_SECONDS if tries < _TRIES else _ASK_SECONDS
                 await self._waiting.sleep_or_stop(random.uniform(0, apart))  # noqa: S311 - nothing to guess
             else:
@@ -239,27 +252,23 @@ class BatchIntake:
 
     async def _wait_for_another_version(self) -> bool:
         """Wait, after too many defects, until an operator has closed their dead letters; whether it had to wait."""
-        is_stopped = False
-
-        async def ask(engine: AsyncEngine) -> str | None:
-            nonlocal is_stopped
-            try:
-                async with engine.connect() as connection:
-                    defects = await dead_letters.open_defects(connection, messages=None if is_stopped else _OF_MESSAGES)
-            except DATABASE_ERRORS as error:
-                if not passes(error):
-                    raise
-                return reason(error)
-            is_stopped = is_stopped or defects >= _MOST_DEFECTS
-            if not is_stopped or not defects:
-                return None
-            return (
-                f"the database refuses what this version writes: {defects} open dead letters begin with {DEFECT};"
-                " run another version, then replay or discard them"
+        if await self._open_defects(messages=_OF_MESSAGES) < _MOST_DEFECTS:
+            return False
+        while defects := await self._open_defects():
+            self._waiting.progress.advance()
+            self._waiting.wait_for(
+                f"the database refuses what this version writes: {defects} open dead letters begin with"
+                f" {dead_letters.DEFECT}; run another version, then replay or discard them"
             )
+            await self._waiting.sleep_or_stop(_ASK_SECONDS)
+        return True
 
-        await self._until(ask)
-        return is_stopped
+    async def _open_defects(self, *, messages: int | None = None) -> int:
+        async for attempt in self._waiting.until_it_passes(passes, reason):
+            with attempt:
+                async with self._engine.connect() as connection:
+                    return await dead_letters.open_defects(connection, messages=messages)
+        raise Stopped
 
     async def _set_aside(self, message: Message, why: str) -> None:
         try:

@@ -111,6 +111,7 @@ async def find(connection: AsyncConnection, letter_id: int) -> tuple[DeadLetterR
     return DeadLetterRow(*kept), [(name, value) for name, value in json.loads(headers)], body
 
 
+DEFECT = schema.DEFECT
 _OPEN_DEFECTS = f"SELECT count(*) FROM dead_letters WHERE {schema.IS_OPEN_DEFECT}"
 _RECENT_DEFECTS = text(f"""
     {_OPEN_DEFECTS} AND received_at >= greatest(

@@ -27,10 +27,6 @@ A decision that looks at too much, and one that the memory does not suffice for,
 """
 
 
-DEFECT = "DEFECT"
-"""How the reason begins that a message is set aside for where the message is not at fault."""
-
-
 class Failure(Enum):
     AWAY = "the database cannot be reached"
     UNUSABLE = "the database cannot be used as it is"

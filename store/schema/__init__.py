@@ -13,7 +13,7 @@ wallets ─< wallet_merchants (sequence)    replacement_facts  old → new, each
 
 from store.schema.deliveries import attempts, deliveries, delivery_history, events
 from store.schema.fetches import fetches
-from store.schema.inbox import IS_OPEN_DEFECT, dead_letters, inbox, parked_updates, unfinished_updates
+from store.schema.inbox import DEFECT, IS_OPEN_DEFECT, dead_letters, inbox, parked_updates, unfinished_updates
 from store.schema.knowledge import credentials, replacement_facts
 from store.schema.merchants import endpoints, merchants
 from store.schema.metadata import metadata
@@ -30,6 +30,7 @@ from store.schema.wallets import (
 )
 
 __all__ = [
+    "DEFECT",
     "IS_OPEN_DEFECT",
     "attempts",
     "credentials",

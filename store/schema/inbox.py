@@ -101,5 +101,7 @@ dead_letters = Table(
         name="uq_dead_letters_topic_partition_kafka_offset_digest",
     ),
 )
-IS_OPEN_DEFECT = "status = 'OPEN' AND starts_with(reason, 'DEFECT')"
+DEFECT = "DEFECT"
+"""How the reason of a dead letter begins whose message is not at fault, but this program."""
+IS_OPEN_DEFECT = f"status = 'OPEN' AND starts_with(reason, '{DEFECT}')"
 Index("ix_dead_letters_defects", dead_letters.c.received_at, postgresql_where=text(IS_OPEN_DEFECT))

@@ -139,15 +139,10 @@ _REMOVE = [
     text("DELETE FROM payment_links WHERE wallet_id = ANY(CAST(:ids AS uuid[]))"),
     text(f"DELETE FROM lineage WHERE old_id = ANY(ARRAY({_METHODS_OF}))"),
     text(f"DELETE FROM payment_method_credentials WHERE payment_method_id = ANY(ARRAY({_METHODS_OF}))"),
-]
-_REMOVE += [
-    text(f"DELETE FROM {table} WHERE {column} = ANY(CAST(:ids AS uuid[]))")
-    for table, column in (
-        ("payment_methods", "wallet_id"),
-        ("wallet_merchants", "wallet_id"),
-        ("customer_identities", "wallet_id"),
-        ("wallets", "id"),
-    )
+    text("DELETE FROM payment_methods WHERE wallet_id = ANY(CAST(:ids AS uuid[]))"),
+    text("DELETE FROM wallet_merchants WHERE wallet_id = ANY(CAST(:ids AS uuid[]))"),
+    text("DELETE FROM customer_identities WHERE wallet_id = ANY(CAST(:ids AS uuid[]))"),
+    text("DELETE FROM wallets WHERE id = ANY(CAST(:ids AS uuid[]))"),
 ]
 
 

@@ -28,7 +28,7 @@ ADD_LINEAGE = text(LINEAGE.insert("lineage", "replacements"))
 _MERGE = text(f"""
     WITH merge AS MATERIALIZED (SELECT id AS source, merged_into AS target FROM {WALLET_MERGE.array("merges")}),
     -- the target knows the source's leads now
-    forgotten AS (DELETE FROM wallet_leads WHERE wallet_id = ANY(CAST(:sources AS uuid[]))),
+    forgotten AS (DELETE FROM wallet_leads WHERE wallet_id = ANY(ARRAY(SELECT source FROM merge))),
     moved AS MATERIALIZED (
         SELECT source AS id, target FROM merge
         UNION
@@ -118,8 +118,7 @@ async def _save_merges(connection: AsyncConnection, changed: Iterable[ChangedWal
         if merchant not in wallet.before.merchants
     ]
     await connection.execute(ADD_MERCHANTS, {"merchants": merchants})
-    sources = [wallet.before.id for wallet in changed if wallet.after.merged_into != wallet.before.merged_into]
-    await connection.execute(_MERGE, {"merges": merges, "sources": sources})
+    await connection.execute(_MERGE, {"merges": merges})
 
 
 async def _save_links(connection: AsyncConnection, changed: Iterable[ChangedWallet]) -> None:
