@@ -20,7 +20,7 @@ from bench.load import Polls
 from consumers.letters import Message
 from domain.update import Credential, Update, UpdateType
 from schemas.canonical import CanonicalUpdate, parse
-from schemas.event import timestamp
+from schemas.event import VERSION, timestamp
 from schemas.signature import event_id
 from store import schema
 from store.ids import uuid7
@@ -306,6 +306,8 @@ def _announce(
         "id": event_id(id_),
         "name": name,
         "createdAt": timestamp(now),
+        "version": VERSION,
+        "walletId": wallet.id,
         "sequence": shared.sequence,
         "reason": reason,
         "payload": {"paymentMethod": _method(method), "customer": _customer(wallet)} | payload,

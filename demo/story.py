@@ -159,10 +159,10 @@ def complaints(produced: int, accounts: Totals, requests: Iterable[receivers.Rec
 
 
 def _in_order(accepted: Iterable[receivers.ReceivedWebhook]) -> bool:
-    """REPLACED before DELETED: as the sequence says, per merchant and customer."""
+    """REPLACED before DELETED: as the sequence says, per merchant and wallet."""
     latest: dict[tuple[str, str], int] = {}
     for request in accepted:
-        line = (request.merchant, str(request.event["payload"]["customer"]["enterpriseId"]))
+        line = (request.merchant, str(request.event["walletId"]))
         if request.event["sequence"] <= latest.get(line, 0):
             return False
         latest[line] = request.event["sequence"]

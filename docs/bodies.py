@@ -47,7 +47,7 @@ def bodies() -> dict[EventName, bytes]:
     ids = (UUID(f"019a3f0b-5a7e-7c11-b0a4-c6fe2f7b9d{number:02}") for number in range(41, 44))
     times = (f"2026-11-20T09:14:{second}.020Z" for second in range(14, 17))
     return {
-        event.name: render(event, event_id, sequence, created_at)
+        event.name: render(event, event_id, wallet.id, sequence, created_at)
         for sequence, (event, event_id, created_at) in enumerate(zip(events, ids, times, strict=True), 41)
     }
 

@@ -12,9 +12,12 @@ from domain.decide import WalletChange
 from domain.merge import Merged
 from domain.resolve import Replaced, Updated
 from domain.update import Reason
-from domain.wallet import Customer, Link, MerchantId, Method, MethodId, Wallet
+from domain.wallet import Customer, Link, MerchantId, Method, MethodId, Wallet, WalletId
 from schemas.payment_method import SECTION, write_details
 from schemas.signature import event_id
+
+VERSION = 1
+"""Of the bodies: their keys and what they mean."""
 
 
 class EventName(StrEnum):
@@ -24,7 +27,10 @@ class EventName(StrEnum):
 
 
 class Announcement(NamedTuple):
-    """One event, but for its id, sequence and time; `payload` is JSON already, for most merchants are told the same."""
+    """One event, but for its id, wallet, sequence and time.
+
+    `payload` is JSON already, because most merchants are told the same.
+    """
 
     name: EventName
     merchant_id: MerchantId
@@ -39,12 +45,17 @@ def announcements(wallet: Wallet, changes: tuple[WalletChange, ...]) -> list[Ann
     return [announcement for change in changes for announcement in _announcements(change, wallet.merchants, customer)]
 
 
-def render(announcement: Announcement, event: UUID, sequence: int, created_at: str) -> bytes:
-    """The body of the event, as signed and sent; `created_at` is its `timestamp`."""
+def render(announcement: Announcement, event: UUID, wallet_id: WalletId, sequence: int, created_at: str) -> bytes:
+    """The body of the event, as signed and sent.
+
+    `sequence` counts for each wallet and merchant; `created_at` is the `timestamp` of the change.
+    """
     head = {
         "id": event_id(event),
         "name": announcement.name.value,
         "createdAt": created_at,
+        "version": VERSION,
+        "walletId": wallet_id,
         "sequence": sequence,
         "reason": announcement.reason,
     }

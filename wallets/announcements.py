@@ -33,7 +33,7 @@ async def announce(connection: AsyncConnection, changed: Sequence[ChangedWallet]
         sequence = numbers[line]
         numbers[line] = sequence + 1
         event_id = uuid7()
-        body = wire.render(announcement, event_id, sequence, created_at)
+        body = wire.render(announcement, event_id, wallet_id, sequence, created_at)
         merchant_id, name, method_id = announcement.merchant_id, announcement.name.value, announcement.method_id
         written.append(events.Event(event_id, wallet_id, merchant_id, sequence, name, method_id, body, now))
     await events.insert(connection, written)

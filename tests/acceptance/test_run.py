@@ -154,7 +154,7 @@ async def test_every_line_of_a_feed_is_accounted_for(
     for request in receiver.requests:
         event = Webhook(secrets[request.path]).verify(request.body.decode(), dict(request.headers.items()))
         assert request.headers["webhook-id"] == event["id"]
-        accepted.setdefault((request.path, event["payload"]["customer"]["enterpriseId"]), []).append(event["sequence"])
+        accepted.setdefault((request.path, event["walletId"]), []).append(event["sequence"])
     assert all(sequences == sorted(sequences) for sequences in accepted.values())
     deliveries = (await program("deliveries", "list", "--limit", "100000", "--json")).json()
     by_status = Counter((one["merchantId"], one["status"]) for one in deliveries)

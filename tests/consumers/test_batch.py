@@ -560,6 +560,17 @@ async def test_each_merchant_hears_of_its_own_links_alone_and_in_its_own_sequenc
     assert len(set(bodies)) == 9
 
 
+async def test_an_event_has_the_keys_of_its_version_and_the_id_of_its_wallet(harness: Harness) -> None:
+    """Two wallets of one customer count their events each for itself."""
+    await harness.import_wallets(*(wallet(method(name))._replace(id=f"w-{name}") for name in "AB"))
+    await harness.report(reported(CLOSED, "A", on=1), reported(CLOSED, "B", on=1, id="b"))
+    for name in ("w-A", "w-B"):
+        (event,) = await harness.events("pharmacy", name)
+        assert list(event) == ["id", "name", "createdAt", "version", "walletId", "sequence", "reason", "payload"]
+        assert (event["version"], event["walletId"], event["sequence"]) == (1, harness.id_of(name), 1)
+        assert event["payload"]["customer"]["enterpriseId"] == "e1"
+
+
 async def test_sequences_have_no_gaps_over_batches_and_wallets(harness: Harness) -> None:
     await harness.import_wallets(
         *(wallet(method(f"A{n}"), method("S", id=f"m-S{n}"), customer=f"e{n}") for n in range(4))

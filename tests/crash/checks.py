@@ -148,7 +148,8 @@ async def _are_numbered_without_gaps(run: Run, events: Sequence[_Event]) -> None
     for event in events:
         lines[event.wallet_id, event.merchant_id].append(event.sequence)
         told = json.loads(event.body)
-        assert (told["id"], told["sequence"], told["name"]) == (event.id, event.sequence, event.name)
+        assert (told["id"], told["walletId"], told["sequence"]) == (event.id, event.wallet_id, event.sequence)
+        assert told["name"] == event.name
     counted = await run.rows(
         "SELECT CAST(wallet_id AS text) AS wallet_id, merchant_id, sequence FROM wallet_merchants WHERE sequence > 0"
     )

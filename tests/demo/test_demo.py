@@ -126,7 +126,7 @@ ACCOUNTS = Totals({"APPLIED": 2, "PARKED": 1}, 1, 3, {"DELIVERED": 2, "PARKED": 
 
 
 def received(number: int, **different: object) -> ReceivedWebhook:
-    event = {"id": f"evt_{number}", "sequence": number, "payload": {"customer": {"enterpriseId": "e-1"}}}
+    event = {"id": f"evt_{number}", "walletId": "wallet", "sequence": number}
     body = json.dumps(event).encode()
     usual = ReceivedWebhook(merchant="m-1", event=event, body=body, genuine=True, attempt=1, answered=200)
     return replace(usual, **different)  # type: ignore[arg-type]

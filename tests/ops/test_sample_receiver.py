@@ -14,7 +14,7 @@ from standardwebhooks import Webhook
 from examples.receiver import endpoint
 
 SECRET = "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
-BODY = json.dumps({"id": "evt_1", "name": "PAYMENT_METHOD_REPLACED", "sequence": 1})
+BODY = json.dumps({"id": "evt_1", "name": "PAYMENT_METHOD_REPLACED", "walletId": "w-1", "sequence": 1})
 
 
 def signed(body: str, *, secret: str = SECRET, at: datetime | None = None) -> dict[str, str]:
@@ -40,8 +40,8 @@ async def test_what_was_signed_is_taken_and_said(url: str, capsys: pytest.Captur
     assert await status(url, BODY, signed(BODY)) == 204
     assert await status(url, BODY, two) == 204
     assert capsys.readouterr().out.splitlines() == [
-        "PAYMENT_METHOD_REPLACED evt_1 sequence 1",
-        "PAYMENT_METHOD_REPLACED evt_1 sequence 1 (again)",
+        "PAYMENT_METHOD_REPLACED evt_1 wallet w-1 sequence 1",
+        "PAYMENT_METHOD_REPLACED evt_1 wallet w-1 sequence 1 (again)",
     ]
 
 
