@@ -31,14 +31,14 @@ Point: TypeAlias = Literal["took in", "committed"] | Step
 
 @dataclass(frozen=True, slots=True)
 class BatchResult:
-    """What became of a batch: how many updates had which outcome, letters, messages met before, and events made.
+    """What became of a batch: how many updates had which outcome, letters, redelivered messages, and events made.
 
     `empty` messages have no value; nothing is kept of them but their number.
     """
 
     outcomes: Counter[Outcome]
     unreadable: int
-    met_before: int
+    redelivered: int
     events: int
     empty: int = 0
 
@@ -180,8 +180,8 @@ async def _record(
     return originals
 
 
-# What told nothing new, or of no change, leaves nothing to do in any wallet.
-_NOTHING_TO_DO = ("ALREADY_TOLD", "SAME_CREDENTIAL", "OPTED_OUT", "NO_CHANGE", "NO_MATCH")
+# An update that reported nothing new, or no change, leaves nothing to do in any wallet.
+_NOTHING_TO_DO = ("ALREADY_KNOWN", "SAME_CREDENTIAL", "OPTED_OUT", "NO_CHANGE", "NO_MATCH")
 
 
 def _with_more_to_do(originals: Iterable[tuple[int, Update, Verdict]]) -> list[tuple[int, Update]]:

@@ -39,7 +39,7 @@ log = structlog.get_logger()
 UPDATES = Counter("repoint_updates_total", "Vendor updates taken in, by outcome", ["outcome"])
 UNREADABLE = Counter("repoint_dead_letters_total", "Messages that no update could be made of")
 EMPTY = Counter("repoint_messages_empty_total", "Messages without a value (tombstones): counted, not kept")
-MET_BEFORE = Counter("repoint_messages_met_before_total", "Messages read again after a crash or a rebalance")
+REDELIVERED = Counter("repoint_messages_redelivered_total", "Messages read again after a crash or a rebalance")
 RETRIES = Counter("repoint_batch_retries_total", "Batches taken again, by why", ["failure"])
 
 TakeIn: TypeAlias = Callable[..., Awaitable[BatchResult]]
@@ -300,6 +300,6 @@ def _count(result: BatchResult) -> None:
     for outcome, number in result.outcomes.items():
         UPDATES.labels(outcome.value).inc(number)
     UNREADABLE.inc(result.unreadable)
-    MET_BEFORE.inc(result.met_before)
+    REDELIVERED.inc(result.redelivered)
     EMPTY.inc(result.empty)
     EVENTS.inc(result.events)

@@ -145,7 +145,7 @@ class Reader:
                 await self._consumer.stop()
         except Exception as failed:  # noqa: BLE001 - it may raise again what ended its tasks, which was said before
             # leaving the group waits behind joining it, and that for a member that died
-            log.info("left the group without a word", error=type(failed).__name__)
+            log.info("left the group unannounced", error=type(failed).__name__)
             await self._consumer._client.close()  # noqa: SLF001 - `stop` came no further
 
     async def start(self) -> None:

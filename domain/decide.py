@@ -163,9 +163,9 @@ class _Batch:
         if changed:
             return Verdict(Outcome.APPLIED)
         if novelty is Novelty.NONE:
-            return Verdict(Outcome.DUPLICATE, "ALREADY_TOLD")
+            return Verdict(Outcome.DUPLICATE, "ALREADY_KNOWN")
         if not holders:
-            return Verdict(Outcome.PARKED) if novelty is Novelty.NEW else Verdict(Outcome.SUPERSEDED, "NEWER_TOLD")
+            return Verdict(Outcome.PARKED) if novelty is Novelty.NEW else Verdict(Outcome.SUPERSEDED, "NEWER_KNOWN")
         return self._unchanged(update.stamp, update.old.keys, owners, novelty)
 
     def decide_waiting(self, updates: Sequence[WaitingUpdate]) -> dict[int, Verdict]:
@@ -220,7 +220,7 @@ class _Batch:
             if conflict is not None:
                 return Verdict(Outcome.QUARANTINED, conflict.value)
         if novelty is Novelty.OLDER:
-            return Verdict(Outcome.SUPERSEDED, "NEWER_TOLD")
+            return Verdict(Outcome.SUPERSEDED, "NEWER_KNOWN")
         standings = [resolver.standing(stamp, keys) for resolver in resolvers]
         if not any(standing.live for standing in standings):
             return Verdict(Outcome.IGNORED, "CUSTOMER_REMOVED")
@@ -229,7 +229,7 @@ class _Batch:
         if not any(standing.held for standing in standings) or any(standing.followed for standing in standings):
             return Verdict(Outcome.SUPERSEDED, "NEWER_FACT")
         if any(standing.outlasted for standing in standings):
-            return Verdict(Outcome.SUPERSEDED, "NEWER_TOLD")
+            return Verdict(Outcome.SUPERSEDED, "NEWER_KNOWN")
         return Verdict(Outcome.DUPLICATE, "ALREADY_SO")
 
     # --- merges ---------------------------------------------------------------------------------------------------

@@ -2,14 +2,16 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from domain.wallet import IDENTIFIERS
 from store import identities
@@ -21,8 +23,20 @@ _LOCK = 0x7265706F  # "repo"
 # one statement over a large table takes far longer than any of the running program's
 _LONGEST_SECONDS = 3600
 
+# Renamed in the inbox after 0008 and before 0009, a slice of the rows in each transaction: the table is large, and
+# workers update rows of it. The program reads no reason back, and runs with the former ones and the new.
+_BEFORE_REASONS = "0008"
+_RENAME_REASONS = text("""
+    UPDATE inbox SET reason = CASE reason WHEN 'ALREADY_TOLD' THEN 'ALREADY_KNOWN' ELSE 'NEWER_KNOWN' END
+    WHERE id > :after AND id <= :last AND reason IN ('ALREADY_TOLD', 'NEWER_TOLD')
+""")
+_LAST_UPDATE = text("SELECT coalesce(max(id), 0) FROM inbox")
+SLICE = 20_000
+"""Rows of the inbox in one transaction of a migration: a fraction of a second."""
 
-def _config(connection: Connection | None = None) -> Config:
+
+def config(connection: Connection | None = None) -> Config:
+    """What Alembic needs to run the migrations on `connection`."""
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.attributes["connection"] = connection
@@ -37,12 +51,11 @@ async def upgrade(url: str, identifiers: Collection[str] = IDENTIFIERS, *, dry_r
     """
     engine = connect(url, pool_size=1, patience=_LONGEST_SECONDS)
     try:
-        async with engine.begin() as connection:
-            await connection.exec_driver_sql("SET LOCAL lock_timeout = '60s'")
-            await connection.exec_driver_sql(f"SET LOCAL statement_timeout = '{_LONGEST_SECONDS}s'")
-            await connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
+        if not dry_run:
+            await _rename_reasons(engine)
+        async with _alone(engine) as connection:
             if not dry_run:
-                await connection.run_sync(lambda sync: command.upgrade(_config(sync), "head"))
+                await connection.run_sync(lambda sync: command.upgrade(config(sync), "head"))
             elif await connection.run_sync(_revision) is None:
                 return Followed(Counter(), Counter(), [])
             followed = await identities.follow(connection, identifiers)
@@ -53,13 +66,39 @@ async def upgrade(url: str, identifiers: Collection[str] = IDENTIFIERS, *, dry_r
         await engine.dispose()
 
 
+@asynccontextmanager
+async def _alone(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """A transaction in which no other process migrates."""
+    async with engine.begin() as connection:
+        await connection.exec_driver_sql("SET LOCAL lock_timeout = '60s'")
+        await connection.exec_driver_sql(f"SET LOCAL statement_timeout = '{_LONGEST_SECONDS}s'")
+        await connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
+        yield connection
+
+
+async def _rename_reasons(engine: AsyncEngine) -> None:
+    """Rename the reasons of a database older than their new names. If it is interrupted, the next call begins anew."""
+    async with _alone(engine) as connection:
+        current = await connection.run_sync(_revision)
+        if current is None or current > _BEFORE_REASONS:
+            return
+        await connection.run_sync(lambda sync: command.upgrade(config(sync), _BEFORE_REASONS))
+    after = 0
+    while True:
+        async with _alone(engine) as connection:
+            if after >= await connection.scalar(_LAST_UPDATE):
+                return
+            await connection.execute(_RENAME_REASONS, {"after": after, "last": after + SLICE})
+        after += SLICE
+
+
 def _revision(connection: Connection) -> str | None:
     return MigrationContext.configure(connection).get_current_revision()
 
 
 async def revisions(url: str) -> tuple[str | None, str | None]:
     """The database's revision and the newest one; the first is None where nothing was ever migrated."""
-    newest = await asyncio.to_thread(lambda: ScriptDirectory.from_config(_config()).get_current_head())
+    newest = await asyncio.to_thread(lambda: ScriptDirectory.from_config(config()).get_current_head())
     engine = connect(url, pool_size=1)
     try:
         async with engine.connect() as connection:

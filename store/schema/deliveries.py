@@ -22,7 +22,7 @@ from store.schema.metadata import NOW, Instant, metadata, one_of
 events = Table(
     "events",
     metadata,
-    Column("id", Uuid, primary_key=True, comment="told as evt_<hex>, also the webhook-id"),
+    Column("id", Uuid, primary_key=True, comment="sent as evt_<hex>, also the webhook-id"),
     Column("wallet_id", Uuid, ForeignKey("wallets.id"), nullable=False),
     Column("merchant_id", Text, ForeignKey("merchants.id"), nullable=False),
     Column("sequence", BigInteger, nullable=False),

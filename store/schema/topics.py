@@ -20,7 +20,7 @@ topics = Table(
     "topics",
     metadata,
     Column("topic", Text, nullable=False),
-    Column("incarnation", Integer, nullable=False, comment="0 for the first that was met, then counted"),
+    Column("incarnation", Integer, nullable=False, comment="0 for the first that was read, then counted"),
     Column("topic_id", Uuid, comment="Kafka's; none from a broker without them"),
     Column("met_at", Instant, nullable=False, server_default=NOW),
     PrimaryKeyConstraint("topic", "incarnation"),

@@ -69,7 +69,7 @@ wallet_merchants = Table(
     metadata,
     Column("wallet_id", Uuid, ForeignKey("wallets.id"), nullable=False),
     Column("merchant_id", Text, ForeignKey("merchants.id"), nullable=False),
-    Column("sequence", BigInteger, nullable=False, server_default="0", comment="of the latest event told"),
+    Column("sequence", BigInteger, nullable=False, server_default="0", comment="of the latest event"),
     PrimaryKeyConstraint("wallet_id", "merchant_id"),
 )
 

@@ -38,12 +38,12 @@ CLOSED, RESUMED, DETAILS = UpdateType.CLOSED, UpdateType.RESUMED, UpdateType.DET
         ([], reported(CLOSED, "A", on=1), APPLIED, None),
         ([], reported(UpdateType.EXPIRY_UPDATED, "A", on=1, expiry=Expiry(2030, 1)), APPLIED, None),
         ([], reported(DETAILS, "A", on=1, holder_name="Jo"), APPLIED, None),
-        ([reported(CLOSED, "A", on=5)], reported(RESUMED, "A", on=3), SUPERSEDED, "NEWER_TOLD"),
+        ([reported(CLOSED, "A", on=5)], reported(RESUMED, "A", on=3), SUPERSEDED, "NEWER_KNOWN"),
         ([replaced("A", "C", on=5)], replaced("A", "B", on=3), SUPERSEDED, "NEWER_FACT"),
-        ([reported(CLOSED, "X", on=5)], reported(RESUMED, "X", on=3), SUPERSEDED, "NEWER_TOLD"),
+        ([reported(CLOSED, "X", on=5)], reported(RESUMED, "X", on=3), SUPERSEDED, "NEWER_KNOWN"),
         ([replaced("A", "B", on=1)], replaced("A", "B", on=1), DUPLICATE, "SAME_MESSAGE"),
-        ([replaced("A", "B", on=1)], replaced("A", "B", on=9, id="new"), DUPLICATE, "ALREADY_TOLD"),
-        ([replaced("X", "Y", on=1)], replaced("X", "Y", on=9, id="new"), DUPLICATE, "ALREADY_TOLD"),
+        ([replaced("A", "B", on=1)], replaced("A", "B", on=9, id="new"), DUPLICATE, "ALREADY_KNOWN"),
+        ([replaced("X", "Y", on=1)], replaced("X", "Y", on=9, id="new"), DUPLICATE, "ALREADY_KNOWN"),
         ([], reported(RESUMED, "A", on=1), DUPLICATE, "ALREADY_SO"),
         ([], replaced("X", "Y", on=1), PARKED, None),
         ([], reported(CLOSED, "X", on=1), PARKED, None),
@@ -110,7 +110,7 @@ async def test_every_message_is_accounted_for(harness: Harness) -> None:
 
     assert taken.outcomes == Counter({APPLIED: 1, DUPLICATE: 1, QUARANTINED: 2, PARKED: 1, IGNORED: 1})
     assert taken.unreadable == 3
-    assert taken.met_before == 0
+    assert taken.redelivered == 0
     assert Counter(outcome for _, outcome, _ in await harness.outcomes()) == Counter(
         {each.value: count for each, count in taken.outcomes.items()}
     )
@@ -140,11 +140,11 @@ async def test_a_message_read_again_is_not_taken_in_again(harness: Harness) -> N
     before = await everything(harness)
 
     taken = await harness.take_in(batch)
-    assert (taken.met_before, taken.outcomes, taken.events) == (2, Counter(), 0)
+    assert (taken.redelivered, taken.outcomes, taken.events) == (2, Counter(), 0)
     assert await everything(harness) == before
 
     taken = await harness.take_in([*batch, harness.message(reported(CLOSED, "O", on=3))])
-    assert (taken.met_before, taken.outcomes) == (2, Counter({APPLIED: 1}))
+    assert (taken.redelivered, taken.outcomes) == (2, Counter({APPLIED: 1}))
 
 
 async def test_a_topic_made_anew_counts_from_zero_and_is_taken_in(harness: Harness) -> None:
@@ -152,7 +152,7 @@ async def test_a_topic_made_anew_counts_from_zero_and_is_taken_in(harness: Harne
     await harness.report(replaced("A", "B", on=1), b"{")
     anew = [harness.message(reported(CLOSED, "A", on=2), offset=0), harness.message(b"[", offset=1)]
     taken = await harness.take_in(anew)
-    assert (taken.met_before, sum(taken.outcomes.values()), taken.unreadable) == (0, 1, 1)
+    assert (taken.redelivered, sum(taken.outcomes.values()), taken.unreadable) == (0, 1, 1)
     assert len(await harness.outcomes()) == 2
     assert [letter.body for letter in await harness.dead_letters()] == [b"{", b"["]
 

@@ -83,7 +83,7 @@ async def test_the_same_message_and_the_same_change_under_another_id_are_duplica
     assert taken.outcomes == {Outcome.APPLIED: 1, Outcome.DUPLICATE: 2}
     assert (await world.take_in(body, body | {"id": "three"})).outcomes == {Outcome.DUPLICATE: 2}
     reasons = await world.rows("SELECT reason FROM inbox WHERE outcome = 'DUPLICATE' ORDER BY reason")
-    assert reasons == [("ALREADY_TOLD",)] * 2 + [("SAME_MESSAGE",)] * 2
+    assert reasons == [("ALREADY_KNOWN",)] * 2 + [("SAME_MESSAGE",)] * 2
     assert len(await world.told()) == 2
 
 
@@ -117,13 +117,13 @@ async def test_what_an_older_update_tells_is_superseded(world: World) -> None:
     await world.wallets(wallet("ann", card("a", wallet="ann")))
     await world.take_in(replaced("a", "c", day=5), update("CLOSED", "c", day=9))
     assert await only_outcome(world, replaced("a", "b", day=2)) == ("SUPERSEDED", "NEWER_FACT")
-    assert await only_outcome(world, update("SUSPENDED", "c", day=8)) == ("SUPERSEDED", "NEWER_TOLD")
+    assert await only_outcome(world, update("SUSPENDED", "c", day=8)) == ("SUPERSEDED", "NEWER_KNOWN")
 
 
 async def test_an_expiry_before_the_methods_own_is_superseded(world: World) -> None:
     await world.wallets(wallet("ann", card("a", wallet="ann")))
     earlier = update("EXPIRY_UPDATED", "a", new={"expiryMonth": 11, "expiryYear": 2026})
-    assert await only_outcome(world, earlier) == ("SUPERSEDED", "NEWER_TOLD")
+    assert await only_outcome(world, earlier) == ("SUPERSEDED", "NEWER_KNOWN")
     same = update("EXPIRY_UPDATED", "a", new={"expiryMonth": 12, "expiryYear": 2026})
     assert await only_outcome(world, same) == ("DUPLICATE", "ALREADY_SO")
     assert await world.told() == []
@@ -136,8 +136,8 @@ async def test_a_pair_told_again_gives_its_later_expiry_to_those_who_follow_it(w
     later, latest = {"expiryYear": 2030}, {"expiryYear": 2031}
     assert await only_outcome(world, replaced("a", "b", day=9, new=later)) == ("APPLIED", None)
     assert await only_outcome(world, replaced("a", "b", day=1, new=latest)) == ("APPLIED", None)
-    assert await only_outcome(world, replaced("a", "b", day=2, new=later)) == ("SUPERSEDED", "NEWER_TOLD")
-    assert await only_outcome(world, replaced("a", "b", day=2, new=latest)) == ("DUPLICATE", "ALREADY_TOLD")
+    assert await only_outcome(world, replaced("a", "b", day=2, new=later)) == ("SUPERSEDED", "NEWER_KNOWN")
+    assert await only_outcome(world, replaced("a", "b", day=2, new=latest)) == ("DUPLICATE", "ALREADY_KNOWN")
     exported = {each["customer"]["enterpriseId"]: each["paymentMethods"] for each in await world.export()}
     years = {
         name: [method["details"]["expiryYear"] for method in methods if method["status"] != "DELETED"]
@@ -221,7 +221,7 @@ async def test_a_vendor_that_keeps_its_token_changes_the_method_in_place(world: 
     assert await only_outcome(world, replaced("a", "b", day=3, new=third)) == ("APPLIED", None)
     second = {"token": "tok_a", "fingerprint": "fp_2", "last4": "2222", "expiryYear": 2027}
     assert await only_outcome(world, replaced("a", "b", day=2, new=second)) == ("APPLIED", None)
-    assert await only_outcome(world, replaced("a", "b", day=9, new=second)) == ("DUPLICATE", "ALREADY_TOLD")
+    assert await only_outcome(world, replaced("a", "b", day=9, new=second)) == ("DUPLICATE", "ALREADY_KNOWN")
     (exported,) = await world.export()
     (method,) = exported["paymentMethods"]
     assert (method["id"], method["details"]["last4"], method["details"]["expiryYear"]) == (named("ann/a"), "3333", 2028)
@@ -430,8 +430,8 @@ async def test_a_message_read_again_is_not_counted_again(world: World) -> None:
     await world.wallets(wallet("ann", card("a", wallet="ann")))
     messages = [world.message(replaced("a", "b")), world.message(b"{"), world.message(replaced("q", "r"))]
     first, again = await world.take_messages(messages), await world.take_messages(messages)
-    assert (first.outcomes.total(), first.unreadable, first.met_before) == (2, 1, 0)
-    assert (again.outcomes.total(), again.met_before, again.events) == (0, 2, 0)
+    assert (first.outcomes.total(), first.unreadable, first.redelivered) == (2, 1, 0)
+    assert (again.outcomes.total(), again.redelivered, again.events) == (0, 2, 0)
     assert await world.rows("SELECT (SELECT count(*) FROM inbox), (SELECT count(*) FROM dead_letters)") == [(2, 1)]
 
 

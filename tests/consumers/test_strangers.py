@@ -122,7 +122,7 @@ async def test_migrating_takes_out_what_names_nobody_and_says_which_wallets_have
     url = await databases.create_empty()
     engine = connect(url)
     async with engine.begin() as connection:
-        await connection.run_sync(lambda sync: command.upgrade(migrate._config(sync), "0003"))
+        await connection.run_sync(lambda sync: command.upgrade(migrate.config(sync), "0003"))
     async with engine.begin() as connection:
         for statement in OF_BEFORE.split(";")[:-1]:
             await connection.exec_driver_sql(statement)

@@ -65,7 +65,7 @@ async def test_who_is_told_again_waits_as_long_as_what_is_known(harness: Harness
     assert await harness.outcomes() == [
         ("vau-1", "APPLIED", None),
         ("vau-2", "IGNORED", "UNKNOWN_PAYMENT_METHOD"),
-        ("again", "DUPLICATE", "ALREADY_TOLD"),
+        ("again", "DUPLICATE", "ALREADY_KNOWN"),
     ]
 
 

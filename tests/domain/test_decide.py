@@ -49,22 +49,22 @@ CASES = {
     ),
     "an older status": Case(
         Outcome.SUPERSEDED,
-        "NEWER_TOLD",
+        "NEWER_KNOWN",
         reported(UpdateType.SUSPENDED, "A", on=1),
         reported=(reported(UpdateType.CLOSED, "A", on=5),),
     ),
     "an expiry before the method's own": Case(
-        Outcome.SUPERSEDED, "NEWER_TOLD", reported(UpdateType.EXPIRY_UPDATED, "A", on=1, expiry=EARLIER)
+        Outcome.SUPERSEDED, "NEWER_KNOWN", reported(UpdateType.EXPIRY_UPDATED, "A", on=1, expiry=EARLIER)
     ),
     "an older status of a credential that no wallet knows": Case(
         Outcome.SUPERSEDED,
-        "NEWER_TOLD",
+        "NEWER_KNOWN",
         reported(UpdateType.SUSPENDED, "Z", on=1),
         reported=(reported(UpdateType.CLOSED, "Z", on=5),),
     ),
     "the same by another vendor": Case(
         Outcome.DUPLICATE,
-        "ALREADY_TOLD",
+        "ALREADY_KNOWN",
         replaced("A", "B", on=5, vendor="mdes"),
         reported=(replaced("A", "B", on=1),),
     ),

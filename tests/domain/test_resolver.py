@@ -80,7 +80,7 @@ def test_an_expiry_that_is_told_again_stays_known_by_the_word_of_who_told_it_fir
     again = reported(UpdateType.EXPIRY_UPDATED, "A", on=2, id="again", expiry=expiry)
     for updates in ([first, again], [again, first]):
         at_once = decide(updates, [wallet(method("A"))], Knowledge(), (), lambda _, key: made(key))
-        assert at_once.verdicts == ((Outcome.APPLIED, None), (Outcome.DUPLICATE, "ALREADY_TOLD"))
+        assert at_once.verdicts == ((Outcome.APPLIED, None), (Outcome.DUPLICATE, "ALREADY_KNOWN"))
         knowledge = Knowledge()
         for update in updates:
             knowledge.learn(update)

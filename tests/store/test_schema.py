@@ -8,6 +8,7 @@ from typing import Any
 
 import asyncpg
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import null, text
@@ -21,6 +22,7 @@ from store.failures import constraint, sqlstate
 from store.rows import DOMAINS, RowType
 from store.schema import metadata
 from testbed.postgres import Databases
+from tests.parts.until import until
 
 # One row of everything at least, each as it may be. Ids end in a digit: 1 and 2 are wallets, a to d and f are methods.
 ROWS = """
@@ -240,19 +242,17 @@ CASES = [
 ]
 
 
+async def fill(url: str, statements: str) -> None:
+    connection = await asyncpg.connect(make_url(url).set(drivername="postgresql").render_as_string(hide_password=False))
+    await connection.execute(statements)
+    await connection.close()
+
+
 @pytest.fixture(scope="module")
 def filled_url(databases: Databases) -> Iterator[str]:
     """A database with a row of everything."""
-
-    async def fill(url: str) -> None:
-        connection = await asyncpg.connect(
-            make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
-        )
-        await connection.execute(ID + ROWS)
-        await connection.close()
-
     url = asyncio.run(databases.create())
-    asyncio.run(fill(url))
+    asyncio.run(fill(url, ID + ROWS))
     yield url
     asyncio.run(databases.drop(url))
 
@@ -405,6 +405,90 @@ async def test_migrating_makes_what_the_tables_describe(databases: Databases) ->
     assert len(found[0]) > 200
     for url in urls:
         await databases.drop(url)
+
+
+# What 0009 is to keep, and at the places of its slices the reasons that it renames.
+REASONS_OF_0008 = """
+    INSERT INTO inbox (id, topic, partition, kafka_offset, digest, vendor, update_id, original, type, occurred_at,
+                       outcome, reason)
+    OVERRIDING SYSTEM VALUE
+    SELECT id, 't', 1, id, 'x', 'v', 'u' || id, true, 'CLOSED', now(), outcome, reason
+    FROM (VALUES (10, 'DUPLICATE', 'ALREADY_TOLD'), (20000, 'SUPERSEDED', 'NEWER_TOLD'), (20001, 'APPLIED', NULL),
+                 (20002, 'SUPERSEDED', 'NEWER_FACT'), (40001, 'DUPLICATE', 'ALREADY_TOLD'),
+                 (50000, 'SUPERSEDED', 'NEWER_TOLD')) AS former(id, outcome, reason)
+"""
+REASONS_OF_0009 = {
+    10: "ALREADY_KNOWN",
+    20000: "NEWER_KNOWN",
+    20001: None,
+    20002: "NEWER_FACT",
+    40001: "ALREADY_KNOWN",
+    50000: "NEWER_KNOWN",
+}
+
+
+@pytest.fixture
+async def url_of_0008(databases: Databases) -> AsyncIterator[str]:
+    """A database as the version before left it, with a row of everything."""
+    url = await databases.create_empty()
+    engine = connect(url, pool_size=1)
+    async with engine.begin() as connection:
+        await connection.run_sync(lambda sync: command.upgrade(migrate.config(sync), "0008"))
+    await engine.dispose()
+    await fill(url, ID + ROWS + REASONS_OF_0008)
+    yield url
+    await databases.drop(url)
+
+
+async def contents(connection: AsyncConnection) -> dict[str, list[str]]:
+    """Every row of every table, without the reasons of the inbox."""
+    tables = {name: f"SELECT CAST(row AS text) FROM {name} AS row" for name in metadata.tables}  # noqa: S608 - ours
+    tables["inbox"] = "SELECT CAST(to_jsonb(row) - 'reason' AS text) FROM inbox AS row"
+    return {name: sorted(await connection.scalars(text(query))) for name, query in tables.items()}
+
+
+async def reasons(connection: AsyncConnection) -> dict[int, str | None]:
+    rows = await connection.execute(text("SELECT id, reason FROM inbox WHERE partition = 1 ORDER BY id"))
+    return {row.id: row.reason for row in rows}
+
+
+async def test_reasons_are_renamed_and_nothing_else_changes(url_of_0008: str) -> None:
+    engine = connect(url_of_0008, pool_size=1)
+    async with engine.connect() as connection:
+        before = await contents(connection)
+        await connection.rollback()
+        await migrate.upgrade(url_of_0008)
+        assert await reasons(connection) == REASONS_OF_0009
+        assert await contents(connection) == before
+    await engine.dispose()
+    assert all(before.values())
+
+
+async def test_a_reason_is_renamed_while_another_is_waited_for_and_what_was_left_is_renamed_later(
+    url_of_0008: str,
+) -> None:
+    """The row of the third slice is locked for longer than the first migration lives."""
+    engine = connect(url_of_0008, pool_size=2)
+    async with engine.connect() as worker, engine.connect() as reader:
+        await worker.execute(text("SELECT FROM inbox WHERE id = 40001 FOR UPDATE"))
+
+        async def first_slices_are_done() -> bool:
+            stored = await reasons(reader)
+            await reader.rollback()
+            return stored[10] == "ALREADY_KNOWN" and stored[20000] == "NEWER_KNOWN"
+
+        migration = asyncio.create_task(migrate.upgrade(url_of_0008))
+        await until(first_slices_are_done)
+        migration.cancel()
+        await asyncio.wait([migration])
+        assert (await reasons(reader))[50000] == "NEWER_TOLD"
+        await reader.rollback()
+        await worker.rollback()
+        assert (await migrate.revisions(url_of_0008))[0] == "0008"
+        await asyncio.gather(*(migrate.upgrade(url_of_0008) for _ in range(2)))
+        assert await reasons(reader) == REASONS_OF_0009
+    await engine.dispose()
+    assert len(set(await migrate.revisions(url_of_0008))) == 1
 
 
 def test_no_migration_changes_what_rows_are_handed_over_as() -> None:
