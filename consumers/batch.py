@@ -33,7 +33,8 @@ Point: TypeAlias = Literal["took in", "committed"] | Step
 class BatchResult:
     """What became of a batch: how many updates had which outcome, letters, redelivered messages, and events made.
 
-    `empty` messages have no value; nothing is kept of them but their number.
+    `empty` messages have no value; nothing is kept of them but their number. `due` are the endpoints with new
+    deliveries.
     """
 
     outcomes: Counter[Outcome]
@@ -41,6 +42,7 @@ class BatchResult:
     redelivered: int
     events: int
     empty: int = 0
+    due: AbstractSet[str] = frozenset()
 
 
 # Some vendors date a change by when it comes into force. A clock that is wrong by years would decide about a card until
@@ -94,8 +96,9 @@ async def take_in(
         Counter(verdict.outcome for verdict in verdicts),
         len(letters),
         len(arrivals) - len(verdicts),
-        done.events,
+        done.announced.events,
         len(empties),
+        done.announced.due,
     )
 
 

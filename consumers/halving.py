@@ -15,6 +15,7 @@ What follows from each kind of failure (`store.failures`):
 import random
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from typing import NamedTuple, TypeAlias
 
 import structlog
@@ -108,9 +109,10 @@ class Fault(NamedTuple):
 class BatchIntake:
     """Takes the batches of one worker in.
 
-    `take_in` takes one batch in, in one transaction. `on_events` is called after each commit that made events for
-    merchants. `at` is told each point that a batch passes; crash tests stop the process there. `incarnation` is of the
-    topic that the batches come from (`store.topics`). In fields that `digit_ids` names, digits are no card number.
+    `take_in` takes one batch in, in one transaction. `on_due` is called after each commit that made deliveries, with
+    their endpoints. `at` is told each point that a batch passes; crash tests stop the process there. `incarnation` is
+    of the topic that the batches come from (`store.topics`). In fields that `digit_ids` names, digits are no card
+    number.
     """
 
     def __init__(
@@ -120,7 +122,7 @@ class BatchIntake:
         take_in: TakeIn,
         waiting: Waiting,
         *,
-        on_events: Callable[[], None] = lambda: None,
+        on_due: Callable[[AbstractSet[str]], None] = lambda _: None,
         at: Callable[[Point], None] = lambda _: None,
         allowance: Allowance = ORDINARY,
         digit_ids: DigitIds = NO_DIGIT_IDS,
@@ -129,7 +131,7 @@ class BatchIntake:
         self._retention = retention
         self._take_in_whole = take_in
         self._waiting = waiting
-        self._on_events = on_events
+        self._on_due = on_due
         self._at = at
         self.incarnation = 0
         self._allowance = allowance
@@ -198,8 +200,8 @@ class BatchIntake:
                 await self._waiting.sleep_or_stop(random.uniform(0, apart))  # noqa: S311 - nothing to guess
             else:
                 _count(result)
-                if result.events:
-                    self._on_events()
+                if result.due:
+                    self._on_due(result.due)
                 return None
 
     async def _kind(self, error: BaseException) -> Failure:

@@ -9,6 +9,7 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any, Literal, TypeAlias
 
 import structlog
@@ -46,6 +47,9 @@ _LOOK_SECONDS = 2
 _SHORTEST_SECONDS, _LONGEST_SECONDS = 0.1, 5.0
 _NO_SECURITY: Mapping[str, Any] = {}
 
+# After a poll of so many messages the next one waits to fill up. With fewer, larger batches would save little.
+_MANY = 50
+
 # So many batches for each lane are polled at a time: it takes them in one after another, and waits for the other lanes
 # after the last one only. A partition stays in one lane, so a lane may get those of all.
 AHEAD = 8
@@ -54,12 +58,13 @@ AHEAD = 8
 class Worker:
     """One member of the consumer group.
 
-    A batch has `batch_size` messages at most, and waits for `batch_wait` seconds at most from the first one on.
+    A batch has `batch_size` messages at most: those that came while the one before was taken in. After a large batch
+    the next one waits for `batch_wait` seconds at most from its first message on; a lone update waits for nothing.
     After `session_timeout` seconds without a sign of life the group goes on without it.
     `security` are aiokafka's arguments for TLS and SASL.
     `take_in` takes a batch in, in one transaction. In fields that `digit_ids` names, digits are no card number.
     An `optional` topic may be missing: nothing is waited for then.
-    `on_events` is called after each commit that made events for merchants.
+    `on_due` is called after each commit that made deliveries, with the ids of their endpoints.
     `at` is told each point that is passed; crash tests stop the process there.
     """
 
@@ -72,7 +77,7 @@ class Worker:
         group: str,
         retention: Retention,
         batch_size: int = 500,
-        batch_wait: float = 0.05,
+        batch_wait: float = 0.02,
         lanes: int = 2,
         drain_within: float = 25,
         session_timeout: float = 20,
@@ -80,7 +85,7 @@ class Worker:
         optional: bool = False,
         digit_ids: DigitIds = NO_DIGIT_IDS,
         take_in: TakeIn = take_in,
-        on_events: Callable[[], None] = lambda: None,
+        on_due: Callable[[AbstractSet[str]], None] = lambda _: None,
         at: Callable[[Place], None] = lambda _: None,
     ) -> None:
         self._bootstrap_servers = bootstrap_servers
@@ -95,9 +100,7 @@ class Worker:
         self._optional = optional
         self._at = at
         self._waiting = Waiting(f"the consumer of {topic}", "the broker: not connected yet")
-        self._intake = BatchIntake(
-            engine, retention, take_in, self._waiting, on_events=on_events, at=at, digit_ids=digit_ids
-        )
+        self._intake = BatchIntake(engine, retention, take_in, self._waiting, on_due=on_due, at=at, digit_ids=digit_ids)
         self._idle = asyncio.Event()
         self._idle.set()
         self._enough = asyncio.Event()
@@ -108,6 +111,7 @@ class Worker:
         self._ledger = Ledger(engine, self._waiting)
         self._unread: tuple[Incarnation | None, Mapping[int, tuple[int, int]]] = (None, {})
         self._troubles = 0
+        self._latest = 0
         self._missing = Reminder()
         WAITING.labels(topic).set_function(lambda: float(self.ready() is not None))
 
@@ -257,21 +261,23 @@ class Worker:
             self._idle.set()
 
     async def _poll(self, reader: Reader) -> Polled:
-        """Some batches for each lane at most: from the first message on as many as come within the batch's wait.
+        """Some batches for each lane at most: what has come, and after a large poll what comes within the batch's wait.
 
         What came while another batch was in hand, or lay with the broker for a while, has waited already.
         """
+        wait = self._batch_wait if self._latest >= _MANY else 0.0
         polled: dict[TopicPartition, list[Message]] = {}
         wanted, patience = self._batch_size * self._lanes * AHEAD, _POLL_SECONDS
         until = time.monotonic() + patience
         while wanted > 0 and patience > 0 and not self._waiting.stopping.is_set():
             received = await reader.get(patience, wanted)
             if received and not polled:
-                until = time.monotonic() + self._batch_wait - min(_age(received), self._batch_wait)
+                until = time.monotonic() + wait - min(_age(received), wait)
             for partition, messages in received.items():
                 polled.setdefault(partition, []).extend(messages)
                 wanted -= len(messages)
             patience = until - time.monotonic()
+        self._latest = sum(map(len, polled.values()))
         return polled
 
     # --- the database ---------------------------------------------------------------------------------------------

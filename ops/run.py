@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -31,9 +32,11 @@ from producers.topic.publisher import Publisher
 from producers.vendors.client import Vendor, Vendors
 from producers.vendors.fetcher import Fetcher
 from producers.webhooks.dispatcher import Dispatcher
+from producers.webhooks.notices import NoticeListener, NoticeSender
 from producers.webhooks.sender import Sender
 from schemas.feeds import FEEDS
 from store import reach
+from store.engine import is_pooled
 from wallets import unfinished
 from wallets.change import Retention
 
@@ -75,6 +78,9 @@ class Role(StrEnum):
     def needs_database(self) -> bool:
         return self.consumes or self.delivers
 
+
+OnDue: TypeAlias = Callable[[AbstractSet[str]], None]
+"""Called with the ids of endpoints that have new deliveries."""
 
 Job: TypeAlias = Callable[[asyncio.Event], Coroutine[Any, Any, None]]
 
@@ -138,14 +144,15 @@ async def assembled(settings: Settings, role: Role, engine: AsyncEngine | None, 
             parts.jobs["dispatcher"] = dispatcher.run
             parts.ready["dispatcher"] = dispatcher.ready
             parts.stalled.append(dispatcher.stalled)
+            if not is_pooled(engine):
+                parts.jobs["notices"] = NoticeListener(engine, dispatcher.kick).run
         if role.consumes:
             assert engine is not None
-            # an idle dispatcher looks twice a second; one beside the consumer need not wait for that
-            on_events = dispatcher.kick if dispatcher else lambda: None
-            worker = _worker(settings, engine, servers, on_events=on_events)
+            on_due = _on_due(parts, engine, dispatcher)
+            worker = _worker(settings, engine, servers, on_due=on_due)
             parts.jobs["consumer"] = worker.run
             parts.jobs["upkeep"] = partial(_keep_up, engine, settings.parked_for)
-            parts.jobs["unfinished updates"] = partial(_finish_updates, settings, engine, on_events)
+            parts.jobs["unfinished updates"] = partial(_finish_updates, settings, engine, on_due)
             parts.ready["consumer"] = worker.ready
             parts.stalled.append(worker.stalled)
             assert publisher is not None
@@ -163,6 +170,18 @@ async def assembled(settings: Settings, role: Role, engine: AsyncEngine | None, 
             parts.ready["feeds"] = publisher.ready
         parts.jobs["watchdog"] = partial(_watch, parts)
         yield parts
+
+
+def _on_due(parts: Parts, engine: AsyncEngine, dispatcher: Dispatcher | None) -> OnDue:
+    """What is called with the endpoints of new deliveries: this process's dispatcher, else those of other processes."""
+    if dispatcher is not None:
+        return dispatcher.kick
+    if is_pooled(engine):
+        log.info("dispatchers in other processes look for new deliveries twice a second: a pooler passes no notices on")
+        return lambda _: None
+    sender = NoticeSender(engine)
+    parts.jobs["notices"] = sender.run
+    return sender.add
 
 
 async def together(jobs: Mapping[str, Job], stopping: asyncio.Event, drain_within: float) -> None:
@@ -215,9 +234,7 @@ def stop_with_parent(stopping: asyncio.Event) -> None:
     asyncio.get_running_loop().add_reader(sys.stdin, look)
 
 
-def _worker(
-    settings: Settings, engine: AsyncEngine, servers: str, *, on_events: Callable[[], None] = lambda: None
-) -> Worker:
+def _worker(settings: Settings, engine: AsyncEngine, servers: str, *, on_due: OnDue) -> Worker:
     return Worker(
         engine,
         bootstrap_servers=servers,
@@ -232,7 +249,7 @@ def _worker(
         security=kafka.security(settings),
         digit_ids=settings.digit_ids,
         take_in=partial(batch.take_in, identifiers=settings.identifiers),
-        on_events=on_events,
+        on_due=on_due,
     )
 
 
@@ -349,11 +366,9 @@ async def _keep_up(engine: AsyncEngine, parked_for: timedelta, stopping: asyncio
     await upkeep.run(engine, parked_for=parked_for, stopping=stopping)
 
 
-async def _finish_updates(
-    settings: Settings, engine: AsyncEngine, on_events: Callable[[], None], stopping: asyncio.Event
-) -> None:
+async def _finish_updates(settings: Settings, engine: AsyncEngine, on_due: OnDue, stopping: asyncio.Event) -> None:
     retention = Retention(known=settings.knowledge_for, unknown=settings.parked_for)
-    await unfinished.run(engine, retention, stopping=stopping, on_events=on_events)
+    await unfinished.run(engine, retention, stopping=stopping, on_due=on_due)
 
 
 async def _watch(parts: Parts, stopping: asyncio.Event) -> None:

@@ -242,8 +242,8 @@ class Settings(BaseSettings):
         description="Most updates in one transaction; more gain little and hold their locks for longer.",
     )
     batch_wait: Duration = Field(
-        timedelta(milliseconds=100),
-        description="How long a batch waits to fill up, which is what a lone update is delayed by at most.",
+        timedelta(milliseconds=20),
+        description="How long a batch waits to fill up after a large one. A lone update waits for nothing.",
     )
     fingerprint_key: FingerprintKey | None = Field(
         None,

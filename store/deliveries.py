@@ -6,9 +6,10 @@ SHARE). `record` deletes the finished head, then promotes the next delivery in a
 enqueue and finish never leave a line without a head.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 from uuid import UUID
 
 from sqlalchemy import text
@@ -19,6 +20,9 @@ from domain.delivery.schedule import Next
 from domain.delivery.states import Status
 from domain.wallet import WalletId
 from store.rows import ATTEMPT_RESULT, CLAIMED_DELIVERY, DELIVERY, DELIVERY_CLAIM, LINE, WATERMARK
+
+Line: TypeAlias = tuple[str, WalletId | UUID]
+"""The live deliveries of one wallet to one endpoint: (endpoint, wallet)."""
 
 
 class NewDelivery(NamedTuple):
@@ -216,39 +220,96 @@ _RECORD = text(f"""
 
 # After the deletion, in a second statement: what was enqueued behind the deleted row is visible now.
 _PROMOTE = text(f"""
-    UPDATE deliveries SET due_at = now()
-    WHERE due_at IS NULL AND id = ANY(ARRAY(
+    WITH head AS MATERIALIZED (
         SELECT (SELECT id FROM deliveries
                 WHERE endpoint_id = line.endpoint_id AND wallet_id = line.wallet_id
                 ORDER BY sequence
                 LIMIT 1)
-        FROM {LINE.array("lines")} AS line))
+        FROM {LINE.array("lines")} AS line),
+    wanted AS MATERIALIZED (
+        SELECT (SELECT id FROM deliveries
+                WHERE endpoint_id = line.endpoint_id AND wallet_id = line.wallet_id AND status = 'PENDING'
+                ORDER BY sequence
+                LIMIT 1)
+        FROM {LINE.array("to_claim")} AS line
+        WHERE (SELECT status = 'ENABLED' AND (held_until IS NULL OR held_until <= now())
+               FROM endpoints WHERE id = line.endpoint_id)),
+    promoted AS (
+        UPDATE deliveries
+        SET due_at = now(),
+            attempt = attempt + CASE WHEN id = ANY(ARRAY(SELECT id FROM wanted)) THEN 1 ELSE 0 END,
+            leased_until = CASE WHEN id = ANY(ARRAY(SELECT id FROM wanted)) THEN now() + CAST(:lease AS interval) END
+        WHERE due_at IS NULL AND id = ANY(ARRAY(SELECT id FROM head))
+        RETURNING id, attempt, event_id, endpoint_id, wallet_id, due_at, leased_until)
+    SELECT id, attempt, event_id, endpoint_id, wallet_id, due_at, leased_until,
+           CASE WHEN leased_until IS NOT NULL THEN (SELECT body FROM events WHERE events.id = event_id) END,
+           (SELECT url FROM endpoints WHERE endpoints.id = endpoint_id),
+           (SELECT secrets FROM endpoints WHERE endpoints.id = endpoint_id)
+    FROM promoted
 """)
 
 _FINISHED = frozenset({Status.DELIVERED, Status.DEAD})
 
 
-async def record(connection: AsyncConnection, results: Sequence[Attempted]) -> set[int]:
-    """Write attempts down and move their deliveries on; the ids of those that were still the recorder's.
+class Recorded(NamedTuple):
+    """What `record` did: `ids` of the deliveries that were still the recorder's, and the new heads of finished lines.
 
+    The heads are those `claimed` for the recorder, and the others, by endpoint, which are `due` for any claim.
+    """
+
+    ids: AbstractSet[int]
+    claimed: Sequence[ClaimedDelivery]
+    due: AbstractSet[str]
+
+
+NOTHING_RECORDED = Recorded(frozenset(), (), frozenset())
+
+
+async def record(
+    connection: AsyncConnection,
+    results: Sequence[Attempted],
+    *,
+    to_claim: Collection[Line] = (),
+    lease: timedelta = timedelta(0),
+) -> Recorded:
+    """Write attempts down and move their deliveries on. Where a head is finished, the next of its line takes its place.
+
+    The next deliveries of the lines `to_claim` come back claimed for `lease`, if their endpoint may be sent to.
     Of an attempt whose lease has passed to another claim nothing is written. Recording the same results again
     (the first COMMIT's answer was lost) changes nothing.
     """
-    recorded = await connection.scalars(_RECORD, {"results": [_result_row(result) for result in results]})
-    mine = set(recorded)
-    lines = [
-        LINE.row(endpoint_id=claimed.endpoint_id, wallet_id=claimed.wallet_id)
+    rows = await connection.scalars(_RECORD, {"results": [_result_row(result) for result in results]})
+    ids = set(rows)
+    lines = {
+        (claimed.endpoint_id, claimed.wallet_id)
         for claimed, *_, following in results
-        if claimed.id in mine and following.status in _FINISHED
-    ]
-    await promote(connection, lines)
-    return mine
+        if claimed.id in ids and following.status in _FINISHED
+    }
+    claimed, due = await promote(connection, lines, to_claim=lines.intersection(to_claim), lease=lease)
+    return Recorded(ids, claimed, due)
 
 
-async def promote(connection: AsyncConnection, lines: Sequence[tuple[str, WalletId | UUID]]) -> None:
-    """Make the first delivery of each line (endpoint, wallet) its head: due now."""
+async def promote(
+    connection: AsyncConnection,
+    lines: Collection[Line],
+    *,
+    to_claim: Collection[Line] = (),
+    lease: timedelta = timedelta(0),
+) -> tuple[list[ClaimedDelivery], set[str]]:
+    """Make the first delivery of each line its head: due now, and claimed where the line is one `to_claim`.
+
+    Return the claimed heads, and the endpoints of the other new heads.
+    """
+    claimed: list[ClaimedDelivery] = []
+    due: set[str] = set()
     if lines:
-        await connection.execute(_PROMOTE, {"lines": lines})
+        parameters = {"lines": list(lines), "to_claim": list(to_claim), "lease": lease}
+        for row in await connection.execute(_PROMOTE, parameters):
+            if row.leased_until is None:
+                due.add(row.endpoint_id)
+            else:
+                claimed.append(ClaimedDelivery._make(row))
+    return claimed, due
 
 
 # A delivery that is live again without a delay is due as soon as its endpoint is enabled.

@@ -46,6 +46,7 @@ _SET_FOR_THE_TRANSACTION = text("""
 """)
 _CONNECT_SECONDS = 10
 _DRIVER = "postgresql+asyncpg"
+_POOLED = "repoint_pooled"
 
 
 def connect(url: str, *, pool_size: int = 5, short: bool = False, patience: float = 30) -> AsyncEngine:
@@ -74,6 +75,7 @@ def connect(url: str, *, pool_size: int = 5, short: bool = False, patience: floa
         pool_pre_ping=True,
         # an error's text would hold tokens, secrets and webhook bodies
         hide_parameters=True,
+        execution_options={_POOLED: address.pooled},
     )
     if address.socket_options:
         event.listen(engine.sync_engine, "connect", partial(_set_socket_options, address.socket_options))
@@ -85,6 +87,11 @@ def connect(url: str, *, pool_size: int = 5, short: bool = False, patience: floa
     elif short:
         event.listen(engine.sync_engine, "connect", _end_long_ones)
     return engine
+
+
+def is_pooled(engine: AsyncEngine) -> bool:
+    """Whether the engine's connections go through a pooler, so that two transactions may be in two sessions."""
+    return bool(engine.get_execution_options()[_POOLED])
 
 
 def _arguments(address: Address) -> dict[str, Any]:

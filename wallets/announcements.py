@@ -1,7 +1,9 @@
 """Announce changed wallets: write events, numbered per wallet and merchant, and their deliveries."""
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from prometheus_client import Counter
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -15,15 +17,22 @@ EVENTS = Counter("repoint_events_total", "Events made for merchants")
 """The caller counts its events here after the commit."""
 
 
-async def announce(connection: AsyncConnection, changed: Sequence[ChangedWallet]) -> int:
-    """Write the events of the changed wallets, and a delivery for each subscribed endpoint; return how many events."""
+class Announced(NamedTuple):
+    """The number of `events` that were written, and the endpoints that have deliveries due by them."""
+
+    events: int = 0
+    due: AbstractSet[str] = frozenset()
+
+
+async def announce(connection: AsyncConnection, changed: Sequence[ChangedWallet]) -> Announced:
+    """Write the events of the changed wallets, and a delivery for each subscribed endpoint."""
     announced = [
         (wallet.after.id, announcement)
         for wallet in changed
         for announcement in wire.announcements(wallet.after, wallet.changes)
     ]
     if not announced:
-        return 0
+        return Announced()
     lines = [(wallet_id, announcement.merchant_id) for wallet_id, announcement in announced]
     numbers = dict(await events.number(connection, lines))
     now = datetime.now(UTC)
@@ -37,18 +46,16 @@ async def announce(connection: AsyncConnection, changed: Sequence[ChangedWallet]
         merchant_id, name, method_id = announcement.merchant_id, announcement.name.value, announcement.method_id
         written.append(events.Event(event_id, wallet_id, merchant_id, sequence, name, method_id, body, now))
     await events.insert(connection, written)
-    await _enqueue(connection, written)
-    return len(written)
+    return Announced(len(written), await _enqueue(connection, written))
 
 
-async def _enqueue(connection: AsyncConnection, written: Sequence[events.Event]) -> None:
+async def _enqueue(connection: AsyncConnection, written: Sequence[events.Event]) -> AbstractSet[str]:
     subscribed = await merchants.subscribed(connection, {event.merchant_id for event in written})
-    await deliveries.enqueue(
-        connection,
-        [
-            deliveries.NewDelivery(event.id, endpoint_id, event.wallet_id, event.sequence)
-            for event in written
-            for endpoint_id, event_types in subscribed.get(event.merchant_id, ())
-            if event.name in event_types
-        ],
-    )
+    new = [
+        deliveries.NewDelivery(event.id, endpoint_id, event.wallet_id, event.sequence)
+        for event in written
+        for endpoint_id, event_types in subscribed.get(event.merchant_id, ())
+        if event.name in event_types
+    ]
+    await deliveries.enqueue(connection, new)
+    return {delivery.endpoint_id for delivery in new}

@@ -20,7 +20,7 @@ from domain.update import Update
 from domain.wallet import Key, MethodId, WalletId
 from store import inbox, knowledge, wallets
 from store.ids import uuid7
-from wallets.announcements import announce
+from wallets.announcements import Announced, announce
 from wallets.loading import ORDINARY, Limits, Loaded, known_by, load
 
 Step: TypeAlias = Literal["decided", "applied", "announced"]
@@ -37,14 +37,14 @@ class Retention:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """The result of a change: the verdict on each update, in their order, and the number of events.
+    """The result of a change: the verdict on each update, in their order, and what was announced.
 
     `left_after`: wallets with a greater id that know the updates' credential are left to `wallets.unfinished`; None if
     all were changed.
     """
 
     verdicts: Sequence[Verdict]
-    events: int
+    announced: Announced
     left_after: WalletId | None
 
 
@@ -66,10 +66,10 @@ async def change(
         TooMuch: the updates are more than one transaction may take on.
     """
     loaded = await load(connection, updates, within_reach, limits, keep=retention.unknown)
-    decision, events = await resolve(
+    decision, announced = await resolve(
         connection, loaded, retention, updates=updates, known_before=known_by(loaded.wallets), at=at
     )
-    return Change(decision.verdicts, events, loaded.left_after)
+    return Change(decision.verdicts, announced, loaded.left_after)
 
 
 async def resolve(
@@ -81,17 +81,17 @@ async def resolve(
     updates: Sequence[Update] = (),
     effort: Effort | None = None,
     at: Callable[[Step], None] = lambda _: None,
-) -> tuple[Decision, int]:
+) -> tuple[Decision, Announced]:
     """Change the wallets of `loaded` by `updates`, by earlier reports, and by the waiting updates.
 
-    Return the decision and the number of events. `known_before` is as for `carry_out`.
+    Return the decision and what was announced. `known_before` is as for `carry_out`.
     """
     decision = decide(updates, loaded.wallets, loaded.knowledge, loaded.waiting, method_ids(), effort=effort)
     at("decided")
-    events = await carry_out(connection, decision, loaded, retention, known_before=known_before, at=at)
+    announced = await carry_out(connection, decision, loaded, retention, known_before=known_before, at=at)
     if decision.waiting:
         await inbox.update_outcomes(connection, decision.waiting)
-    return decision, events
+    return decision, announced
 
 
 async def carry_out(
@@ -102,16 +102,16 @@ async def carry_out(
     *,
     known_before: AbstractSet[Key],
     at: Callable[[Step], None] = lambda _: None,
-) -> int:
-    """Write and announce a decision; return the number of events.
+) -> Announced:
+    """Write and announce a decision.
 
     `known_before` are the credentials that wallets knew when the knowledge of them was reported.
     """
     await _apply(connection, decision, loaded, retention, known_before)
     at("applied")
-    events = await announce(connection, decision.changed)
+    announced = await announce(connection, decision.changed)
     at("announced")
-    return events
+    return announced
 
 
 def method_ids() -> Callable[[WalletId, Key], MethodId]:

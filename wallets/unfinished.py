@@ -9,6 +9,7 @@ Then nothing remains to do for it here.
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 import structlog
@@ -24,7 +25,7 @@ from store.failures import DATABASE_ERRORS, Failure, failure, was_cancelled
 from store.knowledge import Contended
 from store.refusals import reason
 from store.unfinished import Unfinished
-from wallets.announcements import EVENTS
+from wallets.announcements import EVENTS, Announced
 from wallets.change import Retention, carry_out, method_ids
 from wallets.loading import ORDINARY, Loaded, known_by, within
 
@@ -61,17 +62,21 @@ class _Pace:
 
 
 async def run(
-    engine: AsyncEngine, retention: Retention, *, stopping: asyncio.Event, on_events: Callable[[], None] = lambda: None
+    engine: AsyncEngine,
+    retention: Retention,
+    *,
+    stopping: asyncio.Event,
+    on_due: Callable[[AbstractSet[str]], None] = lambda _: None,
 ) -> None:
     """Resolve unfinished updates until `stopping` is set. Wait for the database while it is away or too slow."""
     pace, reminder = _Pace(), Reminder()
     while not stopping.is_set():
-        events, begun = None, time.monotonic()
+        announced, begun = None, time.monotonic()
         try:
             if pace.failed is not None:
                 await _pass_over(engine, *pace.failed)
                 pace.failed = None
-            events = await run_once(engine, retention, pace)
+            announced = await run_once(engine, retention, pace)
             pace.grow()
         except Contended as error:
             pace.within_reach |= error.keys
@@ -79,9 +84,9 @@ async def run(
             why = await _put_off(engine, error, pace, seconds=time.monotonic() - begun)
             if reminder.is_due(why):
                 log.warning("wallets left for later are put off", reason=why)
-        if events:
-            on_events()
-        if events is None:
+        if announced is not None and announced.due:
+            on_due(announced.due)
+        if announced is None:
             await event_or_timeout(stopping, _LOOK_SECONDS)
 
 
@@ -119,8 +124,8 @@ async def _pass_over(engine: AsyncEngine, failed: Sequence[Unfinished], why: str
             await unfinished.move_on(connection, claimed, after=ids[0])
 
 
-async def run_once(engine: AsyncEngine, retention: Retention, pace: _Pace | None = None) -> int | None:
-    """Resolve the next wallets of the oldest unfinished update; return the number of events, None if there is none.
+async def run_once(engine: AsyncEngine, retention: Retention, pace: _Pace | None = None) -> Announced | None:
+    """Resolve the next wallets of the oldest unfinished update; return what was announced, None if there is no update.
 
     Raises:
         store.knowledge.Contended: do it again, with these credentials within reach.
@@ -138,23 +143,23 @@ async def run_once(engine: AsyncEngine, retention: Retention, pace: _Pace | None
         ids = await wallets.lock(connection, claimed[0].update.keys, limit=pace.at_once, after=claimed[0].after)
         affected = await wallets.load(connection, ids)
         loaded = await within(connection, affected, keys | known_by(affected))
-        events = await _resolve(connection, claimed, loaded, retention)
+        announced = await _resolve(connection, claimed, loaded, retention)
         if len(ids) < pace.at_once:
             await unfinished.finish(connection, claimed)
         else:
             await unfinished.move_on(connection, claimed, after=ids[-1])
-    EVENTS.inc(events)
-    return events
+    EVENTS.inc(announced.events)
+    return announced
 
 
 async def _resolve(
     connection: AsyncConnection, claimed: Sequence[Unfinished], loaded: Loaded, retention: Retention
-) -> int:
-    """Resolve the wallets, and give the updates the outcome that follows; return the number of events."""
+) -> Announced:
+    """Resolve the wallets, and give the updates the outcome that follows; return what was announced."""
     waiting = {update.inbox_id for update in loaded.waiting}
     updates = [*loaded.waiting, *(row.update for row in claimed if row.update.inbox_id not in waiting)]
     decision = decide((), loaded.wallets, loaded.knowledge, updates, method_ids())
-    events = await carry_out(connection, decision, loaded, retention, known_before=known_by(loaded.wallets))
+    announced = await carry_out(connection, decision, loaded, retention, known_before=known_by(loaded.wallets))
     followed = [(update, verdict) for update, verdict in decision.waiting if update.inbox_id in waiting]
     if followed:
         await inbox.update_outcomes(connection, followed)
@@ -162,4 +167,4 @@ async def _resolve(
     applied = [(update, verdict) for update, verdict in decision.waiting if verdict.outcome is Outcome.APPLIED]
     if applied:
         await inbox.update_outcomes(connection, applied)
-    return events
+    return announced

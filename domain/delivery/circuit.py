@@ -1,10 +1,14 @@
-"""How an endpoint is treated by what it answers: held back when it asks for it, bounded when it is slow.
+"""How an endpoint is treated by what it answers: held back when it asks for it, restrained when it is slow.
 
 after an attempt               the endpoint
-───────────────────────────    ─────────────────────────────────────────────────
+───────────────────────────    ─────────────────────────────────────────────────────────────
 410                            is disabled until a person enables it
 429 or 503 with Retry-After    is held back as long as it asks, a day at most
-slow, or no answer             is sluggish: few connections until it is quick again
+no answer                      is probed: its window is one delivery
+a slow answer                  has its window widened by one, to a tenth of the connections at most
+a quick answer                 has its window widened by one, to half of the connections at most
+
+The window of an endpoint is how many of its deliveries a dispatcher may hold at a time.
 """
 
 from datetime import timedelta
@@ -27,17 +31,26 @@ def hold(outcome: Outcome, retry_after: timedelta | None) -> timedelta | None:
     return min(retry_after, LONGEST_HOLD)
 
 
-def is_sluggish(outcome: Outcome, seconds: float) -> bool:
-    """Whether its latest attempt, of `seconds`, kept a connection busy for long, or for nothing."""
-    return seconds > SLUGGISH or outcome not in ANSWERED
+def widest(connections: int) -> int:
+    """The window of an endpoint that answers quickly: half of a dispatcher's `connections`."""
+    return max(1, connections // 2)
 
 
-def room(*, held: int, sluggish: bool, held_by_sluggish: int, connections: int) -> int:
-    """How many more deliveries may be claimed for an endpoint that holds `held` of a sender's `connections`.
+def narrowed(window: int, connections: int) -> int:
+    """The window while an attempt has been under way for longer than SLUGGISH."""
+    return min(window, _window_of_slow(connections))
 
-    A quick endpoint may hold half of them, a sluggish one a tenth, and all sluggish ones together half:
-    however many endpoints hang, the quick ones always have the other half.
+
+def window_after(window: int, outcome: Outcome, seconds: float, *, connections: int) -> int:
+    """The window after an attempt of `seconds`.
+
+    After a failure one probe comes first. A window of n deliveries that are all answered quickly becomes one of 2 n.
     """
-    if sluggish:
-        return max(0, min(max(1, connections // 10) - held, max(1, connections // 2) - held_by_sluggish))
-    return max(0, max(1, connections // 2) - held)
+    if outcome not in ANSWERED:
+        return 1
+    limit = widest(connections) if seconds <= SLUGGISH else _window_of_slow(connections)
+    return min(limit, window + 1)
+
+
+def _window_of_slow(connections: int) -> int:
+    return max(1, connections // 10)

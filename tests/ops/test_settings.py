@@ -360,7 +360,7 @@ def test_who_we_are_to_vendors_is_shown_nowhere(environment: Environment) -> Non
 
 def test_the_group_waits_for_a_member_as_long_as_is_set(environment: Environment, engine: AsyncEngine) -> None:
     environment.set(**SASL, KAFKA_SESSION_TIMEOUT="6s")
-    worker = run._worker(read(), engine, "kafka:9093")
+    worker = run._worker(read(), engine, "kafka:9093", on_due=lambda _: None)
     assert worker._session_timeout == 6
     assert worker._security["sasl_mechanism"] == "SCRAM-SHA-512"
 

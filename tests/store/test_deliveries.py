@@ -3,6 +3,7 @@
 import asyncio
 import random
 import time
+from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -38,9 +39,9 @@ def attempted(claimed: ClaimedDelivery, following: Next, outcome: Outcome = Outc
     return Attempted(claimed, outcome, 200, 0.012, time.time(), following)
 
 
-async def record(outbox: Outbox, *results: Attempted) -> set[int]:
+async def record(outbox: Outbox, *results: Attempted) -> AbstractSet[int]:
     async with outbox.engine.begin() as connection:
-        return await deliveries.record(connection, results)
+        return (await deliveries.record(connection, results)).ids
 
 
 async def due(outbox: Outbox) -> list[str]:

@@ -98,7 +98,7 @@ async def claim_and_record(engine: AsyncEngine, endpoint: str) -> None:
         ]
         later = Next(Status.PENDING, timedelta(minutes=5))
         results += [Attempted(each, Outcome.UNAVAILABLE, 503, 0.01, time.time(), later) for each in claimed[50:]]
-        assert len(await deliveries.record(connection, results)) == 90
+        assert len((await deliveries.record(connection, results)).ids) == 90
 
 
 async def test_no_plan_compares_each_row_of_a_table(engine: AsyncEngine) -> None:

@@ -172,7 +172,9 @@ async def test_the_worker_s_part_resolves_what_is_left_and_stops_when_told(harne
     await bring(harness, hub())
     await take_in(harness, replaced("A", "B", on=1))
     stopping, kicked = asyncio.Event(), asyncio.Event()
-    running = asyncio.create_task(unfinished.run(harness.engine, RETENTION, stopping=stopping, on_events=kicked.set))
+    running = asyncio.create_task(
+        unfinished.run(harness.engine, RETENTION, stopping=stopping, on_due=lambda _: kicked.set())
+    )
 
     async def all_done() -> bool:
         return await holding(harness, "B") == [COUNT]

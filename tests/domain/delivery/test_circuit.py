@@ -1,12 +1,10 @@
-"""How long an endpoint is held, and how many connections it may keep busy."""
+"""How long an endpoint is held, and how wide its window is."""
 
 from datetime import timedelta
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from domain.delivery.circuit import LONGEST_HOLD, hold, is_sluggish, room
+from domain.delivery.circuit import LONGEST_HOLD, hold, narrowed, widest, window_after
 from domain.delivery.outcome import Outcome
 
 
@@ -31,35 +29,35 @@ def test_only_429_and_503_hold_and_for_a_day_at_most(
 
 
 @pytest.mark.parametrize(
-    ("outcome", "took", "sluggish"),
+    ("window", "outcome", "seconds", "after"),
     [
-        (Outcome.ACCEPTED, 0.04, False),
-        (Outcome.STATUS_REFUSED, 0.04, False),
-        (Outcome.ACCEPTED, 3.0, True),
-        (Outcome.CONNECTION_REFUSED, 0.001, True),
-        (Outcome.RESPONSE_TIMEOUT, 15.0, True),
+        (1, Outcome.ACCEPTED, 0.04, 2),
+        (7, Outcome.STATUS_REFUSED, 1.0, 8),
+        (49, Outcome.ACCEPTED, 0.04, 50),
+        (50, Outcome.ACCEPTED, 0.04, 50),
+        (1, Outcome.ACCEPTED, 1.1, 2),
+        (9, Outcome.UNAVAILABLE, 3.0, 10),
+        (10, Outcome.ACCEPTED, 3.0, 10),
+        (50, Outcome.ACCEPTED, 3.0, 10),
+        (50, Outcome.CONNECTION_REFUSED, 0.001, 1),
+        (10, Outcome.RESPONSE_TIMEOUT, 15.0, 1),
+        (1, Outcome.DNS_LOOKUP_FAILED, 0.1, 1),
     ],
 )
-def test_slow_or_silent_is_sluggish(outcome: Outcome, took: float, *, sluggish: bool) -> None:
-    assert is_sluggish(outcome, took) is sluggish
+def test_a_window_of_a_hundred_connections_widens_with_answers_and_shrinks_to_a_probe_without(
+    window: int, outcome: Outcome, seconds: float, after: int
+) -> None:
+    assert window_after(window, outcome, seconds, connections=100) == after
 
 
-@given(st.integers(2, 400), st.lists(st.booleans(), min_size=1, max_size=60))
-def test_however_many_hang_half_of_the_connections_are_for_the_quick(connections: int, endpoints: list[bool]) -> None:
-    held = [0] * len(endpoints)
-    for _ in range(3):
-        for number, sluggish in enumerate(endpoints):
-            busy = sum(count for count, slow in zip(held, endpoints, strict=True) if slow)
-            held[number] += room(held=held[number], sluggish=sluggish, held_by_sluggish=busy, connections=connections)
-    hanging = sum(count for count, slow in zip(held, endpoints, strict=True) if slow)
-    assert hanging <= connections // 2
-    for count, sluggish in zip(held, endpoints, strict=True):
-        assert 0 <= count <= connections // 2
-        assert not sluggish or count <= max(1, connections // 10)
-        assert sluggish or count > 0
+@pytest.mark.parametrize(("window", "narrow"), [(50, 10), (10, 10), (3, 3), (1, 1)])
+def test_while_an_attempt_is_overdue_the_window_is_that_of_a_slow_endpoint(window: int, narrow: int) -> None:
+    assert narrowed(window, 100) == narrow
 
 
-def test_a_sluggish_endpoint_still_gets_one_connection_of_few() -> None:
-    assert room(held=0, sluggish=True, held_by_sluggish=0, connections=1) == 1
-    assert room(held=1, sluggish=True, held_by_sluggish=1, connections=1) == 0
-    assert room(held=0, sluggish=False, held_by_sluggish=1, connections=1) == 1
+@pytest.mark.parametrize("connections", [1, 2, 3])
+def test_of_few_connections_every_endpoint_still_gets_one(connections: int) -> None:
+    assert widest(connections) == 1
+    assert narrowed(1, connections) == 1
+    assert window_after(1, Outcome.RESPONSE_TIMEOUT, 15.0, connections=connections) == 1
+    assert window_after(1, Outcome.ACCEPTED, 0.01, connections=connections) == 1

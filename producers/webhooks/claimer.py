@@ -1,0 +1,108 @@
+"""The claimer: finds endpoints with due deliveries, and claims as many deliveries as the backlog lets it.
+
+It claims as soon as there is a reason to: deliveries were written, attempts ended, or a look found endpoints. While a
+claim is under way, further reasons gather. Deliveries that become due by the clock wait for the next look.
+"""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
+from datetime import datetime, timedelta
+from math import inf
+
+from prometheus_client import Gauge
+
+from domain.delivery.backlog import Backlog
+from loops.waiting import event_or_timeout
+from store import deliveries, endpoints
+from store.deliveries import ClaimedDelivery
+from store.reused_connection import ReusedConnection
+
+CLAIMED = Gauge("repoint_deliveries_claimed", "Deliveries claimed by this process and not attempted yet")
+
+# Shortest and longest interval of looks for endpoints with due deliveries; it doubles while nothing is due.
+_LOOK_SECONDS = (0.1, 0.5)
+# Interval of sweeps: they drop the watermarks, and park or un-park deliveries by the status of their endpoint.
+_SWEEP_SECONDS = 5.0
+
+OnClaimed = Callable[[Sequence[ClaimedDelivery], float], None]
+"""Takes over claimed deliveries, with a monotonic time before which their lease did not begin."""
+
+
+class Claimer:
+    """Claims due deliveries for `lease`, within the quotas of `backlog`, and hands them to `on_claimed`.
+
+    The statements on `connection` are transactions of their own.
+    """
+
+    def __init__(
+        self, connection: ReusedConnection, backlog: Backlog, *, lease: timedelta, on_claimed: OnClaimed
+    ) -> None:
+        self._connection = connection
+        self._backlog = backlog
+        self._lease = lease
+        self._on_claimed = on_claimed
+        # By endpoint, the latest `due_at` that was claimed. Claims take the longest due first, so nothing older is
+        # due but for some exceptions: deliveries put back, leases that ended, holds that ended. Those are seen when
+        # the watermarks are dropped. Without watermarks a claim walks over the index entries of every row that was
+        # claimed before, for as long as any old transaction is open.
+        self._watermarks: dict[str, datetime] = {}
+        self._wake = asyncio.Event()
+        self._look_interval = _LOOK_SECONDS[0]
+        self._look_at = self._sweep_at = -inf
+
+    def wake(self, due: Collection[str] | None = ()) -> None:
+        """Claim now. `due` are endpoints with new deliveries; None if it is not known which endpoints have some."""
+        if due is None:
+            self._look_at = -inf
+        else:
+            self._backlog.add_due(due)
+        self._wake.set()
+
+    def begin_anew(self) -> None:
+        """Let the next claim sweep and look first, as a new dispatcher's does."""
+        self._look_at = self._sweep_at = -inf
+
+    async def wait(self) -> None:
+        """Wait until there is a reason to claim."""
+        await event_or_timeout(self._wake, self._look_at - time.monotonic())
+
+    async def run_once(self) -> None:
+        """Claim what the backlog lets this dispatcher hold; again, as long as it may hold much more."""
+        self._wake.clear()
+        async with self._connection.begin() as connection:
+            if time.monotonic() >= self._sweep_at:
+                # a sweep that moved deliveries may have left some: sweep again at once
+                moved = await endpoints.sort(connection)
+                self._sweep_at = -inf if moved else time.monotonic() + _SWEEP_SECONDS
+                self._watermarks.clear()
+                self._look_at = -inf
+            if time.monotonic() >= self._look_at:
+                self._list_due(await deliveries.due(connection, self._watermarks))
+            while quotas := self._backlog.quotas():
+                begun = time.monotonic()
+                claimed = await deliveries.claim(connection, quotas, self._watermarks, lease=self._lease)
+                self._hand_over(claimed, quotas, begun)
+                if not self._backlog.has_much_room():
+                    break
+
+    def _list_due(self, due: Sequence[str]) -> None:
+        self._backlog.list_due(due)
+        self._look_interval = _LOOK_SECONDS[0] if due else min(2 * self._look_interval, _LOOK_SECONDS[1])
+        self._look_at = time.monotonic() + self._look_interval
+
+    def _hand_over(self, claimed: Sequence[ClaimedDelivery], quotas: dict[str, int], begun: float) -> None:
+        counts: Counter[str] = Counter()
+        # the endpoints take turns: two deliveries at a time to one host would need a second connection
+        turns: list[list[ClaimedDelivery]] = []
+        for delivery in claimed:
+            id_ = delivery.endpoint_id
+            if (turn := counts[id_]) == len(turns):
+                turns.append([])
+            turns[turn].append(delivery)
+            counts[id_] += 1
+            self._watermarks[id_] = max(delivery.due_at, self._watermarks.get(id_, delivery.due_at))
+        self._backlog.claimed(quotas, counts)
+        CLAIMED.set(self._backlog.outstanding)
+        self._on_claimed([delivery for turn in turns for delivery in turn], begun)

@@ -1,0 +1,83 @@
+"""Notices of new deliveries from the processes that write them to the dispatchers in other processes."""
+
+import asyncio
+from collections.abc import Callable, Collection
+from contextlib import suppress
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from loops.waiting import event_or_timeout
+from store import notices
+from store.failures import DATABASE_ERRORS
+from store.reused_connection import ReusedConnection
+
+log = structlog.get_logger()
+
+# While the database is away, or its connections are all in use.
+_AGAIN_SECONDS = 1.0
+
+
+class NoticeSender:
+    """Sends notices. While a notice is on its way, further endpoints gather for the next one."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._connection = ReusedConnection(engine.execution_options(isolation_level="AUTOCOMMIT"))
+        self._due: set[str] = set()
+        self._added = asyncio.Event()
+
+    def add(self, endpoint_ids: Collection[str]) -> None:
+        """Let the next notice name these endpoints."""
+        self._due.update(endpoint_ids)
+        self._added.set()
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Send notices until `stopping` is set. One that cannot be sent is dropped: dispatchers look for themselves."""
+        async with self._connection, asyncio.TaskGroup() as tasks:
+            waking = tasks.create_task(self._wake_to_stop(stopping))
+            while not stopping.is_set():
+                await self._added.wait()
+                self._added.clear()
+                due, self._due = self._due, set()
+                if due:
+                    await self._send(due, stopping)
+            waking.cancel()
+
+    async def _send(self, due: Collection[str], stopping: asyncio.Event) -> None:
+        try:
+            async with self._connection.begin() as connection:
+                await notices.send(connection, due)
+        except DATABASE_ERRORS:
+            await event_or_timeout(stopping, _AGAIN_SECONDS)
+
+    async def _wake_to_stop(self, stopping: asyncio.Event) -> None:
+        await stopping.wait()
+        self._added.set()
+
+
+class NoticeListener:
+    """Calls `on_due` with the endpoints of each notice; None if some may have been missed."""
+
+    def __init__(self, engine: AsyncEngine, on_due: Callable[[Collection[str] | None], None]) -> None:
+        self._engine = engine
+        self._on_due = on_due
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Listen until `stopping` is set, on a new connection whenever one has ended."""
+        while not stopping.is_set():
+            with suppress(*DATABASE_ERRORS):
+                async with notices.listening(self._engine, self._on_due) as ended:
+                    self._on_due(None)
+                    await _first(ended, stopping)
+            if not stopping.is_set():
+                await event_or_timeout(stopping, _AGAIN_SECONDS)
+
+
+async def _first(*events: asyncio.Event) -> None:
+    """Wait until one of `events` is set."""
+    waits = [asyncio.create_task(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()

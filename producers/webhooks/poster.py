@@ -1,0 +1,107 @@
+"""The poster: signs claimed deliveries and posts them, many at a time. No transaction is open meanwhile."""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple, TypeAlias
+
+from domain.delivery.backlog import Backlog
+from domain.delivery.circuit import SLUGGISH
+from domain.delivery.outcome import Outcome
+from producers.webhooks.recorder import Recorder
+from producers.webhooks.sender import PostResult, Sender
+from schemas.signature import event_id, signature
+from store.deliveries import ClaimedDelivery
+
+Point: TypeAlias = Literal["claimed", "read"]
+"""Where crash tests stop an attempt: before its POST, and when its answer was read."""
+
+
+class _Attempt(NamedTuple):
+    """A claimed delivery. Begun after `begin_before` (monotonic seconds), its attempt would outlast its lease."""
+
+    claimed: ClaimedDelivery
+    begin_before: float
+
+
+class Poster:
+    """Attempts deliveries on `connections` at a time, and gives the results to `recorder`.
+
+    A delivery may wait for `patience` seconds from its claim on; then it is put back.
+    """
+
+    def __init__(
+        self,
+        sender: Sender,
+        backlog: Backlog,
+        recorder: Recorder,
+        *,
+        connections: int,
+        patience: float,
+        at: Callable[[Point], None] | None = None,
+    ) -> None:
+        self._sender = sender
+        self._backlog = backlog
+        self._recorder = recorder
+        self._connections = connections
+        self._patience = patience
+        self._at = at
+        self._ready: deque[_Attempt] = deque()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def add(self, claimed: Sequence[ClaimedDelivery], begun: float, tasks: asyncio.TaskGroup) -> None:
+        """Post `claimed`, whose leases began at `begun` (monotonic seconds) or later, in `tasks`."""
+        self._ready.extend(_Attempt(delivery, begun + self._patience) for delivery in claimed)
+        for _ in range(min(len(self._ready), self._connections - len(self._tasks))):
+            task = tasks.create_task(self._post_ready())
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    def put_back(self, which: Callable[[ClaimedDelivery], bool] = lambda _: True) -> None:
+        """Put back the ready deliveries that `which` names; all of them if it is left out."""
+        ready, self._ready = self._ready, deque()
+        for attempt in ready:
+            if which(attempt.claimed):
+                self._recorder.put_back(attempt.claimed)
+            else:
+                self._ready.append(attempt)
+
+    def cancel(self) -> None:
+        """Abandon the attempts under way."""
+        for task in self._tasks:
+            task.cancel()
+
+    async def _post_ready(self) -> None:
+        while self._ready:
+            await self._post(*self._ready.popleft())
+
+    async def _post(self, claimed: ClaimedDelivery, begin_before: float) -> None:
+        if time.monotonic() > begin_before or self._recorder.is_paused(claimed.endpoint_id):
+            self._recorder.put_back(claimed)
+            return
+        if self._at:
+            self._at("claimed")
+        begun = time.time()
+        headers = _headers(claimed, int(begun))
+        if headers is None:
+            answer = PostResult(Outcome.UNSIGNABLE, 0.0)
+        else:
+            overdue = asyncio.get_running_loop().call_later(SLUGGISH, self._backlog.narrow, claimed.endpoint_id)
+            try:
+                answer = await self._sender.post(claimed.url, headers, claimed.body, endpoint=claimed.endpoint_id)
+            finally:
+                overdue.cancel()
+        if self._at:
+            self._at("read")
+        self._recorder.add(claimed, begun, answer)
+
+
+def _headers(claimed: ClaimedDelivery, timestamp: int) -> dict[str, str] | None:
+    """The headers of a Standard Webhook; None if a secret of the endpoint cannot sign."""
+    id_ = event_id(claimed.event_id)
+    try:
+        signed = signature(claimed.secrets, id_, timestamp, claimed.body)
+    except ValueError:
+        return None
+    return {"webhook-id": id_, "webhook-timestamp": str(timestamp), "webhook-signature": signed}

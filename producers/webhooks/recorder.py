@@ -1,0 +1,213 @@
+"""The recorder: writes results of attempts down in batches, and has the next delivery of each finished line claimed.
+
+A batch is what has gathered while the one before was written. Results stay in memory until their COMMIT has succeeded;
+the attempt number fences them, so that those of a lease that has passed to another dispatcher are refused.
+"""
+
+import asyncio
+import time
+from collections import Counter as Count
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import timedelta
+from typing import Literal, TypeAlias
+
+import structlog
+from prometheus_client import Counter, Histogram
+
+from domain.delivery.backlog import Backlog
+from domain.delivery.circuit import hold
+from domain.delivery.outcome import Outcome
+from domain.delivery.schedule import after_attempt
+from domain.delivery.states import Status
+from producers.webhooks.claimer import OnClaimed
+from producers.webhooks.sender import PostResult
+from store import deliveries, endpoints
+from store.deliveries import Attempted, ClaimedDelivery, Line
+from store.reused_connection import ReusedConnection
+
+log = structlog.get_logger()
+
+ATTEMPTS = Counter("repoint_delivery_attempts_total", "Attempts at deliveries, by what came of them", ["outcome"])
+LATE = Counter("repoint_delivery_results_late_total", "Results refused: their lease had passed to another claim")
+DISABLED = Counter("repoint_endpoints_disabled_total", "Endpoints disabled because they answered 410")
+ATTEMPT_SECONDS = Histogram("repoint_delivery_attempt_seconds", "Time of an attempt, name lookup to last byte")
+
+# After a batch of so many results the recorder waits for more; with fewer, waiting would save nothing.
+_MANY = 20
+# So long it waits then, for a larger batch.
+_GATHER_SECONDS = 0.01
+# Unrecorded results at which claiming pauses: after a crash their deliveries are sent again.
+_MOST_RESULTS = 5000
+
+Point: TypeAlias = Literal["recorded"]
+"""Where crash tests stop a recorder: after its COMMIT."""
+
+
+class Recorder:
+    """Records results on `connection`, and hands the next deliveries of finished lines to `on_claimed`.
+
+    `schedule` and `roll` are of `domain.delivery.schedule.after_attempt`. `on_due` is called with the endpoints that
+    have deliveries due which were not claimed. `on_paused` is called while some endpoint is paused: ready deliveries
+    of paused endpoints are to be put back.
+    """
+
+    def __init__(
+        self,
+        connection: ReusedConnection,
+        backlog: Backlog,
+        *,
+        schedule: Sequence[timedelta],
+        lease: timedelta,
+        roll: Callable[[], float],
+        on_claimed: OnClaimed,
+        on_due: Callable[[Collection[str]], None],
+        on_paused: Callable[[], None],
+        at: Callable[[Point], None] | None = None,
+    ) -> None:
+        self._connection = connection
+        self._backlog = backlog
+        self._schedule = schedule
+        self._lease = lease
+        self._roll = roll
+        self._on_claimed = on_claimed
+        self._on_due = on_due
+        self._on_paused = on_paused
+        self._at = at
+        # not recorded yet: results, deliveries to put back, and what endpoints asked for
+        self._results: list[Attempted] = []
+        self._unsent: list[ClaimedDelivery] = []
+        self._holds: dict[str, timedelta] = {}
+        self._gone: set[str] = set()
+        self._added = asyncio.Event()
+        self._latest = 0
+
+    # --- what attempts came to --------------------------------------------------------------------------------------
+
+    def add(self, claimed: ClaimedDelivery, begun: float, answer: PostResult) -> None:
+        """Take the result of an attempt that began at `begun` (Unix seconds)."""
+        id_ = claimed.endpoint_id
+        following = after_attempt(
+            Status.PENDING, claimed.attempt, answer.outcome, schedule=self._schedule, roll=self._roll()
+        )
+        self._results.append(Attempted(claimed, answer.outcome, answer.status_code, answer.seconds, begun, following))
+        self._backlog.answered(id_, answer.outcome, answer.seconds)
+        if answer.outcome is Outcome.GONE:
+            self._gone.add(id_)
+        elif held := hold(answer.outcome, answer.retry_after):
+            self._holds[id_] = max(held, self._holds.get(id_, held))
+        self._release(id_)
+
+    def put_back(self, claimed: ClaimedDelivery) -> None:
+        """Take a delivery back that was claimed and not sent."""
+        self._unsent.append(claimed)
+        self._release(claimed.endpoint_id)
+
+    def is_paused(self, endpoint_id: str) -> bool:
+        """Whether the endpoint answered 410 or asked for a pause, and the database does not know it yet."""
+        return bool(self._gone or self._holds) and (endpoint_id in self._gone or endpoint_id in self._holds)
+
+    def is_behind(self) -> bool:
+        """Whether so many results wait that nothing more is to be claimed."""
+        return len(self._results) > _MOST_RESULTS
+
+    def _release(self, endpoint_id: str) -> None:
+        self._added.set()
+        if self._backlog.release(endpoint_id):
+            self._on_due(())
+
+    # --- recording --------------------------------------------------------------------------------------------------
+
+    async def wait(self) -> None:
+        """Wait until there is something to record. After a large batch, wait a little longer for the next large one."""
+        await self._added.wait()
+        if self._latest >= _MANY:
+            await asyncio.sleep(_GATHER_SECONDS)
+
+    def wake(self) -> None:
+        """End a wait, though there may be nothing to record."""
+        self._added.set()
+
+    def is_done(self) -> bool:
+        """Whether nothing waits to be recorded."""
+        return not self._results and not self._unsent
+
+    async def run_once(self, *, claims_next: bool = True) -> int:
+        """Record what has gathered. Return how many results.
+
+        With `claims_next`, the next delivery of each finished line is claimed in the same transaction.
+        """
+        self._added.clear()
+        if self._gone or self._holds:
+            self._on_paused()
+        results, unsent = self._results.copy(), self._unsent.copy()
+        self._latest = len(results)
+        gone, holds = self._gone.copy(), self._holds.copy()
+        if not results and not unsent:
+            return 0
+        begun = time.monotonic()
+        recorded, disabled = deliveries.NOTHING_RECORDED, []
+        async with self._connection.begin() as connection:
+            if unsent:
+                await deliveries.put_back(connection, unsent)
+            if holds:
+                await endpoints.hold(connection, holds)
+            if gone:
+                disabled = await endpoints.disable(connection, gone, "answered 410 Gone")
+            if results:
+                to_claim = self._next_to_claim(results) if claims_next else ()
+                recorded = await deliveries.record(connection, results, to_claim=to_claim, lease=self._lease)
+            if disabled:
+                await endpoints.sort(connection)
+        if self._at:
+            self._at("recorded")
+        if gone or holds:
+            self._on_paused()
+        self._drop(results, unsent, gone, holds)
+        self._hand_on(recorded, begun)
+        _count(results, late=len(results) - len(recorded.ids), disabled=disabled)
+        return len(results)
+
+    def _next_to_claim(self, results: Sequence[Attempted]) -> list[Line]:
+        """The lines whose next delivery may be claimed at once: their endpoint has room, and no other line waits."""
+        rooms: dict[str, int] = {}
+        lines: list[Line] = []
+        for claimed, *_, following in results:
+            id_ = claimed.endpoint_id
+            if following.status in {Status.DELIVERED, Status.DEAD} and not self.is_paused(id_):
+                room = rooms.setdefault(id_, self._backlog.room_for_next(id_))
+                if room > 0:
+                    lines.append((id_, claimed.wallet_id))
+                    rooms[id_] -= 1
+        return lines
+
+    def _hand_on(self, recorded: deliveries.Recorded, begun: float) -> None:
+        for claimed in recorded.claimed:
+            self._backlog.hold(claimed.endpoint_id)
+        if recorded.claimed:
+            self._on_claimed(recorded.claimed, begun)
+        if recorded.due:
+            self._on_due(recorded.due)
+
+    def _drop(
+        self,
+        results: Sequence[Attempted],
+        unsent: Sequence[ClaimedDelivery],
+        gone: Collection[str],
+        holds: Mapping[str, timedelta],
+    ) -> None:
+        """Drop what was recorded; what was added meanwhile stands behind it."""
+        del self._results[: len(results)]
+        del self._unsent[: len(unsent)]
+        self._gone.difference_update(gone)
+        self._holds = {id_: held for id_, held in self._holds.items() if holds.get(id_) != held}
+
+
+def _count(results: Sequence[Attempted], *, late: int, disabled: Sequence[str]) -> None:
+    for outcome, number in Count(result.outcome for result in results).items():
+        ATTEMPTS.labels(outcome).inc(number)
+    for result in results:
+        ATTEMPT_SECONDS.observe(result.seconds)
+    LATE.inc(late)
+    DISABLED.inc(len(disabled))
+    for id_ in disabled:
+        log.warning("endpoint disabled: it answered 410", endpoint=id_)

@@ -1,1 +1,0 @@
-"""Waiting, retrying and progress of loops."""
