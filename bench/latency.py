@@ -1,4 +1,4 @@
-"""From an update's being due on the topic to its webhooks' coming in, at a quarter of the rate that can be taken in.
+"""From an update's being due on the topic to its webhooks' coming in, at a low rate and at a quarter of the top rate.
 
 `repoint run` is a process of its own, on PostgreSQL and Kafka. Updates are produced at even distances whether or not
 the former ones have come through, and each one's time counts from when it was due.
@@ -10,17 +10,18 @@ import os
 import signal
 import sys
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from statistics import median, quantiles
+from typing import Self
 
 from aiokafka import AIOKafkaProducer
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from bench import ingest, load, topics
-from bench.meter import Meter
+from bench.meter import Meter, cpu_seconds
 from bench.receiver import Protocol
 from testbed.kafka import Broker
 
@@ -28,9 +29,15 @@ from testbed.kafka import Broker
 DEADLINE = 60
 
 
+# Updates a second of an ordinary hour, far below what one process can take in.
+_ORDINARY_RATE = 50
+# Updates that are not measured.
+_FIRST = 50
+
+
 @dataclass(frozen=True)
 class LatencySize:
-    """The top rate is the median of `rounds` of `number` updates; then `seconds` at a quarter of it."""
+    """The top rate is the median of `rounds` of `number` updates; then `seconds` at each rate."""
 
     wallets: int
     number: int
@@ -39,23 +46,65 @@ class LatencySize:
 
 
 async def measure(url: str, broker: Broker, size: LatencySize) -> None:
-    """Print the median and the 99th percentile, by the name of the event."""
+    """Print median and 99th percentile by the name of the event, and what a delivery costs, at some rates."""
     arrivals = _Arrivals()
     server = await asyncio.get_running_loop().create_server(lambda: Protocol(arrivals.on_body), "127.0.0.1", 0)
     hooks = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/hooks"
     async with load.seeded(url, "bench_latency", size.wallets, endpoint=hooks) as engine:
         top = await _top_rate(engine, size)
-        rate = top / 4
-        async with topics.temporary(broker, load.TOPIC), _running(engine, broker):
-            await _all_delivered(engine)
-            first = size.number * size.rounds
-            await _produce(broker, list(load.updates(first, int(rate * size.seconds), size.wallets)), rate, arrivals)
-            await arrivals.all()
+        first = size.number * size.rounds
+        for rate, roles in (
+            (_ORDINARY_RATE, ["all"]),
+            (_ORDINARY_RATE, ["consume", "deliver"]),
+            (top / 4, ["all"]),
+        ):
+            updates = list(load.updates(first, int(rate * size.seconds), size.wallets))
+            first += len(updates)
+            async with topics.temporary(broker, load.TOPIC), _running(engine, broker, roles) as processes:
+                await _all_delivered(engine)
+                # until its first webhooks come, a process starts, joins its group and makes its connections
+                await _produce(broker, updates[:_FIRST], rate, arrivals)
+                await arrivals.all()
+                arrivals.seconds.clear()
+                costs = await _Costs.begin(engine, processes)
+                await _produce(broker, updates[_FIRST:], rate, arrivals)
+                await arrivals.all()
+                print(
+                    f"latency: {rate:.0f} updates/s for {size.seconds} s; {' + '.join(roles)}; Kafka: {broker.origin}"
+                )
+                for name, seconds in sorted(arrivals.seconds.items()):
+                    print(f"    {name:24} {len(seconds):6} webhooks   p50 {1000 * median(seconds):6.1f} ms   "
+                          f"p99 {1000 * quantiles(seconds, n=100)[98]:6.1f} ms")  # fmt: skip
+                await costs.print(sum(map(len, arrivals.seconds.values())))
+        print(f"    (top rate: {top:.0f} updates/s)")
     server.close()
-    print(f"latency: {rate:.0f} updates/s (a quarter of {top:.0f}) for {size.seconds} s; Kafka: {broker.origin}")
-    for name, seconds in sorted(arrivals.seconds.items()):
-        print(f"    {name:24} {len(seconds):6} webhooks   p50 {1000 * median(seconds):6.0f} ms   "
-              f"p99 {1000 * quantiles(seconds, n=100)[98]:6.0f} ms")  # fmt: skip
+
+
+class _Costs:
+    """CPU and WAL since `begin`: of the program's processes, and of PostgreSQL with what else it does meanwhile."""
+
+    def __init__(self, engine: AsyncEngine, meter: Meter, processes: Sequence[int]) -> None:
+        self._engine = engine
+        self._meter = meter
+        self._processes = processes
+        self._before = (0.0, 0.0, 0.0)
+
+    @classmethod
+    async def begin(cls, engine: AsyncEngine, processes: Sequence[int]) -> Self:
+        costs = cls(engine, await Meter.of(engine), processes)
+        costs._before = await costs._now()
+        return costs
+
+    async def print(self, deliveries: int) -> None:
+        totals = zip(await self._now(), self._before, strict=True)
+        program, server, wal = ((now - before) / deliveries for now, before in totals)
+        print(f"    a delivery: CPU {1000 * program:.2f} (program) + {1000 * server:.2f} ms (PostgreSQL), "
+              f"WAL {wal / 1000:.1f} kB", flush=True)  # fmt: skip
+
+    async def _now(self) -> tuple[float, float, float]:
+        async with self._engine.connect() as connection:
+            wal = await connection.scalar(text("SELECT pg_current_wal_lsn() - '0/0'"))
+        return sum(map(cpu_seconds, self._processes)), self._meter.server_seconds(), float(wal or 0)
 
 
 class _Arrivals:
@@ -104,7 +153,8 @@ async def _top_rate(engine: AsyncEngine, size: LatencySize) -> float:
 
 
 @asynccontextmanager
-async def _running(engine: AsyncEngine, broker: Broker) -> AsyncIterator[None]:
+async def _running(engine: AsyncEngine, broker: Broker, roles: Sequence[str]) -> AsyncIterator[list[int]]:
+    """A process of the program for each of `roles`; gives their ids."""
     settings = {
         "DATABASE_URL": engine.url.render_as_string(hide_password=False),
         "KAFKA_BOOTSTRAP_SERVERS": broker.servers,
@@ -114,12 +164,17 @@ async def _running(engine: AsyncEngine, broker: Broker) -> AsyncIterator[None]:
         "LOG_LEVEL": "WARNING",
     }
     environment = os.environ | {f"REPOINT_{name}": value for name, value in settings.items()}
-    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "ops.cli", "run", env=environment)
+    processes = [
+        await asyncio.create_subprocess_exec(sys.executable, "-m", "ops.cli", "run", "--role", role, env=environment)
+        for role in roles
+    ]
     try:
-        yield
+        yield [process.pid for process in processes]
     finally:
-        process.send_signal(signal.SIGTERM)
-        await process.wait()
+        for process in processes:
+            process.send_signal(signal.SIGTERM)
+        for process in processes:
+            await process.wait()
 
 
 async def _all_delivered(engine: AsyncEngine) -> None:

@@ -42,10 +42,10 @@ class Meter:
     @contextmanager
     def measure(self, name: str, items: int) -> Iterator[None]:
         """The body is a round of so many items."""
-        client, server, begun = time.process_time(), self._server(), time.perf_counter()
+        client, server, begun = time.process_time(), self.server_seconds(), time.perf_counter()
         yield
         seconds = time.perf_counter() - begun
-        client, server = time.process_time() - client, self._server() - server
+        client, server = time.process_time() - client, self.server_seconds() - server
         self.rounds.append(Round(name, items / seconds, client / items * 1e6, server / items * 1e6))
         print(self.rounds[-1], flush=True)
 
@@ -68,7 +68,7 @@ class Meter:
     def _named(self, name: str) -> list[Round]:
         return [round_ for round_ in self.rounds if round_.name == name]
 
-    def _server(self) -> float:
+    def server_seconds(self) -> float:
         """CPU seconds of the postmaster, of the processes it has now, and of those it had."""
         ticks = 0
         for process in Path("/proc").iterdir():
@@ -85,6 +85,12 @@ class Meter:
         if int(process.name) == self._postmaster:
             return user + system + user_of_children + system_of_children
         return user + system if int(fields[1]) == self._postmaster else 0
+
+
+def cpu_seconds(process: int) -> float:
+    """CPU seconds of a running process, without its children's."""
+    user, system = _fields(Path(f"/proc/{process}/stat"))[11:13]
+    return (int(user) + int(system)) / _TICK
 
 
 def _fields(stat: Path) -> list[str]:

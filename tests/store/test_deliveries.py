@@ -44,6 +44,13 @@ async def record(outbox: Outbox, *results: Attempted) -> AbstractSet[int]:
         return (await deliveries.record(connection, results)).ids
 
 
+async def record_and_claim(outbox: Outbox, *results: Attempted) -> deliveries.Recorded:
+    """With the next deliveries of all lines claimed."""
+    lines = [(result.claimed.endpoint_id, result.claimed.wallet_id) for result in results]
+    async with outbox.engine.begin() as connection:
+        return await deliveries.record(connection, results, to_claim=lines, lease=LEASE)
+
+
 async def due(outbox: Outbox) -> list[str]:
     async with outbox.engine.begin() as connection:
         return await deliveries.due(connection, {})
@@ -176,6 +183,70 @@ async def test_a_delivered_one_is_history_and_the_next_of_its_line_is_due(outbox
     assert await outbox.live() == []
     assert await outbox.history() == [(1, "DELIVERED", 1), (2, "DELIVERED", 1), (3, "DELIVERED", 1)]
     assert await outbox.attempts() == [(1, "ACCEPTED", 200)] * 3
+
+
+async def test_the_next_of_a_line_comes_back_claimed_as_by_a_claim(outbox: Outbox) -> None:
+    await outbox.add_endpoint("m")
+    events = await outbox.tell("m", await outbox.add_wallet(), 3)
+    (first,) = await claim(outbox, "m")
+    recorded = await record_and_claim(outbox, attempted(first, DELIVERED))
+    (second,) = recorded.claimed
+    assert (recorded.ids, recorded.due) == ({first.id}, set())
+    assert (second.event_id, second.attempt) == (events[1], 1)
+    assert second._replace(
+        id=first.id, event_id=first.event_id, body=first.body, due_at=first.due_at
+    ) == first._replace(leased_until=second.leased_until)
+    ((body,),) = await outbox.execute("SELECT body FROM events WHERE id = :id", id=events[1])
+    assert second.body == body
+    assert await claim(outbox, "m") == []
+    # its claimer dies: the lease ends, and the next claim is another attempt
+    await outbox.make_due()
+    (again,) = await claim(outbox, "m")
+    assert (again.id, again.attempt) == (second.id, 2)
+    # the results of both, the late one first
+    assert (await record_and_claim(outbox, attempted(second, DELIVERED))).ids == set()
+    (third,) = (await record_and_claim(outbox, attempted(again, DELIVERED))).claimed
+    assert third.event_id == events[2]
+    assert await record_and_claim(outbox, attempted(third, DELIVERED)) == ({third.id}, [], set())
+
+
+async def test_the_next_of_a_line_that_is_not_to_be_claimed_is_due_for_any_claim(outbox: Outbox) -> None:
+    await outbox.add_endpoint("m")
+    await outbox.tell("m", await outbox.add_wallet(), 2)
+    (first,) = await claim(outbox, "m")
+    async with outbox.engine.begin() as connection:
+        recorded = await deliveries.record(connection, [attempted(first, DELIVERED)])
+    assert recorded == ({first.id}, [], {"m"})
+    (second,) = await claim(outbox, "m")
+    assert second.attempt == 1
+
+
+@pytest.mark.parametrize("paused", ["held", "disabled"])
+async def test_the_next_of_a_line_is_not_claimed_while_its_endpoint_may_not_be_sent_to(
+    outbox: Outbox, paused: str
+) -> None:
+    await outbox.add_endpoint("m")
+    await outbox.tell("m", await outbox.add_wallet(), 2)
+    (first,) = await claim(outbox, "m")
+    async with outbox.engine.begin() as connection:
+        if paused == "held":
+            await endpoints.hold(connection, {"m": timedelta(hours=1)})
+        else:
+            await endpoints.disable(connection, ["m"], "by a person")
+    recorded = await record_and_claim(outbox, attempted(first, DELIVERED))
+    assert recorded == ({first.id}, [], {"m"})
+    assert await outbox.heads("m") == [2]
+    assert [row.attempt for row in await outbox.live()] == [0]
+    assert await claim(outbox, "m") == []
+
+
+async def test_of_a_failed_one_nothing_comes_back_claimed(outbox: Outbox) -> None:
+    await outbox.add_endpoint("m")
+    await outbox.tell("m", await outbox.add_wallet(), 2)
+    (first,) = await claim(outbox, "m")
+    recorded = await record_and_claim(outbox, attempted(first, LATER, Outcome.UNAVAILABLE))
+    assert recorded == ({first.id}, [], set())
+    assert await outbox.heads("m") == [1]
 
 
 async def test_a_failed_one_keeps_its_place_and_a_dead_one_makes_way(outbox: Outbox) -> None:

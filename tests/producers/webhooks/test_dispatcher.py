@@ -173,6 +173,39 @@ async def test_a_wallets_events_go_to_an_endpoint_one_after_another(
     assert ids == [event_id(told[0]), *map(event_id, told)]
 
 
+async def test_a_line_goes_out_without_another_claim_or_look(
+    monkeypatch: pytest.MonkeyPatch, outbox: Outbox, dispatcher: Dispatcher, receiver: Receiver
+) -> None:
+    """Recording a delivery claims the next of its line."""
+    monkeypatch.setattr(claimer, "_LOOK_SECONDS", (3600, 3600))
+    monkeypatch.setattr(claimer, "_SWEEP_SECONDS", 3600)
+    await outbox.add_endpoint("m", receiver.url("/m"))
+    events = await outbox.tell("m", await outbox.add_wallet(), 5)
+    async with running(dispatcher):
+        await receiver.arrived(5, "/m", within=WITHIN)
+        await until_done(outbox)
+    assert [request.headers["webhook-id"] for request in receiver.requests] == [*map(event_id, events)]
+    assert [attempts for _, _, attempts in await outbox.history()] == [1] * 5
+
+
+async def test_many_lines_go_out_whole_and_in_order_without_another_look(
+    monkeypatch: pytest.MonkeyPatch, engine: AsyncEngine, outbox: Outbox, sender: Sender, receiver: Receiver
+) -> None:
+    """More lines than an endpoint's window has room for: their next deliveries take turns with the other lines."""
+    monkeypatch.setattr(claimer, "_LOOK_SECONDS", (3600, 3600))
+    monkeypatch.setattr(claimer, "_SWEEP_SECONDS", 3600)
+    await outbox.add_endpoint("m", receiver.url("/m"))
+    wallets = [await outbox.add_wallet() for _ in range(30)]
+    events = {wallet: [*map(event_id, await outbox.tell("m", wallet, 3))] for wallet in wallets}
+    async with running(Dispatcher(engine, sender, connections=4)):
+        await receiver.arrived(90, "/m", within=WITHIN)
+        await until_done(outbox)
+    arrived = [request.headers["webhook-id"] for request in receiver.requests]
+    assert len(arrived) == 90
+    for ids in events.values():
+        assert sorted(ids, key=arrived.index) == ids
+
+
 async def test_410_disables_the_endpoint_and_loses_nothing(
     outbox: Outbox, dispatcher: Dispatcher, receiver: Receiver
 ) -> None:
