@@ -17,8 +17,8 @@ from domain.knowledge import Knowledge
 from domain.resolve import resolve
 from domain.resolver import WalletResolver
 from domain.update import Outcome, Update, UpdateType
-from domain.wallet import Expiry, Key, MethodId, Wallet, WalletId
-from tests.domain.build import day, live, method, replaced, reported, stays, wallet
+from domain.wallet import Expiry, Key, MethodId, MethodType, Wallet, WalletId
+from tests.domain.build import day, live, method, removed, replaced, reported, stays, wallet
 from tests.domain.worlds import World, worlds
 
 
@@ -87,6 +87,60 @@ def test_an_expiry_that_is_told_again_stays_known_by_the_word_of_who_told_it_fir
         waiting = [WaitingUpdate(0, update.stamp, ("vau:A",)) for update in updates]
         later = decide((), [wallet(method("A"))], knowledge, waiting, lambda _, key: made(key))
         assert [verdict.outcome for _, verdict in later.waiting] == [Outcome.APPLIED, Outcome.DUPLICATE]
+
+
+@pytest.mark.parametrize(
+    ("before", "steps"),
+    [
+        (
+            # B turns out to be a bank account
+            wallet(method("A"), removed("Z", type=MethodType.BANK_ACCOUNT)),
+            [(replaced("A", "B", on=2), True, {"B"}), (replaced("Z", "B", on=1), True, {"A"})],
+        ),
+        (
+            # A turns out to be of the account of C
+            wallet(method("A"), method("B", par="P1"), method("C", par="P2")),
+            [
+                (replaced("A", "B", on=2), True, {"B", "C"}),
+                (replaced("A", "C", on=3), False, {"B", "C"}),
+                (replaced("A", "D", on=1, par="P2"), True, {"B", "C"}),
+            ],
+        ),
+        (
+            # A turns out to be of the account of D, which has no method; so A → B has ended
+            wallet(method("A"), method("B", par="P1"), method("C", par="P2")),
+            [
+                (replaced("A", "B", on=2), True, {"B", "C"}),
+                (replaced("A", "C", on=3, par="P3"), False, {"B", "C"}),
+                (replaced("A", "D", on=1, par="P4"), True, {"B", "C", "D"}),
+            ],
+        ),
+    ],
+    ids=["another type", "another account", "an unknown account"],
+)
+def test_an_earlier_fact_that_ends_a_replacement_changes_the_wallet(
+    before: Wallet, steps: Sequence[tuple[Update, bool, set[str]]]
+) -> None:
+    """Nothing is left of what the wallet looked like before."""
+    knowledge = Knowledge()
+    resolver = WalletResolver(before, knowledge, made, Effort())
+    for update, changed, live_after in steps:
+        knowledge.learn(update)
+        assert resolver.learn(update) == changed
+        assert set(live(resolver.resolution.wallet)) == live_after
+        assert resolver.resolution.wallet == resolve(before, knowledge, made).wallet
+
+
+def test_a_fact_counts_if_it_alone_makes_another_name_of_the_current_card_known() -> None:
+    """A → C by two ways; only the way over B gives the fingerprint of C."""
+    first, second = replaced("A", "B", on=1), replaced("B", ("C", ":fp_C"), on=2)
+    latest = replaced("A", "C", on=3)
+    knowledge = Knowledge()
+    for update in (first, second, latest):
+        knowledge.learn(update)
+    resolver = WalletResolver(wallet(method("A")), knowledge, made, Effort())
+    assert set(live(resolver.resolution.wallet)) == {":fp_C C"}
+    assert resolver.would_differ_without(first.stamp, ["vau:A"])
 
 
 # --- accounts of thousands ----------------------------------------------------------------------------------------
