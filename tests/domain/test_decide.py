@@ -9,6 +9,7 @@ import pytest
 
 from domain.decide import Decision, Verdict, decide
 from domain.knowledge import Knowledge
+from domain.resolve import Replaced
 from domain.update import Outcome, Scope, Stamp, Update, UpdateType
 from domain.wallet import Expiry, MethodType, Wallet, WalletId
 from tests.domain.build import day, method, removed, replaced, reported, wallet, who
@@ -79,6 +80,12 @@ CASES = {
     "an answer without a change": Case(Outcome.IGNORED, "NO_CHANGE", reported(UpdateType.NO_CHANGE, "A", on=1)),
     "an answer without a match": Case(Outcome.IGNORED, "NO_MATCH", reported(UpdateType.NO_MATCH, "A", on=1)),
     "a number that stays": Case(Outcome.IGNORED, "SAME_CREDENTIAL", replaced("A", "A", on=1, expiry=None)),
+    "a number that stays, under one of its names": Case(
+        Outcome.IGNORED, "SAME_CREDENTIAL", replaced(("A", ":fp_A"), ":fp_A", on=1, expiry=None)
+    ),
+    "a number that stays, whose name is new": Case(
+        Outcome.APPLIED, None, replaced("A", "A", on=1, expiry=None, holder_name="Jane Roe")
+    ),
     "another type of method": Case(
         Outcome.QUARANTINED,
         "TYPE_CONFLICT",
@@ -117,6 +124,17 @@ def test_only_an_applied_update_changes_methods_or_their_wallet(case: Case) -> N
     without = contents(decided(*case.reported, of=case.wallets), case.wallets)
     changed = contents(decided(*case.reported, case.update, of=case.wallets), case.wallets)
     assert (changed != without) == (case.outcome is Outcome.APPLIED)
+
+
+def test_a_batch_announces_a_merge_before_what_followed_from_it() -> None:
+    both_hold = wallet(method("A", id="a-of-bea"), method("P"), customer="bea")
+    decision = decided(merged(who("ann"), who("bea")), replaced("P", "Q", on=2), of=(ANN, both_hold))
+    target = next(changed for changed in decision.changed if changed.after.id == "w-bea")
+    assert [(change.old.id, change.new.id) for change in target.changes if isinstance(change, Replaced)] == [
+        ("m-A", "a-of-bea"),
+        ("m-P", "made-CARD:vau:Q"),
+    ]
+    assert {method.id for method in target.after.live_methods} == {"a-of-bea", "made-CARD:vau:Q"}
 
 
 def contents(decision: Decision, wallets: Sequence[Wallet]) -> dict[WalletId, object]:

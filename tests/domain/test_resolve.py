@@ -517,6 +517,15 @@ def test_another_card_behind_a_token_is_replaced_by_the_one_that_the_network_tel
     assert set(live(both_ways(start, in_place, replacement))) == {"B"}
 
 
+def test_a_card_of_which_neither_vendor_knows_the_expiry_is_not_recognised_behind_a_token() -> None:
+    in_place, replacement = (
+        stays("T", on=1, last4="1881", expiry=None),
+        replaced("A", "B", on=2, last4="1881", brand="VISA", expiry=None),
+    )
+
+    assert set(live(both_ways(wallet(method("A", "mdes:T")), in_place, replacement))) == {"B"}
+
+
 def test_a_token_says_of_each_card_behind_it_which_of_the_networks_it_was() -> None:
     start = wallet(method("A", "mdes:T"))
     told_by_both = [

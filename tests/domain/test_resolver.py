@@ -143,6 +143,21 @@ def test_a_fact_counts_if_it_alone_makes_another_name_of_the_current_card_known(
     assert resolver.would_differ_without(first.stamp, ["vau:A"])
 
 
+def test_a_fact_is_taken_to_have_counted_where_an_exact_answer_would_take_too_long() -> None:
+    """Of a fork, the earlier fact makes B known, and B → C would be the same without it."""
+    first = replaced("A", "B", on=1)
+    knowledge = Knowledge()
+    for update in (first, replaced("A", "C", on=3), replaced("B", "C", on=2)):
+        knowledge.learn(update)
+    before = wallet(method("A"))
+    effort = Effort()
+    resolver = WalletResolver(before, knowledge, made, effort)
+    assert not resolver.would_differ_without(first.stamp, ["vau:A"])
+    while effort.spare(1000):
+        pass
+    assert resolver.would_differ_without(first.stamp, ["vau:A"])
+
+
 # --- accounts of thousands ----------------------------------------------------------------------------------------
 
 THOUSANDS = 1_500
