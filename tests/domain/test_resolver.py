@@ -16,7 +16,7 @@ from domain.effort import MOST_CREDENTIALS, Effort, TooMuch
 from domain.knowledge import Knowledge
 from domain.resolve import resolve
 from domain.resolver import WalletResolver
-from domain.update import Outcome, Update, UpdateType
+from domain.update import Outcome, Reason, Update, UpdateType
 from domain.wallet import Expiry, Key, MethodId, MethodType, Wallet, WalletId
 from tests.domain.build import day, live, method, removed, replaced, reported, stays, wallet
 from tests.domain.worlds import World, worlds
@@ -141,6 +141,51 @@ def test_a_fact_counts_if_it_alone_makes_another_name_of_the_current_card_known(
     resolver = WalletResolver(wallet(method("A")), knowledge, made, Effort())
     assert set(live(resolver.resolution.wallet)) == {":fp_C C"}
     assert resolver.would_differ_without(first.stamp, ["vau:A"])
+
+
+FACE = {"last4": "5678", "brand": "VISA"}
+
+
+@pytest.mark.parametrize(
+    ("before", "facts", "counts"),
+    [
+        # a live method falls off
+        (wallet(method("A"), method("C")), [replaced("A", "B", on=1), replaced("B", "C", on=2)], [True, True]),
+        # a credential of the current card falls off: B and mdes:Y are one card by their face
+        (
+            wallet(method("A", "mdes:X")),
+            [
+                replaced("A", "D", on=1),
+                replaced("D", "B", on=2, **FACE),  # type: ignore[arg-type]
+                replaced("mdes:X", "mdes:Y", on=3, vendor="mdes", **FACE),  # type: ignore[arg-type]
+            ],
+            [True, True, True],
+        ),
+        # nothing falls off, and the method is replaced for another reason
+        (
+            wallet(method("A"), removed("B"), method("C")),
+            [
+                replaced("A", "C", on=1, reason=Reason.EXPIRED),
+                replaced("A", "B", on=2, reason=Reason.LOST_OR_STOLEN),
+                replaced("B", "C", on=3),
+            ],
+            [False, True, True],
+        ),
+        # a removed method falls off, and is no part of what is seen
+        (wallet(method("A"), removed("Z")), [replaced("A", "Z", on=1), replaced("A", "C", on=2)], [False, True]),
+        # forks that no method holds
+        (wallet(method("A")), [replaced("A", "B", on=1), replaced("A", "C", on=2)], [False, True]),
+    ],
+    ids=["live method", "current card", "reason", "removed method", "fork"],
+)
+def test_which_facts_count_for_what_the_wallet_is(
+    before: Wallet, facts: Sequence[Update], counts: Sequence[bool]
+) -> None:
+    knowledge = Knowledge()
+    for update in facts:
+        knowledge.learn(update)
+    resolver = WalletResolver(before, knowledge, made, Effort())
+    assert [resolver.would_differ_without(fact.stamp, fact.old.keys) for fact in facts if fact.old] == counts
 
 
 def test_a_fact_is_taken_to_have_counted_where_an_exact_answer_would_take_too_long() -> None:

@@ -156,3 +156,37 @@ def test_a_thin_event_of_visa_names_an_instrument_of_digits(kind: str) -> None:
         assert masked(taken[0].value, IDS) == taken[0].value.decode()
     with pytest.raises(Refused, match="expected no card number"):
         intake.to_messages(FEEDS["visa-tms"], record, EDGE)
+
+
+@pytest.mark.parametrize(
+    "body", [[TOKEN], TOKEN, {"old": TOKEN}, {"old": [TOKEN], "vendor": "cybersource"}, [{"old": {"token": TOKEN}}]]
+)
+def test_what_is_no_update_no_wallet_and_no_thin_event_has_no_ids(body: object) -> None:
+    written = json.dumps(body)
+    with pytest.raises(Unreadable, match="expected no card number"):
+        parse(written.encode(), digit_ids=IDS)
+    with pytest.raises(Unreadable, match="expected no card number"):
+        thin.parse(written.encode(), digit_ids=IDS)
+    with pytest.raises(Malformed, match="expected no card number"):
+        read_wallet(written, digit_ids=IDS)
+    assert TOKEN not in masked(written.encode(), IDS)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        {"customer": [CUSTOMER]},
+        {"customer": {"metadata": CUSTOMER}},
+        {"customer": {"dateOfBirth": CUSTOMER}},
+        {"paymentMethods": {"credentials": TOKEN}},
+        {"paymentMethods": [TOKEN]},
+        {"paymentMethods": [{"credentials": [TOKEN]}]},
+        {"paymentMethods": [{"credentials": [{"vendor": "vau", "token": TOKEN}]}]},
+        {"paymentMethods": [{"credentials": [{"vendor": "cybersource", "fingerprint": TOKEN}]}]},
+        {"paymentMethods": [{"nickname": TOKEN, "credentials": [{"vendor": "cybersource", "token": TOKEN}]}]},
+        {"id": TOKEN},
+    ],
+)  # fmt: skip
+def test_digits_of_a_wallet_are_a_card_number_outside_its_ids(line: dict[str, Any]) -> None:
+    with pytest.raises(Malformed, match="expected no card number"):
+        read_wallet(json.dumps(line), digit_ids=IDS)

@@ -165,3 +165,112 @@ def test_what_names_a_credential_or_a_customer_has_so_many_bytes_and_no_more() -
     line = wallet(1)
     line["customer"]["metadata"] = {"patientId": too_long}
     assert faults(line) == ("customer.metadata.patientId: expected at most 255 bytes in UTF-8",)
+
+
+M, N, O = ("00000000-0000-0000-0000-0000000000a" + end for end in "123")  # noqa: E741 - ids of methods
+L = "00000000-0000-0000-0000-0000000000f1"
+
+
+def methods(*more: dict[str, Any]) -> list[dict[str, Any]]:
+    """Methods of different cards, without flags, each with its own changes."""
+    first = wallet(1)["paymentMethods"][0]
+    plain = {"default": False, "subscriptionDefault": False}
+    return [
+        first | plain | {"id": id_, "credentials": [{"vendor": "vau", "token": f"tok_{id_}"}]} | changes
+        for id_, changes in zip((M, N, O), more, strict=False)
+    ]
+
+
+GONE = {"status": "DELETED"}
+
+
+@pytest.mark.parametrize(
+    ("of_methods", "of_links", "said"),
+    [
+        (({}, {"id": M}), (), "paymentMethods: expected every id once"),
+        (
+            (GONE | {"replacedBy": L}, {}),
+            (),
+            "paymentMethods.0.replacedBy: expected another payment method of this wallet",
+        ),
+        (
+            ({}, GONE | {"replacedBy": N}),
+            (),
+            "paymentMethods.1.replacedBy: expected another payment method of this wallet",
+        ),
+        (
+            (GONE | {"replacedBy": N}, GONE | {"replacedBy": O}, GONE | {"replacedBy": M}),
+            (),
+            "paymentMethods: expected replacedBy to lead to an end, not in a circle",
+        ),
+        (
+            ({}, GONE | {"replacedBy": O}, GONE | {"replacedBy": N}),
+            (),
+            "paymentMethods: expected replacedBy to lead to an end, not in a circle",
+        ),
+        (
+            ({}, GONE),
+            ({}, {"paymentMethodId": N, "status": "PAUSED"}),
+            "paymentLinks.1.paymentMethodId: expected a live payment method, for the link is PAUSED",
+        ),
+        (
+            ({}, GONE),
+            ({"paymentMethodId": N},),
+            "paymentLinks.0.paymentMethodId: expected a live payment method, for the link is ACTIVE",
+        ),
+        (
+            ({}, {}),
+            ({"paymentMethodId": L},),
+            "paymentLinks.0.paymentMethodId: expected a payment method of this wallet",
+        ),
+        (({}, {}), ({}, {"merchantId": "m-2"}), "paymentLinks.1.merchantId: expected a merchant of this wallet"),
+        (({}, {}), ({"id": L}, {"id": L, "paymentMethodId": N}), "paymentLinks: expected every id once"),
+        (({"default": True}, {"default": True}), (), "paymentMethods: expected default on one method at most"),
+        (
+            ({"subscriptionDefault": True}, {"subscriptionDefault": True}),
+            (),
+            "paymentMethods: expected subscriptionDefault on one method at most",
+        ),
+    ],
+)
+def test_a_wallet_that_contradicts_itself_is_named(
+    of_methods: tuple[dict[str, Any], ...], of_links: tuple[dict[str, Any], ...], said: str
+) -> None:
+    assert faults(contents(of_methods, of_links)) == (said,)
+
+
+@pytest.mark.parametrize(
+    ("of_methods", "of_links"),
+    [
+        # a chain, in either order, and two methods that one has replaced
+        ((GONE | {"replacedBy": N}, GONE | {"replacedBy": O}, {}), ()),
+        (({}, GONE | {"replacedBy": M}, GONE | {"replacedBy": N}), ()),
+        (({}, GONE | {"replacedBy": M}, GONE | {"replacedBy": M}), ()),
+        # the customer removed what it was replaced by
+        ((GONE | {"replacedBy": N}, GONE), ()),
+        # a cancelled link stays on the method that it was cancelled on
+        (({}, GONE | {"replacedBy": M}), ({"paymentMethodId": N, "status": "CANCELLED"},)),
+        (({"default": True}, {"subscriptionDefault": True}), ({}, {"paymentMethodId": N, "status": "PAUSED"})),
+    ],
+)
+def test_a_wallet_that_agrees_with_itself_is_read_and_written_as_it_was(
+    of_methods: tuple[dict[str, Any], ...], of_links: tuple[dict[str, Any], ...]
+) -> None:
+    line = contents(of_methods, of_links)
+    read = read_wallet(json.dumps(line))
+    assert [(method.id, method.replaced_by) for method in read.methods] == [
+        (method["id"], method["replacedBy"]) for method in line["paymentMethods"]
+    ]
+    assert read_line(write_wallet(read)) == (read, ())
+    written = json.loads(write_wallet(read))
+    assert [link["paymentMethodId"] for link in written["paymentLinks"]] == [
+        link["paymentMethodId"] for link in line["paymentLinks"]
+    ]
+
+
+def contents(of_methods: tuple[dict[str, Any], ...], of_links: tuple[dict[str, Any], ...]) -> dict[str, Any]:
+    line = wallet(1)
+    link = line["paymentLinks"][0] | {"paymentMethodId": M}
+    ids = [f"00000000-0000-0000-0000-0000000000e{number}" for number in range(len(of_links))]
+    links = [link | {"id": id_} | changes for id_, changes in zip(ids, of_links, strict=True)]
+    return line | {"paymentMethods": methods(*of_methods), "paymentLinks": links}

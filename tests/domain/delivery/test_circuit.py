@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from domain.delivery.circuit import LONGEST_HOLD, hold, narrowed, widest, window_after
+from domain.delivery.circuit import hold, narrowed, widest, window_after
 from domain.delivery.outcome import Outcome
 
 
@@ -13,7 +13,10 @@ from domain.delivery.outcome import Outcome
     [
         (Outcome.UNAVAILABLE, timedelta(seconds=30), timedelta(seconds=30)),
         (Outcome.TOO_MANY_REQUESTS, timedelta(seconds=1), timedelta(seconds=1)),
-        (Outcome.UNAVAILABLE, timedelta(days=365), LONGEST_HOLD),
+        (Outcome.UNAVAILABLE, timedelta(days=365), timedelta(hours=24)),
+        (Outcome.UNAVAILABLE, timedelta(hours=23), timedelta(hours=23)),
+        (Outcome.UNAVAILABLE, timedelta(hours=25), timedelta(hours=24)),
+        (Outcome.UNAVAILABLE, timedelta(microseconds=1), timedelta(microseconds=1)),
         (Outcome.UNAVAILABLE, None, None),
         (Outcome.UNAVAILABLE, timedelta(0), None),
         (Outcome.UNAVAILABLE, timedelta(seconds=-5), None),

@@ -91,3 +91,23 @@ def test_a_higher_roll_never_means_earlier(outcome: Outcome, number: int, one: f
 
 def test_nothing_ends_before_an_endpoint_that_broke_on_friday_evening_is_mended_on_monday() -> None:
     assert sum(RETRY_SCHEDULE, timedelta(0)) * (1 - JITTER) > timedelta(hours=60)
+
+
+def test_the_schedule_is_that_of_the_standard_webhooks_specification() -> None:
+    hours = [delay / timedelta(hours=1) for delay in RETRY_SCHEDULE]
+    assert hours == [5 / 3600, 5 / 60, 0.5, 2, 5, 10, 14, 20, 24]
+
+
+@pytest.mark.parametrize(
+    ("roll", "seconds"), [(0.0, 240), (0.25, 270), (0.5, 300), (0.75, 330), (0.999_999, 359.999_88)]
+)
+def test_a_retry_is_spread_by_a_fifth_either_way(roll: float, seconds: float) -> None:
+    following = after_attempt(Status.PENDING, 2, Outcome.UNAVAILABLE, schedule=SCHEDULE, roll=roll)
+    assert following.delay is not None
+    assert following.delay.total_seconds() == pytest.approx(seconds, abs=1e-6)
+
+
+def test_which_outcomes_are_an_answer() -> None:
+    assert [outcome.value for outcome in Outcome if outcome in ANSWERED] == [
+        *("ACCEPTED", "gone", "too_many_requests", "unavailable", "redirect_refused", "status_refused"),
+    ]

@@ -4,6 +4,7 @@ import copy
 import json
 from dataclasses import replace
 from datetime import timedelta
+from hashlib import blake2b
 from typing import Any
 
 import pytest
@@ -61,6 +62,15 @@ def test_the_feed_counts_and_the_order_of_keys_does_not_matter_to_readers() -> N
     undated = {name: value for name, value in WHOLE.items() if name != "occurredAt"}
     ids = {complete(FEEDS["vau"], dict(undated), EDGE.at_row(row))["id"] for row in (1, 2, 3)}
     assert len(ids) == 3
+
+
+def test_an_id_is_the_digest_of_the_update_as_it_is_written() -> None:
+    """It must stay what it is: a file that is sent again after an upgrade is recognised by it."""
+    written = (
+        b'{"vendor":"vau","type":"CLOSED","occurredAt":"2026-11-20T09:14:13Z","old":{"token":"t","methodType":"CARD"}}'
+    )
+    message = {"id": None, "type": "CLOSED", "occurredAt": AT, "old": {"token": "t", "methodType": "CARD"}}
+    assert complete(FEEDS["vau"], message, EDGE)["id"] == f"vau-{blake2b(written, digest_size=16).hexdigest()}"
 
 
 def has_digest_as_id(feed: Feed, message: UpdateFields) -> bool:

@@ -77,6 +77,24 @@ def test_every_other_word_says_nothing_of_a_new_card(word: str, letter: str, typ
     assert (report.type, report.old, report.new.credential) == (type_, CARD, None)
 
 
+@pytest.mark.parametrize(
+    ("number", "changed", "brand"),
+    [
+        # the first digits of the new number name its brand
+        ("555555******4444", "N", "MASTERCARD"),
+        ("555555******4444", "Y", "MASTERCARD"),
+        # without them, the former brand stays if it has not changed
+        ("************4444", "N", "VISA"),
+        ("************4444", "Y", None),
+    ],
+)
+def test_the_brand_of_a_new_number_is_its_own_or_the_one_that_stays(
+    number: str, changed: str, brand: str | None
+) -> None:
+    report = update("jpmorgan", row("NEW_ACCOUNT", **{"New Masked Account": number, "Payment Brand Change": changed}))
+    assert (report.new.brand, report.new.details.get("brand"), report.new.last4) == (brand, brand, "4444")
+
+
 def test_a_number_that_stays_under_a_is_no_other_card() -> None:
     report = update("jpmorgan", row("NEW_ACCOUNT", **{"Submitted Account Number": "401288******1881"}))
     assert report.old == report.new.credential == CARD
