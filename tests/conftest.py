@@ -1,6 +1,5 @@
 """The parts that tests ask for by name: databases, a broker with a topic, a receiver."""
 
-import os
 import secrets
 import signal
 from collections.abc import AsyncIterator
@@ -14,13 +13,14 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from testbed.kafka import Broker
 from testbed.postgres import Databases
+from tests.parts import thorough
 from tests.parts.receiver import Receiver
 from tests.parts.shared import Parts, RemoteParts, Server
 
 # Examples are many in CI and few on a developer's machine; a shared machine's slowness is never a failure.
 hypothesis.settings.register_profile("dev", max_examples=60, deadline=None)
 hypothesis.settings.register_profile("ci", max_examples=400, deadline=None, print_blob=True, derandomize=False)
-hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "dev")
+hypothesis.settings.load_profile("ci" if thorough.IS_THOROUGH else "dev")
 
 PARTS = pytest.StashKey[Parts | RemoteParts]()
 SERVER = pytest.StashKey[Server]()
@@ -53,6 +53,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     for part, origin in config.stash[PARTS].origins.items():
         terminalreporter.write_line(f"part used: {part}: {origin}")
+    terminalreporter.write_line(thorough.REMARK)
 
 
 @pytest.fixture(scope="session")

@@ -21,6 +21,7 @@ from tests.acceptance.program import Ended, Program
 from tests.acceptance.test_feeds import KEY, everything
 from tests.api.posting import make_topic
 from tests.parts.card_numbers import in_json
+from tests.parts.thorough import sampled
 from tests.parts.until import until
 from tests.producers import canaries
 
@@ -46,7 +47,8 @@ async def test_no_number_is_left_anywhere(
         FINGERPRINT_KEY=KEY,
         HTTP_PORT="0",
     )
-    written = {feed.name: canaries.file(feed) for feed in FEEDS.values() if feed.fetched is None}
+    feeds = sampled([feed for feed in FEEDS.values() if feed.fetched is None], 8)
+    written = {feed.name: canaries.file(feed) for feed in feeds}
     for name, content in written.items():
         (tmp_path / name).write_bytes(content)
         assert canaries.is_in(content[: len(content) // 10].decode(errors="replace"))
@@ -112,11 +114,11 @@ async def test_no_number_is_left_of_messages_wallets_merchants_and_names(
     (await program("wallets", "import", "wallets.jsonl")).well()
     planted = program.write("planted-wallets.jsonl", *map(in_json, wallets()))
     told = {"wallets": shown(await program("wallets", "import", "--skip-invalid", planted))}
-    for number, form in enumerate(canaries.TEXTS[::10]):
+    for number, form in enumerate(sampled(canaries.TEXTS[::10], 5)):
         file = program.write(f"merchants-{number}", {**merchant, "name": form})
         told[f"merchants {number}"] = shown(await program("merchants", "import", file))
     names = [form for form in canaries.TEXTS if len(form.encode()) < 200 and not set(form) & set("/\0\n\r")]
-    for name in names[::4]:
+    for name in sampled(names[::4], 8):
         program.write(name, json.dumps(update()).replace("SUSPENDED", "NONE"), "{")
         told[f"a name, {name!r}"] = shown(await program("ingest", "--format", "canonical", "--dry-run", name))
         told[f"a name, {name!r}, again"] = shown(await program("ingest", "--format", "canonical", name))
@@ -168,7 +170,7 @@ def in_place(path: str, value: object) -> dict[str, Any]:
 
 
 def messages() -> list[Sent]:
-    bodies = [in_place(path, form) for path in PLACES for form in canaries.FORMS.values()]
+    bodies = [in_place(path, form) for path in PLACES for form in sampled([*canaries.FORMS.values()], 8)]
     bodies += [in_place("customer.metadata", {form: "x"}) for form in canaries.TEXTS]
     for form in canaries.FORMS.values():
         event = {"specversion": "1.0", "id": form, "data": update()}
