@@ -139,16 +139,7 @@ async def _take_message(session: AsyncSession, message: Message) -> None:
     held = next(item for item in wallet.methods if item.status != "DELETED" and _holds(item, update.old))
     await _learn(session, update)
     if update.type is UpdateType.NUMBER_REPLACED:
-        new = await _replace(session, held, update)
-        links = [link for link in held.links if link.status != "CANCELLED"]
-        for link in links:
-            link.payment_method_id = new.id
-        for shared in wallet.merchants:
-            mine = [_link(link) for link in links if link.merchant_id == shared.merchant_id]
-            replaced = {"deletedPaymentMethodId": held.id, "paymentLinks": mine}
-            session.add_all(_announce(wallet, shared, "PAYMENT_METHOD_REPLACED", new, replaced, reason=update.reason))
-            deleted = {"replacedByPaymentMethodId": new.id}
-            session.add_all(_announce(wallet, shared, "PAYMENT_METHOD_DELETED", held, deleted, reason=update.reason))
+        await _move_links(session, wallet, held, update)
     else:
         previous = _change(held, update)
         reason = "SUSPENDED" if "status" in previous else "EXPIRY_UPDATED"
@@ -156,6 +147,19 @@ async def _take_message(session: AsyncSession, message: Message) -> None:
             session.add_all(
                 _announce(wallet, shared, "PAYMENT_METHOD_UPDATED", held, {"previous": previous}, reason=reason)
             )
+
+
+async def _move_links(session: AsyncSession, wallet: WalletEntity, held: MethodEntity, update: Update) -> None:
+    new = await _replace(session, held, update)
+    links = [link for link in held.links if link.status != "CANCELLED"]
+    for link in links:
+        link.payment_method_id = new.id
+    for shared in wallet.merchants:
+        mine = [_link(link) for link in links if link.merchant_id == shared.merchant_id]
+        replaced = {"deletedPaymentMethodId": held.id, "paymentLinks": mine}
+        session.add_all(_announce(wallet, shared, "PAYMENT_METHOD_REPLACED", new, replaced, reason=update.reason))
+        deleted = {"replacedByPaymentMethodId": new.id}
+        session.add_all(_announce(wallet, shared, "PAYMENT_METHOD_DELETED", held, deleted, reason=update.reason))
 
 
 _MET = select(InboxEntity).where(

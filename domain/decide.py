@@ -21,7 +21,7 @@ from domain.effort import Effort
 from domain.knowledge import Knowledge, Novelty, renames_itself
 from domain.merge import Merged, merge
 from domain.resolve import Replaced, Updated
-from domain.resolver import WalletResolver
+from domain.resolver import Standing, WalletResolver
 from domain.update import Outcome, Scope, Stamp, Update, UpdateType
 from domain.wallet import Key, MethodId, Wallet, WalletId, belongs_to
 
@@ -221,16 +221,7 @@ class _Batch:
                 return Verdict(Outcome.QUARANTINED, conflict.value)
         if novelty is Novelty.OLDER:
             return Verdict(Outcome.SUPERSEDED, "NEWER_KNOWN")
-        standings = [resolver.standing(stamp, keys) for resolver in resolvers]
-        if not any(standing.live for standing in standings):
-            return Verdict(Outcome.IGNORED, "CUSTOMER_REMOVED")
-        if any(standing.latest for standing in standings):
-            return Verdict(Outcome.DUPLICATE, "ALREADY_SO")
-        if not any(standing.held for standing in standings) or any(standing.followed for standing in standings):
-            return Verdict(Outcome.SUPERSEDED, "NEWER_FACT")
-        if any(standing.outlasted for standing in standings):
-            return Verdict(Outcome.SUPERSEDED, "NEWER_KNOWN")
-        return Verdict(Outcome.DUPLICATE, "ALREADY_SO")
+        return _without_change([resolver.standing(stamp, keys) for resolver in resolvers])
 
     # --- merges ---------------------------------------------------------------------------------------------------
 
@@ -345,3 +336,16 @@ def _differ(first: Wallet, second: Wallet) -> bool:
 def _as_waiting(update: Update) -> WaitingUpdate:
     keys = () if update.old is None else update.old.keys
     return WaitingUpdate(0, update.stamp, keys, update.scope, update.merge_from, update.merge_into)
+
+
+def _without_change(standings: Sequence[Standing]) -> Verdict:
+    """The verdict on an update that changed nothing, by how it stands in each of its wallets."""
+    if not any(standing.live for standing in standings):
+        return Verdict(Outcome.IGNORED, "CUSTOMER_REMOVED")
+    if any(standing.latest for standing in standings):
+        return Verdict(Outcome.DUPLICATE, "ALREADY_SO")
+    if not any(standing.held for standing in standings) or any(standing.followed for standing in standings):
+        return Verdict(Outcome.SUPERSEDED, "NEWER_FACT")
+    if any(standing.outlasted for standing in standings):
+        return Verdict(Outcome.SUPERSEDED, "NEWER_KNOWN")
+    return Verdict(Outcome.DUPLICATE, "ALREADY_SO")

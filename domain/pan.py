@@ -196,20 +196,22 @@ def _may_hold_number(text: str, written: bytes, flat: bytes) -> bool:
     if _SIGHT_OF_EXPONENT.search(flat) is not None and _EXPONENT.search(text) is not None:
         return True
     places = [place.span() for place in _DIGITS.finditer(flat)]
-    if len(places) > _MOST_ROWS:
+    if len(places) > _MOST_ROWS or any(end - start > _LONGEST_ROW for start, end in places):
         return True
-    for start, end in places:
-        if end - start > _LONGEST_ROW:
-            return True
-        if flat[end : end + 1] in _BEHIND_CHIP_DATA or (start and flat[start - 1] in _TAG_A):
-            if encoded.may_hold_chip_data(text):
-                return True
-            break
+    if _may_hold_tag(flat, places) and encoded.may_hold_chip_data(text):
+        return True
     squeezed = written.translate(None, _BETWEEN)
     rows_of_digits = [squeezed[start:end] for start, end in places]
     if not any(map(_may_hold_one, rows_of_digits)) and _are_whole(rows_of_digits, written):
         return False
     return any(_may_be_number(row[0]) for row in _ROW.finditer(written))
+
+
+def _may_hold_tag(flat: bytes, places: Iterable[tuple[int, int]]) -> bool:
+    """Whether a tag of chip data may stand before one of the rows of digits, or another one behind it."""
+    return any(
+        flat[end : end + 1] in _BEHIND_CHIP_DATA or (start > 0 and flat[start - 1] in _TAG_A) for start, end in places
+    )
 
 
 def _may_hold_one(digits: bytes) -> bool:

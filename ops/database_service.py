@@ -6,7 +6,7 @@ The driver reads that file, too, but passes over a service that is not there, an
 import os
 from contextlib import suppress
 from pathlib import Path
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
 
 _FILE, _FILE_OF_SYSTEM = ".pg_service.conf", "pg_service.conf"
 
@@ -24,16 +24,25 @@ def expanded(url: str) -> str:
     names = [value for name, value in pairs if name == "service"]
     if not names:
         return url
-    named = {name for name, _ in pairs}
-    user, _, hosts = parts.netloc.rpartition("@")
-    named |= {"user"} if user else set()
-    named |= {"password"} if ":" in user else set()
-    named |= {"host"} if hosts.partition(":")[0] else set()
-    named |= {"port"} if ":" in hosts.rpartition("]")[2] else set()
-    named |= {"dbname"} if parts.path.strip("/") or "database" in named else set()
+    named = {name for name, _ in pairs} | _named_before_the_query(parts)
+    if "database" in named:
+        named.add("dbname")
     kept = [(name, value) for name, value in pairs if name != "service"]
     kept += [(name, value) for name, value in _parameters(names[-1]).items() if name not in named]
     return parts._replace(query=urlencode(kept)).geturl()
+
+
+def _named_before_the_query(parts: SplitResult) -> set[str]:
+    """The parameters that stand in the URL's other parts."""
+    user, _, hosts = parts.netloc.rpartition("@")
+    present = {
+        "user": user,
+        "password": ":" in user,
+        "host": hosts.partition(":")[0],
+        "port": ":" in hosts.rpartition("]")[2],
+        "dbname": parts.path.strip("/"),
+    }
+    return {name for name, value in present.items() if value}
 
 
 def _parameters(service: str) -> dict[str, str]:

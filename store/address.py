@@ -13,7 +13,7 @@ No text of an error repeats a value: one of them is the password.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit
 
@@ -127,23 +127,32 @@ def _split(url: str) -> tuple[SplitResult, dict[str, str]]:
     try:
         parts = urlsplit(url)
         pairs = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
-        usable = parts.scheme in SCHEMES and not parts.fragment and all(map(_has_a_port, _hosts(parts.netloc)))
-        # an @ behind the host is part of a password with a / that is not encoded, which would be shown as the database
-        usable = usable and "@" not in parts.path and "\0" not in unquote(url)
-        usable = usable and all(
-            _is_a_port(port) for name, value in pairs if name == "port" for port in value.split(",")
-        )
+        usable = _are_usable(parts)
     except ValueError:  # a bracket is open, or a parameter has no value
         raise ValueError(EXPECTED) from None
+    parameters = _joined(pairs)
+    has_path = bool(parts.path.strip("/"))
+    named = has_path or any(parameters.get(name) for name in ("dbname", "database", "service"))
+    has_ports = all(map(_is_a_port, parameters.get("port", "").split(",")))
+    if not (usable and has_ports and named) or "\0" in unquote(url):
+        raise ValueError(EXPECTED)
+    return parts if has_path else parts._replace(path=""), parameters
+
+
+def _are_usable(parts: SplitResult) -> bool:
+    """Whether scheme, hosts and path can be used. With an @ in the path, a password holds a / that is not encoded."""
+    if parts.scheme not in SCHEMES or parts.fragment or "@" in parts.path:
+        return False
+    return all(map(_has_a_port, _hosts(parts.netloc)))
+
+
+def _joined(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """The parameters by name. SQLAlchemy's form of several hosts has a parameter for each: their values are joined."""
     parameters: dict[str, str] = {}
     for name, value in pairs:
-        # SQLAlchemy's form of several hosts names each in a parameter of its own
         former = parameters.get(name) if name in {"host", "port"} else None
         parameters[name] = value if former is None else f"{former},{value}"
-    named = parts.path.strip("/") or parameters.get("dbname") or parameters.get("database")
-    if not usable or not (named or parameters.get("service")):
-        raise ValueError(EXPECTED)
-    return parts if parts.path.strip("/") else parts._replace(path=""), parameters
+    return parameters
 
 
 def _hosts(netloc: str) -> list[str]:

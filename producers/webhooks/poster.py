@@ -18,7 +18,7 @@ Point: TypeAlias = Literal["claimed", "read"]
 """Where crash tests stop an attempt: before its POST, and when its answer was read."""
 
 
-class _Attempt(NamedTuple):
+class _Ready(NamedTuple):
     """A claimed delivery. Begun after `begin_before` (monotonic seconds), its attempt would outlast its lease."""
 
     claimed: ClaimedDelivery
@@ -47,12 +47,12 @@ class Poster:
         self._connections = connections
         self._patience = patience
         self._at = at
-        self._ready: deque[_Attempt] = deque()
+        self._ready: deque[_Ready] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
 
     def add(self, claimed: Sequence[ClaimedDelivery], begun: float, tasks: asyncio.TaskGroup) -> None:
         """Post `claimed`, whose leases began at `begun` (monotonic seconds) or later, in `tasks`."""
-        self._ready.extend(_Attempt(delivery, begun + self._patience) for delivery in claimed)
+        self._ready.extend(_Ready(delivery, begun + self._patience) for delivery in claimed)
         for _ in range(min(len(self._ready), self._connections - len(self._tasks))):
             task = tasks.create_task(self._post_ready())
             self._tasks.add(task)
