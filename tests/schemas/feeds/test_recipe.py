@@ -33,6 +33,7 @@ def follow(project: Path) -> None:
         "examples/feeds/acme.csv",
         "schemas/feeds/acme.py",
         "tests/schemas/feeds/test_acme.py",
+        "tests/schemas/feeds/reported/acme.txt",
     ]
     for path, content in steps:
         (project / path).write_text(content, encoding="utf-8")

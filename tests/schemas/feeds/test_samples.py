@@ -1,9 +1,9 @@
 """What each record of the sample files reports, field by field: a field that an adapter loses or swaps shows here.
 
-`reported_by_samples.txt` has a section for each feed and a line for each update: the record's number in the sample, the
-type of the update and of the method, the old credential, the new one and the card's face, and what else the update has.
-`#4111…` and `#(routing|account)` stand for the fingerprint
-of that number. An update has a moment or an id here only where its record has one.
+`reported/` has a file for each feed with a line for each update: the record's number in the sample, the type of the
+update and of the method, the old credential, the new one and the card's face, and what else the update has. `#4111…`
+and `#(routing|account)` stand for the fingerprint of that number. An update has a moment or an id here only where its
+record has one.
 """
 
 import json
@@ -21,19 +21,14 @@ from tests.schemas.feeds.answering import ANSWERS
 from tests.schemas.feeds.reading import EDGE, fingerprint
 from tests.schemas.feeds.test_every_feed import each_feed, samples
 
-EXPECTED = Path(__file__).with_name("reported_by_samples.txt")
+EXPECTED = Path(__file__).with_name("reported")
 _NUMBER = re.compile(r"#(?:\((.+?)\)|([0-9]+))")
 _FILLED_IN_ID = re.compile(r"[a-z-]+-[0-9a-f]{32}")
 
 
 def expected(feed: Feed) -> list[str]:
-    lines = sections()[feed.name].splitlines()
-    return [_NUMBER.sub(lambda number: fingerprint(number[1] or number[2]), line) for line in lines if line]
-
-
-def sections() -> dict[str, str]:
-    _, *pieces = re.split(r"(?m)^\[(.+)\]\n", EXPECTED.read_text(encoding="utf-8"))
-    return dict(zip(pieces[::2], pieces[1::2], strict=True))
+    lines = (EXPECTED / f"{feed.name}.txt").read_text(encoding="utf-8").splitlines()
+    return [_NUMBER.sub(lambda number: fingerprint(number[1] or number[2]), line) for line in lines]
 
 
 def reported(feed: Feed) -> Iterator[str]:
@@ -86,9 +81,9 @@ def when_and_which(update: Update, edge: Edge) -> list[str]:
 
 
 @each_feed
-def test_its_samples_report_what_stands_in_the_table(feed: Feed) -> None:
+def test_its_samples_report_what_stands_in_its_file(feed: Feed) -> None:
     assert list(reported(feed)) == expected(feed)
 
 
-def test_the_table_has_a_section_for_each_feed() -> None:
-    assert sections().keys() == FEEDS.keys()
+def test_each_file_is_of_a_feed() -> None:
+    assert {file.stem for file in EXPECTED.iterdir()} == FEEDS.keys()
