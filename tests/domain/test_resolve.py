@@ -27,6 +27,7 @@ from tests.domain.build import (
     reported,
     stays,
     wallet,
+    who,
 )
 
 
@@ -515,6 +516,15 @@ def test_another_card_behind_a_token_is_replaced_by_the_one_that_the_network_tel
     replacement = replaced("A", "B", on=2, last4="1881", brand="VISA")
 
     assert set(live(both_ways(start, in_place, replacement))) == {"B"}
+
+
+def test_a_card_that_a_token_service_reports_of_another_customer_is_not_recognised() -> None:
+    start = wallet(method("A", "mdes:T"))
+    replacement = replaced("A", "B", on=2, last4="1881", brand="VISA")
+    in_place = stays("T", on=1, last4="1881")
+
+    for customer, held in (("e1", {"A B mdes:T"}), ("e2", {"B"})):
+        assert set(live(both_ways(start, in_place._replace(scope=who(customer)), replacement))) == held
 
 
 def test_a_card_of_which_neither_vendor_knows_the_expiry_is_not_recognised_behind_a_token() -> None:

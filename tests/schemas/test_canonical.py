@@ -436,6 +436,16 @@ def test_a_card_number_in_broken_base64_is_masked_too(cut: int) -> None:
     assert not contains_pan(base64.b64decode(letters + "===").decode(errors="replace"))
 
 
+@pytest.mark.parametrize("stray", ["", "A", "AA", "AAA"])
+@pytest.mark.parametrize("before", ["", "x", "xx"])
+def test_a_card_number_at_the_end_of_base64_is_masked_whatever_letters_follow(before: str, stray: str) -> None:
+    letters = base64.b64encode(f"{before}{PAN}".encode()).decode().rstrip("=")
+    kept = masked(json.dumps({"specversion": "1.0", "data_base64": letters + stray}).encode())
+    inside = base64.b64decode(json.loads(kept)["data_base64"] + "===").decode(errors="replace")
+    assert PAN[:13] not in inside
+    assert not contains_pan(inside)
+
+
 @pytest.mark.parametrize("number", [PAN, ESCAPED, FULL_WIDTH, f"{PAN[:4]}\\t{PAN[4:]}"])
 @pytest.mark.parametrize(
     "escape",

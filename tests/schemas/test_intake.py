@@ -59,3 +59,8 @@ def test_no_number_is_kept_in_base64_whose_lines_end_within_it(before: int, end:
 def test_a_single_refused_part_is_the_dead_letter_even_if_its_record_is_shorter() -> None:
     part = RefusedPart(2, {"name": "x"}, "name: expected an id")
     assert dead_letters(b"[]", [part], 2) == [(b'{"name": "x"}', "name: expected an id")]
+
+
+def test_a_message_has_a_million_bytes_at_most() -> None:
+    assert intake.refused(FEEDS["stripe"], b"x" * 1_000_000, "no").value == b"x" * 1_000_000
+    assert intake.refused(FEEDS["stripe"], b"x" * 1_000_001, "no").value == b"x" * 1_000_000

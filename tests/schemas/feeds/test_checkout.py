@@ -77,8 +77,9 @@ def test_two_cards_without_fingerprints_are_not_taken_for_one_card() -> None:
     [("card_closed", UpdateType.CLOSED), ("contact_cardholder", UpdateType.CONTACT_CARDHOLDER)],
 )
 def test_every_other_code_speaks_of_the_sources_alone(code: str, type_: UpdateType) -> None:
-    report = update("checkout", event(code))
-    assert (report.type, report.old, report.new.credential) == (type_, Credential("checkout:src_1"), None)
+    for fingerprint in ("fpA", "fpB"):
+        report = update("checkout", event(code, replacement_card=NEW | {"fingerprint": fingerprint}))
+        assert (report.type, report.old, report.new.credential) == (type_, Credential("checkout:src_1"), None)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import pytest
 
 from domain.update import Credential, Reason, UpdateType
 from domain.wallet import Expiry
+from schemas.feeds import FEEDS
 from tests.schemas.feeds.reading import fingerprint, refusal, update, updates
 
 OLD, NEW = "4111111111111111", "4012888888881881"
@@ -128,3 +129,11 @@ def test_another_number_behind_the_same_token_is_refused_without_its_last_four_d
                            "cardExpiryYear": "2029"},
     }  # fmt: skip
     assert refusal("cybersource", record).startswith("responseRecord.cardNumber: ")
+
+
+def test_a_file_has_its_columns_in_this_order() -> None:
+    assert ",".join(FEEDS["cybersource"].rows.names) == (
+        "Record Identifier,Request ID,Old Card Number,Old Card Expiration Month,Old Card Expiration Year,"
+        "New Card Number,New Card Expiration Month,New Card Expiration Year,"
+        "Merchant Reference ID,BA Sub Merchant ID,Response Code,Reason Code"
+    )

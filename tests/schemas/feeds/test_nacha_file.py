@@ -20,6 +20,10 @@ def test_what_repeats_an_international_payment_is_passed_over_but_for_its_bank()
     # the addenda of the payment say nothing where none of the notification follows
     alone = [ABROAD, record["entry"], receiving, control]
     assert cut(alone) == [(2, "line 2: expected an addenda record after the entry")]
+    without_entry = [ABROAD, OF_THE_PAYMENT[0], control]
+    assert cut(without_entry) == [(2, "line 2: expected an entry before an addenda record")]
+    without_batch = [record["entry"], OF_THE_PAYMENT[0]]
+    assert [line for line, _ in cut(without_batch)] == [1, 2]
 
 
 @pytest.mark.parametrize("entry_class", ["PPD", "CCD", "WEB", "   "])
