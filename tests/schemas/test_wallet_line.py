@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from domain.wallet import Expiry
-from schemas.wallet import Malformed, read_line, read_wallet, write_wallet
+from schemas.wallet import Malformed, read_line, read_merchant, read_wallet, write_wallet
 from tests.acceptance.lines import wallet
 
 
@@ -274,3 +274,108 @@ def contents(of_methods: tuple[dict[str, Any], ...], of_links: tuple[dict[str, A
     ids = [f"00000000-0000-0000-0000-0000000000e{number}" for number in range(len(of_links))]
     links = [link | {"id": id_} | changes for id_, changes in zip(ids, of_links, strict=True)]
     return line | {"paymentMethods": methods(*of_methods), "paymentLinks": links}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"credentials": []}, "expected at least one credential, or a fingerprint"),
+        ({"credentials": [{"vendor": "vau"}]}, "expected vendor and token together"),
+        ({"credentials": [{"token": "t"}]}, "expected vendor and token together"),
+        ({"credentials": [{}]}, "expected vendor and token, or fingerprint"),
+        ({"credentials": [{"vendor": "a:b", "token": "t"}]}, "vendor"),
+        ({"type": "GIFT_CARD"}, "expected a live method that is no gift card"),
+        ({"type": "GIFT_CARD", "default": False}, "expected a live method that is no gift card"),
+        ({"type": "GIFT_CARD", "subscriptionDefault": False}, "expected a live method that is no gift card"),
+        ({"status": "DELETED"}, "expected a live method that is no gift card"),
+        ({"status": "DELETED", "default": False}, "expected a live method that is no gift card"),
+        ({"replacedBy": M}, "expected status DELETED beside it"),
+        ({"default": "true"}, "default"),
+        ({"id": "1"}, "expected a UUID"),
+    ],
+)
+def test_a_method_that_cannot_be_is_named(changes: dict[str, Any], said: str) -> None:
+    line = wallet(1)
+    line["paymentMethods"][0] |= changes
+    line["paymentLinks"] = []
+    (fault,) = faults(line)
+    assert fault.startswith("paymentMethods.0")
+    assert said in fault
+
+
+@pytest.mark.parametrize(
+    "key", ["pan", "cardNumber", "accountNumber", "iban", "CVV", "cvc2", "pin", "track1", "SecurityCode"]
+)
+def test_a_detail_that_holds_a_secret_is_refused_by_its_name(key: str) -> None:
+    (fault,) = faults(changed(**{key: "1"}))
+    assert fault == f"paymentMethods.0.details: {key}: expected no such secret, nowhere"
+
+
+def test_every_credential_of_a_method_is_one_of_its_names() -> None:
+    line = wallet(1)
+    line["paymentMethods"][0] |= {
+        "credentials": [
+            {"vendor": "vau", "token": "t1"},
+            {"vendor": "mdes", "token": "t2", "fingerprint": "f2"},
+            {"fingerprint": "f3"},
+        ],
+        "fingerprint": "f1",
+    }
+    read = read_wallet(json.dumps(line))
+    assert read.methods[0].keys == {"vau:t1", "mdes:t2", ":f1", ":f2", ":f3"}
+    (written,) = json.loads(write_wallet(read))["paymentMethods"]
+    assert (written["fingerprint"], written["credentials"]) == (
+        "f1",
+        [
+            {"vendor": "mdes", "token": "t2"},
+            {"vendor": "vau", "token": "t1"},
+            {"fingerprint": "f2"},
+            {"fingerprint": "f3"},
+        ],
+    )
+
+
+MERCHANT = {
+    "id": "m-1",
+    "name": "Pharmacy",
+    "endpoints": [
+        {
+            "id": "e-1",
+            "url": "https://merchant.example/hook?a=1",
+            "secret": "whsec_" + "A" * 32,
+            "eventTypes": ["PAYMENT_METHOD_REPLACED", "PAYMENT_METHOD_DELETED"],
+        }
+    ],
+}
+
+
+def test_a_merchant_is_read_with_its_endpoints_and_shows_no_secret() -> None:
+    read = read_merchant(json.dumps(MERCHANT))
+    (endpoint,) = read.endpoints
+    assert (read.id, read.name, endpoint.id, endpoint.url) == (
+        "m-1", "Pharmacy", "e-1", "https://merchant.example/hook?a=1",
+    )  # fmt: skip
+    assert endpoint.secret == "whsec_" + "A" * 32
+    assert endpoint.event_types == ("PAYMENT_METHOD_REPLACED", "PAYMENT_METHOD_DELETED")
+    assert "whsec_" not in repr(read)
+    assert read_merchant('{"id": "m-2", "name": "Gym"}').endpoints == ()
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"id": ""}, "endpoints.0.id"),
+        ({"url": "ftp://merchant.example/"}, "endpoints.0.url"),
+        ({"secret": "A" * 32}, "endpoints.0.secret"),
+        ({"secret": "whsec_AAAA"}, "endpoints.0.secret"),
+        ({"eventTypes": []}, "endpoints.0.eventTypes"),
+        ({"eventTypes": ["PAYMENT_METHOD_GONE"]}, "endpoints.0.eventTypes.0"),
+    ],
+)
+def test_a_wrong_field_of_an_endpoint_is_named_without_its_value(changes: dict[str, Any], field: str) -> None:
+    (endpoint,) = MERCHANT["endpoints"]
+    with pytest.raises(Malformed) as refused:
+        read_merchant(json.dumps(MERCHANT | {"endpoints": [endpoint | changes]}))  # type: ignore[operator]
+    (fault,) = refused.value.faults
+    assert fault.startswith(f"{field}: ")
+    assert "A" * 32 not in fault
