@@ -4,14 +4,16 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
 import pytest
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from consumers.batch import take_in
+from consumers.batch import BatchResult, take_in
 from consumers.halving import Allowance, BatchIntake
+from domain.effort import TooMuch
 from domain.update import UpdateType
 from loops.waiting import Waiting
 from store import reach
@@ -101,6 +103,41 @@ async def test_a_server_that_is_too_slow_for_any_row_is_waited_for(harness: Harn
             await waits_for(waiting, "the database is too slow")
         finally:
             await harness.rows("DROP FUNCTION stall CASCADE")
+
+
+@pytest.mark.parametrize("slow_tries", [2, 5])
+async def test_a_message_is_not_at_fault_if_the_server_was_slow_whenever_it_was_tried(
+    harness: Harness, slow_tries: int
+) -> None:
+    """The server is fast again between the tries, and the last one succeeds."""
+    await harness.import_wallets(wallet(method("A")))
+    waiting = Waiting("the test")
+    tries = 0
+
+    async def slow_at_first(engine: AsyncEngine, *arguments: Any, **more: Any) -> BatchResult:
+        nonlocal tries
+        tries += 1
+        if tries <= slow_tries:
+            slow.set()
+            await is_locked.wait()
+            raise TooMuch("the server is slow")
+        return await take_in(engine, *arguments, **more)
+
+    slow, is_locked = asyncio.Event(), asyncio.Event()
+    intake = BatchIntake(harness.engine, RETENTION, slow_at_first, waiting, allowance=SHORT)
+    work = asyncio.create_task(intake.take_in([harness.message(reported(UpdateType.CLOSED, "A", on=1))]))
+    for _ in range(slow_tries):
+        await slow.wait()
+        slow.clear()
+        async with locked(harness, "inbox"):
+            is_locked.set()
+            await waits_for(waiting, "the database is too slow")
+        is_locked.clear()
+        waiting.missing = None
+    async with asyncio.timeout(60):
+        await work
+    assert await harness.dead_letters() == []
+    assert [outcome for _, outcome, _ in await harness.outcomes()] == ["APPLIED"]
 
 
 @pytest.fixture

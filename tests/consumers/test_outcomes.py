@@ -206,9 +206,25 @@ async def test_a_merge_that_was_quarantined_is_not_done_by_surprise(world: World
     ]
     await world.wallets(*twice)
     assert (await world.outcomes())[body["id"]] == ("QUARANTINED", "AMBIGUOUS_CUSTOMER")
+    assert await world.rows("SELECT count(*) FROM parked_updates") == [(0,)]
     await world.take_in(merged("x", "y") | {"from": {"hsid": "b"}, "into": {"hsid": "c"}})
     await world.wallets(wallet("other", card("z", wallet="z")) | {"customer": {"enterpriseId": "ann", "hsid": "z"}})
     assert (await world.outcomes())[body["id"]] == ("QUARANTINED", "AMBIGUOUS_CUSTOMER")
+
+
+async def test_a_merge_that_is_quarantined_at_once_does_not_wait_for_its_customers_to_become_one(world: World) -> None:
+    """docs/decisions.md: done by surprise weeks later, a merge would do harm."""
+    twice = [
+        wallet(name, card(name, wallet=name)) | {"customer": {"enterpriseId": "bea", "hsid": name}} for name in "bc"
+    ]
+    await world.wallets(wallet("ann", card("a", wallet="ann")), *twice)
+    body = merged("ann", "bea")
+    assert await only_outcome(world, body) == ("QUARANTINED", "AMBIGUOUS_CUSTOMER")
+    assert await world.rows("SELECT count(*) FROM parked_updates") == [(0,)]
+    to_one = merged("x", "y") | {"from": {"hsid": "b"}, "into": {"hsid": "c"}}
+    assert await only_outcome(world, to_one) == ("APPLIED", None)
+    assert (await world.outcomes())[body["id"]] == ("QUARANTINED", "AMBIGUOUS_CUSTOMER")
+    assert {name: len(methods) for name, methods in (await world.live()).items()} == {"ann": 1, "bea": 2}
 
 
 # --- in place -----------------------------------------------------------------------------------------------------

@@ -120,6 +120,18 @@ async def test_what_a_wallet_came_to_know_of_later_is_kept_from_then_on(harness:
     assert await states_of(harness) == {"vau:C": "CLOSED", "vau:A > vau:B": None, "vau:B > vau:C": None}
 
 
+async def test_a_fact_is_kept_from_when_a_wallet_came_to_know_its_old_credential_by_the_other_name(
+    harness: Harness,
+) -> None:
+    """The fact names another customer, so the wallet does not follow it, and never knows its token."""
+    await harness.import_wallets(wallet(method("A")))
+    await harness.report(replaced(("B", ":fp_B"), "C", on=2, customer="e9"))
+    await harness.report(replaced("A", ":fp_B", on=1))
+    assert live(await harness.wallet()).keys() == {":fp_B"}
+    await let_pass(harness, PAST)
+    assert await states_of(harness) == {"vau:A > :fp_B": None, "vau:B > vau:C": None}
+
+
 @pytest.mark.parametrize("again", ["under another id", "by another vendor's word"])
 async def test_what_is_heard_again_is_kept_from_then_on(harness: Harness, again: str) -> None:
     """Of a wallet's method and of one that is nobody's yet."""

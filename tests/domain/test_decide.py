@@ -11,7 +11,7 @@ from domain.decide import Decision, Verdict, decide
 from domain.knowledge import Knowledge
 from domain.resolve import Replaced
 from domain.update import Outcome, Scope, Stamp, Update, UpdateType
-from domain.wallet import Expiry, MethodType, Wallet, WalletId
+from domain.wallet import Customer, Expiry, MethodType, Wallet, WalletId
 from tests.domain.build import day, method, removed, replaced, reported, wallet, who
 
 RUNNING = Path(__file__).parents[2] / "docs" / "running.md"
@@ -140,6 +140,56 @@ def test_a_batch_announces_a_merge_before_what_followed_from_it() -> None:
 def contents(decision: Decision, wallets: Sequence[Wallet]) -> dict[WalletId, object]:
     after = [*wallets, *(changed.after for changed in decision.changed)]
     return {wallet.id: (wallet.methods, wallet.merged_into) for wallet in after}
+
+
+class Later(NamedTuple):
+    """`update` changes nothing when it is decided; its outcome once `later` was learnt in the same batch."""
+
+    before: Verdict
+    update: Update
+    later: Update
+    wallets: tuple[Wallet, ...]
+    earlier: tuple[Update, ...] = ()
+    after: Verdict = Verdict(Outcome.APPLIED)
+
+
+LATER = {
+    "its credential becomes known": Later(
+        Verdict(Outcome.PARKED), replaced("B", "C", on=2), replaced("A", "B", on=1), (ANN,)
+    ),
+    "the holder of its credential becomes its customer": Later(
+        Verdict(Outcome.QUARANTINED, "OWNER_MISMATCH"),
+        replaced("A", "B", on=2, customer="bea"),
+        merged(who("ann"), who("bea")),
+        (ANN, BEA),
+    ),
+    "an earlier fact decides which of two accounts it is": Later(
+        Verdict(Outcome.QUARANTINED, "ACCOUNT_CONFLICT"),
+        replaced("A", "C", on=3),
+        replaced("A", "D", on=1, par="P2"),
+        (wallet(method("A"), method("B", par="P1"), method("C", par="P2")),),
+        (replaced("A", "B", on=2),),
+    ),
+    "two wallets of a customer become one": Later(
+        Verdict(Outcome.QUARANTINED, "AMBIGUOUS_CUSTOMER"),
+        merged(who("ann"), who("bea")),
+        merged((("hsid", "second"),), (("hsid", "first"),)),
+        (
+            ANN,
+            BEA._replace(customer=Customer(frozenset({*who("bea"), ("hsid", "first")}))),
+            BEA_AGAIN._replace(customer=Customer(frozenset({*who("bea"), ("hsid", "second")}))),
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", LATER.values(), ids=LATER)
+def test_what_changed_nothing_is_decided_again_after_its_batch(case: Later) -> None:
+    assert decided(*case.earlier, case.update, of=case.wallets).verdicts[-1] == case.before
+
+    verdicts = decided(*case.earlier, case.update, case.later, of=case.wallets).verdicts
+
+    assert verdicts[len(case.earlier) :] == (case.after, Verdict(Outcome.APPLIED))
 
 
 def test_every_reason_in_the_document_has_a_row() -> None:

@@ -289,6 +289,20 @@ def test_the_other_name_of_a_credential_is_kept_whichever_telling_gave_it() -> N
         assert set(live(one_by_one(wallet(method(":fp_A")), *updates))) == {":fp_B B"}
 
 
+def test_of_two_other_names_of_one_credential_the_same_counts_whichever_came_first() -> None:
+    """A vendor that reports two fingerprints of one token: the lower one counts, of `old` as of `new`."""
+    reports = [
+        replaced(("A", ":fp_A2"), ("B", ":fp_B2"), on=1),
+        replaced(("A", ":fp_A1"), ("B", ":fp_B1"), on=2),
+        replaced(("A", ":fp_A3"), ("B", ":fp_B3"), on=3),
+    ]
+
+    for updates in permutations(reports):
+        (fact,) = knowledge(*updates).facts.values()
+        assert (fact.stamp, fact.old.alias, fact.new.alias) == (reports[0].stamp, ":fp_A1", ":fp_B1")
+        assert fact.reported.credential == fact.new
+
+
 def test_what_a_fingerprint_is_told_holds_for_the_token_on_the_same_method() -> None:
     after = at_once(wallet(method("A", ":fp_A")), reported(UpdateType.CLOSED, ":fp_A", on=1)).wallet
 
@@ -704,6 +718,29 @@ def test_a_made_method_inherits_from_the_default_first() -> None:
     made = live(at_once(start, replaced("A", "C", on=1), replaced("B", "C", on=2)).wallet)["C"]
 
     assert (made.nickname, made.details.zip_code) == ("Main", "11111")
+
+
+@pytest.mark.parametrize(
+    ("flags", "inherited_from"),
+    [
+        # by their flags: the default first, then the subscription default
+        (("", "default", "subscription_default"), 1),
+        (("", "", "subscription_default"), 2),
+        (("", "subscription_default", "default"), 2),
+        (("subscription_default", "", "default"), 2),
+        # by their ids
+        (("", "", ""), 0),
+    ],
+)
+def test_a_made_method_inherits_from_the_holder_of_a_flag_first(flags: tuple[str, ...], inherited_from: int) -> None:
+    replaced_methods = [
+        method(name, nickname=name, **({flag: True} if flag else {}))  # type: ignore[arg-type]
+        for name, flag in zip("ABC", flags, strict=True)
+    ]
+    facts = [replaced(name, "D", on=on) for on, name in enumerate("ABC", 1)]
+
+    for methods in (replaced_methods, replaced_methods[::-1]):
+        assert live(at_once(wallet(*methods), *facts).wallet)["D"].nickname == "ABC"[inherited_from]
 
 
 def test_an_existing_method_keeps_its_own_and_takes_blanks() -> None:

@@ -243,6 +243,28 @@ def test_processed_files_are_kept_from_when_they_were_processed_however_old_the_
     assert list(work(folder, "processed").iterdir()) == []
 
 
+@pytest.mark.parametrize("first", ["file", "refused", "file and refused"])
+@pytest.mark.parametrize("second", ["file", "refused", "file and refused"])
+def test_what_is_kept_of_a_file_stays_beside_what_is_kept_of_its_namesake(
+    folder: Path, first: str, second: str
+) -> None:
+    """Of a file with full numbers only what was refused of it is kept."""
+    expected = []
+    for upload, kept in enumerate((first, second), 1):
+        with watching(folder) as watch:
+            (folder / "feed.csv").write_text(f"file {upload}")
+            assert watch.folders.pick_up("feed.csv")
+            if "refused" in kept:
+                watch.folders.in_hand.write("feed.csv.refused", f"refused {upload}".encode())
+            done = watch.folders.finish("feed.csv", watch.folders.processed, keep="file" in kept)
+        assert (done is not None) == ("file" in kept)
+        expected += [f"{part} {upload}" for part in ("file", "refused") if part in kept]
+        if kept == "file and refused":
+            assert work(folder, f"processed/{done}").read_text() == f"file {upload}"
+            assert work(folder, f"processed/{done}.refused").read_text() == f"refused {upload}"
+    assert sorted(file.read_text() for file in work(folder, "processed").iterdir()) == sorted(expected)
+
+
 def watch(folder: Path, over: threading.Event) -> list[str]:
     """What stood in the files that it got."""
     done = []

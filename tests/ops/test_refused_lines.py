@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ops import open_file
-from ops.refused_lines import RefusedLines
+from ops.refused_lines import RefusedLines, beside
 from producers.topic.stream import FeedLine
 from schemas.intake import TopicMessage
 
@@ -70,3 +70,11 @@ def test_a_file_that_was_shortened_meanwhile_is_not_filled_up(feed: Path) -> Non
     with refusing(feed, kept=report.size) as report:
         report.add(line(2))
     assert numbers(feed) == [2]
+
+
+def test_names_that_are_too_long_for_a_suffix_have_files_of_their_own_beside_them() -> None:
+    names = ["x" * 250 + end for end in ("a", "b", "", "abcde")]
+    refused = [beside(name) for name in names]
+    assert len(set(refused)) == 4
+    assert [(len(name), name.endswith(".refused")) for name in refused] == [(255, True)] * 4
+    assert beside("x" * 247) == "x" * 247 + ".refused"

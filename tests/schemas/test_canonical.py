@@ -109,6 +109,14 @@ def test_what_may_be_left_out_may_be_left_out() -> None:
     assert (update.reason, update.method_type, update.scope) == (Reason.REISSUED, None, ())
 
 
+@pytest.mark.parametrize("where", ["old", "new"])
+@pytest.mark.parametrize("method_type", MethodType)
+def test_the_method_type_counts_where_it_stands_alone(where: str, method_type: MethodType) -> None:
+    message = changed(f"{where}.methodType", method_type.value)
+    other = {"old": "new", "new": "old"}[where]
+    assert read(without(f"{other}.methodType", message)).update.method_type is method_type
+
+
 @pytest.mark.parametrize("type_", [each for each in UpdateType if each is not UpdateType.WALLET_MERGED])
 def test_every_type_is_read(type_: UpdateType) -> None:
     assert read(replaced(type=type_.value)).update.type is type_

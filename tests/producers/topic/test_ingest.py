@@ -15,17 +15,17 @@ from itertools import pairwise
 from typing import Any, cast
 
 import pytest
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from ops import embedded
 from producers.lines import FilePosition
-from producers.topic import ingest
+from producers.topic import ingest, stream
 from producers.topic.stream import FeedLine, Unreachable, send
 from schemas.canonical import UNREADABLE_HEADER, Unreadable, parse
 from schemas.feeds import FEEDS
 from schemas.feeds.feed import Edge
 from schemas.fingerprint import Fingerprints, Key
-from schemas.intake import LONGEST
+from schemas.intake import LONGEST, TopicMessage
 from testbed.kafka import Broker
 from tests.acceptance.lines import replaced
 
@@ -58,6 +58,39 @@ async def test_every_line_arrives_in_the_order_of_its_credential(kafka: str, top
     assert set(by_key) == {f"vau:tok_{number}".encode() for number in range(7)}
     assert all(numbers == sorted(numbers) for numbers in by_key.values())
     assert sum(map(len, by_key.values())) == 3000
+
+
+class SlowProducer(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka has no types
+    """Its batches leave late, as on a slow line; a message that is sent alone takes another connection."""
+
+    async def send_batch(self, *batch: Any, **more: Any) -> "asyncio.Future[object]":
+        send_now = super().send_batch
+
+        async def send_late() -> object:
+            await asyncio.sleep(0.3)
+            return await (await send_now(*batch, **more))
+
+        return asyncio.create_task(send_late())
+
+
+@pytest.mark.parametrize("in_flight", [True, False], ids=["on their way", "not sent yet"])
+async def test_a_long_message_stays_behind_the_messages_before_it(
+    kafka: str, topic: str, monkeypatch: pytest.MonkeyPatch, *, in_flight: bool
+) -> None:
+    """Of one credential: A→B, then the long report of its details, then B→C."""
+    monkeypatch.setattr(stream, "AIOKafkaProducer", SlowProducer)
+    lengths = [10, 10, 200_000, 10, 150_000, 10]
+
+    async def lines() -> AsyncIterator[FeedLine]:
+        for number, length in enumerate(lengths, 1):
+            if in_flight:
+                await asyncio.sleep(0.1)
+            yield FeedLine(number, 0, (TopicMessage(b"vau:tok_1", b"%d" % number + b" " * length, ()),))
+
+    told: list[FeedLine] = []
+    sent = await send(lines(), bootstrap_servers=kafka, topic=topic, on_acknowledged=told.append)
+    assert (sent.acknowledged, [line.number for line in told]) == (6, [1, 2, 3, 4, 5, 6])
+    assert [int(message.value) for message in await read(kafka, topic, 6)] == [1, 2, 3, 4, 5, 6]
 
 
 async def read_as_canonical(content: str) -> list[FeedLine]:
