@@ -53,7 +53,7 @@ class Cuts:
     def _names_the_card(self, fact: Fact) -> bool:
         """Whether the current card may have other credentials without `fact`."""
         card = self._draft.card
-        if fact is self._latest or fact.new.key in card or not card.isdisjoint(fact.new.keys):
+        if not card.isdisjoint(fact.new.keys):
             return True
         if fact.old.alias is None or card.isdisjoint(fact.old.keys):
             return False

@@ -234,9 +234,8 @@ class _Batch:
         if len(sources) > 1 or len(targets) > 1:
             # Several wallets of one name may belong to several people, who would see each other's methods afterwards.
             return Verdict(Outcome.QUARANTINED, "AMBIGUOUS_CUSTOMER")
-        (target,) = targets
-        for source in sorted(sources - targets):
-            self._merge_wallets(self.wallets[source], self.wallets[target])
+        (source,), (target,) = sources, targets
+        self._merge_wallets(self.wallets[source], self.wallets[target])
         return Verdict(Outcome.APPLIED)
 
     def _merge_wallets(self, source: _BatchWallet, target: _BatchWallet) -> None:

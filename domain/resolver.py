@@ -23,8 +23,8 @@ class Standing(NamedTuple):
     """How an update stands in a wallet that it did not change.
 
     `live`: it is about a live method. `latest`: its fact is the latest of an account. `followed`: its fact is one of an
-    account. `held`: a live method holds one of its credentials. `outlasted`: such a method has a later expiry than it
-    reported, from its customer or from a fact.
+    account. `held`: a live method holds one of its credentials. `outlasted`: such a method differs from what it
+    reported: its status or a detail was reported later, or its expiry is later.
     """
 
     live: bool
@@ -116,14 +116,9 @@ class WalletResolver:
             outlasted=bool(holding) and self._outlasts(holding, stamp, keys),
         )
 
-    def _outlasts(self, methods: Iterable[Method], stamp: Stamp, keys: Sequence[Key]) -> bool:
-        reported = [state.expiry for _, state in self._knowledge.states_of(keys) if state.expiry is not None]
-        expiries = [expiry.value for expiry in reported if expiry.stamp == stamp]
-        return any(
-            method.details.expiry is not None and method.details.expiry > expiry
-            for method in methods
-            for expiry in expiries
-        )
+    def _outlasts(self, methods: Sequence[Method], stamp: Stamp, keys: Sequence[Key]) -> bool:
+        states = [state for _, state in self._knowledge.states_of(keys)]
+        return any(_differs(method, state, stamp) for method in methods for state in states)
 
     def _live_methods(self, account: Account) -> list[Method]:
         """The live methods of one account, as resolved."""
@@ -231,3 +226,14 @@ class WalletResolver:
         knowledge = self._knowledge.without(stamp, self.wallet.knows())
         without = resolve(self.wallet, knowledge, self._name).wallet
         return without.methods != now.methods or without.links != now.links
+
+
+def _differs(method: Method, state: CredentialState, stamp: Stamp) -> bool:
+    """Whether `method` differs from what the report with this stamp, as kept in `state`, said of it."""
+    status, expiry = state.status, state.expiry
+    own = method.details
+    return (
+        (status is not None and status.stamp == stamp and method.status is not status.value)
+        or (expiry is not None and expiry.stamp == stamp and own.expiry is not None and own.expiry > expiry.value)
+        or any(dated.stamp == stamp and getattr(own, name) != dated.value for name, dated in state.details.items())
+    )

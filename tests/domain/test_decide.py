@@ -11,7 +11,7 @@ from domain.decide import Decision, Verdict, decide
 from domain.knowledge import Knowledge
 from domain.resolve import Replaced
 from domain.update import Outcome, Scope, Stamp, Update, UpdateType
-from domain.wallet import Customer, Expiry, MethodType, Wallet, WalletId
+from domain.wallet import Customer, Expiry, MethodStatus, MethodType, Wallet, WalletId
 from tests.domain.build import day, method, removed, replaced, reported, wallet, who
 
 RUNNING = Path(__file__).parents[2] / "docs" / "running.md"
@@ -70,6 +70,46 @@ CASES = {
         reported=(replaced("A", "B", on=1),),
     ),
     "what the wallet is already": Case(Outcome.DUPLICATE, "ALREADY_SO", reported(UpdateType.RESUMED, "A", on=1)),
+    "a status that a later replacement implies": Case(
+        Outcome.DUPLICATE,
+        "ALREADY_SO",
+        reported(UpdateType.RESUMED, "B", on=3),
+        reported=(replaced("A", "B", on=5),),
+    ),
+    "an older status than a later replacement implies": Case(
+        Outcome.SUPERSEDED,
+        "NEWER_KNOWN",
+        reported(UpdateType.CLOSED, "B", on=3),
+        reported=(replaced("A", "B", on=5),),
+    ),
+    "an older status of the same method under another name": Case(
+        Outcome.SUPERSEDED,
+        "NEWER_KNOWN",
+        reported(UpdateType.SUSPENDED, ":fp_A", on=1),
+        (wallet(method("A", ":fp_A")),),
+        (reported(UpdateType.CLOSED, "A", on=5),),
+    ),
+    "an older detail of the same method under another name": Case(
+        Outcome.SUPERSEDED,
+        "NEWER_KNOWN",
+        reported(UpdateType.DETAILS_UPDATED, ":fp_A", on=1, zip_code="11111"),
+        (wallet(method("A", ":fp_A")),),
+        (reported(UpdateType.DETAILS_UPDATED, "A", on=5, zip_code="12345"),),
+    ),
+    "the same detail of the same method under another name": Case(
+        Outcome.DUPLICATE,
+        "ALREADY_SO",
+        reported(UpdateType.DETAILS_UPDATED, ":fp_A", on=1, zip_code="12345"),
+        (wallet(method("A", ":fp_A")),),
+        (reported(UpdateType.DETAILS_UPDATED, "A", on=5, zip_code="12345"),),
+    ),
+    "an earlier expiry of the same method under another name": Case(
+        Outcome.SUPERSEDED,
+        "NEWER_KNOWN",
+        reported(UpdateType.EXPIRY_UPDATED, ":fp_A", on=7, expiry=Expiry(2029, 1)),
+        (wallet(method("A", ":fp_A")),),
+        (reported(UpdateType.EXPIRY_UPDATED, "A", on=5, expiry=Expiry(2030, 1)),),
+    ),
     "a merge of one wallet with itself": Case(Outcome.DUPLICATE, "ALREADY_SO", merged(who("ann"), who("ann"))),
     "a credential that no wallet knows": Case(Outcome.PARKED, None, replaced("Z", "B", on=1)),
     "a merge of a customer without a wallet": Case(Outcome.PARKED, None, merged(who("ann"), who("carl"))),
@@ -126,15 +166,29 @@ def test_only_an_applied_update_changes_methods_or_their_wallet(case: Case) -> N
     assert (changed != without) == (case.outcome is Outcome.APPLIED)
 
 
-def test_a_batch_announces_a_merge_before_what_followed_from_it() -> None:
+@pytest.mark.parametrize("merge_comes", ["first", "between", "last"])
+def test_a_merge_and_updates_of_both_wallets_come_to_the_same_in_any_order(merge_comes: str) -> None:
     both_hold = wallet(method("A", id="a-of-bea"), method("P"), customer="bea")
-    decision = decided(merged(who("ann"), who("bea")), replaced("P", "Q", on=2), of=(ANN, both_hold))
-    target = next(changed for changed in decision.changed if changed.after.id == "w-bea")
+    merge = merged(who("ann"), who("bea"))
+    updates = [replaced("P", "Q", on=2), reported(UpdateType.CLOSED, "A", on=3)]
+    updates.insert(["first", "between", "last"].index(merge_comes), merge)
+
+    decision = decided(*updates, of=(ANN, both_hold))
+
+    assert {verdict.outcome for verdict in decision.verdicts} == {Outcome.APPLIED}
+    source, target = (
+        next(changed for changed in decision.changed if changed.after.id == name) for name in ("w-ann", "w-bea")
+    )
+    assert (source.after.methods, source.after.merged_into, source.changes) == ((), "w-bea", ())
     assert [(change.old.id, change.new.id) for change in target.changes if isinstance(change, Replaced)] == [
         ("m-A", "a-of-bea"),
         ("m-P", "made-CARD:vau:Q"),
     ]
-    assert {method.id for method in target.after.live_methods} == {"a-of-bea", "made-CARD:vau:Q"}
+    assert {method.id: method.status for method in target.after.live_methods} == {
+        "a-of-bea": MethodStatus.CLOSED,
+        "made-CARD:vau:Q": MethodStatus.ACTIVE,
+    }
+    assert decision.known == {"vau:A", "vau:P", "vau:Q"}
 
 
 def contents(decision: Decision, wallets: Sequence[Wallet]) -> dict[WalletId, object]:

@@ -22,6 +22,22 @@ def test_methods_move_to_the_target_with_their_ids_and_links() -> None:
     assert (merged.source.methods, merged.source.links, merged.source.merged_into) == ((), (), target.id)
 
 
+def test_the_target_knows_whatever_either_wallet_knew() -> None:
+    source = wallet(method("A"), customer="e2")._replace(
+        leads=frozenset({key("B")}), former_identities=frozenset(who("e3"))
+    )
+    target = wallet(method("C"))._replace(leads=frozenset({key("D")}), former_identities=frozenset(who("e4")))
+
+    merged = merge(source, target)
+
+    assert merged.target.leads == {key("B"), key("D")}
+    assert merged.target.knows() == {key("A"), key("B"), key("C"), key("D")}
+    assert merged.target.former_identities == {*who("e2"), *who("e3"), *who("e4")}
+    assert merged.target.customer == target.customer
+    assert merged.source.knows() == set()
+    assert merged.source.customer == source.customer
+
+
 def test_where_both_hold_one_identity_the_targets_is_kept() -> None:
     source = wallet(
         method("A", id="s-A"),

@@ -613,6 +613,31 @@ def test_flags_move_only_if_the_old_method_held_them() -> None:
     assert after["Z"].default
 
 
+@pytest.mark.parametrize("default", [True, False])
+@pytest.mark.parametrize("subscription_default", [True, False])
+def test_the_current_method_keeps_the_flags_that_it_holds(*, default: bool, subscription_default: bool) -> None:
+    current = method("B", default=default, subscription_default=subscription_default)
+
+    after = live(at_once(wallet(method("A"), current), replaced("A", "B", on=1)).wallet)["B"]
+
+    assert (after.default, after.subscription_default) == (default, subscription_default)
+
+
+def test_the_current_method_keeps_its_own_entries_and_takes_no_others() -> None:
+    own = Details(
+        "5678", "MC", FACT_EXPIRY, "Jane Doe", "54321", manufacturer_card=False, account_type="SAVINGS", bank_name="Own"
+    )
+    others = Details("1", "VISA", IMPORTED_EXPIRY, "J", "1", manufacturer_card=True, account_type="C", bank_name="B")
+    start = wallet(
+        method("A", nickname="Old", par="P1", details=others),
+        method("B", nickname="New", par="P1", details=own),
+    )
+
+    kept = live(at_once(start, replaced("A", "B", on=1)).wallet)["B"]
+
+    assert (kept.nickname, kept.par, kept.details) == ("New", "P1", own)
+
+
 def test_of_several_replaced_at_once_each_flag_finds_its_way() -> None:
     start = wallet(method("A", default=True), method("B", subscription_default=True), method("C"))
 

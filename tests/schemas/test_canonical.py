@@ -626,3 +626,25 @@ def test_what_names_a_customer_has_so_many_bytes_and_no_more(metadata: dict[str,
 def test_a_customer_of_as_many_identifiers_as_allowed_is_read() -> None:
     customer = {"hsid": "h", "metadata": {f"{n:02}": "x" for n in range(31)}}
     assert len(read(replaced(customer=customer)).update.scope) == 32
+
+
+BY_DEFAULT = frozenset({"enterpriseId", "hsid", "metadata.patientId"})
+
+
+def test_a_merge_keeps_of_each_customer_the_names_that_identify_them() -> None:
+    metadata = {"patientId": "rx-2", "tier": "gold"}
+    update = with_identifiers(
+        read(merged(**{"from": {"hsid": "h1", "metadata": {"tier": "gold"}}, "into": {"metadata": metadata}})).update,
+        BY_DEFAULT,
+    )
+    assert update.merge_from == (("hsid", "h1"),)
+    assert update.merge_into == (("metadata.patientId", "rx-2"),)
+    assert update.scope == ()
+
+
+@pytest.mark.parametrize("side", ["from", "into"])
+def test_a_merge_of_a_customer_whom_nothing_identifies_is_refused(side: str) -> None:
+    update = read(merged(**{side: {"metadata": {"tier": "gold"}}})).update
+    with pytest.raises(Unreadable) as refused:
+        with_identifiers(update, BY_DEFAULT)
+    assert str(refused.value) == (f"{side}: expected a customer identifier (enterpriseId, hsid or metadata.patientId)")
