@@ -71,20 +71,18 @@ class Cuts:
                 joins.setdefault(key, []).append(join)
         seen = self._seen
         seen[root] = 0
-        path = [_Step(root, None, iter(joins.get(root, ())), 0, of_the_card=root in card)]
+        path = [_Step(root, iter(joins.get(root, ())), 0, of_the_card=root in card)]
         while path:
             step = path[-1]
             for place in step.further:
                 node = place if isinstance(place, str) else _node(place)
-                if node == step.came_from:
-                    continue
                 if node in seen:
                     step.low = min(step.low, seen[node])
                     continue
                 seen[node] = number = len(seen)
                 further: Iterator[Key | Join] = iter(joins[place] if isinstance(place, str) else _keys_of(place))
                 of_the_card = isinstance(place, str) and place in card
-                path.append(_Step(place, _node(step.place), further, number, of_the_card=of_the_card))
+                path.append(_Step(place, further, number, of_the_card=of_the_card))
                 break
             else:
                 path.pop()
@@ -126,12 +124,10 @@ class _Cut:
 class _Step:
     """One credential, fact or method on the walk, and the counts of the places behind it."""
 
-    __slots__ = ("came_from", "cut", "further", "live", "low", "methods", "number", "of_the_card", "place")
+    __slots__ = ("cut", "further", "live", "low", "methods", "number", "of_the_card", "place")
 
-    def __init__(
-        self, place: Key | Join, came_from: object, further: Iterator[Key | Join], number: int, *, of_the_card: bool
-    ) -> None:
-        self.place, self.came_from, self.further = place, came_from, further
+    def __init__(self, place: Key | Join, further: Iterator[Key | Join], number: int, *, of_the_card: bool) -> None:
+        self.place, self.further = place, further
         self.number = self.low = number
         self.live = self.methods = 0
         self.of_the_card = int(of_the_card)

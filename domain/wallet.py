@@ -23,6 +23,10 @@ def fingerprint_key(fingerprint: str) -> Key:
     return f":{fingerprint}"
 
 
+def is_fingerprint(key: Key) -> bool:
+    return key.startswith(":")
+
+
 class MethodType(StrEnum):
     CARD = "CARD"
     BANK_ACCOUNT = "BANK_ACCOUNT"

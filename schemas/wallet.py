@@ -18,6 +18,7 @@ from domain.wallet import (
     Method,
     Wallet,
     identifying,
+    is_fingerprint,
 )
 from schemas import once
 from schemas.digit_ids import NO_DIGIT_IDS, DigitIds, pan_in_wallet
@@ -286,8 +287,8 @@ def _faults_of_links(links: Sequence[Link], methods: Sequence[Method], merchants
 
 
 def _write_method(method: Method) -> dict[str, Any]:
-    tokens = [key.split(":", 1) for key in sorted(method.keys) if not key.startswith(":")]
-    fingerprints = [key[1:] for key in sorted(method.keys) if key.startswith(":")]
+    tokens = [key.split(":", 1) for key in sorted(method.keys) if not is_fingerprint(key)]
+    fingerprints = [key[1:] for key in sorted(method.keys) if is_fingerprint(key)]
     return {
         "id": method.id,
         "type": method.type.value,

@@ -70,6 +70,19 @@ CASES = {
         reported=(replaced("A", "B", on=1),),
     ),
     "what the wallet is already": Case(Outcome.DUPLICATE, "ALREADY_SO", reported(UpdateType.RESUMED, "A", on=1)),
+    "a replacement that its customer has made already": Case(
+        Outcome.DUPLICATE,
+        "ALREADY_SO",
+        replaced("A", "B", on=1, expiry=None),
+        (wallet(removed("A"), method("B")),),
+    ),
+    "an earlier replacement of the same method by another card": Case(
+        Outcome.SUPERSEDED,
+        "NEWER_FACT",
+        replaced("A", "B", on=1),
+        (wallet(method("A"), method("C")),),
+        (replaced("A", "C", on=5),),
+    ),
     "a status that a later replacement implies": Case(
         Outcome.DUPLICATE,
         "ALREADY_SO",

@@ -184,6 +184,25 @@ def test_a_new_token_for_the_same_number_is_another_name_of_the_same_method() ->
     assert live(resolution.wallet)[":fp A A2"].id == "m-A"
 
 
+@pytest.mark.parametrize(
+    "renamed",
+    [
+        replaced(("A", ":fp"), ("A2", ":fp"), on=9, expiry=None),
+        replaced(":fp", ("A2", ":fp"), on=9, expiry=None),
+        replaced(("mdes:A", ":fp"), ("mdes:A2", ":fp"), on=9, vendor="mdes", expiry=None),
+    ],
+    ids=["another token", "a token", "another vendor's token"],
+)
+def test_a_new_token_for_a_number_that_was_replaced_does_not_bring_it_back(renamed: Update) -> None:
+    start = wallet(method("A", ":fp", default=True), links=[link("m-A")])
+
+    after = both_ways(start, replaced("A", "B", on=1), renamed)
+
+    assert set(live(after)) == {"B"}
+    assert live(after)["B"].default
+    assert paid_with(after, "l-m-A") == "made-vau:B"
+
+
 # --- told again, and by others ---------------------------------------------------------------------------------------
 
 
@@ -307,6 +326,35 @@ def test_what_a_fingerprint_is_told_holds_for_the_token_on_the_same_method() -> 
     after = at_once(wallet(method("A", ":fp_A")), reported(UpdateType.CLOSED, ":fp_A", on=1)).wallet
 
     assert live(after)[":fp_A A"].status is MethodStatus.CLOSED
+
+
+@pytest.mark.parametrize("told_of", ["B", ":fp_B", "mdes:B"])
+def test_what_is_told_of_any_name_of_the_current_card_holds_for_it(told_of: str) -> None:
+    """The names are on its method, or in the only fact about it."""
+    start = wallet(method("A"), method("B", ":fp_B", "mdes:B"))
+
+    after = both_ways(start, replaced("A", "B", on=1), reported(UpdateType.CLOSED, told_of, on=2))
+
+    assert live(after)[":fp_B B mdes:B"].status is MethodStatus.CLOSED
+
+
+@pytest.mark.parametrize("told_of", ["A", "A2", ":fp"])
+def test_what_is_told_of_a_former_token_of_the_same_number_holds_for_it(told_of: str) -> None:
+    renamed = replaced(("A", ":fp"), ("A2", ":fp"), on=1, expiry=None)
+
+    after = both_ways(wallet(method("A")), renamed, reported(UpdateType.CLOSED, told_of, on=2))
+
+    assert live(after)[":fp A A2"].status is MethodStatus.CLOSED
+
+
+def test_another_card_behind_a_token_counts_though_the_former_number_gets_another_name_later() -> None:
+    start = wallet(method("T", ":fp_1", details=Details("1111")))
+    behind = replaced(("T", ":fp_1"), (":fp_2", "T"), on=1, last4="2222", expiry=None)
+    renamed = replaced(("mdes:X", ":fp_1"), ("mdes:Y", ":fp_1"), on=5, vendor="mdes", last4="1111", expiry=None)
+
+    for updates in permutations((behind, renamed)):
+        (after,) = live(at_once(start, *updates).wallet).values()
+        assert (after.id, after.details.last4) == ("m-T", "2222")
 
 
 # --- what customers do -----------------------------------------------------------------------------------------------

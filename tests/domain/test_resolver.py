@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 from domain.decide import WaitingUpdate, decide
 from domain.effort import MOST_CREDENTIALS, Effort, TooMuch
-from domain.knowledge import Knowledge
+from domain.knowledge import NOTHING_REPORTED, Knowledge
 from domain.resolve import resolve
 from domain.resolver import WalletResolver
 from domain.update import Outcome, Reason, Update, UpdateType
 from domain.wallet import Expiry, Key, MethodId, MethodType, Wallet, WalletId
-from tests.domain.build import day, live, method, removed, replaced, reported, stays, wallet
+from tests.domain.build import FACT_EXPIRY, day, live, method, removed, replaced, reported, stays, wallet
 from tests.domain.worlds import World, worlds
 
 
@@ -141,6 +141,54 @@ def test_a_fact_counts_if_it_alone_makes_another_name_of_the_current_card_known(
     resolver = WalletResolver(wallet(method("A")), knowledge, made, Effort())
     assert set(live(resolver.resolution.wallet)) == {":fp_C C"}
     assert resolver.would_differ_without(first.stamp, ["vau:A"])
+
+
+def test_what_is_within_reach_is_all_that_facts_lead_to_by_any_name() -> None:
+    knowledge = Knowledge()
+    for update in (
+        replaced("A", ("B", ":fp_B"), on=1),
+        replaced(":fp_B", "C", on=2),
+        replaced("C", "D", on=3, customer="e2"),
+        replaced("X", "B", on=4),
+        reported(UpdateType.CLOSED, "Z", on=5),
+    ):
+        knowledge.learn(update)
+    everything = {"vau:A", "vau:B", ":fp_B", "vau:C", "vau:D"}
+    assert knowledge.reach(["vau:A"]) == everything
+    assert knowledge.reach(["vau:C"]) == {"vau:C", "vau:D"}
+    assert knowledge.reach(["vau:X", "vau:Z"]) == {"vau:X", "vau:Z", "vau:B"}
+    assert knowledge.reach([]) == set()
+    # the search stops at what was reached before, and goes on where facts are about to lead
+    assert knowledge.reach(["vau:A"], {":fp_B"}) == {"vau:A", "vau:B", ":fp_B"}
+    ahead = {"vau:D": {"vau:E"}, "vau:Z": {"vau:F"}}
+    assert knowledge.reach(["vau:A"], ahead=ahead) == {*everything, "vau:E"}
+
+
+def test_what_would_be_known_without_a_report_is_all_else_within_reach() -> None:
+    first, second = replaced("A", "B", on=1), replaced("B", "C", on=2)
+    again = replaced("A", "B", on=3, id="again", expiry=Expiry(2031, 1))
+    closed, details = (
+        reported(UpdateType.CLOSED, "C", on=4),
+        reported(UpdateType.DETAILS_UPDATED, "C", on=5, zip_code="1"),
+    )
+    knowledge = Knowledge()
+    for update in (first, second, again, closed, details, replaced("X", "Y", on=6)):
+        knowledge.learn(update)
+
+    def left(update: Update) -> tuple[list[tuple[str, Expiry | None]], bool, bool]:
+        without = knowledge.without(update.stamp, ["vau:A"])
+        facts = [(fact.new.key, fact.expiry and fact.expiry.value) for fact in without.facts.values()]
+        state = without.states.get("vau:C", {}).get((), NOTHING_REPORTED)
+        return sorted(facts), state.status is not None, "zip_code" in state.details
+
+    # what a fact led to is kept: the copy may know more than the wallet follows
+    assert left(first) == ([("vau:C", FACT_EXPIRY)], True, True)
+    assert left(second) == ([("vau:B", Expiry(2031, 1))], True, True)
+    both = [("vau:B", FACT_EXPIRY), ("vau:C", FACT_EXPIRY)]
+    later = [("vau:B", Expiry(2031, 1)), ("vau:C", FACT_EXPIRY)]
+    assert left(again) == (both, True, True)
+    assert left(closed) == (later, False, True)
+    assert left(details) == (later, True, False)
 
 
 FACE = {"last4": "5678", "brand": "VISA"}
