@@ -79,3 +79,15 @@ def test_extra_details_of_the_first_method_stay_and_those_that_it_lacks_are_adde
     again = method("B", ":fp", details=Details(extra={"color": "blue", "chip": True}))
     (kept,) = join(wallet(first, again)).wallet.live_methods
     assert kept.details.extra == {"color": "red", "chip": True}
+
+
+@pytest.mark.parametrize("flag", ["default", "subscription_default"])
+@pytest.mark.parametrize("holder", [0, 1, 2])
+def test_each_flag_of_the_doubles_is_held_by_the_one_that_stays(flag: str, holder: int) -> None:
+    flags = [{flag: True} if number == holder else {} for number in range(3)]
+    methods = [method("A", f"vau:{number}", id=f"m-{number}", **of) for number, of in enumerate(flags)]  # type: ignore[arg-type]
+
+    kept, *doubles = join(wallet(*methods)).wallet.methods
+
+    assert (kept.default, kept.subscription_default) == (flag == "default", flag == "subscription_default")
+    assert not any(double.default or double.subscription_default for double in doubles)

@@ -115,8 +115,17 @@ def test_an_expiry_that_is_told_again_stays_known_by_the_word_of_who_told_it_fir
                 (replaced("A", "D", on=1, par="P4"), True, {"B", "C", "D"}),
             ],
         ),
+        (
+            # X turns out to be of the account of C
+            wallet(method("A", par="P1"), method("C", par="P2")),
+            [
+                (replaced("A", "X", on=3), True, {"X", "C"}),
+                (replaced("X", "C", on=4), False, {"X", "C"}),
+                (replaced("C", "X", on=2), True, {"A", "C"}),
+            ],
+        ),
     ],
-    ids=["another type", "another account", "an unknown account"],
+    ids=["another type", "another account", "an unknown account", "an account without a reference in the fact"],
 )
 def test_an_earlier_fact_that_ends_a_replacement_changes_the_wallet(
     before: Wallet, steps: Sequence[tuple[Update, bool, set[str]]]
@@ -221,10 +230,26 @@ FACE = {"last4": "5678", "brand": "VISA"}
         ),
         # a removed method falls off, and is no part of what is seen
         (wallet(method("A"), removed("Z")), [replaced("A", "Z", on=1), replaced("A", "C", on=2)], [False, True]),
+        # nothing falls off, but only the fact says what the current card shows
+        (
+            wallet(method("A")),
+            [replaced("A", "C", on=1, last4="1111"), replaced("A", "B", on=2), replaced("B", "C", on=3)],
+            [True, False, True],
+        ),
+        # the same fact again, with a later expiry and with the same one
+        (
+            wallet(method("A")),
+            [
+                replaced("A", "B", on=1),
+                replaced("A", "B", on=2, id="later", expiry=Expiry(2031, 1)),
+                replaced("A", "B", on=3, id="as late", expiry=Expiry(2031, 1)),
+            ],
+            [True, True, False],
+        ),
         # forks that no method holds
         (wallet(method("A")), [replaced("A", "B", on=1), replaced("A", "C", on=2)], [False, True]),
     ],
-    ids=["live method", "current card", "reason", "removed method", "fork"],
+    ids=["live method", "current card", "reason", "removed method", "face", "expiry", "fork"],
 )
 def test_which_facts_count_for_what_the_wallet_is(
     before: Wallet, facts: Sequence[Update], counts: Sequence[bool]
