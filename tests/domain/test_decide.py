@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 import pytest
 
-from domain.decide import Decision, Verdict, decide
+from domain.decide import Decision, Verdict, WaitingUpdate, decide
 from domain.knowledge import Knowledge
 from domain.resolve import Replaced
 from domain.update import Outcome, Scope, Stamp, Update, UpdateType
-from domain.wallet import Customer, Expiry, MethodStatus, MethodType, Wallet, WalletId
+from domain.wallet import Customer, Details, Expiry, MethodStatus, MethodType, Wallet, WalletId
 from tests.domain.build import day, method, removed, replaced, reported, wallet, who
 
 RUNNING = Path(__file__).parents[2] / "docs" / "running.md"
@@ -124,6 +124,33 @@ CASES = {
         (reported(UpdateType.EXPIRY_UPDATED, "A", on=5, expiry=Expiry(2030, 1)),),
     ),
     "a merge of one wallet with itself": Case(Outcome.DUPLICATE, "ALREADY_SO", merged(who("ann"), who("ann"))),
+    "what the wallet is already, in one of two wallets of which the other has removed it": Case(
+        Outcome.DUPLICATE,
+        "ALREADY_SO",
+        reported(UpdateType.RESUMED, "A", on=1),
+        (ANN, wallet(removed("A", id="of-bea"), customer="bea")),
+    ),
+    "an expiry before the own one of a method in one of two wallets": Case(
+        Outcome.SUPERSEDED,
+        "NEWER_KNOWN",
+        reported(UpdateType.EXPIRY_UPDATED, "A", on=1, expiry=EARLIER),
+        (ANN, wallet(method("A", id="of-bea", details=Details(expiry=EARLIER)), customer="bea")),
+    ),
+    "a change in one of two wallets": Case(
+        Outcome.APPLIED,
+        None,
+        reported(UpdateType.CLOSED, "A", on=1),
+        (wallet(removed("A", id="of-ann"), customer="ann"), wallet(method("A", id="of-bea"), customer="bea")),
+    ),
+    "a conflict in one of two wallets": Case(
+        Outcome.QUARANTINED,
+        "ACCOUNT_CONFLICT",
+        replaced("A", "B", on=1, par="P2"),
+        (
+            wallet(method("A", id="of-ann", par="P1"), customer="ann"),
+            wallet(removed("A", id="of-bea", par="P2"), customer="bea"),
+        ),
+    ),
     "a credential that no wallet knows": Case(Outcome.PARKED, None, replaced("Z", "B", on=1)),
     "a merge of a customer without a wallet": Case(Outcome.PARKED, None, merged(who("ann"), who("carl"))),
     "a method that its customer removed": Case(
@@ -257,6 +284,30 @@ def test_what_changed_nothing_is_decided_again_after_its_batch(case: Later) -> N
     verdicts = decided(*case.earlier, case.update, case.later, of=case.wallets).verdicts
 
     assert verdicts[len(case.earlier) :] == (case.after, Verdict(Outcome.APPLIED))
+
+
+def test_updates_that_waited_and_those_of_the_batch_are_decided_each_for_itself() -> None:
+    knowledge = Knowledge()
+    earlier = [replaced("Y", "Z", on=1), replaced("X", "Y", on=2, id="known now"), replaced("N", "O", on=3)]
+    for update in earlier:
+        knowledge.learn(update)
+    waiting = [
+        WaitingUpdate(number, update.stamp, update.old.keys)
+        for number, update in enumerate(earlier, 1)
+        if update.old is not None
+    ]
+    batch = [replaced("M", "P", on=4), replaced("B", "C", on=5), replaced("A", "B", on=3), replaced("C", "X", on=6)]
+
+    decision = decide(batch, [ANN], knowledge, waiting, lambda _, key: f"made-{key}")
+
+    assert [verdict.outcome for verdict in decision.verdicts] == [
+        Outcome.PARKED, Outcome.APPLIED, Outcome.APPLIED, Outcome.APPLIED,
+    ]  # fmt: skip
+    # X is known now, and reported to be current; Y and Z were reported before that
+    assert {update.inbox_id: verdict for update, verdict in decision.waiting} == {
+        1: Verdict(Outcome.SUPERSEDED, "NEWER_FACT"),
+        2: Verdict(Outcome.SUPERSEDED, "NEWER_FACT"),
+    }
 
 
 def test_every_reason_in_the_document_has_a_row() -> None:
