@@ -228,6 +228,12 @@ def test_a_merge_and_updates_of_both_wallets_come_to_the_same_in_any_order(merge
         "a-of-bea": MethodStatus.CLOSED,
         "made-CARD:vau:Q": MethodStatus.ACTIVE,
     }
+    assert {method.id: method.replaced_by for method in target.after.methods} == {
+        "a-of-bea": None,
+        "m-P": "made-CARD:vau:Q",
+        "m-A": "a-of-bea",
+        "made-CARD:vau:Q": None,
+    }
     assert decision.known == {"vau:A", "vau:P", "vau:Q"}
 
 

@@ -200,6 +200,23 @@ def test_what_would_be_known_without_a_report_is_all_else_within_reach() -> None
     assert left(details) == (later, True, False)
 
 
+def test_a_repetition_under_other_names_is_recognised_when_it_is_learnt_later() -> None:
+    """Another vendor reports A → B after B → C was known; its tokens are new, and lead the names of its credentials."""
+    before = wallet(method("A", ":fp_A"), method("Z"))
+    knowledge = Knowledge()
+    resolver = WalletResolver(before, knowledge, made, Effort())
+    for update, live_after in (
+        (replaced(("A", ":fp_A"), ("B", ":fp_B"), on=1), {":fp_B B", "Z"}),
+        (replaced(("B", ":fp_B"), ("C", ":fp_C"), on=2), {":fp_C C", "Z"}),
+        (replaced(("mdes:A", ":fp_A"), ("mdes:B", ":fp_B"), on=3, vendor="mdes"), {":fp_C C", "Z"}),
+        (replaced(("acme:B", ":fp_B"), ("acme:C", ":fp_C"), on=4, vendor="acme"), {":fp_C C acme:C", "Z"}),
+    ):
+        knowledge.learn(update)
+        resolver.learn(update)
+        assert set(live(resolver.resolution.wallet)) == live_after
+        assert resolver.resolution.wallet == resolve(before, knowledge, made).wallet
+
+
 FACE = {"last4": "5678", "brand": "VISA"}
 
 
