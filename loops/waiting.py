@@ -115,7 +115,6 @@ class Waiting:
             wait=wait_exponential_jitter(multiplier=0.1, max=_LONGEST_WAIT_SECONDS),
             sleep=self.sleep_or_stop,
             before_sleep=announce,
-            reraise=True,
         )
 
     async def sleep_or_stop(self, seconds: float) -> None:
