@@ -114,6 +114,7 @@ class _Cutter:
         self._pieces: list[bytes] = []
         self._size = 0  # of the pieces
         self._cut_off = 0  # bytes of that line that are not held
+        self._hides_content = False  # whether some of those are not blank
         self._blank = self._content = 0
 
     def add(self, chunk: bytes) -> Iterator[RawLine]:
@@ -126,7 +127,7 @@ class _Cutter:
                 return
             buffer = b"".join((*self._pieces, chunk))
         while True:
-            if at < len(buffer) and buffer[at] <= _LAST_WHITE:
+            if at < len(buffer) and buffer[at] <= _LAST_WHITE and not self._hides_content:
                 at = self._behind_blank(buffer, at)
             stop = buffer.find(b"\n", at)
             if stop < 0:
@@ -140,7 +141,7 @@ class _Cutter:
     def last(self) -> RawLine | None:
         """The last line, if it has no end."""
         text = b"".join(self._pieces)
-        return RawLine(self._number + 1, 0, text) if text.strip(_BLANKS) else None
+        return RawLine(self._number + 1, 0, text) if text.strip(_BLANKS) or self._hides_content else None
 
     def _behind_blank(self, buffer: bytes, at: int) -> int:
         """The position of the first line that is not blank."""
@@ -162,13 +163,14 @@ class _Cutter:
         self._number += 1
         self._end += size
         self._content += size
-        self._cut_off = 0
+        self._cut_off, self._hides_content = 0, False
         self._longest, self._is_first = LONGEST, False
         return RawLine(self._number, self._end, text)
 
     def _keep(self, piece: bytes) -> None:
         kept = piece[: max(self._longest + 1 - self._size, 0)]
         self._cut_off += len(piece) - len(kept)
+        self._hides_content = self._hides_content or bool(piece[len(kept) :].strip(_BLANKS))
         self._pieces.append(kept)
         self._size += len(kept)
         if self._size + self._cut_off > _LONGEST_LINE:
