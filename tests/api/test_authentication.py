@@ -139,7 +139,7 @@ def test_a_changed_body_is_not_the_one_that_was_signed(feed: str, sign: Sign, se
     ("feed", "sign", "secret"), [one[:3] for one in SIGNED if one[0] in {"stripe", "cybersource", "visa-tms"}]
 )
 def test_what_was_signed_long_ago_or_ahead_of_time_proves_nothing(feed: str, sign: Sign, secret: str) -> None:
-    for age, taken in ((0, True), (299, True), (301, False), (-299, True), (-301, False)):
+    for age, taken in ((0, True), (299, True), (300, True), (301, False), (-300, True), (-301, False)):
         assert authentication.proves(feed, sign(secret, at=NOW - age), [secret], NOW) is taken
 
 
@@ -227,6 +227,47 @@ def test_of_many_signatures_the_first_twenty_are_looked_at() -> None:
             authentication.proves("braintree", PostedRequest(whole.headers, {}, form, whole.body), [secret], NOW)
             is proved
         )
+
+
+def test_of_many_signatures_in_a_header_the_first_parts_are_looked_at() -> None:
+    secret = "whsec_new_of_these_tests"
+    stamp, _, signature = stripe(secret).headers["Stripe-Signature"].partition(",")
+    for before, proved in ((18, True), (19, False)):  # behind the time
+        header = ",".join([stamp, *["v1=0"] * before, signature])
+        assert authentication.proves("stripe", posted(stripe_signature=header), [secret], NOW) is proved
+
+
+@pytest.mark.parametrize(
+    ("feed", "shortest"),
+    [
+        ("adyen", "ab" * 16),
+        ("cybersource", b64encode(b"sixteen letters!").decode()),
+        ("braintree", "p:sixteen-letters!"),
+        ("gocardless", "sixteen-letters!"),
+        ("vgs", "sixteen-letters!"),
+    ],
+)
+def test_a_secret_of_sixteen_is_long_enough_and_no_shorter_one(feed: str, shortest: str) -> None:
+    assert authentication.problem(feed, shortest) is None
+    shorter = {"adyen": shortest[2:], "cybersource": b64encode(b"fifteen letters").decode()}.get(feed, shortest[:-1])
+    assert authentication.problem(feed, shorter) is not None
+    # what stands before the colon is known to everybody
+    assert authentication.problem("braintree", "a-long-public-key:short") is not None
+
+
+def test_basic_credentials_are_base64_from_their_first_letter_to_the_last() -> None:
+    secret = "user:a long password"
+    encoded = b64encode(secret.encode()).decode()
+    assert authentication.proves("adyen-rtau", posted(authorization=f"basic {encoded}"), [secret], NOW)
+    for broken in (f"!{encoded}", f"{encoded[:4]}\n{encoded[4:]}", encoded + "!"):
+        assert not authentication.proves("adyen-rtau", posted(authorization=f"Basic {broken}"), [secret], NOW)
+
+
+def test_a_secret_in_the_url_opens_only_feeds_that_send_no_header_of_ours() -> None:
+    secret = "in-the-url-of-this-one"
+    shared = [feed for feed in FEEDS if isinstance(SCHEMES.get(feed, SharedSecret()), SharedSecret)]
+    opened = {feed for feed in shared if authentication.proves(feed, posted(query={"token": secret}), [secret], NOW)}
+    assert opened == {"apple-pay", "google-pay"}
 
 
 def test_an_empty_secret_opens_nothing() -> None:

@@ -66,6 +66,38 @@ def test_others_are_not(address: str) -> None:
         guarded_sockets(())((socket.AF_INET, socket.SOCK_STREAM, 0, "", (address, 443)))
 
 
+# Written down once more, with both ends: a network that is left out, or too narrow, lets its addresses through.
+DENIED = [
+    ("100.64.0.0", "100.127.255.255"),
+    ("192.0.0.0", "192.0.0.255"),
+    ("192.31.196.0", "192.31.196.255"),
+    ("192.52.193.0", "192.52.193.255"),
+    ("192.88.99.0", "192.88.99.255"),
+    ("192.175.48.0", "192.175.48.255"),
+    ("224.0.0.0", "239.255.255.255"),
+    ("240.0.0.0", "255.255.255.255"),
+    ("2001::", "2001:1ff:ffff:ffff:ffff:ffff:ffff:ffff"),
+    ("2001:db8::", "2001:db8:ffff:ffff:ffff:ffff:ffff:ffff"),
+    ("2002::", "2002:ffff:ffff:ffff:ffff:ffff:ffff:ffff"),
+    ("3ffe::", "3ffe:ffff:ffff:ffff:ffff:ffff:ffff:ffff"),
+    ("3fff::", "3fff:fff:ffff:ffff:ffff:ffff:ffff:ffff"),
+    ("::", "1fff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"),
+    ("4000::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"),
+]
+
+
+@pytest.mark.parametrize(("first", "last"), DENIED)
+def test_a_network_is_denied_from_its_first_address_to_its_last(first: str, last: str) -> None:
+    assert not permitted(first, ())
+    assert not permitted(last, ())
+
+
+def test_a_socket_is_opened_for_the_loop_which_waits_for_none() -> None:
+    opened = guarded_sockets(LOOPBACK)((socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", 443)))
+    assert not opened.getblocking()
+    opened.close()
+
+
 INNER = [
     "0.0.0.0", "10.0.0.1", "100.100.100.200", "127.0.0.1", "168.63.129.16", "169.254.169.254", "172.16.0.1",  # noqa: S104
     "192.0.0.192", "192.0.2.1", "192.168.1.1", "198.18.0.1", "224.0.0.1", "240.0.0.1", "255.255.255.255",

@@ -185,6 +185,107 @@ async def test_deliveries_to_others_go_out_while_400_names_hang(servers: Servers
         await asyncio.gather(*dead, return_exceptions=True)
 
 
+async def test_of_many_addresses_some_of_each_family_are_dialled() -> None:
+    """One name with thousands would hold an attempt until its end; a family must not push the other one out."""
+    kind = (socket.SOCK_STREAM, socket.IPPROTO_TCP, "")
+    many: Addresses = [
+        *((socket.AF_INET, *kind, (f"127.0.0.{n}", 0)) for n in range(1, 99)),
+        *((socket.AF_INET6, *kind, (f"::{n}", 0, 7, 9)) for n in range(1, 99)),
+    ]
+    found = await Names(lambda _: many, within=30).addresses("many.example", 8443)
+    assert [name for *_, name in found] == [
+        *((f"127.0.0.{n}", 8443) for n in range(1, 5)),
+        *((f"::{n}", 8443, 7, 9) for n in range(1, 5)),
+    ]
+
+
+class Stopped:
+    """A clock that stands until it is moved."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def test_a_result_holds_for_its_time_to_the_second(servers: Servers) -> None:
+    """An answer for ten seconds; that there is none for two, four and eight."""
+    clock = Stopped()
+    names = Names(servers.look_up, within=30, clock=clock)
+    for host, pauses in (("other", (10, 10)), ("none-1", (2, 4, 8, 16, 32, 60, 60))):
+        await is_known(names, host)
+        for pause in pauses:
+            asked = servers.asked[host]
+            clock.now += pause - 0.5
+            await is_known(names, host)
+            assert servers.asked[host] == asked
+            clock.now += 0.5
+            await is_known(names, host)
+            assert servers.asked[host] == asked + 1
+
+
+async def test_who_has_answered_once_begins_with_short_pauses_again(servers: Servers) -> None:
+    clock = Stopped()
+    names = Names(servers.look_up, within=30, clock=clock)
+    for _ in range(5):
+        assert not await is_known(names, "none-1")
+        clock.now += 60
+    names._look_up = lambda _: HERE
+    assert await is_known(names, "none-1")
+    clock.now += 10
+    names._look_up = servers.look_up
+    assert not await is_known(names, "none-1")
+    asked = servers.asked["none-1"]
+    clock.now += 2
+    assert not await is_known(names, "none-1")
+    assert servers.asked["none-1"] == asked + 1
+
+
+async def test_an_attempt_that_is_given_up_does_not_end_the_look_up_for_the_others(servers: Servers) -> None:
+    names = Names(servers.look_up, within=30)
+    first, second = (asyncio.create_task(is_known(names, "dead-1")) for _ in range(2))
+    await until(lambda: holds(servers.asked["dead-1"] == 1))
+    first.cancel()
+    await asyncio.wait((first,))
+    servers.revived.set()
+    assert await second
+
+
+@pytest.mark.parametrize("error", [OSError(), UnicodeError(), socket.gaierror()], ids=repr)
+async def test_a_name_that_cannot_be_looked_up_has_no_address(error: Exception) -> None:
+    def fail(_host: str) -> Addresses:
+        raise error
+
+    assert not await is_known(Names(fail, within=30), "name.example")
+
+
+async def test_where_no_thread_can_be_started_the_look_up_fails_and_the_next_one_is_tried(
+    servers: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Stopped()
+    names = Names(servers.look_up, within=30, clock=clock)
+
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        assert not await is_known(names, "other")
+    clock.now += 2
+    assert await is_known(names, "other")
+    assert names._new.running == names._known.running == names._suspects.running == names._hanging == 0
+
+
+async def test_the_hosts_that_were_asked_for_longest_ago_are_forgotten_first(
+    servers: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("producers.names._MOST_REMEMBERED", 3)
+    names = Names(servers.look_up, within=30)
+    for number in range(5):
+        assert await is_known(names, f"other-{number}")
+    assert list(names._hosts) == ["other-2", "other-3", "other-4"]
+
+
 class Clock:
     """The system's, some seconds ahead."""
 

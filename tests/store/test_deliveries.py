@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import event
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import event, text
+from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from domain.delivery.outcome import Outcome
@@ -17,6 +17,7 @@ from domain.delivery.schedule import Next
 from domain.delivery.states import Status, Trigger, transition
 from store import dead_deliveries, deliveries, endpoints
 from store.deliveries import Attempted, ClaimedDelivery
+from store.failures import sqlstate
 from tests.store.outbox import Outbox, Row
 
 LEASE = timedelta(seconds=60)
@@ -594,3 +595,98 @@ async def until_blocked(outbox: Outbox) -> None:
     async with asyncio.timeout(20):
         while not (await outbox.execute("SELECT count(*) FROM pg_locks WHERE NOT granted"))[0][0]:  # noqa: ASYNC110 - the database has no event to wait for
             await asyncio.sleep(0.01)
+
+
+async def dead_one(outbox: Outbox) -> Any:
+    """The row of a delivery that is dead."""
+    await outbox.add_endpoint("m")
+    await outbox.tell("m", await outbox.add_wallet())
+    (claimed,) = await claim(outbox, "m")
+    await record(outbox, attempted(claimed, DEAD))
+    (row,) = await outbox.execute("SELECT id, finished_at FROM delivery_history")
+    return row
+
+
+async def test_a_replay_waits_for_the_batch_that_writes_to_the_same_wallet(outbox: Outbox) -> None:
+    """Both would put a delivery at the head of an empty line."""
+    died = await dead_one(outbox)
+    async with outbox.engine.begin() as batch:
+        await batch.execute(text("SELECT FROM wallets FOR NO KEY UPDATE"))
+        async with outbox.engine.connect() as connection:
+            await connection.execute(text("SET LOCAL lock_timeout = '50ms'"))
+            with pytest.raises(DBAPIError) as refused:
+                await dead_deliveries.replay(connection, [died.id])
+            assert sqlstate(refused.value) == "55P03"
+
+
+async def test_what_died_is_found_from_its_moment_on_and_not_until_then(outbox: Outbox) -> None:
+    died = await dead_one(outbox)
+    instant = timedelta(microseconds=1)
+    async with outbox.engine.connect() as connection:
+        for since, until, count in (
+            (died.finished_at, None, 1),
+            (died.finished_at + instant, None, 0),
+            (None, died.finished_at, 0),
+            (None, died.finished_at + instant, 1),
+        ):
+            selection = dead_deliveries.Selection(since=since, until=until)
+            assert len(await dead_deliveries.select(connection, selection)) == count
+
+
+async def test_one_that_became_due_a_moment_before_the_watermark_is_not_passed_over(outbox: Outbox) -> None:
+    """Two batches that end at once commit in any order, and a watermark is made of the later one."""
+    await outbox.add_endpoint("m")
+    await outbox.tell("m", await outbox.add_wallet())
+    ((due_at,),) = await outbox.execute("SELECT due_at FROM deliveries")
+    for ahead, claimed in ((3, 0), (1, 1)):
+        watermarks = {"m": due_at + timedelta(seconds=ahead)}
+        async with outbox.engine.begin() as connection:
+            assert len(await deliveries.due(connection, watermarks)) == claimed
+            assert len(await deliveries.claim(connection, {"m": 9}, watermarks, lease=LEASE)) == claimed
+
+
+async def test_an_attempt_is_written_down_in_milliseconds(outbox: Outbox) -> None:
+    await outbox.add_endpoint("m")
+    await outbox.tell("m", await outbox.add_wallet())
+    (claimed,) = await claim(outbox, "m")
+    await record(outbox, attempted(claimed, DELIVERED)._replace(seconds=1.2345))
+    assert await outbox.execute("SELECT took_ms FROM attempts") == [(1234,)]
+
+
+async def test_what_arrived_at_one_endpoint_or_is_on_its_way_there_is_dead_at_another(outbox: Outbox) -> None:
+    """The same event went to both; and a line of another wallet has the same number in it."""
+    wallet, other = await outbox.add_wallet(), await outbox.add_wallet()
+    for name in ("m", "n"):
+        await outbox.add_endpoint(name)
+    (new,) = await outbox.write("m", wallet)
+    async with outbox.engine.begin() as connection:
+        await deliveries.enqueue(connection, [new, new._replace(endpoint_id="n")])
+    results = [
+        attempted(claimed, DEAD if claimed.endpoint_id == "m" else DELIVERED)
+        for claimed in await claim(outbox, "m", "n")
+    ]
+    await record(outbox, *results)
+    await outbox.tell("m", other)
+    async with outbox.engine.begin() as connection:
+        (dead,) = await dead_deliveries.select(connection, dead_deliveries.Selection())
+        assert dead.endpoint_id == "m"
+        assert await dead_deliveries.replay(connection, [dead.id]) == 1
+        assert await dead_deliveries.select(connection, dead_deliveries.Selection()) == []
+        assert await dead_deliveries.replay(connection, [dead.id]) == 0
+
+
+async def test_a_head_that_waits_for_its_retry_is_not_due_sooner_for_what_is_replayed_behind_it(outbox: Outbox) -> None:
+    await outbox.add_endpoint("m")
+    await outbox.tell("m", await outbox.add_wallet(), 2)
+    (first,) = await claim(outbox, "m")
+    await record(outbox, attempted(first, DEAD))
+    (second,) = await claim(outbox, "m")
+    await record(outbox, attempted(second, DEAD))
+    async with outbox.engine.begin() as connection:
+        assert await dead_deliveries.replay(connection, [first.id]) == 1
+    (again,) = await claim(outbox, "m")
+    await record(outbox, attempted(again, LATER, Outcome.UNAVAILABLE))
+    async with outbox.engine.begin() as connection:
+        assert await dead_deliveries.replay(connection, [second.id]) == 1
+    assert await outbox.heads("m") == [1]
+    assert await claim(outbox, "m") == []

@@ -30,6 +30,22 @@ async def test_the_batch_that_holds_the_offset_is_skipped_and_counted_once(engin
         assert await obeyed(engine, start, 15) == Obeyed(15, "a disk was broken", is_new=False)
 
 
+@pytest.mark.parametrize(("start", "end"), [(12, 15), (9, 13)], ids=["its first offset", "its last offset"])
+async def test_a_batch_is_skipped_by_each_of_its_offsets(engine: AsyncEngine, start: int, end: int) -> None:
+    assert await obeyed(engine, start, end) == Obeyed(end, "a disk was broken", is_new=True)
+
+
+async def test_an_order_that_is_given_twice_is_counted_once(engine: AsyncEngine) -> None:
+    async with engine.begin() as connection:
+        await skips.order(connection, TOPIC, 3, 11, "an earlier place of the same batch")
+    assert await obeyed(engine, 12, 15) == Obeyed(15, "a disk was broken", is_new=True)
+    async with engine.begin() as connection:
+        await skips.order(connection, TOPIC, 3, 14, "given again")
+    assert await obeyed(engine, 12, 15) == Obeyed(15, "a disk was broken", is_new=False)
+    # of two orders that nobody has obeyed, the first one stands
+    assert await obeyed(engine, 10, 12) == Obeyed(12, "an earlier place of the same batch", is_new=True)
+
+
 @pytest.mark.parametrize(("start", "end"), [(8, 12), (13, 20)], ids=["before it", "behind it"])
 async def test_a_batch_that_does_not_hold_the_offset_is_not_skipped(engine: AsyncEngine, start: int, end: int) -> None:
     assert await obeyed(engine, start, end) is None

@@ -1,0 +1,1 @@
+"""Waiting, retrying and progress of loops."""

@@ -1,0 +1,186 @@
+"""Wallets left for later, with limits of two in place of a thousand: which wallets each transaction takes."""
+
+import asyncio
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+
+import pytest
+from prometheus_client import REGISTRY
+
+from consumers.batch import take_in
+from domain.effort import TooMuch
+from domain.update import Update, UpdateType
+from store.knowledge import Contended
+from tests.consumers.harness import RETENTION, Harness
+from tests.domain.build import Names, link, method, replaced, reported, wallet
+from wallets import unfinished
+from wallets.announcements import Announced
+from wallets.loading import Limits
+from wallets.unfinished import _Pace
+
+CLOSED = UpdateType.CLOSED
+TWO = Limits(of_a_credential=2)
+
+
+async def import_hub(harness: Harness, count: int, names: Names = "A") -> list[str]:
+    """So many wallets that hold the card A; their names in the order of their ids."""
+    keys = (names,) if isinstance(names, str) else names
+    brought = [
+        wallet(method(*keys, id=f"m-{n}"), customer=f"e{n}", links=[link(f"m-{n}", id=f"l-{n}")]) for n in range(count)
+    ]
+    await harness.import_wallets(*brought)
+    return sorted((each.id for each in brought), key=harness.id_of)
+
+
+async def take(harness: Harness, *updates: Update, limits: Limits = TWO) -> None:
+    await take_in(harness.engine, [harness.message(update) for update in updates], RETENTION, limits=limits)
+
+
+async def wallets_with(harness: Harness, key: str) -> set[str]:
+    rows = await harness.rows(
+        "SELECT CAST(wallet_id AS text) AS id FROM payment_method_credentials WHERE live AND key = :key", key=key
+    )
+    return {harness.name_of(row.id) for row in rows}
+
+
+async def left(harness: Harness) -> int:
+    return len(await harness.rows("SELECT * FROM unfinished_updates"))
+
+
+def events() -> float:
+    return REGISTRY.get_sample_value("repoint_events_total") or 0.0
+
+
+@pytest.mark.parametrize("count", [2, 3, 4, 5])
+async def test_each_transaction_takes_the_next_wallets_in_the_order_of_their_ids(harness: Harness, count: int) -> None:
+    names = await import_hub(harness, count)
+    await take(harness, replaced("A", "B", on=1))
+    assert await wallets_with(harness, "vau:B") == set(names[:2])
+    assert await left(harness) == (count > 2)
+    done, told = 2, events()
+    while await unfinished.run_once(harness.engine, RETENTION, _Pace(at_once=2)) is not None:
+        assert REGISTRY.get_sample_value("repoint_updates_unfinished") == 1
+        done += 2
+        assert await wallets_with(harness, "vau:B") == set(names[:done])
+    assert REGISTRY.get_sample_value("repoint_updates_unfinished") == 0
+    assert await wallets_with(harness, "vau:A") == set()
+    assert await left(harness) == 0
+    (all_events,) = await harness.rows("SELECT count(*), count(DISTINCT wallet_id) AS wallets FROM events")
+    assert all_events.wallets == count
+    of_first_two = [
+        row for row in await harness.rows("SELECT wallet_id FROM events") if harness.name_of(str(row[0])) in names[:2]
+    ]
+    assert events() - told == all_events.count - len(of_first_two)
+
+
+async def test_what_is_left_is_of_both_names_of_a_credential(harness: Harness) -> None:
+    """Some wallets know its token alone, some its fingerprint."""
+    tokens = [wallet(method("A", id=f"m-{n}"), customer=f"e{n}") for n in range(3)]
+    prints = [wallet(method(":a", id=f"m-{n}"), customer=f"e{n}") for n in range(3, 6)]
+    await harness.import_wallets(*tokens, *prints)
+    await take(harness, replaced(("A", ":a"), "B", on=1))
+    while await unfinished.run_once(harness.engine, RETENTION, _Pace(at_once=2)) is not None:
+        pass
+    assert len(await wallets_with(harness, "vau:B")) == 6
+
+
+async def test_one_that_names_a_customer_is_left_for_that_customer_alone(harness: Harness) -> None:
+    names = await import_hub(harness, 5)
+    customer = names[-1].removeprefix("w-")
+    await take(harness, replaced("A", "B", on=1, customer=customer))
+    while await unfinished.run_once(harness.engine, RETENTION, _Pace(at_once=2)) is not None:
+        pass
+    assert await wallets_with(harness, "vau:B") == {names[-1]}
+    assert await harness.outcomes() == [("vau-1", "APPLIED", None)]
+
+
+async def test_updates_of_several_credentials_are_finished_the_oldest_first(harness: Harness) -> None:
+    first = await import_hub(harness, 4)
+    await harness.import_wallets(*(wallet(method("X", id=f"x-{n}"), customer=f"x{n}") for n in range(3)))
+    await take(harness, replaced("A", "B", on=1))
+    await take(harness, replaced("X", "Y", on=1, id="x"))
+    await unfinished.run_once(harness.engine, RETENTION, _Pace(at_once=2))
+    assert await wallets_with(harness, "vau:B") == set(first)
+    assert len(await wallets_with(harness, "vau:Y")) == 2
+    while await unfinished.run_once(harness.engine, RETENTION, _Pace(at_once=2)) is not None:
+        pass
+    assert len(await wallets_with(harness, "vau:Y")) == 3
+
+
+async def test_an_outcome_of_the_first_wallets_is_not_taken_back_by_the_last(harness: Harness) -> None:
+    """One that waits for its customer goes on waiting until a wallet of theirs comes to know the card."""
+    names = await import_hub(harness, 3)
+    await take(harness, reported(CLOSED, "A", on=5, id="later"), limits=Limits())
+    await take(harness, reported(UpdateType.RESUMED, "A", on=1, id="older", customer="nobody"))
+    before = await harness.outcome("older")
+    while await unfinished.run_once(harness.engine, RETENTION, _Pace(at_once=2)) is not None:
+        pass
+    assert await harness.outcome("older") == before
+    assert await harness.outcome("later") == ("APPLIED", None)
+    assert len(names) == 3
+
+
+@pytest.mark.parametrize(
+    ("updates", "limits", "too_much"),
+    [
+        (
+            [replaced("A", "B", on=1), reported(CLOSED, "X", on=1, id="x")],
+            Limits(of_a_credential=2),
+            "in more than 2 wallets",
+        ),
+        ([replaced("A", "B", on=1), reported(CLOSED, "X", on=1, id="x")], Limits(of_a_credential=3), None),
+        ([replaced("A", "B", on=1), reported(CLOSED, "X", on=1, id="x")], Limits(wallets=3), "more than 3 wallets"),
+        ([replaced("A", "B", on=1), reported(CLOSED, "X", on=1, id="x")], Limits(wallets=4), None),
+        ([replaced("A", "B", on=1)], Limits(wallets=2), "more than 2 wallets"),
+        ([replaced("A", "B", on=1)], Limits(wallets=3), None),
+        ([replaced("A", "B", on=1)], Limits(wallets=2, of_a_credential=2), None),
+    ],
+)
+async def test_a_batch_takes_as_many_wallets_as_it_may(
+    harness: Harness, updates: Sequence[Update], limits: Limits, too_much: str | None
+) -> None:
+    await import_hub(harness, 3)
+    await harness.import_wallets(wallet(method("X"), customer="other"))
+    if too_much is None:
+        await take(harness, *updates, limits=limits)
+    else:
+        with pytest.raises(TooMuch, match=too_much):
+            await take(harness, *updates, limits=limits)
+    assert len(await harness.outcomes()) == (0 if too_much else len(updates))
+
+
+def test_the_pace_falls_to_a_single_wallet_and_grows_again() -> None:
+    pace = _Pace()
+    for at_once in (100, 10, 1):
+        pace.shrink("too slow")
+        assert (pace.at_once, pace.failed) == (at_once, None)
+    pace.shrink("too slow")
+    assert (pace.at_once, pace.failed) == (1, ((), "too slow"))
+    pace.within_reach = frozenset({"vau:A"})
+    for at_once in (10, 100, 1000, 1000):
+        pace.grow()
+        assert (pace.at_once, pace.within_reach) == (at_once, frozenset())
+
+
+async def test_credentials_that_came_within_reach_stay_there_until_a_transaction_succeeds(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the dispatcher hears of the endpoints that have something due, and of nothing else."""
+    stopping, tries = asyncio.Event(), [frozenset({"vau:A"}), frozenset({"vau:B"})]
+    told: list[AbstractSet[str]] = []
+    seen: list[frozenset[str]] = []
+    results = [Announced(3, frozenset({"shop"})), Announced(1, frozenset())]
+
+    async def run_once(_engine: object, _retention: object, pace: _Pace) -> Announced | None:
+        seen.append(pace.within_reach)
+        if tries:
+            raise Contended(tries.pop(0))
+        if results:
+            return results.pop(0)
+        stopping.set()
+        return None
+
+    monkeypatch.setattr(unfinished, "run_once", run_once)
+    await unfinished.run(harness.engine, RETENTION, stopping=stopping, on_due=told.append)
+    assert seen == [frozenset(), frozenset({"vau:A"}), frozenset({"vau:A", "vau:B"}), frozenset(), frozenset()]
+    assert told == [{"shop"}]
