@@ -13,6 +13,7 @@ from domain.delivery.schedule import Next
 from domain.delivery.states import Status
 from domain.update import UpdateType
 from store import dead_letters, deliveries, endpoints, fetches, listings, status
+from store.accounting import take_stock
 from store.dead_letters import DeadLetter
 from store.deliveries import Attempted
 from store.fetches import NewFetch
@@ -78,6 +79,9 @@ async def test_deliveries_are_listed_live_ones_first_and_filtered_by_each_option
     assert await listed(outbox, status="DELIVERED") == of_shop[2:3]
     assert await listed(outbox, status="DEAD") == [of_gym[2], of_shop[3]]
     assert await listed(outbox, status="DEAD", merchant="gym") == of_gym[2:3]
+    async with engine.connect() as connection:
+        accounted = (await take_stock(connection)).deliveries
+    assert accounted == {"PARKED": 2, "PENDING": 2, "DEAD": 2, "DELIVERED": 1, "CANCELLED": 1}
     # the limit is of both kinds together
     for limit in (1, 4, 5, 7):
         assert await listed(outbox, limit=limit) == [*of_gym[:2], *of_shop[:2], *finished][:limit]
