@@ -486,3 +486,46 @@ def test_digits_are_ids_of_the_vendors_that_are_named(monkeypatch: pytest.Monkey
         monkeypatch.setenv("REPOINT_DIGIT_IDS", wrong)
         with pytest.raises(SettingsError, match=r"^REPOINT_DIGIT_IDS: expected vendors' names"):
             settings.read()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DELIVERY_LEASE", "15001ms"),
+        ("KNOWLEDGE_FOR", "72h"),  # as long as an update waits
+        ("KAFKA_SESSION_TIMEOUT", "6s"),
+        ("KAFKA_SESSION_TIMEOUT", "60s"),
+        ("RETRY_SCHEDULE", "30m,30m"),
+        ("HTTP_PORT", "0"),
+        ("HTTP_PORT", "65535"),
+        ("CONSUMER_LANES", "32"),
+    ],
+)
+def test_a_value_at_the_edge_of_what_may_be_is_taken_in_production(
+    environment: Environment, name: str, value: str
+) -> None:
+    environment.set(**PRODUCTION, **{name: value})
+    assert read().environment == "production"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DELIVERY_LEASE", "15s"),
+        ("KNOWLEDGE_FOR", "71h"),
+        ("KAFKA_SESSION_TIMEOUT", "5999ms"),
+        ("KAFKA_SESSION_TIMEOUT", "60001ms"),
+        ("RETRY_SCHEDULE", "30m,29m"),
+        ("HTTP_PORT", "65536"),
+        ("CONSUMER_LANES", "33"),
+    ],
+)
+def test_a_value_beyond_the_edge_is_refused_in_production(environment: Environment, name: str, value: str) -> None:
+    environment.set(**PRODUCTION, **{name: value})
+    assert [problem.partition(":")[0] for problem in problems()] == [f"REPOINT_{name}"]
+
+
+def test_a_variable_of_the_tests_is_no_misspelled_setting(environment: Environment) -> None:
+    environment.set(**PRODUCTION, TEST_KAFKA="apache")
+    assert settings.misspelled() == []
+    assert read().environment == "production"

@@ -10,8 +10,9 @@ import pytest
 
 from producers import retry_after
 from producers.webhooks import connections as module
-from producers.webhooks.connections import MOST_OF_A_BODY, Connection, ConnectionKey, Connections
+from producers.webhooks.connections import MOST_OF_A_BODY, Connection, ConnectionKey, Connections, read_head
 from producers.webhooks.sender import Sender
+from schemas.url import read_url
 from tests.parts.until import until
 
 REQUEST = b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n"
@@ -186,9 +187,27 @@ async def test_so_many_are_kept_and_each_that_is_taken_makes_room(
         assert taken.serves_again()
     kept.close()
     assert not first.serves_again()
+
+
+async def test_nothing_is_kept_once_the_sender_has_ended(serve: Serve) -> None:
+    kept = Connections(within=1, allow=(), trust=None)
+    kept.close()
     late = (await serve()).connection
     kept.keep(late, KEY)
     assert not late.serves_again()
+    assert kept.reuse(KEY) is None
+
+
+async def test_a_sweep_lets_go_of_what_the_server_has_closed(serve: Serve) -> None:
+    kept = Connections(within=1, allow=(), trust=None, keep_idle=60)
+    ended, fresh = (await serve()).connection, (await serve()).connection
+    for connection in (ended, fresh):
+        kept.keep(connection, KEY)
+    ended.close()
+    kept._sweep()
+    assert kept._idle == {KEY: [fresh]}
+    assert kept._idle_count == 1
+    kept.close()
 
 
 async def test_one_that_has_been_idle_for_long_or_has_news_serves_nobody(serve: Serve) -> None:
@@ -226,6 +245,43 @@ async def test_a_sender_hands_its_times_on() -> None:
     async with Sender(version="0", deadline=8, keep_idle=9) as sender:
         assert (sender._connections._within, sender._connections._keep_idle) == (4, 9)
         assert sender._connections._names._within == 4
+
+
+@pytest.mark.parametrize(
+    ("received", "read"),
+    [
+        (b"HTTP/1.1 503 Busy\r\nretry-after: 5\r\n\r\n", (503, b" 5")),
+        (b"HTTP/1.1 503 Busy\r\n\r\nbody\nretry-after: 5\r\n", (503, None)),
+        (b"HTTP/1.1 503 Busy\r\nRetry-After:7", (503, b"7")),
+        (b"HTTP/1.1 103 Hints\r\nretry-after: 5\r\n\r\nHTTP/1.1 200 OK\r\n", (200, None)),
+        (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Hints\r\n\r\nHTTP/1.1 410 Gone\r\n", (410, None)),
+        (b"HTTP/1.1 101 Switching\r\n\r\n", (101, None)),
+        (b"HTTP/1.1 103 Hints\r\nretry-after: 5\r\n", (None, None)),
+        (b"HTTP/1.1 20", (None, None)),
+        (b"HTTP/2 200 OK\r\n", (None, None)),
+    ],
+)
+def test_of_a_malformed_answer_the_final_status_line_and_its_own_head_count(
+    received: bytes, read: tuple[int | None, bytes | None]
+) -> None:
+    assert read_head(received) == read
+
+
+@pytest.mark.parametrize(
+    ("url", "family", "name"),
+    [
+        ("https://[2606:4700:4700::1111]:8443/", socket.AF_INET6, ("2606:4700:4700::1111", 8443, 0, 0)),
+        ("https://1.1.1.1:8443/", socket.AF_INET, ("1.1.1.1", 8443)),
+        ("https://1.1.1.1/", socket.AF_INET, ("1.1.1.1", 443)),
+    ],
+)
+async def test_an_address_is_dialled_at_the_port_of_the_url(
+    url: str, family: socket.AddressFamily, name: tuple[object, ...]
+) -> None:
+    kept = Connections(within=1, allow=(), trust=None)
+    ((dialled, _, _, _, to),) = await kept._addresses(read_url(url))
+    assert (dialled, to) == (family, name)
+    kept.close()
 
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
