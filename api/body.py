@@ -13,6 +13,7 @@ from aiohttp import web
 
 from api import authentication
 from api.authentication import CSV, FORM, JSON, PostedRequest
+from domain.refusal import Refusal, RefusalCode
 from schemas import intake, mistakes
 from schemas.feeds.feed import Feed
 from schemas.feeds.reading import MOST_VALUES, has_too_many_values, parse_json
@@ -30,6 +31,8 @@ MOST_RECORDS = 5_000
 # Lines of a table: its records, as many blank lines, and headings.
 MOST_LINES = 20_000
 
+_NOT_CSV = Refusal(RefusalCode.NOT_READABLE, "body", "CSV with a line of names")
+
 # Bytes above which work goes to a thread: a thread costs as much as reading 50 kB, and less than this takes 0.1 s.
 _LARGE = 64 * 1024
 
@@ -43,21 +46,24 @@ T = TypeVar("T")
 class Denied(Exception):
     """The body is refused with the HTTP `status`; the text says what was expected.
 
-    `letters` are messages for the dead letters. Without any, the body is not stored.
+    `letters` are messages for the dead letters, and `refusal` is why. Without any, the body is not stored.
     """
 
-    def __init__(self, status: int, expected: str, letters: Sequence[TopicMessage] = ()) -> None:
+    def __init__(
+        self, status: int, expected: str, letters: Sequence[TopicMessage] = (), refusal: Refusal | None = None
+    ) -> None:
         super().__init__(expected)
         self.status = status
         self.letters = letters
+        self.refusal = refusal
 
 
 class Row(NamedTuple):
-    """One row of a table: its bytes and its record; without a record, `problem` says what was expected."""
+    """One row of a table: its bytes and its record; without a record, `refusal` says why."""
 
     body: bytes
     record: Record | None
-    problem: str | None = None
+    refusal: Refusal | None = None
 
 
 Rows: TypeAlias = Callable[[Feed, bytes], AsyncIterator[Row]]
@@ -144,8 +150,8 @@ async def rows(feed: Feed, posted: PostedRequest, cut: Rows) -> list[Row]:
     """
     if posted.form:
         return [Row(b"", {name: value for name, value in posted.form.items() if name != "bt_signature"})]
-    if problem := mistakes.packing_problem(posted.body):
-        raise _unusable(feed, b"", f"body: {problem}")
+    if refusal := mistakes.packing_refusal(posted.body):
+        raise _unusable(feed, b"", refusal._replace(field="body"))
     if posted.written_as == CSV:
         return await _rows_of_table(feed, posted.body, cut)
     records = await offload(len(posted.body), _records_of_json, feed, posted.body)
@@ -158,16 +164,16 @@ def _records_of_json(feed: Feed, body: bytes) -> list[Record]:
     try:
         document = parse_json(body)
     except ValueError:
-        raise _unusable(feed, body, "body: expected JSON") from None
+        raise _unusable(feed, body, Refusal(RefusalCode.NOT_READABLE, "body", "JSON")) from None
     records = document if isinstance(document, list) else [document]
     if not records or not all(isinstance(record, dict) for record in records):
-        raise _unusable(feed, body, "body: expected a JSON object, or an array of them")
+        raise _unusable(feed, body, Refusal(RefusalCode.WRONG_TYPE, "body", "a JSON object, or an array of them"))
     return records
 
 
 async def _rows_of_table(feed: Feed, body: bytes, cut: Rows) -> list[Row]:
     if not body.strip() or body.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"["):
-        raise await offload(len(body), _unusable, feed, body, "body: expected CSV with a line of names")
+        raise await offload(len(body), _unusable, feed, body, _NOT_CSV)
     if body.count(b"\n") > MOST_LINES:
         raise Denied(413, f"expected {MOST_LINES:,} lines at most, blank ones among them")
     table_rows: list[Row] = []
@@ -176,9 +182,9 @@ async def _rows_of_table(feed: Feed, body: bytes, cut: Rows) -> list[Row]:
         if len(table_rows) > MOST_RECORDS:
             raise too_many()
     # without column names no row can be read: the whole body becomes one dead letter
-    problem = table_rows[0].problem if len(table_rows) == 1 else None
-    if problem is not None:
-        raise await offload(len(body), _unusable, feed, body, f"body: {problem.removeprefix('file: ')}")
+    refusal = table_rows[0].refusal if len(table_rows) == 1 else None
+    if refusal is not None:
+        raise await offload(len(body), _unusable, feed, body, _of_body(refusal))
     return table_rows
 
 
@@ -187,5 +193,10 @@ def too_many() -> Denied:
     return Denied(413, f"expected {MOST_RECORDS:,} records at most, or parts of records")
 
 
-def _unusable(feed: Feed, body: bytes, reason: str) -> Denied:
-    return Denied(422, reason, [intake.refused(feed, body, reason)])
+def _of_body(refusal: Refusal) -> Refusal:
+    """The refusal of a posted table, which is no file to its sender."""
+    return refusal._replace(field="body") if refusal.field == "file" else refusal.inside("body")
+
+
+def _unusable(feed: Feed, body: bytes, refusal: Refusal) -> Denied:
+    return Denied(422, str(refusal), [intake.refused(feed, body, refusal)], refusal)

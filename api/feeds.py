@@ -16,7 +16,6 @@ Refusals are problem details (RFC 9457). An answer never repeats what was posted
 event goes onto its own topic.
 """
 
-import re
 import time
 from collections import Counter as Count
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -32,11 +31,12 @@ from api.authentication import PostedRequest
 from api.body import MOST_RECORDS, Denied, Row, Rows
 from api.connection import request_id
 from api.problem import problem
+from domain.refusal import Refusal, Refused
 from loops.giving_way import TimeSlice
 from schemas import intake, mistakes
 from schemas.feeds.feed import Edge, Feed, Irrelevant
 from schemas.feeds.reading import parts
-from schemas.feeds.record import Record, Refused
+from schemas.feeds.record import Record
 from schemas.intake import TopicMessage
 from schemas.mistakes import RefusedPart
 
@@ -62,7 +62,7 @@ class _BodyResult:
     messages: list[TopicMessage] = field(default_factory=list)
     accepted: int = 0
     irrelevant: Count[str] = field(default_factory=Count)
-    refused: Count[str] = field(default_factory=Count)
+    refused: Count[Refusal] = field(default_factory=Count)
 
     @property
     def records(self) -> int:
@@ -88,7 +88,7 @@ class _RecordParts(NamedTuple):
 
     row: Row
     parts: Sequence[Record]
-    refusal: str | None = None
+    refusal: Refusal | None = None
 
     def encoded(self) -> bytes:
         """The record's bytes for a dead letter."""
@@ -151,10 +151,10 @@ class FeedIntake:
             records = _split(feed, await body.rows(feed, posted, self._rows))
             await _adapt(feed, records, self._edge(), result)
         except Denied as denied:
-            if not denied.letters:
+            if denied.refusal is None:
                 return _FeedResponse(denied.status, str(denied))
             refusal = str(denied)
-            result.refused[refusal] += 1
+            result.refused[denied.refusal] += 1
             result.messages += denied.letters
         if not await self._send(result.messages):
             later = {"Retry-After": str(_RETRY_AFTER_SECONDS)}
@@ -177,9 +177,9 @@ def _split(feed: Feed, rows: Sequence[Row]) -> list[_RecordParts]:
     for row in rows:
         try:
             split = () if row.record is None else parts(feed, row.record)
-            record = _RecordParts(row, split, row.problem if row.record is None else None)
-        except Refused as reason:
-            record = _RecordParts(row, (), str(reason))
+            record = _RecordParts(row, split, row.refusal if row.record is None else None)
+        except Refused as refused:
+            record = _RecordParts(row, (), refused.refusal)
         records.append(record)
         count += len(record.parts) or 1
         if count > MOST_RECORDS:
@@ -202,10 +202,10 @@ async def _adapt(feed: Feed, records: Sequence[_RecordParts], edge: Edge, result
                 # of two records without dates the later one in the body is the newer
                 at_row = replace(edge, row=result.records)
                 messages = await body.offload(body.size(part), intake.to_messages, feed, part, at_row)
-            except Refused as refusal:
-                reason = mistakes.explain(feed, content, str(refusal))
-                refused.append(RefusedPart(number, part, reason))
-                result.refused[reason] += 1
+            except Refused as refused_part:
+                refusal = mistakes.explain(feed, content, refused_part.refusal)
+                refused.append(RefusedPart(number, part, refusal))
+                result.refused[refusal] += 1
             else:
                 if isinstance(messages, Irrelevant):
                     result.irrelevant[messages.kind] += 1
@@ -216,18 +216,14 @@ async def _adapt(feed: Feed, records: Sequence[_RecordParts], edge: Edge, result
         if record.refusal is not None:
             result.refused[record.refusal] += 1
         whole = record.encoded() if refused else b""
-        for letter, reason in mistakes.dead_letters(whole, refused, len(record.parts)):
-            result.messages.append(await body.offload(len(letter), intake.refused, feed, letter, reason))
+        for letter, refusal in mistakes.dead_letters(whole, refused, len(record.parts)):
+            result.messages.append(await body.offload(len(letter), intake.refused, feed, letter, refusal))
             await time_slice.pause_when_over()
 
 
-# A dead letter's reason names the unknown code. An answer never repeats what was posted.
-_UNKNOWN_CODE = re.compile(r": \S+ is in no table of this feed$")
-
-
-def _shown(reasons: Mapping[str, int]) -> dict[str, int]:
-    """How often each reason occurred, most frequent first, without any value that was posted."""
+def _shown(refusals: Mapping[Refusal, int]) -> dict[str, int]:
+    """How often each refusal occurred, most frequent first, without any value that was posted."""
     shown: Count[str] = Count()
-    for reason, times in reasons.items():
-        shown[_UNKNOWN_CODE.sub(": expected a code of this feed", reason)] += times
+    for refusal, times in refusals.items():
+        shown[str(refusal.without_value())] += times
     return dict(shown.most_common(_MOST_REASONS))

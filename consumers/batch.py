@@ -13,11 +13,12 @@ from typing import Literal, TypeAlias
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from consumers.letters import LONGEST_BYTES, Message, dead_letter, length, shortened
+from consumers.letters import LONGEST_BYTES, Message, dead_letter, length, shortened, too_long
 from domain.decide import Verdict
+from domain.refusal import Refusal, RefusalCode, Refused
 from domain.update import Outcome, Update, UpdateType
 from domain.wallet import IDENTIFIERS, Key
-from schemas.canonical import Unreadable, parse, with_identifiers
+from schemas.canonical import parse, with_identifiers
 from schemas.digit_ids import NO_DIGIT_IDS, DigitIds
 from store import dead_letters, inbox, topics, unfinished
 from store.dead_letters import DeadLetter
@@ -48,7 +49,7 @@ class BatchResult:
 # Some vendors date a change by when it comes into force. A clock that is wrong by years would decide about a card until
 # then, against all other vendors.
 _MOST_AHEAD = timedelta(days=366)
-_TOO_FAR_AHEAD = f"occurredAt: expected a time at most {_MOST_AHEAD.days} days ahead"
+_TOO_FAR_AHEAD = Refusal(RefusalCode.OUT_OF_RANGE, "occurredAt", f"a time at most {_MOST_AHEAD.days} days ahead")
 
 
 async def take_in(
@@ -113,13 +114,13 @@ def _read(
         if message.value is None:
             continue
         if (long := length(message)) > LONGEST_BYTES:
-            letters.append(shortened(message, f"message: expected at most {LONGEST_BYTES} bytes, unpacked, not {long}"))
+            letters.append(shortened(message, too_long(long)))
             continue
         try:
             canonical = parse(message.value, message.headers, digit_ids)
             update = with_identifiers(canonical.update, identifiers)
-        except Unreadable as reason:
-            letters.append(dead_letter(message, str(reason), digit_ids))
+        except Refused as refused:
+            letters.append(dead_letter(message, str(refused), digit_ids))
         else:
             arrivals.append(Arrival(message.topic, message.partition, message.offset, canonical.digest, update))
     return letters, arrivals
@@ -134,7 +135,7 @@ def _set_late_apart(
         return arrivals, []
     in_time = [arrival for arrival in arrivals if arrival.place[:3] not in late]
     of_late = [message for message in messages if (message.topic, message.partition, message.offset) in late]
-    return in_time, [dead_letter(message, _TOO_FAR_AHEAD, digit_ids) for message in of_late]
+    return in_time, [dead_letter(message, str(_TOO_FAR_AHEAD), digit_ids) for message in of_late]
 
 
 def empty_places(messages: Sequence[Message]) -> list[topics.Empty]:

@@ -4,6 +4,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, TypeAlias
 
 from domain import pan
+from domain.refusal import Refusal, RefusalCode
 from schemas.canonical import masked
 from schemas.digit_ids import NO_DIGIT_IDS, DigitIds
 from store.dead_letters import DeadLetter
@@ -38,6 +39,11 @@ def dead_letter(message: Message, reason: str, digit_ids: DigitIds = NO_DIGIT_ID
     key = None if message.key is None else masked(message.key)
     headers = [(pan.mask(name), None if value is None else masked(value)) for name, value in message.headers]
     return _letter(message, reason, masked(message.value or b"", digit_ids), key, headers)
+
+
+def too_long(length: int) -> str:
+    """Why a message of so many bytes cannot be used."""
+    return str(Refusal(RefusalCode.TOO_LONG, "message", f"at most {LONGEST_BYTES} bytes, unpacked, not {length}"))
 
 
 def shortened(message: Message, reason: str) -> DeadLetter:

@@ -10,10 +10,10 @@ from collections.abc import Set as AbstractSet
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from consumers.batch import BatchResult, Point, empty_places
-from consumers.letters import LONGEST_BYTES, Message, dead_letter, length, shortened
+from consumers.letters import LONGEST_BYTES, Message, dead_letter, length, shortened, too_long
+from domain.refusal import RefusalCode, Refused
 from domain.wallet import Key
 from schemas import thin
-from schemas.canonical import Unreadable
 from schemas.digit_ids import NO_DIGIT_IDS, DigitIds
 from schemas.feeds import FEEDS
 from store import dead_letters, fetches, topics
@@ -55,13 +55,13 @@ def _read(messages: Sequence[Message], digit_ids: DigitIds) -> tuple[list[DeadLe
         if message.value is None:
             continue
         if (long := length(message)) > LONGEST_BYTES:
-            letters.append(shortened(message, f"message: expected at most {LONGEST_BYTES} bytes, unpacked, not {long}"))
+            letters.append(shortened(message, too_long(long)))
             continue
         value = message.value
         try:
             event = _known(thin.parse(value, message.headers, digit_ids))
-        except Unreadable as reason:
-            letters.append(dead_letter(message, str(reason), digit_ids))
+        except Refused as refused:
+            letters.append(dead_letter(message, str(refused), digit_ids))
         else:
             events.append(NewFetch(event.feed, event.digest, value, message.topic, message.partition, message.offset))
     return letters, events
@@ -70,5 +70,5 @@ def _read(messages: Sequence[Message], digit_ids: DigitIds) -> tuple[list[DeadLe
 def _known(event: thin.ThinEvent) -> thin.ThinEvent:
     feed = FEEDS.get(event.feed)
     if feed is None or (feed.fetched is None and event.fetch.file_at is None):
-        raise Unreadable("feed: expected one whose events are asked about")
+        raise Refused(RefusalCode.UNEXPECTED_VALUE, "feed", "one whose events are asked about")
     return event

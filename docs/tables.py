@@ -12,6 +12,7 @@ from pathlib import Path
 
 from api.authentication import content_types
 from docs import bodies, formats
+from domain.refusal import RefusalCode
 from ops import settings
 from schemas.feeds import FEEDS
 from schemas.feeds.feed import Feed
@@ -75,6 +76,11 @@ def _list_item(text: str) -> str:
     return textwrap.fill(text, COLUMNS, initial_indent="- ", subsequent_indent="  ", break_on_hyphens=False)
 
 
+def refusals() -> str:
+    """The code of every refusal, and what it means."""
+    return "\n".join(["| Code | Means |", "|---|---|", *(f"| `{code.name}` | {code.value} |" for code in RefusalCode)])
+
+
 def settings_of_program() -> str:
     """Every setting, its default and its reason."""
     rows = ["| Setting | Default | Why |", "|---|---|---|"]
@@ -96,6 +102,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "format-updates": formats.updates,
     "format-wallets": formats.wallets,
     "irrelevant-kinds": irrelevant_kinds,
+    "refusals": refusals,
     "settings": settings_of_program,
 }
 

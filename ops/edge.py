@@ -8,6 +8,7 @@ from itertools import groupby
 from pathlib import Path
 
 from api.body import Row
+from domain.refusal import Refused
 from loops.giving_way import TimeSlice
 from ops.open_file import OpenFile
 from ops.settings import Settings
@@ -15,7 +16,7 @@ from ops.terminal import Failed
 from producers.lines import Chunks, Damaged
 from producers.topic import records
 from producers.topic.records import FileRecord
-from schemas.canonical import Unreadable, parse
+from schemas.canonical import parse
 from schemas.digit_ids import NO_DIGIT_IDS, DigitIds
 from schemas.feeds import FEEDS
 from schemas.feeds.feed import Edge, Feed, Layout
@@ -55,7 +56,7 @@ async def rows(feed: Feed, body: bytes) -> AsyncIterator[Row]:
     """The rows of a table that was posted, cut as those of a file; other tasks have their turn in between."""
     slice_ = TimeSlice()
     async for cut in records.file_records(feed, Chunks(_pieces(body, slice_))):
-        yield Row(cut.body, cut.record, cut.problem)
+        yield Row(cut.body, cut.record, cut.refusal)
         await slice_.pause_when_over()
 
 
@@ -125,6 +126,6 @@ async def _first(source: OpenFile, feed: Feed) -> FileRecord | None:
 def _is_canonical(body: bytes) -> bool:
     try:
         parse(body)
-    except Unreadable:
+    except Refused:
         return False
     return True

@@ -11,6 +11,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import cast
 
+from domain.refusal import Refusal, RefusalCode
 from ops import files
 from ops.terminal import Failed
 from ops.unpacked import Unpacked
@@ -31,7 +32,9 @@ _CHUNK = 64 * 1024
 _MOST_BLANK_LINES = 1_000_000
 _BEGINNING = 4096
 
-OnUnreadable = Callable[[int, bytes, str], None]
+OnUnreadable = Callable[[int, bytes, Refusal], None]
+
+_TOO_LONG = Refusal(RefusalCode.TOO_LONG, "line", f"{LONGEST_LINE:,} bytes at most")
 
 
 def read(file: Path, on_unreadable: OnUnreadable | None = None) -> Iterator[tuple[int, str]]:
@@ -65,8 +68,8 @@ def stream_is_blank(stream: BufferedReader) -> bool:
 
 
 def _raising(file: Path) -> OnUnreadable:
-    def report(number: int, _line: bytes, expected: str) -> None:
-        raise files.wrong(file, number, expected)
+    def report(number: int, _line: bytes, refusal: Refusal) -> None:
+        raise files.wrong(file, number, str(refusal))
 
     return report
 
@@ -74,8 +77,8 @@ def _raising(file: Path) -> OnUnreadable:
 def _check_kind(file: Path, stream: BufferedReader) -> None:
     """Raises Failed for a file that surely is no file of JSON objects."""
     beginning = stream.peek(_BEGINNING)[:_BEGINNING]
-    if problem := mistakes.file_problem(beginning):
-        raise Failed(f"{files.name(file)}: {problem}")
+    if refusal := mistakes.file_refusal(beginning):
+        raise Failed(f"{files.name(file)}: {refusal}")
     first = beginning.removeprefix(codecs.BOM_UTF8).lstrip()
     if first.startswith(b"["):
         raise Failed(f"{files.name(file)}: it looks like a JSON array: expected one JSON object a line (jq -c '.[]')")
@@ -103,18 +106,18 @@ def _skip(stream: BufferedReader) -> None:
         if piece.endswith(b"\n"):
             return
         if passed > _LONGEST_SEARCH:
-            raise Damaged(f"line: expected {LONGEST_LINE:,} bytes at most")
+            raise Damaged(str(_TOO_LONG))
 
 
 def _text(number: int, line: bytes, report: OnUnreadable) -> str:
     """The line without blanks around it; empty where it cannot be read."""
     if len(line) > LONGEST_LINE:
-        report(number, line[:_SHOWN], f"line: expected {LONGEST_LINE:,} bytes at most")
+        report(number, line[:_SHOWN], _TOO_LONG)
         return ""
     try:
         return (line.removeprefix(codecs.BOM_UTF8) if number == 1 else line).decode().strip()
     except UnicodeDecodeError:
-        report(number, line, "line: expected UTF-8")
+        report(number, line, Refusal(RefusalCode.NOT_TEXT, "line", "UTF-8"))
         return ""
 
 
@@ -129,7 +132,7 @@ class Faults:
     def are_too_many(self) -> bool:
         return len(self.named) >= MOST_FAULTS
 
-    def add(self, number: int, *faults: str) -> None:
+    def add(self, number: int, *faults: Refusal | str) -> None:
         room = MOST_FAULTS - len(self.named)
         self.named += [f"{files.name(self.file)}:{number}: {fault}" for fault in faults[:room]]
 

@@ -14,16 +14,17 @@ from typing import Any, Self, TextIO
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from domain import pan
+from domain.refusal import Refusal, RefusalCode, Refused
 from domain.wallet import IDENTIFIERS, Wallet, WalletId
 from ops import files, json_lines, terminal
 from ops.json_lines import MOST_FAULTS, Faults
 from ops.terminal import Failed
 from schemas.digit_ids import NO_DIGIT_IDS, DigitIds
 from schemas.method_line import NEVER
-from schemas.wallet import Malformed, WalletLine, read_line
+from schemas.wallet import WalletLine, read_line
 from store import reach
 from wallets.change import Retention
-from wallets.importing import RefusedWallet, import_wallets
+from wallets.importing import import_wallets
 
 # As many as an update's batch may touch: the statements are the same.
 _BATCH = 500
@@ -73,8 +74,8 @@ async def import_file(
         async with reach.transaction(engine, dry_run=dry_run) as connection:
             try:
                 lines.done.wallets = await import_wallets(connection, lines.read(), keep, on_refused=lines.refuse)
-            except RefusedWallet as refused:  # `lines` takes every other one
-                raise Failed(f"another import has id {refused.subject}; nothing was imported") from None
+            except Refused as refused:  # `lines` takes every other one
+                raise Failed(f"another import has id {refused.refusal.field}; nothing was imported") from None
             lines.check()
         lines.done.beside = beside.keep()
     return lines.done
@@ -173,31 +174,32 @@ class _Lines:
             hints.insert(0, f"{self.done.present:,} {are} there already, and an import changes none")
         self._faults.raise_any(*hints)
 
-    def refuse(self, refused: RefusedWallet) -> None:
+    def refuse(self, wallet_id: WalletId, refusal: Refusal) -> None:
         """The database, or another line of the file, has what this wallet says."""
-        number, text = self._texts.get(refused.wallet_id) or self._merged[refused.wallet_id]
-        if refused.is_present:
+        number, text = self._texts.get(wallet_id) or self._merged[wallet_id]
+        if refusal.code is RefusalCode.WALLET_EXISTS:
             self.done.present += 1
-            self._faults.add(number, f"id: {refused}")
+            self._faults.add(number, refusal._replace(field="id"))
             return
-        if refused.subject in self._places:
-            _, where = self._places[refused.subject]
+        if refusal.field in self._places:
+            _, where = self._places[refusal.field]
         else:
-            where = "mergedInto" if refused.subject == refused.wallet_id else "merchants"
-        self._fault(number, text, f"{where}: {refused}")
+            where = "mergedInto" if refusal.field == wallet_id else "merchants"
+        self._fault(number, text, refusal._replace(field=where))
 
     def _wallet(self, number: int, text: str, advance: Callable[[int], None]) -> Wallet | None:
         advance(len(text))
         try:
             line = self._read_line(text)
-        except Malformed as error:
-            self._fault(number, text, *error.faults)
+        except Refused as refused:
+            self._fault(number, text, *refused.refusals)
             return None
         wallet = line.wallet
         for where, id_ in _ids(wallet):
             if id_ in self._places:
                 first_line = self._places[id_][0]
-                self._fault(number, text, f"{where}: expected a new id, {id_} is on line {first_line} already")
+                expected = f"a new id, {id_} is on line {first_line} already"
+                self._fault(number, text, Refusal(RefusalCode.REPEATED, where, expected))
                 return None
         self._places.update((id_, (number, where)) for where, id_ in _ids(wallet))
         self._texts[wallet.id] = (number, text)
@@ -207,11 +209,11 @@ class _Lines:
             self._note(f"{self._at(number)}: paymentMethods.{double}: joined with paymentMethods.{kept}, the same card")
         return wallet
 
-    def _unreadable(self, number: int, line: bytes, expected: str) -> None:
-        self._fault(number, line.decode(errors="backslashreplace").strip(), expected)
+    def _unreadable(self, number: int, line: bytes, refusal: Refusal) -> None:
+        self._fault(number, line.decode(errors="backslashreplace").strip(), refusal)
 
-    def _fault(self, number: int, text: str, *faults: str) -> None:
-        self._faults.add(number, *faults)
+    def _fault(self, number: int, text: str, *refusals: Refusal) -> None:
+        self._faults.add(number, *refusals)
         self.done.refused_lines.add(number)
         if self._beside is not None:
             self._beside.add(text)

@@ -182,6 +182,6 @@ class _Cutter:
             return
         beginning = b"".join(self._pieces)[:_BEGINNING] if len(self._pieces[0]) < _BEGINNING else self._pieces[0]
         self._is_first = False
-        if mistakes.file_problem(beginning):
+        if mistakes.file_refusal(beginning):
             self.is_over = True
             yield RawLine(self._number + 1, 0, beginning[:_BEGINNING])

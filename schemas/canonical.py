@@ -24,6 +24,7 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 
 from domain import pan
+from domain.refusal import RefusalCode, Refused
 from domain.update import Credential, NewCredential, Reason, Scope, Stamp, Update, UpdateType
 from domain.wallet import Expiry, MethodType, fingerprint_key, token_key
 from schemas import once
@@ -35,17 +36,13 @@ from schemas.text import (
     Text,
     Vendor,
     check_identifiers,
-    first_error,
     listed,
+    refusals_of,
     too_long,
 )
 
 UNREADABLE_HEADER = "repoint-unreadable"
 """Header with the reason why the message is unreadable: a masked card number leaves no other trace of it."""
-
-
-class Unreadable(ValueError):
-    """No update can be made of the message. The text names the field and what was expected, never a value."""
 
 
 class CanonicalUpdate(NamedTuple):
@@ -61,7 +58,7 @@ def parse(
     """Read one message of the topic. In fields that `digit_ids` names, digits are no card number.
 
     Raises:
-        Unreadable: the message is no JSON object, an object in it has a key twice, a field is missing or wrong, it
+        Refused: the message is no JSON object, an object in it has a key twice, a field is missing or wrong, it
             holds a card number, or a header marks it as unreadable.
     """
     message = _message(body, headers, digit_ids)
@@ -91,7 +88,7 @@ def _message(body: bytes, headers: Sequence[tuple[str, bytes | None]], digit_ids
     try:
         text = body.decode()
     except UnicodeDecodeError as error:
-        raise Unreadable("message: expected UTF-8") from error
+        raise Refused(RefusalCode.NOT_TEXT, "message", "UTF-8") from error
     if pan.contains_pan(text):
         _refuse_pan(text, digit_ids)
     message: Any = text
@@ -104,14 +101,14 @@ def _message(body: bytes, headers: Sequence[tuple[str, bytes | None]], digit_ids
             else _UpdateJson.model_validate(message)
         )
     except ValidationError as error:
-        raise Unreadable(first_error(error)) from None
+        raise Refused.of(*refusals_of(error)) from None
 
 
 def with_identifiers(update: Update, identifiers: Collection[str]) -> Update:
     """The update with its customers reduced to the `identifiers` that identify a customer.
 
     Raises:
-        Unreadable: no name of a customer is an identifier, or an identifier is too long for an index.
+        Refused: no name of a customer is an identifier, or an identifier is too long for an index.
     """
     if not update.scope and not update.merge_from:
         return update
@@ -122,19 +119,22 @@ def with_identifiers(update: Update, identifiers: Collection[str]) -> Update:
         ("into", update.merge_into, known.merge_into),
     ):
         if named and not identifying:
-            raise Unreadable(f"{field}: expected a customer identifier ({listed(identifiers)})")
-        if (fault := next(too_long(identifying, field), None)) is not None:
-            raise Unreadable(fault)
+            raise Refused(
+                RefusalCode.MISSING_CUSTOMER_IDENTIFIER, field, f"a customer identifier ({listed(identifiers)})"
+            )
+        if (refusal := next(too_long(identifying, field), None)) is not None:
+            raise Refused.of(refusal)
     return known
 
 
 def refuse_by_headers(headers: Sequence[tuple[str, bytes | None]]) -> None:
-    """Raise Unreadable if a header marks the message as unreadable, or if a header's name was no UTF-8 on the wire."""
+    """Raise Refused if a header marks the message as unreadable, or if a header's name was no UTF-8 on the wire."""
     for name, value in headers:
         if name == UNREADABLE_HEADER:
-            raise Unreadable((value or b"message: marked as unreadable").decode(errors="replace"))
+            marked = (value or b"message: marked as unreadable").decode(errors="replace")
+            raise Refused(RefusalCode.MARKED, "", marked)
         if not was_utf8(name):
-            raise Unreadable("header: expected a name in UTF-8")
+            raise Refused(RefusalCode.NOT_TEXT, "header", "a name in UTF-8")
 
 
 def was_utf8(name: str) -> bool:
@@ -233,29 +233,33 @@ def _update(message: _UpdateJson) -> Update:
             merge_into=_identities(message.into, "into"),
         )
     if message.old is None:
-        raise Unreadable("old: required")
+        raise Refused(RefusalCode.REQUIRED, "old", "required")
     old = _credential(message.vendor, message.old)
     if old is None:
-        raise Unreadable("old.token: required, or old.fingerprint")
+        raise Refused(RefusalCode.REQUIRED_HERE, "old.token", "required, or old.fingerprint")
     new = message.new or _New()
     named = _credential(message.vendor, new)
     if message.type is UpdateType.NUMBER_REPLACED and named is None:
-        raise Unreadable("new.token: required for NUMBER_REPLACED, or new.fingerprint")
+        raise Refused(RefusalCode.REQUIRED_HERE, "new.token", "required for NUMBER_REPLACED, or new.fingerprint")
     if message.type is UpdateType.EXPIRY_UPDATED and new.expiry_year is None:
-        raise Unreadable("new.expiryYear: required for EXPIRY_UPDATED")
+        raise Refused(RefusalCode.REQUIRED_HERE, "new.expiryYear", "required for EXPIRY_UPDATED")
     if (new.expiry_month is None) != (new.expiry_year is None):
         missing = "expiryMonth" if new.expiry_month is None else "expiryYear"
-        raise Unreadable(f"new.{missing}: required beside the other half of the expiry")
+        raise Refused(RefusalCode.REQUIRED_HERE, f"new.{missing}", "required beside the other half of the expiry")
     types = {message.old.method_type, new.method_type} - {None}
     if len(types) > 1:
-        raise Unreadable(f"new.methodType: expected {message.old.method_type}, as in old.methodType")
+        raise Refused(RefusalCode.CONTRADICTION, "new.methodType", f"{message.old.method_type}, as in old.methodType")
     keeps_token = named is not None and message.old.token is not None and named.key == old.key
     if keeps_token and named is not None and named.alias not in (None, old.alias):
         # behind an unchanged token the fingerprint identifies the new card
         named = Credential(named.alias, named.key)
     scope = () if message.customer is None else message.customer.scope()
     if message.customer is not None and not scope:
-        raise Unreadable("customer: expected a customer identifier (enterpriseId, hsid or metadata.*)")
+        raise Refused(
+            RefusalCode.MISSING_CUSTOMER_IDENTIFIER,
+            "customer",
+            "a customer identifier (enterpriseId, hsid or metadata.*)",
+        )
     return Update(
         stamp,
         message.type,
@@ -304,7 +308,9 @@ def _new_credential(named: Credential | None, new: _New, *, in_place: bool) -> N
 def _identities(named: _CustomerNamed | None, field: str) -> Scope:
     scope = () if named is None else named.scope()
     if not scope:
-        raise Unreadable(f"{field}: expected a customer identifier (enterpriseId, hsid or metadata.*)")
+        raise Refused(
+            RefusalCode.MISSING_CUSTOMER_IDENTIFIER, field, "a customer identifier (enterpriseId, hsid or metadata.*)"
+        )
     return scope
 
 
@@ -315,10 +321,10 @@ def _json(text: str) -> Any:
     try:
         value = once.loads(text)
     except (ValueError, RecursionError) as error:
-        raise Unreadable("message: expected JSON") from error
+        raise Refused(RefusalCode.NOT_READABLE, "message", "JSON") from error
     key = once.repeated_key(value)
     if key is not None:
-        raise Unreadable(f"message: expected each key of an object once, and not {key} twice")
+        raise Refused(RefusalCode.REPEATED, "message", f"each key of an object once, and not {key} twice")
     return value
 
 
@@ -338,11 +344,11 @@ def _unwrap(message: Any, headers: Mapping[str, str], digit_ids: DigitIds) -> An
             try:
                 text = base64.b64decode(message["data_base64"], validate=True).decode()
             except (ValueError, TypeError) as error:
-                raise Unreadable("data_base64: expected base64 of UTF-8 JSON") from error
+                raise Refused(RefusalCode.NOT_READABLE, "data_base64", "base64 of UTF-8 JSON") from error
             inner = _json(text)
             _refuse_pan(text, digit_ids)
         if not isinstance(inner, dict):
-            raise Unreadable("data: expected a JSON object")
+            raise Refused(RefusalCode.WRONG_TYPE, "data", "a JSON object")
         message = inner
     named = {"id": event_id, "occurredAt": time}
     _refuse_pan(json.dumps({"vendor": message.get("vendor"), **named}), digit_ids)
@@ -384,11 +390,11 @@ def _unescaped(text: str) -> str:
 
 
 def _refuse_pan(text: str, digit_ids: DigitIds) -> None:
-    """Raise Unreadable for a card number. Floats stay text, because a card number of 19 digits is no exact float."""
+    """Raise Refused for a card number. Floats stay text, because a card number of 19 digits is no exact float."""
     try:
         message = json.loads(text, parse_float=str)
     except (ValueError, RecursionError) as error:
-        raise Unreadable("message: expected JSON") from error
+        raise Refused(RefusalCode.NOT_READABLE, "message", "JSON") from error
     path = pan_in_update(message, digit_ids)
     if path is not None:
-        raise Unreadable(f"{path}: expected no card number")
+        raise Refused(RefusalCode.CARD_NUMBER_REFUSED, path, "no card number")

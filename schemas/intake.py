@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias
 
 from domain import pan
+from domain.refusal import Refusal, RefusalCode, Refused
 from schemas import thin
-from schemas.canonical import UNREADABLE_HEADER, Unreadable, masked, update_in
+from schemas.canonical import UNREADABLE_HEADER, masked, update_in
 from schemas.feeds.feed import Edge, Feed, Fetch, Irrelevant
 from schemas.feeds.reading import encode, read_answer, reports
-from schemas.feeds.record import Record, Refused
+from schemas.feeds.record import Record
 
 Headers: TypeAlias = Sequence[tuple[str, bytes | None]]
 
@@ -59,28 +60,22 @@ def answer_to_messages(feed: Feed, fetch: Fetch, answer: Record, edge: Edge) -> 
 def _thin(feed: Feed, fetch: Fetch, edge: Edge) -> TopicMessage:
     value = thin.written(feed.name, fetch, edge.at)
     if len(value) > LONGEST:
-        raise Refused(f"event: expected {LONGEST:,} bytes at most")
-    try:
-        event = thin.parse(value, digit_ids=edge.digit_ids)
-    except Unreadable as reason:
-        raise Refused(str(reason)) from None
+        raise Refused(RefusalCode.TOO_LONG, "event", f"{LONGEST:,} bytes at most")
+    event = thin.parse(value, digit_ids=edge.digit_ids)
     # a repetition of the event has the same key, so it follows in the same partition
     return TopicMessage(event.digest.hex().encode(), value, thin=True)
 
 
 def _message(update_json: dict[str, object], edge: Edge) -> TopicMessage:
     value = encode(update_json)
-    try:
-        update = update_in(value, digit_ids=edge.digit_ids, ours=True)
-    except Unreadable as reason:
-        raise Refused(str(reason)) from None
+    update = update_in(value, digit_ids=edge.digit_ids, ours=True)
     return TopicMessage(None if update.old is None else update.old.key.encode(), value)
 
 
-def refused(feed: Feed, body: bytes, reason: str) -> TopicMessage:
+def refused(feed: Feed, body: bytes, refusal: Refusal) -> TopicMessage:
     """A refused record as a message for the dead letters, masked."""
     shown = masked(body)
     if feed.carries_numbers:
         shown = pan.mask_close_digits(shown)
-    headers = [(UNREADABLE_HEADER, pan.mask(reason).encode()), (FEED_HEADER, feed.name.encode())]
+    headers = [(UNREADABLE_HEADER, pan.mask(str(refusal)).encode()), (FEED_HEADER, feed.name.encode())]
     return TopicMessage(None, shown.encode(errors="backslashreplace")[:LONGEST], headers)

@@ -17,6 +17,7 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
+from domain.refusal import RefusalCode, Refused
 from domain.wallet import Key, Method, MethodStatus, MethodType, can_be_default, fingerprint_key, token_key
 from schemas.payment_method import read_details
 from schemas.text import Identifier, Last4, Text, Vendor, as_uuid
@@ -34,7 +35,7 @@ def _is_filled(value: object) -> bool:
 def _written_out(value: object) -> object:
     # pydantic reads a number as seconds since 1970
     if value is not None and not (isinstance(value, str) and re.fullmatch(r"\d{4}-\d{2}-\d{2}", value, re.ASCII)):
-        raise ValueError("expected a date such as 1980-01-31")
+        raise Refused(RefusalCode.WRONG_FORMAT, "", "a date such as 1980-01-31")
     return value
 
 
@@ -57,9 +58,9 @@ class CredentialLine(Line):
     @model_validator(mode="after")
     def _names_something(self) -> Self:
         if (self.vendor is None) != (self.token is None):
-            raise ValueError("expected vendor and token together")
+            raise Refused(RefusalCode.CONTRADICTION, "", "vendor and token together")
         if self.token is None and self.fingerprint is None:
-            raise ValueError("expected vendor and token, or fingerprint")
+            raise Refused(RefusalCode.REQUIRED_HERE, "", "expected vendor and token, or fingerprint")
         return self
 
 
@@ -105,9 +106,9 @@ class DetailsLine(Line):
     def _has_no_secret(cls, written: Any) -> Any:
         for key in written if isinstance(written, Mapping) else ():
             if key.lower() in NEVER:
-                raise ValueError(f"{key}: expected no such secret, nowhere")
+                raise Refused(RefusalCode.UNKNOWN_FIELD, key, "no such secret, nowhere")
             if not key or "\0" in key or len(key) > 255:  # noqa: PLR2004 - as Text
-                raise ValueError("expected names of 1 to 255 characters, none of them NUL")
+                raise Refused(RefusalCode.UNKNOWN_FIELD, "", "names of 1 to 255 characters, none of them NUL")
         return written
 
     @model_validator(mode="before")
@@ -122,7 +123,7 @@ class DetailsLine(Line):
     @model_validator(mode="after")
     def _expires_in_a_month(self) -> Self:
         if (self.expiry_month is None) != (self.expiry_year is None):
-            raise ValueError("expected expiryMonth and expiryYear together")
+            raise Refused(RefusalCode.CONTRADICTION, "", "expiryMonth and expiryYear together")
         return self
 
 
@@ -143,13 +144,15 @@ class MethodLine(Line):
     @model_validator(mode="after")
     def _is_possible(self) -> Self:
         if not self.credentials and self.fingerprint is None:
-            raise ValueError("credentials: expected at least one credential, or a fingerprint")
+            raise Refused(
+                RefusalCode.REQUIRED_HERE, "credentials", "expected at least one credential, or a fingerprint"
+            )
         if (self.default or self.subscription_default) and (
             self.status is MethodStatus.DELETED or not can_be_default(self.type)
         ):
-            raise ValueError("default: expected a live method that is no gift card")
+            raise Refused(RefusalCode.CONTRADICTION, "default", "a live method that is no gift card")
         if self.replaced_by is not None and self.status is not MethodStatus.DELETED:
-            raise ValueError("replacedBy: expected status DELETED beside it")
+            raise Refused(RefusalCode.CONTRADICTION, "replacedBy", "status DELETED beside it")
         return self
 
     def method(self) -> Method:

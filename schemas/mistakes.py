@@ -1,4 +1,4 @@
-"""Reasons for refusals that name the remedy, and the dead letters of a record's refused parts.
+"""Refusals that name the remedy, and the dead letters of a record's refused parts.
 
 A file may be packed, in another encoding, or no text. A record may be inside an envelope. A record of many cards may
 have parts that no update can be made of.
@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from domain.refusal import Refusal, RefusalCode
 from schemas.feeds.feed import Feed
 from schemas.feeds.record import Record
 
@@ -35,50 +36,54 @@ _CONTROLS = re.compile(rb"[\x00-\x08\x0e-\x19\x1c-\x1f]")
 _SAMPLE_BYTES = 4096
 
 
-def packing_problem(beginning: bytes) -> str | None:
+def packing_refusal(beginning: bytes) -> Refusal | None:
     """Why a packed file is refused, by its first bytes; None for a file that is not packed.
 
     A packed file is not stored as a dead letter, because masking cannot reach the numbers inside.
     """
     name = next((name for name, signature in _SIGNATURES.items() if signature.match(beginning)), None)
-    return None if name is None else f"expected it unpacked, not as {name}"
+    return None if name is None else _not_text(f"it unpacked, not as {name}")
 
 
-def file_problem(beginning: bytes) -> str | None:
+def file_refusal(beginning: bytes) -> Refusal | None:
     """Why no line of a file can be read, by its first bytes: it is packed, in UTF-16 or UTF-32, or no text."""
     sample = beginning[:_SAMPLE_BYTES]
-    return packing_problem(beginning) or _nul_problem(sample) or _encoding_problem(sample) or _binary_problem(sample)
+    return packing_refusal(beginning) or _nul_refusal(sample) or _encoding_refusal(sample) or _binary_refusal(sample)
 
 
-def _nul_problem(sample: bytes) -> str | None:
+def _not_text(expected: str) -> Refusal:
+    return Refusal(RefusalCode.NOT_TEXT, "", expected)
+
+
+def _nul_refusal(sample: bytes) -> Refusal | None:
     """Why a sparse file is refused: it reads as NULs."""
-    return "expected text, not NULs" if sample and not sample.strip(b"\0") else None
+    return _not_text("text, not NULs") if sample and not sample.strip(b"\0") else None
 
 
-def _encoding_problem(sample: bytes) -> str | None:
+def _encoding_refusal(sample: bytes) -> Refusal | None:
     marked = next((name for mark, name in _MARKS if sample.startswith(mark)), None)
     # every second byte of Latin text in UTF-16 is a NUL
     looks_like_utf_16 = len(sample) > 1 and sample.count(0) >= _UTF_16_NULS * len(sample)
     name = marked or ("UTF-16" if looks_like_utf_16 else None)
-    return None if name is None else f"expected UTF-8, not {name}"
+    return None if name is None else _not_text(f"UTF-8, not {name}")
 
 
-def _binary_problem(sample: bytes) -> str | None:
+def _binary_refusal(sample: bytes) -> Refusal | None:
     """Why binary data is refused. Text in another encoding has no control characters, and is read line by line."""
     try:
         sample.decode()
     except UnicodeDecodeError as error:
         # the sample may end inside a character
         if error.reason != "unexpected end of data" and _CONTROLS.search(sample):
-            return "expected text, not binary data"
+            return _not_text("text, not binary data")
     return None
 
 
-def explain(feed: Feed, record: Record, reason: str) -> str:
-    """The reason with the place where a missing field was expected, for a record that may be inside an envelope."""
-    if not reason.endswith(": required") or feed.recognises(record):
-        return reason
-    return f"{reason} in the outermost object, which has not the names of a record of this feed"
+def explain(feed: Feed, record: Record, refusal: Refusal) -> Refusal:
+    """The refusal with the place where a missing field was expected, for a record that may be inside an envelope."""
+    if refusal.code is not RefusalCode.REQUIRED or feed.recognises(record):
+        return refusal
+    return refusal.adding(" in the outermost object, which has not the names of a record of this feed")
 
 
 def encode(record: Record) -> bytes:
@@ -91,22 +96,23 @@ class RefusedPart(NamedTuple):
 
     number: int
     record: Record
-    reason: str
+    refusal: Refusal
 
 
-def dead_letters(whole: bytes, refused: Sequence[RefusedPart], part_count: int) -> list[tuple[bytes, str]]:
-    """The bodies and reasons of the dead letters of a record with `part_count` parts, some of them refused.
+def dead_letters(whole: bytes, refused: Sequence[RefusedPart], part_count: int) -> list[tuple[bytes, Refusal]]:
+    """The bodies and refusals of the dead letters of a record with `part_count` parts, some of them refused.
 
     Each refused part is a dead letter. Where they are larger together than the whole record, each repeats most of it:
     then the whole record is the only dead letter.
     """
     if part_count <= 1:
-        return [(whole, part.reason) for part in refused]
+        return [(whole, part.refusal) for part in refused]
     bodies, size = [], 0
     for part in refused:
         bodies.append(encode(part.record))
         size += len(bodies[-1])
         if size > len(whole) and len(refused) > 1:
             first = refused[0]
-            return [(whole, f"{first.reason} (part {first.number} of {part_count}, and {len(refused) - 1} others)")]
-    return list(zip(bodies, (part.reason for part in refused), strict=True))
+            which = f" (part {first.number} of {part_count}, and {len(refused) - 1} others)"
+            return [(whole, first.refusal.adding(which))]
+    return list(zip(bodies, (part.refusal for part in refused), strict=True))

@@ -8,6 +8,9 @@ from typing import Annotated
 from uuid import UUID
 
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, StringConstraints, ValidationError
+from pydantic_core import ErrorDetails
+
+from domain.refusal import Refusal, RefusalCode, Refused
 
 # pydantic would also read numbers such as "1732093653", whose unit is unknown
 _DATE = re.compile(r"\d{4}-")
@@ -15,13 +18,13 @@ _DATE = re.compile(r"\d{4}-")
 
 def _no_nul(value: str) -> str:
     if "\x00" in value:
-        raise ValueError("expected no NUL character")
+        raise Refused(RefusalCode.WRONG_FORMAT, "", "no NUL character")
     return value
 
 
 def _is_written_out(value: object) -> object:
     if not isinstance(value, str) or not _DATE.match(value):
-        raise ValueError("expected an ISO 8601 timestamp with a time zone")
+        raise Refused(RefusalCode.WRONG_FORMAT, "", "an ISO 8601 timestamp with a time zone")
     return value
 
 
@@ -31,7 +34,7 @@ _FIRST, _LAST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UT
 
 def _in_utc(value: datetime) -> datetime:
     if not _FIRST <= value < _LAST:
-        raise ValueError("expected a time between 1970 and 2199")
+        raise Refused(RefusalCode.OUT_OF_RANGE, "", "a time between 1970 and 2199")
     return value.astimezone(UTC)
 
 
@@ -50,14 +53,14 @@ its vendor, and a customer.
 def _at_most(limit: int) -> Callable[[str], str]:
     def is_short(value: str) -> str:
         if len(value.encode()) > limit:
-            raise ValueError(_expected(limit))
+            raise Refused(RefusalCode.TOO_LONG, "", _bytes(limit))
         return value
 
     return is_short
 
 
-def _expected(limit: int) -> str:
-    return f"expected at most {limit} bytes in UTF-8"
+def _bytes(limit: int) -> str:
+    return f"at most {limit} bytes in UTF-8"
 
 
 # names a credential or a customer, as part of an index key
@@ -75,11 +78,11 @@ Instant = Annotated[AwareDatetime, BeforeValidator(_is_written_out), AfterValida
 
 
 def as_uuid(value: str) -> str:
-    """The id as it is stored. Raises ValueError for an id that is no UUID."""
+    """The id as it is stored. Raises Refused for an id that is no UUID."""
     try:
         return str(UUID(value))
     except ValueError:
-        raise ValueError("expected a UUID") from None
+        raise Refused(RefusalCode.WRONG_FORMAT, "", "a UUID") from None
 
 
 MOST_IDENTIFIERS = 32
@@ -87,18 +90,18 @@ MOST_IDENTIFIERS = 32
 
 
 def check_identifiers(enterprise_id: str | None, hsid: str | None, metadata: Sized) -> None:
-    """Raise ValueError if a customer has more than `MOST_IDENTIFIERS`."""
+    """Raise Refused if a customer has more than `MOST_IDENTIFIERS`."""
     if len(metadata) + (enterprise_id is not None) + (hsid is not None) > MOST_IDENTIFIERS:
-        raise ValueError(f"expected at most {MOST_IDENTIFIERS} identifiers, metadata included")
+        raise Refused(RefusalCode.TOO_MANY, "", f"at most {MOST_IDENTIFIERS} identifiers, metadata included")
 
 
-def too_long(scope: Sequence[tuple[str, str]], field: str) -> Iterator[str]:
-    """The faults of identifiers that are too long for an index; `field` is the customer's."""
+def too_long(scope: Sequence[tuple[str, str]], field: str) -> Iterator[Refusal]:
+    """The refusals of identifiers that are too long for an index; `field` is the customer's."""
     for name, value in scope:
         if max(len(name.encode()), len(value.encode())) > LONGEST_IDENTIFIER:
-            yield f"{field}.{name[:_LONGEST_NAME]}: {_expected(LONGEST_IDENTIFIER)}"
+            yield Refusal(RefusalCode.TOO_LONG, f"{field}.{name[:_LONGEST_NAME]}", _bytes(LONGEST_IDENTIFIER))
     if len(json.dumps(scope, ensure_ascii=False).encode()) > LONGEST_SCOPE:
-        yield f"{field}: {_expected(LONGEST_SCOPE)}, all identifiers together"
+        yield Refusal(RefusalCode.TOO_LONG, field, f"{_bytes(LONGEST_SCOPE)}, all identifiers together")
 
 
 def listed(identifiers: Collection[str]) -> str:
@@ -107,15 +110,36 @@ def listed(identifiers: Collection[str]) -> str:
     return f"{', '.join(first)} or {last}"
 
 
-def first_error(error: ValidationError) -> str:
-    """The first error, as `field: what was expected`, without the value."""
-    return all_errors(error)[0]
+# By the kind of an error as pydantic names it; the others are of values in another form than the field has.
+_CODES = {
+    "missing": RefusalCode.REQUIRED,
+    "extra_forbidden": RefusalCode.UNKNOWN_FIELD,
+    "enum": RefusalCode.UNEXPECTED_VALUE,
+    "string_too_long": RefusalCode.TOO_LONG,
+    "string_too_short": RefusalCode.REQUIRED,
+    "too_short": RefusalCode.REQUIRED,
+    "greater_than_equal": RefusalCode.OUT_OF_RANGE,
+    "less_than_equal": RefusalCode.OUT_OF_RANGE,
+    "string_pattern_mismatch": RefusalCode.WRONG_FORMAT,
+    "value_error": RefusalCode.WRONG_FORMAT,
+    "timezone_aware": RefusalCode.WRONG_FORMAT,
+    "json_invalid": RefusalCode.NOT_READABLE,
+}
 
 
-def all_errors(error: ValidationError) -> list[str]:
-    """All errors, each in the form of `first_error`."""
-    errors = error.errors(include_url=False, include_context=False, include_input=False)
-    return [f"{_field(detail['loc'])}: {detail['msg'].removeprefix('Value error, ')}" for detail in errors]
+def refusals_of(error: ValidationError) -> list[Refusal]:
+    """The refusals of all errors, each with the path of its field and without the value."""
+    return [_refusal(detail) for detail in error.errors(include_url=False, include_input=False)]
+
+
+def _refusal(detail: ErrorDetails) -> Refusal:
+    """Checks of this program raise `Refused` or ValueError; the text of every other error is pydantic's."""
+    field, raised = _field(detail["loc"]), detail.get("ctx", {}).get("error")
+    if isinstance(raised, Refused):
+        return raised.refusal.inside(field)
+    code = _CODES.get(detail["type"], RefusalCode.WRONG_TYPE)
+    text = str(raised) if isinstance(raised, ValueError) else detail["msg"]
+    return Refusal(code, field, text, text)
 
 
 def _field(path: Sequence[str | int]) -> str:

@@ -13,11 +13,12 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
-from schemas.canonical import Unreadable, refuse_by_headers
+from domain.refusal import RefusalCode, Refused
+from schemas.canonical import refuse_by_headers
 from schemas.digit_ids import NO_DIGIT_IDS, DigitIds, pan_in_thin_event
 from schemas.feeds.feed import Fetch
 from schemas.feeds.reading import parse_json
-from schemas.text import Instant, Text, first_error
+from schemas.text import Instant, Text, refusals_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,20 +62,20 @@ def parse(
     """Read one message of the topic. In fields that `digit_ids` names, digits are no card number.
 
     Raises:
-        Unreadable: it is no thin event, it holds a card number, or a header marks it as unreadable.
+        Refused: it is no thin event, it holds a card number, or a header marks it as unreadable.
     """
     refuse_by_headers(headers)
     try:
         text = value.decode()
         document = parse_json(text)
     except ValueError:
-        raise Unreadable("message: expected JSON, no deeper than records are") from None
+        raise Refused(RefusalCode.NOT_READABLE, "message", "JSON, no deeper than records are") from None
     if pan_in_thin_event(document, digit_ids) is not None:
-        raise Unreadable("message: expected no card number, however it is encoded")
+        raise Refused(RefusalCode.CARD_NUMBER_REFUSED, "message", "no card number, however it is encoded")
     try:
         wire = _ThinEventJson.model_validate_json(value)
     except ValidationError as error:
-        raise Unreadable(first_error(error)) from None
+        raise Refused.of(*refusals_of(error)) from None
     fetch = Fetch(wire.path, wire.record, wire.body, wire.file_at)
     asked = json.dumps([wire.feed, fetch.path, fetch.record, fetch.body, str(fetch.file_at)], sort_keys=True)
     return ThinEvent(wire.feed, fetch, wire.at, blake2b(asked.encode(), digest_size=16).digest())

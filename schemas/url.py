@@ -7,6 +7,8 @@ import re
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import NamedTuple, TypeAlias
 
+from domain.refusal import RefusalCode, Refused
+
 Address: TypeAlias = IPv4Address | IPv6Address
 
 # Characters of an endpoint's URL, and of a report's. Servers and proxies accept about 8,000 in the first line of a
@@ -58,19 +60,23 @@ def read_url(url: str, *, longest: int = LONGEST) -> Url:
     """Parse a URL.
 
     Raises:
-        ValueError: no request can be sent to it as written; the text says what was expected, without the URL.
+        Refused: no request can be sent to it as written; the text says what was expected, without the URL.
     """
     if len(url) > longest:
-        raise ValueError(f"expected a URL of {longest:,} characters at most")
+        raise Refused(RefusalCode.TOO_LONG, "", f"a URL of {longest:,} characters at most")
     if _PRINTABLE_ASCII.fullmatch(url) is None:
-        raise ValueError("expected a URL of printable ASCII: other characters as %XX, a host name of others as xn--…")
+        raise Refused(
+            RefusalCode.WRONG_FORMAT,
+            "",
+            "a URL of printable ASCII: other characters as %XX, a host name of others as xn--…",
+        )
     if "#" in url:
-        raise ValueError("expected no user name, password or fragment in the URL")
+        raise Refused(RefusalCode.WRONG_FORMAT, "", "no user name, password or fragment in the URL")
     parts = _PARTS.fullmatch(url)
     if parts is None or parts["scheme"].lower() not in _PORTS or not parts["authority"]:
-        raise ValueError("expected an absolute https URL")
+        raise Refused(RefusalCode.WRONG_FORMAT, "", "an absolute https URL")
     if "@" in parts["authority"]:
-        raise ValueError("expected no user name, password or fragment in the URL")
+        raise Refused(RefusalCode.WRONG_FORMAT, "", "no user name, password or fragment in the URL")
     scheme = parts["scheme"].lower()
     host, port = _host_and_port(parts["authority"], _PORTS[scheme])
     target = (parts["path"] or "/") + (parts["query"] or "")
@@ -80,29 +86,33 @@ def read_url(url: str, *, longest: int = LONGEST) -> Url:
 def _host_and_port(authority: str, default_port: int) -> tuple[str, int]:
     parts = _AUTHORITY.fullmatch(authority)
     if parts is None:
-        raise ValueError("expected a host name, or an address as 192.0.2.1 or [2001:db8::1], and a port if any")
+        raise Refused(
+            RefusalCode.WRONG_FORMAT, "", "a host name, or an address as 192.0.2.1 or [2001:db8::1], and a port if any"
+        )
     port = int(parts["port"]) if parts["port"] else default_port
     if not 1 <= port <= _LAST_PORT:
-        raise ValueError(f"expected a URL with a port from 1 to {_LAST_PORT}")
+        raise Refused(RefusalCode.OUT_OF_RANGE, "", f"a URL with a port from 1 to {_LAST_PORT}")
     return (parts["six"] or parts["name"]).lower(), port
 
 
 def _address(host: str) -> Address | None:
-    """The address in `host`; None for a name. Raises ValueError if it is neither."""
+    """The address in `host`; None for a name. Raises Refused if it is neither."""
     if ":" in host or _NUMERIC.search(host):
         try:
             return ip_address(host)
         except ValueError:
-            raise ValueError("expected a host name, or an address as 192.0.2.1 or [2001:db8::1]") from None
+            raise Refused(
+                RefusalCode.WRONG_FORMAT, "", "a host name, or an address as 192.0.2.1 or [2001:db8::1]"
+            ) from None
     if _NAME.fullmatch(host) is None or len(host.rstrip(".")) > _LONGEST_NAME:
-        raise ValueError("expected a host name of labels of 1 to 63 letters, digits and hyphens")
+        raise Refused(RefusalCode.WRONG_FORMAT, "", "a host name of labels of 1 to 63 letters, digits and hyphens")
     for label in host.split("."):
         _check_label(label)
     return None
 
 
 def _check_label(label: str) -> None:
-    """Raise ValueError for a label `xn--…` that is no valid Punycode."""
+    """Raise Refused for a label `xn--…` that is no valid Punycode."""
     if not label.startswith("xn--"):
         return
     try:
@@ -110,4 +120,4 @@ def _check_label(label: str) -> None:
     except (UnicodeError, OverflowError):
         decoded = ""
     if not decoded or decoded.isascii():
-        raise ValueError("expected a host name whose labels xn--… are valid Punycode")
+        raise Refused(RefusalCode.WRONG_FORMAT, "", "a host name whose labels xn--… are valid Punycode")

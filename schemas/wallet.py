@@ -8,6 +8,7 @@ from typing import Annotated, Any, NamedTuple, Self, TypeVar
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
 from domain import doubles
+from domain.refusal import Refusal, RefusalCode, Refused
 from domain.wallet import (
     IDENTIFIERS,
     Customer,
@@ -26,19 +27,11 @@ from schemas.event import EventName, write_customer
 from schemas.method_line import Id, Line, MethodLine, OptionalDate, OptionalIdentifier
 from schemas.payment_method import write_details
 from schemas.signature import signing_key
-from schemas.text import Text, all_errors, check_identifiers, listed, too_long
+from schemas.text import Text, check_identifiers, listed, refusals_of, too_long
 from schemas.url import read_url
 
 MOST_METHODS = 10_000
 """Methods of a wallet in a file, deleted ones included: the limit of credentials in its accounts."""
-
-
-class Malformed(ValueError):
-    """A line that cannot be imported. Each of `faults` names a field and what was expected, never a value."""
-
-    def __init__(self, *faults: str) -> None:
-        super().__init__(faults[0])
-        self.faults = faults
 
 
 class WalletLine(NamedTuple):
@@ -78,7 +71,7 @@ class _LinkJson(Line):
 
 def _not_too_many(methods: object) -> object:
     if isinstance(methods, list) and len(methods) > MOST_METHODS:
-        raise ValueError(f"expected {MOST_METHODS:,} payment methods at most")
+        raise Refused(RefusalCode.TOO_MANY, "", f"{MOST_METHODS:,} payment methods at most")
     return methods
 
 
@@ -123,7 +116,7 @@ def read_line(line: str, identifiers: Collection[str] = IDENTIFIERS, digit_ids: 
     """Read one line of a wallets file. `identifiers` name a customer. Fields of `digit_ids` may be digits.
 
     Raises:
-        Malformed: it is no JSON object of the shape in design.md §6, contradicts itself, or holds a card number.
+        Refused: it is no JSON object of the shape in design.md §6, contradicts itself, or holds a card number.
     """
     read = _read(_WalletJson, line, digit_ids)
     methods = tuple(method.method() for method in read.payment_methods)
@@ -133,15 +126,17 @@ def read_line(line: str, identifiers: Collection[str] = IDENTIFIERS, digit_ids: 
     )
     customer = read.customer.named(identifiers)
     identities = sorted(customer.identities)
-    faults = [
+    refusals = [
         *too_long(identities, "customer"),
-        *_faults_of_methods(methods),
-        *_faults_of_links(links, methods, read.merchants),
+        *_refusals_of_methods(methods),
+        *_refusals_of_links(links, methods, read.merchants),
     ]
     if not identities:
-        faults.insert(0, f"customer: the customer identifier is missing: expected {listed(identifiers)}")
-    if faults:
-        raise Malformed(*faults)
+        expected = listed(identifiers)
+        missing = f"the customer identifier is missing: expected {expected}"
+        refusals.insert(0, Refusal(RefusalCode.MISSING_CUSTOMER_IDENTIFIER, "customer", expected, missing))
+    if refusals:
+        raise Refused.of(*refusals)
     wallet = Wallet(
         id=read.id,
         customer=customer,
@@ -155,9 +150,11 @@ def read_line(line: str, identifiers: Collection[str] = IDENTIFIERS, digit_ids: 
         wallet, into = doubles.join(wallet)
     except doubles.AnotherAccount as other:
         where = f"paymentMethods.{at[other.method]}.par"
-        raise Malformed(f"{where}: expected that of paymentMethods.{at[other.like]}, the same card") from None
-    if faults := list(_faults_of_flags(wallet.methods)):
-        raise Malformed(*faults)
+        raise Refused(
+            RefusalCode.CONTRADICTION, where, f"that of paymentMethods.{at[other.like]}, the same card"
+        ) from None
+    if flags := list(_refusals_of_flags(wallet.methods)):
+        raise Refused.of(*flags)
     return WalletLine(wallet, tuple((at[double], at[kept]) for double, kept in into.items()))
 
 
@@ -204,7 +201,7 @@ def read_merchant(line: str) -> MerchantLine:
     """Read one line of a merchants file.
 
     Raises:
-        Malformed: it is no JSON object of the shape in design.md §6.
+        Refused: it is no JSON object of the shape in design.md §6.
     """
     read = _read(_MerchantJson, line)
     return MerchantLine(
@@ -224,39 +221,43 @@ def _read(shape: type[L], line: str, digit_ids: DigitIds = NO_DIGIT_IDS) -> L:
     try:
         parsed = once.loads(line)
     except ValueError as error:
-        raise Malformed(f"line: expected a JSON object ({error})") from None
+        raise Refused(RefusalCode.NOT_READABLE, "line", f"a JSON object ({error})") from None
     except RecursionError:
-        raise Malformed("line: expected a JSON object that is less deep") from None
+        raise Refused(RefusalCode.TOO_DEEP, "line", "a JSON object that is less deep") from None
     if key := once.repeated_key(parsed):
-        raise Malformed(f"{key}: expected once in its object")
+        raise Refused(RefusalCode.REPEATED, key, "once in its object")
     path = pan_in_wallet(parsed, digit_ids)
     if path is not None:
-        raise Malformed(f"{path}: expected no card number")
+        raise Refused(RefusalCode.CARD_NUMBER_REFUSED, path, "no card number")
     try:
         return shape.model_validate(parsed)
     except ValidationError as error:
-        raise Malformed(*all_errors(error)) from None
+        raise Refused.of(*refusals_of(error)) from None
 
 
-def _faults_of_methods(methods: Sequence[Method]) -> Iterator[str]:
+def _refusals_of_methods(methods: Sequence[Method]) -> Iterator[Refusal]:
     ids = {method.id for method in methods}
     if len(ids) != len(methods):
-        yield "paymentMethods: expected every id once"
+        yield Refusal(RefusalCode.REPEATED, "paymentMethods", "every id once")
         return
     wrong = False
     for number, method in enumerate(methods):
         if method.replaced_by is not None and (method.replaced_by not in ids or method.replaced_by == method.id):
             wrong = True
-            yield f"paymentMethods.{number}.replacedBy: expected another payment method of this wallet"
+            yield Refusal(
+                RefusalCode.NO_SUCH_REFERENCE,
+                f"paymentMethods.{number}.replacedBy",
+                "another payment method of this wallet",
+            )
     if not wrong and _goes_in_a_circle({method.id: method.replaced_by for method in methods}):
-        yield "paymentMethods: expected replacedBy to lead to an end, not in a circle"
+        yield Refusal(RefusalCode.CONTRADICTION, "paymentMethods", "replacedBy to lead to an end, not in a circle")
 
 
-def _faults_of_flags(methods: Sequence[Method]) -> Iterator[str]:
+def _refusals_of_flags(methods: Sequence[Method]) -> Iterator[Refusal]:
     if sum(method.default for method in methods) > 1:
-        yield "paymentMethods: expected default on one method at most"
+        yield Refusal(RefusalCode.REPEATED, "paymentMethods", "default on one method at most")
     if sum(method.subscription_default for method in methods) > 1:
-        yield "paymentMethods: expected subscriptionDefault on one method at most"
+        yield Refusal(RefusalCode.REPEATED, "paymentMethods", "subscriptionDefault on one method at most")
 
 
 def _goes_in_a_circle(successor: Mapping[str, str | None]) -> bool:
@@ -271,19 +272,23 @@ def _goes_in_a_circle(successor: Mapping[str, str | None]) -> bool:
     return False
 
 
-def _faults_of_links(links: Sequence[Link], methods: Sequence[Method], merchants: Sequence[str]) -> Iterator[str]:
+def _refusals_of_links(links: Sequence[Link], methods: Sequence[Method], merchants: Sequence[str]) -> Iterator[Refusal]:
     live = {method.id: method.live for method in methods}
     known = frozenset(merchants)
     for number, link in enumerate(links):
         field = f"paymentLinks.{number}"
         if link.method_id not in live:
-            yield f"{field}.paymentMethodId: expected a payment method of this wallet"
+            yield Refusal(RefusalCode.NO_SUCH_REFERENCE, f"{field}.paymentMethodId", "a payment method of this wallet")
         elif link.moves and not live[link.method_id]:
-            yield f"{field}.paymentMethodId: expected a live payment method, for the link is {link.status}"
+            yield Refusal(
+                RefusalCode.CONTRADICTION,
+                f"{field}.paymentMethodId",
+                f"a live payment method, for the link is {link.status}",
+            )
         if link.merchant_id not in known:
-            yield f"{field}.merchantId: expected a merchant of this wallet"
+            yield Refusal(RefusalCode.NO_SUCH_REFERENCE, f"{field}.merchantId", "a merchant of this wallet")
     if len({link.id for link in links}) != len(links):
-        yield "paymentLinks: expected every id once"
+        yield Refusal(RefusalCode.REPEATED, "paymentLinks", "every id once")
 
 
 def _write_method(method: Method) -> dict[str, Any]:

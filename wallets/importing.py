@@ -5,31 +5,25 @@ Imported wallets are resolved before the commit, by what vendors reported of the
 
 from collections import Counter
 from collections.abc import AsyncIterable, Callable, Sequence
+from typing import TypeAlias
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.effort import Effort
+from domain.refusal import Refusal, RefusalCode, Refused
 from domain.wallet import Wallet, WalletId
 from store import inbox, merchants, wallets
 from wallets.change import Retention, resolve
 from wallets.loading import known_by, within
 
-
-class RefusedWallet(ValueError):
-    """A wallet cannot be imported: `subject` is the id at fault in it, the text says what was expected.
-
-    A wallet that `is_present` is there already, and stays as it is.
-    """
-
-    def __init__(self, wallet_id: WalletId, subject: str, expected: str, *, is_present: bool = False) -> None:
-        super().__init__(f"expected {expected}")
-        self.wallet_id = wallet_id
-        self.subject = subject
-        self.is_present = is_present
+OnRefused: TypeAlias = Callable[[WalletId, Refusal], None]
+"""Called with a wallet that cannot be imported. The refusal's `field` is the id at fault in it: its own, that of a
+method, a link or a merchant.
+"""
 
 
-def _raise(refused: RefusedWallet) -> None:
-    raise refused
+def _raise(_wallet_id: WalletId, refusal: Refusal) -> None:
+    raise Refused.of(refusal)
 
 
 async def import_wallets(
@@ -37,7 +31,7 @@ async def import_wallets(
     batches: AsyncIterable[Sequence[Wallet]],
     retention: Retention,
     *,
-    on_refused: Callable[[RefusedWallet], None] = _raise,
+    on_refused: OnRefused = _raise,
 ) -> int:
     """Insert the wallets, and resolve those that vendors reported on; return how many were inserted.
 
@@ -46,23 +40,23 @@ async def import_wallets(
     left out if `on_refused` does not raise. The caller must not commit its transaction if this function raises.
 
     Raises:
-        RefusedWallet: by default, the first one.
+        Refused: by default, at the first refusal; always, if another import has inserted an id meanwhile.
     """
     ids: list[WalletId] = []
     async for new in batches:
-        refused = await _refused(connection, new)
-        for refusal in refused:
-            on_refused(refusal)
-        left_out = {refusal.wallet_id for refusal in refused}
-        accepted = [wallet for wallet in new if wallet.id not in left_out]
+        refusals = await _refusals(connection, new)
+        for wallet_id, refusal in refusals.items():
+            on_refused(wallet_id, refusal)
+        accepted = [wallet for wallet in new if wallet.id not in refusals]
         existing = await wallets.insert(connection, accepted)
         if existing:  # by another import, at the same time
-            raise RefusedWallet(min(existing), min(existing), f"a new id, {min(existing)} is there already")
+            raise Refused.of(_not_new(min(existing)))
         ids += [wallet.id for wallet in accepted]
     astray = await wallets.merged_astray(connection, ids)
     if astray:
         for wallet_id in astray:
-            on_refused(RefusedWallet(wallet_id, wallet_id, "the id of a wallet that is not merged itself"))
+            expected = "the id of a wallet that is not merged itself"
+            on_refused(wallet_id, Refusal(RefusalCode.NO_SUCH_REFERENCE, wallet_id, expected))
         await wallets.remove(connection, astray)
         ids = sorted(set(ids).difference(astray))
     await wallets.close_the_gate(connection)
@@ -73,24 +67,27 @@ async def import_wallets(
     return len(ids)
 
 
-async def _refused(connection: AsyncConnection, new: Sequence[Wallet]) -> list[RefusedWallet]:
+async def _refusals(connection: AsyncConnection, new: Sequence[Wallet]) -> dict[WalletId, Refusal]:
     """Refusals of those `new` wallets that cannot be imported, each with the first fault."""
     unknown = {merchant for wallet in new for merchant in wallet.merchants}
     unknown -= await merchants.known(connection, unknown)
     counts = Counter(id_ for wallet in new for id_ in wallets.ids_of(wallet))
     present = await wallets.present(connection, new)
     used = {id_ for id_, count in counts.items() if count > 1} | present
-    refused = []
+    refusals = {}
     for wallet in new:
         if wallet.id in present:
-            expected = f"a new id, {wallet.id} is there already"
-            refused.append(RefusedWallet(wallet.id, wallet.id, expected, is_present=True))
+            refusals[wallet.id] = _not_new(wallet.id, RefusalCode.WALLET_EXISTS)
         elif missing := sorted(unknown.intersection(wallet.merchants)):
             expected = f"{missing[0]} to be imported first (repoint merchants import)"
-            refused.append(RefusedWallet(wallet.id, missing[0], expected))
+            refusals[wallet.id] = Refusal(RefusalCode.NO_SUCH_REFERENCE, missing[0], expected)
         elif repeated := sorted(used.intersection(wallets.ids_of(wallet))):
-            refused.append(RefusedWallet(wallet.id, repeated[0], f"a new id, {repeated[0]} is there already"))
-    return refused
+            refusals[wallet.id] = _not_new(repeated[0])
+    return refusals
+
+
+def _not_new(id_: str, code: RefusalCode = RefusalCode.REPEATED) -> Refusal:
+    return Refusal(code, id_, f"a new id, {id_} is there already")
 
 
 async def _resolve(connection: AsyncConnection, ids: Sequence[WalletId], retention: Retention) -> None:

@@ -8,13 +8,14 @@ from typing import Annotated, Any, Literal
 import typer
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from domain.refusal import Refused
 from ops import kafka, parts, terminal
 from ops.settings import Settings
 from ops.terminal import AsJson, DryRun, Failed, Limit, moment
 from producers.topic import ingest, stream
 from producers.topic.stream import FeedLine
 from schemas import intake, thin
-from schemas.canonical import UNREADABLE_HEADER, Unreadable
+from schemas.canonical import UNREADABLE_HEADER
 from schemas.digit_ids import DigitIds
 from schemas.intake import TopicMessage
 from store import dead_letters, reach
@@ -150,7 +151,7 @@ def _thin(number: int, body: bytes, headers: intake.Headers, *, digit_ids: Digit
     """A thin event, to be asked about once more."""
     try:
         event = thin.parse(body, headers, digit_ids)
-    except Unreadable as reason:
+    except Refused as reason:
         return FeedLine(number, 0, (), str(reason))
     return FeedLine(number, 0, (TopicMessage(event.digest.hex().encode(), body, headers, thin=True),))
 

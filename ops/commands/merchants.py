@@ -8,6 +8,7 @@ from typing import NamedTuple
 import typer
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from domain.refusal import Refused
 from domain.wallet import MerchantId
 from ops import json_lines, loop, parts, terminal
 from ops.commands.endpoints import written
@@ -16,7 +17,7 @@ from ops.json_lines import Faults
 from ops.terminal import AsJson, DryRun
 from producers.egress import Network, refusal
 from producers.names import Names
-from schemas.wallet import Malformed, MerchantLine, read_merchant
+from schemas.wallet import MerchantLine, read_merchant
 from store import endpoints, listings, merchants, reach
 from store.endpoints import Endpoint
 
@@ -77,11 +78,11 @@ def _read(file: Path, faults: Faults) -> dict[int, MerchantLine]:
     """Those that have no fault."""
     read: dict[int, MerchantLine] = {}
     lines_of_ids: dict[str, int] = {}
-    for number, text in json_lines.read(file, lambda number, _, expected: faults.add(number, expected)):
+    for number, text in json_lines.read(file, lambda number, _, unreadable: faults.add(number, unreadable)):
         try:
             merchant = read_merchant(text)
-        except Malformed as error:
-            faults.add(number, *error.faults)
+        except Refused as refused:
+            faults.add(number, *refused.refusals)
         else:
             repeated = [(field, lines_of_ids[id_]) for field, id_ in _names(merchant) if id_ in lines_of_ids]
             faults.add(number, *(f"{field}: expected an id of its own, line {at} has it" for field, at in repeated))

@@ -10,17 +10,18 @@ from io import BufferedReader
 from typing import Any
 
 from domain import pan
+from domain.refusal import Refusal, RefusalCode, Refused
 from domain.wallet import token_key
 from producers.lines import LONGEST_DOCUMENT, FilePosition, Source, lines
 from producers.topic import records
 from producers.topic.records import FileRecord
 from producers.topic.stream import FeedLine
 from schemas import intake, mistakes
-from schemas.canonical import UNREADABLE_HEADER, Unreadable, masked, update_in
+from schemas.canonical import UNREADABLE_HEADER, masked, update_in
 from schemas.digit_ids import NO_DIGIT_IDS, DigitIds
 from schemas.feeds.feed import Edge, Feed, Irrelevant
 from schemas.feeds.reading import parts
-from schemas.feeds.record import Record, Refused
+from schemas.feeds.record import Record
 from schemas.intake import LONGEST, Headers, TopicMessage
 from schemas.mistakes import RefusedPart
 
@@ -42,8 +43,8 @@ async def canonical(
         first = await records.first_line(whole)
         if first is None:
             return
-        if problem := mistakes.file_problem(first.text):
-            yield _unreadable_file(records.unreadable_file(first, problem))
+        if refusal := mistakes.file_refusal(first.text):
+            yield _unreadable_file(records.unreadable_file(first, refusal))
             return
         beginning = await records.read_beginning(first, whole)
         if beginning.of_document:
@@ -57,19 +58,18 @@ async def canonical(
 
 
 def _unreadable_file(record: FileRecord) -> FeedLine:
-    assert record.problem is not None
-    letter = TopicMessage(None, record.body, [(UNREADABLE_HEADER, record.problem.encode())])
-    return FeedLine(record.number, record.end, (letter,), record.problem)
+    reason = str(record.refusal)
+    letter = TopicMessage(None, record.body, [(UNREADABLE_HEADER, reason.encode())])
+    return FeedLine(record.number, record.end, (letter,), reason)
 
 
 def _canonical(record: FileRecord, digit_ids: DigitIds) -> FeedLine:
     """The line of an element of a document. A document that is too long has no body."""
-    if record.problem is None:
+    if record.refusal is None:
         return read(record.number, record.body, digit_ids=digit_ids)
     fits = 0 < len(record.body) <= LONGEST
-    return FeedLine(
-        record.number, 0, (_unusable(record.body, record.problem, digit_ids),) if fits else (), record.problem
-    )
+    letters = (_unusable(record.body, record.refusal, digit_ids),) if fits else ()
+    return FeedLine(record.number, 0, letters, str(record.refusal))
 
 
 def read(
@@ -80,11 +80,11 @@ def read(
     In fields that `digit_ids` names, digits are no card number.
     """
     if len(text) > LONGEST:
-        return FeedLine(number, end, (), f"line: expected {LONGEST:,} bytes at most")
+        return FeedLine(number, end, (), str(records.LINE_TOO_LONG))
     try:
         update = update_in(text, headers, digit_ids)
-    except Unreadable as error:
-        return FeedLine(number, end, (_unusable(text, str(error), digit_ids),), pan.mask(str(error)))
+    except Refused as refused:
+        return FeedLine(number, end, (_unusable(text, refused.refusal, digit_ids),), pan.mask(str(refused)))
     return FeedLine(
         number, end, (TopicMessage(None if update.old is None else update.old.key.encode(), text, headers),)
     )
@@ -106,25 +106,25 @@ def adapted(feed: Feed, record: FileRecord, edge: Edge, before: int = 0) -> list
     `before` counts the parts before this record in the file that have no number of their own.
     """
     if record.record is None:
-        assert record.problem is not None
-        return [_refused(feed, record, record.body, record.problem)]
+        assert record.refusal is not None
+        return [_refused(feed, record, record.body, record.refusal)]
     try:
         record_parts = parts(feed, record.record)
-    except Refused as reason:
-        return [_refused(feed, record, record.body, str(reason))]
+    except Refused as refused_whole:
+        return [_refused(feed, record, record.body, refused_whole.refusal)]
     if not record_parts:
         return [FeedLine(record.number, record.end, (), last=record.last)]
     row = record.number + before
     if len(record_parts) == 1:
         result = _adapt_part(feed, record.record, record_parts[0], edge.at_row(row))
-        if isinstance(result, str):
+        if isinstance(result, Refusal):
             return [_refused(feed, record, record.body, result)]
         return [_usable(record, result)]
     results = [_adapt_part(feed, record.record, part, edge.at_row(row + at)) for at, part in enumerate(record_parts)]
     refused = [
         RefusedPart(number, part, result)
         for number, (part, result) in enumerate(zip(record_parts, results, strict=True), 1)
-        if isinstance(result, str)
+        if isinstance(result, Refusal)
     ]
     letters = iter(mistakes.dead_letters(record.body, refused, len(record_parts)))
     # reading can begin again only after the record's last part
@@ -138,38 +138,36 @@ def _usable(record: FileRecord, result: list[TopicMessage] | Irrelevant) -> Feed
     return FeedLine(record.number, record.end, result, last=record.last)
 
 
-def _adapt_part(feed: Feed, record: Record, part: Record, edge: Edge) -> list[TopicMessage] | Irrelevant | str:
-    """The messages of a part of `record`, or the reason why it cannot be used."""
+def _adapt_part(feed: Feed, record: Record, part: Record, edge: Edge) -> list[TopicMessage] | Irrelevant | Refusal:
+    """The messages of a part of `record`, or why it cannot be used."""
     try:
         return intake.to_messages(feed, part, edge)
-    except Refused as reason:
-        return mistakes.explain(feed, record, str(reason))
+    except Refused as refused:
+        return mistakes.explain(feed, record, refused.refusal)
 
 
 def _part(
     feed: Feed,
     record: FileRecord,
-    result: list[TopicMessage] | Irrelevant | str,
-    letters: Iterator[tuple[bytes, str]],
+    result: list[TopicMessage] | Irrelevant | Refusal,
+    letters: Iterator[tuple[bytes, Refusal]],
 ) -> FeedLine:
-    if not isinstance(result, str):
+    if not isinstance(result, Refusal):
         return _usable(record, result)
     letter = next(letters, None)
-    reason = pan.mask(result)
+    reason = pan.mask(str(result))
     if letter is None:
         return FeedLine(record.number, record.end, (), reason, record.last, is_kept=len(record.body) <= LONGEST)
-    body, problem = letter
-    return _refused(feed, record, body, problem)._replace(unusable=reason)
+    body, refusal = letter
+    return _refused(feed, record, body, refusal)._replace(unusable=reason)
 
 
-def _refused(feed: Feed, record: FileRecord, body: bytes, problem: str) -> FeedLine:
-    message = intake.refused(feed, body, problem)
-    return FeedLine(
-        record.number, record.end, (message,) if len(body) <= LONGEST else (), pan.mask(problem), record.last
-    )
+def _refused(feed: Feed, record: FileRecord, body: bytes, refusal: Refusal) -> FeedLine:
+    letters = (intake.refused(feed, body, refusal),) if len(body) <= LONGEST else ()
+    return FeedLine(record.number, record.end, letters, pan.mask(str(refusal)), record.last)
 
 
-def _unusable(text: bytes, reason: str, digit_ids: DigitIds) -> TopicMessage:
+def _unusable(text: bytes, refusal: Refusal, digit_ids: DigitIds) -> TopicMessage:
     plain = text.decode(errors="backslashreplace")
     shown = masked(text, digit_ids)
     if shown == plain and not _still_shows_a_card_number(text, digit_ids):
@@ -179,14 +177,14 @@ def _unusable(text: bytes, reason: str, digit_ids: DigitIds) -> TopicMessage:
         shown = ""
     # each byte that is no UTF-8 became an escape of four characters
     value = shown.encode()[:LONGEST]
-    return TopicMessage(_key(value), value, [(UNREADABLE_HEADER, pan.mask(reason).encode())])
+    return TopicMessage(_key(value), value, [(UNREADABLE_HEADER, pan.mask(str(refusal)).encode())])
 
 
 def _still_shows_a_card_number(text: bytes, digit_ids: DigitIds) -> bool:
     try:
         update_in(text, digit_ids=digit_ids)
-    except Unreadable as error:
-        return str(error).endswith("expected no card number")
+    except Refused as refused:
+        return refused.refusal.code is RefusalCode.CARD_NUMBER_REFUSED
     return False
 
 

@@ -10,6 +10,7 @@ import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import NamedTuple
 
+from domain.refusal import Refusal, RefusalCode, Refused
 from producers.lines import LONGEST_DOCUMENT, Chunks, Damaged, FilePosition, RawLine, Source, lines, read
 from schemas import mistakes, once
 from schemas.feeds import nacha_file, nacha_lines
@@ -19,11 +20,15 @@ from schemas.intake import LONGEST
 
 # Ten bytes a value in a document of the greatest length. The smallest value takes 64 bytes of memory.
 _MOST_VALUES = 6_500_000
-_TOO_MANY = f"document: expected {_MOST_VALUES:,} values at most; write its objects one a line"
-_TOO_LONG = (
-    f"document: expected {LONGEST_DOCUMENT // 1024**2} MiB and lines of {LONGEST:,} bytes at most;"
-    " write its objects one a line"
+_TOO_MANY = Refusal(RefusalCode.TOO_MANY, "document", f"{_MOST_VALUES:,} values at most; write its objects one a line")
+_TOO_LONG = Refusal(
+    RefusalCode.TOO_LONG,
+    "document",
+    f"{LONGEST_DOCUMENT // 1024**2} MiB and lines of {LONGEST:,} bytes at most; write its objects one a line",
 )
+LINE_TOO_LONG = Refusal(RefusalCode.TOO_LONG, "line", f"{LONGEST:,} bytes at most")
+_NOT_JSON = Refusal(RefusalCode.NOT_READABLE, "", "JSON")
+_NOT_UTF_8 = Refusal(RefusalCode.NOT_TEXT, "", "UTF-8")
 # No vendor's file has fifty columns. Every record of the file repeats their names.
 _MOST_COLUMNS = 1_000
 # A spreadsheet's rows have 16,384 cells at most.
@@ -36,7 +41,7 @@ _DELIMITERS = ",;\t|"
 class FileRecord(NamedTuple):
     """A record, the number of its line (from 1) or of its element in the document, and the `end` where the next begins.
 
-    Without a `record`, `problem` says why. `body` has the record's bytes. `last` is the number of the line before
+    Without a `record`, `refusal` says why. `body` has the record's bytes. `last` is the number of the line before
     `end`, if that is not the record's first line.
     """
 
@@ -44,7 +49,7 @@ class FileRecord(NamedTuple):
     end: int
     body: bytes
     record: Record | None
-    problem: str | None = None
+    refusal: Refusal | None = None
     last: int = 0
 
 
@@ -70,8 +75,8 @@ async def records(
     first = await first_line(whole, rows)
     if first is None:
         return
-    if problem := mistakes.file_problem(first.text):
-        yield unreadable_file(first, problem)
+    if refusal := mistakes.file_refusal(first.text):
+        yield unreadable_file(first, refusal)
         return
     if first.text.lstrip()[:1] not in (b"{", b"["):
         async for cut in _rows(first, _lines_from(begin, first, whole, stream), begin, rows, recognises):
@@ -164,9 +169,9 @@ def _without_mark(raw: RawLine) -> RawLine:
     return raw._replace(text=raw.text.removeprefix(b"\xef\xbb\xbf"))
 
 
-def unreadable_file(first: RawLine, problem: str) -> FileRecord:
-    """The one record of a file of which no line can be read: its problem, without a body."""
-    return FileRecord(first.number, 0, b"", None, f"file: {problem}")
+def unreadable_file(first: RawLine, refusal: Refusal) -> FileRecord:
+    """The one record of a file of which no line can be read: its refusal, without a body."""
+    return FileRecord(first.number, 0, b"", None, refusal.inside("file"))
 
 
 def _is_ignored(raw: RawLine, rows: Rows) -> bool:
@@ -196,14 +201,14 @@ def _object(raw: RawLine, longest: int = LONGEST) -> FileRecord:
     try:
         value = once.loads(raw.text)
     except (ValueError, RecursionError) as error:
-        expected = "UTF-8" if isinstance(error, UnicodeDecodeError) else "JSON"
-        return FileRecord(raw.number, raw.end, raw.text, None, f"line: expected {expected}")
+        is_text = not isinstance(error, UnicodeDecodeError)
+        return FileRecord(raw.number, raw.end, raw.text, None, (_NOT_JSON if is_text else _NOT_UTF_8).inside("line"))
     return _element(raw.number, raw.end, raw.text, value)
 
 
 def _element(number: int, end: int, body: bytes, value: object) -> FileRecord:
     if not isinstance(value, dict):
-        return FileRecord(number, end, body, None, "record: expected a JSON object")
+        return FileRecord(number, end, body, None, Refusal(RefusalCode.WRONG_TYPE, "record", "a JSON object"))
     return FileRecord(number, end, body, value)
 
 
@@ -222,7 +227,7 @@ async def document(beginning: Beginning, following: AsyncIterator[RawLine]) -> A
     try:
         value = await asyncio.to_thread(once.loads, text)
     except (ValueError, RecursionError):
-        yield FileRecord(1, 0, bytes(text[: LONGEST + 1]), None, "document: expected JSON")
+        yield FileRecord(1, 0, bytes(text[: LONGEST + 1]), None, _NOT_JSON.inside("document"))
         return
     elements = value if isinstance(value, list) else [value]
     for number, element in enumerate(elements, 1):
@@ -246,8 +251,8 @@ async def _rows(
             if not begin.offset:
                 following = after((first,), following)
         _check(names, recognises)
-    except _MalformedRow as problem:
-        yield FileRecord(first.number, 0, first.text, None, f"line of names: expected {problem}")
+    except Refused as refused:
+        yield FileRecord(first.number, 0, first.text, None, refused.refusal.inside("line of names"))
         return
     table = _Table(names, delimiter, rows.optional_columns, unnamed)
     async for raw in following:
@@ -271,11 +276,11 @@ def _names(line: bytes) -> tuple[tuple[str, ...], int, str]:
 
 def _check(names: Sequence[str], recognises: Callable[[Record], bool]) -> None:
     if len(names) > _MOST_COLUMNS:
-        raise _MalformedRow(f"{_MOST_COLUMNS:,} columns at most")
+        raise Refused(RefusalCode.TOO_MANY, "", f"{_MOST_COLUMNS:,} columns at most")
     if not names or len(set(names)) < len(names) or not all(names):
-        raise _MalformedRow("a name for each column, and each one once")
+        raise Refused(RefusalCode.REPEATED, "", "a name for each column, and each one once")
     if not recognises(dict.fromkeys(names, "")):
-        raise _MalformedRow("the names of this feed's columns")
+        raise Refused(RefusalCode.OTHER_FEED, "", "the names of this feed's columns")
 
 
 async def after(before: Sequence[RawLine], following: AsyncIterator[RawLine]) -> AsyncIterator[RawLine]:
@@ -301,46 +306,43 @@ def _row(raw: RawLine, table: _Table) -> FileRecord:
         return _too_long(raw)
     try:
         cells = _cells(_characters_of(body), table.delimiter)
-    except _MalformedRow as problem:
-        return FileRecord(number, end, body, None, f"line: expected {problem}")
+    except Refused as refused:
+        return FileRecord(number, end, body, None, refused.refusal.inside("line"))
     names = table.names
     if table.unnamed and not any(cell.strip() for cell in cells[len(names) :]):
         del cells[len(names) :]
     if not len(names) - table.may_lack <= len(cells) <= len(names):
-        return FileRecord(number, end, body, None, f"line: expected {len(names)} columns, not {len(cells)}")
+        width = f"{len(names)} columns, not {len(cells)}"
+        return FileRecord(number, end, body, None, Refusal(RefusalCode.WRONG_FORMAT, "line", width))
     return FileRecord(number, end, body, dict(zip(names, cells, strict=False)))
-
-
-class _MalformedRow(Exception):
-    """The line is no row of cells; the text says what was expected."""
 
 
 def _characters_of(line: bytes) -> str:
     try:
         return line.decode().rstrip("\r")
     except UnicodeDecodeError:
-        raise _MalformedRow("UTF-8") from None
+        raise Refused.of(_NOT_UTF_8) from None
 
 
 def _cells(line: str, delimiter: str) -> list[str]:
     """The cells of one row. A row ends with its line: an unclosed quote must not swallow the rows after it."""
     if "\r" in line:
-        raise _MalformedRow("lines that all end alike, not a carriage return inside one")
+        raise Refused(RefusalCode.NOT_READABLE, "", "lines that all end alike, not a carriage return inside one")
     if line.count(delimiter) >= _MOST_CELLS:
-        raise _MalformedRow(f"{_MOST_CELLS:,} cells at most")
+        raise Refused(RefusalCode.TOO_MANY, "", f"{_MOST_CELLS:,} cells at most")
     if '"' not in line:
         return line.split(delimiter)
     if line.count('"') % 2:
-        raise _MalformedRow("a closing quote on the same line")
+        raise Refused(RefusalCode.NOT_READABLE, "", "a closing quote on the same line")
     try:
         (cells,) = csv.reader([line], delimiter=delimiter, strict=True)
     except csv.Error:
-        raise _MalformedRow("CSV") from None
+        raise Refused(RefusalCode.NOT_READABLE, "", "CSV") from None
     return cells
 
 
 def _too_long(raw: RawLine) -> FileRecord:
-    return FileRecord(raw.number, raw.end, b"", None, f"line: expected {LONGEST:,} bytes at most")
+    return FileRecord(raw.number, raw.end, b"", None, LINE_TOO_LONG)
 
 
 async def _entries(stream: Source, begin: FilePosition) -> AsyncIterator[FileRecord]:
@@ -350,8 +352,8 @@ async def _entries(stream: Source, begin: FilePosition) -> AsyncIterator[FileRec
     cutter, entry = nacha_file.RecordReader(), RawLine(0, 0, b"")
     held: FileRecord | None = None
     async for raw in _ach_lines(stream, begin):
-        if raw.number == 1 and (problem := mistakes.file_problem(raw.text)):
-            yield unreadable_file(raw, problem)
+        if raw.number == 1 and (refusal := mistakes.file_refusal(raw.text)):
+            yield unreadable_file(raw, refusal)
             return
         if raw.text[:1] == b"6":
             entry = raw
@@ -360,7 +362,7 @@ async def _entries(stream: Source, begin: FilePosition) -> AsyncIterator[FileRec
                 yield held
             at = raw if piece.number == raw.number else entry
             body = at.text if piece.record is None else at.text + b"\n" + raw.text
-            held = FileRecord(piece.number, 0, body[: LONGEST + 1], piece.record, piece.problem)
+            held = FileRecord(piece.number, 0, body[: LONGEST + 1], piece.record, piece.refusal)
         if held is not None and cutter.between_batches:
             yield held._replace(end=raw.end, last=raw.number)
             held = None
@@ -368,7 +370,7 @@ async def _entries(stream: Source, begin: FilePosition) -> AsyncIterator[FileRec
         yield held
     for piece in cutter.end():
         yield FileRecord(
-            piece.number, 0, entry.text if piece.number == entry.number else b"", piece.record, piece.problem
+            piece.number, 0, entry.text if piece.number == entry.number else b"", piece.record, piece.refusal
         )
 
 
@@ -377,7 +379,7 @@ async def _ach_lines(stream: Source, begin: FilePosition) -> AsyncIterator[RawLi
     cutter, number, end = nacha_lines.LineSplitter(at_start=not begin.offset), begin.lines, begin.offset
     arrived, blank = begin.offset, 0
     while chunk := await read(stream):
-        if not arrived and mistakes.file_problem(chunk[: nacha_lines.LENGTH]):
+        if not arrived and mistakes.file_refusal(chunk[: nacha_lines.LENGTH]):
             yield RawLine(1, 0, chunk[: nacha_lines.LENGTH])
             return
         arrived += len(chunk)

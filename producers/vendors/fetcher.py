@@ -24,17 +24,17 @@ from prometheus_client import Counter
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from domain import pan
+from domain.refusal import RefusalCode, Refused
 from loops.progress import Progress
 from loops.waiting import Reminder, event_or_timeout, retry
 from producers.vendors import reports
 from producers.vendors.client import NoAddress, Unanswered, Vendors
 from producers.vendors.reports import MESSAGES_AT_ONCE
 from schemas import intake, thin
-from schemas.canonical import Unreadable, masked
+from schemas.canonical import masked
 from schemas.digit_ids import NO_DIGIT_IDS, DigitIds
 from schemas.feeds.feed import Edge, Feed
 from schemas.feeds.reading import parse_json
-from schemas.feeds.record import Refused
 from schemas.intake import FEED_HEADER, TopicMessage
 from store import dead_letters, fetches
 from store.dead_letters import DeadLetter
@@ -188,7 +188,7 @@ class Fetcher:
         except NoAddress as reason:
             await self._wait_for_address(claimed, str(reason), stopping)
             return
-        except (Unreadable, Unanswered, Refused) as reason:
+        except (Unanswered, Refused) as reason:
             await self._postpone_or_give_up(claimed, reason, stopping)
             return
         if count is None:
@@ -289,9 +289,9 @@ def _object(answer: bytes) -> Mapping[str, object]:
     try:
         value = parse_json(answer)
     except ValueError:
-        raise Refused("answer: expected JSON") from None
+        raise Refused(RefusalCode.NOT_READABLE, "answer", "JSON") from None
     if not isinstance(value, dict):
-        raise Refused("answer: expected a JSON object")
+        raise Refused(RefusalCode.WRONG_TYPE, "answer", "a JSON object")
     return value
 
 

@@ -5,12 +5,12 @@ Only a few chunks and one batch of messages are in memory.
 
 from collections.abc import AsyncIterator, Sequence
 
+from domain.refusal import RefusalCode, Refused
 from loops.giving_way import TimeSlice
 from producers.lines import Chunks, Damaged
 from producers.topic import ingest
 from producers.topic.stream import FeedLine
 from schemas.feeds.feed import Edge, Feed
-from schemas.feeds.record import Refused
 from schemas.intake import TopicMessage
 
 # Messages that are acknowledged together.
@@ -36,15 +36,14 @@ async def batches(feed: Feed, chunks: AsyncIterator[bytes], edge: Edge) -> Async
         elif not is_report:
             refused, first = refused + 1, first or line.unusable
             if refused == _REFUSED_AT_FIRST:
-                raise Refused(
-                    f"file: none of its first {_REFUSED_AT_FIRST:,} lines can be used; the first one: {first}"
-                )
+                none = f"none of its first {_REFUSED_AT_FIRST:,} lines can be used; the first one: {first}"
+                raise Refused(RefusalCode.NOT_USABLE, "file", none)
         if is_report and len(batch) >= MESSAGES_AT_ONCE:
             yield batch
             batch = []
         await slice_.pause_when_over()
     if refused and not is_report:
-        raise Refused(f"file: no line can be used; the first one: {first}")
+        raise Refused(RefusalCode.NOT_USABLE, "file", f"no line can be used; the first one: {first}")
     yield batch
 
 
@@ -53,7 +52,7 @@ async def _lines(feed: Feed, chunks: AsyncIterator[bytes], edge: Edge) -> AsyncI
         async for line in ingest.vendors(feed, Chunks(_of_table(chunks)), edge):
             yield line
     except Damaged as damage:
-        raise Refused(f"file: {damage}") from None
+        raise Refused(RefusalCode.INCOMPLETE, "file", str(damage)) from None
 
 
 async def _of_table(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
@@ -62,6 +61,6 @@ async def _of_table(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     async for chunk in chunks:
         beginning = chunk.removeprefix(b"\xef\xbb\xbf").lstrip()
         if not has_begun and beginning[:1] in (b"{", b"["):
-            raise Refused("file: expected CSV with a line of names")
+            raise Refused(RefusalCode.NOT_READABLE, "file", "CSV with a line of names")
         has_begun = has_begun or bool(beginning)
         yield chunk

@@ -9,11 +9,12 @@ under `request`, in either spelling.
 
 from collections.abc import Callable, Iterable
 
+from domain.refusal import RefusalCode, Refused
 from domain.update import UpdateType as Type
 from schemas.feeds.card import Field, table, type_of, update_by_number
 from schemas.feeds.feed import Code, Edge, Feed
 from schemas.feeds.fields import mmyy
-from schemas.feeds.record import Record, Refused, UpdateFields, is_blank, object_at, optional_object
+from schemas.feeds.record import Record, UpdateFields, is_blank, object_at, optional_object
 
 CODES = (
     Code("ACCOUNT_UPDATE", "account number changed", Type.NUMBER_REPLACED),
@@ -52,7 +53,7 @@ def _agreed(spellings: tuple[Field, ...], read: Callable[[object, str], UpdateFi
     first, *alternatives = spellings
     for second in alternatives:
         if read(*first) != read(*second):
-            raise Refused(f"{first.name}: expected the same as {second.name}")
+            raise Refused(RefusalCode.CONTRADICTION, first.name, f"the same as {second.name}")
     return first
 
 

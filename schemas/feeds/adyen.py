@@ -8,11 +8,12 @@ be newer than the event. Events and answer are as in Adyen's own OpenAPI. Severa
 
 from collections.abc import Iterable
 
+from domain.refusal import RefusalCode, Refused
 from domain.update import UpdateType as Type
 from schemas.feeds.card import table, type_of
 from schemas.feeds.feed import Code, Edge, Feed, Fetch
 from schemas.feeds.fields import brand, expiry, instant, last4, optional_value, required, url_path
-from schemas.feeds.record import Record, Refused, UpdateFields, object_at, split_array, update
+from schemas.feeds.record import Record, UpdateFields, object_at, split_array, update
 
 CODES = (
     Code("recurring.token.updated", "its details changed", Type.DETAILS_UPDATED),
@@ -60,7 +61,7 @@ def fetched(event: Record, answer: Record, _edge: Edge) -> Iterable[UpdateFields
         method for method in split_array(answer, "storedPaymentMethods") if optional_value(method.get("id")) == token
     ]
     if len(methods) != 1:
-        raise Refused("storedPaymentMethods: expected the one that the event is about")
+        raise Refused(RefusalCode.UNEXPECTED_VALUE, "storedPaymentMethods", "the one that the event is about")
     (method,) = methods
     new = {
         "token": token,

@@ -7,11 +7,12 @@ older name, too. A response has no date.
 
 from collections.abc import Iterable
 
+from domain.refusal import RefusalCode, Refused
 from domain.update import UpdateType as Type
 from schemas.feeds.card import table, type_of
 from schemas.feeds.feed import Code, Edge, Feed
 from schemas.feeds.fields import brand, last4, mmyy, optional_value, required_last4
-from schemas.feeds.record import Record, Refused, UpdateFields, object_at, update
+from schemas.feeds.record import Record, UpdateFields, object_at, update
 
 CODES = (
     Code("CardChanged", "another number", Type.NUMBER_REPLACED),
@@ -31,7 +32,7 @@ def adapt(response: Record, _edge: Edge) -> Iterable[UpdateFields]:
     update_type = type_of(_CODES, data.get(_STATUS), f"additionalData.{_STATUS}")
     token = next(filter(None, (optional_value(data.get(name)) for name in _TOKENS)), None)
     if token is None:
-        raise Refused(f"additionalData.{_TOKENS[0]}: required, or {_TOKENS[1]}")
+        raise Refused(RefusalCode.REQUIRED_HERE, f"additionalData.{_TOKENS[0]}", f"required, or {_TOKENS[1]}")
     new: UpdateFields | None = None
     if update_type in {Type.NUMBER_REPLACED, Type.EXPIRY_UPDATED}:
         expiry = mmyy(data.get("expiryDate"), "additionalData.expiryDate")
@@ -40,7 +41,7 @@ def adapt(response: Record, _edge: Edge) -> Iterable[UpdateFields]:
         if update_type is Type.NUMBER_REPLACED:
             new["last4"] = required_last4(data.get("cardSummary"), "additionalData.cardSummary")
         if update_type is Type.EXPIRY_UPDATED and not expiry:
-            raise Refused("additionalData.expiryDate: required for CardExpiryChanged")
+            raise Refused(RefusalCode.REQUIRED_HERE, "additionalData.expiryDate", "required for CardExpiryChanged")
     yield update(update_type, {"token": token}, new) | {"vendor": "adyen"}
 
 

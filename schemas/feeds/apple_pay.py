@@ -13,11 +13,12 @@ import calendar
 import re
 from collections.abc import Iterable
 
+from domain.refusal import RefusalCode, Refused
 from domain.update import UpdateType as Type
 from schemas.feeds.card import table, type_of
 from schemas.feeds.feed import Code, Edge, Feed, Fetch
 from schemas.feeds.fields import expiry, last4, optional_value, required, url_path
-from schemas.feeds.record import Record, Refused, UpdateFields, optional_object, update
+from schemas.feeds.record import Record, UpdateFields, optional_object, update
 
 CODES = (
     Code("UPDATED_METADATA", "the card's last four or expiry, or the token's id", Type.DETAILS_UPDATED),
@@ -62,11 +63,11 @@ def _expiry(value: object) -> UpdateFields:
     field = "merchantTokenMetadata.cardMetadata.expirationDate"
     match = _DATE.fullmatch(date)
     if match is None:
-        raise Refused(f"{field}: expected a date as YYMMDD or a month as YYYY-MM")
+        raise Refused(RefusalCode.WRONG_FORMAT, field, "a date as YYMMDD or a month as YYYY-MM")
     year, month, day = match[1] or match[4], match[2] or match[5], match[3]
     month_and_year = expiry(month, year, field)
     if day is not None and int(day) != _last_day(month_and_year):
-        raise Refused(f"{field}: expected the last day of a month")
+        raise Refused(RefusalCode.UNEXPECTED_VALUE, field, "the last day of a month")
     return month_and_year
 
 

@@ -11,12 +11,13 @@ about a completed job is refused: the job's results have to be downloaded and re
 
 from collections.abc import Iterable, Mapping
 
+from domain.refusal import RefusalCode, Refused
 from domain.update import Reason
 from domain.update import UpdateType as Type
 from schemas.feeds.card import table, type_of
 from schemas.feeds.feed import Code, Edge, Feed
 from schemas.feeds.fields import brand, expiry, last4, optional_value, required, required_last4, vendor_fingerprint
-from schemas.feeds.record import Record, Refused, UpdateFields, optional_object, update
+from schemas.feeds.record import Record, UpdateFields, optional_object, update
 
 CODES = (
     Code("UPD_PAN", "account number changed", Type.NUMBER_REPLACED),
@@ -47,9 +48,9 @@ def adapt(result: Record, _edge: Edge) -> Iterable[UpdateFields]:
         return
     new = _token_of_answer(result) if isinstance(result.get("new_token"), Mapping) else _token_of_row(result)
     if update_type is Type.NUMBER_REPLACED and new["token"] is None:
-        raise Refused("new_token: required for a changed number")
+        raise Refused(RefusalCode.REQUIRED_HERE, "new_token", "required for a changed number")
     if update_type is Type.EXPIRY_UPDATED and "expiryYear" not in new:
-        raise Refused("new_expiration_year: required for a changed expiration date")
+        raise Refused(RefusalCode.REQUIRED_HERE, "new_expiration_year", "required for a changed expiration date")
     is_new_token = new["token"] not in {None, old["token"]}
     if update_type is Type.NUMBER_REPLACED and not is_new_token and new["fingerprint"] is None:
         new["last4"] = required_last4(new["last4"], "new_last4")

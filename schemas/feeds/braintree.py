@@ -14,11 +14,12 @@ from collections.abc import Iterable
 from datetime import datetime
 from xml.etree import ElementTree
 
+from domain.refusal import RefusalCode, Refused
 from domain.update import UpdateType as Type
 from schemas.feeds.card import table, type_of
 from schemas.feeds.feed import Code, Edge, Feed, Fetch, Irrelevant, match_irrelevant
 from schemas.feeds.fields import brand, instant, last4, mmyy, optional_text, required, required_last4
-from schemas.feeds.record import Record, Refused, UpdateFields, update
+from schemas.feeds.record import Record, UpdateFields, update
 from schemas.url import LONGEST_OF_REPORT, Url, read_url
 
 CODES = (
@@ -66,7 +67,7 @@ def adapt(record: Record, _edge: Edge) -> Iterable[UpdateFields | Fetch | Irrele
         if update_type is Type.NUMBER_REPLACED:
             new["last4"] = required_last4(record.get("New Last 4"), "New Last 4")
         if update_type is Type.EXPIRY_UPDATED and not expires:
-            raise Refused("New Expiration Date: required for a new expiration date")
+            raise Refused(RefusalCode.REQUIRED_HERE, "New Expiration Date", "required for a new expiration date")
     yield update(update_type, token, new)
 
 
@@ -78,7 +79,9 @@ def _report(payload: str) -> Fetch | Irrelevant:
     if irrelevant is not None:
         return irrelevant
     if kind != _REPORT:
-        raise Refused(f"bt_payload.kind: expected {_REPORT}, or a kind that is known to be irrelevant")
+        raise Refused(
+            RefusalCode.UNEXPECTED_VALUE, "bt_payload.kind", f"{_REPORT}, or a kind that is known to be irrelevant"
+        )
     report = "subject/account-updater-daily-report"
     at = instant(root.findtext(f"{report}/report-date"), "bt_payload.report-date")
     url = required(root.findtext(f"{report}/report-url"), "bt_payload.report-url")
@@ -90,13 +93,15 @@ def _parse_xml(payload: str) -> ElementTree.Element:
     try:
         xml = base64.b64decode(re.sub(r"\s", "", payload), validate=True).decode()
     except ValueError:
-        raise Refused("bt_payload: expected base64 of XML") from None
+        raise Refused(RefusalCode.NOT_READABLE, "bt_payload", "base64 of XML") from None
     if "<!DOCTYPE" in xml or len(xml) > _LONGEST_XML:
-        raise Refused(f"bt_payload: expected XML without a document type, of {_LONGEST_XML:,} characters at most")
+        raise Refused(
+            RefusalCode.TOO_LONG, "bt_payload", f"XML without a document type, of {_LONGEST_XML:,} characters at most"
+        )
     try:
         return ElementTree.fromstring(xml)  # noqa: S314  no document type
     except ElementTree.ParseError:
-        raise Refused("bt_payload: expected base64 of XML") from None
+        raise Refused(RefusalCode.NOT_READABLE, "bt_payload", "base64 of XML") from None
 
 
 def _address(url: str) -> str:
@@ -106,7 +111,7 @@ def _address(url: str) -> str:
     except ValueError:
         address = None
     if address is None or not _is_braintrees(address):
-        raise Refused(f"bt_payload.report-url: expected https at {' or '.join(_HOSTS)}")
+        raise Refused(RefusalCode.UNEXPECTED_VALUE, "bt_payload.report-url", f"https at {' or '.join(_HOSTS)}")
     return url
 
 

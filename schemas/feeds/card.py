@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple, TypeAlias
 
 from domain import brands
+from domain.refusal import RefusalCode, Refused
 from domain.update import Reason
 from domain.update import UpdateType as Type
 from schemas.feeds.feed import Code, Edge
 from schemas.feeds.fields import brand, refuse_code, text, without_grouping
-from schemas.feeds.record import Refused, UpdateFields, is_blank, update
+from schemas.feeds.record import UpdateFields, is_blank, update
 
 _UPDATER_BRANDS = ("VISA", "MASTERCARD", "AMEX", "DISCOVER")
 
@@ -36,7 +37,7 @@ def dialect(tables: Mapping[str, Mapping[str, Code]], value: object, field: str)
     """The table of the network that `value` names: one code may have different meanings at two networks."""
     codes = tables.get(brand(text(value, field)) or "")
     if codes is None:
-        raise Refused(f"{field}: expected {' or '.join(tables)}")
+        raise Refused(RefusalCode.UNEXPECTED_VALUE, field, f"{' or '.join(tables)}")
     return codes
 
 
@@ -53,7 +54,7 @@ def type_of(codes: Mapping[str, Code], value: object, field: str) -> Type:
     if code is None:
         refuse_code(value, field)
     if code.update_type is None:
-        raise Refused(f"{field}: {code.code} means {code.meaning}")
+        raise Refused(RefusalCode.NO_UPDATE, field, f"{code.code} means {code.meaning}")
     return code.update_type
 
 
@@ -75,7 +76,7 @@ def update_by_number(
     card = {**edge.card(old.value, old.name), "methodType": "CARD"}
     if type_ is Type.NUMBER_REPLACED and former_expiry is not None and is_blank(new.value):
         if not expiry():
-            raise Refused(f"{new.name}: required, or {expiry_field}")
+            raise Refused(RefusalCode.REQUIRED_HERE, new.name, f"required, or {expiry_field}")
         type_ = Type.EXPIRY_UPDATED
     if type_ is Type.NUMBER_REPLACED:
         number = {**edge.card(new.value, new.name), "methodType": "CARD"}
@@ -110,7 +111,7 @@ def require_same(type_: Type, old: Field, new: Field) -> None:
     which.
     """
     if not is_blank(new.value) and without_grouping(new.value) != without_grouping(old.value):
-        raise Refused(f"{new.name}: expected none, or the same as {old.name}, for {type_.value}")
+        raise Refused(RefusalCode.CONTRADICTION, new.name, f"none, or the same as {old.name}, for {type_.value}")
 
 
 def brand_change(old_brand: str | None, new_brand: str | None) -> Reason | None:
@@ -130,5 +131,5 @@ def _new_expiry(type_: Type, expiry: ReadExpiry, field: str) -> UpdateFields | N
         return None
     dates = expiry()
     if not dates:
-        raise Refused(f"{field}: required for a new expiry")
+        raise Refused(RefusalCode.REQUIRED_HERE, field, "required for a new expiry")
     return dates

@@ -8,11 +8,12 @@ payments, disputes and authentication, by Checkout.com's list of event types, ar
 
 from collections.abc import Iterable, Sequence
 
+from domain.refusal import RefusalCode, Refused
 from domain.update import UpdateType as Type
 from schemas.feeds.card import brand_change, brand_of, table, type_of
 from schemas.feeds.feed import Code, Edge, Feed
 from schemas.feeds.fields import brand, expiry, instant, last4, required, required_last4, vendor_fingerprint
-from schemas.feeds.record import Record, Refused, UpdateFields, object_at, objects, optional_object, split_at, update
+from schemas.feeds.record import Record, UpdateFields, object_at, objects, optional_object, split_at, update
 
 CODES = (
     Code("card_updated", "another number, another expiry, or both", Type.NUMBER_REPLACED),
@@ -67,14 +68,14 @@ def adapt(event: Record, _edge: Edge) -> Iterable[UpdateFields]:
     if update_type is Type.NUMBER_REPLACED and is_same_card:
         update_type = Type.EXPIRY_UPDATED
     if update_type in _CHANGES and not replacement:
-        raise Refused("data.replacement_card: required")
+        raise Refused(RefusalCode.REQUIRED, "data.replacement_card", "required")
     if update_type is Type.NUMBER_REPLACED and new["fingerprint"] is None:
         new["last4"] = required_last4(replacement.get("last4"), "data.replacement_card.last4")
     if update_type in _CHANGES:
         new |= _expiry(replacement, "data.replacement_card")
     sources = objects(data, "sources")
     if not sources:
-        raise Refused("data.sources: expected one at least")
+        raise Refused(RefusalCode.REQUIRED_HERE, "data.sources", "expected one at least")
     for source in sources:
         token = {"token": required(source.get("id"), "data.sources.id"), "methodType": "CARD"}
         source_id = f"{event_id}-{token['token']}"

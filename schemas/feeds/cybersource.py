@@ -15,11 +15,12 @@ Assumed: `responseRecord.token` is the token to use from now on; where it is mis
 import re
 from collections.abc import Iterable, Sequence
 
+from domain.refusal import RefusalCode, Refused
 from domain.update import UpdateType as Type
 from schemas.feeds.card import Field, brand_change, require_same, table, type_of, update_by_number, update_by_token
 from schemas.feeds.feed import Code, Edge, Feed, Rows
 from schemas.feeds.fields import brand, expiry, last4, optional_text, optional_value, required, required_last4
-from schemas.feeds.record import Record, Refused, UpdateFields, object_at, split_array, update
+from schemas.feeds.record import Record, UpdateFields, object_at, split_array, update
 
 CODES = (
     Code("NAN", "new account number", Type.NUMBER_REPLACED),
@@ -124,7 +125,7 @@ def _update_type(record: Record, code: str, reason: str, path: str) -> Type:
     """The type that the code in the column `code` reports; the column `reason` says why CyberSource refused a card."""
     meaning = _REASONS.get(optional_text(record.get(reason)) or "")
     if optional_text(record.get(code)) in ("DEC", "ERR") and meaning is not None:
-        raise Refused(f"{path}{code}: CyberSource refused the card, {meaning}")
+        raise Refused(RefusalCode.NO_UPDATE, f"{path}{code}", f"CyberSource refused the card, {meaning}")
     return type_of(_CODES, record.get(code), f"{path}{code}")
 
 

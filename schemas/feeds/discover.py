@@ -15,11 +15,12 @@ Discover, but its meaning there is not documented.
 
 from collections.abc import Iterable
 
+from domain.refusal import RefusalCode, Refused
 from domain.update import UpdateType as Type
 from schemas.feeds.card import Field, table, type_of, update_by_number
 from schemas.feeds.feed import Code, Edge, Feed
 from schemas.feeds.fields import mmyy, text
-from schemas.feeds.record import Record, Refused, UpdateFields
+from schemas.feeds.record import Record, UpdateFields
 
 CODES = (
     Code("A", "account number changed", Type.NUMBER_REPLACED),
@@ -35,10 +36,12 @@ _MOST_ROWS = 5_000_000
 
 def adapt(record: Record, edge: Edge) -> Iterable[UpdateFields]:
     if text(record.get("responseSource"), "responseSource") != "D":
-        raise Refused("responseSource: expected D; the letters of V and M mean other things")
+        raise Refused(RefusalCode.UNEXPECTED_VALUE, "responseSource", "D; the letters of V and M mean other things")
     update_type = type_of(_CODES, record.get("responseCode"), "responseCode")
     if edge.row > _MOST_ROWS:
-        raise Refused(f"record: expected {_MOST_ROWS:,} in a file at most, or an override is not its last")
+        raise Refused(
+            RefusalCode.TOO_MANY, "record", f"{_MOST_ROWS:,} in a file at most, or an override is not its last"
+        )
     old = Field(record.get("originalAccount"), "originalAccount")
     new = Field(record.get("updatedAccount"), "updatedAccount")
 
@@ -50,7 +53,7 @@ def adapt(record: Record, edge: Edge) -> Iterable[UpdateFields]:
     at = None
     if text(record.get("responseCode"), "responseCode") == "O":
         if edge.card(*old) == edge.card(*new):
-            raise Refused("updatedAccount: expected another number than originalAccount for O")
+            raise Refused(RefusalCode.CONTRADICTION, "updatedAccount", "another number than originalAccount for O")
         at = edge.at_row(_MOST_ROWS + edge.row).in_order(edge.at, "occurredAt")
     yield update_by_number(update_type, edge, old=old, new=new, expiry=expiry, expiry_field="updatedExpiration", at=at)
 

@@ -13,10 +13,11 @@ from enum import Enum
 from functools import cache
 
 from domain import pan
+from domain.refusal import RefusalCode, Refused
 from domain.update import UpdateType
 from schemas.digit_ids import NO_DIGIT_IDS, DigitIds
 from schemas.feeds.fields import SEPARATORS, required
-from schemas.feeds.record import Record, Refused, UpdateFields
+from schemas.feeds.record import Record, UpdateFields
 from schemas.fingerprint import Fingerprints
 
 
@@ -90,13 +91,13 @@ class Edge:
         try:
             return (moment.astimezone(UTC) + timedelta(microseconds=self.row)).isoformat()
         except OverflowError:
-            raise Refused(f"{field}: expected a time before the end of the year 9999") from None
+            raise Refused(RefusalCode.OUT_OF_RANGE, field, "a time before the end of the year 9999") from None
 
     def card(self, number: object, field: str) -> UpdateFields:
         """The `fingerprint`, `formerFingerprint` and `last4` of a card number; blanks and dashes may group it."""
         digits = SEPARATORS.sub("", required(number, field))
         if not (digits.isascii() and digits.isdecimal() and pan.SHORTEST <= len(digits) <= pan.LONGEST):
-            raise Refused(f"{field}: expected a card number of {pan.SHORTEST} to {pan.LONGEST} digits")
+            raise Refused(RefusalCode.WRONG_FORMAT, field, f"a card number of {pan.SHORTEST} to {pan.LONGEST} digits")
         return {**self._keyed(field).of_card(digits), "last4": digits[-4:]}
 
     def bank_account(self, routing: str, account: str, field: str) -> UpdateFields:
@@ -106,7 +107,11 @@ class Edge:
 
     def _keyed(self, field: str) -> Fingerprints:
         if self.fingerprints is None:
-            raise Refused(f"{field}: a full number needs a fingerprint key (REPOINT_FINGERPRINT_KEY)")
+            raise Refused(
+                RefusalCode.MISSING_FINGERPRINT_KEY,
+                field,
+                "a full number needs a fingerprint key (REPOINT_FINGERPRINT_KEY)",
+            )
         return self.fingerprints
 
 

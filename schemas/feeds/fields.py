@@ -10,7 +10,8 @@ from typing import NoReturn
 from urllib.parse import quote
 
 from domain import pan
-from schemas.feeds.record import Refused, UpdateFields, is_blank
+from domain.refusal import RefusalCode, Refused
+from schemas.feeds.record import UpdateFields, is_blank
 
 # --- texts and ids ------------------------------------------------------------------------------------------------
 
@@ -26,7 +27,7 @@ def text(value: object, field: str) -> str:
     """The text of a field that must have one, as `optional_text` reads it; zeros are a text."""
     content = optional_text(value)
     if content is None:
-        raise Refused(f"{field}: required")
+        raise Refused(RefusalCode.REQUIRED, field, "required")
     return content
 
 
@@ -39,7 +40,7 @@ def required(value: object, field: str) -> str:
     """The text of a field that must have a value; zeros are none."""
     content = optional_value(value)
     if content is None:
-        raise Refused(f"{field}: required")
+        raise Refused(RefusalCode.REQUIRED, field, "required")
     return content
 
 
@@ -52,7 +53,7 @@ def required_merchant_id(value: object, field: str) -> str:
     """The same, of a record that nothing else names."""
     id_ = merchant_id(value)
     if id_ is None:
-        raise Refused(f"{field}: required")
+        raise Refused(RefusalCode.REQUIRED, field, "required")
     return id_
 
 
@@ -67,7 +68,7 @@ def url_path(template: str, **values: object) -> str:
     texts = {name: required(value, name) for name, value in values.items()}
     for name, value in texts.items():
         if value in {".", ".."}:
-            raise Refused(f"{name}: expected an id")
+            raise Refused(RefusalCode.WRONG_FORMAT, name, "an id")
     return template.format(**{name: quote(value, safe="", errors="replace") for name, value in texts.items()})
 
 
@@ -82,7 +83,7 @@ def refuse_code(value: object, field: str) -> NoReturn:
     """Refuse a code that is in no table of the feed. The reason shows it where it looks like a code."""
     code = text(value, field)
     shown = code if _LOOKS_LIKE_A_CODE.fullmatch(code) and not pan.contains_pan(code) else "what is there"
-    raise Refused(f"{field}: {shown} is in no table of this feed")
+    raise Refused(RefusalCode.UNKNOWN_CODE, field, "a code of this feed", f"{shown} is in no table of this feed")
 
 
 # --- expiries and moments -----------------------------------------------------------------------------------------
@@ -117,7 +118,7 @@ def expiry(month: object, year: object, field: str) -> UpdateFields:
     if is_blank(month) and is_blank(year):
         return {}
     if is_blank(month) or is_blank(year):
-        raise Refused(f"{field}: expected a month and a year")
+        raise Refused(RefusalCode.WRONG_FORMAT, field, "a month and a year")
     return _expiry_of_digits(text(month, field), text(year, field), field)
 
 
@@ -126,15 +127,15 @@ def _expiry_of_date(value: object, field: str, shape: str, pattern: re.Pattern[s
         return {}
     date = pattern.fullmatch(optional_text(value) or "")
     if date is None:
-        raise Refused(f"{field}: expected an expiry as {shape}")
+        raise Refused(RefusalCode.WRONG_FORMAT, field, f"an expiry as {shape}")
     return _expiry_of_digits(date["month"], date["year"], field)
 
 
 def _expiry_of_digits(month: str, year: str, field: str) -> UpdateFields:
     if not (_MONTH.fullmatch(month) and _YEAR.fullmatch(year)):
-        raise Refused(f"{field}: expected a month and a year")
+        raise Refused(RefusalCode.WRONG_FORMAT, field, "a month and a year")
     if not 1 <= int(month) <= 12:  # noqa: PLR2004
-        raise Refused(f"{field}: expected a month from 1 to 12")
+        raise Refused(RefusalCode.OUT_OF_RANGE, field, "a month from 1 to 12")
     return {"expiryMonth": int(month), "expiryYear": int(year) + (2000 if len(year) < 4 else 0)}  # noqa: PLR2004
 
 
@@ -145,15 +146,15 @@ def instant(value: object, field: str) -> str:
         moment = datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", timestamp))
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC).isoformat()
     except (ValueError, OverflowError):
-        raise Refused(f"{field}: expected an ISO 8601 timestamp") from None
+        raise Refused(RefusalCode.WRONG_FORMAT, field, "an ISO 8601 timestamp") from None
 
 
 def epoch(value: object, field: str) -> str:
     """A timestamp in seconds since 1970, as ISO 8601; zero is a field without a value."""
     if is_blank(value):
-        raise Refused(f"{field}: required")
+        raise Refused(RefusalCode.REQUIRED, field, "required")
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 4102444800:  # noqa: PLR2004
-        raise Refused(f"{field}: expected a timestamp in seconds since 1970")
+        raise Refused(RefusalCode.WRONG_FORMAT, field, "a timestamp in seconds since 1970")
     return datetime.fromtimestamp(value, UTC).isoformat()
 
 
@@ -184,7 +185,9 @@ def required_last4(value: object, field: str) -> str:
     """The same, of a card that nothing else names."""
     digits = last4(value)
     if digits is None:
-        raise Refused(f"{field}: expected the new card's number, or the end of it, with its last four digits")
+        raise Refused(
+            RefusalCode.WRONG_FORMAT, field, "the new card's number, or the end of it, with its last four digits"
+        )
     return digits
 
 

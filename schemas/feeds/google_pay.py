@@ -8,11 +8,12 @@ Its token stays, and is named by `merchantTokenId`; each retry has the same `mes
 
 from collections.abc import Iterable
 
+from domain.refusal import RefusalCode, Refused
 from domain.update import UpdateType as Type
 from schemas.feeds.card import table, type_of
 from schemas.feeds.feed import Code, Edge, Feed, Fetch
 from schemas.feeds.fields import instant, optional_text, optional_value, required, required_last4
-from schemas.feeds.record import Record, Refused, UpdateFields, object_at, update
+from schemas.feeds.record import Record, UpdateFields, object_at, update
 
 CODES = (
     Code("fpanSuffix", "another card stands behind the token", Type.NUMBER_REPLACED),
@@ -46,7 +47,7 @@ def fetched(_event: Record, notification: Record, _edge: Edge) -> Iterable[Updat
         yield update(Type.NUMBER_REPLACED, token, card, id=f"{message_id}-card", at=at)
         yield update(Type.RESUMED, token, id=message_id, at=at)
     else:
-        raise Refused("cardUpdateInfo: expected tokenState or fpanSuffix")
+        raise Refused(RefusalCode.UNEXPECTED_VALUE, "cardUpdateInfo", "tokenState or fpanSuffix")
 
 
 FEED = Feed(

@@ -25,6 +25,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import NamedTuple
 
+from domain.refusal import RefusalCode, Refused
 from domain.update import UpdateType as Type
 from schemas.feeds import vau
 from schemas.feeds.card import brand_of, table, type_of, update_by_token
@@ -40,7 +41,7 @@ from schemas.feeds.fields import (
     required_last4,
     text,
 )
-from schemas.feeds.record import Record, Refused, UpdateFields
+from schemas.feeds.record import Record, UpdateFields
 
 CODES = (
     Code("NEW_ACCOUNT", "account number changed", Type.NUMBER_REPLACED),
@@ -111,9 +112,9 @@ _UPDATE = _Columns(
 def adapt(record: Record, edge: Edge) -> Iterable[UpdateFields]:
     columns = _UPDATE if _UPDATE.code in record else _PRESET
     if columns is _PRESET and text(record.get("Record Type"), "Record Type") != "ACP-02":
-        raise Refused("Record Type: expected ACP-02")
+        raise Refused(RefusalCode.UNEXPECTED_VALUE, "Record Type", "ACP-02")
     if columns.day not in record:
-        raise Refused(f"{columns.day}: required; columns are missing")
+        raise Refused(RefusalCode.REQUIRED_HERE, columns.day, "required; columns are missing")
     update_type = _update_type(record, columns)
     number = optional_value(record.get(columns.number))
     same_brand = brand(record.get(columns.brand)) if record.get(columns.brand_changed) == "N" else None
@@ -133,21 +134,25 @@ def adapt(record: Record, edge: Edge) -> Iterable[UpdateFields]:
 
 def _update_type(record: Record, columns: _Columns) -> Type:
     if record.get(columns.brand_changed) not in ("Y", "N") or None in record:
-        raise Refused(f"{columns.brand_changed}: expected Y or N; columns are missing, or too many")
+        raise Refused(RefusalCode.UNEXPECTED_VALUE, columns.brand_changed, "Y or N; columns are missing, or too many")
     code = optional_text(record.get(columns.code)) or ""
     update_type = type_of(_CODES, _SENTENCES.get(code, code), columns.code)
     letter = required(record.get(columns.network_code), columns.network_code)
     # an unknown letter, such as VAU013, does no harm where nothing has changed
     unknown = update_type if update_type in _NO_NEWS else None
     if brand(record.get(columns.brand)) == "VISA" and _VISA.get(letter, unknown) is not update_type:
-        raise Refused(f"{columns.network_code}: expected Visa's letter for what {columns.code} says")
+        raise Refused(RefusalCode.UNEXPECTED_VALUE, columns.network_code, f"Visa's letter for what {columns.code} says")
     return update_type
 
 
 def _token(record: Record, columns: _Columns) -> str:
     token, own = merchant_id(record.get("Payment Method Id")), merchant_id(record.get(columns.merchant_identifier))
     if token is None and own is None:
-        raise Refused(f"Payment Method Id: required, or {columns.merchant_identifier}; a masked number names no card")
+        raise Refused(
+            RefusalCode.REQUIRED_HERE,
+            "Payment Method Id",
+            f"required, or {columns.merchant_identifier}; a masked number names no card",
+        )
     return token or f"merchant/{own}"
 
 

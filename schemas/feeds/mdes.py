@@ -9,21 +9,12 @@ never the card's. A deactivated token reports nothing about the card, unless the
 
 from collections.abc import Iterable, Sequence
 
+from domain.refusal import RefusalCode, Refused
 from domain.update import UpdateType as Type
 from schemas.feeds.card import table, type_of
 from schemas.feeds.feed import Code, Edge, Feed
 from schemas.feeds.fields import instant, last4, mmyy, optional_value, required, required_last4
-from schemas.feeds.record import (
-    Record,
-    Refused,
-    UpdateFields,
-    is_blank,
-    object_at,
-    objects,
-    optional_object,
-    split_at,
-    update,
-)
+from schemas.feeds.record import Record, UpdateFields, is_blank, object_at, objects, optional_object, split_at, update
 
 STATUSES = (
     Code("ACTIVE", "the token can be used", Type.RESUMED),
@@ -63,10 +54,10 @@ def adapt(record: Record, _edge: Edge) -> Iterable[UpdateFields]:
 def _tokens(record: Record) -> list[Record]:
     payload = object_at(record, "encryptedPayload")
     if isinstance(payload.get("encryptedData"), str):
-        raise Refused("encryptedPayload.encryptedData: expected it decrypted")
+        raise Refused(RefusalCode.UNEXPECTED_VALUE, "encryptedPayload.encryptedData", "it decrypted")
     tokens = objects(object_at(payload, "encryptedData"), "tokens")
     if not tokens:
-        raise Refused("tokens: expected one at least")
+        raise Refused(RefusalCode.REQUIRED_HERE, "tokens", "expected one at least")
     return tokens
 
 

@@ -24,6 +24,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import NamedTuple
 
+from domain.refusal import RefusalCode, Refused
 from domain.update import Reason
 from domain.update import UpdateType as Type
 from schemas.feeds.card import table, type_of
@@ -38,7 +39,7 @@ from schemas.feeds.nacha_corrected import (
     weigh,
 )
 from schemas.feeds.nacha_lines import LENGTH
-from schemas.feeds.record import Record, Refused, UpdateFields, is_blank, update
+from schemas.feeds.record import Record, UpdateFields, is_blank, update
 
 CODES = (
     Code("C01", "incorrect account number", Type.NUMBER_REPLACED),
@@ -81,12 +82,12 @@ class _BankAccount(NamedTuple):
 def adapt(record: Record, edge: Edge) -> Iterable[UpdateFields]:
     batch, entry, addenda = _line(record, "batch", "5"), _line(record, "entry", "6"), _line(record, "addenda", "7")
     if addenda[1:3] != "98":
-        raise Refused("addenda 2-3: expected 98, a notification of change")
+        raise Refused(RefusalCode.UNEXPECTED_VALUE, "addenda 2-3", "98, a notification of change")
     code = addenda[3:6]
     update_type = type_of(_CODES, code, "addenda 4-6")
     is_international = batch[4:10] == "IATCOR"
     if code == "C08" and not is_international:
-        raise Refused("addenda 4-6: expected C08 in international batches, and nowhere else")
+        raise Refused(RefusalCode.UNEXPECTED_VALUE, "addenda 4-6", "C08 in international batches, and nowhere else")
     if is_international:
         corrected = _international_corrected(addenda, code)
         account = _international_account(record, batch, entry, addenda, code)
@@ -99,7 +100,7 @@ def adapt(record: Record, edge: Edge) -> Iterable[UpdateFields]:
     if update_type is Type.NUMBER_REPLACED:
         routing = corrected.get("routing", account.routing)
         if routing is None:
-            raise Refused("addenda 714: expected the bank that has the account")
+            raise Refused(RefusalCode.UNEXPECTED_VALUE, "addenda 714", "the bank that has the account")
         new |= edge.bank_account(routing, corrected.get("account", account.account), "addenda 36-64")
     yield update(update_type, old, new, at=_date(batch, edge), reason=Reason.BANK_CHANGE)
 
@@ -107,7 +108,7 @@ def adapt(record: Record, edge: Edge) -> Iterable[UpdateFields]:
 def _line(record: Record, name: str, record_type: str) -> str:
     line = record.get(name)
     if not isinstance(line, str) or len(line) != LENGTH or line[0] != record_type:
-        raise Refused(f"{name}: expected a record of {LENGTH} characters of type {record_type}")
+        raise Refused(RefusalCode.WRONG_FORMAT, name, f"a record of {LENGTH} characters of type {record_type}")
     return line
 
 
@@ -119,7 +120,7 @@ def _date(batch: str, edge: Edge) -> str | None:
     try:
         return edge.in_order(datetime.strptime(date, "%y%m%d").replace(tzinfo=UTC), "batch 70-75")
     except ValueError:
-        raise Refused("batch 70-75: expected a date as YYMMDD") from None
+        raise Refused(RefusalCode.WRONG_FORMAT, "batch 70-75", "a date as YYMMDD") from None
 
 
 # --- the old account ----------------------------------------------------------------------------------------------
@@ -130,9 +131,17 @@ def _old(addenda: str, edge: Edge, account: _BankAccount, *, is_international: b
     traced = (edge.traces or {}).get(addenda[6:21].strip())
     if not traced and account.routing is None:
         code = addenda[3:6]
-        raise Refused(f"addenda 7-21: the original trace is not known, and nothing else names the account for {code}")
+        raise Refused(
+            RefusalCode.UNKNOWN_ACCOUNT,
+            "addenda 7-21",
+            f"the original trace is not known, and nothing else names the account for {code}",
+        )
     if edge.fingerprints is None and not traced:
-        raise Refused("addenda 7-21: the original trace is not known, nor is there a fingerprint key for the account")
+        raise Refused(
+            RefusalCode.UNKNOWN_ACCOUNT,
+            "addenda 7-21",
+            "the original trace is not known, nor is there a fingerprint key for the account",
+        )
     numbers: UpdateFields = {}
     if edge.fingerprints is not None and account.routing is not None:
         field = "entry 40-74" if is_international else "entry 13-29"
@@ -145,7 +154,7 @@ def _old(addenda: str, edge: Edge, account: _BankAccount, *, is_international: b
 def _domestic_account(entry: str, addenda: str) -> _BankAccount:
     routing, account = _original_rdfi(addenda), entry[12:29].strip()
     if not is_account(account):
-        raise Refused("entry 13-29: expected an account number")
+        raise Refused(RefusalCode.WRONG_FORMAT, "entry 13-29", "an account number")
     return _BankAccount(routing, account)
 
 
@@ -153,7 +162,7 @@ def _international_account(record: Record, batch: str, entry: str, addenda: str,
     """The account of an international entry, of up to 35 characters, at the bank that 714 names."""
     account = entry[39:74].strip()
     if entry[16:29].strip() or not is_written_as_account(account):
-        raise Refused("entry 40-74: expected an account number, and blanks in 17-29")
+        raise Refused(RefusalCode.WRONG_FORMAT, "entry 40-74", "an account number, and blanks in 17-29")
     receiving = None if record.get("receiving") is None else _line(record, "receiving", "7")
     country, bank = ("", "") if receiving is None else (receiving[74:77].strip(), receiving[40:74].strip())
     if country not in ("", "US") and not is_blank(bank):
@@ -170,7 +179,7 @@ def _international_corrected(addenda: str, code: str) -> Mapping[str, str]:
         return {"routing": _bank(corrected, "addenda 36-70")}
     if code == "C01":
         if not is_written_as_account(corrected):
-            raise Refused("addenda 36-70: expected an account number for C01")
+            raise Refused(RefusalCode.WRONG_FORMAT, "addenda 36-70", "an account number for C01")
         return {"account": corrected}
     return read_corrected(addenda[35:64], code)
 
@@ -179,7 +188,7 @@ def _bank(number: str, field: str) -> str:
     """The number of a bank in any country; a number of nine digits is American, and must pass the ABA's checksum."""
     is_american = len(number) == ROUTING_DIGITS and are_digits(number)
     if not (number.isascii() and number.isalnum()) or is_blank(number) or (is_american and not is_routing(number)):
-        raise Refused(f"{field}: expected the number of a bank")
+        raise Refused(RefusalCode.WRONG_FORMAT, field, "the number of a bank")
     return number
 
 
@@ -187,7 +196,9 @@ def _original_rdfi(addenda: str) -> str:
     """The nine digits of a bank's routing number: the addenda has eight, without the check digit."""
     eight = addenda[27:35]
     if not are_digits(eight) or is_blank(eight):
-        raise Refused("addenda 28-35: expected the routing number of the bank that the entry went to")
+        raise Refused(
+            RefusalCode.UNEXPECTED_VALUE, "addenda 28-35", "the routing number of the bank that the entry went to"
+        )
     return eight + str(-weigh(eight) % 10)
 
 

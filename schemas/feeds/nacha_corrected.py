@@ -11,7 +11,8 @@ first reading counts in which every part is valid and nothing is left over; rout
 import re
 from collections.abc import Callable, Mapping
 
-from schemas.feeds.record import Refused, is_blank
+from domain.refusal import RefusalCode, Refused
+from schemas.feeds.record import is_blank
 
 Position = tuple[str, int, int]
 """A part of the corrected data: its name, its first character, and the character after its last."""
@@ -46,7 +47,7 @@ def read_corrected(corrected: str, code: str) -> Mapping[str, str]:
         if parts and all(_IS_VALID[name](value) for name, value in parts.items()):
             return parts  # no two layouts fit the same data, and words only repeat what a layout has
     names = " and ".join(_DESCRIPTIONS[name] for name, _, _ in layouts[0])
-    raise Refused(f"addenda 36-64: expected {names} for {code}")
+    raise Refused(RefusalCode.UNEXPECTED_VALUE, "addenda 36-64", f"{names} for {code}")
 
 
 def _by_position(corrected: str, layout: tuple[Position, ...]) -> Mapping[str, str] | None:

@@ -11,16 +11,17 @@
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from domain.refusal import Refusal, RefusalCode
 from schemas.feeds.nacha_lines import LENGTH
 from schemas.feeds.record import Record
 
 
 class Piece(NamedTuple):
-    """A record for `adapt`, or the problem instead; `number` is the line of the entry, or of the problem."""
+    """A record for `adapt`, or a refusal instead; `number` is the line of the entry, or of the refusal."""
 
     number: int
     record: Record | None
-    problem: str | None = None
+    refusal: Refusal | None = None
 
 
 class RecordReader:
@@ -41,7 +42,7 @@ class RecordReader:
         return self._batch is None
 
     def add(self, number: int, line: str) -> Iterator[Piece]:
-        """The records and problems that a line completes, given without its end. `number` counts lines from 1."""
+        """The records and refusals that a line completes, given without its end. `number` counts lines from 1."""
         self._number = number
         if not line.strip():
             return
@@ -49,7 +50,7 @@ class RecordReader:
             yield from self._close()
             if line[0] == "5":
                 self._batch = None  # its entries are refused separately: their batch is not known
-            yield Piece(number, None, f"line {number}: expected {LENGTH} characters")
+            yield _refused(number, RefusalCode.WRONG_FORMAT, f"{LENGTH} characters")
         elif line[0] == "6":
             yield from self._add_entry(number, line)
         elif line[0] == "7":
@@ -58,25 +59,25 @@ class RecordReader:
             yield from self._close()
             yield from self._enter_batch(number, line)
         else:
-            yield Piece(number, None, f"line {number}: expected a record type of 1, 5, 6, 7, 8 or 9")
+            yield _refused(number, RefusalCode.UNEXPECTED_VALUE, "a record type of 1, 5, 6, 7, 8 or 9")
 
     def end(self) -> Iterator[Piece]:
-        """The problems of an unfinished batch, after the last line."""
+        """The refusals of an unfinished batch, after the last line."""
         yield from self._close()
         if self._batch is not None:
-            yield Piece(self._number, None, f"line {self._number}: the file ends inside a batch")
+            yield _refused(self._number, RefusalCode.INCOMPLETE, "the file ends inside a batch")
             self._batch = None
 
     def _enter_batch(self, number: int, line: str) -> Iterator[Piece]:
         if (line[0] == "8") is (self._batch is None):
             expected = "a batch header before its control" if line[0] == "8" else "the control of the batch before"
-            yield Piece(number, None, f"line {number}: expected {expected}")
+            yield _refused(number, RefusalCode.MISPLACED, expected)
         self._batch = line if line[0] == "5" else None
 
     def _add_entry(self, number: int, line: str) -> Iterator[Piece]:
         yield from self._close()
         if self._batch is None:
-            yield Piece(number, None, f"line {number}: expected a batch header before an entry")
+            yield _refused(number, RefusalCode.MISPLACED, "a batch header before an entry")
         else:
             self._entry, self._receiving = (number, line), None
 
@@ -87,10 +88,10 @@ class RecordReader:
         entry, self._entry = self._entry, None
         if self._batch is not None and not _has_notifications(self._batch):
             if line[1:3] == _NOTIFICATION:
-                yield Piece(number, None, f"line {number}: expected an addenda 98 in a batch of class COR alone")
+                yield _refused(number, RefusalCode.MISPLACED, "an addenda 98 in a batch of class COR alone")
             return
         if self._batch is None or entry is None:
-            yield Piece(number, None, f"line {number}: expected an entry before an addenda record")
+            yield _refused(number, RefusalCode.MISPLACED, "an entry before an addenda record")
             return
         record = {"batch": self._batch, "entry": entry[1], "addenda": line}
         yield Piece(entry[0], record if self._receiving is None else {**record, "receiving": self._receiving})
@@ -102,10 +103,14 @@ class RecordReader:
         return self._batch.startswith("IAT", 4) and line[1:3] in _OF_PAYMENT
 
     def _close(self) -> Iterator[Piece]:
-        """The problem of a notification's entry without an addenda record."""
+        """The refusal of a notification's entry without an addenda record."""
         entry, self._entry = self._entry, None
         if entry is not None and self._batch is not None and _has_notifications(self._batch):
-            yield Piece(entry[0], None, f"line {entry[0]}: expected an addenda record after the entry")
+            yield _refused(entry[0], RefusalCode.MISPLACED, "an addenda record after the entry")
+
+
+def _refused(number: int, code: RefusalCode, expected: str) -> Piece:
+    return Piece(number, None, Refusal(code, f"line {number}", expected))
 
 
 _NOTIFICATION, _RECEIVING_BANK = "98", "14"
@@ -122,7 +127,7 @@ def begins(line: str) -> bool:
 
 
 def records(lines: Iterable[str]) -> Iterator[Piece]:
-    """The records and problems of a whole file."""
+    """The records and refusals of a whole file."""
     reader = RecordReader()
     for number, line in enumerate(lines, 1):
         yield from reader.add(number, line.rstrip("\r\n"))

@@ -15,11 +15,12 @@ A network token that NMI makes or renews (`networktoken.token.…`) is another n
 
 from collections.abc import Iterable, Sequence
 
+from domain.refusal import RefusalCode, Refused
 from domain.update import UpdateType as Type
 from schemas.feeds.card import table, type_of
 from schemas.feeds.feed import Code, Edge, Feed, match_irrelevant
 from schemas.feeds.fields import instant, last4, merchant_id, mmyy, required, required_last4, required_merchant_id, text
-from schemas.feeds.record import Record, Refused, UpdateFields, object_at, objects, split_at, update
+from schemas.feeds.record import Record, UpdateFields, object_at, objects, split_at, update
 
 CODES = (
     Code("acu.summary.automaticallyupdated", "its arrays say what changed", Type.NUMBER_REPLACED),
@@ -68,7 +69,7 @@ def adapt(event: Record, _edge: Edge) -> Iterable[UpdateFields]:
     summary_type = None if summary == _UPDATED else type_of(_SUMMARIES, summary, "event_type")
     body = object_at(event, "event_body")
     if not any(name in body for name in _ARRAYS[summary]):
-        raise Refused(f"event_body: expected cards in {' or '.join(_ARRAYS[summary])}")
+        raise Refused(RefusalCode.UNEXPECTED_VALUE, "event_body", f"cards in {' or '.join(_ARRAYS[summary])}")
     event_id = required(event.get("event_id"), "event_id")
     merchant = required_merchant_id(object_at(event, "event_body", "merchant").get("id"), "event_body.merchant.id")
     at = instant(body.get("updated_date"), "event_body.updated_date")
@@ -87,7 +88,7 @@ def _new_card(update_type: Type, card: Record, field: str) -> UpdateFields | Non
         return None
     expiry = mmyy(card.get("cc_exp"), f"{field}.cc_exp")
     if update_type is Type.EXPIRY_UPDATED and not expiry:
-        raise Refused(f"{field}.cc_exp: required for a new expiry")
+        raise Refused(RefusalCode.REQUIRED_HERE, f"{field}.cc_exp", "required for a new expiry")
     if update_type is Type.NUMBER_REPLACED:
         return {"last4": required_last4(card.get("cc_number"), f"{field}.cc_number"), **expiry}
     return {"last4": last4(card.get("cc_number")), **expiry}

@@ -12,10 +12,11 @@ from typing import Any
 from pydantic_core import PydanticSerializationError, to_json
 
 from domain import pan
+from domain.refusal import Refusal, RefusalCode, Refused
 from schemas import once
 from schemas.digit_ids import fetch_without_ids
 from schemas.feeds.feed import Edge, Feed, Fetch, Irrelevant, match_irrelevant
-from schemas.feeds.record import Record, Refused, UpdateFields
+from schemas.feeds.record import Record, UpdateFields
 
 DEEPEST = 64
 """Levels of objects and arrays in a record; vendors need ten. Python reads and writes some 900, but fewer the deeper
@@ -25,8 +26,8 @@ its own stack is: without this bound a record that was read might not be written
 MOST_VALUES = 100_000
 """Values in JSON from outside: 5,000 records of twenty fields. A value of two bytes takes 60 in memory."""
 
-_TOO_DEEP = f"record: expected {DEEPEST} levels of JSON at most"
-_TOO_MANY = f"record: expected {MOST_VALUES:,} values at most"
+_TOO_DEEP = Refusal(RefusalCode.TOO_DEEP, "record", f"{DEEPEST} levels of JSON at most")
+_TOO_MANY = Refusal(RefusalCode.TOO_MANY, "record", f"{MOST_VALUES:,} values at most")
 
 
 def parse_json(body: str | bytes | bytearray) -> Any:
@@ -38,13 +39,13 @@ def parse_json(body: str | bytes | bytearray) -> Any:
         ValueError: it is no JSON, or deeper than records are, or of more values.
     """
     if has_too_many_values(body):
-        raise ValueError(_TOO_MANY)
+        raise Refused.of(_TOO_MANY)
     try:
         value = once.loads(body)
     except RecursionError:
-        raise ValueError(_TOO_DEEP) from None
+        raise Refused.of(_TOO_DEEP) from None
     if _is_deeper(value, DEEPEST + 2):  # the array and the envelope
-        raise ValueError(_TOO_DEEP)
+        raise Refused.of(_TOO_DEEP)
     return value
 
 
@@ -127,16 +128,16 @@ def encode(message: UpdateFields) -> bytes:
     try:
         return to_json(message)
     except PydanticSerializationError:
-        raise Refused("record: expected UTF-8") from None
+        raise Refused(RefusalCode.NOT_TEXT, "record", "UTF-8") from None
 
 
 def _refuse_unreadable(record: Record) -> None:
     """Refuse a record that is too deep to be written again, or that can be read in two ways."""
     if _is_deeper(record, DEEPEST):
-        raise Refused(_TOO_DEEP)
+        raise Refused.of(_TOO_DEEP)
     key = once.repeated_key(record)
     if key is not None:
-        raise Refused(f"record: expected each key of an object once, and not {key} twice")
+        raise Refused(RefusalCode.REPEATED, "record", f"each key of an object once, and not {key} twice")
 
 
 def _is_deeper(value: object, levels: int) -> bool:
@@ -160,5 +161,5 @@ def _without_numbers(feed: Feed, fetch: Fetch, edge: Edge) -> Fetch:
     ours |= {f"body.{name}": value for name, value in (fetch.body or {}).items()}
     for name, value in ours.items():
         if pan.pan_in_json(value) is not None:  # names further inside are the vendor's: the reason must not show them
-            raise Refused(f"$.{name}: expected no card number")
+            raise Refused(RefusalCode.CARD_NUMBER_REFUSED, f"$.{name}", "no card number")
     return fetch

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
+from domain.refusal import RefusalCode, Refused
 from domain.update import Reason, UpdateType
 
 Record: TypeAlias = Mapping[str, Any]
@@ -11,10 +12,6 @@ Record: TypeAlias = Mapping[str, Any]
 
 UpdateFields: TypeAlias = dict[str, Any]
 """A canonical update as JSON, or a part of one. `reading.complete` adds a missing `id` and `occurredAt`."""
-
-
-class Refused(ValueError):
-    """No update can be made of a record. The text names the field and what was expected there, never a value."""
 
 
 _IDENTIFYING = ("token", "fingerprint", "formerFingerprint", "methodType")
@@ -69,7 +66,7 @@ def object_at(record: Record, *path: str) -> Record:
     for step, name in enumerate(path, 1):
         value = value.get(name) if isinstance(value, Mapping) else None
         if not isinstance(value, Mapping):
-            raise Refused(f"{'.'.join(path[:step])}: expected an object")
+            raise Refused(RefusalCode.WRONG_TYPE, f"{'.'.join(path[:step])}", "an object")
     assert isinstance(value, Mapping)
     return value
 
@@ -85,7 +82,7 @@ def objects(record: Record, field: str) -> list[Record]:
     if is_blank(array):
         return []
     if not isinstance(array, list) or not all(isinstance(element, Mapping) for element in array):
-        raise Refused(f"{field}: expected an array of objects")
+        raise Refused(RefusalCode.WRONG_TYPE, field, "an array of objects")
     return array
 
 
@@ -97,7 +94,7 @@ def split_array(record: Record, field: str) -> list[Record]:
     if is_blank(array):
         return []
     if not isinstance(array, list):
-        raise Refused(f"{field}: expected an array of objects")
+        raise Refused(RefusalCode.WRONG_TYPE, field, "an array of objects")
     return [element if isinstance(element, Mapping) else {field: [element]} for element in array]
 
 

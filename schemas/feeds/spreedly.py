@@ -10,11 +10,12 @@ method, are irrelevant.
 
 from collections.abc import Iterable, Sequence
 
+from domain.refusal import RefusalCode, Refused
 from domain.update import UpdateType as Type
 from schemas.feeds.card import table, type_of
 from schemas.feeds.feed import Code, Edge, Feed
 from schemas.feeds.fields import brand, expiry, instant, last4, required, required_last4, vendor_fingerprint
-from schemas.feeds.record import Record, Refused, UpdateFields, object_at, split_array, update
+from schemas.feeds.record import Record, UpdateFields, object_at, split_array, update
 
 CODES = (
     Code("ReplacePaymentMethod", "another number, another expiry, or both", Type.NUMBER_REPLACED),
@@ -58,7 +59,7 @@ def adapt(transaction: Record, _edge: Edge) -> Iterable[UpdateFields]:
     new: UpdateFields | None = None
     if update_type is Type.NUMBER_REPLACED:
         if transaction.get("succeeded") is False:
-            raise Refused("succeeded: expected true for ReplacePaymentMethod")
+            raise Refused(RefusalCode.UNEXPECTED_VALUE, "succeeded", "true for ReplacePaymentMethod")
         new = {
             **token,
             "fingerprint": vendor_fingerprint("spreedly", method.get("fingerprint")),

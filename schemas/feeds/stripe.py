@@ -13,6 +13,7 @@ and the card lives. `customer.source.updated` is not irrelevant: it may report a
 
 from collections.abc import Iterable
 
+from domain.refusal import RefusalCode, Refused
 from domain.update import UpdateType as Type
 from schemas.feeds.card import table, type_of
 from schemas.feeds.feed import Code, Edge, Feed, Irrelevant, match_irrelevant
@@ -27,7 +28,7 @@ from schemas.feeds.fields import (
     text,
     vendor_fingerprint,
 )
-from schemas.feeds.record import Record, Refused, UpdateFields, object_at, optional_object, update
+from schemas.feeds.record import Record, UpdateFields, object_at, optional_object, update
 
 CODES = (
     Code("payment_method.automatically_updated", "a card network's update", Type.NUMBER_REPLACED),
@@ -81,7 +82,7 @@ def adapt(record: Record, _edge: Edge) -> Iterable[UpdateFields | Irrelevant]:
 
 def _updates(record: Record, method: Record, method_type: str) -> Iterable[UpdateFields]:
     if method_type not in _TYPES:
-        raise Refused("data.object.type: expected card or us_bank_account")
+        raise Refused(RefusalCode.UNEXPECTED_VALUE, "data.object.type", "card or us_bank_account")
     now, previous = object_at(method, method_type), optional_object(object_at(record, "data"), "previous_attributes")
     former = optional_object(previous, method_type)
     token = {"token": required(method.get("id"), "data.object.id"), "methodType": _TYPES[method_type]}

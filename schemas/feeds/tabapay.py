@@ -11,12 +11,13 @@ Assumed: expiration dates as MMYY (`12/28` too) or, as in TabaPay's API, YYYYMM.
 import re
 from collections.abc import Iterable
 
+from domain.refusal import RefusalCode, Refused
 from domain.update import UpdateType as Type
 from schemas.feeds import abu_batch, vau
 from schemas.feeds.card import dialect, table, type_of, update_by_token
 from schemas.feeds.feed import Code, Edge, Feed
 from schemas.feeds.fields import brand, expiry, mmyy, optional_text, optional_value, required_merchant_id, text
-from schemas.feeds.record import Record, Refused, UpdateFields, is_blank
+from schemas.feeds.record import Record, UpdateFields, is_blank
 
 _NUMBER_OR_EXPIRY = "UPDATE"
 _VISA = (
@@ -55,11 +56,15 @@ def adapt(record: Record, _edge: Edge) -> Iterable[UpdateFields]:
     if optional_text(record.get("Network Code")) == _NUMBER_OR_EXPIRY:
         update_type = reason_type or (Type.EXPIRY_UPDATED if _has_same_digits(record) else Type.NUMBER_REPLACED)
     if reason is not None and reason_type is not update_type:
-        raise Refused("Reason Code: expected what Network Code says (Account for a new number, Expiry for a new date)")
+        raise Refused(
+            RefusalCode.CONTRADICTION,
+            "Reason Code",
+            "what Network Code says (Account for a new number, Expiry for a new date)",
+        )
     if update_type is Type.NUMBER_REPLACED and _has_no_new_digits(record):
-        raise Refused("New Last 4: required")
+        raise Refused(RefusalCode.REQUIRED, "New Last 4", "required")
     if update_type is not Type.NUMBER_REPLACED and not _has_same_digits(record):
-        raise Refused(f"New Last 4: expected none, or what there was, for {update_type.value}")
+        raise Refused(RefusalCode.CONTRADICTION, "New Last 4", f"none, or what there was, for {update_type.value}")
     yield update_by_token(
         update_type,
         required_merchant_id(record.get("Account ID"), "Account ID"),
@@ -91,7 +96,7 @@ def _last4(record: Record, field: str) -> str:
     """Four digits; a spreadsheet may have dropped leading zeros."""
     digits = text(record.get(field), field)
     if not re.fullmatch(r"\d{1,4}", digits, re.ASCII):
-        raise Refused(f"{field}: expected up to four digits")
+        raise Refused(RefusalCode.WRONG_FORMAT, field, "up to four digits")
     return digits.zfill(4)
 
 

@@ -11,11 +11,12 @@ a blank shows that columns have slipped, so the response is refused.
 
 from collections.abc import Iterable
 
+from domain.refusal import RefusalCode, Refused
 from domain.update import UpdateType as Type
 from schemas.feeds.card import Field, table, type_of, update_by_number
 from schemas.feeds.feed import Code, Edge, Feed
 from schemas.feeds.fields import optional_value, yymm
-from schemas.feeds.record import Record, Refused, UpdateFields
+from schemas.feeds.record import Record, UpdateFields
 
 CODES = (
     Code("A", "account number changed", Type.NUMBER_REPLACED),
@@ -40,9 +41,9 @@ def adapt(record: Record, edge: Edge) -> Iterable[UpdateFields]:
     rejected = optional_value(record.get("rejectReasonCode"))
     if rejected is not None:
         meaning = _REJECTED.get(rejected.lstrip("0"), "for a reason not known")
-        raise Refused(f"rejectReasonCode: Visa rejected the inquiry, {meaning}")
+        raise Refused(RefusalCode.NO_UPDATE, "rejectReasonCode", f"Visa rejected the inquiry, {meaning}")
     if optional_value(record.get("previouslySentFlag")) not in ("Y", "N", None):
-        raise Refused("previouslySentFlag: expected Y, N or a blank")
+        raise Refused(RefusalCode.UNEXPECTED_VALUE, "previouslySentFlag", "Y, N or a blank")
     update_type = type_of(_CODES, record.get("serviceIdentifier"), "serviceIdentifier")
     yield update_by_number(
         update_type,

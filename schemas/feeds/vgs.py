@@ -8,11 +8,12 @@ brand is that of the card's first digits. Expiries are MMYY.
 
 from collections.abc import Iterable
 
+from domain.refusal import RefusalCode, Refused
 from domain.update import UpdateType as Type
 from schemas.feeds.card import brand_of, table, type_of
 from schemas.feeds.feed import Code, Edge, Feed
 from schemas.feeds.fields import instant, last4, mmyy, optional_value, required, text, vendor_fingerprint
-from schemas.feeds.record import Record, Refused, UpdateFields, object_at, update
+from schemas.feeds.record import Record, UpdateFields, object_at, update
 
 CODES = (
     Code("updated", "account number changed", Type.NUMBER_REPLACED),
@@ -34,7 +35,7 @@ def adapt(event: Record, _edge: Edge) -> Iterable[UpdateFields]:
     name = text(event.get("event"), "event")
     prefix = next((known for known in _PREFIXES if name.startswith(known)), None)
     if prefix is None:
-        raise Refused("event: expected cmp_au_card. or au_card.")
+        raise Refused(RefusalCode.UNEXPECTED_VALUE, "event", "cmp_au_card. or au_card.")
     update_type = type_of(_CODES, name.removeprefix(prefix), "event")
     details = object_at(event, "details")
     token = {"token": required(details.get("card_id"), "details.card_id"), "methodType": "CARD"}
@@ -44,7 +45,7 @@ def adapt(event: Record, _edge: Edge) -> Iterable[UpdateFields]:
         expiry = mmyy(details.get("new_expiration_date"), "details.new_expiration_date")
         new = {**token, **expiry, "last4": last4(details.get("card_last4"))}
         if update_type is Type.EXPIRY_UPDATED and not expiry:
-            raise Refused("details.new_expiration_date: required for a new expiry")
+            raise Refused(RefusalCode.REQUIRED_HERE, "details.new_expiration_date", "required for a new expiry")
     if update_type is Type.NUMBER_REPLACED and new is not None:
         alias = required(details.get("new_account_number"), "details.new_account_number")
         old = {**token, "fingerprint": vendor_fingerprint("vgs", details.get("old_account_number"))}

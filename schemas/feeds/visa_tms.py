@@ -13,11 +13,12 @@ Events of CyberSource's other products (payments, risk, recurring billing, …) 
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
+from domain.refusal import RefusalCode, Refused
 from domain.update import UpdateType as Type
 from schemas.feeds.card import table, type_of
 from schemas.feeds.feed import Code, Edge, Feed, Fetch
 from schemas.feeds.fields import brand, expiry, instant, last4, optional_text, required, text
-from schemas.feeds.record import Record, Refused, UpdateFields, object_at, objects, optional_object, split_at, update
+from schemas.feeds.record import Record, UpdateFields, object_at, objects, optional_object, split_at, update
 
 STATES = (
     Code("ACTIVE", "the token can be used", Type.RESUMED),
@@ -70,11 +71,11 @@ def adapt(event: Record, _edge: Edge) -> Iterable[UpdateFields | Fetch]:
     for payload in objects(event, _body_name(event)):
         links = objects(object_at(payload, "data", "_links"), "paymentInstruments")
         if not links:
-            raise Refused(f"{_LINKS}: expected one at least")
+            raise Refused(RefusalCode.REQUIRED_HERE, _LINKS, "expected one at least")
         for link in links:
             href = _LINK.fullmatch(required(link.get("href"), f"{_LINKS}.href"))
             if href is None:
-                raise Refused(f"{_LINKS}.href: expected a path below /tms")
+                raise Refused(RefusalCode.UNEXPECTED_VALUE, f"{_LINKS}.href", "a path below /tms")
             if update_type is None:
                 yield Fetch(href[1], {"token": href[2], "at": at})
             else:

@@ -13,11 +13,12 @@ numbers, so an update gets an id from its content.
 
 from collections.abc import Iterable
 
+from domain.refusal import RefusalCode, Refused
 from domain.update import UpdateType as Type
 from schemas.feeds.card import Field, brand_change, require_same, table, type_of
 from schemas.feeds.feed import Code, Edge, Feed
 from schemas.feeds.fields import brand, instant, mmyy, required, without_grouping
-from schemas.feeds.record import Record, Refused, UpdateFields, is_blank, object_at, optional_object, update
+from schemas.feeds.record import Record, UpdateFields, is_blank, object_at, optional_object, update
 
 CODES = (
     Code("500", "account number changed", Type.NUMBER_REPLACED),
@@ -57,7 +58,7 @@ def adapt(record: Record, edge: Edge) -> Iterable[UpdateFields]:
     require_same(update_type, old_id, new_id)
     expiry = _expiry(answer, updated) if update_type is Type.EXPIRY_UPDATED else None
     if expiry == {}:
-        raise Refused(f"{updated}.expDate: required for a new expiry")
+        raise Refused(RefusalCode.REQUIRED_HERE, f"{updated}.expDate", "required for a new expiry")
     yield update(update_type, old, expiry, at=at)
 
 

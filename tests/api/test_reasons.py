@@ -1,17 +1,31 @@
 """The reasons in an answer: counted by what was expected, and nothing of what was posted among them."""
 
+import pytest
+
 from api.body import size
 from api.feeds import _MOST_REASONS, _shown
+from domain.refusal import Refusal, RefusalCode, Refused
+from schemas.feeds.fields import refuse_code
+
+
+def required(field: str) -> Refusal:
+    return Refusal(RefusalCode.REQUIRED, field, "required")
+
+
+def unknown_code(field: str, code: str) -> Refusal:
+    with pytest.raises(Refused, match=f"^{field}: {code} is in no table of this feed$") as refused:
+        refuse_code(code, field)
+    return refused.value.refusal
 
 
 def test_codes_that_nobody_knows_are_counted_together_and_not_repeated() -> None:
-    reasons = {
-        "id: required": 2,
-        "type: EATEN is in no table of this feed": 3,
-        "type: 4111 is in no table of this feed": 4,
-        "old.type: EATEN is in no table of this feed": 1,
+    refusals = {
+        required("id"): 2,
+        unknown_code("type", "EATEN"): 3,
+        unknown_code("type", "4111"): 4,
+        unknown_code("old.type", "EATEN"): 1,
     }
-    assert list(_shown(reasons).items()) == [
+    assert list(_shown(refusals).items()) == [
         ("type: expected a code of this feed", 7),
         ("id: required", 2),
         ("old.type: expected a code of this feed", 1),
@@ -19,8 +33,7 @@ def test_codes_that_nobody_knows_are_counted_together_and_not_repeated() -> None
 
 
 def test_of_many_reasons_the_most_frequent_are_shown() -> None:
-    reasons = {f"field{n}: required": n for n in range(1, 100)}
-    shown = _shown(reasons)
+    shown = _shown({required(f"field{n}"): n for n in range(1, 100)})
     assert len(shown) == _MOST_REASONS == 20
     assert set(shown.values()) == set(range(80, 100))
 

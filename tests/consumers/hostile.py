@@ -15,14 +15,14 @@ from datetime import UTC, datetime
 from aiokafka import ConsumerRecord
 
 from consumers import batch, thin
+from domain.refusal import Refusal, RefusalCode, Refused
 from domain.wallet import IDENTIFIERS
 from schemas import intake
 from schemas.digit_ids import NO_DIGIT_IDS
 from schemas.feeds import FEEDS
 from schemas.feeds.feed import Edge
 from schemas.feeds.reading import parse_json
-from schemas.feeds.record import Refused
-from schemas.wallet import Malformed, read_wallet
+from schemas.wallet import read_wallet
 
 SIZE = 1_000_000
 NUMBER = "4539578763621486"
@@ -72,9 +72,11 @@ def _read(body: bytes) -> None:
     try:
         record = parse_json(body)
         intake.to_messages(feed, record if isinstance(record, dict) else {"signedMessage": record}, edge)
-    except (Refused, ValueError) as reason:
-        intake.refused(feed, body, str(reason))
-    with suppress(Malformed, RecursionError):
+    except Refused as refused:
+        intake.refused(feed, body, refused.refusal)
+    except ValueError:
+        intake.refused(feed, body, Refusal(RefusalCode.NOT_READABLE, "body", "JSON"))
+    with suppress(Refused, RecursionError):
         read_wallet(body.decode())
 
 

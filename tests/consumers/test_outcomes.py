@@ -8,9 +8,9 @@ import pytest
 from sqlalchemy import event as hooks
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from domain.refusal import Refused
 from domain.update import Outcome
 from tests.consumers.world import World, card, link, merged, named, replaced, update, wallet
-from wallets.importing import RefusedWallet
 
 
 @pytest.fixture
@@ -499,9 +499,9 @@ async def test_a_chain_costs_one_more_round_for_each_step_that_was_not_loaded(wo
 
 async def test_an_import_is_whole_or_nothing(world: World) -> None:
     await world.wallets(wallet("ann", card("a", wallet="ann")))
-    with pytest.raises(RefusedWallet, match=named("ann/a")):
+    with pytest.raises(Refused, match=named("ann/a")):
         await world.wallets(wallet("bea", card("b", wallet="bea")), wallet("cat", card("a", wallet="ann")))
-    with pytest.raises(RefusedWallet, match="nobody"):
+    with pytest.raises(Refused, match="nobody"):
         await world.wallets(wallet("bea", card("b", wallet="bea"), told=["nobody"]))
     assert list(await world.live()) == ["ann"]
 

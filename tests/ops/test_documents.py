@@ -15,6 +15,7 @@ from api import authentication
 from docs import bodies, formats, tables
 from domain.account import Conflict
 from domain.delivery.states import Status
+from domain.refusal import Refused
 from domain.update import Outcome, Reason, UpdateType
 from domain.wallet import MethodStatus
 from ops import settings
@@ -23,7 +24,6 @@ from schemas.canonical import UNREADABLE_HEADER, parse
 from schemas.event import EventName
 from schemas.feeds import FEEDS
 from schemas.feeds.feed import Edge
-from schemas.feeds.record import Refused
 from schemas.wallet import read_merchant, read_wallet
 from tests.schemas.feeds.reading import messages
 

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from domain.refusal import Refused
 from ops import run, settings
 from ops.kafka import security
 from ops.settings import SettingsError, described, duration, read, spell
@@ -19,7 +20,6 @@ from producers.topic import records
 from schemas.feeds import FEEDS
 from schemas.feeds.feed import Edge, Feed
 from schemas.feeds.reading import parts
-from schemas.feeds.record import Refused
 from store import address
 from tests.schemas.feeds.reading import messages
 

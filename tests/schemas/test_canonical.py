@@ -13,9 +13,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from domain.pan import contains_pan
+from domain.refusal import Refused
 from domain.update import Credential, NewCredential, Reason, Stamp, UpdateType
 from domain.wallet import Expiry, MethodType
-from schemas.canonical import UNREADABLE_HEADER, CanonicalUpdate, Unreadable, masked, parse, with_identifiers
+from schemas.canonical import UNREADABLE_HEADER, CanonicalUpdate, masked, parse, with_identifiers
 
 PAN = "4111111111111111"
 
@@ -59,7 +60,7 @@ def read(message: object, headers: Sequence[tuple[str, bytes | None]] = ()) -> C
 
 
 def refusal(message: object, headers: Sequence[tuple[str, bytes | None]] = ()) -> str:
-    with pytest.raises(Unreadable) as refused:
+    with pytest.raises(Refused) as refused:
         parse(message if isinstance(message, bytes) else json.dumps(message).encode(), headers)
     return str(refused.value)
 
@@ -534,7 +535,7 @@ def understood(body: bytes) -> CanonicalUpdate | str:
     """The update, or why it is unreadable."""
     try:
         return parse(body)
-    except Unreadable as refused:
+    except Refused as refused:
         return str(refused)
 
 
@@ -574,7 +575,7 @@ def test_any_message_is_understood_or_unreadable(
 @example(b'{"specversion": "1.0", "data_base64": "\\ud800"}')
 def test_any_bytes_are_understood_or_unreadable(body: bytes) -> None:
     for headers in ([], [("ce_id", body), ("ce_time", None)]):
-        with pytest.raises(Unreadable):
+        with pytest.raises(Refused):
             parse(body, headers)
     masked(body).encode()
 
@@ -618,7 +619,7 @@ def test_what_names_a_customer_has_so_many_bytes_and_no_more(metadata: dict[str,
     if reason is None:
         with_identifiers(update, IDENTIFIERS)
         return
-    with pytest.raises(Unreadable) as refused:
+    with pytest.raises(Refused) as refused:
         with_identifiers(update, IDENTIFIERS)
     assert str(refused.value) == reason
 
@@ -645,6 +646,6 @@ def test_a_merge_keeps_of_each_customer_the_names_that_identify_them() -> None:
 @pytest.mark.parametrize("side", ["from", "into"])
 def test_a_merge_of_a_customer_whom_nothing_identifies_is_refused(side: str) -> None:
     update = read(merged(**{side: {"metadata": {"tier": "gold"}}})).update
-    with pytest.raises(Unreadable) as refused:
+    with pytest.raises(Refused) as refused:
         with_identifiers(update, BY_DEFAULT)
     assert str(refused.value) == (f"{side}: expected a customer identifier (enterpriseId, hsid or metadata.patientId)")

@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
+from domain.refusal import Refused
 from domain.wallet import token_key
 from producers.topic import ingest
 from schemas import intake, thin
-from schemas.canonical import Unreadable, masked, parse
+from schemas.canonical import masked, parse
 from schemas.digit_ids import DigitIds
 from schemas.feeds import FEEDS
 from schemas.feeds.feed import Edge
-from schemas.feeds.record import Refused
-from schemas.wallet import Malformed, read_wallet
+from schemas.wallet import read_wallet
 from tests.schemas.feeds.reading import EDGE
 from tests.schemas.feeds.test_every_feed import samples
 
@@ -52,7 +52,7 @@ def test_an_update_with_ids_of_digits_is_read_and_kept_as_it_came_where_the_sett
     assert masked(body, IDS).encode() == body
     line = ingest.read(1, body, digit_ids=IDS)
     assert (line.unusable, line.messages[0].value) == (None, body)
-    with pytest.raises(Unreadable, match="expected no card number"):
+    with pytest.raises(Refused, match="expected no card number"):
         parse(body)
     assert TOKEN not in masked(body)
 
@@ -79,7 +79,7 @@ def test_an_update_with_ids_of_digits_is_read_and_kept_as_it_came_where_the_sett
 )
 def test_elsewhere_digits_are_refused_and_masked(wrap: Any, changed: Mapping[str, object], digit_ids: DigitIds) -> None:
     body = json.dumps(wrap(update(**changed))).encode()
-    with pytest.raises(Unreadable, match="expected no card number"):
+    with pytest.raises(Refused, match="expected no card number"):
         parse(body, digit_ids=digit_ids)
     assert TOKEN not in masked(body, digit_ids)
     assert "expected no card number" in str(ingest.read(1, body, digit_ids=digit_ids).unusable)
@@ -90,7 +90,7 @@ def test_a_merge_may_name_customers_by_digits() -> None:
     merge["into"] = {"hsid": TOKEN}
     message = {"id": "1", "vendor": "crm", "type": "WALLET_MERGED", "occurredAt": "2026-11-20T09:14:13Z", **merge}
     assert parse(json.dumps(message).encode(), digit_ids=IDS).update.merge_into == (("hsid", TOKEN),)
-    with pytest.raises(Unreadable, match=r"^\$\.from\.enterpriseId: expected no card number$"):
+    with pytest.raises(Refused, match=r"^\$\.from\.enterpriseId: expected no card number$"):
         parse(json.dumps(message).encode())
 
 
@@ -110,7 +110,7 @@ def wallet(**changed: object) -> str:
 def test_a_wallet_with_ids_of_digits_is_read_where_the_setting_says_so() -> None:
     assert token_key("cybersource", TOKEN) in read_wallet(wallet(), digit_ids=IDS).methods[0].keys
     for names in ("", "customer", "cybersource"):
-        with pytest.raises(Malformed, match="expected no card number"):
+        with pytest.raises(Refused, match="expected no card number"):
             read_wallet(wallet(), digit_ids=frozenset({names}))
 
 
@@ -125,7 +125,7 @@ def test_a_wallet_with_ids_of_digits_is_read_where_the_setting_says_so() -> None
     ],
 )
 def test_elsewhere_in_a_wallet_digits_are_refused(changed: Mapping[str, object]) -> None:
-    with pytest.raises(Malformed, match="expected no card number"):
+    with pytest.raises(Refused, match="expected no card number"):
         read_wallet(wallet(**changed), digit_ids=IDS)
 
 
@@ -163,11 +163,11 @@ def test_a_thin_event_of_visa_names_an_instrument_of_digits(kind: str) -> None:
 )
 def test_what_is_no_update_no_wallet_and_no_thin_event_has_no_ids(body: object) -> None:
     written = json.dumps(body)
-    with pytest.raises(Unreadable, match="expected no card number"):
+    with pytest.raises(Refused, match="expected no card number"):
         parse(written.encode(), digit_ids=IDS)
-    with pytest.raises(Unreadable, match="expected no card number"):
+    with pytest.raises(Refused, match="expected no card number"):
         thin.parse(written.encode(), digit_ids=IDS)
-    with pytest.raises(Malformed, match="expected no card number"):
+    with pytest.raises(Refused, match="expected no card number"):
         read_wallet(written, digit_ids=IDS)
     assert TOKEN not in masked(written.encode(), IDS)
 
@@ -188,5 +188,5 @@ def test_what_is_no_update_no_wallet_and_no_thin_event_has_no_ids(body: object) 
     ],
 )  # fmt: skip
 def test_digits_of_a_wallet_are_a_card_number_outside_its_ids(line: dict[str, Any]) -> None:
-    with pytest.raises(Malformed, match="expected no card number"):
+    with pytest.raises(Refused, match="expected no card number"):
         read_wallet(json.dumps(line), digit_ids=IDS)

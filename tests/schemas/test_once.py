@@ -7,14 +7,14 @@ from typing import cast
 
 import pytest
 
+from domain.refusal import Refused
 from producers.topic import ingest
 from producers.topic.stream import FeedLine
 from schemas import once
-from schemas.canonical import Unreadable, parse
+from schemas.canonical import parse
 from schemas.feeds import FEEDS
 from schemas.feeds.feed import Feed, Fetch, Layout
 from schemas.feeds.reading import parse_json, read, read_answer
-from schemas.feeds.record import Refused
 from tests.acceptance.lines import replaced
 from tests.schemas.feeds.reading import EDGE
 from tests.schemas.feeds.test_every_feed import samples
@@ -69,10 +69,10 @@ def test_an_answer_with_a_key_twice_is_refused() -> None:
 def test_a_message_with_a_key_twice_is_unreadable() -> None:
     written = json.dumps(replaced(1))
     for key in ("type", "token", "occurredAt"):
-        with pytest.raises(Unreadable, match=rf"^message: expected each key of an object once, and not {key} twice$"):
+        with pytest.raises(Refused, match=rf"^message: expected each key of an object once, and not {key} twice$"):
             parse(repeated(written, key).encode())
     inside = json.dumps({"specversion": "1.0", "id": "e", "time": "2026-11-20T09:14:13Z", "data": replaced(1)})
-    with pytest.raises(Unreadable, match=r"not token twice$"):
+    with pytest.raises(Refused, match=r"not token twice$"):
         parse(repeated(inside, "token").encode())
 
 

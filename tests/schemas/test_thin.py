@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from domain.refusal import Refused
 from schemas import thin
-from schemas.canonical import UNREADABLE_HEADER, Unreadable
+from schemas.canonical import UNREADABLE_HEADER
 from schemas.feeds.feed import Fetch
 
 AT = datetime(2026, 11, 20, 9, 14, 13, 512000, tzinfo=UTC)
@@ -80,16 +81,16 @@ def test_a_path_may_be_so_long(length: int) -> None:
     ],
 )
 def test_a_wrong_field_is_named(changes: dict[str, Any], field: str) -> None:
-    with pytest.raises(Unreadable, match=f"^{field}: "):
+    with pytest.raises(Refused, match=f"^{field}: "):
         thin.parse(json.dumps(WIRE | changes).encode())
 
 
 @pytest.mark.parametrize("value", [b"", b"[]", b"{", b"\xff", b"null"])
 def test_what_is_no_event_is_refused(value: bytes) -> None:
-    with pytest.raises(Unreadable):
+    with pytest.raises(Refused):
         thin.parse(value)
 
 
 def test_a_header_marks_an_event_as_unreadable() -> None:
-    with pytest.raises(Unreadable, match="masked"):
+    with pytest.raises(Refused, match="masked"):
         thin.parse(thin.written("adyen", FETCH, AT), [(UNREADABLE_HEADER, b"masked")])

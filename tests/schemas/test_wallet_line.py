@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
+from domain.refusal import Refused
 from domain.wallet import Expiry
-from schemas.wallet import Malformed, read_line, read_merchant, read_wallet, write_wallet
+from schemas.wallet import read_line, read_merchant, read_wallet, write_wallet
 from tests.acceptance.lines import wallet
 
 
@@ -18,10 +19,10 @@ def changed(**details: object) -> dict[str, Any]:
 
 
 def faults(line: dict[str, Any]) -> tuple[str, ...]:
-    with pytest.raises(Malformed) as refused:
+    with pytest.raises(Refused) as refused:
         read_wallet(json.dumps(line))
-    assert str(refused.value) == refused.value.faults[0]
-    return refused.value.faults
+    assert refused.value.refusal == refused.value.refusals[0]
+    return tuple(map(str, refused.value.refusals))
 
 
 @pytest.mark.parametrize(
@@ -92,7 +93,7 @@ def test_blanks_are_nothing_where_nothing_may_be() -> None:
 
 def test_a_key_that_stands_twice_is_refused() -> None:
     written = json.dumps(wallet(1)).replace('"nickname"', '"nickname": "other", "nickname"')
-    with pytest.raises(Malformed, match="nickname: expected once"):
+    with pytest.raises(Refused, match="nickname: expected once"):
         read_wallet(written)
 
 
@@ -374,8 +375,8 @@ def test_a_merchant_is_read_with_its_endpoints_and_shows_no_secret() -> None:
 )
 def test_a_wrong_field_of_an_endpoint_is_named_without_its_value(changes: dict[str, Any], field: str) -> None:
     (endpoint,) = MERCHANT["endpoints"]
-    with pytest.raises(Malformed) as refused:
+    with pytest.raises(Refused) as refused:
         read_merchant(json.dumps(MERCHANT | {"endpoints": [endpoint | changes]}))  # type: ignore[operator]
-    (fault,) = refused.value.faults
+    (fault,) = map(str, refused.value.refusals)
     assert fault.startswith(f"{field}: ")
     assert "A" * 32 not in fault

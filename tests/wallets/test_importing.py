@@ -6,12 +6,13 @@ from datetime import timedelta
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from domain.refusal import Refused
 from domain.update import UpdateType
 from domain.wallet import Wallet
 from schemas.wallet import read_wallet
 from tests.consumers.harness import RETENTION, Harness, in_batches, merging
 from tests.domain.build import link, live, method, removed, replaced, reported, wallet, who
-from wallets.importing import RefusedWallet, import_wallets
+from wallets.importing import import_wallets
 
 
 async def test_what_was_told_before_is_kept_as_long_as_what_is_told_of_any_wallet_s(harness: Harness) -> None:
@@ -70,9 +71,9 @@ ONE = wallet(method("A"), removed("R"), links=[link("m-A")])
 async def test_what_would_be_there_twice_is_refused_by_its_id(
     harness: Harness, brought: list[Wallet], named: str, of: int
 ) -> None:
-    with pytest.raises(RefusedWallet) as refused:
+    with pytest.raises(Refused) as refused:
         await harness.import_wallets(*brought, of=of)
-    assert refused.value.subject == harness.id_of(named)
+    assert refused.value.refusal.field == harness.id_of(named)
     assert await harness.wallets() == {}
 
 
@@ -84,16 +85,16 @@ async def test_what_is_there_already_is_refused(harness: Harness) -> None:
         (wallet(method("B", id="m-R"))._replace(id="w-e2"), "m-R"),
         (wallet(method("B"), links=[link("m-B", id="l-m-A")])._replace(id="w-e2"), "l-m-A"),
     ):
-        with pytest.raises(RefusedWallet) as refused:
+        with pytest.raises(Refused) as refused:
             await harness.import_wallets(again)
-        assert refused.value.subject == harness.id_of(named)
+        assert refused.value.refusal.field == harness.id_of(named)
     assert await harness.exported() == before
 
 
 async def test_a_wallet_of_an_unknown_merchant_is_refused(harness: Harness, engine: AsyncEngine) -> None:
 
     async with engine.connect() as connection:
-        with pytest.raises(RefusedWallet, match="expected optician"):
+        with pytest.raises(Refused, match="expected optician"):
             await import_wallets(connection, in_batches([harness.stored(ONE)], 1), RETENTION)
 
 

@@ -17,11 +17,12 @@ from typing import Any, cast
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
+from domain.refusal import Refused
 from ops import embedded
 from producers.lines import FilePosition
 from producers.topic import ingest, stream
 from producers.topic.stream import FeedLine, Unreachable, send
-from schemas.canonical import UNREADABLE_HEADER, Unreadable, parse
+from schemas.canonical import UNREADABLE_HEADER, parse
 from schemas.feeds import FEEDS
 from schemas.feeds.feed import Edge
 from schemas.fingerprint import Fingerprints, Key
@@ -199,7 +200,7 @@ async def test_a_card_number_never_reaches_the_topic(kafka: str, topic: str, lin
     for shown in (PAN.encode(), PAN[4:8].encode(), base64.b64encode(PAN.encode())[:12], b"\\u00341"):
         assert shown not in whole
     assert [name for name, _ in message.headers] == [UNREADABLE_HEADER]
-    with pytest.raises(Unreadable) as refused:
+    with pytest.raises(Refused) as refused:
         parse(message.value, message.headers)
     assert str(refused.value).startswith(reason)
 

@@ -14,6 +14,7 @@ from producers.lines import LONGEST_DOCUMENT, FilePosition
 from producers.topic.records import FileRecord, file_records, records
 from schemas.feeds import FEEDS
 from schemas.intake import LONGEST
+from tests.parts.refusals import refusal_text
 from tests.schemas.feeds.test_nacha import BATCH, notice
 from tests.schemas.feeds.test_nacha_file import FORMS
 
@@ -45,7 +46,7 @@ async def test_rows_are_read_by_the_names_of_their_columns() -> None:
 async def test_delimiters_behind_the_last_name_are_no_columns(end: str, rows: str) -> None:
     found = await cut(f"a,b{end}\n{rows}\n5,6,7\n8\n".encode())
     assert [each.record for each in found[:2]] == [{"a": "1", "b": "2"}, {"a": "3", "b": "4"}]
-    assert [each.problem for each in found[2:]] == [f"line: expected 2 columns, not {count}" for count in (3, 1)]
+    assert [refusal_text(each) for each in found[2:]] == [f"line: expected 2 columns, not {count}" for count in (3, 1)]
 
 
 EXAMPLES = Path(__file__).parents[3] / "examples" / "feeds"
@@ -70,12 +71,12 @@ async def test_delimiters_at_the_end_of_every_line_change_no_sample(sample: Path
 @pytest.mark.parametrize("names", ["a,,b,", ",a,b", ",,,"])
 async def test_a_column_without_a_name_between_others_is_still_refused(names: str) -> None:
     (found,) = await cut(f"{names}\n1,2,3,4\n".encode())
-    assert found.problem == "line of names: expected a name for each column, and each one once"
+    assert refusal_text(found) == "line of names: expected a name for each column, and each one once"
 
 
 async def test_rows_with_a_cell_too_many_are_still_refused_where_all_columns_have_names() -> None:
     (found,) = await cut(b"a,b\n1,2,\n")
-    assert found.problem == "line: expected 2 columns, not 3"
+    assert refusal_text(found) == "line: expected 2 columns, not 3"
 
 
 @pytest.mark.parametrize("delimiter", [";", "\t", "|"])
@@ -137,7 +138,7 @@ async def test_a_first_object_that_is_cut_off_holds_up_no_other(cut_off: str, co
 async def test_half_a_document_is_refused_once() -> None:
     whole = json.dumps({"all": SEVERAL}, indent=1)
     for half in (whole[:-2], whole.replace("\n", "", 1)[:-2], json.dumps(SEVERAL, indent=1)[:-2]):
-        assert [each.problem for each in await cut(half.encode())] == ["document: expected JSON"]
+        assert [refusal_text(each) for each in await cut(half.encode())] == ["document: expected JSON"]
 
 
 @pytest.mark.parametrize(
@@ -190,7 +191,7 @@ async def test_reading_a_document_begins_with_its_first_element_alone() -> None:
 )
 async def test_a_bad_row_holds_up_no_other(bad: bytes, problem: str) -> None:
     rows = await cut(b"a,b\n1,2\n" + bad + b"\n" + b"3,4\n" * 200)
-    assert [(each.number, each.problem) for each in rows if each.problem] == [(3, problem)]
+    assert [(each.number, refusal_text(each)) for each in rows if refusal_text(each)] == [(3, problem)]
     assert len(rows) == 202
 
 
@@ -200,9 +201,11 @@ async def test_a_quote_that_is_open_takes_no_other_row_along(opening: str, lines
     rows = [f"{line},{opening if line in lines else 'ok'}" for line in range(2, 102)]
     found = await cut("\n".join(["a,b", *rows, ""]).encode())
     assert [each.number for each in found] == list(range(2, 102))
-    assert tuple(each.number for each in found if each.problem) == lines
-    assert {each.problem for each in found if each.problem} == {"line: expected a closing quote on the same line"}
-    assert all(each.record == {"a": f"{each.number}", "b": "ok"} for each in found if not each.problem)
+    assert tuple(each.number for each in found if refusal_text(each)) == lines
+    assert {refusal_text(each) for each in found if refusal_text(each)} == {
+        "line: expected a closing quote on the same line"
+    }
+    assert all(each.record == {"a": f"{each.number}", "b": "ok"} for each in found if not refusal_text(each))
 
 
 SAID = st.text(alphabet='",\rx1 é\x0b\x85\u2028', max_size=12)
@@ -220,7 +223,7 @@ async def test_every_line_is_told_or_refused_once_and_no_good_one_for_its_neighb
     for each in found:
         line = written[each.number - 2]
         assert each.body.rstrip(b"\r") == line.rstrip("\r").encode()
-        assert (each.record is None) == (each.problem is not None)
+        assert (each.record is None) == (refusal_text(each) is not None)
         if lines[each.number - 2] is None:
             assert each.record == {"a": f"{each.number}", "b": 'a "b", c'}
         if each.record is not None:
@@ -240,7 +243,7 @@ async def test_a_bad_object_holds_up_no_other(bad: bytes) -> None:
 
 async def test_names_that_are_no_names_are_refused() -> None:
     (found,) = await cut(b"a,a\n1,2\n")
-    assert found.problem == "line of names: expected a name for each column, and each one once"
+    assert refusal_text(found) == "line of names: expected a name for each column, and each one once"
 
 
 @pytest.mark.parametrize(
@@ -255,7 +258,7 @@ async def test_names_that_are_no_names_are_refused() -> None:
 )
 async def test_a_line_of_names_that_is_no_csv_is_refused(names: bytes, problem: str) -> None:
     (found,) = await cut(names + b"\n1,2\n")
-    assert (found.problem, found.body) == (f"line of names: expected {problem}", names)
+    assert (refusal_text(found), found.body) == (f"line of names: expected {problem}", names)
 
 
 async def test_a_document_may_stand_in_one_long_line() -> None:
@@ -266,16 +269,20 @@ async def test_a_document_may_stand_in_one_long_line() -> None:
         {},
     ]
     (first, second) = await cut(b"{}\n" + json.dumps(several).encode())
-    assert (first.problem, second.problem) == (None, f"line: expected {LONGEST:,} bytes at most")
+    assert (refusal_text(first), refusal_text(second)) == (None, f"line: expected {LONGEST:,} bytes at most")
 
 
 async def test_a_document_that_is_too_long_for_memory_is_refused() -> None:
     limit = LONGEST_DOCUMENT
     (found,) = await cut(b"[" + b" " * limit + b"]")
-    assert (found.problem or "").startswith("document: expected 64 MiB and lines of 1,000,000 bytes at most; write")
+    assert (refusal_text(found) or "").startswith(
+        "document: expected 64 MiB and lines of 1,000,000 bytes at most; write"
+    )
     (found,) = await cut(b'{\n"a": "' + b"x" * LONGEST + b'"}')
-    assert (found.problem or "").startswith("document: expected 64 MiB and lines of 1,000,000 bytes at most; write")
-    assert [each.problem for each in await cut(b'{"a": "' + b"x" * limit + b'"}\n{}')] == [
+    assert (refusal_text(found) or "").startswith(
+        "document: expected 64 MiB and lines of 1,000,000 bytes at most; write"
+    )
+    assert [refusal_text(each) for each in await cut(b'{"a": "' + b"x" * limit + b'"}\n{}')] == [
         f"line: expected {LONGEST:,} bytes at most",
         None,
     ]
@@ -296,7 +303,7 @@ async def test_a_file_without_its_names_is_refused_and_does_not_lose_its_first_r
     rows = b"4111111111111111,2612,4012888888881881,2911,A,N\n" * 3
     (found,) = await cut_of("vau", rows)
     assert (found.number, found.record, found.body) == (1, None, rows.splitlines()[0])
-    assert found.problem == "line of names: expected the names of this feed's columns"
+    assert refusal_text(found) == "line of names: expected the names of this feed's columns"
 
 
 JPMORGAN = b"""\
@@ -316,7 +323,7 @@ END,ProcessingEntityId=1,Frequency=adhoc
 
 async def test_jpmorgans_report_is_read_below_its_summary_and_a_row_may_lack_its_last_column() -> None:
     found = await cut_of("jpmorgan", JPMORGAN)
-    assert [(each.number, each.record and each.record["Payment Method Id"], each.problem) for each in found] == [
+    assert [(each.number, each.record and each.record["Payment Method Id"], refusal_text(each)) for each in found] == [
         (6, "pm-1", None),
         (7, "pm-2", None),
         (8, None, "line: expected 5 columns, not 3"),
@@ -334,7 +341,9 @@ JPMORGANS_OTHER = EXAMPLES / "jpmorgan-account-update.csv"
 @pytest.mark.parametrize("before", [b"", b"\xef\xbb\xbf", b"\xef\xbb\xbf\n", b"\n"])
 async def test_jpmorgans_other_report_is_read_between_the_lines_that_say_whose_it_is(before: bytes) -> None:
     found = await cut_of("jpmorgan", before + JPMORGANS_OTHER.read_bytes())
-    assert [(each.record and each.record["Account Updater Status Message Text"], each.problem) for each in found] == [
+    assert [
+        (each.record and each.record["Account Updater Status Message Text"], refusal_text(each)) for each in found
+    ] == [
         ("NEW_ACCOUNT_AND_EXPIRY", None),
         ("NEW_ACCOUNT", None),
         ("NEW_EXPIRY", None),
@@ -346,7 +355,7 @@ async def test_jpmorgans_other_report_is_read_between_the_lines_that_say_whose_i
 
 async def test_a_byte_order_mark_is_no_part_of_a_line_that_is_put_aside() -> None:
     marked = await cut_of("jpmorgan", b"\xef\xbb\xbf" + JPMORGAN)
-    assert [each.number for each in marked if not each.problem] == [6, 7, 10]
+    assert [each.number for each in marked if not refusal_text(each)] == [6, 7, 10]
 
 
 CYBERSOURCE = b"""\
@@ -363,9 +372,9 @@ F,3,COM,800\r
 async def test_cybersources_file_needs_no_line_of_names_and_may_have_one(head: bytes) -> None:
     found = await cut_of("cybersource", head + CYBERSOURCE)
     if head:
-        assert [each.problem for each in found] == ["line of names: expected the names of this feed's columns"]
+        assert [refusal_text(each) for each in found] == ["line of names: expected the names of this feed's columns"]
         return
-    assert [(each.number, each.problem) for each in found] == [
+    assert [(each.number, refusal_text(each)) for each in found] == [
         (2, None),
         (3, "line: expected 12 columns, not 11"),
         (4, None),
@@ -393,7 +402,9 @@ ACH = ach([*corrected("1"), *corrected("2")], corrected("3"), [corrected("4")[0]
 
 async def test_entries_of_a_bank_are_read_each_with_its_line_and_the_bad_are_named() -> None:
     found = await cut_of("nacha", ACH)
-    assert [(each.number, each.record and each.record["addenda"][35:40].strip(), each.problem) for each in found] == [
+    assert [
+        (each.number, each.record and each.record["addenda"][35:40].strip(), refusal_text(each)) for each in found
+    ] == [
         (3, "1", None),
         (5, "2", None),
         (9, "3", None),
@@ -408,7 +419,7 @@ async def test_entries_of_a_bank_are_read_each_with_its_line_and_the_bad_are_nam
 async def test_entries_that_end_inside_a_batch_are_not_lost() -> None:
     whole = ach(corrected("1"), corrected("2")).splitlines(keepends=True)
     found = await cut_of("nacha", b"".join(whole[:7]))
-    assert [(each.number, each.end > 0, each.problem) for each in found] == [
+    assert [(each.number, each.end > 0, refusal_text(each)) for each in found] == [
         (3, True, None),
         (7, False, "line 7: expected an addenda record after the entry"),
         (7, False, "line 7: the file ends inside a batch"),
@@ -446,7 +457,7 @@ async def test_a_banks_file_makes_the_same_records_in_every_form_and_reading_goe
     plain = [each.record for each in await cut_of("nacha", FORMS["LF"])]
     whole = await cut_of("nacha", FORMS[form])
     assert [each.record for each in whole] == plain
-    assert [each.problem for each in whole if each.problem is not None] == []
+    assert [refusal_text(each) for each in whole if refusal_text(each) is not None] == []
     places = [
         (number, FilePosition(each.end, each.last or each.number)) for number, each in enumerate(whole) if each.end
     ]

@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from domain.refusal import Refused
 from producers.egress import networks
 from producers.vendors import reports
 from producers.vendors.client import LONGEST_WAIT, Unanswered, Vendor, Vendors, _Request, _to
@@ -18,7 +19,6 @@ from producers.vendors.fetcher import Fetcher
 from schemas import thin
 from schemas.feeds import FEEDS
 from schemas.feeds.feed import Edge, Fetch
-from schemas.feeds.record import Refused
 from schemas.intake import TopicMessage
 from store import fetches
 from store.fetches import NewFetch

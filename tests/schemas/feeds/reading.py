@@ -4,13 +4,14 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
+from domain.refusal import Refused
 from domain.update import Update
 from schemas import intake
 from schemas.canonical import parse
 from schemas.feeds import FEEDS
 from schemas.feeds.feed import Edge, Feed, Fetch, Irrelevant
 from schemas.feeds.reading import read, read_answer, reports
-from schemas.feeds.record import Record, Refused
+from schemas.feeds.record import Record
 from schemas.fingerprint import Fingerprints, Key
 
 FINGERPRINTS = Fingerprints(Key("v2", b"current key, 16+"))

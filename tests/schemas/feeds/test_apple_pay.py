@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
+from domain.refusal import Refused
 from domain.update import Credential, UpdateType
 from domain.wallet import Expiry
 from schemas.feeds import FEEDS
 from schemas.feeds.reading import read_answer
-from schemas.feeds.record import Refused
 from tests.schemas.feeds.reading import EDGE, answers, asked, refusal
 
 TOKEN = Credential("apple-pay:DNITHE1")

@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 
+from domain.refusal import Refused
 from domain.update import Credential, UpdateType
 from schemas.feeds import FEEDS
 from schemas.feeds.feed import Feed, Layout
 from schemas.feeds.fields import epoch, expiry, last4
 from schemas.feeds.reading import read_answer, reports
-from schemas.feeds.record import Refused, is_blank
+from schemas.feeds.record import is_blank
 from tests.schemas.feeds.answering import ANSWERS
 from tests.schemas.feeds.reading import EDGE, refusal, update
 from tests.schemas.feeds.test_every_feed import fetches, places, samples, thin_feed

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
+from domain.refusal import Refused
 from domain.resolve import Replaced, resolve
 from domain.update import Update
 from schemas.feeds.card import brand_of, dialect
 from schemas.feeds.fields import brand
-from schemas.feeds.record import Refused
 from tests.domain.build import Ids, knowledge, link, method, wallet
 from tests.schemas.feeds.reading import fingerprint, refusal, update
 

@@ -4,10 +4,10 @@ import json
 
 import pytest
 
+from domain.refusal import Refused
 from schemas import intake
 from schemas.feeds import FEEDS
 from schemas.feeds.feed import Feed, Layout
-from schemas.feeds.record import Refused
 from tests.parts.card_numbers import in_json
 from tests.producers.canaries import CANARY, FORMS, is_in, paths, planted
 from tests.schemas.feeds.reading import EDGE
@@ -34,9 +34,9 @@ def texts(feed: Feed, body: str) -> list[str]:
     """All that goes onto a topic of a record, and the reason why it is refused."""
     try:
         result = intake.to_messages(feed, json.loads(body), EDGE)
-    except Refused as reason:
-        message = intake.refused(feed, body.encode(), str(reason))
-        return [f"{message.key!r} {message.value.decode()} {message.headers}", str(reason)]
+    except Refused as refused:
+        message = intake.refused(feed, body.encode(), refused.refusal)
+        return [f"{message.key!r} {message.value.decode()} {message.headers}", str(refused)]
     messages = result if isinstance(result, list) else []
     return [f"{message.key!r} {message.value.decode()} {message.headers}" for message in messages]
 

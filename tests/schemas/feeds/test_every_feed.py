@@ -15,13 +15,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.pan import contains_pan
+from domain.refusal import Refused
 from domain.update import UpdateType
 from schemas import intake, thin
-from schemas.canonical import Unreadable, parse
+from schemas.canonical import parse
 from schemas.feeds import FEEDS, nacha_file
 from schemas.feeds.feed import Feed, Fetch, Layout
 from schemas.feeds.reading import DEEPEST, parts, read, read_answer
-from schemas.feeds.record import Record, Refused, UpdateFields
+from schemas.feeds.record import Record, UpdateFields
 from tests.schemas.feeds.answering import ANSWERS
 from tests.schemas.feeds.reading import EDGE, messages
 
@@ -35,7 +36,7 @@ def samples(feed: Feed) -> list[dict[str, Any]]:
     written = file.read_text(encoding="utf-8")
     if feed.layout is Layout.ACH:
         pieces = list(nacha_file.records(written.splitlines()))
-        assert [piece.problem for piece in pieces if piece.problem is not None] == []
+        assert [piece.refusal for piece in pieces if piece.refusal is not None] == []
         return [dict(piece.record or {}) for piece in pieces]
     if file.suffix == ".csv":
         return list(csv.DictReader(io.StringIO(written)))
@@ -146,7 +147,7 @@ def test_what_is_just_not_too_deep_goes_through_with_its_envelope() -> None:
 @pytest.mark.parametrize("levels", [DEEPEST + 2, 500, 970, 100_000])
 def test_a_thin_event_that_is_too_deep_is_unreadable(levels: int) -> None:
     written = b'{"feed": "google-pay", "path": "decrypt", "record": {"a": %s}, "at": "2026-11-20T09:14:10Z"}'
-    with pytest.raises(Unreadable, match=r"^message: "):
+    with pytest.raises(Refused, match=r"^message: "):
         thin.parse(written % (b"[" * levels + b"]" * levels))
 
 
@@ -265,7 +266,7 @@ def assert_no_number_is_shown(read_reports: Callable[[], Sequence[UpdateFields |
                 reasons.append(report.path)
             else:
                 parse(json.dumps(report).encode())
-    except (Refused, Unreadable) as reason:
+    except Refused as reason:
         reasons.append(str(reason))
     assert not any(contains_pan(reason) for reason in reasons)
 

@@ -2,11 +2,12 @@
 
 import pytest
 
+from domain.refusal import Refused
 from schemas.feeds import FEEDS
 from schemas.feeds.feed import Feed, Fetch
 from schemas.feeds.fields import expiry, mmyy, yymm
 from schemas.feeds.reading import read
-from schemas.feeds.record import Refused, UpdateFields
+from schemas.feeds.record import UpdateFields
 from tests.schemas.feeds.reading import EDGE, refusal
 from tests.schemas.feeds.test_every_feed import samples
 

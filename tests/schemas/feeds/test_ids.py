@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
+from domain.refusal import Refused
 from schemas.feeds import FEEDS
 from schemas.feeds.feed import Edge, Feed, Fetch
 from schemas.feeds.reading import complete, read, read_answer
-from schemas.feeds.record import Record, Refused, UpdateFields
+from schemas.feeds.record import Record, UpdateFields
 from tests.schemas.feeds.answering import ANSWERS
 from tests.schemas.feeds.reading import EDGE, update
 from tests.schemas.feeds.test_every_feed import each_feed, fetches, places, samples, thin_feed

@@ -7,6 +7,7 @@ import pytest
 from domain.update import Credential, Reason, Update, UpdateType
 from schemas.feeds import nacha, nacha_file
 from schemas.feeds.feed import Code, Edge
+from tests.parts.refusals import refusal_text
 from tests.schemas.feeds.reading import EDGE, FINGERPRINTS, refusal, update
 
 OLD_ROUTING, OLD_ACCOUNT = "091000019", "44-5678 901"
@@ -232,7 +233,8 @@ def test_an_effective_date_of_blanks_or_zeros_is_none(date: str) -> None:
 def cut(lines: list[str]) -> list[tuple[int, str]]:
     """For each piece its line, and what is wrong, or the change code."""
     return [
-        (number, problem or (record or {})["addenda"][3:6]) for number, record, problem in nacha_file.records(lines)
+        (piece.number, refusal_text(piece) or (piece.record or {})["addenda"][3:6])
+        for piece in nacha_file.records(lines)
     ]
 
 

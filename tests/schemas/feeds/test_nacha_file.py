@@ -15,7 +15,7 @@ def test_what_repeats_an_international_payment_is_passed_over_but_for_its_bank()
     following = [record["entry"], record["addenda"], record["entry"], austrian, record["addenda"]]
     control = "8" + ABROAD[1:]
     pieces = list(nacha_file.records([*lines, *following, control]))
-    assert [(piece.number, piece.problem) for piece in pieces] == [(2, None), (13, None), (15, None)]
+    assert [(piece.number, piece.refusal) for piece in pieces] == [(2, None), (13, None), (15, None)]
     assert [dict(piece.record or {}).get("receiving") for piece in pieces] == [receiving, None, austrian]
     # the addenda of the payment say nothing where none of the notification follows
     alone = [ABROAD, record["entry"], receiving, control]

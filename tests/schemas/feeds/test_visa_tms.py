@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
+from domain.refusal import Refused
 from domain.update import Credential, UpdateType
 from domain.wallet import Expiry
 from schemas.feeds import FEEDS
 from schemas.feeds.reading import parts, read, read_answer
-from schemas.feeds.record import Refused
 from tests.schemas.feeds.answering import ANSWERS
 from tests.schemas.feeds.reading import EDGE, answers, asked, refusal, update
 
