@@ -80,6 +80,17 @@ def test_a_line_that_begins_with_more_blanks_than_it_may_have_bytes_is_not_blank
     assert cut([b"a\n", blanks, b" \t", b" "]) == [RawLine(1, 2, b"a")]
 
 
+def test_a_long_blank_line_counts_with_all_of_its_bytes() -> None:
+    assert cut([b" " * 9, b" " * 9, b"\r\n", b"a\n"]) == [RawLine(2, 22, b"a")]
+
+
+@pytest.mark.parametrize(("begin", "is_over"), [(BEGINNING, True), (FilePosition(5, 1), False)])
+def test_only_the_beginning_of_a_file_says_that_it_is_no_text(begin: FilePosition, is_over: bool) -> None:  # noqa: FBT001
+    cutter = _Cutter(begin, 10_000)
+    assert [raw.number for raw in cutter.add(b"\0" * 5000)] == ([1] if is_over else [])
+    assert cutter.is_over is is_over
+
+
 def test_only_the_first_line_may_be_as_long_as_a_document() -> None:
     first, second = b"x" * 100, b"y" * 100
     found = cut([first[:50], first[50:] + b"\n" + second[:20], second[20:], b"\n"], longest_first=200)
