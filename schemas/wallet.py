@@ -25,10 +25,10 @@ from schemas import once
 from schemas.digit_ids import NO_DIGIT_IDS, DigitIds, pan_in_wallet
 from schemas.event import EventName, write_customer
 from schemas.method_line import Id, Line, MethodLine, OptionalDate, OptionalIdentifier
-from schemas.payment_method import write_details
 from schemas.signature import signing_key
 from schemas.text import Text, check_identifiers, listed, refusals_of, too_long
 from schemas.url import read_url
+from schemas.views import LinkView, MethodView
 
 MOST_METHODS = 10_000
 """Methods of a wallet in a file, deleted ones included: the limit of credentials in its accounts."""
@@ -165,17 +165,7 @@ def write_wallet(wallet: Wallet) -> str:
         "customer": write_customer(wallet.customer),
         "merchants": list(wallet.merchants),
         "paymentMethods": [_write_method(method) for method in wallet.methods],
-        "paymentLinks": [
-            {
-                "id": link.id,
-                "merchantId": link.merchant_id,
-                "paymentMethodId": link.method_id,
-                "kind": link.kind.value,
-                "reference": link.reference,
-                "status": link.status.value,
-            }
-            for link in wallet.links
-        ],
+        "paymentLinks": [LinkView.of(link).as_json() for link in wallet.links],
     }
     if wallet.merged_into is not None:
         line["mergedInto"] = wallet.merged_into
@@ -294,19 +284,16 @@ def _refusals_of_links(links: Sequence[Link], methods: Sequence[Method], merchan
 def _write_method(method: Method) -> dict[str, Any]:
     tokens = [key.split(":", 1) for key in sorted(method.keys) if not is_fingerprint(key)]
     fingerprints = [key[1:] for key in sorted(method.keys) if is_fingerprint(key)]
+    shown = MethodView.of(method).as_json()
     return {
-        "id": method.id,
-        "type": method.type.value,
-        "status": method.status.value,
+        "id": shown.pop("id"),
+        "type": shown.pop("type"),
+        "status": shown.pop("status"),
         "credentials": [{"vendor": vendor, "token": token} for vendor, token in tokens]
         # a card reported under several fingerprints has the others here
         + [{"fingerprint": fingerprint} for fingerprint in fingerprints[1:]],
         "fingerprint": fingerprints[0] if fingerprints else None,
         "par": method.par,
-        "details": write_details(method.type, method.details) | dict(method.details.extra),
-        "nickname": method.nickname,
-        "default": method.default,
-        "subscriptionDefault": method.subscription_default,
-        "replacedBy": method.replaced_by,
-        "deletedReason": method.deleted_reason,
+        "details": shown.pop("details") | dict(method.details.extra),
+        **shown,
     }

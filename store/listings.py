@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from domain.wallet import MerchantId, WalletId
+from domain.wallet import MerchantId, MethodId, WalletId
 
 _MERCHANTS = text("SELECT id, name FROM merchants ORDER BY id")
 
@@ -27,6 +27,7 @@ class DeliveryRow:
     merchant_id: MerchantId
     endpoint_id: str
     wallet_id: WalletId
+    method_id: MethodId
     sequence: int
     status: str
     attempts: int
@@ -41,16 +42,16 @@ _WANTED = """
     AND (CAST(:merchant AS text) IS NULL OR endpoint_id IN (SELECT id FROM endpoints WHERE merchant_id = :merchant))
 """
 _LIVE = text(f"""
-    SELECT delivery.id, event_id, name, merchant_id, endpoint_id, CAST(delivery.wallet_id AS text), delivery.sequence,
-           status, attempt, due_at, delivery.created_at, NULL
+    SELECT delivery.id, event_id, name, merchant_id, endpoint_id, CAST(delivery.wallet_id AS text),
+           CAST(payment_method_id AS text), delivery.sequence, status, attempt, due_at, delivery.created_at, NULL
     FROM (SELECT id, event_id, endpoint_id, wallet_id, sequence, status, attempt, due_at, created_at
           FROM deliveries WHERE {_WANTED} ORDER BY id DESC LIMIT :limit) AS delivery
     JOIN events ON events.id = event_id
     ORDER BY delivery.id DESC
 """)
 _FINISHED = """
-    SELECT delivery.id, event_id, name, merchant_id, endpoint_id, CAST(delivery.wallet_id AS text), delivery.sequence,
-           status, attempt, NULL, delivery.created_at, finished_at
+    SELECT delivery.id, event_id, name, merchant_id, endpoint_id, CAST(delivery.wallet_id AS text),
+           CAST(payment_method_id AS text), delivery.sequence, status, attempt, NULL, delivery.created_at, finished_at
     FROM (SELECT id, event_id, endpoint_id, wallet_id, sequence, status, attempt, created_at, finished_at
           FROM delivery_history WHERE {wanted} ORDER BY finished_at DESC, id DESC LIMIT :limit) AS delivery
     JOIN events ON events.id = event_id

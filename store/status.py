@@ -43,11 +43,14 @@ class DeliveryWithAttempts:
     event_id: UUID
     name: str
     merchant_id: MerchantId
-    sequence: int
-    method_id: MethodId
     endpoint_id: str
+    wallet_id: WalletId
+    method_id: MethodId
+    sequence: int
     status: str
+    due_at: datetime | None
     created_at: datetime
+    finished_at: datetime | None
     attempts: tuple[Attempt, ...]
 
 
@@ -116,13 +119,16 @@ async def _chain(connection: AsyncConnection, wallet: Wallet, family: Collection
 
 
 _DELIVERIES = text("""
-    SELECT delivery.id, event.id, event.name, event.merchant_id, event.sequence, CAST(event.payment_method_id AS text),
-           delivery.endpoint_id, delivery.status, delivery.created_at
+    SELECT delivery.id, event.id, event.name, event.merchant_id, endpoint_id, CAST(delivery.wallet_id AS text),
+           CAST(event.payment_method_id AS text), event.sequence, delivery.status, due_at, delivery.created_at,
+           finished_at
     FROM events AS event
     CROSS JOIN LATERAL (
-        SELECT id, endpoint_id, status, created_at FROM deliveries WHERE event_id = event.id
+        SELECT id, endpoint_id, wallet_id, status, due_at, created_at, NULL AS finished_at
+        FROM deliveries WHERE event_id = event.id
         UNION ALL
-        SELECT id, endpoint_id, status, created_at FROM delivery_history WHERE event_id = event.id) AS delivery
+        SELECT id, endpoint_id, wallet_id, status, NULL, created_at, finished_at
+        FROM delivery_history WHERE event_id = event.id) AS delivery
     WHERE event.payment_method_id = ANY(CAST(:ids AS uuid[]))
     ORDER BY event.merchant_id, event.sequence, delivery.endpoint_id, delivery.id
 """)

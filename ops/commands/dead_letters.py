@@ -3,7 +3,7 @@
 import re
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -11,13 +11,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from domain.refusal import Refused
 from ops import kafka, parts, terminal
 from ops.settings import Settings
-from ops.terminal import AsJson, DryRun, Failed, Limit, moment
+from ops.terminal import AsJson, DryRun, Failed, Limit
 from producers.topic import ingest, stream
 from producers.topic.stream import FeedLine
 from schemas import intake, thin
 from schemas.canonical import UNREADABLE_HEADER
 from schemas.digit_ids import DigitIds
 from schemas.intake import TopicMessage
+from schemas.views import DeadLetterView
 from store import dead_letters, reach
 from store.dead_letters import DeadLetterRow, Headers
 
@@ -47,13 +48,13 @@ def list_(
             wanted = None if status == "ANY" else status
             return await dead_letters.page(connection, status=wanted, after=after, limit=limit)
 
-    letters = parts.on_database(parts.settings_of_a_command(), work)
+    views = [DeadLetterView.of(letter) for letter in parts.on_database(parts.settings_of_a_command(), work)]
     if as_json:
-        terminal.write_json([_written(letter) for letter in letters])
+        terminal.write_json([view.as_json() for view in views])
         return
     terminal.write_table(
         ("id", "received", "partition", "offset", "status", "reason"),
-        [(row.id, row.received_at, row.partition, row.offset, row.status, row.reason) for row in letters],
+        [(view.id, view.received_at, view.partition, view.offset, view.status, view.reason) for view in views],
     )
 
 
@@ -66,11 +67,12 @@ def show(letter_id: Id, *, as_json: AsJson = False) -> None:
             return await _find(connection, letter_id)
 
     letter, headers, body = parts.on_database(parts.settings_of_a_command(), work)
+    shown = DeadLetterView.of(letter).as_json()
     if as_json:
         text = body.decode(errors="backslashreplace")
-        terminal.write_json({**_written(letter), "headers": headers, "body": text})
+        terminal.write_json({**shown, "headers": headers, "body": text})
         return
-    for name, value in _written(letter).items():
+    for name, value in shown.items():
         terminal.write_line(f"{name:<11}{terminal.printable(str(value))}")
     for name, value in headers:
         terminal.write_line(f"{'header':<11}{terminal.printable(f'{name}: {value}')}")
@@ -187,19 +189,6 @@ async def _close(engine: AsyncEngine, ids: Sequence[int], status: str, *, dry_ru
         closed_before = sorted(set(ids).difference(closed))
         if closed_before:
             raise Failed(f"{_listed(closed_before)}: expected a dead letter that is open; nothing was changed")
-
-
-def _written(letter: DeadLetterRow) -> dict[str, Any]:
-    return {
-        "id": letter.id,
-        "topic": letter.topic,
-        "partition": letter.partition,
-        "offset": letter.offset,
-        "key": letter.key,
-        "reason": letter.reason,
-        "receivedAt": moment(letter.received_at),
-        "status": letter.status,
-    }
 
 
 def _visible(body: bytes) -> str:

@@ -7,8 +7,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from domain.delivery.states import Status
 from ops import filters, parts, terminal
-from ops.terminal import AsJson, Limit, moment
-from schemas.signature import event_id
+from ops.terminal import AsJson, Limit
+from schemas.views import DeliveryView
 from store import listings, reach
 from store.listings import DeliveryRow
 
@@ -35,32 +35,15 @@ def list_(
                 connection, status=wanted, endpoint=endpoint, merchant=merchant, limit=limit
             )
 
-    rows = parts.on_database(parts.settings_of_a_command(), work)
+    views = [DeliveryView[int].of(row) for row in parts.on_database(parts.settings_of_a_command(), work)]
     if as_json:
-        terminal.write_json([_written(row) for row in rows])
+        terminal.write_json([view.as_json() for view in views])
         return
     terminal.write_table(
         ("id", "event", "#", "merchant", "endpoint", "status", "attempts", "due", "finished"),
         [
-            (row.id, row.name, row.sequence, row.merchant_id, row.endpoint_id, row.status, row.attempts, row.due_at,
-             row.finished_at)
-            for row in rows
+            (view.id, view.name, view.sequence, view.merchant_id, view.endpoint_id, view.status, view.attempts,
+             view.due_at, view.finished_at)
+            for view in views
         ],
     )  # fmt: skip
-
-
-def _written(row: DeliveryRow) -> dict[str, object]:
-    return {
-        "id": row.id,
-        "eventId": event_id(row.event_id),
-        "name": row.name,
-        "merchantId": row.merchant_id,
-        "endpointId": row.endpoint_id,
-        "walletId": row.wallet_id,
-        "sequence": row.sequence,
-        "status": row.status,
-        "attempts": row.attempts,
-        "dueAt": moment(row.due_at),
-        "createdAt": moment(row.created_at),
-        "finishedAt": moment(row.finished_at),
-    }

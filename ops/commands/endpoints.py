@@ -1,12 +1,13 @@
 """`repoint endpoints list|enable|disable`."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ops import parts, terminal
 from ops.terminal import AsJson, DryRun, Failed
+from schemas.views import EndpointView
 from store import endpoints, reach
 from store.endpoints import Endpoint
 
@@ -18,15 +19,15 @@ Ids = Annotated[list[str], typer.Argument(metavar="ENDPOINT_ID…", help="Their 
 @app.command("list")
 def list_(*, as_json: AsJson = False) -> None:
     """All endpoints, without their secrets."""
-    rows = parts.on_database(parts.settings_of_a_command(), _all)
+    views = [EndpointView.of(row) for row in parts.on_database(parts.settings_of_a_command(), _all)]
     if as_json:
-        terminal.write_json([written(row) for row in rows])
+        terminal.write_json([view.as_json() for view in views])
         return
     terminal.write_table(
         ("endpoint", "merchant", "status", "why", "held until", "events", "url"),
         [
-            (row.id, row.merchant_id, row.status, row.disabled_reason, row.held_until, row.event_types, row.url)
-            for row in rows
+            (view.id, view.merchant_id, view.status, view.disabled_reason, view.held_until, view.event_types, view.url)
+            for view in views
         ],
     )
 
@@ -60,19 +61,6 @@ def disable(
 
     parts.on_database(parts.settings_of_a_command(), work)
     terminal.write_line(f"{'would disable' if dry_run else 'disabled'} {', '.join(ids)}")
-
-
-def written(endpoint: Endpoint) -> dict[str, Any]:
-    """As JSON shows it."""
-    return {
-        "id": endpoint.id,
-        "merchantId": endpoint.merchant_id,
-        "url": endpoint.url,
-        "eventTypes": list(endpoint.event_types),
-        "status": endpoint.status,
-        "disabledReason": endpoint.disabled_reason,
-        "heldUntil": endpoint.held_until,
-    }
 
 
 def _require_all(wanted: list[str], existing: list[str]) -> None:

@@ -9,6 +9,7 @@ from ops import filters, terminal
 from ops.terminal import AsJson
 from schemas.feeds import FEEDS
 from schemas.feeds.feed import Feed
+from schemas.views import FeedCodeView, FeedView, View
 
 app = typer.Typer(no_args_is_help=True, help="The vendors' feeds that can be read.")
 
@@ -18,10 +19,6 @@ def feeds() -> None:
     """The vendors' feeds that can be read."""
 
 
-def _posted_as(feed: Feed) -> str:
-    return " or ".join(content_types(feed)) or "no, in files alone"
-
-
 @app.command("list")
 def list_(
     name: Annotated[str | None, typer.Argument(metavar="[FEED]", help="Only this one, with its codes.")] = None,
@@ -29,19 +26,32 @@ def list_(
     as_json: AsJson = False,
 ) -> None:
     """Every feed, by the name that --format takes, and what it can be posted as; of one feed, what its codes become."""
-    columns: tuple[str, ...]
-    rows: list[tuple[str, ...]]
-    if name is None:
-        columns = ("feed", "title", "postedAs", "codes")
-        rows = [(feed.name, feed.title, _posted_as(feed), str(len(feed.codes))) for feed in FEEDS.values()]
-    else:
-        filters.require_feed(name)
-        columns = ("code", "becomes", "meaning")
-        rows = [(code.code, code.update_type or "refused", code.meaning) for code in FEEDS[name].codes]
-        rows += [
-            (kind, "irrelevant", "updates no payment method: counted, not kept") for kind in FEEDS[name].irrelevant
-        ]
+    filters.require_feed(name)
+    rows = [view.as_json() for view in (_feeds() if name is None else _codes(FEEDS[name]))]
     if as_json:
-        terminal.write_json([dict(zip(columns, row, strict=True)) for row in rows])
+        terminal.write_json(rows)
     else:
-        terminal.write_table(columns, rows)
+        terminal.write_table(list(rows[0]), [list(row.values()) for row in rows])
+
+
+def _feeds() -> list[View]:
+    return [
+        FeedView(feed=feed.name, title=feed.title, posted_as=_posted_as(feed), codes=str(len(feed.codes)))
+        for feed in FEEDS.values()
+    ]
+
+
+def _codes(feed: Feed) -> list[View]:
+    """The codes of a feed, then the kinds of its records that update no payment method."""
+    irrelevant = "updates no payment method: counted, not kept"
+    return [
+        *(
+            FeedCodeView(code=code.code, becomes=code.update_type or "refused", meaning=code.meaning)
+            for code in feed.codes
+        ),
+        *(FeedCodeView(code=kind, becomes="irrelevant", meaning=irrelevant) for kind in feed.irrelevant),
+    ]
+
+
+def _posted_as(feed: Feed) -> str:
+    return " or ".join(content_types(feed)) or "no, in files alone"

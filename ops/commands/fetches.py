@@ -1,12 +1,14 @@
 """`repoint fetches list`."""
 
+from datetime import datetime
 from typing import Annotated
 
 import typer
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ops import filters, parts, terminal
-from ops.terminal import AsJson, Limit, moment
+from ops.terminal import AsJson, Limit
+from schemas.views import FetchView
 from store import listings, reach
 from store.listings import FetchRow
 
@@ -27,35 +29,19 @@ def list_(
         async with reach.snapshot(engine) as connection:
             return await listings.fetches(connection, feed=feed, limit=limit)
 
-    rows = parts.on_database(parts.settings_of_a_command(), work)
+    views = [FetchView.of(row) for row in parts.on_database(parts.settings_of_a_command(), work)]
     if as_json:
-        terminal.write_json([_written(row) for row in rows])
+        terminal.write_json([view.as_json() for view in views])
         return
     terminal.write_table(
         ("id", "feed", "received", "status", "failures", "failure", "next try"),
         [
-            (row.id, row.feed, row.received_at, row.status, row.failures, row.failure, _next_try(row))
-            for row in rows
+            (view.id, view.feed, view.received_at, view.status, view.failures, view.failure, _next_try(view))
+            for view in views
         ],
     )  # fmt: skip
 
 
-def _next_try(row: FetchRow) -> object:
-    """When; None while it is being asked about, or at once."""
-    return row.due_at if row.status == "PARKED" else None
-
-
-def _written(row: FetchRow) -> dict[str, object]:
-    return {
-        "id": row.id,
-        "feed": row.feed,
-        "status": row.status,
-        "told": row.times_received,
-        "failures": row.failures,
-        "failure": row.failure,
-        "receivedAt": moment(row.received_at),
-        "dueAt": moment(row.due_at),
-        "topic": row.topic,
-        "partition": row.partition,
-        "offset": row.offset,
-    }
+def _next_try(fetch: FetchView) -> datetime | None:
+    """The time of the next question; None while the vendor is asked, or is asked at once."""
+    return fetch.due_at if fetch.status == "PARKED" else None

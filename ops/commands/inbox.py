@@ -7,7 +7,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from domain.update import Outcome
 from ops import filters, parts, terminal
-from ops.terminal import AsJson, Limit, moment
+from ops.terminal import AsJson, Limit
+from schemas.views import InboxView
 from store import listings, reach
 from store.accounting import Totals, take_stock
 from store.listings import InboxRow
@@ -33,17 +34,18 @@ def list_(
             wanted = None if outcome is None else outcome.value
             return await listings.inbox(connection, outcome=wanted, vendor=vendor, update_id=update_id, limit=limit)
 
-    rows = parts.on_database(parts.settings_of_a_command(), work)
+    views = [InboxView.of(row) for row in parts.on_database(parts.settings_of_a_command(), work)]
     if as_json:
-        terminal.write_json([_written(row) for row in rows])
+        terminal.write_json([view.as_json() for view in views])
         return
     terminal.write_table(
         ("id", "vendor", "update", "type", "outcome", "reason", "occurred", "received"),
         [
-            (row.id, row.vendor, row.update_id, row.type, row.outcome, row.reason, row.occurred_at, row.received_at)
-            for row in rows
+            (view.id, view.vendor, view.update_id, view.type, view.outcome, view.reason, view.occurred_at,
+             view.received_at)
+            for view in views
         ],
-    )
+    )  # fmt: skip
 
 
 @app.command()
@@ -65,19 +67,3 @@ def accounts(*, as_json: AsJson = False) -> None:
         return
     for name, count in lines.items():
         terminal.write_line(f"{name:<24}{count:>12,}")
-
-
-def _written(row: InboxRow) -> dict[str, object]:
-    return {
-        "id": row.id,
-        "vendor": row.vendor,
-        "updateId": row.update_id,
-        "type": row.type,
-        "outcome": row.outcome,
-        "reason": row.reason,
-        "occurredAt": moment(row.occurred_at),
-        "receivedAt": moment(row.received_at),
-        "topic": row.topic,
-        "partition": row.partition,
-        "offset": row.offset,
-    }

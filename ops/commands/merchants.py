@@ -9,17 +9,15 @@ import typer
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from domain.refusal import Refused
-from domain.wallet import MerchantId
 from ops import json_lines, loop, parts, terminal
-from ops.commands.endpoints import written
 from ops.files import InputFile
 from ops.json_lines import Faults
 from ops.terminal import AsJson, DryRun
 from producers.egress import Network, refusal
 from producers.names import Names
+from schemas.views import EndpointView, MerchantView
 from schemas.wallet import MerchantLine, read_merchant
 from store import endpoints, listings, merchants, reach
-from store.endpoints import Endpoint
 
 # A person waits for it; a resolver asks a second server after five.
 _LOOK_UP_SECONDS = 10
@@ -55,14 +53,16 @@ def _write_switched(verb: str, ids: Collection[str], which: str, *, dry_run: boo
 @app.command("list")
 def list_(*, as_json: AsJson = False) -> None:
     """All merchants, with their endpoints but without the secrets."""
-    listed = parts.on_database(parts.settings_of_a_command(), _all)
+    views = parts.on_database(parts.settings_of_a_command(), _all)
     if as_json:
-        terminal.write_json(
-            [{"id": id_, "name": name, "endpoints": [written(endpoint) for endpoint in at]} for id_, name, at in listed]
-        )
+        terminal.write_json([view.as_json() for view in views])
         return
-    rows = [(id_, name, endpoint.id, endpoint.status, endpoint.url) for id_, name, at in listed for endpoint in at]
-    rows += [(id_, name, "-", "-", "-") for id_, name, at in listed if not at]
+    rows = [
+        (view.id, view.name, endpoint.id, endpoint.status, endpoint.url)
+        for view in views
+        for endpoint in view.endpoints
+    ]
+    rows += [(view.id, view.name, "-", "-", "-") for view in views if not view.endpoints]
     terminal.write_table(("merchant", "name", "endpoint", "status", "url"), sorted(rows))
 
 
@@ -155,8 +155,15 @@ async def _check_urls(read: Mapping[int, MerchantLine], faults: Faults, allow: S
                 faults.add(number, f"endpoints.{at}.url: {expected}")
 
 
-async def _all(engine: AsyncEngine) -> list[tuple[MerchantId, str, list[Endpoint]]]:
+async def _all(engine: AsyncEngine) -> list[MerchantView]:
     async with reach.snapshot(engine) as connection:
-        everyone = await listings.merchants(connection)
-        at = await endpoints.of_merchants(connection, [merchant_id for merchant_id, _ in everyone])
-    return [(merchant_id, name, at.get(merchant_id, [])) for merchant_id, name in everyone]
+        named = await listings.merchants(connection)
+        by_merchant = await endpoints.of_merchants(connection, [merchant_id for merchant_id, _ in named])
+    return [
+        MerchantView(
+            id=merchant_id,
+            name=name,
+            endpoints=tuple(EndpointView.of(endpoint) for endpoint in by_merchant.get(merchant_id, ())),
+        )
+        for merchant_id, name in named
+    ]

@@ -1,17 +1,16 @@
 """`repoint status PAYMENT_METHOD_ID`."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from domain.wallet import Method
 from ops import parts, terminal
-from ops.terminal import AsJson, Failed, moment
-from schemas.payment_method import write_details
-from schemas.signature import event_id
+from ops.terminal import AsJson, Failed
+from schemas.views import MethodHistoryView
 from store import reach
-from store.status import Attempt, DeliveryWithAttempts, MethodHistory, Replacement, find
+from store.status import Attempt, MethodHistory, Replacement, find
 
 
 def status(
@@ -27,86 +26,9 @@ def status(
     if history is None:
         raise Failed(f"no payment method has the id {terminal.printable(payment_method_id)}")
     if as_json:
-        terminal.write_json(_written(history))
+        terminal.write_json(MethodHistoryView.of(history).as_json())
     else:
         _write(history)
-
-
-# --- for programs -------------------------------------------------------------------------------------------------
-
-
-def _written(history: MethodHistory) -> dict[str, Any]:
-    return {
-        "walletId": history.wallet_id,
-        "paymentMethod": _method(history.method),
-        "currentPaymentMethod": None if history.current is None else _method(history.current),
-        "chain": [_replacement(replacement) for replacement in history.chain],
-        "paymentLinks": [
-            {
-                "id": link.id,
-                "merchantId": link.merchant_id,
-                "paymentMethodId": link.method_id,
-                "kind": link.kind.value,
-                "reference": link.reference,
-                "status": link.status.value,
-            }
-            for link in history.links
-        ],
-        "deliveries": [_delivery(delivery) for delivery in history.deliveries],
-    }
-
-
-def _method(method: Method) -> dict[str, Any]:
-    return {
-        "id": method.id,
-        "type": method.type.value,
-        "status": method.status.value,
-        "details": write_details(method.type, method.details),
-        "nickname": method.nickname,
-        "default": method.default,
-        "subscriptionDefault": method.subscription_default,
-        "replacedBy": method.replaced_by,
-        "deletedReason": method.deleted_reason,
-    }
-
-
-def _replacement(replacement: Replacement) -> dict[str, Any]:
-    return {
-        "oldPaymentMethodId": replacement.old_id,
-        "newPaymentMethodId": replacement.new_id,
-        "reason": replacement.reason,
-        "vendor": replacement.vendor,
-        "updateId": replacement.update_id,
-        "replacedAt": moment(replacement.replaced_at),
-    }
-
-
-def _delivery(delivery: DeliveryWithAttempts) -> dict[str, Any]:
-    return {
-        "id": delivery.id,
-        "eventId": event_id(delivery.event_id),
-        "name": delivery.name,
-        "paymentMethodId": delivery.method_id,
-        "merchantId": delivery.merchant_id,
-        "sequence": delivery.sequence,
-        "endpointId": delivery.endpoint_id,
-        "status": delivery.status,
-        "createdAt": moment(delivery.created_at),
-        "attempts": [_attempt(attempt) for attempt in delivery.attempts],
-    }
-
-
-def _attempt(attempt: Attempt) -> dict[str, Any]:
-    return {
-        "number": attempt.number,
-        "outcome": attempt.outcome,
-        "statusCode": attempt.status_code,
-        "tookMilliseconds": attempt.milliseconds,
-        "attemptedAt": moment(attempt.at),
-    }
-
-
-# --- for people ---------------------------------------------------------------------------------------------------
 
 
 def _write(history: MethodHistory) -> None:

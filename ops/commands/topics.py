@@ -10,6 +10,7 @@ from ops import kafka, loop, parts, terminal
 from ops.commands.options import duration
 from ops.terminal import AsJson, DryRun, Failed
 from ops.topics import Action, Administration, TopicResult, Wanted
+from schemas.views import CorruptBatchView, TopicView
 from store import reach, skips, topics
 
 app = typer.Typer(help="The topics on Kafka that updates come by.", no_args_is_help=True)
@@ -47,19 +48,10 @@ def create(
     administration = Administration(parts.running_broker(settings), kafka.security(settings))
     results = loop.run(administration.create(wanted, replicas=replicas, retention=retention, dry_run=dry_run))
     if as_json:
-        terminal.write_json([_written(result) for result in results])
+        terminal.write_json([TopicView.of(result).as_json() for result in results])
         return
     for result in results:
         terminal.write_line(_line(result, dry_run=dry_run))
-
-
-def _written(result: TopicResult) -> dict[str, object]:
-    return {
-        "topic": result.name,
-        "partitions": result.partitions,
-        "replicas": result.replicas,
-        "action": result.action.name,
-    }
 
 
 def _line(result: TopicResult, *, dry_run: bool) -> str:
@@ -104,8 +96,8 @@ def skip(
 
     parts.on_database(settings, work)
     if as_json:
-        batch = {"topic": topic, "partition": partition, "offset": offset, "end": corrupt.end, "why": corrupt.reason}
-        terminal.write_json(batch)
+        batch = CorruptBatchView(topic=topic, partition=partition, offset=offset, end=corrupt.end, why=corrupt.reason)
+        terminal.write_json(batch.as_json())
         return
     done = "would be skipped" if dry_run else "will be skipped by the worker that reads it"
     place = f"the batch of partition {partition} of {topic} that holds offset {offset} and ends before {corrupt.end}"

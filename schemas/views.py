@@ -1,0 +1,237 @@
+"""What is shown of each noun as JSON: the one form that `--json`, the API and the console share.
+
+A view is made from a row or a value by the names of its fields (`DeliveryView.of(row)`), so `schemas` does not import
+`store`. It is written in camelCase, in the order of its fields, with times in RFC 3339. The bodies of webhooks are not
+views: `schemas/event.py` renders them, and their keys are part of the contract with merchants.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from enum import Enum
+from operator import attrgetter
+from typing import Annotated, Any, Generic, Self, TypeAlias, TypeVar
+from uuid import UUID
+
+from pydantic import AliasGenerator, BaseModel, ConfigDict, Field, PlainSerializer, ValidationInfo, field_validator
+from pydantic.alias_generators import to_camel
+
+from domain.wallet import Details, LinkKind, LinkStatus, MethodStatus, MethodType
+from schemas.event import timestamp
+from schemas.payment_method import write_details
+from schemas.signature import event_id
+
+Moment: TypeAlias = Annotated[datetime, PlainSerializer(timestamp, return_type=str)]
+EventId: TypeAlias = Annotated[UUID, PlainSerializer(event_id, return_type=str)]
+
+
+class View(BaseModel):
+    """A noun as it is shown. `Field(validation_alias=…)` names a field of the row that is called otherwise."""
+
+    model_config = ConfigDict(
+        from_attributes=True, frozen=True, alias_generator=AliasGenerator(serialization_alias=to_camel)
+    )
+
+    @classmethod
+    def of(cls, row: object) -> Self:
+        """The view of a row or value that has these fields."""
+        return cls.model_validate(row)
+
+    def as_json(self) -> dict[str, Any]:
+        """The JSON object."""
+        return self.model_dump(mode="json", by_alias=True)
+
+
+# --- wallets ------------------------------------------------------------------------------------------------------
+
+
+class MethodView(View):
+    """A payment method, without its credentials."""
+
+    id: str
+    type: MethodType
+    status: MethodStatus
+    details: Mapping[str, Any]
+    nickname: str | None
+    default: bool
+    subscription_default: bool
+    replaced_by: str | None
+    deleted_reason: str | None
+
+    @field_validator("details", mode="before")
+    @classmethod
+    def _details_of_the_type(cls, details: Details, info: ValidationInfo) -> dict[str, Any]:
+        return write_details(info.data["type"], details)
+
+
+class LinkView(View):
+    """A payment link."""
+
+    id: str
+    merchant_id: str
+    payment_method_id: str = Field(validation_alias="method_id")
+    kind: LinkKind
+    reference: str
+    status: LinkStatus
+
+
+class ReplacementView(View):
+    """One step of a chain: a payment method gave way to another."""
+
+    old_payment_method_id: str = Field(validation_alias="old_id")
+    new_payment_method_id: str = Field(validation_alias="new_id")
+    reason: str
+    vendor: str | None
+    update_id: str | None
+    replaced_at: Moment
+
+
+# --- webhooks -----------------------------------------------------------------------------------------------------
+
+
+class AttemptView(View):
+    """One request of a delivery."""
+
+    number: int
+    outcome: str
+    status_code: int | None
+    took_milliseconds: int = Field(validation_alias="milliseconds")
+    attempted_at: Moment = Field(validation_alias="at")
+
+
+Attempts = TypeVar("Attempts")
+
+
+class DeliveryView(View, Generic[Attempts]):
+    """An event on its way to an endpoint: `DeliveryView[int]` counts its attempts, `DeliveryView[…]` may list them."""
+
+    id: int
+    event_id: EventId
+    name: str
+    merchant_id: str
+    endpoint_id: str
+    wallet_id: str
+    payment_method_id: str = Field(validation_alias="method_id")
+    sequence: int
+    status: str
+    attempts: Attempts
+    due_at: Moment | None
+    created_at: Moment
+    finished_at: Moment | None
+
+
+class EndpointView(View):
+    """An endpoint, without its secrets."""
+
+    id: str
+    merchant_id: str
+    url: str
+    event_types: tuple[str, ...]
+    status: str
+    disabled_reason: str | None
+    held_until: Moment | None
+
+
+class MerchantView(View):
+    """A merchant with its endpoints."""
+
+    id: str
+    name: str
+    endpoints: tuple[EndpointView, ...]
+
+
+class MethodHistoryView(View):
+    """What became of a payment method, as `store.status` finds it."""
+
+    wallet_id: str
+    payment_method: MethodView = Field(validation_alias="method")
+    current_payment_method: MethodView | None = Field(validation_alias="current")
+    chain: tuple[ReplacementView, ...]
+    payment_links: tuple[LinkView, ...] = Field(validation_alias="links")
+    deliveries: tuple[DeliveryView[tuple[AttemptView, ...]], ...]
+
+
+# --- vendors ------------------------------------------------------------------------------------------------------
+
+
+class InboxView(View):
+    """A vendor update, where it was read, and its outcome."""
+
+    id: int
+    vendor: str
+    update_id: str
+    type: str
+    outcome: str
+    reason: str | None
+    occurred_at: Moment
+    received_at: Moment
+    topic: str
+    partition: int
+    offset: int
+
+
+class DeadLetterView(View):
+    """A dead letter, without its headers and body."""
+
+    id: int
+    topic: str
+    partition: int
+    offset: int
+    key: str | None
+    reason: str
+    received_at: Moment
+    status: str
+
+
+class FetchView(View):
+    """A thin event that its vendor is to be asked about; it came `told` times."""
+
+    id: int
+    feed: str
+    status: str
+    told: int = Field(validation_alias="times_received")
+    failures: int
+    failure: str | None
+    received_at: Moment
+    due_at: Moment
+    topic: str
+    partition: int
+    offset: int
+
+
+class FeedView(View):
+    """A feed, what it can be posted as, and how many codes it has."""
+
+    feed: str
+    title: str
+    posted_as: str
+    codes: str
+
+
+class FeedCodeView(View):
+    """A code of a feed, and the type of the update that it becomes."""
+
+    code: str
+    becomes: str
+    meaning: str
+
+
+# --- Kafka --------------------------------------------------------------------------------------------------------
+
+
+class TopicView(View):
+    """A topic, and what was done to it."""
+
+    topic: str = Field(validation_alias="name")
+    partitions: int
+    replicas: int | None
+    action: Annotated[Enum, PlainSerializer(attrgetter("name"), return_type=str)]
+
+
+class CorruptBatchView(View):
+    """A record batch that cannot be read: it holds `offset` and ends before `end`."""
+
+    topic: str
+    partition: int
+    offset: int
+    end: int
+    why: str
