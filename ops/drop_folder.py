@@ -72,7 +72,8 @@ class Refusals:
 @dataclass(slots=True)
 class Watch:
     """What one watcher works with. `keep` is how long processed files are kept; None is `KEPT_FOR`, but not at all for
-    feeds that carry full numbers. What was refused of a file is kept for as long, at least `KEPT_FOR`.
+    feeds that carry full numbers. What was refused of a file is kept for as long, at least `KEPT_FOR`. `force` sends
+    files of another format, too.
     """
 
     folders: WorkFolders
@@ -83,6 +84,7 @@ class Watch:
     settled: float = _SETTLED_SECONDS
     keep: timedelta | None = None
     turn: float = _TURN_SECONDS
+    force: bool = False
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     refusals: Refusals = field(default_factory=Refusals)
     expired_at: float = 0.0
@@ -130,7 +132,15 @@ async def _process(watch: Watch, name: str, descriptor: int) -> bool:
     folders, title = watch.folders, watch.folders.drop.title(name)
     source = OpenFile(title, name, descriptor, folders.in_hand)
     sending = asyncio.create_task(
-        feed_files.send(source, watch.feed, _edge(watch, source), watch.settings, watch.servers, growing=True)
+        feed_files.send(
+            source,
+            watch.feed,
+            _edge(watch, source),
+            watch.settings,
+            watch.servers,
+            growing=True,
+            force=watch.force,
+        )
     )
     summary = await _unless_stopped(watch, name, sending)
     if summary is None:

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -23,6 +23,8 @@ from schemas.feeds.feed import Edge, Feed
 CANONICAL = "canonical"
 
 _CHECKPOINT_SECONDS = 1.0
+# None of so many lines fits a wrong format. A file of the right one may begin with some bad lines.
+_HEAD_LINES = 20
 # Of a feed that is refused for as many reasons something else is wrong.
 _MOST_REASONS = 100
 
@@ -34,7 +36,8 @@ class Summary:
 
     What was `too_long` for the broker is among the refused; what was `unsent` may be taken when it is sent again. A
     file that `is_blank` holds nothing but white space; of one that is `damaged` (why) not all could be read. Of a file
-    that `grew` while it was read more is to come. `looks_like` is a feed that a file of no use seems to be of.
+    that `grew` while it was read more is to come. `looks_like` is a feed that a file of no use seems to be of. A file
+    that is `held_back` was not sent, because none of its first `lines` fits the format.
     """
 
     lines: int = 0
@@ -48,6 +51,7 @@ class Summary:
     damaged: str | None = None
     grew: bool = False
     looks_like: str | None = None
+    held_back: bool = False
 
     @property
     def refused(self) -> int:
@@ -62,9 +66,11 @@ class Summary:
             return "it is empty"
         if not self.lines or self.refused < self.lines:
             return None
+        part = f"its first {self.lines} lines" if self.held_back and self.lines >= _HEAD_LINES else "it"
         reason = f" ({next(iter(self.reasons))})" if len(self.reasons) == 1 else ""
         hint = f"; it looks like {self.looks_like}: --format {self.looks_like}" if self.looks_like else ""
-        return f"nothing in it can be used{reason}{hint}"
+        unsent = "; nothing was sent (--force sends it all the same)" if self.held_back else ""
+        return f"nothing in {part} can be used{reason}{hint}{unsent}"
 
     def add(self, line: FeedLine) -> None:
         self.lines += 1
@@ -86,30 +92,45 @@ async def send(
     *,
     anew: bool = False,
     growing: bool = False,
+    force: bool = False,
 ) -> Summary:
     """Send a file; `feed` None is the canonical form. It goes on where it was interrupted, unless `anew`.
 
-    One that is `growing` may be written to meanwhile; it goes on where it ended then, so its checkpoint stays.
+    One that is `growing` may be written to meanwhile; it goes on where it ended then, so its checkpoint stays. A file
+    of another format is held back, unless `force`: as dead letters, its lines would hide all others.
     """
     digest = Digest(source)
     begun = await _begun(source, feed, at, digest, anew=anew, growing=growing)
     with _progress(source, begun, digest, growing=growing) as progress:
-        dated = replace(at, at=progress.begun.dated)
-        sent = await stream.send(
-            _lines(feed, source, dated, progress.begun.place, progress.summary),
-            bootstrap_servers=servers,
-            topic=settings.kafka_topic,
-            thin_topic=settings.kafka_thin_topic,
-            security=kafka.security(settings),
-            on_acknowledged=progress.passed,
-        )
-        progress.done = sent.refused == sent.too_long and progress.summary.damaged is None
+        summary, dated = progress.summary, replace(at, at=progress.begun.dated)
+        lines = _lines(feed, source, dated, progress.begun.place, summary)
+        head = [] if force or progress.begun.offset else await _head(lines)
+        if await _is_of_another_format(head, source, feed, summary):
+            await lines.aclose()
+            progress.done = True
+        else:
+            await _send_lines(_after(head, lines), progress, settings, servers)
+    summary.grew = growing and progress.is_another()
+    if not summary.held_back:
+        await _compare(summary, source, feed)
+    return summary
+
+
+async def _send_lines(
+    lines: AsyncIterator[FeedLine], progress: "_FileProgress", settings: Settings, servers: str
+) -> None:
+    sent = await stream.send(
+        lines,
+        bootstrap_servers=servers,
+        topic=settings.kafka_topic,
+        thin_topic=settings.kafka_thin_topic,
+        security=kafka.security(settings),
+        on_acknowledged=progress.passed,
+    )
     summary = progress.summary
+    progress.done = sent.refused == sent.too_long and summary.damaged is None
     summary.unsent, summary.too_long = sent.refused - sent.too_long, sent.too_long
     summary.first_refusal = sent.first_refusal
-    summary.grew = growing and progress.is_another()
-    await _compare(summary, source, feed)
-    return summary
 
 
 async def check(source: OpenFile, feed: Feed | None, at: Edge) -> Summary:
@@ -133,8 +154,8 @@ def report(title: str, summary: Summary, *, dry_run: bool = False) -> None:
         terminal.write_line(f"  {count:,} refused: {reason}")
     for kind, count in summary.irrelevant.most_common():
         terminal.write_line(f"  {count:,} irrelevant, and not kept: {kind}")
-    letters = summary.refused - summary.too_long
-    if letters > 0 and not dry_run:
+    letters = 0 if dry_run or summary.held_back else summary.refused - summary.too_long
+    if letters > 0:
         terminal.remark(f"{terminal.counted(letters, 'unusable line')} will be among the dead letters:"
                         " `repoint dead-letters list`")  # fmt: skip
     if summary.too_long:
@@ -155,7 +176,7 @@ def moment(seconds: float) -> datetime:
 
 async def _lines(
     feed: Feed | None, source: OpenFile, at: Edge, begin: FilePosition, summary: Summary
-) -> AsyncIterator[FeedLine]:
+) -> AsyncGenerator[FeedLine]:
     """The lines from `begin` to the end, or to where the file is damaged: `summary` says so."""
     stream = source.stream()
     try:
@@ -170,6 +191,41 @@ async def _lines(
         summary.damaged = f"it cannot be read to its end ({error.strerror})"
     stored = stream.raw
     summary.is_blank = isinstance(stored, Unpacked) and stored.is_blank and not begin.offset
+
+
+async def _head(lines: AsyncIterator[FeedLine]) -> list[FeedLine]:
+    """The first lines, up to one that can be used."""
+    head = []
+    async for line in lines:
+        head.append(line)
+        if line.unusable is None or len(head) >= _HEAD_LINES:
+            break
+    return head
+
+
+async def _after(head: list[FeedLine], lines: AsyncIterator[FeedLine]) -> AsyncIterator[FeedLine]:
+    for line in head:
+        yield line
+    async for line in lines:
+        yield line
+
+
+async def _is_of_another_format(head: list[FeedLine], source: OpenFile, feed: Feed | None, summary: Summary) -> bool:
+    """Whether no line of `head` can be used, and it is long enough, or the file looks like another feed's.
+
+    The `summary` of such a file has the lines of `head`.
+    """
+    if not head or any(line.unusable is None for line in head):
+        return False
+    of_head = Summary()
+    for line in head:
+        of_head.add(line)
+    await _compare(of_head, source, feed)
+    if len(head) < _HEAD_LINES and of_head.looks_like is None:
+        return False
+    summary.lines, summary.reasons, summary.looks_like = of_head.lines, of_head.reasons, of_head.looks_like
+    summary.held_back = True
+    return True
 
 
 async def _compare(summary: Summary, source: OpenFile, feed: Feed | None) -> None:

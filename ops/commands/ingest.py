@@ -65,14 +65,17 @@ def ingest(
         ),
     ] = None,
     anew: Annotated[bool, typer.Option("--anew", help="From the beginning, also where it was interrupted.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Send a file although none of its first 20 lines fits the format.")
+    ] = False,
     dry_run: DryRun = False,
 ) -> None:
-    """Put what vendors tell on the topic, each update acknowledged by every in-sync replica.
+    """Put vendors' updates on the topic, each acknowledged by every in-sync replica.
 
-    What is interrupted goes on where it was when it is called again. Lines that no update can be made of are named on
-    stderr and written to FILE.refused. They are sent too, card numbers masked, and end up with the dead letters.
-    Sending a file twice does no harm. A file may be packed with gzip. Exits with 1 unless all was acknowledged and some
-    of each file can be used, or with --dry-run unless every line can.
+    The same command continues an interrupted file. Lines that no update can be made of are named on stderr and written
+    to FILE.refused. They are sent too, card numbers masked, and end up with the dead letters. A file of another format
+    is not sent. Sending a file twice does no harm. A file may be packed with gzip. Exits with 1 unless all was
+    acknowledged and some of each file can be used, or with --dry-run unless every line can.
     """
     if detect:
         _detect(feeds)
@@ -90,14 +93,15 @@ def ingest(
     if watch is not None:
         servers = parts.running_broker(settings)
         with terminal.dated(), work_folders.opened(watch, work) as folders:
-            loop.run(drop_folder.run(Watch(folders, feed, settings, servers, edge.traces(traces), keep=keep_processed)))
+            watched = Watch(folders, feed, settings, servers, edge.traces(traces), keep=keep_processed, force=force)
+            loop.run(drop_folder.run(watched))
         return
     fingerprints, known = edge.fingerprints(settings), edge.traces(traces)
     edges = {file: edge.of(fingerprints, at or feed_files.dated(file), known, settings.digit_ids) for file in feeds}
     if dry_run:
         _check(feeds, feed, edges)
     else:
-        _send(feeds, feed, edges, settings, anew=anew)
+        _send(feeds, feed, edges, settings, anew=anew, force=force)
 
 
 def _check(feeds: list[Path], feed: Feed | None, edges: dict[Path, Edge]) -> None:
@@ -114,12 +118,14 @@ def _check(feeds: list[Path], feed: Feed | None, edges: dict[Path, Edge]) -> Non
         raise Failed(f"{terminal.counted(refused, 'line')} of {terminal.counted(len(feeds), 'file')} cannot be used")
 
 
-def _send(feeds: list[Path], feed: Feed | None, edges: dict[Path, Edge], settings: Settings, *, anew: bool) -> None:
+def _send(
+    feeds: list[Path], feed: Feed | None, edges: dict[Path, Edge], settings: Settings, *, anew: bool, force: bool
+) -> None:
     servers = parts.running_broker(settings)
 
     async def send(file: Path) -> Summary:
         with open_file.opened(file) as opened:
-            return await feed_files.send(opened, feed, edges[file], settings, servers, anew=anew)
+            return await feed_files.send(opened, feed, edges[file], settings, servers, anew=anew, force=force)
 
     summaries: dict[Path, Summary] = {}
     for file in feeds:

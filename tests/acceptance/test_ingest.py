@@ -113,6 +113,49 @@ async def test_a_file_of_no_use_fails_and_what_it_looks_like_is_named(
         assert "0 updates" in ended.out
 
 
+async def test_nothing_is_sent_of_a_file_of_another_format_unless_it_is_forced(
+    program: Program, kafka: str, topic: str
+) -> None:
+    updates = SAMPLES.parent / "updates.jsonl"
+    lines = updates.read_text().splitlines(keepends=True)[:30]
+    (program.directory / "feed").write_text("".join(lines))
+    ended = await program("ingest", "--format", "stripe", "feed")
+    assert ended.code == 1
+    assert re.fullmatch(
+        r"repoint: feed: nothing in its first 20 lines can be used; it looks like canonical: --format canonical;"
+        r" nothing was sent \(--force sends it all the same\)",
+        ended.err.splitlines()[-1],
+    )
+    assert "feed: 0 of 20 lines accepted, 0 updates sent" in ended.out
+    assert "dead letters" not in ended.err
+    assert sorted(path.name for path in program.directory.iterdir()) == ["feed"]
+    assert await everything(kafka, topic) == []
+    by_stdin = await program("ingest", "--format", "stripe", "-", stdin="".join(lines).encode())
+    assert (by_stdin.code, await everything(kafka, topic)) == (1, [])
+    forced = await program("ingest", "--format", "stripe", "feed", "--force")
+    assert forced.code == 1
+    assert "30 unusable lines will be among the dead letters" in forced.err
+    assert len(await everything(kafka, topic)) == 30
+
+
+async def test_a_file_of_the_right_format_that_begins_with_bad_lines_is_sent(
+    program: Program, kafka: str, topic: str
+) -> None:
+    rows = [row(of) for of in range(20)]
+    (program.directory / "feed").write_text(
+        "\n".join([NAMES, *(line.replace(",", ";", 1) for line in rows[:19]), rows[19]])
+    )
+    ended = (await program("ingest", "--format", "vau", "feed")).well()
+    assert "1 of 20 lines accepted, 1 update sent" in ended.out
+    assert len(await everything(kafka, topic)) == 20
+
+
+async def test_a_bad_line_alone_is_sent_to_the_dead_letters(program: Program, kafka: str, topic: str) -> None:
+    (program.directory / "feed").write_text('{"half a li')
+    ended = await program("ingest", "--format", "canonical", "feed")
+    assert (ended.code, len(await everything(kafka, topic))) == (1, 1)
+
+
 async def test_of_several_files_each_that_is_of_no_use_is_named(program: Program) -> None:
     (program.directory / "good").write_text(TABLE)
     (program.directory / "empty").write_text("")
