@@ -36,8 +36,8 @@ _DEAD = text("""
 """)
 
 
-class Dead(NamedTuple):
-    """A delivery that was given up, and did not arrive since and is not on its way again."""
+class Selected(NamedTuple):
+    """A delivery that a person's command is about."""
 
     id: int
     event_id: UUID
@@ -46,7 +46,7 @@ class Dead(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Dead deliveries by what they have in common; None is any. They died at `since` or later, and before `until`.
+    """Deliveries by what they have in common; None is any. Dead ones died at `since` or later, and before `until`.
 
     `ids` and `event_ids` are alternatives to each other; everything else narrows them.
     """
@@ -59,7 +59,7 @@ class Selection:
     until: datetime | None = None
 
 
-async def select(connection: AsyncConnection, selection: Selection) -> list[Dead]:
+async def select(connection: AsyncConnection, selection: Selection) -> list[Selected]:
     """The dead deliveries that can be replayed, in the order in which their events must go out.
 
     An event that was given up twice at one endpoint is there twice; `replay` takes it once.
@@ -76,7 +76,7 @@ async def select(connection: AsyncConnection, selection: Selection) -> list[Dead
             "until": selection.until,
         },
     )
-    return [Dead._make(row) for row in rows]
+    return [Selected._make(row) for row in rows]
 
 
 _REPLAYABLE = text("""

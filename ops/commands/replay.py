@@ -1,7 +1,7 @@
 """`repoint replay`."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import UTC, datetime
 from typing import Annotated
 from uuid import UUID
@@ -12,8 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from ops import filters, parts, terminal
 from ops.terminal import DryRun, Failed
 from schemas.signature import event_id
-from store import dead_deliveries, endpoints, reach
-from store.dead_deliveries import Dead, Selection
+from store import dead_deliveries, endpoints, postponed_deliveries, reach
+from store.dead_deliveries import Selected, Selection
 
 # Their wallets are locked until the commit, and no update of them is taken in meanwhile.
 _AT_ONCE = 1000
@@ -53,14 +53,20 @@ def replay(
     until: Annotated[
         datetime | None, typer.Option(metavar="MOMENT", parser=_moment, help="Only what died before.")
     ] = None,
+    waiting: Annotated[
+        bool, typer.Option("--waiting", help="Send PENDING deliveries that wait for their next try, and send them now.")
+    ] = False,
     dry_run: DryRun = False,
 ) -> None:
     """Send dead deliveries again: same ids and bodies, each wallet's in order, with the whole retry schedule.
 
-    What arrived since, or is on its way again, is left alone; so the same command can be repeated.
+    A delivery that arrived since, or is on its way again, is left alone; so the same command can be repeated. With
+    --waiting, send deliveries now that wait for their next try: their order and the count of their tries stay.
     """
     if not ids and endpoint is None and merchant is None and since is None and until is None:
         raise typer.BadParameter("expected an ID, or --endpoint, --merchant, --since or --until")
+    if waiting and (since is not None or until is not None):
+        raise typer.BadParameter("expected --waiting without --since and --until, which are about dead deliveries")
     if since is not None and until is not None and since >= until:
         raise typer.BadParameter("expected --since to be before --until")
     names = [_name(text) for text in ids or ()]
@@ -73,11 +79,27 @@ def replay(
         until=until,
     )
 
+    if waiting:
+        _send_now(wanted, names, dry_run=dry_run)
+    else:
+        _send_again(wanted, names, dry_run=dry_run)
+
+
+def _send_again(wanted: Selection, names: Sequence[int | UUID], *, dry_run: bool) -> None:
     async def work(engine: AsyncEngine) -> tuple[int, int]:
         async with reach.snapshot(engine) as connection:
-            chosen = await _find(connection, wanted, names)
-            wait = await _waiting(connection, chosen)
-        return len({delivery[1:] for delivery in chosen}) if dry_run else await _replay(engine, chosen), wait
+            await _require(connection, wanted)
+            chosen = await dead_deliveries.select(connection, wanted)
+            _require_all(
+                names,
+                chosen,
+                "a dead delivery, or its event, that has not arrived since and is not on its way again"
+                " (`repoint deliveries list --status DEAD`; of PENDING ones see --waiting); nothing was replayed",
+            )
+            wait = await _disabled(connection, chosen)
+        if dry_run:
+            return len({delivery[1:] for delivery in chosen}), wait
+        return await _by_parts(engine, chosen, dead_deliveries.replay), wait
 
     count, wait = parts.on_database(parts.settings_of_a_command(), work)
     terminal.write_line(f"{'would replay' if dry_run else 'replayed'} {terminal.counted(count, 'delivery')}")
@@ -88,33 +110,53 @@ def replay(
         terminal.remark(f"{waits} endpoint is enabled: see `repoint endpoints list`")
 
 
-async def _find(connection: AsyncConnection, wanted: Selection, ids: Sequence[int | UUID]) -> list[Dead]:
+def _send_now(wanted: Selection, names: Sequence[int | UUID], *, dry_run: bool) -> None:
+    async def work(engine: AsyncEngine) -> int:
+        async with reach.snapshot(engine) as connection:
+            await _require(connection, wanted)
+            chosen = await postponed_deliveries.select(connection, wanted)
+            _require_all(
+                names,
+                chosen,
+                "a PENDING delivery, or its event, that waits for its next try"
+                " (`repoint deliveries list --status PENDING`); nothing was changed",
+            )
+        return len(chosen) if dry_run else await _by_parts(engine, chosen, postponed_deliveries.make_due)
+
+    count = parts.on_database(parts.settings_of_a_command(), work)
+    terminal.write_line(f"{'would send' if dry_run else 'sending'} {terminal.counted(count, 'delivery')} now")
+
+
+async def _require(connection: AsyncConnection, wanted: Selection) -> None:
     await filters.require_endpoint(connection, wanted.endpoint)
     await filters.require_merchant(connection, wanted.merchant)
-    deliveries = await dead_deliveries.select(connection, wanted)
-    missing = set(ids).difference(
+
+
+def _require_all(names: Sequence[int | UUID], deliveries: Sequence[Selected], expected: str) -> None:
+    """Raises Failed with what was `expected` of each of `names` that is not among `deliveries`."""
+    missing = set(names).difference(
         {delivery.id for delivery in deliveries}, {delivery.event_id for delivery in deliveries}
     )
     if missing:
         listed = ", ".join(sorted(str(name) if isinstance(name, int) else event_id(name) for name in missing))
-        raise Failed(
-            f"{listed}: expected a dead delivery, or its event, that has not arrived since and is not on its way again"
-            " (`repoint deliveries list --status DEAD`); nothing was replayed"
-        )
-    return deliveries
+        raise Failed(f"{listed}: expected {expected}")
 
 
-async def _waiting(connection: AsyncConnection, deliveries: Sequence[Dead]) -> int:
+async def _disabled(connection: AsyncConnection, deliveries: Sequence[Selected]) -> int:
+    """How many of the deliveries wait until their endpoint is enabled."""
     at = {delivery.endpoint_id for delivery in deliveries}
     disabled = {endpoint.id for endpoint in await endpoints.read(connection, at) if endpoint.status == "DISABLED"}
     return len({delivery[1:] for delivery in deliveries if delivery.endpoint_id in disabled})
 
 
-async def _replay(engine: AsyncEngine, deliveries: Sequence[Dead]) -> int:
+async def _by_parts(
+    engine: AsyncEngine,
+    deliveries: Sequence[Selected],
+    change: Callable[[AsyncConnection, Collection[int]], Awaitable[int]],
+) -> int:
+    """Change the deliveries in transactions of `_AT_ONCE`; the sum of what `change` returns."""
     count = 0
     for at in range(0, len(deliveries), _AT_ONCE):
         async with reach.transaction(engine, dry_run=False) as connection:
-            count += await dead_deliveries.replay(
-                connection, [delivery.id for delivery in deliveries[at : at + _AT_ONCE]]
-            )
+            count += await change(connection, [delivery.id for delivery in deliveries[at : at + _AT_ONCE]])
     return count

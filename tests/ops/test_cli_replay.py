@@ -53,12 +53,12 @@ async def dead(outbox: Outbox, receiver: Receiver) -> Given:
     return Given(numbers["shop"], numbers["gym"][0], [event_id(one) for one in told])
 
 
-async def claim(outbox: Outbox) -> list[deliveries.ClaimedDelivery]:
-    """Claim what is due, and give it up."""
+async def claim(outbox: Outbox, then: Next = Next(Status.DEAD)) -> list[deliveries.ClaimedDelivery]:  # noqa: B008  it is a value
+    """Claim what is due, and give it up, or record that what follows is `then`."""
     async with outbox.engine.begin() as connection:
         claimed = await deliveries.claim(connection, {"shop": 9, "gym": 9}, {}, lease=timedelta(minutes=1))
         at = datetime.now(UTC).timestamp()
-        given_up = [Attempted(one, Outcome.UNAVAILABLE, 503, 0.1, at, Next(Status.DEAD)) for one in claimed]
+        given_up = [Attempted(one, Outcome.UNAVAILABLE, 503, 0.1, at, then) for one in claimed]
         await deliveries.record(connection, given_up)
     return claimed
 
@@ -123,12 +123,45 @@ async def test_what_waits_for_its_endpoint_is_said(program: Program, outbox: Out
     ]  # fmt: skip
 
 
+async def test_what_waits_for_its_next_try_is_sent_now_in_the_order_of_its_line(
+    program: Program, outbox: Outbox, receiver: Receiver
+) -> None:
+    wallet = await outbox.add_wallet()
+    ids = {}
+    for name in ("shop", "gym"):
+        await outbox.add_endpoint(name, receiver.url(f"/{name}"))
+        ids[name] = [event_id(event) for event in await outbox.tell(name, wallet, 2)]
+    await claim(outbox, Next(Status.PENDING, timedelta(hours=24)))
+    listed = (await program("deliveries", "list", "--endpoint", "shop", "--json")).json()
+    second, first = (str(delivery["id"]) for delivery in listed)
+    assert (await program("replay", "--waiting", first, ids["gym"][0], "--dry-run")).well().out == (
+        "would send 2 deliveries now\n"
+    )
+    assert await delivered(outbox, receiver, 0) == []
+    assert (await program("replay", "--waiting", "--merchant", "shop")).well().out == "sending 1 delivery now\n"
+    assert [(row.sequence, row.place, row.attempt) for row in await outbox.live() if row.endpoint_id == "shop"] == [
+        (1, "head", 1), (2, "waits", 0),
+    ]  # fmt: skip
+    assert await delivered(outbox, receiver, 2) == ids["shop"]
+    assert receiver.at("/gym") == []
+    assert await outbox.execute("SELECT count(*) AS count FROM attempts WHERE delivery_id = :id", id=int(first)) == [
+        (2,)
+    ]
+    again = await program("replay", "--waiting", first, second)
+    assert (again.code, again.out) == (1, "")
+    assert again.err.startswith(f"repoint: {first}, {second}: expected a PENDING delivery")
+    assert (await program("replay", "--waiting", "--endpoint", "gym")).well().out == "sending 1 delivery now\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
         ((), 2, "expected an ID, or --endpoint"),
         (("evt_1",), 2, "expected the number of a delivery, or the id of an event"),
         (("99999999999999999999",), 2, "expected the number of a delivery, or the id of an event"),
+        (("--waiting",), 2, "expected an ID, or --endpoint"),
+        (("--waiting", "--endpoint", "shop", "--since", "2026-11-20"), 2, "expected --waiting without --since"),
+        (("--waiting", "4711"), 1, "repoint: 4711: expected a PENDING delivery"),
         (("--since", "yesterday"), 2, "expected a moment"),
         (("--since", "2026-11-21", "--until", "2026-11-20"), 2, "expected --since to be before --until"),
         (("4711",), 1, "repoint: 4711: expected a dead delivery"),
