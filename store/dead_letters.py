@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -125,6 +125,48 @@ async def open_defects(connection: AsyncConnection, *, messages: int | None = No
     if messages is None:
         return int((await connection.execute(_ALL_DEFECTS)).scalar_one())
     return int((await connection.execute(_RECENT_DEFECTS, {"messages": messages})).scalar_one())
+
+
+class Range(NamedTuple):
+    """Ids from `first` to `last`, both included."""
+
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Open letters by their ids, by a text in their reason, and by when they were received; None is any."""
+
+    ranges: Sequence[Range] | None = None
+    reason: str | None = None
+    before: datetime | None = None
+
+
+_DISCARD = text("""
+    UPDATE dead_letters SET status = 'DISCARDED', closed_at = now()
+    WHERE status = 'OPEN'
+      AND (CAST(:firsts AS bigint[]) IS NULL OR EXISTS (
+          SELECT FROM unnest(CAST(:firsts AS bigint[]), CAST(:lasts AS bigint[])) AS range(first, last)
+          WHERE id BETWEEN first AND last))
+      AND (CAST(:reason AS text) IS NULL OR position(:reason IN reason) > 0)
+      AND (CAST(:before AS timestamptz) IS NULL OR received_at < :before)
+    RETURNING id
+""")
+
+
+async def discard(connection: AsyncConnection, selection: Selection) -> int:
+    """Mark the selected letters DISCARDED; how many."""
+    rows = await connection.scalars(
+        _DISCARD,
+        {
+            "firsts": None if selection.ranges is None else [ids.first for ids in selection.ranges],
+            "lasts": None if selection.ranges is None else [ids.last for ids in selection.ranges],
+            "reason": selection.reason,
+            "before": selection.before,
+        },
+    )
+    return len(rows.all())
 
 
 async def close(connection: AsyncConnection, ids: Sequence[int], status: str) -> list[int]:

@@ -2,6 +2,8 @@
 
 import re
 from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from domain.refusal import Refused
 from ops import kafka, parts, terminal
+from ops.commands.options import moment
 from ops.settings import Settings
 from ops.terminal import AsJson, DryRun, Failed, Limit
 from producers.topic import ingest, stream
@@ -20,12 +23,22 @@ from schemas.digit_ids import DigitIds
 from schemas.intake import TopicMessage
 from schemas.views import DeadLetterView
 from store import dead_letters, reach
-from store.dead_letters import DeadLetterRow, Headers
+from store.dead_letters import DeadLetterRow, Headers, Range, Selection
 
 app = typer.Typer(help="Messages that no update could be made of.", no_args_is_help=True)
 
 Id = Annotated[int, typer.Argument(metavar="ID")]
 Ids = Annotated[list[int], typer.Argument(metavar="ID…")]
+
+_RANGE = re.compile(r"([0-9]{1,18})(?:-([0-9]{1,18}))?")
+
+
+def _range(text: str) -> Range:
+    match = _RANGE.fullmatch(text)
+    if match is None or int(match[2] or match[1]) < int(match[1]):
+        raise typer.BadParameter(f"{text!r}: expected the number of a dead letter, or two as in 12-40")
+    return Range(int(match[1]), int(match[2] or match[1]))
+
 
 # What masking a card number leaves: thirteen stars or more, perhaps in groups.
 _MASKED = re.compile(r"\*(?:[^\w*]?\*){12,}")
@@ -114,10 +127,40 @@ def replay(
 
 
 @app.command()
-def discard(ids: Ids, *, dry_run: DryRun = False) -> None:
-    """Close them for good: nothing can be made of them. They stay on record."""
-    parts.on_database(parts.settings_of_a_command(), lambda engine: _close(engine, ids, "DISCARDED", dry_run=dry_run))
-    terminal.write_line(f"{'would discard' if dry_run else 'discarded'} {_listed(ids)}")
+def discard(
+    ranges: Annotated[
+        list[Range] | None, typer.Argument(metavar="[ID…]", parser=_range, help="Numbers, or ranges of them as 12-40.")
+    ] = None,
+    *,
+    reason: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Only those with this text in their reason.")
+    ] = None,
+    before: Annotated[
+        datetime | None,
+        typer.Option(metavar="MOMENT", parser=moment, help="Only those received before; UTC where no zone is named."),
+    ] = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Close them for good: nothing can be made of them. They stay on record.
+
+    A letter that is named by its number alone must be open. Of a range, --reason and --before, those that are open.
+    """
+    if not ranges and reason is None and before is None:
+        raise typer.BadParameter("expected an ID, a range such as 12-40, --reason or --before")
+    ids = [] if ranges is None else [each.first for each in ranges if each.first == each.last]
+    if ranges and len(ids) == len(ranges) and reason is None and before is None:
+        close = partial(_close, ids=ids, status="DISCARDED", dry_run=dry_run)
+        parts.on_database(parts.settings_of_a_command(), close)
+        terminal.write_line(f"{'would discard' if dry_run else 'discarded'} {_listed(ids)}")
+        return
+    selection = Selection(ranges, reason, before)
+
+    async def work(engine: AsyncEngine) -> int:
+        async with reach.transaction(engine, dry_run=dry_run) as connection:
+            return await dead_letters.discard(connection, selection)
+
+    count = parts.on_database(parts.settings_of_a_command(), work)
+    terminal.write_line(f"{'would discard' if dry_run else 'discarded'} {terminal.counted(count, 'dead letter')}")
 
 
 async def _find(connection: AsyncConnection, letter_id: int) -> tuple[DeadLetterRow, Headers, bytes]:

@@ -1,6 +1,6 @@
 """Values of options that several commands read alike."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import typer
 
@@ -13,3 +13,12 @@ def duration(text: str) -> timedelta:
         return settings.duration(text)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
+
+
+def moment(text: str) -> datetime:
+    """`2026-11-20T09:14:00Z`, or a day; UTC where no zone is named."""
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r}: expected a moment such as 2026-11-20T09:14:00Z, or a day") from None
+    return at if at.tzinfo else at.replace(tzinfo=UTC)

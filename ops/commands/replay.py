@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
@@ -10,6 +10,7 @@ import typer
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ops import filters, parts, terminal
+from ops.commands.options import moment
 from ops.terminal import DryRun, Failed
 from schemas.signature import event_id
 from store import dead_deliveries, endpoints, postponed_deliveries, reach
@@ -29,14 +30,6 @@ def _name(text: str) -> int | UUID:
     raise typer.BadParameter(f"{text!r}: expected the number of a delivery, or the id of an event (evt_…)")
 
 
-def _moment(text: str) -> datetime:
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError:
-        raise typer.BadParameter(f"{text!r}: expected a moment such as 2026-11-20T09:14:00Z, or a day") from None
-    return at if at.tzinfo else at.replace(tzinfo=UTC)
-
-
 def replay(
     *,
     ids: Annotated[
@@ -46,12 +39,10 @@ def replay(
     merchant: Annotated[str | None, typer.Option(metavar="MERCHANT_ID", help="Only to this one.")] = None,
     since: Annotated[
         datetime | None,
-        typer.Option(
-            metavar="MOMENT", parser=_moment, help="Only what died then or later; UTC where no zone is named."
-        ),
+        typer.Option(metavar="MOMENT", parser=moment, help="Only what died then or later; UTC where no zone is named."),
     ] = None,
     until: Annotated[
-        datetime | None, typer.Option(metavar="MOMENT", parser=_moment, help="Only what died before.")
+        datetime | None, typer.Option(metavar="MOMENT", parser=moment, help="Only what died before.")
     ] = None,
     waiting: Annotated[
         bool, typer.Option("--waiting", help="Send PENDING deliveries that wait for their next try, and send them now.")

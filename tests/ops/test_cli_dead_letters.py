@@ -171,6 +171,17 @@ async def test_without_a_broker_a_letter_stays_open(program: Program) -> None:
     assert await status(program) == ["OPEN", "OPEN", "OPEN"]
 
 
+async def test_letters_are_discarded_by_range_reason_and_time(program: Program) -> None:
+    arguments = ("dead-letters", "discard", "2-900", "--reason", "expected", "--before", "2200-01-01")
+    assert (await program(*arguments, "--dry-run")).well().out == "would discard 1 dead letter\n"
+    assert await status(program) == ["OPEN", "OPEN", "OPEN"]
+    assert (await program(*arguments)).well().out == "discarded 1 dead letter\n"
+    assert await status(program) == ["OPEN", "DISCARDED", "OPEN"]
+    for nothing in ((), ("4-1",), ("1-",), ("--before", "yesterday")):
+        ended = await program("dead-letters", "discard", *nothing)
+        assert (ended.code, ended.out) == (2, "")
+
+
 async def test_letters_are_discarded_all_or_none(program: Program) -> None:
     (await program("dead-letters", "discard", "2", "3", "--dry-run")).well()
     assert await status(program) == ["OPEN", "OPEN", "OPEN"]

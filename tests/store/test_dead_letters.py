@@ -1,0 +1,49 @@
+"""Dead letters are discarded by their ids, by a text in their reason and by when they came; closed ones stay closed."""
+
+from datetime import UTC, datetime
+from hashlib import blake2b
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from store import dead_letters
+from store.dead_letters import DeadLetter, Range, Selection
+
+NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
+_SET_TIMES = text("UPDATE dead_letters SET received_at = CAST(:noon AS timestamptz) + id * interval '1 hour'")
+
+
+async def keep(connection: AsyncConnection, *reasons: str) -> None:
+    """Letters from id 1 on, received an hour apart, the first one at 13:00."""
+    letters = [
+        DeadLetter("updates", 0, offset, blake2b(reason.encode(), digest_size=16).digest(), reason, None, b"{}")
+        for offset, reason in enumerate(reasons)
+    ]
+    await dead_letters.keep(connection, letters)
+    await connection.execute(_SET_TIMES, {"noon": NOON})
+
+
+@pytest.mark.parametrize(
+    ("selection", "closed"),
+    [
+        (Selection([Range(1, 2)]), [1, 2]),
+        (Selection([Range(4, 9_000), Range(2, 2)]), [2, 4]),
+        (Selection([Range(1, 2), Range(2, 3)]), [1, 2]),
+        (Selection(reason="expected JSON"), [1, 4]),
+        (Selection(reason="%"), []),
+        (Selection(before=NOON.replace(hour=14)), [1]),
+        (Selection([Range(2, 4)], "JSON", NOON.replace(hour=17)), [4]),
+        (Selection([]), []),
+    ],
+)
+async def test_the_selected_letters_that_are_open_are_discarded(
+    engine: AsyncEngine, selection: Selection, closed: list[int]
+) -> None:
+    async with engine.begin() as connection:
+        await keep(connection, "message: expected JSON", "id: required", "id: expected", "message: expected JSON, too")
+        await dead_letters.close(connection, [3], "REPLAYED")
+        assert await dead_letters.discard(connection, selection) == len(closed)
+        statuses = {letter.id: letter.status for letter in await dead_letters.page(connection, status=None)}
+        assert statuses == {1: "OPEN", 2: "OPEN", 3: "REPLAYED", 4: "OPEN"} | dict.fromkeys(closed, "DISCARDED")
+        assert await dead_letters.discard(connection, selection) == 0
