@@ -2,17 +2,21 @@
 
 import socket
 import ssl
+import time
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import asyncpg
+import structlog
 from sqlalchemy import AdaptedConnection, Connection, event, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from store.address import Address, read
+
+log = structlog.get_logger()
 
 _PLANNING = {
     # plans of set-based statements cost more to compile than to run
@@ -67,7 +71,7 @@ def connect(url: str, *, pool_size: int = 5, short: bool = False, patience: floa
         Path(file).open("rb").close()
     engine = create_async_engine(
         _shown(url, address),
-        async_creator=partial(asyncpg.connect, command_timeout=patience, **_arguments(address)),
+        async_creator=_Connector(address, patience),
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=10,
@@ -87,6 +91,26 @@ def connect(url: str, *, pool_size: int = 5, short: bool = False, patience: floa
     elif short:
         event.listen(engine.sync_engine, "connect", _end_long_ones)
     return engine
+
+
+class _Connector:
+    """Makes the connections of an engine, and logs that the database is back once one succeeds after others failed."""
+
+    def __init__(self, address: Address, patience: float) -> None:
+        self._name = address.name
+        self._connect = partial(asyncpg.connect, command_timeout=patience, **_arguments(address))
+        self._away_since: float | None = None
+
+    async def __call__(self) -> "asyncpg.Connection[Any]":
+        try:
+            connection = await self._connect()
+        except Exception:
+            self._away_since = self._away_since or time.monotonic()
+            raise
+        if self._away_since is not None:
+            log.info("database is back", database=self._name, seconds=round(time.monotonic() - self._away_since, 1))
+            self._away_since = None
+        return connection
 
 
 def is_pooled(engine: AsyncEngine) -> bool:
