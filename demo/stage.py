@@ -39,6 +39,7 @@ LOOPBACK = ip_network("127.0.0.0/8")
 
 _BEHAVIOURS = {"m-pharmacy": healthy, "m-streaming": busy_at_first, "m-gym": disabling}
 
+_KEY = b"demo"
 _LOOK_SECONDS = 0.1
 # A slow machine still counts something in that time.
 _PATIENCE_SECONDS = 30
@@ -65,7 +66,10 @@ class _Stage:
         self, lines: AsyncIterator[FeedLine], on_acknowledged: Callable[[FeedLine], None] = lambda _: None
     ) -> None:
         sent = await stream.send(
-            lines, bootstrap_servers=self.servers, topic=self.settings.kafka_topic, on_acknowledged=on_acknowledged
+            _in_one_partition(lines),
+            bootstrap_servers=self.servers,
+            topic=self.settings.kafka_topic,
+            on_acknowledged=on_acknowledged,
         )
         self.produced += sent.acknowledged
         if sent.refused:
@@ -83,7 +87,7 @@ class _Stage:
 
 
 def settings_of_the_demo(settings: Settings) -> Settings:
-    """What is set otherwise than elsewhere: webhooks may go to loopback, and retries come quickly."""
+    """The settings with loopback allowed, and with quick retries unless they are set otherwise."""
     changed: dict[str, object] = {
         "egress_allow": (LOOPBACK, *settings.egress_allow),
         "kafka_security_protocol": "PLAINTEXT",
@@ -204,6 +208,16 @@ def _at(merchants: dict[int, MerchantLine], urls: Mapping[str, str]) -> dict[int
         )
         for number, merchant in merchants.items()
     }
+
+
+async def _in_one_partition(lines: AsyncIterator[FeedLine]) -> AsyncIterator[FeedLine]:
+    """The lines with one key for all messages, so that every run reads them in the order of the file.
+
+    Over several partitions the order would vary, and with it the number of events: C in place of A is one replacement
+    or two, depending on which of A → B and B → C is read first.
+    """
+    async for line in lines:
+        yield line._replace(messages=[message._replace(key=_KEY) for message in line.messages])
 
 
 async def _single(line: FeedLine) -> AsyncIterator[FeedLine]:

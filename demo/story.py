@@ -110,7 +110,7 @@ def set_aside(letters: Iterable[DeadLetterRow], quarantined: Iterable[InboxRow])
     """What waits for a person, and why."""
     for letter in letters:
         yield "dead letter", f"partition {letter.partition}, offset {letter.offset}: {letter.reason}"
-    for received in quarantined:
+    for received in sorted(quarantined, key=lambda row: (row.vendor, row.update_id)):
         yield "quarantined", f"{received.vendor}'s {received.update_id}: {received.reason}"
 
 

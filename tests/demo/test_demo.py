@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -84,6 +85,19 @@ def test_it_tells_of_one_customer_line_by_line(played: Played) -> None:
     streaming = [(webhook[2], webhook[8]) for webhook in webhooks if webhook[1] == "Streaming"]
     assert streaming == [("#1", "503"), ("#1", "503"), ("#1", "200"), ("#2", "503"), ("#2", "503"), ("#2", "200")]
     assert [webhook[8] for webhook in webhooks if webhook[1] == "Gym"] == ["410:"]
+
+
+def test_its_output_is_what_the_readme_shows_but_for_the_time(played: Played) -> None:
+    shown = (ROOT / "README.md").read_text().split("`make demo` prints:\n\n```\n")[1].split("```")[0].splitlines()
+    printed = {_without_seconds(line) for line in played.ended.stdout.splitlines()}
+    assert len(shown) > 40
+    assert [
+        line for line in map(_without_seconds, shown) if line.strip() not in ("", "…") and line not in printed
+    ] == []
+
+
+def _without_seconds(line: str) -> str:
+    return re.sub(r"[0-9.]+ s for ", "", line)
 
 
 def test_what_is_left_behind_would_be_found(tmp_path: Path) -> None:
