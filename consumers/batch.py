@@ -18,13 +18,15 @@ from domain.decide import Verdict
 from domain.refusal import Refusal, RefusalCode, Refused
 from domain.update import Outcome, Update, UpdateType
 from domain.wallet import IDENTIFIERS, Key
-from schemas.canonical import parse, with_identifiers
+from schemas.canonical import CanonicalUpdate, parse, with_identifiers
 from schemas.digit_ids import NO_DIGIT_IDS, DigitIds
 from store import dead_letters, inbox, topics, unfinished
 from store.dead_letters import DeadLetter
 from store.inbox import Arrival
 from wallets.change import Retention, Step, change
 from wallets.loading import ORDINARY, Limits
+
+MessageHeaders: TypeAlias = Sequence[tuple[str, bytes | None]]
 
 Point: TypeAlias = Literal["took in", "committed"] | Step
 """Where a crash test may stop a batch."""
@@ -77,7 +79,7 @@ async def take_in(
     empties = empty_places(messages)
     async with engine.begin() as connection:
         now = await inbox.enter(connection, within=limits.seconds)
-        arrivals, late = _set_late_apart(messages, arrivals, now + _MOST_AHEAD, digit_ids)
+        arrivals, late = _set_late_apart(messages, arrivals, now, digit_ids)
         letters += late
         met = await inbox.met(connection, arrivals, incarnation)
         fresh, repeated = _sort_out(arrivals, met)
@@ -117,25 +119,52 @@ def _read(
             letters.append(shortened(message, too_long(long)))
             continue
         try:
-            canonical = parse(message.value, message.headers, digit_ids)
-            update = with_identifiers(canonical.update, identifiers)
+            canonical = _canonical(message.value, message.headers, identifiers, digit_ids)
         except Refused as refused:
             letters.append(dead_letter(message, str(refused), digit_ids))
         else:
-            arrivals.append(Arrival(message.topic, message.partition, message.offset, canonical.digest, update))
+            place = (message.topic, message.partition, message.offset)
+            arrivals.append(Arrival(*place, canonical.digest, canonical.update))
     return letters, arrivals
 
 
+def _canonical(
+    value: bytes, headers: MessageHeaders, identifiers: AbstractSet[str], digit_ids: DigitIds
+) -> CanonicalUpdate:
+    canonical = parse(value, headers, digit_ids)
+    return canonical._replace(update=with_identifiers(canonical.update, identifiers))
+
+
 def _set_late_apart(
-    messages: Sequence[Message], arrivals: list[Arrival], latest: datetime, digit_ids: DigitIds
+    messages: Sequence[Message], arrivals: list[Arrival], now: datetime, digit_ids: DigitIds
 ) -> tuple[list[Arrival], list[DeadLetter]]:
-    """The updates that are dated `latest` at most, and a dead letter for the message of each other one."""
-    late = {arrival.place[:3] for arrival in arrivals if arrival.update.stamp.occurred_at > latest}
+    """The updates that are not dated too far ahead of `now`, and a dead letter for each other message."""
+    late = {arrival.place[:3] for arrival in arrivals if _is_too_far_ahead(arrival.update, now)}
     if not late:
         return arrivals, []
     in_time = [arrival for arrival in arrivals if arrival.place[:3] not in late]
     of_late = [message for message in messages if (message.topic, message.partition, message.offset) in late]
     return in_time, [dead_letter(message, str(_TOO_FAR_AHEAD), digit_ids) for message in of_late]
+
+
+def refusal(
+    value: bytes,
+    headers: MessageHeaders,
+    *,
+    now: datetime,
+    identifiers: AbstractSet[str] = IDENTIFIERS,
+    digit_ids: DigitIds = NO_DIGIT_IDS,
+) -> Refusal | None:
+    """The refusal for which a batch would make a dead letter of a message; None for a message that it can read."""
+    try:
+        canonical = _canonical(value, headers, identifiers, digit_ids)
+    except Refused as refused:
+        return refused.refusal
+    return _TOO_FAR_AHEAD if _is_too_far_ahead(canonical.update, now) else None
+
+
+def _is_too_far_ahead(update: Update, now: datetime) -> bool:
+    return update.stamp.occurred_at > now + _MOST_AHEAD
 
 
 def empty_places(messages: Sequence[Message]) -> list[topics.Empty]:

@@ -4,11 +4,13 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from consumers import batch
 from ops import checkpoint, edge, files, kafka, terminal
 from ops.checkpoint import Checkpoint, Digest
 from ops.open_file import OpenFile
@@ -18,6 +20,7 @@ from ops.unpacked import Unpacked
 from producers.lines import Damaged, FilePosition
 from producers.topic import ingest, stream
 from producers.topic.stream import FeedLine
+from schemas.digit_ids import DigitIds
 from schemas.feeds.feed import Edge, Feed
 
 CANONICAL = "canonical"
@@ -133,16 +136,30 @@ async def _send_lines(
     summary.first_refusal = sent.first_refusal
 
 
-async def check(source: OpenFile, feed: Feed | None, at: Edge) -> Summary:
-    """Read a file and send nothing."""
-    summary = Summary()
+async def check(source: OpenFile, feed: Feed | None, at: Edge, identifiers: AbstractSet[str]) -> Summary:
+    """Read a file and send nothing. A line is refused for whatever the worker would refuse its messages for."""
+    summary, now = Summary(), datetime.now(UTC)
     with RefusedLines(source, written=False) as report:
-        async for line in _lines(feed, source, at, FilePosition(), summary):
+        async for sent in _lines(feed, source, at, FilePosition(), summary):
+            line = _as_the_worker_reads(sent, now, identifiers, at.digit_ids)
             summary.add(line)
             if line.unusable is not None:
                 report.add(line)
     await _compare(summary, source, feed)
     return summary
+
+
+def _as_the_worker_reads(line: FeedLine, now: datetime, identifiers: AbstractSet[str], digit_ids: DigitIds) -> FeedLine:
+    if line.unusable is not None:
+        return line
+    for message in line.messages:
+        # a thin event was read before it became a message
+        if message.thin:
+            continue
+        reason = batch.refusal(message.value, message.headers, now=now, identifiers=identifiers, digit_ids=digit_ids)
+        if reason is not None:
+            return line._replace(messages=[message], unusable=str(reason))
+    return line
 
 
 def report(title: str, summary: Summary, *, dry_run: bool = False) -> None:

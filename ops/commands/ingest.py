@@ -99,15 +99,15 @@ def ingest(
     fingerprints, known = edge.fingerprints(settings), edge.traces(traces)
     edges = {file: edge.of(fingerprints, at or feed_files.dated(file), known, settings.digit_ids) for file in feeds}
     if dry_run:
-        _check(feeds, feed, edges)
+        _check(feeds, feed, edges, settings)
     else:
         _send(feeds, feed, edges, settings, anew=anew, force=force)
 
 
-def _check(feeds: list[Path], feed: Feed | None, edges: dict[Path, Edge]) -> None:
+def _check(feeds: list[Path], feed: Feed | None, edges: dict[Path, Edge], settings: Settings) -> None:
     async def check(file: Path) -> Summary:
         with open_file.opened(file) as opened:
-            return await feed_files.check(opened, feed, edges[file])
+            return await feed_files.check(opened, feed, edges[file], settings.identifiers)
 
     summaries = {}
     for file in feeds:

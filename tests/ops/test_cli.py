@@ -1,6 +1,7 @@
 """What the commands take, print and refuse, on a real database."""
 
 import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -507,6 +508,23 @@ async def test_a_checked_feed_names_every_line_that_is_not_usable(program: Progr
     assert (
         await program("ingest", "--format", "canonical", "--dry-run", "-", stdin=_text(program, replaced(1)))
     ).code == 0
+
+
+async def test_a_dry_run_refuses_what_the_worker_would_refuse(program: Program) -> None:
+    ahead = f"{datetime.now(UTC) + timedelta(days=367):%Y-%m-%dT%H:%M:%SZ}"
+    soon = f"{datetime.now(UTC) + timedelta(days=365):%Y-%m-%dT%H:%M:%SZ}"
+    nameless = replaced(3) | {"customer": {"metadata": {"tier": "gold"}}}
+    feed = program.write(
+        "feed.jsonl", replaced(1) | {"occurredAt": soon}, replaced(2) | {"occurredAt": ahead}, nameless, replaced(4)
+    )
+    ended = await program("ingest", "--format", "canonical", "--dry-run", feed)
+    assert ended.code == 1
+    assert ended.out.splitlines()[0] == "feed.jsonl: 2 of 4 lines accepted, 2 updates found; nothing was sent"
+    late, stranger, _ = ended.err.splitlines()
+    assert late == "repoint: feed.jsonl:2: occurredAt: expected a time at most 366 days ahead"
+    assert stranger.startswith("repoint: feed.jsonl:3: customer: expected a customer identifier (")
+    by_tier = await program("ingest", "--format", "canonical", "--dry-run", feed, CUSTOMER_IDENTIFIERS="metadata.tier")
+    assert "3 of 4 lines accepted" in by_tier.out
 
 
 # --- without any setting ----------------------------------------------------------------------------------------------
