@@ -22,7 +22,8 @@ from ops import json_lines, terminal
 from ops.commands import merchants as merchant_files
 from ops.commands import wallets as wallet_files
 from ops.run import Role, assembled, together
-from ops.settings import Settings, spell
+from ops.setting_values import spell
+from ops.settings import Settings
 from ops.terminal import Failed
 from ops.wallet_file import import_file
 from producers.topic import ingest, stream

@@ -173,7 +173,7 @@ def _explanation(error: Exception) -> "tuple[int, *tuple[str, ...]] | None":
     """The exit code and what to say of `error`; None if it is a fault of the program."""
     # the command that failed has loaded them
     from ops.embedded import EmbeddedError  # noqa: PLC0415
-    from ops.settings import SettingsError  # noqa: PLC0415
+    from ops.setting_checks import SettingsError  # noqa: PLC0415
     from ops.terminal import Failed, file_name  # noqa: PLC0415
     from producers.topic.stream import Unreachable  # noqa: PLC0415
     from store import reach  # noqa: PLC0415

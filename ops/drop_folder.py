@@ -24,7 +24,8 @@ from ops import checkpoint, edge, feed_files, terminal
 from ops.feed_files import Summary
 from ops.folder import Folder
 from ops.open_file import OpenFile
-from ops.settings import Settings, spell
+from ops.setting_values import spell
+from ops.settings import Settings
 from ops.work_folders import WorkFolders
 from schemas.feeds.feed import Edge, Feed
 

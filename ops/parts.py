@@ -15,7 +15,8 @@ from typing import TypeVar
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ops import embedded, logs, loop
-from ops.settings import Settings, doubtful, misspelled, read
+from ops.setting_checks import doubtful
+from ops.settings import Settings, misspelled, read
 from ops.terminal import INTERRUPTED, Failed, remark
 from store import migrate, reach
 from store.failures import DATABASE_ERRORS, Failure, failure, refused_by

@@ -3,187 +3,37 @@
 Functions further in get the values they need, never this object.
 """
 
-import difflib
-import os
-import re
-import ssl
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Literal, Self, TypeAlias
+from typing import Annotated, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from domain.delivery.schedule import RETRY_SCHEDULE
 from domain.wallet import ALWAYS_IDENTIFY
-from ops import database_service
-from ops.feed_settings import Asked, feed_fetch, feed_secrets
-from producers.egress import Network, networks
-from schemas.feeds import FEEDS
-from store import address
-
-PREFIX = "REPOINT_"
-
-# Read by the tests and not by the program, so not unknown to it.
-_OF_THE_TESTS = PREFIX + "TEST_"
-
-_UNITS = {
-    "ms": timedelta(milliseconds=1),
-    "s": timedelta(seconds=1),
-    "m": timedelta(minutes=1),
-    "h": timedelta(hours=1),
-    "d": timedelta(days=1),
-}
-
-KEY_VERSION = re.compile(r"[A-Za-z0-9_-]{1,16}")
-
-# No merchant is there: this machine, the link it is on, and where clouds hand out their keys. The last ones are ways
-# to write an IPv4 address inside an IPv6 one, and so lead to all of the others.
-_NEVER_MERCHANTS = [
-    ip_network(text)
-    for text in (
-        "0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "168.63.129.16/32", "100.100.100.200/32",
-        "::/127", "fe80::/10", "fd00:ec2::254/128",
-        "::ffff:0:0/96", "64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32",
-    )
-]  # fmt: skip
-
-# A fast-forwarded schedule is for demos: in production it would lose a merchant's events to an hour's outage.
-_SHORTEST_SCHEDULE = timedelta(hours=1)
-
-
-# Brokers refuse a shorter one unless they are told otherwise; a longer one outlasts the time for a rebalance.
-_SHORTEST_SESSION, _LONGEST_SESSION = timedelta(seconds=6), timedelta(seconds=60)
-
-
-# Feeds with full numbers that may have none in a record: a token stands in its place, or a payment's trace names it.
-_MAY_HAVE_NO_NUMBER = {"cybersource", "nacha", "worldpay"}
-
-
-class SettingsError(Exception):
-    """One line for every setting that is wrong: its name and what was expected. Values are never repeated."""
-
-    def __init__(self, problems: tuple[str, ...]) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = problems
-
-
-def duration(text: str) -> timedelta:
-    """Read `250ms`, `5s`, `2m`, `72h` or `800d`. Raises ValueError for anything else."""
-    match = re.fullmatch(r"\s*(\d{1,6})(ms|s|m|h|d)\s*", text, re.ASCII)
-    if match is None:
-        raise ValueError("expected a duration such as 250ms, 5s, 2m, 72h or 800d")
-    return int(match[1]) * _UNITS[match[2]]
-
-
-def spell(length: timedelta) -> str:
-    """Write a duration of whole milliseconds as `duration` reads it, in the largest unit that divides it."""
-    unit = next(unit for unit in reversed(_UNITS) if not length % _UNITS[unit])
-    return f"{length // _UNITS[unit]}{unit}"
-
-
-def _database_url(url: str) -> str:
-    whole = database_service.expanded(url)
-    address.read(whole)  # raises ValueError, without repeating any of it
-    return whole
-
-
-def _durations(text: str) -> tuple[timedelta, ...]:
-    return tuple(duration(part) for part in text.split(","))
-
-
-def _networks(text: str) -> tuple[Network, ...]:
-    try:
-        return tuple(networks(part.strip() for part in text.split(",")))
-    except ValueError:
-        raise ValueError("expected networks such as 10.1.0.0/16, separated by commas") from None
-
-
-def _identifiers(text: str) -> tuple[str, ...]:
-    names = [part.strip() for part in text.split(",")]
-    if not all(name in ALWAYS_IDENTIFY or re.fullmatch(r"metadata\.\S{1,246}", name) for name in names):
-        raise ValueError("expected keys such as metadata.patientId, separated by commas")
-    return tuple(dict.fromkeys(names))
-
-
-def _servers(text: str) -> str:
-    servers = [part.strip() for part in text.split(",")]
-    for server in servers:
-        host, _, port = server.rpartition(":")
-        if not host or not port.isdecimal() or not 0 < int(port) < 1 << 16:
-            raise ValueError("expected host:port, or several separated by commas")
-    return ",".join(servers)
-
-
-def _topic(text: str) -> str:
-    # Kafka's own rule for the names of topics and, for the sake of metrics, of our groups.
-    if not re.fullmatch(r"[A-Za-z0-9._-]{1,249}", text):
-        raise ValueError("expected up to 249 letters, digits, dots, underscores and dashes")
-    return text
-
-
-def _fingerprint_key(text: str) -> str:
-    version, _, secret = text.partition(":")
-    if not KEY_VERSION.fullmatch(version) or not re.fullmatch(r"(?:[0-9a-fA-F]{2}){16,}", secret):
-        raise ValueError("expected VERSION:HEX, such as v1: and 64 hexadecimal digits (32 at least)")
-    return text
-
-
-# As in updates: no colon, which ends it in a credential's key.
-_VENDOR = re.compile(r"[^:@\s][^:\s]{0,63}")
-
-
-def _digit_ids(text: str) -> frozenset[str]:
-    names = frozenset(name.strip() for name in text.split(","))
-    if not all(_VENDOR.fullmatch(name) for name in names):
-        raise ValueError("expected vendors' names and `customer`, separated by commas")
-    return names
-
-
-def _in_any_case(*names: str) -> BeforeValidator:
-    """One of `names`, however its letters are written."""
-    known = {name.casefold(): name for name in names}
-    return _of_text(lambda text: known.get(text.strip().casefold(), text))
-
-
-def _of_text(read: Callable[[str], object]) -> BeforeValidator:
-    """Text is read; a default, which is a value already, passes."""
-    return BeforeValidator(lambda value: read(value) if isinstance(value, str) else value)
-
-
-def _more_than_nothing(length: timedelta) -> timedelta:
-    if not length:
-        raise ValueError("expected more than 0s")
-    return length
-
-
-Duration: TypeAlias = Annotated[timedelta, _of_text(duration), AfterValidator(_more_than_nothing)]
-Schedule: TypeAlias = Annotated[tuple[timedelta, ...], NoDecode, _of_text(_durations), Field(max_length=50)]
-Identifiers: TypeAlias = Annotated[tuple[str, ...], NoDecode, _of_text(_identifiers)]
-DigitIds: TypeAlias = Annotated[frozenset[str], NoDecode, _of_text(_digit_ids)]
-Networks: TypeAlias = Annotated[tuple[Network, ...], NoDecode, _of_text(_networks)]
-DatabaseUrl: TypeAlias = Annotated[str, BeforeValidator(_database_url)]
-Servers: TypeAlias = Annotated[str, BeforeValidator(_servers)]
-Name: TypeAlias = Annotated[str, BeforeValidator(_topic)]
-FingerprintKey: TypeAlias = Annotated[SecretStr, _of_text(_fingerprint_key)]
-FeedFetch: TypeAlias = Annotated[Mapping[str, Asked] | None, NoDecode, _of_text(feed_fetch)]
-FeedSecrets: TypeAlias = Annotated[Mapping[str, tuple[SecretStr, ...]] | None, NoDecode, _of_text(feed_secrets)]
-Environment: TypeAlias = Annotated[Literal["development", "production"], _in_any_case("development", "production")]
-Protocol: TypeAlias = Annotated[
-    Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"],
-    _in_any_case("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"),
-]
-Mechanism: TypeAlias = Annotated[
-    Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"], _in_any_case("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
-]
-LogFormat: TypeAlias = Annotated[Literal["auto", "json", "console"], _in_any_case("auto", "json", "console")]
-LogLevel: TypeAlias = Annotated[
-    Literal["DEBUG", "INFO", "WARNING", "ERROR"], _in_any_case("DEBUG", "INFO", "WARNING", "ERROR")
-]
-Count: TypeAlias = Annotated[int, Field(ge=1)]
+from ops import setting_checks
+from ops.setting_checks import PREFIX, SettingsError, variable
+from ops.setting_values import (
+    DatabaseUrl,
+    DigitIds,
+    Duration,
+    Environment,
+    FeedFetch,
+    FeedSecrets,
+    FingerprintKey,
+    Identifiers,
+    LogFormat,
+    LogLevel,
+    Mechanism,
+    Name,
+    Networks,
+    Protocol,
+    Schedule,
+    Servers,
+    spell,
+)
 
 
 class Settings(BaseSettings):
@@ -337,9 +187,9 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        problems = list(_contradictions(self))
+        problems = list(setting_checks.contradictions(self))
         if self.environment == "production":
-            problems += _dangers(self)
+            problems += setting_checks.dangers(self)
         if problems:
             raise SettingsError(tuple(problems))
         return self
@@ -359,133 +209,21 @@ def read() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        problems = tuple(f"{_name(str(detail['loc'][0]))}: {_expected(detail['msg'])}" for detail in error.errors())
+        problems = tuple(f"{variable(str(detail['loc'][0]))}: {_expected(detail['msg'])}" for detail in error.errors())
         raise SettingsError(problems) from None
 
 
 def described() -> list[Setting]:
     """All settings, in the order of `Settings`."""
     return [
-        Setting(_name(field), _as_text(definition.default), definition.description or "")
+        Setting(variable(field), _as_text(definition.default), definition.description or "")
         for field, definition in Settings.model_fields.items()
     ]
 
 
-def check_key(settings: Settings, feeds: Iterable[str]) -> None:
-    """Raises SettingsError where one of `feeds` cannot be used without the key for fingerprints that is not set.
-
-    Without it each of its records would be refused, and what is kept of them is masked: it can never be sent again.
-    """
-    needing = needing_key(feeds) if settings.fingerprint_key is None else []
-    if needing:
-        raise SettingsError((_problem("fingerprint_key", _expected_with(needing)),))
-
-
-def needing_key(feeds: Iterable[str]) -> list[str]:
-    """Those of `feeds` that have a full number in every record, by their names in order."""
-    return sorted(name for name in feeds if FEEDS[name].carries_numbers and name not in _MAY_HAVE_NO_NUMBER)
-
-
-def _expected_with(needing: Sequence[str]) -> str:
-    return f"expected with feeds whose records all have full numbers ({', '.join(needing)})"
-
-
-def _contradictions(settings: Settings) -> Iterator[str]:
-    if settings.delivery_lease <= settings.delivery_timeout:
-        yield _problem("delivery_lease", "expected longer than REPOINT_DELIVERY_TIMEOUT")
-    if settings.knowledge_for < settings.parked_for:
-        yield _problem("knowledge_for", "expected no shorter than REPOINT_PARKED_FOR")
-    needing = needing_key(settings.feed_secrets or ())
-    if needing and settings.fingerprint_key is None:
-        yield _problem("fingerprint_key", _expected_with(needing))
-    yield from _contradictions_of_kafka(settings)
-
-
-def _contradictions_of_kafka(settings: Settings) -> Iterator[str]:
-    protocol = settings.kafka_security_protocol
-    chosen = f"{_name('kafka_security_protocol')}={protocol}"
-    if not _SHORTEST_SESSION <= settings.kafka_session_timeout <= _LONGEST_SESSION:
-        yield _problem("kafka_session_timeout", f"expected {spell(_SHORTEST_SESSION)} to {spell(_LONGEST_SESSION)}")
-    if protocol != "PLAINTEXT" and settings.kafka_bootstrap_servers is None:
-        yield _problem("kafka_bootstrap_servers", f"expected with {chosen}; an embedded broker speaks PLAINTEXT")
-    for field in ("kafka_sasl_mechanism", "kafka_sasl_username", "kafka_sasl_password"):
-        is_set = getattr(settings, field) is not None
-        if protocol.startswith("SASL") and not is_set:
-            yield _problem(field, f"expected with {chosen}")
-        if is_set and not protocol.startswith("SASL"):
-            yield _problem(field, f"expected only with SASL_SSL or SASL_PLAINTEXT, not with {chosen}")
-    if settings.kafka_ca_file is not None:
-        if not protocol.endswith("SSL"):
-            yield _problem("kafka_ca_file", f"expected only with SSL or SASL_SSL, not with {chosen}")
-        elif not _holds_certificates(settings.kafka_ca_file):
-            yield _problem("kafka_ca_file", "expected a file of PEM certificates that can be read")
-
-
-def _holds_certificates(file: Path) -> bool:
-    try:
-        ssl.create_default_context(cafile=file)
-    except OSError:  # an SSLError is one, too
-        return False
-    return True
-
-
-def _dangers(settings: Settings) -> Iterator[str]:
-    """What development may do and production may not."""
-    if settings.database_url is None:
-        yield _problem("database_url", "expected in production, where no embedded database is started")
-    if settings.kafka_bootstrap_servers is None:
-        yield _problem("kafka_bootstrap_servers", "expected in production, where no embedded broker is started")
-    if (settings.kafka_security_protocol, settings.kafka_sasl_mechanism) == ("SASL_PLAINTEXT", "PLAIN"):
-        yield _problem("kafka_security_protocol", "expected SASL_SSL in production, where no password goes in the open")
-    if any(allowed.version == never.version and allowed.overlaps(never)
-           for allowed in settings.egress_allow for never in _NEVER_MERCHANTS):  # fmt: skip
-        yield _problem("egress_allow", "expected no loopback, link-local or cloud metadata address in production")
-    if sum(settings.retry_schedule, timedelta()) < _SHORTEST_SCHEDULE:
-        yield _problem("retry_schedule", f"expected {spell(_SHORTEST_SCHEDULE)} or more in all, in production")
-    if settings.log_level == "DEBUG":
-        yield _problem("log_level", "expected INFO, WARNING or ERROR in production")
-    yield from misspelled()
-
-
-# Vendors of canonical messages may have any name; one that differs by a letter or two from a feed's is a slip.
-_NEARLY = 0.8
-
-
-def doubtful(settings: Settings) -> list[str]:
-    """A line for each vendor in REPOINT_DIGIT_IDS whose name is nearly, but not quite, that of a feed."""
-    known = [*FEEDS, "customer"]
-    near = {
-        name: difflib.get_close_matches(name, known, n=3, cutoff=_NEARLY)
-        for name in sorted(settings.digit_ids.difference(known))
-    }
-    return [
-        _problem("digit_ids", f"{name} is the vendor of no feed; is it {' or '.join(names)}?")
-        for name, names in near.items()
-        if names
-    ]
-
-
 def misspelled() -> list[str]:
-    """A line for each variable in the environment that begins as ours do and is none, with the name it is nearest to.
-
-    `production` refuses them; in development whoever reads the settings says so.
-    """
-    known = {_name(field) for field in Settings.model_fields}
-    unknown = sorted(
-        name
-        for name in os.environ
-        if name.upper().startswith(PREFIX) and not name.startswith(_OF_THE_TESTS) and name.upper() not in known
-    )
-    near = {name: difflib.get_close_matches(name.upper(), known, n=1) for name in unknown}
-    return [f"{name}: no such setting" + "".join(f"; is it {close}?" for close in near[name]) for name in unknown]
-
-
-def _problem(field: str, expected: str) -> str:
-    return f"{_name(field)}: {expected}"
-
-
-def _name(field: str) -> str:
-    return PREFIX + field.upper()
+    """A line for each variable of the environment that begins as settings do and is none."""
+    return setting_checks.misspelled(Settings.model_fields)
 
 
 def _expected(message: str) -> str:

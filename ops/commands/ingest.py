@@ -12,7 +12,8 @@ from ops.commands.options import duration
 from ops.drop_folder import Watch
 from ops.feed_files import CANONICAL, Summary
 from ops.files import InputFiles, another_file
-from ops.settings import Settings, check_key
+from ops.setting_checks import check_key
+from ops.settings import Settings
 from ops.terminal import DryRun, Failed
 from schemas.feeds import FEEDS
 from schemas.feeds.feed import Edge, Feed

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from ops import terminal
-from ops.settings import KEY_VERSION
+from ops.setting_values import KEY_VERSION
 
 app = typer.Typer(no_args_is_help=True, help="Keys for settings.")
 

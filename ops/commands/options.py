@@ -4,13 +4,13 @@ from datetime import UTC, datetime, timedelta
 
 import typer
 
-from ops import settings
+from ops import setting_values
 
 
 def duration(text: str) -> timedelta:
     """`250ms`, `5s`, `2m`, `72h` or `800d`. A ValueError would be shown with its kind before it."""
     try:
-        return settings.duration(text)
+        return setting_values.duration(text)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
 

@@ -18,7 +18,7 @@ from domain.delivery.states import Status
 from domain.refusal import Refused
 from domain.update import Outcome, Reason, UpdateType
 from domain.wallet import MethodStatus
-from ops import settings
+from ops import setting_checks, settings
 from ops.cli import COMMANDS, loaded
 from schemas.canonical import UNREADABLE_HEADER, parse
 from schemas.event import EventName
@@ -180,6 +180,6 @@ def test_the_changelog_names_the_public_contract() -> None:
     for names in (UpdateType, Reason, Outcome, Conflict, EventName, Status):
         contract |= {name.value for name in names}
     of_outcomes = RUNNING.read_text().partition("| Outcome | Reason |")[2].partition("\n\n")[0]
-    contract |= {word for word in re.findall(r"`([A-Z_]+)`", of_outcomes) if not word.startswith(settings.PREFIX)}
+    contract |= {word for word in re.findall(r"`([A-Z_]+)`", of_outcomes) if not word.startswith(setting_checks.PREFIX)}
     contract |= set(commands())
     assert contract - words == set()

@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from domain.refusal import Refused
-from ops import run, settings
+from ops import run, setting_checks, settings
 from ops.kafka import security
-from ops.settings import SettingsError, described, duration, read, spell
+from ops.setting_checks import SettingsError
+from ops.setting_values import duration, spell
+from ops.settings import described, read
 from producers.topic import records
 from schemas.feeds import FEEDS
 from schemas.feeds.feed import Edge, Feed
@@ -42,12 +44,12 @@ class Environment:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._monkeypatch = monkeypatch
         for name in list(os.environ):
-            if name.startswith(settings.PREFIX):
+            if name.startswith(setting_checks.PREFIX):
                 monkeypatch.delenv(name)
 
     def set(self, **values: str) -> None:
         for name, value in values.items():
-            self._monkeypatch.setenv(settings.PREFIX + name, value)
+            self._monkeypatch.setenv(setting_checks.PREFIX + name, value)
 
 
 @pytest.fixture
@@ -248,12 +250,12 @@ def test_a_misspelled_setting_is_named_with_the_nearest_one(environment: Environ
 
 def test_a_vendor_whose_name_is_nearly_a_feeds_is_named_with_the_nearest_ones(environment: Environment) -> None:
     environment.set(DIGIT_IDS="cybersorce,visa-tms,customers,our-own-bank")
-    assert settings.doubtful(read()) == [
+    assert setting_checks.doubtful(read()) == [
         "REPOINT_DIGIT_IDS: customers is the vendor of no feed; is it customer?",
         "REPOINT_DIGIT_IDS: cybersorce is the vendor of no feed; is it cybersource?",
     ]
     environment.set(DIGIT_IDS="cybersource,customer,visa")
-    assert settings.doubtful(read()) == []
+    assert setting_checks.doubtful(read()) == []
 
 
 @pytest.mark.parametrize("at", ["PGSERVICEFILE", "HOME", "PGSYSCONFDIR"])
@@ -343,7 +345,7 @@ async def test_a_feed_needs_a_key_if_none_of_its_records_can_do_without(feed: Fe
     for part in [part for each in samples for part in parts(feed, each)]:
         with suppress(Refused):
             taken += len(messages(feed, part, Edge(datetime(2026, 11, 20, tzinfo=UTC), traces=traces)))
-    assert settings.needing_key([feed.name]) == ([] if taken else [feed.name])
+    assert setting_checks.needing_key([feed.name]) == ([] if taken else [feed.name])
 
 
 def test_who_we_are_to_vendors_is_shown_nowhere(environment: Environment) -> None:
@@ -474,7 +476,7 @@ def test_every_setting_says_why_and_its_default_is_what_it_says(environment: Env
     defaults = read()
     for setting in described():
         assert setting.reason.endswith(".")
-        environment.set(**{setting.name.removeprefix(settings.PREFIX): setting.default})
+        environment.set(**{setting.name.removeprefix(setting_checks.PREFIX): setting.default})
     assert read() == defaults
 
 

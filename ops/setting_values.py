@@ -1,0 +1,140 @@
+"""How a setting's text is read: durations, lists, addresses, names and keys. An error says what was expected."""
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+from pydantic_settings import NoDecode
+
+from domain.wallet import ALWAYS_IDENTIFY
+from ops import database_service
+from ops.feed_settings import Asked, feed_fetch, feed_secrets
+from producers.egress import Network, networks
+from store import address
+
+_UNITS = {
+    "ms": timedelta(milliseconds=1),
+    "s": timedelta(seconds=1),
+    "m": timedelta(minutes=1),
+    "h": timedelta(hours=1),
+    "d": timedelta(days=1),
+}
+
+KEY_VERSION = re.compile(r"[A-Za-z0-9_-]{1,16}")
+
+
+def duration(text: str) -> timedelta:
+    """Read `250ms`, `5s`, `2m`, `72h` or `800d`. Raises ValueError for anything else."""
+    match = re.fullmatch(r"\s*(\d{1,6})(ms|s|m|h|d)\s*", text, re.ASCII)
+    if match is None:
+        raise ValueError("expected a duration such as 250ms, 5s, 2m, 72h or 800d")
+    return int(match[1]) * _UNITS[match[2]]
+
+
+def spell(length: timedelta) -> str:
+    """Write a duration of whole milliseconds as `duration` reads it, in the largest unit that divides it."""
+    unit = next(unit for unit in reversed(_UNITS) if not length % _UNITS[unit])
+    return f"{length // _UNITS[unit]}{unit}"
+
+
+def _database_url(url: str) -> str:
+    whole = database_service.expanded(url)
+    address.read(whole)  # raises ValueError, without repeating any of it
+    return whole
+
+
+def _durations(text: str) -> tuple[timedelta, ...]:
+    return tuple(duration(part) for part in text.split(","))
+
+
+def _networks(text: str) -> tuple[Network, ...]:
+    try:
+        return tuple(networks(part.strip() for part in text.split(",")))
+    except ValueError:
+        raise ValueError("expected networks such as 10.1.0.0/16, separated by commas") from None
+
+
+def _identifiers(text: str) -> tuple[str, ...]:
+    names = [part.strip() for part in text.split(",")]
+    if not all(name in ALWAYS_IDENTIFY or re.fullmatch(r"metadata\.\S{1,246}", name) for name in names):
+        raise ValueError("expected keys such as metadata.patientId, separated by commas")
+    return tuple(dict.fromkeys(names))
+
+
+def _servers(text: str) -> str:
+    servers = [part.strip() for part in text.split(",")]
+    for server in servers:
+        host, _, port = server.rpartition(":")
+        if not host or not port.isdecimal() or not 0 < int(port) < 1 << 16:
+            raise ValueError("expected host:port, or several separated by commas")
+    return ",".join(servers)
+
+
+def _topic(text: str) -> str:
+    # Kafka's own rule for the names of topics and, for the sake of metrics, of our groups.
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,249}", text):
+        raise ValueError("expected up to 249 letters, digits, dots, underscores and dashes")
+    return text
+
+
+def _fingerprint_key(text: str) -> str:
+    version, _, secret = text.partition(":")
+    if not KEY_VERSION.fullmatch(version) or not re.fullmatch(r"(?:[0-9a-fA-F]{2}){16,}", secret):
+        raise ValueError("expected VERSION:HEX, such as v1: and 64 hexadecimal digits (32 at least)")
+    return text
+
+
+# As in updates: no colon, which ends it in a credential's key.
+_VENDOR = re.compile(r"[^:@\s][^:\s]{0,63}")
+
+
+def _digit_ids(text: str) -> frozenset[str]:
+    names = frozenset(name.strip() for name in text.split(","))
+    if not all(_VENDOR.fullmatch(name) for name in names):
+        raise ValueError("expected vendors' names and `customer`, separated by commas")
+    return names
+
+
+def _in_any_case(*names: str) -> BeforeValidator:
+    """One of `names`, however its letters are written."""
+    known = {name.casefold(): name for name in names}
+    return _of_text(lambda text: known.get(text.strip().casefold(), text))
+
+
+def _of_text(read: Callable[[str], object]) -> BeforeValidator:
+    """Text is read; a default, which is a value already, passes."""
+    return BeforeValidator(lambda value: read(value) if isinstance(value, str) else value)
+
+
+def _more_than_nothing(length: timedelta) -> timedelta:
+    if not length:
+        raise ValueError("expected more than 0s")
+    return length
+
+
+Duration: TypeAlias = Annotated[timedelta, _of_text(duration), AfterValidator(_more_than_nothing)]
+Schedule: TypeAlias = Annotated[tuple[timedelta, ...], NoDecode, _of_text(_durations), Field(max_length=50)]
+Identifiers: TypeAlias = Annotated[tuple[str, ...], NoDecode, _of_text(_identifiers)]
+DigitIds: TypeAlias = Annotated[frozenset[str], NoDecode, _of_text(_digit_ids)]
+Networks: TypeAlias = Annotated[tuple[Network, ...], NoDecode, _of_text(_networks)]
+DatabaseUrl: TypeAlias = Annotated[str, BeforeValidator(_database_url)]
+Servers: TypeAlias = Annotated[str, BeforeValidator(_servers)]
+Name: TypeAlias = Annotated[str, BeforeValidator(_topic)]
+FingerprintKey: TypeAlias = Annotated[SecretStr, _of_text(_fingerprint_key)]
+FeedFetch: TypeAlias = Annotated[Mapping[str, Asked] | None, NoDecode, _of_text(feed_fetch)]
+FeedSecrets: TypeAlias = Annotated[Mapping[str, tuple[SecretStr, ...]] | None, NoDecode, _of_text(feed_secrets)]
+Environment: TypeAlias = Annotated[Literal["development", "production"], _in_any_case("development", "production")]
+Protocol: TypeAlias = Annotated[
+    Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"],
+    _in_any_case("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"),
+]
+Mechanism: TypeAlias = Annotated[
+    Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"], _in_any_case("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
+]
+LogFormat: TypeAlias = Annotated[Literal["auto", "json", "console"], _in_any_case("auto", "json", "console")]
+LogLevel: TypeAlias = Annotated[
+    Literal["DEBUG", "INFO", "WARNING", "ERROR"], _in_any_case("DEBUG", "INFO", "WARNING", "ERROR")
+]
+Count: TypeAlias = Annotated[int, Field(ge=1)]
