@@ -26,10 +26,10 @@ def demo(
 ) -> None:
     """The story end to end: a feed goes in, links are repointed, webhooks come out, and the accounts balance.
 
-    On an embedded database and broker, whatever is set; nothing is left behind.
+    It runs on an embedded database and broker, whatever is set, and leaves nothing behind.
     """
     settings = stage.settings_of_the_demo(parts.read_settings())
-    # the story tells what the logs would
+    # the story shows what the logs would
     level = settings.log_level if "log_level" in settings.model_fields_set else "ERROR"
     logs.configure(form=settings.log_format, level=level)
     folder = examples or _own()

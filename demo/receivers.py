@@ -1,6 +1,6 @@
-"""The demo's merchants: an endpoint each on loopback, which verifies every webhook and writes down what it got.
+"""The demo's merchants: each has an endpoint on loopback that verifies every webhook and records it.
 
-The verification is written from the Standard Webhooks specification, on purpose without a look at how we sign.
+The verification follows the Standard Webhooks specification and shares no code with `schemas/signature.py`.
 """
 
 import base64
@@ -38,7 +38,7 @@ def disabling(_attempt: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class ReceivedWebhook:
-    """One request: what it said, whether its signature was right, and what was answered."""
+    """One request: its event, whether its signature was right, and the answer."""
 
     merchant: str
     event: Mapping[str, Any]
@@ -58,7 +58,7 @@ class ReceivedWebhook:
 
 @dataclass
 class Receivers:
-    """What all of them got, in the order of its coming."""
+    """The requests to all endpoints, in the order of arrival."""
 
     requests: list[ReceivedWebhook] = field(default_factory=list)
     _attempts: Counter[str] = field(default_factory=Counter)
@@ -74,7 +74,7 @@ class Receivers:
 
 
 def is_genuine(secret: str, headers: Mapping[str, str], body: bytes) -> bool:
-    """Whether one of the signatures is of this id, time and body, by this `whsec_…` secret, and made just now."""
+    """Whether a signature fits this id, time, body and `whsec_…` secret, and the time is at most five minutes away."""
     signed_at = headers.get("webhook-timestamp", "")
     if not re.fullmatch("[0-9]{1,12}", signed_at) or abs(time.time() - int(signed_at)) > _TOLERANCE_SECONDS:
         return False
@@ -89,7 +89,7 @@ def is_genuine(secret: str, headers: Mapping[str, str], body: bytes) -> bool:
 async def listening(
     secrets: Mapping[str, str], manners: Mapping[str, Manner]
 ) -> AsyncIterator[tuple[Receivers, Mapping[str, str]]]:
-    """Endpoints on a free port, for each merchant of `secrets`; gives what they get, and each one's URL."""
+    """Serve an endpoint for each merchant of `secrets` on a free port; yields the received requests and the URLs."""
     receivers = Receivers()
     application = web.Application()
     for merchant, secret in secrets.items():

@@ -1,6 +1,6 @@
 """`repoint demo`: the story end to end, on embedded parts that are removed when it ends.
 
-load wallets → one update, told line by line → the whole feed → the accounts, which must balance
+load wallets → one update, shown line by line → the whole feed → the accounts, which must balance
 """
 
 import asyncio
@@ -34,7 +34,7 @@ from store import dead_letters, listings, reach
 from store.accounting import Totals, take_stock
 from store.status import MethodHistory, find
 
-# As a setting, so that what is shown is what runs; REPOINT_RETRY_SCHEDULE in the environment goes before it.
+# A default for the setting: REPOINT_RETRY_SCHEDULE in the environment takes precedence, and the demo prints what runs.
 RETRY_SCHEDULE = (timedelta(milliseconds=200), timedelta(milliseconds=400), timedelta(seconds=1), timedelta(seconds=2))
 LOOPBACK = ip_network("127.0.0.0/8")
 
@@ -42,13 +42,13 @@ _BEHAVIOURS = {"m-pharmacy": healthy, "m-streaming": busy_at_first, "m-gym": dis
 
 _KEY = b"demo"
 _LOOK_SECONDS = 0.1
-# A slow machine still counts something in that time.
+# Even a slow machine records an update or a delivery within that time.
 _PATIENCE_SECONDS = 30
 
 
 @dataclass
 class _Stage:
-    """What all acts are played on. `produced` counts the lines that the broker has."""
+    """The state that all acts share. `produced` counts the messages that the broker has acknowledged."""
 
     write: Printer
     settings: Settings
@@ -99,7 +99,7 @@ def settings_of_the_demo(settings: Settings) -> Settings:
 
 
 async def play(settings: Settings, examples: Path, *, database_url: str, servers: str) -> None:
-    """Tell it on stdout, with progress on stderr. Raises Failed unless everything adds up."""
+    """Play the demo: the story on stdout, progress on stderr. Raises Failed unless everything adds up."""
     merchants = merchant_files.read_file(examples / "merchants.jsonl")
     async with (
         listening({merchant.id: merchant.endpoints[0].secret for merchant in merchants.values()}, _BEHAVIOURS) as (
@@ -134,7 +134,7 @@ async def _load(stage: _Stage) -> None:
 
 
 async def _one_customer(stage: _Stage, first: FeedLine) -> None:
-    """The first update of the feed, about the first method of the first wallet."""
+    """Show the first update of the feed, which replaces the first method of the first wallet."""
     _, text = next(json_lines.read(stage.examples / "wallets.jsonl"))
     wallet = read_wallet(text)
     [old] = wallet.methods
@@ -202,7 +202,7 @@ async def _accounts(stage: _Stage) -> None:
 
 
 def _at(merchants: dict[int, MerchantLine], urls: Mapping[str, str]) -> dict[int, MerchantLine]:
-    """The same merchants, with their endpoints where they listen now."""
+    """The merchants, their endpoints moved to the URLs of the demo's receivers."""
     return {
         number: replace(
             merchant, endpoints=tuple(replace(endpoint, url=urls[merchant.id]) for endpoint in merchant.endpoints)
@@ -227,7 +227,7 @@ async def _single(line: FeedLine) -> AsyncIterator[FeedLine]:
 
 @asynccontextmanager
 async def _working(stage: _Stage) -> AsyncIterator[None]:
-    """Consumer and dispatcher at work, as `repoint run` has them."""
+    """Run consumer and dispatcher meanwhile, as `repoint run` does."""
     stopping = asyncio.Event()
     drain = stage.settings.drain_timeout.total_seconds()
     async with assembled(stage.settings, Role.ALL, stage.engine, stage.servers) as parts:
@@ -244,7 +244,7 @@ def _all_finished(accounts: Totals, produced: int) -> bool:
 
 
 async def _until(stage: _Stage, reached: Callable[[Totals], bool]) -> Totals:
-    """The accounts once they are as wished. Raises Failed where they stand still before."""
+    """The accounts as soon as `reached` holds for them. Raises Failed if they stop changing before."""
     before, since = None, time.monotonic()
     while True:
         accounts = await stage.accounts()

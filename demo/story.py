@@ -1,4 +1,4 @@
-"""How the demo tells what happened: one fact a line, its subject in the first column."""
+"""The lines that the demo prints: one fact a line, its subject in the first column."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -63,7 +63,7 @@ def _token(key: Key) -> str:
 
 
 def card_facts(before: Method, after: MethodHistory) -> Iterator[Fact]:
-    """Of the card itself, and of what was paid with it."""
+    """The old card and the card that replaced it."""
     assert after.current is not None
     successor = "the new card" if after.method.replaced_by == after.current.id else "another"
     yield "old card", f"{called(before)}  {after.method.status.value}, replaced by {successor}"
@@ -91,7 +91,7 @@ def link_facts(after: MethodHistory, names: Mapping[str, str]) -> Iterator[Fact]
 
 
 def webhook(request: receivers.ReceivedWebhook, old: MethodId, names: Mapping[str, str]) -> Fact:
-    """One request as the merchant saw it."""
+    """One request as the merchant received it."""
     name = _SHORT[str(request.event["name"])]
     about = "old card" if request.event["payload"]["paymentMethod"]["id"] == old else "new card"
     signed = f"signature {RIGHT}" if request.genuine else f"signature {WRONG}"
@@ -107,7 +107,7 @@ def _answer(request: receivers.ReceivedWebhook) -> str:
 
 
 def set_aside(letters: Iterable[DeadLetterRow], quarantined: Iterable[InboxRow]) -> Iterator[Fact]:
-    """What waits for a person, and why."""
+    """The dead letters and the quarantined updates, with their reasons."""
     for letter in letters:
         yield "dead letter", f"partition {letter.partition}, offset {letter.offset}: {letter.reason}"
     for received in sorted(quarantined, key=lambda row: (row.vendor, row.update_id)):
@@ -138,7 +138,7 @@ def _mark(right: bool) -> str:  # noqa: FBT001 - one value, one mark
 
 
 def complaints(produced: int, accounts: Totals, requests: Iterable[receivers.ReceivedWebhook]) -> list[str]:
-    """Everything that does not balance, or was not as it must be; empty if all is well."""
+    """Every check of the accounts and requests that fails; empty if all hold."""
     received = list(requests)
     accepted = [request for request in received if request.accepted]
     bodies: dict[str, set[bytes]] = {}
@@ -159,7 +159,7 @@ def complaints(produced: int, accounts: Totals, requests: Iterable[receivers.Rec
 
 
 def _in_order(accepted: Iterable[receivers.ReceivedWebhook]) -> bool:
-    """REPLACED before DELETED: as the sequence says, per merchant and wallet."""
+    """Whether each merchant received the events of each wallet in the order of `sequence`."""
     latest: dict[tuple[str, str], int] = {}
     for request in accepted:
         line = (request.merchant, str(request.event["walletId"]))

@@ -50,12 +50,12 @@ COMMANDS: Mapping[str, Entry] = {
     "ingest": Entry(
         "ops.commands.ingest",
         "ingest",
-        "Put what vendors tell on the topic, each update acknowledged by every in-sync replica.",
+        "Put vendors' updates on the topic, each acknowledged by every in-sync replica.",
     ),
     "status": Entry(
         "ops.commands.status",
         "status",
-        "What became of a payment method: the current one, the chain that leads there, links, deliveries.",
+        "Show what became of a payment method: the current one, the chain that leads there, links, deliveries.",
     ),
     "replay": Entry(
         "ops.commands.replay",
@@ -63,16 +63,16 @@ COMMANDS: Mapping[str, Entry] = {
         "Send dead deliveries again: same ids and bodies, each wallet's in order, with the whole retry schedule.",
     ),
     "migrate": Entry("ops.commands.migrate", "migrate", "Bring the database to the schema of this version."),
-    "merchants": Entry("ops.commands.merchants", "app", "Who is told, and where."),
-    "endpoints": Entry("ops.commands.endpoints", "app", "Where merchants are told, and whether at present."),
+    "merchants": Entry("ops.commands.merchants", "app", "Merchants and their endpoints, as files."),
+    "endpoints": Entry("ops.commands.endpoints", "app", "The URLs that webhooks go to, and whether they are enabled."),
     "wallets": Entry("ops.commands.wallets", "app", "Customers' payment methods and payment links, as files."),
     "feeds": Entry("ops.commands.feeds", "app", "The vendors' feeds that can be read."),
-    "inbox": Entry("ops.commands.inbox", "app", "Vendor updates that came in, and what became of each."),
+    "inbox": Entry("ops.commands.inbox", "app", "Vendor updates that came in, with their outcomes."),
     "topics": Entry("ops.commands.topics", "app", "The topics on Kafka that updates come by."),
     "fetches": Entry(
         "ops.commands.fetches",
         "app",
-        "Thin events that wait until their vendor says what they are about.",
+        "Thin events that wait for their vendor's answer.",
     ),
     "dead-letters": Entry("ops.commands.dead_letters", "app", "Messages that no update could be made of."),
     "deliveries": Entry(
@@ -144,7 +144,7 @@ def repoint(
         bool, typer.Option("--version", is_eager=True, callback=_say_version, help="Say which version this is.")
     ] = False,
 ) -> None:
-    """Card reissued? Every payment link moves to the new card, and every merchant is told."""
+    """Card reissued? Every payment link moves to the new card, and every merchant receives a signed webhook."""
 
 
 def main() -> None:

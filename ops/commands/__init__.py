@@ -1,1 +1,1 @@
-"""The commands, one module per noun. Each reads its arguments, asks the rooms behind, and writes what they say."""
+"""The commands, one module per noun. Each reads its arguments, calls the rooms below, and writes the result."""

@@ -40,7 +40,7 @@ def _range(text: str) -> Range:
     return Range(int(match[1]), int(match[2] or match[1]))
 
 
-# What masking a card number leaves: thirteen stars or more, perhaps in groups.
+# A masked card number: thirteen stars or more, perhaps in groups.
 _MASKED = re.compile(r"\*(?:[^\w*]?\*){12,}")
 
 
@@ -48,13 +48,14 @@ _MASKED = re.compile(r"\*(?:[^\w*]?\*){12,}")
 def list_(
     *,
     status: Annotated[
-        Literal["OPEN", "REPLAYED", "DISCARDED", "ANY"], typer.Option(help="Which ones.", case_sensitive=False)
+        Literal["OPEN", "REPLAYED", "DISCARDED", "ANY"],
+        typer.Option(help="Only letters of this status.", case_sensitive=False),
     ] = "OPEN",
-    after: Annotated[int, typer.Option(metavar="ID", help="Only those after this one.")] = 0,
+    after: Annotated[int, typer.Option(metavar="ID", help="Only letters after this one.")] = 0,
     limit: Limit = 100,
     as_json: AsJson = False,
 ) -> None:
-    """Those that wait for a person, the oldest first."""
+    """List dead letters, the oldest first."""
 
     async def work(engine: AsyncEngine) -> list[DeadLetterRow]:
         async with reach.snapshot(engine) as connection:
@@ -73,7 +74,7 @@ def list_(
 
 @app.command()
 def show(letter_id: Id, *, as_json: AsJson = False) -> None:
-    """One of them whole, its headers and body as they were received, but for card numbers."""
+    """Show one dead letter whole: headers and body as they were received, card numbers masked."""
 
     async def work(engine: AsyncEngine) -> tuple[DeadLetterRow, Headers, bytes]:
         async with reach.snapshot(engine) as connection:
@@ -102,11 +103,11 @@ def replay(
     ] = None,
     dry_run: DryRun = False,
 ) -> None:
-    """Put them on their topic again, and close them once the broker has them.
+    """Put dead letters on their topic again, and close them once the broker has them.
 
-    For letters that have become readable meanwhile, or with --body for one that was mended by hand. Their headers go
-    with them, but for those that a card number was masked in. What came through already is recognised by its vendor
-    and id.
+    Use it for letters that have become readable meanwhile, or with --body for a letter that was mended by hand. Headers
+    are sent along, except those in which a card number was masked. An update that came through already is recognised by
+    its vendor and id.
     """
     settings = parts.settings_of_a_command()
     if body is not None and len(ids) != 1:
@@ -133,17 +134,18 @@ def discard(
     ] = None,
     *,
     reason: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="Only those with this text in their reason.")
+        str | None, typer.Option(metavar="TEXT", help="Only letters with this text in their reason.")
     ] = None,
     before: Annotated[
         datetime | None,
-        typer.Option(metavar="MOMENT", parser=moment, help="Only those received before; UTC where no zone is named."),
+        typer.Option(metavar="MOMENT", parser=moment, help="Only letters received before; UTC where no zone is named."),
     ] = None,
     dry_run: DryRun = False,
 ) -> None:
-    """Close them for good: nothing can be made of them. They stay on record.
+    """Close dead letters for good. They stay on record.
 
-    A letter that is named by its number alone must be open. Of a range, --reason and --before, those that are open.
+    A letter that is named by its number alone must be open. From a range, and by --reason and --before, the open
+    letters are closed.
     """
     if not ranges and reason is None and before is None:
         raise typer.BadParameter("expected an ID, a range such as 12-40, --reason or --before")
@@ -171,7 +173,7 @@ async def _find(connection: AsyncConnection, letter_id: int) -> tuple[DeadLetter
 
 
 def _line(letter: DeadLetterRow, headers: Headers, body: bytes, mended: bytes | None, settings: Settings) -> FeedLine:
-    """The message as it is to be sent. Raises Failed for one that would only come back as another dead letter."""
+    """The message to send. Raises Failed for a letter that would only become another dead letter."""
     if letter.status != "OPEN":
         raise Failed(f"dead letter {letter.id} was {letter.status.lower()} before; nothing was replayed")
     unmasked = [header for header in headers if not _is_masked(header)]
@@ -193,7 +195,7 @@ def _line(letter: DeadLetterRow, headers: Headers, body: bytes, mended: bytes | 
 
 
 def _thin(number: int, body: bytes, headers: intake.Headers, *, digit_ids: DigitIds) -> FeedLine:
-    """A thin event, to be asked about once more."""
+    """The line of a thin event, which its vendor is asked about once more."""
     try:
         event = thin.parse(body, headers, digit_ids)
     except Refused as reason:
@@ -202,7 +204,7 @@ def _thin(number: int, body: bytes, headers: intake.Headers, *, digit_ids: Digit
 
 
 def _is_masked(header: tuple[str, str | None]) -> bool:
-    """Or it says that the body is."""
+    """Whether a card number was masked in the header, or the header says that the body has one."""
     name, value = header
     return name == UNREADABLE_HEADER or bool(_MASKED.search(f"{name}: {value}"))
 

@@ -18,13 +18,13 @@ app = typer.Typer(help="Events on their way to endpoints, and those that arrived
 @app.command("list")
 def list_(
     *,
-    status: Annotated[Status | None, typer.Option(help="Only these.", case_sensitive=False)] = None,
-    endpoint: Annotated[str | None, typer.Option(metavar="ENDPOINT_ID", help="Only to this one.")] = None,
-    merchant: Annotated[str | None, typer.Option(metavar="MERCHANT_ID", help="Only to this one.")] = None,
+    status: Annotated[Status | None, typer.Option(help="Only deliveries of this status.", case_sensitive=False)] = None,
+    endpoint: Annotated[str | None, typer.Option(metavar="ENDPOINT_ID", help="Only to this endpoint.")] = None,
+    merchant: Annotated[str | None, typer.Option(metavar="MERCHANT_ID", help="Only to this merchant.")] = None,
     limit: Limit = 100,
     as_json: AsJson = False,
 ) -> None:
-    """Live ones first, then finished ones; the newest of each first."""
+    """List live deliveries, then finished ones, each newest first."""
 
     async def work(engine: AsyncEngine) -> list[DeliveryRow]:
         async with reach.snapshot(engine) as connection:

@@ -11,14 +11,14 @@ from schemas.views import EndpointView
 from store import endpoints, reach
 from store.endpoints import Endpoint
 
-app = typer.Typer(help="Where merchants are told, and whether at present.", no_args_is_help=True)
+app = typer.Typer(help="The URLs that webhooks go to, and whether they are enabled.", no_args_is_help=True)
 
 Ids = Annotated[list[str], typer.Argument(metavar="ENDPOINT_ID…", help="Their ids.")]
 
 
 @app.command("list")
 def list_(*, as_json: AsJson = False) -> None:
-    """All endpoints, without their secrets."""
+    """List all endpoints, without their secrets."""
     views = [EndpointView.of(row) for row in parts.on_database(parts.settings_of_a_command(), _all)]
     if as_json:
         terminal.write_json([view.as_json() for view in views])
@@ -34,7 +34,7 @@ def list_(*, as_json: AsJson = False) -> None:
 
 @app.command()
 def enable(ids: Ids, *, dry_run: DryRun = False) -> None:
-    """Send to them again, what was parked meanwhile first. Also ends a hold that a Retry-After asked for."""
+    """Send to endpoints again, parked deliveries first. Also ends a hold that a Retry-After asked for."""
 
     async def work(engine: AsyncEngine) -> None:
         async with reach.transaction(engine, dry_run=dry_run) as connection:
@@ -49,10 +49,10 @@ def enable(ids: Ids, *, dry_run: DryRun = False) -> None:
 def disable(
     ids: Ids,
     *,
-    reason: Annotated[str, typer.Option(help="Why, for those who list them later.")] = "disabled by hand",
+    reason: Annotated[str, typer.Option(help="The reason that `endpoints list` shows.")] = "disabled by hand",
     dry_run: DryRun = False,
 ) -> None:
-    """Send nothing more to them; their deliveries are parked and go out when they are enabled again."""
+    """Stop sending to endpoints. Their deliveries are parked, and go out when the endpoints are enabled again."""
 
     async def work(engine: AsyncEngine) -> None:
         async with reach.transaction(engine, dry_run=dry_run) as connection:

@@ -21,11 +21,11 @@ def feeds() -> None:
 
 @app.command("list")
 def list_(
-    name: Annotated[str | None, typer.Argument(metavar="[FEED]", help="Only this one, with its codes.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="[FEED]", help="Only this feed, with its codes.")] = None,
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Every feed, by the name that --format takes, and what it can be posted as; of one feed, what its codes become."""
+    """List every feed, by the name that --format takes, and what it can be posted as; or the codes of one feed."""
     filters.require_feed(name)
     rows = [view.as_json() for view in (_feeds() if name is None else _codes(FEEDS[name]))]
     if as_json:

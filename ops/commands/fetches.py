@@ -12,17 +12,20 @@ from schemas.views import FetchView
 from store import listings, reach
 from store.listings import FetchRow
 
-app = typer.Typer(help="Thin events that wait until their vendor says what they are about.", no_args_is_help=True)
+app = typer.Typer(help="Thin events that wait for their vendor's answer.", no_args_is_help=True)
 
 
 @app.command("list")
 def list_(
     *,
-    feed: Annotated[str | None, typer.Option(metavar="FEED", help="Only of this one.")] = None,
+    feed: Annotated[str | None, typer.Option(metavar="FEED", help="Only events of this feed.")] = None,
     limit: Limit = 100,
     as_json: AsJson = False,
 ) -> None:
-    """The one that is asked about next first. One that was given up is among the dead letters."""
+    """List thin events that wait for their vendor's answer, the next one first.
+
+    An event that was given up is among the dead letters.
+    """
     filters.require_feed(feed)
 
     async def work(engine: AsyncEngine) -> list[FetchRow]:

@@ -13,19 +13,21 @@ from store import listings, reach
 from store.accounting import Totals, take_stock
 from store.listings import InboxRow
 
-app = typer.Typer(help="Vendor updates that came in, and what became of each.", no_args_is_help=True)
+app = typer.Typer(help="Vendor updates that came in, with their outcomes.", no_args_is_help=True)
 
 
 @app.command("list")
 def list_(
     *,
-    outcome: Annotated[Outcome | None, typer.Option(help="Only these.", case_sensitive=False)] = None,
-    vendor: Annotated[str | None, typer.Option(help="Only from this one.")] = None,
+    outcome: Annotated[
+        Outcome | None, typer.Option(help="Only updates with this outcome.", case_sensitive=False)
+    ] = None,
+    vendor: Annotated[str | None, typer.Option(help="Only updates from this vendor.")] = None,
     update_id: Annotated[str | None, typer.Option("--id", help="Only with this id of the vendor's.")] = None,
     limit: Limit = 100,
     as_json: AsJson = False,
 ) -> None:
-    """The newest first. QUARANTINED ones wait for a person."""
+    """List vendor updates, the newest first. QUARANTINED ones wait for a person."""
 
     async def work(engine: AsyncEngine) -> list[InboxRow]:
         async with reach.snapshot(engine) as connection:
@@ -50,7 +52,7 @@ def list_(
 
 @app.command()
 def accounts(*, as_json: AsJson = False) -> None:
-    """What became of all messages of the update topic: their sum is what was produced, as far as it was read.
+    """Count what became of all messages of the update topic: the sum is what was produced, as far as it was read.
 
     Every row is counted, so it takes a while on a large database.
     """

@@ -34,7 +34,7 @@ def generate(
 ) -> None:
     """Write a new random key, VERSION:HEX, for REPOINT_FINGERPRINT_KEY.
 
-    It is kept nowhere. Whoever has it can find out the card numbers behind fingerprints; without it no new fingerprint
-    matches the wallets' own.
+    The key is not stored. With it, the card numbers behind fingerprints can be found out; without it no new fingerprint
+    matches those of the wallets.
     """
     terminal.write_line(f"{version}:{secrets.token_hex(_KEY_BYTES)}")

@@ -19,18 +19,18 @@ from schemas.views import EndpointView, MerchantView
 from schemas.wallet import MerchantLine, read_merchant
 from store import endpoints, listings, merchants, reach
 
-# A person waits for it; a resolver asks a second server after five.
+# A person waits for the command; a resolver asks a second server after 5 s.
 _LOOK_UP_SECONDS = 10
 
 # An endpoint disabled for this reason is enabled again by a file that has it, unlike one that a person disabled.
 _LEFT_OUT = "left out of the merchants file"
 
-app = typer.Typer(help="Who is told, and where.", no_args_is_help=True)
+app = typer.Typer(help="Merchants and their endpoints, as files.", no_args_is_help=True)
 
 
 @app.command("import")
 def import_(file: InputFile, *, dry_run: DryRun = False) -> None:
-    """Insert merchants with their endpoints, or bring those that are there to what the file says; all or nothing."""
+    """Insert merchants with their endpoints, or update them to what the file says; all or nothing."""
     settings = parts.settings_of_a_command()
     faults = Faults(file)
     read = _read(file, faults)
@@ -52,7 +52,7 @@ def _write_switched(verb: str, ids: Collection[str], which: str, *, dry_run: boo
 
 @app.command("list")
 def list_(*, as_json: AsJson = False) -> None:
-    """All merchants, with their endpoints but without the secrets."""
+    """List all merchants with their endpoints, without the secrets."""
     views = parts.on_database(parts.settings_of_a_command(), _all)
     if as_json:
         terminal.write_json([view.as_json() for view in views])
@@ -75,7 +75,7 @@ def read_file(file: Path) -> dict[int, MerchantLine]:
 
 
 def _read(file: Path, faults: Faults) -> dict[int, MerchantLine]:
-    """Those that have no fault."""
+    """The merchants without a fault, by line number; the faults of the others are added to `faults`."""
     read: dict[int, MerchantLine] = {}
     lines_of_ids: dict[str, int] = {}
     for number, text in json_lines.read(file, lambda number, _, unreadable: faults.add(number, unreadable)):
@@ -106,7 +106,7 @@ class Switched(NamedTuple):
 
 
 async def put(engine: AsyncEngine, read: dict[int, MerchantLine], file: Path, *, dry_run: bool) -> Switched:
-    """Insert or update all of them, and disable their endpoints that the file leaves out.
+    """Insert or update merchants and their endpoints, and disable endpoints that the file leaves out.
 
     Raises Failed, with nothing changed, where another merchant has the id of an endpoint.
     """
@@ -123,7 +123,7 @@ async def put(engine: AsyncEngine, read: dict[int, MerchantLine], file: Path, *,
 
 
 async def _switch(connection: AsyncConnection, merchant_ids: Collection[str], ids: Collection[str]) -> Switched:
-    """Disable endpoints of these merchants that are not among `ids`, and enable those that an earlier file left out."""
+    """Disable endpoints of these merchants that are not in `ids`, and enable those that an earlier file left out."""
     disabled = await endpoints.left_out(connection, merchant_ids, ids)
     if disabled:
         await endpoints.disable(connection, disabled, _LEFT_OUT)
@@ -145,7 +145,7 @@ def _refuse(read: Mapping[int, MerchantLine], file: Path, duplicates: Collection
 
 
 async def _check_urls(read: Mapping[int, MerchantLine], faults: Faults, allow: Sequence[Network]) -> None:
-    """Adds a fault for each endpoint that webhooks may not go to."""
+    """Add a fault for each endpoint that webhooks may not go to."""
     urls = {endpoint.url for merchant in read.values() for endpoint in merchant.endpoints}
     names = Names(within=_LOOK_UP_SECONDS)
     refusals = dict(zip(urls, await asyncio.gather(*(refusal(url, allow, names) for url in urls)), strict=True))

@@ -6,7 +6,7 @@ from ops import loop, parts, terminal
 from ops.terminal import DryRun
 from store import reach
 
-# Of many wallets the first ones are named; the rest are of the same kind.
+# A hundred ids fit a terminal, and show what kind of wallets they are.
 _SHOWN = 100
 
 

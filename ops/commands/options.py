@@ -1,4 +1,4 @@
-"""Values of options that several commands read alike."""
+"""Readers for options that several commands have."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -8,7 +8,7 @@ from ops import setting_values
 
 
 def duration(text: str) -> timedelta:
-    """`250ms`, `5s`, `2m`, `72h` or `800d`. A ValueError would be shown with its kind before it."""
+    """Read `250ms`, `5s`, `2m`, `72h` or `800d`. Raises BadParameter: typer would show a ValueError with its class."""
     try:
         return setting_values.duration(text)
     except ValueError as error:
@@ -16,7 +16,7 @@ def duration(text: str) -> timedelta:
 
 
 def moment(text: str) -> datetime:
-    """`2026-11-20T09:14:00Z`, or a day; UTC where no zone is named."""
+    """Read `2026-11-20T09:14:00Z`, or a day; UTC where no zone is named."""
     try:
         at = datetime.fromisoformat(text)
     except ValueError:

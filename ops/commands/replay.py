@@ -16,7 +16,7 @@ from schemas.signature import event_id
 from store import dead_deliveries, endpoints, postponed_deliveries, reach
 from store.dead_deliveries import Selected, Selection
 
-# Their wallets are locked until the commit, and no update of them is taken in meanwhile.
+# The wallets of so many deliveries are locked until the commit, and take in no update meanwhile.
 _AT_ONCE = 1000
 
 _EVENT = re.compile(r"evt_([0-9a-f]{32})")
@@ -35,14 +35,16 @@ def replay(
     ids: Annotated[
         list[str] | None, typer.Argument(metavar="[ID…]", help="Deliveries by their numbers, or events (evt_…).")
     ] = None,
-    endpoint: Annotated[str | None, typer.Option(metavar="ENDPOINT_ID", help="Only to this one.")] = None,
-    merchant: Annotated[str | None, typer.Option(metavar="MERCHANT_ID", help="Only to this one.")] = None,
+    endpoint: Annotated[str | None, typer.Option(metavar="ENDPOINT_ID", help="Only to this endpoint.")] = None,
+    merchant: Annotated[str | None, typer.Option(metavar="MERCHANT_ID", help="Only to this merchant.")] = None,
     since: Annotated[
         datetime | None,
-        typer.Option(metavar="MOMENT", parser=moment, help="Only what died then or later; UTC where no zone is named."),
+        typer.Option(
+            metavar="MOMENT", parser=moment, help="Only deliveries that died then or later; UTC where no zone is named."
+        ),
     ] = None,
     until: Annotated[
-        datetime | None, typer.Option(metavar="MOMENT", parser=moment, help="Only what died before.")
+        datetime | None, typer.Option(metavar="MOMENT", parser=moment, help="Only deliveries that died before.")
     ] = None,
     waiting: Annotated[
         bool, typer.Option("--waiting", help="Send PENDING deliveries that wait for their next try, and send them now.")
@@ -124,7 +126,7 @@ async def _require(connection: AsyncConnection, wanted: Selection) -> None:
 
 
 def _require_all(names: Sequence[int | UUID], deliveries: Sequence[Selected], expected: str) -> None:
-    """Raises Failed with what was `expected` of each of `names` that is not among `deliveries`."""
+    """Raise Failed if one of `names` is not among `deliveries`; `expected` says what was expected of it."""
     missing = set(names).difference(
         {delivery.id for delivery in deliveries}, {delivery.event_id for delivery in deliveries}
     )
@@ -145,7 +147,7 @@ async def _by_parts(
     deliveries: Sequence[Selected],
     change: Callable[[AsyncConnection, Collection[int]], Awaitable[int]],
 ) -> int:
-    """Change the deliveries in transactions of `_AT_ONCE`; the sum of what `change` returns."""
+    """Change the deliveries, `_AT_ONCE` in a transaction; the sum of what `change` returns."""
     count = 0
     for at in range(0, len(deliveries), _AT_ONCE):
         async with reach.transaction(engine, dry_run=False) as connection:

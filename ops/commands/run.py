@@ -14,7 +14,7 @@ from ops.settings import Settings, read
 from ops.terminal import Failed
 from store import reach
 
-# A child drains for as long as it may, and then closes its connections.
+# After its drain timeout a child still closes its connections.
 _BEYOND_DRAINING = 4
 
 
@@ -26,10 +26,10 @@ def run(
 ) -> None:
     """Consume vendor updates, deliver webhooks and take in what vendors post, until SIGTERM or Ctrl-C.
 
-    What is under way then is finished. Metrics and health are on REPOINT_HTTP_PORT, and feeds on REPOINT_API_PORT where
-    REPOINT_FEED_SECRETS is set; with --processes, on one port each from there on.
+    Work in hand is finished then. Metrics and health are on REPOINT_HTTP_PORT, and feeds on REPOINT_API_PORT where
+    REPOINT_FEED_SECRETS is set. With --processes, each process has the next port.
     """
-    # a child's parent has said what is misspelled
+    # the parent has warned of misspelled settings
     settings = read() if with_parent else parts.read_settings()
     if role is Role.API and settings.feed_secrets is None:
         raise Failed("nothing could be taken in: expected REPOINT_FEED_SECRETS with the role api", code=2)
@@ -54,7 +54,7 @@ async def _run(settings: Settings, role: Role, url: str, servers: str, *, with_p
 async def _supervise(settings: Settings, role: Role, processes: int, url: str, servers: str) -> None:
     stopping = asyncio.Event()
     process.stop_on_signals(stopping)
-    # said once, by the parent, and not over and over by every child
+    # a database that cannot be used is reported once by the parent, not by every child
     if role.needs_database:
         async with reach.opened(url):
             pass
@@ -69,7 +69,7 @@ async def _supervise(settings: Settings, role: Role, processes: int, url: str, s
 
 
 def _environment(settings: Settings, number: int, url: str, servers: str) -> dict[str, str]:
-    """What a child sees of its own: the parts that the parent chose, and its ports."""
+    """The variables of a child: the database and broker that the parent chose, and the child's ports."""
     ports = {"REPOINT_HTTP_PORT": settings.http_port, "REPOINT_API_PORT": settings.api_port}
     named = {name: str(port + number if port else 0) for name, port in ports.items()}
     chosen = {"REPOINT_DATABASE_URL": url, "REPOINT_KAFKA_BOOTSTRAP_SERVERS": servers}

@@ -16,7 +16,7 @@ from store.status import Attempt, MethodHistory, Replacement, find
 def status(
     payment_method_id: Annotated[str, typer.Argument(metavar="PAYMENT_METHOD_ID")], *, as_json: AsJson = False
 ) -> None:
-    """What became of a payment method: the current one, the chain that leads there, links, deliveries."""
+    """Show what became of a payment method: the current one, the chain that leads there, links, deliveries."""
 
     async def work(engine: AsyncEngine) -> MethodHistory | None:
         async with reach.snapshot(engine) as connection:
@@ -74,14 +74,14 @@ def _section(title: str, columns: tuple[str, ...], rows: list[tuple[object, ...]
 
 
 def describe(method: Method) -> str:
-    """As `<id>  VISA •••• 1234  12/2028  ACTIVE  default`."""
+    """The method on one line: `<id> VISA •••• 1234 12/2028 ACTIVE default`."""
     flags = ("default" if method.default else None, "subscription default" if method.subscription_default else None)
     columns = (method.id, called(method), method.status.value, *flags)
     return "  ".join(column for column in columns if column)
 
 
 def called(method: Method) -> str:
-    """As a person knows it: `VISA •••• 1234  12/2028`."""
+    """The method as its customer knows it: `VISA •••• 1234 12/2028`."""
     details = method.details
     label = details.brand or details.bank_name or method.type.value.replace("_", " ").lower()
     expiry = None if details.expiry is None else f"{details.expiry.month:02d}/{details.expiry.year}"

@@ -15,7 +15,7 @@ from store import reach, skips, topics
 
 app = typer.Typer(help="The topics on Kafka that updates come by.", no_args_is_help=True)
 
-# As many processes can share the work; thin events are few.
+# Eight processes can share the updates; thin events are few.
 _PARTITIONS, _THIN_PARTITIONS = 8, 2
 
 
@@ -39,7 +39,7 @@ def create(
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make all topics as they should be. One that is there keeps its settings; partitions are added where asked for."""
+    """Make missing topics. A topic that exists keeps its settings; partitions are added where asked for."""
     settings = parts.settings_of_a_command()
     wanted = [
         Wanted(settings.kafka_topic, partitions or _PARTITIONS, partitions or 1),

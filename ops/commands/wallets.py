@@ -29,7 +29,7 @@ def import_(
         bool, typer.Option("--skip-invalid", help="Import the other lines; those refused go into FILE.refused.")
     ] = False,
 ) -> None:
-    """Insert new wallets, and resolve them by what vendors reported before they came; all of the file or nothing."""
+    """Insert new wallets, and resolve them by earlier reports of vendors; all of the file or nothing."""
     if skip_invalid and file == files.STDIN:
         raise Failed("expected a file with --skip-invalid: the lines refused are written beside it", code=2)
     settings = parts.settings_of_a_command()
@@ -72,7 +72,7 @@ def export(
     if file == files.STDIN:
         parts.on_database(settings, lambda engine: _export(engine, sys.stdout))
         return
-    # A file that has the name is whole: half an export looks like one of fewer wallets.
+    # The file gets its name when it is whole: half an export looks like an export of fewer wallets.
     unfinished = file.with_name(file.name + ".unfinished")
     try:
         with unfinished.open("w", encoding="utf-8") as stream, terminal.progress("exporting", None) as advance:
