@@ -1,8 +1,8 @@
-"""How far a file has been sent, beside the file: so that an interrupted ingestion goes on where it was.
+"""How far a file has been sent, kept beside the file, so that an interrupted ingestion continues there.
 
-Everything before the place is acknowledged. What lies after it may have been sent as well; sent again it is recognised.
-A file is known by its size, its time and the digest of what stands before the place: one that was rewritten begins
-anew, though its size and its time are those of the former.
+Every message before the place is acknowledged. Messages after it may have been sent as well; if they are sent again,
+the inbox recognises them. A checkpoint fits a file by its size, its time and the digest of the bytes before the place.
+A file that was rewritten begins anew, even with its former size and time.
 """
 
 import json
@@ -22,11 +22,11 @@ _CHUNK = 1024 * 1024
 
 @dataclass(slots=True)
 class Checkpoint:
-    """Of one version of one file, read as one feed.
+    """The place in one version of one file, read as one feed.
 
-    `modified` is in nanoseconds, as the file system has it. Of `lines`, empty ones and names of columns among them, so
-    many `records` were read before `offset`, and the other sums are of these; `digest` is of the bytes before it, as
-    they are unpacked. `refused_size` is that of the file of refused lines.
+    `modified` is in nanoseconds, as the file system has it. `lines` counts all lines before `offset`, with empty ones
+    and names of columns; `records` and the other sums are of the same bytes. `digest` is of those bytes, unpacked.
+    `refused_size` is the size of the file of refused lines.
     """
 
     feed: str
@@ -54,9 +54,9 @@ class Checkpoint:
 
 
 class Digest:
-    """The digest of what stands before a place in a file. For a later place reading goes on where it was.
+    """The digest of the bytes before a place in a file. For a later place, reading continues at the former one.
 
-    A thread may read: `interrupt` ends that.
+    A thread may read; `interrupt` ends its reading.
     """
 
     def __init__(self, source: OpenFile) -> None:
@@ -73,7 +73,7 @@ class Digest:
         self._is_interrupted = True
 
     def before(self, offset: int) -> str:
-        """In hexadecimal; empty where the file cannot be read so far."""
+        """The digest in hexadecimal; empty where the file cannot be read so far."""
         if offset < self._position:
             self._begin()
         with suppress(OSError, Damaged):
@@ -93,7 +93,7 @@ def beside(name: str) -> str:
 
 
 def of(source: OpenFile, feed: str, at: datetime) -> Checkpoint:
-    """The beginning of a file, whose records that have no date of their own are of `at`."""
+    """The beginning of a file. Its records without a date of their own are dated `at`."""
     if source.stdin is not None:
         return Checkpoint(feed, 0, 0, at.isoformat())
     state = source.state()
@@ -101,10 +101,10 @@ def of(source: OpenFile, feed: str, at: datetime) -> Checkpoint:
 
 
 def read(source: OpenFile, beginning: Checkpoint, digest: Digest, *, growing: bool = False) -> Checkpoint | None:
-    """Where an earlier ingestion of a file was interrupted; None if there was none, or the file is another by now.
+    """The place where an earlier ingestion of a file was interrupted; None if there is none, or the file has changed.
 
-    One that is `growing` is the same also if it has grown, and goes on; changed otherwise it begins anew, and its
-    records keep their date, so that they are recognised.
+    A `growing` file may have grown since, and continues. Changed otherwise, it begins anew, and its records keep their
+    date, so that they are recognised.
     """
     former = None if source.folder is None else _stored(source.folder, source.name)
     if former is None or former.feed != beginning.feed:
@@ -126,19 +126,19 @@ def _stored(folder: Folder, name: str) -> Checkpoint | None:
 
 
 def offset(folder: Folder, name: str) -> int:
-    """How far the file was sent, in bytes, by its checkpoint; 0 without one."""
+    """The place up to which the file was sent, in bytes; 0 without a checkpoint."""
     former = _stored(folder, name)
     return 0 if former is None else former.offset
 
 
 def write(source: OpenFile, checkpoint: Checkpoint, digest: Digest) -> None:
-    """Raises OSError where it cannot be written."""
+    """Write the checkpoint of the file. Raises OSError where that is impossible."""
     assert source.folder is not None
     checkpoint.digest = digest.before(checkpoint.offset)
     source.folder.write(beside(source.name), json.dumps(asdict(checkpoint)).encode())
 
 
 def remove(folder: Folder, name: str) -> None:
-    """If it can be; the file system says that a folder is read-only before it says that there is none."""
+    """Remove the checkpoint if there is one and the folder can be written to."""
     with suppress(OSError):
         folder.remove(beside(name))

@@ -1,4 +1,4 @@
-"""`repoint`: the commands, each loaded when it is called, and what becomes of what goes wrong in them.
+"""`repoint`: the commands, each loaded when it is called, and the exit codes and messages of their failures.
 
 0   done
 1   failed: one line on stderr says what and why
@@ -18,7 +18,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 _INTERRUPTED = 130
-# What is written may be on its way for a while, so the error names no file.
+# Buffered output fails later than it was written, so these errors name no file.
 _OF_A_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
 
 
@@ -29,7 +29,7 @@ Command: TypeAlias = Any
 
 
 class Entry(NamedTuple):
-    """A command: the module and the name in it of its function or its `typer.Typer`, and its line in the list."""
+    """A command: its module, the name of its function or `typer.Typer` there, and its line in the list."""
 
     module: str
     name: str
@@ -85,7 +85,7 @@ COMMANDS: Mapping[str, Entry] = {
 
 
 class Commands(TyperGroup):
-    """The group of all commands. Loading all of them takes 20 times what the list of them takes to write."""
+    """The group of all commands. Loading all commands takes 20 times as long as writing their list."""
 
     def __init__(self, **attributes: Any) -> None:  # noqa: ANN401 - as typer calls it
         super().__init__(**attributes)
@@ -151,7 +151,7 @@ def main() -> None:
     """The console script."""
     for stream in (sys.stdin, sys.stdout, sys.stderr):
         cast(Any, stream).reconfigure(encoding="utf-8")  # whatever the locale: files and JSON are
-    # its own error handler again, which setting the encoding took away: what explains a failure must not fail
+    # setting the encoding reset the error handler of stderr; an explanation of a failure must not fail itself
     cast(Any, sys.stderr).reconfigure(errors="backslashreplace")
     try:
         _run()
@@ -170,8 +170,8 @@ def main() -> None:
 
 
 def _explanation(error: Exception) -> "tuple[int, *tuple[str, ...]] | None":
-    """The exit code and what to say of `error`; None if it is a fault of the program."""
-    # the command that failed has loaded them
+    """The exit code and the lines that explain `error`; None for a defect of the program."""
+    # loaded already by the command that failed
     from ops.embedded import EmbeddedError  # noqa: PLC0415
     from ops.setting_checks import SettingsError  # noqa: PLC0415
     from ops.terminal import Failed, file_name  # noqa: PLC0415
@@ -194,7 +194,7 @@ def _explanation(error: Exception) -> "tuple[int, *tuple[str, ...]] | None":
 
 
 def _run() -> None:
-    """The command, until what it wrote is out: a full disk and a pipe without a reader show at the end alone."""
+    """Run the command and flush its output: a full disk, or a pipe without a reader, fails only then."""
     try:
         app()
     finally:

@@ -1,6 +1,6 @@
-"""`service=` of a database's URL: what libpq's file of services says stands in for what the URL does not.
+"""`service=` in a database's URL: parameters of libpq's service file stand in for those that the URL lacks.
 
-The driver reads that file, too, but passes over a service that is not there, and over parameters that it does not know.
+The driver reads that file, too, but ignores a missing service and parameters that it does not know.
 """
 
 import os
@@ -12,7 +12,7 @@ _FILE, _FILE_OF_SYSTEM = ".pg_service.conf", "pg_service.conf"
 
 
 def expanded(url: str) -> str:
-    """The URL with the parameters of the service that it names, and without that name.
+    """The URL with the parameters of the service that it names, without the name of the service.
 
     Raises ValueError for a service that no file has.
     """
@@ -56,7 +56,7 @@ def _parameters(service: str) -> dict[str, str]:
 
 
 def _files() -> list[Path]:
-    """Where libpq looks: in the file that is named, else in the user's, then in the system's."""
+    """The files where libpq looks: the file that is named, else the user's, then the system's."""
     named, system = os.environ.get("PGSERVICEFILE"), os.environ.get("PGSYSCONFDIR")
     files = []
     with suppress(RuntimeError):  # a user without a home

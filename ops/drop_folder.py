@@ -1,11 +1,11 @@
-"""A folder that files are put into, by SFTP for one: each is taken out of it, sent, and kept or removed.
+"""A watched folder: each file that is put into it, by SFTP for instance, is taken out, sent, and kept or removed.
 
-A file that is still being written to is left, and so is one that is empty, or whose name begins with a dot. So is one
-that may not be read, and what is no file: a link leads to what its maker may not read.
+Left alone are files that are still being written to, empty files, names that begin with a dot, files that may not be
+read, and everything that is no file: a link leads to files that its maker may not read.
 
-A file is picked up by moving it into the work folder (`ops.work_folders`), so of several that watch only one gets it.
-One that was interrupted there goes on where it was; so does one that is written to again, when an upload has only
-paused. What is the matter with one file ends that file alone, and one that takes long lets others have their turn.
+A file is picked up by moving it into the work folder (`ops.work_folders`), so only one of several watchers gets it. A
+file that was interrupted there continues where it was; so does a file that is written to again, after an upload has
+paused. A failure of one file ends that file alone. A file that takes long lets others have their turn.
 """
 
 import asyncio
@@ -32,22 +32,23 @@ from schemas.feeds.feed import Edge, Feed
 KEPT_FOR = timedelta(days=7)
 """How long processed files are kept where nothing else is asked for; those of feeds with full numbers are not kept."""
 
-# What grows no more for so long is whole.
+# A file that has not grown for so long is whole.
 _SETTLED_SECONDS = 5.0
 _LOOK_SECONDS = 1.0
-# After so long a file that is sent makes room for others, if there are any. To go on it is read again up to there.
+# After so long a file makes room for others. To continue, it is read again up to its place.
 _TURN_SECONDS = 30.0
 # Processed files are kept for days.
 _EXPIRE_SECONDS = 60.0
-# What refuses a file is mended by a person; until then it is tried, and told of, less and less often.
+# A person mends a refusal; until then the file is tried, and logged, at growing intervals.
 _FIRST_DELAY, _LONGEST_DELAY = 2.0, 300.0
 _SUFFIXES_OF_UNFINISHED = (".part", ".tmp", ".filepart", ".crdownload", ".refused")
 
 
 @dataclass(slots=True)
 class Refusals:
-    """What is not done at once, by name: of files that the broker refused, when each is tried again (monotonic), and
-    the delay before that; of what is left alone, why, which is said once.
+    """Files that are put off, by name: when each is tried again (monotonic) and the delay before; and files left alone.
+
+    A file that the broker refused is tried again. Why a file is left alone is logged once.
     """
 
     _of: dict[str, tuple[float, float]] = field(default_factory=dict)
@@ -72,9 +73,10 @@ class Refusals:
 
 @dataclass(slots=True)
 class Watch:
-    """What one watcher works with. `keep` is how long processed files are kept; None is `KEPT_FOR`, but not at all for
-    feeds that carry full numbers. What was refused of a file is kept for as long, at least `KEPT_FOR`. `force` sends
-    files of another format, too.
+    """The settings and the state of one watcher.
+
+    `keep` is how long processed files are kept. None is `KEPT_FOR`, or not at all for feeds that carry full numbers.
+    Refused lines are kept for as long, at least `KEPT_FOR`. `force` sends files of another format, too.
     """
 
     folders: WorkFolders
@@ -98,7 +100,7 @@ class Watch:
 
 
 async def run(watch: Watch) -> None:
-    """Until SIGTERM or SIGINT, which let the file at hand be finished only as far as it is."""
+    """Watch the folder until SIGTERM or SIGINT. The file in hand is left then, and continues the next time."""
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, watch.stopping.set)
     folders = watch.folders
@@ -129,7 +131,7 @@ async def run_once(watch: Watch) -> int:
 
 
 async def _process(watch: Watch, name: str, descriptor: int) -> bool:
-    """Whether the file is done with."""
+    """Send one file; whether it is done with."""
     folders, title = watch.folders, watch.folders.drop.title(name)
     source = OpenFile(title, name, descriptor, folders.in_hand)
     sending = asyncio.create_task(
@@ -178,7 +180,7 @@ def _edge(watch: Watch, source: OpenFile) -> Edge:
 
 
 async def _unless_stopped(watch: Watch, name: str, sending: "asyncio.Task[Summary]") -> Summary | None:
-    """What `sending` gives; None if it was stopped before, or others have their turn."""
+    """The result of `sending`; None if the watcher was stopped before, or other files have their turn."""
     begun_at = checkpoint.offset(watch.folders.in_hand, name)
     stopped = asyncio.create_task(watch.stopping.wait())
     try:
@@ -197,7 +199,7 @@ async def _unless_stopped(watch: Watch, name: str, sending: "asyncio.Task[Summar
 
 
 def _others_wait(watch: Watch, name: str, begun_at: int) -> bool:
-    """Whether another file is to be sent. What has no place to go on at, or none further than before, is not halted."""
+    """Whether another file is to be sent. A file that could not continue further than before is not interrupted."""
     if checkpoint.offset(watch.folders.in_hand, name) <= begun_at:
         return False
     return any(file_name != name and watch.refusals.is_due(file_name) for file_name in _in_hand(watch))
@@ -215,7 +217,7 @@ def _expire(watch: Watch) -> None:
 
 
 def _in_hand(watch: Watch) -> list[str]:
-    """Files that are ours now: those that were interrupted, and those that are whole, the oldest first."""
+    """The files in the work folder, interrupted ones and whole ones, the oldest first."""
     folders = watch.folders
     for name in folders.drop.names():
         if _is_whole(watch, folders.drop, name) and _is_readable(watch, name):
@@ -246,7 +248,7 @@ def _pick_up(watch: Watch, name: str) -> None:
 
 
 def _is_readable(watch: Watch, name: str) -> bool:
-    """Seen before it is moved, so that whoever put it there still finds it, and can mend it."""
+    """Whether the file can be opened. Looked at before the move, so that the uploader still finds and can mend it."""
     descriptor = _opened(watch, watch.folders.drop, name)
     if descriptor is None:
         return False
@@ -282,7 +284,7 @@ def _is_whole_name(name: str) -> bool:
 
 @contextmanager
 def _held(watch: Watch, name: str) -> Iterator[int | None]:
-    """A descriptor of the file while it is ours alone; None if another process that watches is at it."""
+    """A descriptor of the file, locked; None if another watcher holds it."""
     in_hand = watch.folders.in_hand
     descriptor = _opened(watch, in_hand, name)
     if descriptor is None:
@@ -305,13 +307,13 @@ def _is_locked(descriptor: int) -> bool:
 
 
 def _is_named(folder: Folder, name: str, descriptor: int) -> bool:
-    """Or whoever held it before has moved it, and another may be here under its name."""
+    """Whether the name still leads to the file: another watcher may have moved it, and an upload taken the name."""
     state = folder.state(name)
     return state is not None and os.path.samestat(state, os.fstat(descriptor))
 
 
 def _opened(watch: Watch, folder: Folder, name: str) -> int | None:
-    """None if it is not there any more, or must be left alone; a link is not followed, a pipe not waited for."""
+    """A descriptor of the file; None if it is gone or must be left alone. No link is followed, no pipe waited for."""
     try:
         return folder.open(name)
     except FileNotFoundError:

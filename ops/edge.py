@@ -1,4 +1,4 @@
-"""What adapters are given where a feed comes in, and which feed a file is of."""
+"""What adapters need where a feed comes in: keys, dates and traces; and which feed a file is of."""
 
 import csv
 from collections.abc import AsyncIterator, Mapping
@@ -22,7 +22,7 @@ from schemas.feeds import FEEDS
 from schemas.feeds.feed import Edge, Feed, Layout
 from schemas.fingerprint import Fingerprints, Key
 
-# 8,192 of the shortest lines, for which a few hundredths of a second are enough.
+# 8,192 of the shortest lines take a few hundredths of a second.
 _PIECE = 16 * 1024
 
 Traces = Mapping[str, Mapping[str, str]]
@@ -34,13 +34,13 @@ def of(
     traces: Traces | None = None,
     digit_ids: DigitIds = NO_DIGIT_IDS,
 ) -> Edge:
-    """`at` without a zone is UTC."""
+    """The edge with these values. `at` without a zone is UTC."""
     moment = at if at.tzinfo else at.replace(tzinfo=UTC)
     return Edge(moment, fingerprints, traces, digit_ids=digit_ids)
 
 
 def fingerprints(settings: Settings) -> Fingerprints | None:
-    """None where no key is set: then feeds with full numbers are refused."""
+    """The keyed fingerprints of the settings; None where no key is set: feeds with full numbers are refused then."""
     current, former = settings.fingerprint_key, settings.fingerprint_key_former
     if current is None:
         return None
@@ -53,7 +53,7 @@ def _key(written: str) -> Key:
 
 
 async def rows(feed: Feed, body: bytes) -> AsyncIterator[Row]:
-    """The rows of a table that was posted, cut as those of a file; other tasks have their turn in between."""
+    """The rows of a table that was posted, cut like those of a file; other tasks have their turn in between."""
     slice_ = TimeSlice()
     async for cut in records.file_records(feed, Chunks(_pieces(body, slice_))):
         yield Row(cut.body, cut.record, cut.refusal)
@@ -61,7 +61,7 @@ async def rows(feed: Feed, body: bytes) -> AsyncIterator[Row]:
 
 
 async def _pieces(body: bytes, slice_: TimeSlice) -> AsyncIterator[bytes]:
-    """`body` in pieces: lines that are no rows come to nobody's eyes, and still take their time."""
+    """`body` in pieces, with pauses for other tasks: even lines that are no rows take time."""
     for at in range(0, len(body), _PIECE):
         yield body[at : at + _PIECE]
         await slice_.pause_when_over()
@@ -89,7 +89,7 @@ def traces(file: Path | None) -> Traces | None:
 
 
 async def detect(source: OpenFile) -> str | None:
-    """The feed whose adapter knows the first record of a file by its names; None if none, or several, do."""
+    """The feed whose adapter recognises the first record of a file by its names; None if none does, or several do."""
     with suppress(Damaged):
         return await _detect(source)
     return None
@@ -114,7 +114,7 @@ def _how_it_is_cut(feed: Feed) -> str:
 
 async def _first(source: OpenFile, feed: Feed) -> FileRecord | None:
     stream = source.stream()
-    # whatever the names of its columns are: it may be of any feed that is cut alike
+    # with any names of columns: it may be of every feed that is cut alike
     file_records = (
         records.file_records(feed, stream) if feed.layout is Layout.ACH else records.records(stream, rows=feed.rows)
     )

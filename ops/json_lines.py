@@ -1,7 +1,6 @@
-"""Files of one JSON object a line, read with bounds; and the faults of one, named together.
+"""Files of one JSON object a line, read with bounds; and the faults of a file, named together.
 
-A file that is packed with gzip is unpacked as it is read. One of another kind is refused as a whole, by what it looks
-like.
+A gzip file is unpacked as it is read. A file of another kind is refused as a whole, with what it looks like.
 """
 
 import codecs
@@ -24,9 +23,9 @@ LONGEST_LINE = 16_000_000
 MOST_FAULTS = 100
 """So many are named. More would not be read, and the next run names the rest."""
 
-# Of a line that is too long so much is shown to whoever keeps it.
+# The beginning of a line that is too long, which `on_unreadable` gets.
 _SHOWN = 1_000
-# So far the end of a line that is too long is looked for.
+# The end of a line that is too long is searched for within so many bytes.
 _LONGEST_SEARCH = 128 * 1024 * 1024
 _CHUNK = 64 * 1024
 _MOST_BLANK_LINES = 1_000_000
@@ -38,9 +37,9 @@ _TOO_LONG = Refusal(RefusalCode.TOO_LONG, "line", f"{LONGEST_LINE:,} bytes at mo
 
 
 def read(file: Path, on_unreadable: OnUnreadable | None = None) -> Iterator[tuple[int, str]]:
-    """The lines that are not empty, each with its number from 1; a byte order mark is no part of the first.
+    """The lines that are not empty, each with its number from 1, without a byte order mark.
 
-    One that is no UTF-8, or too long, goes to `on_unreadable`: its number, its bytes or the first of them, and what was
+    For a line that is not UTF-8, or too long, `on_unreadable` is called with its number, its first bytes, and what was
     expected.
 
     Raises:
@@ -75,7 +74,7 @@ def _raising(file: Path) -> OnUnreadable:
 
 
 def _check_kind(file: Path, stream: BufferedReader) -> None:
-    """Raises Failed for a file that surely is no file of JSON objects."""
+    """Raise Failed for a file that cannot be one of JSON objects."""
     beginning = stream.peek(_BEGINNING)[:_BEGINNING]
     if refusal := mistakes.file_refusal(beginning):
         raise Failed(f"{files.name(file)}: {refusal}")
@@ -87,7 +86,7 @@ def _check_kind(file: Path, stream: BufferedReader) -> None:
 
 
 def _lines(stream: BufferedReader) -> Iterator[bytes]:
-    """Each line with its end; of one that is too long, its beginning without one."""
+    """Each line with its end; a line that is too long is cut, without an end."""
     blank = 0
     while line := stream.readline(LONGEST_LINE + 1):
         if len(line) > LONGEST_LINE and not line.endswith(b"\n"):
@@ -99,7 +98,7 @@ def _lines(stream: BufferedReader) -> Iterator[bytes]:
 
 
 def _skip(stream: BufferedReader) -> None:
-    """Pass the rest of a line, in constant memory."""
+    """Skip the remainder of a line, in constant memory."""
     passed = 0
     while piece := stream.readline(_CHUNK):
         passed += len(piece)
@@ -123,7 +122,7 @@ def _text(number: int, line: bytes, report: OnUnreadable) -> str:
 
 @dataclass(slots=True)
 class Faults:
-    """What is wrong with the lines of a file, the first hundred by line and field."""
+    """The faults of a file's lines, the first hundred by line and field."""
 
     file: Path
     named: list[str] = field(default_factory=list)
@@ -137,9 +136,7 @@ class Faults:
         self.named += [f"{files.name(self.file)}:{number}: {fault}" for fault in faults[:room]]
 
     def raise_any(self, *hints: str) -> None:
-        """Raises Failed with all that were added, the count and `hints`; the only one stands alone where there is no
-        hint.
-        """
+        """Raise Failed with all faults, their count and `hints`; a single fault without hints stands alone."""
         if not self.named:
             return
         if len(self.named) == 1 and not hints:

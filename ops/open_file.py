@@ -1,4 +1,4 @@
-"""A file to be sent, or stdin: its bytes, however often they are read, and the folder for what is kept of it."""
+"""A file to be sent, or stdin: its content, for several readings, and the folder for the files that belong to it."""
 
 import io
 import os
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 class OpenFile:
     """A file that is open as `descriptor`.
 
-    `title` is its name in messages. In `folder` stands what belongs to the file `name`: how far it was sent, and which
-    lines were refused. Without a folder nothing is kept. Of stdin there is neither, and it is read once.
+    `title` is its name in messages. `folder` holds the checkpoint and the refused lines of the file `name`; without a
+    folder neither is kept. Stdin has neither, and is read once.
     """
 
     title: str
@@ -34,7 +34,7 @@ class OpenFile:
     stdin: "_Pipe | None" = None
 
     def stream(self) -> BufferedReader:
-        """What the file holds, unpacked, from its beginning; its `raw` is an `Unpacked`."""
+        """The content of the file, unpacked, from its beginning; its `raw` is an `Unpacked`."""
         return BufferedReader(Unpacked(BufferedReader(self.stdin or _Positioned(self.descriptor))))
 
     def state(self) -> os.stat_result:
@@ -42,7 +42,7 @@ class OpenFile:
 
     @property
     def size(self) -> int | None:
-        """In bytes of what the file holds; None where that is seen at its end alone."""
+        """The size of the content in bytes; None where it is known at the end only."""
         if self.stdin is not None or os.pread(self.descriptor, len(GZIP), 0) == GZIP:
             return None
         return self.state().st_size
@@ -50,7 +50,7 @@ class OpenFile:
 
 @contextmanager
 def opened(file: Path) -> Iterator[OpenFile]:
-    """The file that a person named, by a link if it is one. Raises OSError where it cannot be opened."""
+    """Open the file that a person named; a link is followed. Raises OSError where it cannot be opened."""
     if file == files.STDIN:
         pipe = _Pipe(sys.stdin.fileno())
         try:
@@ -71,7 +71,7 @@ def opened(file: Path) -> Iterator[OpenFile]:
 
 
 class _Positioned(io.RawIOBase):
-    """A file at a position of its own, so that several readers share one descriptor."""
+    """A file with its own position, so that several readers share one descriptor."""
 
     def __init__(self, descriptor: int) -> None:
         super().__init__()
@@ -101,7 +101,7 @@ class _Positioned(io.RawIOBase):
 
 
 class _Pipe(io.RawIOBase):
-    """Stdin, which a thread may wait for: `interrupt` ends that wait as the end of the input would."""
+    """Stdin, for a thread that may wait: `interrupt` ends the wait like the end of the input."""
 
     def __init__(self, descriptor: int) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
-"""The database and the broker that a command works on: those that are set, or embedded ones.
+"""The database and the broker that a command works on: those of the settings, or embedded ones.
 
-An embedded database stays in REPOINT_EMBEDDED_DIRECTORY for the next command. An embedded broker is gone with the
-process that started it; while that runs, other commands find its address in the same directory.
+An embedded database stays in REPOINT_EMBEDDED_DIRECTORY for the next command. An embedded broker ends with the process
+that started it; meanwhile other commands find its address in the same directory.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 @contextmanager
 def database(settings: Settings) -> Iterator[str]:
-    """The URL of the database that is set, as it is; or of the embedded one, migrated."""
+    """The URL of the database: from the settings as it is, or of the embedded one, migrated."""
     if settings.database_url is not None:
         yield settings.database_url
         return
@@ -40,7 +40,7 @@ def database(settings: Settings) -> Iterator[str]:
 
 @contextmanager
 def broker(settings: Settings) -> Iterator[str]:
-    """The bootstrap servers that are set; or those of the embedded broker that runs; or of one started here."""
+    """The bootstrap servers: from the settings, of an embedded broker that runs, or of one that is started here."""
     running = settings.kafka_bootstrap_servers or _embedded_that_runs(settings)
     if running is not None:
         yield running
@@ -57,7 +57,7 @@ def broker(settings: Settings) -> Iterator[str]:
 
 
 def running_broker(settings: Settings) -> str:
-    """The bootstrap servers that are set, or those of the embedded broker of a `repoint run`. Failed if none runs."""
+    """The bootstrap servers from the settings, or of the embedded broker of a `repoint run`. Failed if none runs."""
     servers = settings.kafka_bootstrap_servers or _embedded_that_runs(settings)
     if servers is None:
         raise Failed(
@@ -81,7 +81,7 @@ def _embedded_that_runs(settings: Settings) -> str | None:
 
 
 def read_settings() -> Settings:
-    """The settings; of a variable, or a vendor, that is nearly one that is known it says so."""
+    """The settings. Warns of variables, and vendors, whose names are nearly known ones."""
     settings = read()
     for line in (*misspelled(), *doubtful(settings)):
         remark(f"warning: {line}")
@@ -89,19 +89,19 @@ def read_settings() -> Settings:
 
 
 def settings_of_a_command() -> Settings:
-    """The settings, with the logs turned down to warnings: a command tells what matters itself."""
+    """The settings, with logs from level WARNING on: a command itself reports the rest."""
     settings = read_settings()
     logs.configure(form=settings.log_format, level="WARNING")
-    # it logs what it then raises
+    # aiokafka logs every error that it then raises
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     return settings
 
 
 def on_database(settings: Settings, work: Callable[[AsyncEngine], Awaitable[T]]) -> T:
-    """What `work` gives, run on the database.
+    """Run `work` on the database; its result.
 
     Raises:
-        Failed, store.reach.Unusable: it cannot be reached, or does not take what is written.
+        Failed, store.reach.Unusable: the database cannot be reached, or does not take what is written.
     """
 
     async def opened(url: str) -> T:
@@ -126,7 +126,7 @@ def on_database(settings: Settings, work: Callable[[AsyncEngine], Awaitable[T]])
 
 
 def _is_about_a_file(error: BaseException) -> bool:
-    """Or about stdout; what goes wrong on the way to the database is about a connection."""
+    """Whether a file, or stdout, failed. Failures on the way to the database are about a connection."""
     return isinstance(error, OSError) and not isinstance(
         error, ConnectionRefusedError | ConnectionResetError | TimeoutError
     )

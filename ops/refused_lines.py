@@ -1,4 +1,4 @@
-"""Lines of a feed that no update can be made of: named on stderr, and written beside the file, card numbers masked."""
+"""Refused lines of a feed: named on stderr, and written beside the file with card numbers masked."""
 
 import errno
 import json
@@ -11,7 +11,7 @@ from ops.folder import name_beside
 from ops.open_file import OpenFile
 from producers.topic.stream import FeedLine
 
-# More would scroll away what they begin with; the file beside the feed has them all.
+# More lines would scroll the first ones off the screen; the file beside the feed has all of them.
 _REPORTED = 20
 
 
@@ -21,10 +21,10 @@ def beside(name: str) -> str:
 
 
 class RefusedLines:
-    """Names each line that is added; a context manager that says at its end how many more there were.
+    """Names each line that is added, twenty at most; a context manager that writes at its end how many more there were.
 
-    `size` is how much there is of the file beside, in bytes: of an earlier ingestion `kept`, all after it is cut off.
-    `count` is how many lines were added, also of those that could not be written there.
+    `size` is the size of the file beside in bytes. An earlier ingestion left `kept` bytes; the remainder is cut off.
+    `count` is the number of lines added, also of lines that could not be written.
     """
 
     def __init__(self, source: OpenFile, *, kept: int = 0, written: bool = True) -> None:

@@ -1,4 +1,4 @@
-"""`repoint run` in one process: the parts of a role wired together, and ended together."""
+"""`repoint run` in one process: the parts of a role, wired together and ended together."""
 
 import asyncio
 import gc
@@ -42,16 +42,16 @@ from wallets.change import Retention
 
 log = structlog.get_logger()
 
-# A stalled dispatcher says so itself; this is how often it is asked.
+# How often each loop is asked whether it has stalled, which takes it 180 s.
 _LOOK_SECONDS = 5
-# What is left of the 30 s that supervisors wait, after everybody has drained.
+# After the drain timeout (25 s), within the 30 s that supervisors wait.
 _LATE_SECONDS = 2
-# What is cancelled has only its connections to close.
+# A cancelled job has only its connections to close.
 _CANCEL_SECONDS = 1
 
 
 class Role(StrEnum):
-    """What a process does: `all` is consume, deliver and api. Upkeep goes with consume."""
+    """The role of a process: `all` is consume, deliver and api. Upkeep goes with consume."""
 
     ALL = "all"
     CONSUME = "consume"
@@ -87,7 +87,7 @@ Job: TypeAlias = Callable[[asyncio.Event], Coroutine[Any, Any, None]]
 
 @dataclass
 class Parts:
-    """What runs in a process: `jobs` end when the event they are given is set."""
+    """The parts of a process: `jobs` end when the event they are given is set."""
 
     jobs: dict[str, Job] = field(default_factory=dict)
     ready: dict[str, Callable[[], str | None]] = field(default_factory=dict)
@@ -117,7 +117,7 @@ async def run(settings: Settings, role: Role, *, database_url: str, servers: str
 
 @asynccontextmanager
 async def _database(settings: Settings, role: Role, url: str) -> AsyncIterator[AsyncEngine | None]:
-    """None for a role that only takes in what is posted: it goes on while the database is away."""
+    """The engine; None for a role that only takes in posts, and goes on while the database is away."""
     if not role.needs_database:
         yield None
         return
@@ -127,7 +127,7 @@ async def _database(settings: Settings, role: Role, url: str) -> AsyncIterator[A
 
 @asynccontextmanager
 async def assembled(settings: Settings, role: Role, engine: AsyncEngine | None, servers: str) -> AsyncIterator[Parts]:
-    """The parts of `role`, not started yet; but who posts is let in from here on.
+    """The parts of `role`, not started yet. Vendors may post from here on.
 
     Raises:
         Failed: the port for feeds cannot be had.
@@ -185,9 +185,10 @@ def _on_due(parts: Parts, engine: AsyncEngine, dispatcher: Dispatcher | None) ->
 
 
 async def together(jobs: Mapping[str, Job], stopping: asyncio.Event, drain_within: float) -> None:
-    """Run `jobs` until `stopping` is set or one of them ends; then all are told to stop, and have `drain_within` s.
+    """Run `jobs` until `stopping` is set or one of them ends. Then all are told to stop, and have `drain_within`
+    seconds.
 
-    Nothing is cancelled that still drains in time.
+    A job that drains in time is not cancelled.
 
     Raises:
         BaseException: what the first of `jobs` to fail raised, also while it drained; the errors of others are logged.
@@ -218,13 +219,13 @@ def _raise_first(tasks: Iterable["asyncio.Task[None]"]) -> None:
 
 
 def stop_on_signals(stopping: asyncio.Event) -> None:
-    """SIGTERM and Ctrl-C only say so: what is under way is finished."""
+    """Set `stopping` on SIGTERM and Ctrl-C: work in hand is finished."""
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
 
 
 def stop_with_parent(stopping: asyncio.Event) -> None:
-    """When stdin ends, for the parent that holds its other end has ended, however it did."""
+    """Set `stopping` when stdin ends: the parent that holds its other end has ended then."""
 
     def look() -> None:
         if not os.read(sys.stdin.fileno(), 1):
@@ -254,7 +255,8 @@ def _worker(settings: Settings, engine: AsyncEngine, servers: str, *, on_due: On
 
 
 def _thin_worker(settings: Settings, engine: AsyncEngine, servers: str) -> Worker:
-    """In a group of its own: who joins for one topic must not move the partitions of the other.
+    """The worker of thin events, in a group of its own: a member that joins must not move the partitions of the other
+    topic.
 
     Its topic may be missing, where no feed has thin events.
     """
@@ -349,7 +351,7 @@ def _dispatcher(settings: Settings, engine: AsyncEngine, sender: Sender) -> Disp
 async def _telling(
     settings: Settings, parts: Parts, engine: AsyncEngine | None, stopping: asyncio.Event
 ) -> AsyncIterator[int]:
-    """Metrics and health on the port that is set; gives its number."""
+    """Serve metrics and health on the port of the settings; yields its number."""
     async with AsyncExitStack() as stack:
         serving = telemetry.serve(
             settings.http_host, settings.http_port, stuck=parts.stuck, probes=_probes(parts, engine, stopping)

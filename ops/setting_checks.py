@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 PREFIX = "REPOINT_"
 
-# Read by the tests and not by the program, so not unknown to it.
+# Variables of the tests are no misspelled settings.
 _OF_THE_TESTS = PREFIX + "TEST_"
 
-# No merchant is there: this machine, the link it is on, and where clouds hand out their keys. The last ones are ways
-# to write an IPv4 address inside an IPv6 one, and so lead to all of the others.
+# Addresses of no merchant: this machine, its link, and where clouds hand out their keys. The last five networks write
+# an IPv4 address inside an IPv6 address, and so lead to all of the others.
 _NEVER_MERCHANTS = [
     ip_network(text)
     for text in (
@@ -55,9 +55,10 @@ class SettingsError(Exception):
 
 
 def check_key(settings: "Settings", feeds: Iterable[str]) -> None:
-    """Raises SettingsError where one of `feeds` cannot be used without the key for fingerprints that is not set.
+    """Raise SettingsError if one of `feeds` needs the key for fingerprints and it is not set.
 
-    Without it each of its records would be refused, and what is kept of them is masked: it can never be sent again.
+    Without the key each record of the feed would be refused, and its dead letter is masked: it could never be sent
+    again.
     """
     needing = needing_key(feeds) if settings.fingerprint_key is None else []
     if needing:
@@ -65,7 +66,7 @@ def check_key(settings: "Settings", feeds: Iterable[str]) -> None:
 
 
 def needing_key(feeds: Iterable[str]) -> list[str]:
-    """Those of `feeds` that have a full number in every record, by their names in order."""
+    """The feeds that have a full number in every record, by name in order."""
     return sorted(name for name in feeds if FEEDS[name].carries_numbers and name not in _MAY_HAVE_NO_NUMBER)
 
 
@@ -113,7 +114,7 @@ def _holds_certificates(file: Path) -> bool:
 
 
 def dangers(settings: "Settings") -> Iterator[str]:
-    """What development may do and production may not."""
+    """A line for each value that development may have and production may not."""
     if settings.database_url is None:
         yield problem("database_url", "expected in production, where no embedded database is started")
     if settings.kafka_bootstrap_servers is None:
@@ -149,9 +150,9 @@ def doubtful(settings: "Settings") -> list[str]:
 
 
 def misspelled(fields: Iterable[str]) -> list[str]:
-    """A line for each variable in the environment that begins as ours do and is none, with the name it is nearest to.
+    """A line for each variable of the environment that begins as settings do and is none, with the nearest name.
 
-    `production` refuses them; in development whoever reads the settings says so.
+    `production` refuses such variables; `development` warns of them.
     """
     known = {variable(field) for field in fields}
     unknown = sorted(

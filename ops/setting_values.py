@@ -86,7 +86,7 @@ def _fingerprint_key(text: str) -> str:
     return text
 
 
-# As in updates: no colon, which ends it in a credential's key.
+# As in updates: a colon would end the vendor in a credential's key.
 _VENDOR = re.compile(r"[^:@\s][^:\s]{0,63}")
 
 
@@ -98,13 +98,13 @@ def _digit_ids(text: str) -> frozenset[str]:
 
 
 def _in_any_case(*names: str) -> BeforeValidator:
-    """One of `names`, however its letters are written."""
+    """Read one of `names`, in capital or small letters."""
     known = {name.casefold(): name for name in names}
     return _of_text(lambda text: known.get(text.strip().casefold(), text))
 
 
 def _of_text(read: Callable[[str], object]) -> BeforeValidator:
-    """Text is read; a default, which is a value already, passes."""
+    """Read text by `read`; a default, which is a value already, passes."""
     return BeforeValidator(lambda value: read(value) if isinstance(value, str) else value)
 
 

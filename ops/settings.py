@@ -1,6 +1,6 @@
-"""What can be set, each by one environment variable, read once at the start.
+"""All settings, each read once at the start from one environment variable.
 
-Functions further in get the values they need, never this object.
+Other modules get the values that they need as arguments, never this object.
 """
 
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ from ops.setting_values import (
 
 
 class Settings(BaseSettings):
-    """All of them, checked. Made by `read`."""
+    """All settings, checked. Made by `read`."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="ignore")
 
@@ -182,7 +182,7 @@ class Settings(BaseSettings):
 
     @property
     def identifiers(self) -> frozenset[str]:
-        """All that names a customer."""
+        """The names of everything that identifies a customer."""
         return ALWAYS_IDENTIFY.union(self.customer_identifiers)
 
     @model_validator(mode="after")
@@ -205,7 +205,7 @@ class Setting:
 
 
 def read() -> Settings:
-    """From the environment. Raises SettingsError with everything that is wrong."""
+    """Read the settings from the environment. Raises SettingsError with every problem."""
     try:
         return Settings()
     except ValidationError as error:
@@ -227,7 +227,7 @@ def misspelled() -> list[str]:
 
 
 def _expected(message: str) -> str:
-    """Pydantic's wording in ours; neither repeats the value."""
+    """Pydantic's message in the words of this program; neither repeats the value."""
     return message.removeprefix("Value error, ").replace("Input should be", "expected")
 
 

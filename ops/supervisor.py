@@ -1,6 +1,7 @@
-"""The parent of `repoint run --processes N`: it starts the children, starts anew those that die, and ends them all.
+"""The parent of `repoint run --processes N`: starts the children, restarts those that die, and ends all of them.
 
-A child's stdin is a pipe that nobody writes to: it ends with the parent, however that ends, and the child with it.
+A child's stdin is a pipe that nobody writes to. It ends with the parent, however the parent ends, and the child ends
+with it.
 """
 
 import asyncio
@@ -31,9 +32,10 @@ async def supervise(
     end_within: float,
     first_delay: float = _FIRST_DELAY,
 ) -> bool:
-    """Keep one child of `command` running for each of `environments`, which are added to ours, until `stopping` is set.
+    """Keep one child of `command` running for each of `environments`, which extend this process's, until `stopping` is
+    set.
 
-    Then they are told to stop, and killed after `end_within` seconds. True if all of them ended well.
+    The children are then told to stop, and killed after `end_within` seconds. True if all of them ended well.
     """
     children = [_Child(number, command, environment) for number, environment in enumerate(environments)]
     return all(await asyncio.gather(*(_keep(child, stopping, end_within, first_delay) for child in children)))
@@ -75,7 +77,7 @@ async def _keep(child: _Child, stopping: asyncio.Event, end_within: float, first
 
 
 async def _ends_before(process: Process, stopping: asyncio.Event) -> bool:
-    """Wait for either; whether the process ended by itself."""
+    """Wait for the end of the process or for the event; whether the process ended by itself."""
     ending_task, stopping_task = asyncio.create_task(process.wait()), asyncio.create_task(stopping.wait())
     await asyncio.wait((ending_task, stopping_task), return_when=asyncio.FIRST_COMPLETED)
     ending_task.cancel()

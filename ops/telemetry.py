@@ -1,9 +1,9 @@
-"""What a running process tells of itself, on one port: /metrics for Prometheus, /livez and /readyz for supervisors.
+"""The state of a running process, on one port: /metrics for Prometheus, /livez and /readyz for supervisors.
 
-    /livez    503: it makes no progress any more, and should be ended and started anew
+    /livez    503: it makes no progress any more, and should be ended and restarted
     /readyz   503: it waits for a part that is away, or drains; ending it would mend nothing
 
-The metrics themselves are declared where they are counted, on prometheus_client's own registry.
+Each metric is declared where it is counted, on prometheus_client's own registry.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ PROBE_DEADLINE = 2.0
 
 @asynccontextmanager
 async def serve(host: str, port: int, *, stuck: Stuck, probes: Mapping[str, Probe]) -> AsyncIterator[int]:
-    """Answer on `host` and `port` meanwhile; gives the port, which matters where 0 was asked for.
+    """Answer on `host` and `port` meanwhile; yields the port, a free one where 0 was asked for.
 
     Raises OSError where the port cannot be had.
     """
@@ -71,7 +71,7 @@ async def _within_deadline(probe: Probe) -> str | None:
 
 
 def _answer(reasons: Mapping[str, str | None]) -> web.Response:
-    """One entry for each thing looked at: `ok`, or what is wrong with it."""
+    """The response of a probe: for each part `ok`, or what is wrong with it."""
     body = {name: "ok" if reason is None else hidden(reason) for name, reason in reasons.items()}
     wrong = any(reason is not None for reason in reasons.values())
     return web.json_response(body, status=503 if wrong else 200)

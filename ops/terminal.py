@@ -1,6 +1,6 @@
-"""What people and programs read: results on stdout, everything else on stderr.
+"""The output of commands: results on stdout, progress and remarks on stderr.
 
-On a terminal results are tables that fit it; in a pipe the same columns stand at full width, without colours or frames.
+On a terminal, results are tables that fit it. In a pipe, the same columns have full width, without colours or frames.
 """
 
 import contextvars
@@ -23,10 +23,10 @@ from rich.text import Text
 
 from domain import pan
 
-# In a pipe nothing is cut or wrapped; longer than any line of ours.
+# Longer than any line of a table: in a pipe nothing is cut or wrapped.
 _FULL_WIDTH = 2000
 
-# Often enough that a person sees it move, and seldom enough for a log.
+# A person sees it move, and a log does not fill up.
 _HEARTBEAT_SECONDS = 10.0
 
 # Python's own way to keep a byte of a file name that is no UTF-8 (PEP 383).
@@ -52,7 +52,7 @@ INTERRUPTED = 130
 
 @dataclass
 class Failed(Exception):
-    """The command could not do what it was asked for; the text is all that is said about it."""
+    """The command failed; the text is all that is written about it."""
 
     text: str
     code: int = 1
@@ -62,12 +62,12 @@ class Failed(Exception):
 
 
 def results() -> Console:
-    """Where a table goes. Made anew each time, for tests and pipes change what stdout is."""
+    """The console for tables, on the present stdout: tests and pipes replace it."""
     return _console(stderr=False)
 
 
 def notes() -> Console:
-    """Where progress and remarks go."""
+    """The console for progress and remarks, on stderr."""
     return _console(stderr=True)
 
 
@@ -79,7 +79,7 @@ def _console(*, stderr: bool) -> Console:
 
 @contextmanager
 def dated() -> Iterator[None]:
-    """Begin every line with its time, for a program that goes on for days, and write each at once."""
+    """Begin every line with the time, for a program that runs for days, and flush each line."""
     token = _IS_DATED.set(True)
     try:
         yield
@@ -92,19 +92,19 @@ def _date() -> str:
 
 
 def remark(text: str) -> None:
-    """One line on stderr, card numbers masked: a file may have one in its name."""
+    """Write one line to stderr, card numbers masked: a file's name may have one."""
     sys.stderr.write(f"{_date()}repoint: {printable(pan.mask(text))}\n")
 
 
 def write_line(text: str) -> None:
-    """Write `text` and a line end to stdout, without anything that a terminal would act upon."""
+    """Write `text` and a line end to stdout, with control characters escaped."""
     sys.stdout.write(_date() + "\n".join(map(printable, text.split("\n"))) + "\n")
     if _IS_DATED.get():
         sys.stdout.flush()
 
 
 def write_json(value: object) -> None:
-    """One JSON document; indented for a person, one line for a program."""
+    """Write one JSON document: indented on a terminal, on one line in a pipe."""
     indent = 2 if sys.stdout.isatty() else None
     text = json.dumps(value, ensure_ascii=False, indent=indent, default=_as_text)
     # JSON itself escapes neither DEL nor C1, which a terminal acts upon, nor half a surrogate pair, which is no UTF-8
@@ -122,9 +122,9 @@ def write_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
 
 @contextmanager
 def progress(label: str, size: int | None, passed: int = 0) -> Iterator[Advance]:
-    """How far a file of `size` bytes is: on a terminal a bar, elsewhere a line on stderr every ten seconds.
+    """Show how far a file of `size` bytes is: a bar on a terminal, elsewhere a line on stderr every ten seconds.
 
-    Gives what is to be called for every line, with its size in bytes; `passed` are those of an earlier time.
+    Yields a function to call for every line, with its size in bytes; `passed` bytes were read by an earlier process.
     """
     state = _ProgressState(label, size, passed)
     with _bar(state) if sys.stderr.isatty() else _heartbeat(state) as shown:
@@ -163,7 +163,7 @@ def _bar(state: _ProgressState) -> Iterator[Callable[[], None]]:
 
 @contextmanager
 def _heartbeat(state: _ProgressState) -> Iterator[Callable[[], None]]:
-    """A thread of its own: also while nothing moves, a line says so."""
+    """Write the state every ten seconds from a thread of its own, also while nothing moves."""
     over = threading.Event()
     copied = contextvars.copy_context()
 
@@ -181,7 +181,7 @@ def _heartbeat(state: _ProgressState) -> Iterator[Callable[[], None]]:
 
 
 class _Label(ProgressColumn):
-    """The task's description, in which a `TextColumn` would take braces and brackets for its own."""
+    """The task's description; a `TextColumn` would interpret its braces and brackets."""
 
     def render(self, task: Task) -> Text:
         return Text(printable(task.description))
@@ -197,22 +197,22 @@ class _Rate(ProgressColumn):
 
 
 def counted(count: int, noun: str) -> str:
-    """As `1 wallet`, `2,000 wallets` or `2 deliveries`; `noun` may have words before it (`unusable line`)."""
+    """A count with its noun: `1 wallet`, `2,000 wallets`, `2 deliveries`; `noun` may have several words."""
     if count == 1:
         return f"1 {noun}"
     return f"{count:,} {noun[:-1]}ies" if _ENDS_LIKE_DELIVERY.search(noun) else f"{count:,} {noun}s"
 
 
 def printable(text: str) -> str:
-    """`text` on one line, with nothing in it that a terminal would act upon.
+    """`text` on one line, with control characters escaped.
 
-    A byte of a file name that is no UTF-8 (half of a surrogate pair in Python) is written as that byte.
+    A byte of a file name that is not UTF-8 (a lone surrogate in Python) is written as that byte.
     """
     return text if text.isprintable() else "".join(map(_visible, text))
 
 
 def file_name(text: str) -> str:
-    """The name of a file as it is shown: printable, and a card number in it masked."""
+    """The name of a file for messages: printable, with card numbers masked."""
     return printable(pan.mask(text))
 
 

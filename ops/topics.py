@@ -1,4 +1,4 @@
-"""The topics that the program reads, as they should be on the brokers, and the record batches that hold them up."""
+"""Administration of the topics on the brokers: making them, growing them, and finding corrupt record batches."""
 
 import asyncio
 import time
@@ -19,12 +19,12 @@ from ops.terminal import Failed
 
 # Losing one broker loses nothing, and does not stop writing.
 _REPLICAS, _IN_SYNC = 3, 2
-# A topic that was made is known to every broker within a moment.
+# Every broker knows a new topic within a second or two.
 _SEEN_SECONDS, _LOOK_SECONDS = 10, 0.1
 
 
 class Action(StrEnum):
-    """What is done to a topic, or would be."""
+    """What is done to a topic, or would be done in a dry run."""
 
     CREATED = "created"
     GROWN = "grown"
@@ -33,7 +33,7 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A topic as it should be. One that is there keeps its settings, and grows to `at_least` partitions."""
+    """A topic to be made. An existing topic keeps its settings, and grows to `at_least` partitions."""
 
     name: str
     partitions: int
@@ -42,7 +42,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class TopicResult:
-    """What became of a topic. Of one that was there, the replicas are as they were made."""
+    """What was done to a topic; `replicas` is None for a topic that existed."""
 
     name: str
     partitions: int
@@ -52,7 +52,7 @@ class TopicResult:
 
 @dataclass(frozen=True, slots=True)
 class Administration:
-    """Questions and orders to the brokers at `servers`. `security` are aiokafka's arguments for TLS and SASL."""
+    """Administration of the brokers at `servers`. `security` are aiokafka's arguments for TLS and SASL."""
 
     servers: str
     security: Mapping[str, Any]
@@ -60,7 +60,7 @@ class Administration:
     async def create(
         self, wanted: list[Wanted], *, replicas: int | None, retention: timedelta, dry_run: bool
     ) -> list[TopicResult]:
-        """Make the topics that are missing; `replicas` None is three, or as many as there are brokers.
+        """Make missing topics; `replicas` None is three, or the number of brokers if there are fewer.
 
         Raises:
             Failed: the brokers cannot be reached or refuse it.
@@ -101,7 +101,7 @@ class Administration:
         return TopicResult(wanted.name, wanted.at_least, None, Action.GROWN)
 
     async def corrupt_at(self, topic: str, partition: int, offset: int) -> Corrupt | None:
-        """The corrupt batch that holds `offset`; None if what is there can be read.
+        """The corrupt batch that holds `offset`; None if the batch there can be read.
 
         Raises:
             Failed: there is no such place, or the brokers cannot be reached.
@@ -149,7 +149,7 @@ class Administration:
 
 
 async def _require_controller(client: AIOKafkaAdminClient) -> None:
-    """Raises Failed where no broker makes topics: that is what the controller of a cluster does."""
+    """Raise Failed where the cluster has no controller, the broker that makes topics."""
     described = await client.describe_cluster()
     if described["controller_id"] not in {broker["node_id"] for broker in described["brokers"]}:
         raise Failed(
@@ -159,7 +159,7 @@ async def _require_controller(client: AIOKafkaAdminClient) -> None:
 
 
 async def _seen(cluster: Cluster, name: str) -> int:
-    """How many partitions the topic has, once the broker that is asked has learnt of it."""
+    """The number of partitions, once the broker that is asked knows the topic."""
     deadline = time.monotonic() + _SEEN_SECONDS
     while True:
         try:
@@ -173,7 +173,9 @@ async def _seen(cluster: Cluster, name: str) -> int:
 async def _create(
     client: AIOKafkaAdminClient, wanted: Wanted, replicas: int, retention: timedelta, *, dry_run: bool
 ) -> bool:
-    """False where it is there already: made by somebody else meanwhile, or so lately that not every broker knows it."""
+    """Make the topic. False if it exists: made by another process meanwhile, or too recently for every broker to know
+    it.
+    """
     settings = {
         # a compacted topic would lose all updates of a card but the latest
         "cleanup.policy": "delete",

@@ -1,4 +1,4 @@
-"""A stored file as a stream of what it holds: gzip is unpacked as it is read, everything else passes."""
+"""The content of a stored file as a stream: gzip is unpacked as it is read, everything else passes."""
 
 import gzip
 import io
@@ -20,9 +20,9 @@ _BLANK = b" \t\r\n\xef\xbb\xbf"
 
 
 class Unpacked(io.RawIOBase):
-    """What `stored` holds. `is_blank` until something was read that is not white space.
+    """The content of `stored`. `is_blank` until something other than white space was read.
 
-    Reading raises Damaged where the packed data is broken, cut off, or unpacks to more than is bearable.
+    Reading raises Damaged where the packed data is broken, cut off, or unpacks to too much.
     """
 
     def __init__(self, stored: BufferedReader) -> None:
@@ -76,7 +76,7 @@ class Unpacked(io.RawIOBase):
             raise Damaged(f"the gzip file unpacks to more than {_MOST_EXPANSION} times its size")
 
     def _passed(self) -> int:
-        """How much of what is stored was read; of a pipe that does not know, as much as of what was in it."""
+        """How many bytes of `stored` were read; of a pipe without a position, how many of its content."""
         try:
             return self._stored.tell()
         except OSError:

@@ -1,4 +1,4 @@
-"""A file of wallets on its way in: what is wrong with it is named line by line, and the rest may be imported."""
+"""Importing a file of wallets: every fault is named by its line, and the remaining lines may be imported."""
 
 import json
 import os
@@ -34,9 +34,9 @@ _BATCH_CHARACTERS = 4_000_000
 
 @dataclass
 class Imported:
-    """What became of a file. `faults` and `doubles` are named by line and field, the first hundred of each.
+    """The result of an import. `faults` and `doubles` are named by line and field, the first hundred of each.
 
-    So many wallets were there already (`present`), and are as they were.
+    `present` wallets existed already, and are left as they are.
     """
 
     wallets: int = 0
@@ -123,9 +123,9 @@ class _Beside:
 
 
 class _Lines:
-    """The wallets of a file, some hundreds at a time; of those at hand it is known where each id stands.
+    """The wallets of a file, some hundreds at a time, with the line of each id among them.
 
-    Of merged ones it is known all along: whether the other wallet comes is seen at the end.
+    The lines of merged wallets are kept to the end: only then is it known whether the other wallet is in the file.
     """
 
     def __init__(
@@ -165,7 +165,7 @@ class _Lines:
         self._texts.clear()
 
     def check(self) -> None:
-        """Raises Failed with all faults so far, where none may be."""
+        """Raise Failed with all faults so far, unless faulty lines are skipped."""
         if self._skip_invalid:
             return
         hints = ["--skip-invalid imports the other lines"] if len(self.done.faults) > 1 or self.done.present else []
@@ -175,7 +175,7 @@ class _Lines:
         self._faults.raise_any(*hints)
 
     def refuse(self, wallet_id: WalletId, refusal: Refusal) -> None:
-        """The database, or another line of the file, has what this wallet says."""
+        """Add the fault of a wallet that the database, or another line of the file, contradicts."""
         number, text = self._texts.get(wallet_id) or self._merged[wallet_id]
         if refusal.code is RefusalCode.WALLET_EXISTS:
             self.done.present += 1
@@ -240,12 +240,12 @@ _SECRET = re.compile(rf'("(?:{"|".join(sorted(NEVER))})"\s*:\s*)("(?:[^"\\]|\\.)
 
 
 def _masked(text: str) -> str:
-    """The line as it is kept: no card number, and nothing that proves that one holds the card."""
+    """The line as it is kept: without card numbers, and without the values of keys that no file may have."""
     return pan.mask(_SECRET.sub(r'\1"***"', _without_escapes(text)))
 
 
 def _without_escapes(text: str) -> str:
-    """An escape may hide digits from a look at the text."""
+    """The text without JSON's escapes, which may hide digits from the mask."""
     if "\\u" not in text:
         return text
     try:

@@ -1,13 +1,13 @@
-"""Where the files of a watched folder are while they are sent, and after: outside the reach of who uploads them.
+"""The folders of a watched folder's files while they are sent, and after: out of reach of the uploaders.
 
     WORK/in-hand/    files that are being sent, with their checkpoints
     WORK/processed/  files that were sent, as long as they are kept
     WORK/failed/     files that are of no use, until a person takes them away
     WORK/.lock       held by the watcher that moves a file
 
-WORK is `DIR.repoint` beside the watched folder, unless another is named. It is ours alone: mode 0700, and refused where
-it belongs to somebody else or others may enter it. It is opened once and never looked up again, so nobody can put a
-link in its place. It may be on another file system.
+WORK is `DIR.repoint` beside the watched folder, unless another is named. It belongs to this process's user alone (mode
+0700), and is refused where it belongs to somebody else or others may enter it. It is opened once and never looked up
+again, so nobody can put a link in its place. It may be on another file system.
 """
 
 import errno
@@ -52,15 +52,15 @@ class WorkFolders:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Only one watcher moves files at a time: a name that one finds free is not taken by another then."""
+        """Keep other watchers from moving files meanwhile: none takes a name that this one found free."""
         with os.fdopen(self.root.open(_LOCK, os.O_WRONLY | os.O_CREAT), "wb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
     def pick_up(self, name: str) -> bool:
-        """Move `name` out of the watched folder; whether it was moved. Raises OSError where that cannot be.
+        """Move `name` out of the watched folder; whether it was moved. Raises OSError where that is impossible.
 
-        Not while one of the same name is in hand, nor one that somebody else has taken, or still writes.
+        A file is not moved while a file of its name is in hand, or while somebody else takes it or still writes to it.
         """
         with self.alone():
             if self.in_hand.state(name) is not None:
@@ -77,9 +77,9 @@ class WorkFolders:
             return True
 
     def finish(self, name: str, target: Folder, *, keep: bool) -> str | None:
-        """Move `name` from hand to `target`, with what was refused of it, under a name that is free there.
+        """Move `name` from hand to `target`, with its refused lines, under a free name; the name.
 
-        That name; None where it is not kept: then only what was refused of it is, in which no number is to be seen.
+        None where the file is not kept: then only its refused lines are, in which card numbers are masked.
         """
         with self.alone():
             new_name = _free(target, name)
@@ -124,7 +124,7 @@ class WorkFolders:
         return True
 
     def _write_copy(self, original: BinaryIO, name: str, state: os.stat_result) -> None:
-        """With the time of the original, which dates its records; on the disk before the original is removed."""
+        """Copy the file with its time, which dates its records, onto the disk, before the original is removed."""
         descriptor = self.in_hand.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         with os.fdopen(descriptor, "wb") as stream:
             while piece := original.read(_CHUNK):
@@ -134,7 +134,7 @@ class WorkFolders:
             os.fsync(descriptor)
 
     def _remove_from_drop(self, name: str, state: os.stat_result) -> None:
-        """Remove the file that was copied, and no other that an upload puts in its place meanwhile."""
+        """Remove the file that was copied, but not an upload that has taken its name meanwhile."""
         hidden = name_beside(name, f"{_TAKEN_PREFIX}{state.st_dev:x}-{state.st_ino:x}-{secrets.token_hex(4)}-{{}}")
         self.drop.move(name, self.drop, hidden)
         moved = self.drop.state(hidden)
@@ -143,9 +143,9 @@ class WorkFolders:
         self.drop.remove(hidden)
 
     def restore(self) -> None:
-        """Finish what a process that was killed has begun: an upload that it took away has its name again.
+        """Finish what a killed process has begun: an upload that it took away gets its name again.
 
-        A name says which file was copied. Any other one is an upload that took its place meanwhile.
+        The name tells which file was copied. A file of any other name is an upload that took its place meanwhile.
         """
         with self.alone():
             for hidden in self.drop.names():
@@ -163,7 +163,7 @@ class WorkFolders:
                     terminal.remark(f"{self.drop.title(hidden)} cannot be given back its name ({error.strerror})")
 
     def _has_other_name(self, hidden: str, state: os.stat_result) -> bool:
-        """Whether the link back was made before the process was killed: then the upload is read under that name."""
+        """Whether the link back was made before the process was killed: the upload is read under that name then."""
         states = (self.drop.state(name) for name in self.drop.names() if name != hidden)
         return any(linked is not None and os.path.samestat(linked, state) for linked in states)
 
@@ -176,7 +176,7 @@ class WorkFolders:
 
 @contextmanager
 def opened(drop: Path, work: Path | None) -> Iterator[WorkFolders]:
-    """The watched folder and its work folders, which are made where they are missing. Raises Failed."""
+    """Open the watched folder and its work folders, and make missing ones. Raises Failed."""
     named = drop if drop.name and drop.name != ".." else drop.resolve()
     root = work or named.with_name(f"{named.name}.repoint")
     if root.resolve().is_relative_to(drop.resolve()):
@@ -194,7 +194,7 @@ def opened(drop: Path, work: Path | None) -> Iterator[WorkFolders]:
 
 
 def _own(path: Path, *, inside: Folder | None = None) -> Folder:
-    """A folder that is made if it is missing, and is nobody else's."""
+    """Open a folder that belongs to nobody else, and make it if it is missing."""
     folder = _folder(path, inside=inside, create=True)
     state = os.fstat(folder.descriptor)
     if state.st_uid != os.geteuid() or state.st_mode & _FOREIGN_RIGHTS:
@@ -217,7 +217,7 @@ def _folder(path: Path, *, inside: Folder | None = None, create: bool = False) -
 
 
 def _warn_of_others(root: Path) -> None:
-    """Who may write to the folder above can move ours away, though not look into it."""
+    """Warn of users who may write to the folder above: they can move ours away, though not look into it."""
     state = root.parent.stat()
     is_open = state.st_mode & _OTHERS_WRITE and not state.st_mode & stat.S_ISVTX
     if is_open or state.st_uid not in {0, os.geteuid()}:
@@ -230,7 +230,7 @@ def _version(state: os.stat_result) -> tuple[int, int]:
 
 
 def _free(folder: Folder, name: str) -> str:
-    """`name`, or with a number the first one that is free, and free for its refused lines."""
+    """`name`, or the first name with a number that is free, also for its refused lines."""
     number, free = 1, name
     suffix = PurePath(name).suffix
     if len(suffix) > _LONGEST_SUFFIX or set("{}") & set(suffix):
