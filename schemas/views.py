@@ -183,12 +183,12 @@ class DeadLetterView(View):
 
 
 class FetchView(View):
-    """A thin event that its vendor is to be asked about; it came `told` times."""
+    """A thin event that its vendor is to be asked about."""
 
     id: int
     feed: str
     status: str
-    told: int = Field(validation_alias="times_received")
+    times_received: int = Field(serialization_alias="told")
     failures: int
     failure: str | None
     received_at: Moment

@@ -135,7 +135,7 @@ class Range(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Selection:
+class LetterSelection:
     """Open letters by their ids, by a text in their reason, and by when they were received; None is any."""
 
     ranges: Sequence[Range] | None = None
@@ -155,7 +155,7 @@ _DISCARD = text("""
 """)
 
 
-async def discard(connection: AsyncConnection, selection: Selection) -> int:
+async def discard(connection: AsyncConnection, selection: LetterSelection) -> int:
     """Mark the selected letters DISCARDED; how many."""
     rows = await connection.scalars(
         _DISCARD,

@@ -23,7 +23,7 @@ from schemas.digit_ids import DigitIds
 from schemas.intake import TopicMessage
 from schemas.views import DeadLetterView
 from store import dead_letters, reach
-from store.dead_letters import DeadLetterRow, Headers, Range, Selection
+from store.dead_letters import DeadLetterRow, Headers, LetterSelection, Range
 
 app = typer.Typer(help="Messages that no update could be made of.", no_args_is_help=True)
 
@@ -149,13 +149,13 @@ def discard(
     """
     if not ranges and reason is None and before is None:
         raise typer.BadParameter("expected an ID, a range such as 12-40, --reason or --before")
-    ids = [] if ranges is None else [each.first for each in ranges if each.first == each.last]
+    ids = [] if ranges is None else [numbers.first for numbers in ranges if numbers.first == numbers.last]
     if ranges and len(ids) == len(ranges) and reason is None and before is None:
         close = partial(_close, ids=ids, status="DISCARDED", dry_run=dry_run)
         parts.on_database(parts.settings_of_a_command(), close)
         terminal.write_line(f"{'would discard' if dry_run else 'discarded'} {_listed(ids)}")
         return
-    selection = Selection(ranges, reason, before)
+    selection = LetterSelection(ranges, reason, before)
 
     async def work(engine: AsyncEngine) -> int:
         async with reach.transaction(engine, dry_run=dry_run) as connection:

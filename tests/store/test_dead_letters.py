@@ -8,7 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from store import dead_letters
-from store.dead_letters import DeadLetter, Range, Selection
+from store.dead_letters import DeadLetter, LetterSelection, Range
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 _SET_TIMES = text("UPDATE dead_letters SET received_at = CAST(:noon AS timestamptz) + id * interval '1 hour'")
@@ -27,18 +27,18 @@ async def keep(connection: AsyncConnection, *reasons: str) -> None:
 @pytest.mark.parametrize(
     ("selection", "closed"),
     [
-        (Selection([Range(1, 2)]), [1, 2]),
-        (Selection([Range(4, 9_000), Range(2, 2)]), [2, 4]),
-        (Selection([Range(1, 2), Range(2, 3)]), [1, 2]),
-        (Selection(reason="expected JSON"), [1, 4]),
-        (Selection(reason="%"), []),
-        (Selection(before=NOON.replace(hour=14)), [1]),
-        (Selection([Range(2, 4)], "JSON", NOON.replace(hour=17)), [4]),
-        (Selection([]), []),
+        (LetterSelection([Range(1, 2)]), [1, 2]),
+        (LetterSelection([Range(4, 9_000), Range(2, 2)]), [2, 4]),
+        (LetterSelection([Range(1, 2), Range(2, 3)]), [1, 2]),
+        (LetterSelection(reason="expected JSON"), [1, 4]),
+        (LetterSelection(reason="%"), []),
+        (LetterSelection(before=NOON.replace(hour=14)), [1]),
+        (LetterSelection([Range(2, 4)], "JSON", NOON.replace(hour=17)), [4]),
+        (LetterSelection([]), []),
     ],
 )
 async def test_the_selected_letters_that_are_open_are_discarded(
-    engine: AsyncEngine, selection: Selection, closed: list[int]
+    engine: AsyncEngine, selection: LetterSelection, closed: list[int]
 ) -> None:
     async with engine.begin() as connection:
         await keep(connection, "message: expected JSON", "id: required", "id: expected", "message: expected JSON, too")
