@@ -27,7 +27,7 @@ from consumers.letters import Message, dead_letter, shortened
 from domain.wallet import Key
 from loops.waiting import Stopped, Waiting
 from schemas.digit_ids import NO_DIGIT_IDS, DigitIds
-from store import dead_letters, reach
+from store import connectivity, dead_letters
 from store.failures import DATABASE_ERRORS, Failure, failure, is_defect, passes, refused_by, was_cancelled
 from store.knowledge import Contended
 from store.refusals import reason
@@ -159,9 +159,9 @@ class BatchIntake:
         for _ in range(_ROUNDS):
             if fault is None or fault.kind is not Failure.TOO_MUCH:
                 break
-            await self._until(reach.keeps_up)
+            await self._until(connectivity.keeps_up)
             fault = await self._try([message], second)
-            if fault is not None and await self._until(reach.keeps_up):
+            if fault is not None and await self._until(connectivity.keeps_up):
                 break
         if fault is not None and fault.is_defect:
             log.error(
@@ -214,7 +214,7 @@ class BatchIntake:
         if kind is None:
             raise error
         if kind is Failure.AWAY:
-            await self._until(reach.answers)
+            await self._until(connectivity.answers)
             return Failure.TOO_MUCH
         return kind
 

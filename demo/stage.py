@@ -30,7 +30,7 @@ from producers.topic import ingest, stream
 from producers.topic.stream import FeedLine
 from schemas.canonical import parse
 from schemas.wallet import MerchantLine, read_wallet
-from store import dead_letters, listings, reach
+from store import connectivity, dead_letters, listings
 from store.accounting import Totals, take_stock
 from store.status import MethodHistory, find
 
@@ -77,11 +77,11 @@ class _Stage:
             raise Failed(f"the broker did not take {terminal.counted(sent.refused, 'line')}: {sent.first_refusal}")
 
     async def accounts(self) -> Totals:
-        async with reach.snapshot(self.engine) as connection:
+        async with connectivity.snapshot(self.engine) as connection:
             return await take_stock(connection)
 
     async def status(self, method_id: str) -> MethodHistory:
-        async with reach.snapshot(self.engine) as connection:
+        async with connectivity.snapshot(self.engine) as connection:
             history = await find(connection, method_id)
         assert history is not None
         return history
@@ -106,7 +106,7 @@ async def play(settings: Settings, examples: Path, *, database_url: str, servers
             receivers,
             urls,
         ),
-        reach.opened(database_url, pool_size=settings.consumer_lanes + 6) as engine,
+        connectivity.opened(database_url, pool_size=settings.consumer_lanes + 6) as engine,
     ):
         write = Printer(terminal.results())
         stage = _Stage(write, settings, examples, servers, engine, _at(merchants, urls), receivers)
@@ -180,7 +180,7 @@ async def _whole_feed(stage: _Stage, lines: AsyncIterator[FeedLine]) -> None:
     counts = ((stage.produced, "update"), (accounts.events, "event"), (attempts, "request"))
     updates, events, requests = (terminal.counted(count, noun) for count, noun in counts)
     stage.write("took", f"{seconds:.1f} s for {updates}, {events} and {requests}")
-    async with reach.snapshot(stage.engine) as connection:
+    async with connectivity.snapshot(stage.engine) as connection:
         letters = await dead_letters.page(connection)
         quarantined = await listings.inbox(connection, outcome="QUARANTINED", vendor=None, update_id=None, limit=100)
     stage.write.all(story.set_aside(letters, quarantined))

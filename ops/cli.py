@@ -176,14 +176,14 @@ def _explanation(error: Exception) -> "tuple[int, *tuple[str, ...]] | None":
     from ops.setting_checks import SettingsError  # noqa: PLC0415
     from ops.terminal import Failed, file_name  # noqa: PLC0415
     from producers.topic.stream import Unreachable  # noqa: PLC0415
-    from store import reach  # noqa: PLC0415
+    from store import connectivity  # noqa: PLC0415
 
     match error:
         case SettingsError():
             return (2, *error.problems)
         case Failed():
             return (error.code, *str(error).splitlines())
-        case Unreachable() | reach.Unusable() | EmbeddedError():
+        case Unreachable() | connectivity.Unusable() | EmbeddedError():
             return (1, str(error))
         case OSError() if error.filename is not None:
             return (1, f"{file_name(str(error.filename))}: {error.strerror}")

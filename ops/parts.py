@@ -18,7 +18,7 @@ from ops import embedded, logs, loop
 from ops.setting_checks import doubtful
 from ops.settings import Settings, misspelled, read
 from ops.terminal import INTERRUPTED, Failed, remark
-from store import migrate, reach
+from store import connectivity, migrate
 from store.failures import DATABASE_ERRORS, Failure, failure, refused_by
 from store.refusals import explain, needs_pooling, reason
 
@@ -101,11 +101,11 @@ def on_database(settings: Settings, work: Callable[[AsyncEngine], Awaitable[T]])
     """Run `work` on the database; its result.
 
     Raises:
-        Failed, store.reach.Unusable: the database cannot be reached, or does not take what is written.
+        Failed, store.connectivity.Unusable: the database cannot be reached, or does not take what is written.
     """
 
     async def opened(url: str) -> T:
-        async with reach.opened(url) as engine:
+        async with connectivity.opened(url) as engine:
             return await work(engine)
 
     with database(settings) as url:

@@ -35,7 +35,7 @@ from producers.webhooks.dispatcher import Dispatcher
 from producers.webhooks.notices import NoticeListener, NoticeSender
 from producers.webhooks.sender import Sender
 from schemas.feeds import FEEDS
-from store import reach
+from store import connectivity
 from store.engine import is_pooled
 from wallets import unfinished
 from wallets.change import Retention
@@ -101,7 +101,7 @@ async def run(settings: Settings, role: Role, *, database_url: str, servers: str
     """Work in `role` until `stopping` is set, then drain.
 
     Raises:
-        store.reach.Unusable: the database does not answer, or was not migrated. Later on it is waited for.
+        store.connectivity.Unusable: the database does not answer, or was not migrated. Later on it is waited for.
     """
     # Batches make tens of thousands of objects that all live until the commit: collecting in between finds nothing.
     gc.set_threshold(50_000, 20, 20)
@@ -121,7 +121,7 @@ async def _database(settings: Settings, role: Role, url: str) -> AsyncIterator[A
     if not role.needs_database:
         yield None
         return
-    async with reach.opened(url, pool_size=settings.consumer_lanes + 8, short=True) as engine:
+    async with connectivity.opened(url, pool_size=settings.consumer_lanes + 8, short=True) as engine:
         yield engine
 
 
@@ -382,7 +382,7 @@ async def _watch(parts: Parts, stopping: asyncio.Event) -> None:
 
 def _probes(parts: Parts, engine: AsyncEngine | None, stopping: asyncio.Event) -> dict[str, Probe]:
     async def database() -> str | None:
-        return None if engine is None else await reach.answers(engine)
+        return None if engine is None else await connectivity.answers(engine)
 
     async def goes_on() -> str | None:
         return "draining: told to stop" if stopping.is_set() else None

@@ -22,7 +22,7 @@ from ops.terminal import Failed
 from schemas.digit_ids import NO_DIGIT_IDS, DigitIds
 from schemas.method_line import NEVER
 from schemas.wallet import WalletLine, read_line
-from store import reach
+from store import connectivity
 from wallets.change import Retention
 from wallets.importing import import_wallets
 
@@ -71,7 +71,7 @@ async def import_file(
             beside if skip_invalid and not dry_run else None,
             skip_invalid=skip_invalid,
         )
-        async with reach.transaction(engine, dry_run=dry_run) as connection:
+        async with connectivity.transaction(engine, dry_run=dry_run) as connection:
             try:
                 lines.done.wallets = await import_wallets(connection, lines.read(), keep, on_refused=lines.refuse)
             except Refused as refused:  # `lines` takes every other one

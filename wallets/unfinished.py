@@ -20,7 +20,7 @@ from domain.decide import decide
 from domain.update import Outcome
 from domain.wallet import Key
 from loops.waiting import Reminder, event_or_timeout
-from store import inbox, knowledge, reach, unfinished, wallets
+from store import connectivity, inbox, knowledge, unfinished, wallets
 from store.failures import DATABASE_ERRORS, Failure, failure, was_cancelled
 from store.knowledge import Contended
 from store.refusals import reason
@@ -102,7 +102,7 @@ async def _put_off(engine: AsyncEngine, error: BaseException, pace: _Pace, *, se
     if kind is Failure.REFUSED:
         pace.shrink(why)
     elif kind is Failure.TOO_MUCH and not was_cancelled(error, after=seconds, limit=ORDINARY.seconds):
-        slow = await reach.keeps_up(engine)
+        slow = await connectivity.keeps_up(engine)
         if slow is not None:
             return slow
         pace.shrink(why)
@@ -128,7 +128,7 @@ async def run_once(engine: AsyncEngine, retention: Retention, pace: _Pace | None
     """Resolve the next wallets of the oldest unfinished update; return what was announced, None if there is no update.
 
     Raises:
-        store.knowledge.Contended: do it again, with these credentials within reach.
+        store.knowledge.Contended: do it again, with these credentials within connectivity.
         TooMuch: do it again with fewer wallets.
     """
     pace = pace or _Pace()

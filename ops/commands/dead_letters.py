@@ -22,7 +22,7 @@ from schemas.canonical import UNREADABLE_HEADER
 from schemas.digit_ids import DigitIds
 from schemas.intake import TopicMessage
 from schemas.views import DeadLetterView
-from store import dead_letters, reach
+from store import connectivity, dead_letters
 from store.dead_letters import DeadLetterRow, Headers, LetterSelection, Range
 
 app = typer.Typer(help="Messages that no update could be made of.", no_args_is_help=True)
@@ -58,7 +58,7 @@ def list_(
     """List dead letters, the oldest first."""
 
     async def work(engine: AsyncEngine) -> list[DeadLetterRow]:
-        async with reach.snapshot(engine) as connection:
+        async with connectivity.snapshot(engine) as connection:
             wanted = None if status == "ANY" else status
             return await dead_letters.page(connection, status=wanted, after=after, limit=limit)
 
@@ -77,7 +77,7 @@ def show(letter_id: Id, *, as_json: AsJson = False) -> None:
     """Show one dead letter whole: headers and body as they were received, card numbers masked."""
 
     async def work(engine: AsyncEngine) -> tuple[DeadLetterRow, Headers, bytes]:
-        async with reach.snapshot(engine) as connection:
+        async with connectivity.snapshot(engine) as connection:
             return await _find(connection, letter_id)
 
     letter, headers, body = parts.on_database(parts.settings_of_a_command(), work)
@@ -116,7 +116,7 @@ def replay(
     mended = None if body is None else body.read_bytes().strip()
 
     async def work(engine: AsyncEngine) -> None:
-        async with reach.snapshot(engine) as connection:
+        async with connectivity.snapshot(engine) as connection:
             letters = [await _find(connection, letter_id) for letter_id in dict.fromkeys(ids)]
         lines = [_line(letter, headers, kept, mended, settings) for letter, headers, kept in letters]
         if servers is not None:
@@ -158,7 +158,7 @@ def discard(
     selection = LetterSelection(ranges, reason, before)
 
     async def work(engine: AsyncEngine) -> int:
-        async with reach.transaction(engine, dry_run=dry_run) as connection:
+        async with connectivity.transaction(engine, dry_run=dry_run) as connection:
             return await dead_letters.discard(connection, selection)
 
     count = parts.on_database(parts.settings_of_a_command(), work)
@@ -227,7 +227,7 @@ async def _send(lines: Sequence[FeedLine], servers: str, settings: Settings) -> 
 
 
 async def _close(engine: AsyncEngine, ids: Sequence[int], status: str, *, dry_run: bool) -> None:
-    async with reach.transaction(engine, dry_run=dry_run) as connection:
+    async with connectivity.transaction(engine, dry_run=dry_run) as connection:
         for letter_id in ids:
             await _find(connection, letter_id)
         closed = await dead_letters.close(connection, ids, status)

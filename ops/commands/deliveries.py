@@ -9,7 +9,7 @@ from domain.delivery.states import Status
 from ops import filters, parts, terminal
 from ops.terminal import AsJson, Limit
 from schemas.views import DeliveryView
-from store import listings, reach
+from store import connectivity, listings
 from store.listings import DeliveryRow
 
 app = typer.Typer(help="Events on their way to endpoints, and those that arrived or did not.", no_args_is_help=True)
@@ -27,7 +27,7 @@ def list_(
     """List live deliveries, then finished ones, each newest first."""
 
     async def work(engine: AsyncEngine) -> list[DeliveryRow]:
-        async with reach.snapshot(engine) as connection:
+        async with connectivity.snapshot(engine) as connection:
             await filters.require_endpoint(connection, endpoint)
             await filters.require_merchant(connection, merchant)
             wanted = None if status is None else status.value

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from ops import parts, terminal
 from ops.terminal import AsJson, DryRun, Failed
 from schemas.views import EndpointView
-from store import endpoints, reach
+from store import connectivity, endpoints
 from store.endpoints import Endpoint
 
 app = typer.Typer(help="The URLs that webhooks go to, and whether they are enabled.", no_args_is_help=True)
@@ -37,7 +37,7 @@ def enable(ids: Ids, *, dry_run: DryRun = False) -> None:
     """Send to endpoints again, parked deliveries first. Also ends a hold that a Retry-After asked for."""
 
     async def work(engine: AsyncEngine) -> None:
-        async with reach.transaction(engine, dry_run=dry_run) as connection:
+        async with connectivity.transaction(engine, dry_run=dry_run) as connection:
             _require_all(ids, [row.id for row in await endpoints.read(connection, ids)])
             await endpoints.enable(connection, ids)
 
@@ -55,7 +55,7 @@ def disable(
     """Stop sending to endpoints. Their deliveries are parked, and go out when the endpoints are enabled again."""
 
     async def work(engine: AsyncEngine) -> None:
-        async with reach.transaction(engine, dry_run=dry_run) as connection:
+        async with connectivity.transaction(engine, dry_run=dry_run) as connection:
             _require_all(ids, [row.id for row in await endpoints.read(connection, ids)])
             await endpoints.disable(connection, ids, reason)
 
@@ -70,5 +70,5 @@ def _require_all(wanted: list[str], existing: list[str]) -> None:
 
 
 async def _all(engine: AsyncEngine) -> list[Endpoint]:
-    async with reach.snapshot(engine) as connection:
+    async with connectivity.snapshot(engine) as connection:
         return await endpoints.read(connection)

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from ops import filters, parts, terminal
 from ops.terminal import AsJson, Limit
 from schemas.views import FetchView
-from store import listings, reach
+from store import connectivity, listings
 from store.listings import FetchRow
 
 app = typer.Typer(help="Thin events that wait for their vendor's answer.", no_args_is_help=True)
@@ -29,7 +29,7 @@ def list_(
     filters.require_feed(feed)
 
     async def work(engine: AsyncEngine) -> list[FetchRow]:
-        async with reach.snapshot(engine) as connection:
+        async with connectivity.snapshot(engine) as connection:
             return await listings.fetches(connection, feed=feed, limit=limit)
 
     views = [FetchView.of(row) for row in parts.on_database(parts.settings_of_a_command(), work)]

@@ -9,7 +9,7 @@ from domain.update import Outcome
 from ops import filters, parts, terminal
 from ops.terminal import AsJson, Limit
 from schemas.views import InboxView
-from store import listings, reach
+from store import connectivity, listings
 from store.accounting import Totals, take_stock
 from store.listings import InboxRow
 
@@ -30,7 +30,7 @@ def list_(
     """List vendor updates, the newest first. QUARANTINED ones wait for a person."""
 
     async def work(engine: AsyncEngine) -> list[InboxRow]:
-        async with reach.snapshot(engine) as connection:
+        async with connectivity.snapshot(engine) as connection:
             await filters.require_vendor(connection, vendor)
             await filters.require_update(connection, update_id)
             wanted = None if outcome is None else outcome.value
@@ -59,7 +59,7 @@ def accounts(*, as_json: AsJson = False) -> None:
     settings = parts.settings_of_a_command()
 
     async def work(engine: AsyncEngine) -> Totals:
-        async with reach.snapshot(engine) as connection:
+        async with connectivity.snapshot(engine) as connection:
             return await take_stock(connection, settings.kafka_topic)
 
     counted = parts.on_database(settings, work)

@@ -17,7 +17,7 @@ from producers.egress import Network, refusal
 from producers.names import Names
 from schemas.views import EndpointView, MerchantView
 from schemas.wallet import MerchantLine, read_merchant
-from store import endpoints, listings, merchants, reach
+from store import connectivity, endpoints, listings, merchants
 
 # A person waits for the command; a resolver asks a second server after 5 s.
 _LOOK_UP_SECONDS = 10
@@ -115,7 +115,7 @@ async def put(engine: AsyncEngine, read: dict[int, MerchantLine], file: Path, *,
         for merchant in read.values()
         for endpoint in merchant.endpoints
     ]
-    async with reach.transaction(engine, dry_run=dry_run) as connection:
+    async with connectivity.transaction(engine, dry_run=dry_run) as connection:
         duplicates = await merchants.put(connection, [(merchant.id, merchant.name) for merchant in read.values()], new)
         if duplicates:
             _refuse(read, file, frozenset(duplicates))
@@ -156,7 +156,7 @@ async def _check_urls(read: Mapping[int, MerchantLine], faults: Faults, allow: S
 
 
 async def _all(engine: AsyncEngine) -> list[MerchantView]:
-    async with reach.snapshot(engine) as connection:
+    async with connectivity.snapshot(engine) as connection:
         named = await listings.merchants(connection)
         by_merchant = await endpoints.of_merchants(connection, [merchant_id for merchant_id, _ in named])
     return [

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from ops import loop, parts, terminal
 from ops.terminal import DryRun
-from store import reach
+from store import connectivity
 
 # A hundred ids fit a terminal, and show what kind of wallets they are.
 _SHOWN = 100
@@ -14,8 +14,8 @@ def migrate(*, dry_run: DryRun = False) -> None:
     """Bring the database to the schema of this version."""
     settings = parts.settings_of_a_command()
     with parts.database(settings) as url:
-        current, newest = loop.run(reach.revisions(url))
-        followed = loop.run(reach.upgrade(url, settings.identifiers, dry_run=dry_run))
+        current, newest = loop.run(connectivity.revisions(url))
+        followed = loop.run(connectivity.upgrade(url, settings.identifiers, dry_run=dry_run))
     if current == newest:
         terminal.write_line(f"the database stands at revision {newest} already")
     else:

@@ -13,7 +13,7 @@ from ops import filters, parts, terminal
 from ops.commands.options import moment
 from ops.terminal import DryRun, Failed
 from schemas.signature import event_id
-from store import dead_deliveries, endpoints, postponed_deliveries, reach
+from store import connectivity, dead_deliveries, endpoints, postponed_deliveries
 from store.dead_deliveries import Selected, Selection
 
 # The wallets of so many deliveries are locked until the commit, and take in no update meanwhile.
@@ -80,7 +80,7 @@ def replay(
 
 def _send_again(wanted: Selection, names: Sequence[int | UUID], *, dry_run: bool) -> None:
     async def work(engine: AsyncEngine) -> tuple[int, int]:
-        async with reach.snapshot(engine) as connection:
+        async with connectivity.snapshot(engine) as connection:
             await _require(connection, wanted)
             chosen = await dead_deliveries.select(connection, wanted)
             _require_all(
@@ -105,7 +105,7 @@ def _send_again(wanted: Selection, names: Sequence[int | UUID], *, dry_run: bool
 
 def _send_now(wanted: Selection, names: Sequence[int | UUID], *, dry_run: bool) -> None:
     async def work(engine: AsyncEngine) -> int:
-        async with reach.snapshot(engine) as connection:
+        async with connectivity.snapshot(engine) as connection:
             await _require(connection, wanted)
             chosen = await postponed_deliveries.select(connection, wanted)
             _require_all(
@@ -150,6 +150,6 @@ async def _by_parts(
     """Change the deliveries, `_AT_ONCE` in a transaction; the sum of what `change` returns."""
     count = 0
     for at in range(0, len(deliveries), _AT_ONCE):
-        async with reach.transaction(engine, dry_run=False) as connection:
+        async with connectivity.transaction(engine, dry_run=False) as connection:
             count += await change(connection, [delivery.id for delivery in deliveries[at : at + _AT_ONCE]])
     return count

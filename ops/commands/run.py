@@ -12,7 +12,7 @@ from ops import run as process
 from ops.run import Role
 from ops.settings import Settings, read
 from ops.terminal import Failed
-from store import reach
+from store import connectivity
 
 # After its drain timeout a child still closes its connections.
 _BEYOND_DRAINING = 4
@@ -56,7 +56,7 @@ async def _supervise(settings: Settings, role: Role, processes: int, url: str, s
     process.stop_on_signals(stopping)
     # a database that cannot be used is reported once by the parent, not by every child
     if role.needs_database:
-        async with reach.opened(url):
+        async with connectivity.opened(url):
             pass
     ended_well = await supervisor.supervise(
         [sys.executable, "-m", "ops.console", "run", "--role", role.value, "--with-parent"],

@@ -9,7 +9,7 @@ from domain.wallet import Method
 from ops import parts, terminal
 from ops.terminal import AsJson, Failed
 from schemas.views import MethodHistoryView
-from store import reach
+from store import connectivity
 from store.status import Attempt, MethodHistory, Replacement, find
 
 
@@ -19,7 +19,7 @@ def status(
     """Show what became of a payment method: the current one, the chain that leads there, links, deliveries."""
 
     async def work(engine: AsyncEngine) -> MethodHistory | None:
-        async with reach.snapshot(engine) as connection:
+        async with connectivity.snapshot(engine) as connection:
             return await find(connection, payment_method_id)
 
     history = parts.on_database(parts.settings_of_a_command(), work)

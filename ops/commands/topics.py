@@ -11,7 +11,7 @@ from ops.commands.options import duration
 from ops.terminal import AsJson, DryRun, Failed
 from ops.topics import Action, Administration, TopicResult, Wanted
 from schemas.views import CorruptBatchView, TopicView
-from store import reach, skips, topics
+from store import connectivity, skips, topics
 
 app = typer.Typer(help="The topics on Kafka that updates come by.", no_args_is_help=True)
 
@@ -90,7 +90,7 @@ def skip(
         raise Failed(f"offset {offset} of partition {partition} of {topic} can be read: there is nothing to skip")
 
     async def work(engine: AsyncEngine) -> None:
-        async with reach.transaction(engine, dry_run=dry_run) as connection:
+        async with connectivity.transaction(engine, dry_run=dry_run) as connection:
             of = await topics.latest(connection, topic)
             await skips.order(connection, of, partition, offset, reason)
 

@@ -14,7 +14,7 @@ from ops.settings import Settings
 from ops.terminal import DryRun, Failed
 from ops.wallet_file import import_file
 from schemas.wallet import write_wallet
-from store import reach, wallets
+from store import connectivity, wallets
 from wallets.change import Retention
 
 app = typer.Typer(help="Customers' payment methods and payment links, as files.", no_args_is_help=True)
@@ -89,7 +89,7 @@ def retention(settings: Settings) -> Retention:
 
 async def _export(engine: AsyncEngine, stream: TextIO, advance: terminal.Advance = lambda _: None) -> int:
     count = 0
-    async with reach.snapshot(engine) as connection:
+    async with connectivity.snapshot(engine) as connection:
         async for page in _pages(connection):
             for wallet in page:
                 line = write_wallet(wallet) + "\n"

@@ -16,7 +16,7 @@ from consumers.halving import Allowance, BatchIntake
 from domain.effort import TooMuch
 from domain.update import UpdateType
 from loops.waiting import Waiting
-from store import reach
+from store import connectivity
 from store.engine import connect
 from tests.consumers.harness import RETENTION, Harness
 from tests.domain.build import method, reported, wallet
@@ -191,7 +191,7 @@ async def test_a_message_is_set_aside_once_the_dead_letters_are_free(harness: Ha
     assert waiting.missing is None
 
 
-@pytest.mark.parametrize("ask", [reach.answers, reach.keeps_up], ids=["answers", "keeps up"])
+@pytest.mark.parametrize("ask", [connectivity.answers, connectivity.keeps_up], ids=["answers", "keeps up"])
 async def test_a_database_that_is_read_only_is_named(
     harness: Harness, database_url: str, ask: Callable[[AsyncEngine], Awaitable[str | None]]
 ) -> None:

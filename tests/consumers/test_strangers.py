@@ -9,7 +9,7 @@ from sqlalchemy import text
 from consumers.batch import take_in
 from domain.update import Scope
 from domain.wallet import ALWAYS_IDENTIFY, IDENTIFIERS, Wallet, identifying
-from store import migrate, reach, wallets
+from store import connectivity, migrate, wallets
 from store.engine import connect
 from testbed.postgres import Databases
 from tests.consumers.harness import RETENTION, Harness, merging, written
@@ -133,7 +133,7 @@ async def test_migrating_takes_out_what_names_nobody_and_says_which_wallets_have
     assert (await migrate.upgrade(url, IDENTIFIERS)).nameless == ["00000000-0000-0000-0000-000000000002"]
     assert await identities(url) == [("enterpriseId", "e1"), ("metadata.patientId", "rx-1")]
     # set again, it names customers again: the metadata were kept
-    assert (await reach.upgrade(url, ALWAYS_IDENTIFY | {"metadata.tier"})).nameless == []
+    assert (await connectivity.upgrade(url, ALWAYS_IDENTIFY | {"metadata.tier"})).nameless == []
     assert await identities(url) == [("enterpriseId", "e1"), ("metadata.tier", "gold"), ("metadata.tier", "gold")]
     await databases.drop(url)
 

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
 
-from store import reach
+from store import connectivity
 from store.address import EXPECTED, Address, read
 from store.engine import connect
 from testbed.postgres import Databases
@@ -218,8 +218,8 @@ async def test_the_first_of_two_hosts_may_be_away_and_a_socket_may_be_percent_en
 
 
 async def reason(url: str) -> str:
-    with pytest.raises(reach.Unusable) as caught:
-        async with reach.opened(url):
+    with pytest.raises(connectivity.Unusable) as caught:
+        async with connectivity.opened(url):
             pass
     return str(caught.value)
 
@@ -275,7 +275,7 @@ async def test_a_certificate_is_verified_as_the_url_says(
             {"sslmode": "verify-full", "sslrootcert": str(certificate[0])},
             {"sslmode": "require", "channel_binding": "require", "sslrootcert": str(certificate[0])},
         ):
-            async with reach.opened(with_query(url, **query)):
+            async with connectivity.opened(with_query(url, **query)):
                 pass
         untrusted = "shows a certificate that cannot be trusted"
         assert untrusted in await reason(with_query(url, sslmode="require", channel_binding="require"))
