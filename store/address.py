@@ -28,7 +28,7 @@ _SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full
 
 _YES, _NO = ("1", "true", "on", "yes"), ("0", "false", "off", "no")
 
-# What asyncpg makes of a DSN as libpq does. What it does not know it would send to the server as a setting.
+# Parameters that asyncpg reads as libpq does. It would send unknown ones to the server as settings.
 _OF_ASYNCPG = frozenset(
     (
         "host", "port", "dbname", "database", "user", "password", "passfile", "service", "sslmode", "sslcert", "sslkey",
@@ -37,7 +37,7 @@ _OF_ASYNCPG = frozenset(
     )
 )  # fmt: skip
 
-# Values that ask for nothing but what is done anyway, and those that asyncpg would take and the program cannot work by.
+# Values without effect here, and values that asyncpg takes although the program cannot work with them.
 _VALUES: Mapping[str, tuple[str, ...]] = {
     "sslmode": _SSL_MODES,
     "channel_binding": ("disable", "prefer", "require"),
@@ -60,19 +60,19 @@ _SOCKET_OPTIONS = ("keepalives_idle", "keepalives_interval", "keepalives_count",
 _NUMBERS = ("connect_timeout", "keepalives", *_SOCKET_OPTIONS)
 _OURS = frozenset(("application_name", "fallback_application_name", "options", *_NUMBERS, *_VALUES))
 
-# libpq's own bound: under 2 s no handshake over a slow line comes to an end
+# libpq's own bound: a handshake over a slow line takes up to 2 s
 _SHORTEST_TIMEOUT = 2
 _LONGEST_NUMBER = 86_400_000
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a database is, and how it is connected to.
+    """The address of a database, and the options of its connections.
 
     `name` is for people and holds no password. `dsn` is what asyncpg reads. `settings` are a session's, by name.
-    `files` are certificates and keys. `system_authorities` are to be asked about the server's certificate, and not a
-    file. `socket_options` are seconds,
-    milliseconds and counts under libpq's names; None leaves the socket as the system has it.
+    `files` are certificates and keys. With `system_authorities` the system's authorities verify the server's
+    certificate, not a file. `socket_options` are seconds, milliseconds and counts under libpq's names; None leaves the
+    socket as the system has it.
     """
 
     name: str
@@ -87,7 +87,7 @@ class Address:
 
 
 def read(url: str) -> Address:
-    """Raises ValueError, which names every parameter at fault and what was expected of it."""
+    """Read a URL. Raises ValueError, which names every wrong parameter and what was expected of it."""
     parts, parameters = _split(url)
     if "ssl" in parameters:
         # JDBC's form, which libpq takes too, and asyncpg's own name for it
@@ -160,7 +160,7 @@ def _hosts(netloc: str) -> list[str]:
 
 
 def _has_a_port(host: str) -> bool:
-    """Whether the port of `host` is one, if it names any."""
+    """Whether the port that `host` names is valid; True if it names none."""
     match = re.fullmatch(r"(?:\[[0-9A-Fa-f:.%]+\]|[^:\[\]]*)(?::([^:]+))?", host)
     return match is not None and (match[1] is None or _is_a_port(match[1]))
 
@@ -170,7 +170,7 @@ def _is_a_port(text: str) -> bool:
 
 
 def _problems(parameters: Mapping[str, str]) -> list[str]:
-    """What is wrong with each parameter; those that cannot be used at all are named together."""
+    """The problem of each parameter; parameters that cannot be used at all are named together."""
     unknown = [name for name in parameters if name not in _OF_ASYNCPG and name not in _OURS]
     problems = [problem for name, value in parameters.items() if (problem := _problem(name, value)) is not None]
     if unknown:

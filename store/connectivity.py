@@ -1,4 +1,4 @@
-"""Whether a database can be used, and if not, why, in one line for people that holds no password."""
+"""Database connectivity: whether the database can be used, and if not, why, in one line without a password."""
 
 import asyncio
 from collections.abc import AsyncIterator, Collection
@@ -64,7 +64,7 @@ async def upgrade(url: str, identifiers: Collection[str], *, dry_run: bool = Fal
 
 
 async def answers(engine: AsyncEngine) -> str | None:
-    """Why the database cannot be used just now; None if it can."""
+    """The reason why the database cannot be used at present; None if it can."""
     try:
         async with engine.connect() as connection:
             read_only = await connection.scalar(_IS_READ_ONLY)
@@ -74,10 +74,10 @@ async def answers(engine: AsyncEngine) -> str | None:
 
 
 async def keeps_up(engine: AsyncEngine) -> str | None:
-    """Why the database takes nothing in at its usual pace just now; None if it does.
+    """The reason why the database is too slow at present; None if it is not.
 
-    One row is written and undone, and the disk is waited for once. So a statement that took too long may be told from
-    a server that is too slow for any.
+    One row is written and rolled back, and one write to disk is awaited. This distinguishes a statement that takes too
+    long from a server that is too slow for any statement.
     """
     try:
         async with asyncio.timeout(_SOON_SECONDS), engine.connect() as connection, connection.begin():
@@ -96,7 +96,7 @@ async def keeps_up(engine: AsyncEngine) -> str | None:
 
 @asynccontextmanager
 async def snapshot(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-    """A transaction that only reads, and sees the database as it is at its first statement all along."""
+    """A read-only transaction that sees the database as of its first statement throughout."""
     async with engine.connect() as connection:
         await connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
         async with connection.begin():
@@ -105,7 +105,7 @@ async def snapshot(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
 
 @asynccontextmanager
 async def transaction(engine: AsyncEngine, *, dry_run: bool) -> AsyncIterator[AsyncConnection]:
-    """Committed at the end; with `dry_run` rolled back, once the database has checked what it checks at a commit."""
+    """A transaction. With `dry_run` it is rolled back at the end, after the checks that a commit would make."""
     async with engine.connect() as connection, connection.begin() as begun:
         yield connection
         if dry_run:

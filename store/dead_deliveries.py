@@ -13,7 +13,7 @@ from domain.wallet import WalletId
 from store import deliveries
 from store.rows import DELIVERY, LINE
 
-# What arrived in the meantime, by another replay, is dead no more.
+# A delivery whose event arrived meanwhile, by another replay, is not dead any more.
 _DEAD = text("""
     SELECT id, event_id, endpoint_id
     FROM delivery_history AS dead
@@ -62,7 +62,7 @@ class Selection:
 async def select(connection: AsyncConnection, selection: Selection) -> list[Selected]:
     """The dead deliveries that can be replayed, in the order in which their events must go out.
 
-    An event that was given up twice at one endpoint is there twice; `replay` takes it once.
+    An event that was given up twice at one endpoint is included twice; `replay` sends it once.
     """
     named = selection.ids is not None or selection.event_ids is not None
     rows = await connection.execute(
@@ -122,9 +122,8 @@ _STEP_BACK = text(f"""
 async def replay(connection: AsyncConnection, ids: Collection[int]) -> int:
     """Send dead deliveries again: the same events and bodies, as new deliveries; how many.
 
-    `ids` are those of the dead ones. One that is not dead, or that is on its way again already, is left out.
-    A replayed event is older than what its line still holds, and goes out before it; unless an attempt at the
-    line's head is under way just then: after that one.
+    A delivery that is not dead, or that is on its way again, is left out. A replayed event is older than the others of
+    its line, and goes out before them; after the head if an attempt at the head is under way.
     """
     dead = [
         deliveries.NewDelivery(row.event_id, row.endpoint_id, str(row.wallet_id), row.sequence)

@@ -1,4 +1,4 @@
-"""Dead letters: messages that no update could be made of, card numbers masked, until an operator closes them."""
+"""Dead letters: refused messages, with card numbers masked, kept until an operator closes them."""
 
 import json
 from collections.abc import Sequence
@@ -38,7 +38,7 @@ _KEEP = text(f"""
 
 
 async def keep(connection: AsyncConnection, letters: Sequence[DeadLetter], incarnation: int = 0) -> None:
-    """Keep letters, all of one incarnation of their topic; not a second time with the same place and the same body."""
+    """Store letters, all of one incarnation of their topic. A letter with the same place and body is stored once."""
     rows = [
         DEAD_LETTER.row(
             topic=letter.topic,
@@ -103,7 +103,7 @@ async def page(
 
 
 async def find(connection: AsyncConnection, letter_id: int) -> tuple[DeadLetterRow, Headers, bytes] | None:
-    """A letter, and its headers and body, masked."""
+    """A letter with its headers and its body, both masked; None if there is none."""
     row = (await connection.execute(_BODY, {"id": letter_id})).one_or_none()
     if row is None:
         return None
@@ -121,7 +121,7 @@ _ALL_DEFECTS = text(_OPEN_DEFECTS)
 
 
 async def open_defects(connection: AsyncConnection, *, messages: int | None = None) -> int:
-    """How many open letters there are for defects of this program; since the latest `messages`, within a day."""
+    """The number of open letters for defects of this program; among the latest `messages`, within a day, if given."""
     if messages is None:
         return int((await connection.execute(_ALL_DEFECTS)).scalar_one())
     return int((await connection.execute(_RECENT_DEFECTS, {"messages": messages})).scalar_one())

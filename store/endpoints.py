@@ -1,9 +1,8 @@
-"""Endpoints: where merchants are told, and whether at present.
+"""Endpoints: the URLs that webhooks go to, and whether they are enabled.
 
-Enabling, disabling and holding back change one row. The deliveries follow: a claim looks at the endpoint's
-row, and PARKED is put on and taken off by `sort`, which sees every difference again until it is gone. So
-nobody has to hold a lock on an endpoint while a batch writes deliveries for it, and none is left behind
-between the two.
+Enabling, disabling and holding back change one row. The deliveries follow: a claim looks at the endpoint's row, and
+`sort` parks and releases deliveries until all agree with their endpoint. So no lock on an endpoint is needed while a
+batch writes deliveries for it, and no delivery is left behind in between.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -76,7 +75,7 @@ _DISABLE = text("""
 
 
 async def disable(connection: AsyncConnection, ids: Collection[str], reason: str) -> list[str]:
-    """Send nothing more to them from now on; what waits is parked. The ids of those that were enabled."""
+    """Send nothing more to endpoints; waiting deliveries are parked. The ids of those that were enabled."""
     disabled = await connection.scalars(_DISABLE, {"ids": list(ids), "reason": reason})
     return list(disabled)
 
@@ -105,7 +104,7 @@ _DISABLED_FOR = text("""
 
 
 async def disabled_for(connection: AsyncConnection, ids: Collection[str], reason: str) -> list[str]:
-    """Those of `ids` whose endpoint was disabled for this reason."""
+    """The ids among `ids` whose endpoint was disabled for this reason."""
     return list(await connection.scalars(_DISABLED_FOR, {"ids": list(ids), "reason": reason}))
 
 
@@ -117,7 +116,7 @@ _ENABLE = text("""
 
 
 async def enable(connection: AsyncConnection, ids: Collection[str]) -> list[str]:
-    """Send to them again: also ends a hold. The ids that exist."""
+    """Send to endpoints again, and end their holds. The ids that exist."""
     enabled = await connection.scalars(_ENABLE, {"ids": list(ids)})
     return list(enabled)
 
@@ -131,7 +130,7 @@ _HOLD = text(f"""
 
 
 async def hold(connection: AsyncConnection, durations: Mapping[str, timedelta]) -> None:
-    """Claim nothing for an endpoint (by its id) for this long from now; a longer hold stays."""
+    """Claim nothing for endpoints (durations by id) for this long from now; a longer hold stays."""
     await connection.execute(_HOLD, {"ids": list(durations), "holds": list(durations.items())})
 
 
@@ -157,9 +156,9 @@ _SORT = text("""
 
 
 async def sort(connection: AsyncConnection) -> int:
-    """Park live deliveries of disabled endpoints, un-park those of enabled ones; how many were moved.
+    """Park live deliveries of disabled endpoints, and release those of enabled ones; how many were moved.
 
-    Not all at once where there are many: call it until it moves none.
+    A call moves a limited number: call it until it moves none.
     """
     moved = await connection.execute(_SORT)
     return int(moved.rowcount)

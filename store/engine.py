@@ -28,7 +28,7 @@ _PLANNING = {
     "enable_seqscan": "off",
 }
 _TIMEOUTS = {
-    # a stopped process keeps its row locks: these end its transaction, and so its hold on wallets and deliveries
+    # a stopped process keeps its row locks: these timeouts end its transaction, and so release wallets and deliveries
     "idle_in_transaction_session_timeout": "30s",
     "statement_timeout": "20s",
     "lock_timeout": "5s",
@@ -56,18 +56,17 @@ _POOLED = "repoint_pooled"
 def connect(url: str, *, pool_size: int = 5, short: bool = False, patience: float = 30) -> AsyncEngine:
     """An engine on `url`, in the form that psql takes (`store.address`); the caller disposes of it.
 
-    `short` is for who makes short transactions only: one that takes longer than half a minute is ended then.
-    `patience` is how many seconds the client waits for a statement.
-    No connection is made before the first statement. Transactions run at READ COMMITTED: what may not interleave is
-    kept apart by row locks (see `store.knowledge` and `store.wallets`).
+    With `short`, a transaction that takes longer than half a minute is ended. `patience` is how many seconds the client
+    waits for a statement. No connection is made before the first statement. Transactions run at READ COMMITTED; row
+    locks keep apart what must not interleave (see `store.knowledge` and `store.wallets`).
 
     Raises:
-        ValueError: the URL is none of a database.
+        ValueError: the URL is not that of a database.
         OSError: a certificate that it names cannot be read.
     """
     address = read(url)
     for file in address.files:
-        # of one that is missing TLS itself does not say which it is
+        # the error of a missing file names it here; TLS's own error would not
         Path(file).open("rb").close()
     engine = create_async_engine(
         _shown(url, address),
@@ -94,7 +93,7 @@ def connect(url: str, *, pool_size: int = 5, short: bool = False, patience: floa
 
 
 class _Connector:
-    """Makes the connections of an engine, and logs that the database is back once one succeeds after others failed."""
+    """Makes the connections of an engine. Logs that the database is back when one succeeds after others failed."""
 
     def __init__(self, address: Address, patience: float) -> None:
         self._name = address.name
@@ -119,7 +118,7 @@ def is_pooled(engine: AsyncEngine) -> bool:
 
 
 def _arguments(address: Address) -> dict[str, Any]:
-    """What `asyncpg.connect` is called with."""
+    """The arguments for `asyncpg.connect`."""
     arguments: dict[str, Any] = {
         "dsn": address.dsn,
         "timeout": address.connect_timeout or _CONNECT_SECONDS,
@@ -162,7 +161,7 @@ def _set_for_the_transaction(wanted: Mapping[str, str], connection: Connection) 
 def _leave_jit_alone(connection: AdaptedConnection, _record: object) -> None:
     """Keep the driver from turning `jit` off for a session that another client may have next.
 
-    It does so while it looks up a type. In each of our transactions `jit` is off anyway.
+    The driver does so while it looks up a type. Each transaction of this program turns `jit` off anyway.
     """
     driver: Any = connection.driver_connection
     driver._server_caps = driver._server_caps._replace(jit=False)  # noqa: SLF001 - asyncpg has no other way to say so

@@ -1,4 +1,4 @@
-"""What it means when a statement fails: which failures pass by themselves, and which a message brought about."""
+"""What a failed statement means: whether the failure passes by itself, or a message is at fault."""
 
 from collections.abc import Mapping
 from enum import Enum
@@ -75,7 +75,7 @@ _WRITTEN_FIRST = frozenset(("uq_inbox_original", "uq_inbox_topic_partition_kafka
 
 
 def failure(error: BaseException) -> Failure | None:
-    """The kind of failure that `error` is; None if it is a defect of the program, which nobody should catch."""
+    """The kind of failure that `error` is; None for a defect of the program, which must not be caught."""
     if isinstance(error, Contended):
         return Failure.CONTENDED
     if isinstance(error, TooMuch | MemoryError):
@@ -99,7 +99,7 @@ def failure(error: BaseException) -> Failure | None:
 
 
 def is_defect(error: BaseException) -> bool:
-    """Whether the database refuses what no message can be at fault for: this program wrote what it must not write."""
+    """Whether the database refuses a row for which no message can be at fault: this program wrote something wrong."""
     if failure(error) is not Failure.REFUSED:
         return False
     state = sqlstate(error)
@@ -120,10 +120,10 @@ def was_cancelled(error: BaseException, *, after: float, limit: float) -> bool:
 
 
 def sqlstate(error: BaseException) -> str | None:
-    """PostgreSQL's five characters for the error, where it has them.
+    """The SQLSTATE of the error, if it has one.
 
-    A server that hangs up says why first. The driver then raises that the connection is gone, because of what it said:
-    25P04 behind 08003.
+    A server that hangs up sends its reason first. The driver then raises that the connection is gone, with that reason
+    as the cause: 25P04 behind 08003.
     """
     original = error.orig if isinstance(error, DBAPIError) else error
     state: str | None = getattr(original, "sqlstate", None)
@@ -144,7 +144,7 @@ def _is_of_an_index(error: BaseException) -> bool:
 
 
 def _from_server(error: BaseException) -> BaseException | None:
-    """The driver's exception, which has what the server said."""
+    """The driver's exception, which holds the server's fields."""
     original = error.orig if isinstance(error, DBAPIError) else error
     return getattr(original, "__cause__", None)
 

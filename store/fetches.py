@@ -1,8 +1,8 @@
-"""Thin events that the vendor has still to be asked about: a row of `fetches` until what it answered is on the topic.
+"""Fetches: thin events whose vendor is to be asked, until the updates of the answer are on the topic.
 
-A claim is a lease, and the attempt fences late writers, as with deliveries. Each feed is claimed for by itself: a
-vendor that does not answer holds up nobody else. An event that comes again while it is asked for is asked for once
-more: the first answer may be older.
+A claim is a lease, and the attempt fences late writers, as with deliveries. The feeds are claimed separately, so a
+vendor that does not answer delays no other. An event that comes again while its vendor is asked is asked for once more:
+the first answer may be older.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -18,7 +18,7 @@ from store.rows import FETCH, FETCH_CLAIM
 
 @dataclass(frozen=True, slots=True)
 class NewFetch:
-    """`digest` is of what is to be asked for, `event` the message, the rest the place where it came."""
+    """A fetch to be kept: `digest` is of the question, `event` the message, the other fields its place."""
 
     feed: str
     digest: bytes
@@ -29,7 +29,9 @@ class NewFetch:
 
 
 class ClaimedFetch(NamedTuple):
-    """For the claimer alone until its lease ends; `failures` so far, `times_received` counts the event's arrivals."""
+    """A fetch that belongs to the claimer until its lease ends, after `failures`; its event came `times_received`
+    times.
+    """
 
     id: int
     attempt: int
@@ -111,7 +113,7 @@ _ASK_AGAIN = text("""
 async def finish(connection: AsyncConnection, claimed: ClaimedFetch) -> None:
     """Delete a fetch whose updates are on the topic. If the event came again meanwhile, the fetch is due at once.
 
-    Does nothing for one whose lease has passed to another claim.
+    A fetch whose lease has passed to another claim is left alone.
     """
     await connection.execute(_FINISH, {"id": claimed.id, "attempt": claimed.attempt, "told": claimed.times_received})
     await connection.execute(_ASK_AGAIN, {"id": claimed.id, "attempt": claimed.attempt})
@@ -127,7 +129,7 @@ _POSTPONE = text("""
 
 
 async def postpone(connection: AsyncConnection, claimed: ClaimedFetch, delay: timedelta, failure: str | None) -> None:
-    """Due again after `delay`; `failure` is what failed, None if it was nothing of the vendor's."""
+    """Make a fetch due again after `delay`; `failure` is the vendor's failure, None if the vendor is not at fault."""
     await connection.execute(
         _POSTPONE, {"id": claimed.id, "attempt": claimed.attempt, "delay": delay, "failure": failure}
     )
@@ -146,13 +148,13 @@ _RELEASE = text("""
 
 
 async def wait_for_address(connection: AsyncConnection, claimed: ClaimedFetch, delay: timedelta, problem: str) -> None:
-    """Due again after `delay`, or when a process that has an address for the feed starts; not counted as a failure."""
+    """Make a fetch due after `delay`, or when a process with an address for the feed starts; no failure is counted."""
     named = {"id": claimed.id, "attempt": claimed.attempt, "delay": delay, "problem": problem}
     await connection.execute(_WAIT_FOR_ADDRESS, named)
 
 
 async def release(connection: AsyncConnection, feeds: Collection[str]) -> None:
-    """Make the events of `feeds` due that waited for an address."""
+    """Make fetches of `feeds` due that waited for an address."""
     await connection.execute(_RELEASE, {"feeds": list(feeds)})
 
 
@@ -160,5 +162,5 @@ _GIVE_UP = text("DELETE FROM fetches WHERE id = :id AND attempt = :attempt RETUR
 
 
 async def give_up(connection: AsyncConnection, claimed: ClaimedFetch) -> bool:
-    """Whether it was the claimer's to give up; for the transaction that keeps it as a dead letter."""
+    """Delete a fetch, in the transaction that keeps its dead letter; whether the claimer still had it."""
     return await connection.scalar(_GIVE_UP, {"id": claimed.id, "attempt": claimed.attempt}) is not None

@@ -1,4 +1,4 @@
-"""Why a database cannot be used, as the end of one line for people that holds no password."""
+"""The reasons why a database cannot be used, as the end of a line for people, without a password."""
 
 import socket
 import ssl
@@ -40,7 +40,7 @@ _BY_STATE: Mapping[str, str] = {
 
 
 def reason(error: BaseException) -> str:
-    """Why it has to be waited where `error` passes: what the database lacks, or what is in the way in it."""
+    """What a passing `error` waits for: what the database lacks, or what is in the way."""
     kind = failure(error)
     if kind in (None, Failure.AWAY, Failure.UNUSABLE):
         return f"the database {_known(error) or 'cannot be reached'}"
@@ -54,7 +54,7 @@ def needs_pooling(error: BaseException) -> bool:
 
 
 def explain(error: BaseException) -> str:
-    """What `error`, raised on the way to the database, says of it."""
+    """The explanation of an `error` that was raised on the way to the database."""
     return _known(error) or f"cannot be reached {_URL}"
 
 
@@ -67,7 +67,7 @@ def _known(error: BaseException) -> str | None:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The error and what brought it about, the nearest first; SQLAlchemy wraps asyncpg's."""
+    """The error and its causes, the nearest first; SQLAlchemy wraps asyncpg's errors."""
     seen: BaseException | None = error
     while seen is not None:
         yield seen

@@ -1,4 +1,4 @@
-"""All there is to tell about one payment method: what replaced it, its links, and what merchants were told of it."""
+"""The history of one payment method: what replaced it, its links, and the webhooks about it."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryWithAttempts:
-    """One event on its way to one endpoint, or there."""
+    """A delivery, live or finished, with its attempts."""
 
     id: int
     event_id: UUID
@@ -56,10 +56,10 @@ class DeliveryWithAttempts:
 
 @dataclass(frozen=True, slots=True)
 class MethodHistory:
-    """`chain` are the replacements that lead to `current`, oldest first, among `methods`.
+    """The history of `method`. `chain` are the replacements that lead to `current`, oldest first, among `methods`.
 
     `current` is None where the customer removed it. `links` are those of the method itself and of the current one;
-    `deliveries` tell of any method of the chain.
+    `deliveries` are about any method of the chain.
     """
 
     wallet_id: WalletId
@@ -75,7 +75,7 @@ _WALLET_OF = text("SELECT CAST(wallet_id AS text) FROM payment_methods WHERE id 
 
 
 async def find(connection: AsyncConnection, method_id: MethodId) -> MethodHistory | None:
-    """None where no payment method has this id, be it a UUID or not. Several statements: give it a snapshot."""
+    """The history of a payment method; None if no method has this id. Several statements: give it a snapshot."""
     try:
         uuid = UUID(method_id)
     except ValueError:
@@ -100,7 +100,7 @@ async def find(connection: AsyncConnection, method_id: MethodId) -> MethodHistor
 
 
 def _last(method: Method, methods: Mapping[MethodId, Method]) -> Method:
-    """Lineage has no circles, so this ends."""
+    """The method at the end of the chain. Lineage has no circles, so there is an end."""
     while method.replaced_by is not None:
         method = methods[method.replaced_by]
     return method

@@ -1,7 +1,7 @@
-"""Topics as they were met: their incarnations, how far each partition was taken in, and what nobody read of them.
+"""The topics of Kafka: their incarnations, the progress of each partition, and offsets that nobody read.
 
 A topic that is deleted and made anew has the same name, another id of Kafka's, and offsets that begin at 0 again. Each
-such *incarnation* has a number, which stands in every place of a message (`inbox`, `dead_letters`).
+such *incarnation* has a number, which is part of every place of a message (`inbox`, `dead_letters`).
 """
 
 from collections.abc import Collection, Iterable
@@ -69,7 +69,7 @@ async def meet(connection: AsyncConnection, topic: str, topic_id: UUID | None) -
 
 
 async def latest(connection: AsyncConnection, topic: str) -> Incarnation:
-    """The latest one that was met; the first, if none was yet."""
+    """The latest incarnation of the topic; the first if none has been met yet."""
     row = (await connection.execute(_LATEST, {"topic": topic})).one_or_none()
     return Incarnation(topic, 0 if row is None else row.incarnation)
 
@@ -87,13 +87,13 @@ _BEGIN = text("""
 
 
 async def begun(connection: AsyncConnection, of: Incarnation, partitions: Collection[int]) -> set[int]:
-    """Those of `partitions` that were read before."""
+    """The partitions among `partitions` that were read before."""
     rows = await connection.execute(_BEGUN, _named(of) | {"partitions": list(partitions)})
     return set(rows.scalars())
 
 
 async def begin(connection: AsyncConnection, of: Incarnation, partitions: Collection[int]) -> None:
-    """Note that they are read from here on."""
+    """Record that the partitions are read from these offsets on."""
     await connection.execute(_BEGIN, _named(of) | {"partitions": list(partitions)})
 
 
@@ -144,14 +144,14 @@ _LOSE = text("""
 
 
 async def taken_to(connection: AsyncConnection, of: Incarnation, partition: int) -> int:
-    """The offset behind the last message that left a trace here; 0 where none did."""
+    """The offset behind the last message that the inbox or the dead letters have; 0 if there is none."""
     return await connection.scalar(_TAKEN_TO, _named(of) | {"partition": partition}) or 0
 
 
 async def lose(
     connection: AsyncConnection, of: Incarnation, partition: int, *, start: int, end: int, reason: Loss
 ) -> int:
-    """Note that the offsets from `start` up to `end` were gone before they were read; how many were not noted yet."""
+    """Record that the offsets from `start` up to `end` were gone before they were read; how many were new."""
     row = {"partition": partition, "from_offset": start, "to_offset": end, "reason": reason.value}
     lost: int = (await connection.execute(_LOSE, _named(of) | row)).scalar_one()
     return lost

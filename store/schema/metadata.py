@@ -1,4 +1,4 @@
-"""What the tables share: how constraints are called, and two words for columns."""
+"""Names of constraints, and the column types and checks that several tables share."""
 
 from sqlalchemy import CheckConstraint, DateTime, MetaData, text
 
