@@ -5,7 +5,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from store import address, identities, migrate, reach
+from store import address, connectivity, identities, migrate
 from store import engine as engine_module
 from store.engine import connect
 from store.failures import sqlstate
@@ -24,7 +24,7 @@ async def wallets(engine: AsyncEngine) -> int:
 
 async def test_a_dry_run_leaves_nothing_and_anything_else_is_committed(engine: AsyncEngine) -> None:
     for dry_run, left in ((True, 0), (False, 1)):
-        async with reach.transaction(engine, dry_run=dry_run) as connection:
+        async with connectivity.transaction(engine, dry_run=dry_run) as connection:
             await connection.execute(_ADD_WALLET, {"id": ONE, "merged_into": None})
         assert await wallets(engine) == left
 
@@ -32,7 +32,7 @@ async def test_a_dry_run_leaves_nothing_and_anything_else_is_committed(engine: A
 @pytest.mark.parametrize("dry_run", [True, False])
 async def test_a_dry_run_fails_at_what_a_commit_fails_at(engine: AsyncEngine, dry_run: bool) -> None:  # noqa: FBT001
     async def add() -> None:
-        async with reach.transaction(engine, dry_run=dry_run) as connection:
+        async with connectivity.transaction(engine, dry_run=dry_run) as connection:
             await connection.execute(_ADD_WALLET, {"id": ONE, "merged_into": NOBODY})
 
     with pytest.raises(IntegrityError):
@@ -41,7 +41,7 @@ async def test_a_dry_run_fails_at_what_a_commit_fails_at(engine: AsyncEngine, dr
 
 
 async def test_a_snapshot_stays_as_it_was_and_writes_nothing(engine: AsyncEngine) -> None:
-    async with reach.snapshot(engine) as connection:
+    async with connectivity.snapshot(engine) as connection:
         assert (await connection.execute(_WALLETS)).scalar_one() == 0
         async with engine.begin() as other:
             await other.execute(_ADD_WALLET, {"id": ONE, "merged_into": None})
@@ -57,8 +57,8 @@ async def test_a_snapshot_stays_as_it_was_and_writes_nothing(engine: AsyncEngine
 
 
 async def test_a_database_that_is_well_is_not_complained_of_and_nothing_is_left_in_it(engine: AsyncEngine) -> None:
-    assert await reach.answers(engine) is None
-    assert await reach.keeps_up(engine) is None
+    assert await connectivity.answers(engine) is None
+    assert await connectivity.keeps_up(engine) is None
     async with engine.connect() as connection:
         assert (await connection.execute(text("SELECT count(*) FROM inbox"))).scalar_one() == 0
 
@@ -67,8 +67,8 @@ async def test_a_database_that_takes_no_writes_is_named(database_url: str) -> No
     engine = connect(
         f"{database_url}{'&' if '?' in database_url else '?'}options=-c%20default_transaction_read_only=on"
     )
-    assert await reach.answers(engine) == READ_ONLY
-    assert await reach.keeps_up(engine) is not None
+    assert await connectivity.answers(engine) == READ_ONLY
+    assert await connectivity.keeps_up(engine) is not None
     await engine.dispose()
 
 
