@@ -239,13 +239,7 @@ def _update(message: _UpdateJson) -> Update:
         raise Refused(RefusalCode.REQUIRED_HERE, "old.token", "required, or old.fingerprint")
     new = message.new or _New()
     named = _credential(message.vendor, new)
-    if message.type is UpdateType.NUMBER_REPLACED and named is None:
-        raise Refused(RefusalCode.REQUIRED_HERE, "new.token", "required for NUMBER_REPLACED, or new.fingerprint")
-    if message.type is UpdateType.EXPIRY_UPDATED and new.expiry_year is None:
-        raise Refused(RefusalCode.REQUIRED_HERE, "new.expiryYear", "required for EXPIRY_UPDATED")
-    if (new.expiry_month is None) != (new.expiry_year is None):
-        missing = "expiryMonth" if new.expiry_month is None else "expiryYear"
-        raise Refused(RefusalCode.REQUIRED_HERE, f"new.{missing}", "required beside the other half of the expiry")
+    _check_new(message.type, new, named)
     types = {message.old.method_type, new.method_type} - {None}
     if len(types) > 1:
         raise Refused(RefusalCode.CONTRADICTION, "new.methodType", f"{message.old.method_type}, as in old.methodType")
@@ -253,13 +247,6 @@ def _update(message: _UpdateJson) -> Update:
     if keeps_token and named is not None and named.alias not in (None, old.alias):
         # behind an unchanged token the fingerprint identifies the new card
         named = Credential(named.alias, named.key)
-    scope = () if message.customer is None else message.customer.scope()
-    if message.customer is not None and not scope:
-        raise Refused(
-            RefusalCode.MISSING_CUSTOMER_IDENTIFIER,
-            "customer",
-            "a customer identifier (enterpriseId, hsid or metadata.*)",
-        )
     return Update(
         stamp,
         message.type,
@@ -267,8 +254,19 @@ def _update(message: _UpdateJson) -> Update:
         _new_credential(named, new, in_place=keeps_token and new.fingerprint is None),
         message.old.method_type or new.method_type,
         message.reason,
-        scope,
+        scope=() if message.customer is None else _identities(message.customer, "customer"),
     )
+
+
+def _check_new(update_type: UpdateType, new: _New, named: Credential | None) -> None:
+    """Raise Refused where `new`, whose credential is `named`, lacks what the type of the update requires."""
+    if update_type is UpdateType.NUMBER_REPLACED and named is None:
+        raise Refused(RefusalCode.REQUIRED_HERE, "new.token", "required for NUMBER_REPLACED, or new.fingerprint")
+    if update_type is UpdateType.EXPIRY_UPDATED and new.expiry_year is None:
+        raise Refused(RefusalCode.REQUIRED_HERE, "new.expiryYear", "required for EXPIRY_UPDATED")
+    if (new.expiry_month is None) != (new.expiry_year is None):
+        missing = "expiryMonth" if new.expiry_month is None else "expiryYear"
+        raise Refused(RefusalCode.REQUIRED_HERE, f"new.{missing}", "required beside the other half of the expiry")
 
 
 def _credential(vendor: str, named: _Old) -> Credential | None:

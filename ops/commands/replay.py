@@ -56,12 +56,9 @@ def replay(
     A delivery that arrived since, or is on its way again, is left alone; so the same command can be repeated. With
     --waiting, send deliveries now that wait for their next try: their order and the count of their tries stay.
     """
-    if not ids and endpoint is None and merchant is None and since is None and until is None:
+    if not ids and {endpoint, merchant, since, until} == {None}:
         raise typer.BadParameter("expected an ID, or --endpoint, --merchant, --since or --until")
-    if waiting and (since is not None or until is not None):
-        raise typer.BadParameter("expected --waiting without --since and --until, which are about dead deliveries")
-    if since is not None and until is not None and since >= until:
-        raise typer.BadParameter("expected --since to be before --until")
+    _check_times(since, until, waiting=waiting)
     names = [_name(text) for text in ids or ()]
     wanted = Selection(
         ids=[name for name in names if isinstance(name, int)] if names else None,
@@ -76,6 +73,13 @@ def replay(
         _send_now(wanted, names, dry_run=dry_run)
     else:
         _send_again(wanted, names, dry_run=dry_run)
+
+
+def _check_times(since: datetime | None, until: datetime | None, *, waiting: bool) -> None:
+    if waiting and (since is not None or until is not None):
+        raise typer.BadParameter("expected --waiting without --since and --until, which are about dead deliveries")
+    if since is not None and until is not None and since >= until:
+        raise typer.BadParameter("expected --since to be before --until")
 
 
 def _send_again(wanted: Selection, names: Sequence[int | UUID], *, dry_run: bool) -> None:
