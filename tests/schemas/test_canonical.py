@@ -564,7 +564,8 @@ def test_any_message_is_understood_or_unreadable(
         update = read.update
         assert update.stamp.occurred_at.tzinfo is UTC
         assert update.type is UpdateType.WALLET_MERGED or update.old is not None
-        assert not contains_pan(text)
+        # in an escape, \u00b4 before a number, the look may see one digit more than there is
+        assert not contains_pan(json.dumps(message, ensure_ascii=False))
         for key in update.keys:
             key.encode()
             assert "\0" not in key
