@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping
 from math import ceil
 
-from domain.delivery.circuit import narrowed, widest, window_after
+from domain.delivery.circuit import SLUGGISH, narrowed, widest, window_after
 from domain.delivery.outcome import Outcome
 
 # Deliveries claimed ahead for each connection: half of them keeps all connections busy during the next claim.
@@ -118,6 +118,8 @@ class Backlog:
 
     def answered(self, endpoint_id: str, outcome: Outcome, seconds: float) -> None:
         """Note how an attempt at the endpoint ended, and how long it took."""
+        if outcome is Outcome.ACCEPTED and seconds <= SLUGGISH and endpoint_id not in self._windows:
+            return  # nearly every attempt ends so
         window = window_after(self._window(endpoint_id), outcome, seconds, connections=self._connections)
         self._set_window(endpoint_id, window)
 

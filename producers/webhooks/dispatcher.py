@@ -129,6 +129,7 @@ class Dispatcher:
             if self._recorder.is_behind():
                 await asyncio.sleep(_BEHIND_SECONDS)
                 continue
+            self._poster.narrow_overdue()
             await self._retry(self._claimer.run_once, until=self._stopping)
             await self._claimer.wait()
 

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import takewhile
 from typing import Literal, NamedTuple, TypeAlias
 
 from domain.delivery.backlog import Backlog
@@ -49,6 +50,8 @@ class Poster:
         self._at = at
         self._ready: deque[_Ready] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
+        # by delivery: when its attempt began, in monotonic seconds, and its endpoint; the longest under way first
+        self._begun: dict[int, tuple[float, str]] = {}
 
     def add(self, claimed: Sequence[ClaimedDelivery], begun: float, tasks: asyncio.TaskGroup) -> None:
         """Post `claimed`, whose leases began at `begun` (monotonic seconds) or later, in `tasks`."""
@@ -66,6 +69,13 @@ class Poster:
                 self._recorder.put_back(attempt.claimed)
             else:
                 self._ready.append(attempt)
+
+    def narrow_overdue(self) -> None:
+        """Narrow the windows of the endpoints whose attempts are under way for too long; before a claim, as a rule."""
+        limit = time.monotonic() - SLUGGISH
+        overdue = takewhile(lambda attempt: attempt[0] < limit, self._begun.values())
+        for endpoint_id in {endpoint_id for _, endpoint_id in overdue}:
+            self._backlog.narrow(endpoint_id)
 
     def cancel(self) -> None:
         """Abandon the attempts under way."""
@@ -87,11 +97,11 @@ class Poster:
         if headers is None:
             answer = PostResult(Outcome.UNSIGNABLE, 0.0)
         else:
-            overdue = asyncio.get_running_loop().call_later(SLUGGISH, self._backlog.narrow, claimed.endpoint_id)
+            self._begun[claimed.id] = (time.monotonic(), claimed.endpoint_id)
             try:
                 answer = await self._sender.post(claimed.url, headers, claimed.body, endpoint=claimed.endpoint_id)
             finally:
-                overdue.cancel()
+                self._begun.pop(claimed.id, None)
         if self._at:
             self._at("read")
         self._recorder.add(claimed, begun, answer)

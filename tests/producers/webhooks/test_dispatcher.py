@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from standardwebhooks.webhooks import Webhook
 
 from producers.egress import networks
-from producers.webhooks import claimer
+from producers.webhooks import claimer, poster
 from producers.webhooks.dispatcher import Dispatcher, Point
 from producers.webhooks.recorder import LATE
 from producers.webhooks.sender import Sender
@@ -299,6 +299,26 @@ async def test_endpoints_that_hang_do_not_keep_others_waiting(
         await receiver.arrived(100, "/quick")
         hung = len(receiver.requests) - len(receiver.at("/quick"))
     assert hung < 60, "half of the connections at most, a few times over"
+
+
+async def test_an_attempt_that_is_overdue_narrows_the_window_of_its_endpoint(
+    monkeypatch: pytest.MonkeyPatch, engine: AsyncEngine, outbox: Outbox, sender: Sender, receiver: Receiver
+) -> None:
+    """The first attempt hangs, and is not answered yet: a tenth of 20 connections is claimed after it."""
+    monkeypatch.setattr(poster, "SLUGGISH", 0.1)
+    receiver.answer("/m", Answer(200, delay=60))
+    await outbox.add_endpoint("m", receiver.url("/m"))
+    await outbox.tell("m", await outbox.add_wallet())
+    dispatcher = Dispatcher(engine, sender, connections=20, drain_within=0)
+    async with running(dispatcher):
+        await receiver.arrived(1, "/m")
+        await until(lambda: dispatcher._backlog._window("m") == 2)
+        for _ in range(5):
+            await outbox.tell("m", await outbox.add_wallet())
+        dispatcher.kick(["m"])
+        await receiver.arrived(2, "/m")
+        await until(lambda: not dispatcher._claimer._wake.is_set())
+        assert len(receiver.requests) == 2
 
 
 async def test_all_sluggish_endpoints_together_get_half_of_the_connections_in_one_claim(
