@@ -21,7 +21,7 @@ from types import MappingProxyType
 from typing import Generic, NamedTuple, TypeAlias, TypeVar
 
 from domain.update import Credential, NewCredential, Reason, Scope, Stamp, Update, UpdateType
-from domain.wallet import Expiry, Key, MethodStatus, MethodType, is_fingerprint
+from domain.wallet import Expiry, Key, MethodStatus, MethodType
 
 REPORTED_STATUS: Mapping[UpdateType, MethodStatus] = {
     UpdateType.SUSPENDED: MethodStatus.SUSPENDED,
@@ -61,12 +61,8 @@ class Fact(NamedTuple):
 
     @property
     def in_place(self) -> bool:
-        """Whether the vendor keeps its token while the card behind it changes: (token, A) → (B, token).
-
-        A fingerprint that stays is no such token: (token, A) → (another token, A) only gives the card another name.
-        """
-        alias = self.new.alias
-        return alias is not None and not is_fingerprint(alias) and alias in self.old.keys
+        """Whether the vendor keeps its token while the card behind it changes: (token, A) → (B, token)."""
+        return self.new.alias is not None and self.new.alias in self.old.keys
 
     @property
     def expiry(self) -> Dated[Expiry] | None:
