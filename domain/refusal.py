@@ -60,11 +60,15 @@ _PHRASES = frozenset(
 )
 
 
+# Of these, `wording` shows a value: a code of the vendor's, a key of an object.
+_WITH_VALUE = frozenset((RefusalCode.UNKNOWN_CODE, RefusalCode.REPEATED))
+
+
 class Refusal(NamedTuple):
     """Why an input cannot be used: what is wrong, in which field, and what was expected there.
 
-    `field` is empty where there is none. `wording` replaces the phrase made of `expected`; that of an UNKNOWN_CODE
-    shows the code, which is for operators alone.
+    `field` is empty where there is none. `wording` replaces the phrase made of `expected`. Where it shows a value, an
+    unknown code or a repeated key, it is for operators alone.
     """
 
     code: RefusalCode
@@ -79,7 +83,7 @@ class Refusal(NamedTuple):
 
     def without_value(self) -> "Refusal":
         """As the sender sees it: an answer repeats nothing of what was sent."""
-        return self._replace(wording="") if self.code is RefusalCode.UNKNOWN_CODE else self
+        return self._replace(wording="") if self.code in _WITH_VALUE else self
 
     def adding(self, remark: str) -> "Refusal":
         """The same with a remark at its end."""

@@ -51,7 +51,7 @@ def endpoint(secret: str) -> web.Application:
         # The same event may come again: its id tells.
         again = " (again)" if event["id"] in seen else ""
         seen.add(event["id"])
-        write(f"{event['name']} {event['id']} wallet {event['walletId']} sequence {event['sequence']}{again}")
+        write(f"{event['name']} {event['id']} wallet {event.get('walletId')} sequence {event['sequence']}{again}")
         return web.Response(status=204)
 
     async def healthy(_request: web.Request) -> web.Response:

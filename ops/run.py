@@ -144,7 +144,9 @@ async def assembled(settings: Settings, role: Role, engine: AsyncEngine | None, 
             parts.jobs["dispatcher"] = dispatcher.run
             parts.ready["dispatcher"] = dispatcher.ready
             parts.stalled.append(dispatcher.stalled)
-            if not is_pooled(engine):
+            if is_pooled(engine):
+                log.info("new deliveries of other processes are looked for: a pooler passes no notices on")
+            else:
                 parts.jobs["notices"] = NoticeListener(engine, dispatcher.kick).run
         if role.consumes:
             assert engine is not None

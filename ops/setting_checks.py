@@ -71,7 +71,8 @@ def needing_key(feeds: Iterable[str]) -> list[str]:
 
 
 def _expected_with(needing: Sequence[str]) -> str:
-    return f"expected with feeds whose records all have full numbers ({', '.join(needing)})"
+    feeds = ", ".join(needing)
+    return f"expected with feeds whose records all have full numbers ({feeds}): `repoint keys generate` makes one"
 
 
 def contradictions(settings: "Settings") -> Iterator[str]:

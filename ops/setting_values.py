@@ -137,4 +137,3 @@ LogFormat: TypeAlias = Annotated[Literal["auto", "json", "console"], _in_any_cas
 LogLevel: TypeAlias = Annotated[
     Literal["DEBUG", "INFO", "WARNING", "ERROR"], _in_any_case("DEBUG", "INFO", "WARNING", "ERROR")
 ]
-Count: TypeAlias = Annotated[int, Field(ge=1)]

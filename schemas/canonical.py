@@ -322,7 +322,8 @@ def _json(text: str) -> Any:
         raise Refused(RefusalCode.NOT_READABLE, "message", "JSON") from error
     key = once.repeated_key(value)
     if key is not None:
-        raise Refused(RefusalCode.REPEATED, "message", f"each key of an object once, and not {key} twice")
+        expected = "each key of an object once"
+        raise Refused(RefusalCode.REPEATED, "message", expected, f"expected {expected}, and not {key} twice")
     return value
 
 

@@ -209,7 +209,7 @@ _RECORD = text(f"""
     postponed AS (
         UPDATE deliveries SET due_at = now() + mine.delay, leased_until = NULL
         FROM mine
-        WHERE deliveries.id = mine.id AND due_at IS NOT NULL
+        WHERE deliveries.id = mine.id AND due_at IS NOT NULL AND leased_until IS NOT NULL
           AND deliveries.id = ANY(ARRAY(SELECT id FROM mine WHERE becomes IN ('PENDING', 'PARKED')))),
     noted AS (
         INSERT INTO attempts (delivery_id, number, outcome, status_code, took_ms, attempted_at)

@@ -121,6 +121,16 @@ async def enable(connection: AsyncConnection, ids: Collection[str]) -> list[str]
     return list(enabled)
 
 
+_HELD_BACK = text("""
+    SELECT id FROM endpoints WHERE id = ANY(CAST(:ids AS text[])) AND held_until > now() ORDER BY id
+""")
+
+
+async def held_back(connection: AsyncConnection, ids: Collection[str]) -> list[str]:
+    """Those of `ids` whose endpoint is held back at present."""
+    return list(await connection.scalars(_HELD_BACK, {"ids": list(ids)}))
+
+
 _HOLD = text(f"""
     UPDATE endpoints SET held_until = greatest(held_until, now() + hold.duration)
     FROM {ENDPOINT_HOLD.array("holds")} AS hold

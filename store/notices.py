@@ -57,6 +57,17 @@ def _endpoint_ids(payload: str) -> list[str] | None:
     """The ids in a payload; None if there are none in it."""
     try:
         ids = json.loads(payload)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
-    return [str(id_) for id_ in ids] if isinstance(ids, list) else None
+    return ids if isinstance(ids, list) and all(map(_may_be_id, ids)) else None
+
+
+def _may_be_id(value: object) -> bool:
+    """Whether PostgreSQL takes the value as a text: any session of the database can send a notice."""
+    if not isinstance(value, str) or "\0" in value:
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -128,7 +128,7 @@ async def run_once(engine: AsyncEngine, retention: Retention, pace: _Pace | None
     """Resolve the next wallets of the oldest unfinished update; return what was announced, None if there is no update.
 
     Raises:
-        store.knowledge.Contended: do it again, with these credentials within connectivity.
+        store.knowledge.Contended: do it again, with these credentials within reach.
         TooMuch: do it again with fewer wallets.
     """
     pace = pace or _Pace()

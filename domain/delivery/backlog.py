@@ -1,9 +1,10 @@
 """How many deliveries a dispatcher claims of which endpoint, so that no endpoint keeps another one waiting.
 
 Endpoints with due deliveries get equal shares of what the dispatcher can take. An endpoint never holds more than its
-window (`domain.delivery.circuit`). All endpoints whose window is narrowed hold half of the connections together at
-most: however many endpoints hang, the quick ones always have the other half. (Of fewer than four connections no window
-is narrower than half of them, which is one.)
+window (`domain.delivery.circuit`). An endpoint is prompt if its latest attempt ended quickly, whatever it came to. All
+others, those that were never attempted among them, hold half of the connections together at most. So however many of
+them hang, the prompt ones have the other half. Only prompt endpoints that begin to hang at the same moment can fill all
+connections, for as long as an attempt takes.
 """
 
 from collections import defaultdict
@@ -27,44 +28,58 @@ class Backlog:
         self._connections = connections
         self._capacity = connections * _CLAIMS_PER_CONNECTION
         self._widest = widest(connections)
+        self._first = narrowed(self._widest, connections)
         # in the order of their turns; a dict, because its keys are an ordered set
         self._due: dict[str, None] = {}
+        self._due_since_look: dict[str, None] = {}
         self._held: defaultdict[str, int] = defaultdict(int)
-        # of the endpoints whose window is narrower than the widest
+        # of the endpoints that have been attempted
         self._windows: dict[str, int] = {}
-        self._held_by_narrowed = 0
+        self._prompt: set[str] = set()
+        self._paused: set[str] = set()
+        self._held_by_others = 0
         self.outstanding = 0
         self._claim_again_at = 0
 
     # --- what is due ------------------------------------------------------------------------------------------------
 
+    def begin_look(self) -> None:
+        """Note that a look for endpoints with due deliveries begins."""
+        self._due_since_look = {}
+
     def list_due(self, endpoint_ids: Collection[str]) -> None:
-        """Take over a complete list of the endpoints with due deliveries. Newly due ones come first."""
-        listed = set(endpoint_ids)
+        """Take over what the look found. Newly due endpoints come first, with those added since the look began."""
+        listed = {**self._due_since_look, **dict.fromkeys(endpoint_ids)}
         still = {id_: None for id_ in self._due if id_ in listed}
-        self._due = {id_: None for id_ in endpoint_ids if id_ not in still} | still
+        self._due = {id_: None for id_ in listed if id_ not in still} | still
 
     def add_due(self, endpoint_ids: Collection[str]) -> None:
         """Note that these endpoints have deliveries due. Those that were not known to have any come first."""
+        self._due_since_look.update(dict.fromkeys(endpoint_ids))
         if new := {id_: None for id_ in endpoint_ids if id_ not in self._due}:
             self._due = new | self._due
 
     # --- claims -----------------------------------------------------------------------------------------------------
 
     def quotas(self) -> dict[str, int]:
-        """How many deliveries to claim of each endpoint, in the order of their turns; never zero of one."""
+        """How many deliveries to claim of each endpoint, in the order of their turns. Those without room are left out.
+
+        The endpoints are due no more, unless `claimed` or `add_due` says so.
+        """
         free = self._capacity - self.outstanding
         share = ceil(free / max(1, len(self._due)))
-        narrow = self._held_by_narrowed
+        others = self._held_by_others
         quotas = {}
         for id_ in self._due:
-            room = self._room(id_)
-            if id_ in self._windows:
-                room = min(room, self._widest - narrow)
+            if id_ in self._paused:
+                continue
+            room = self._room(id_, held_by_others=others)
             if (quota := min(free, share, room)) > 0:
                 quotas[id_] = quota
                 free -= quota
-                narrow += quota if id_ in self._windows else 0
+                others += 0 if id_ in self._prompt else quota
+        for id_ in quotas:
+            del self._due[id_]
         return quotas
 
     def claimed(self, quotas: Mapping[str, int], counts: Mapping[str, int]) -> None:
@@ -72,13 +87,10 @@ class Backlog:
 
         An endpoint that filled its quota may have more due, and takes its turn behind the others.
         """
-        for id_, quota in quotas.items():
-            self._due.pop(id_, None)
-            if counts.get(id_) == quota:
-                self._due[id_] = None
+        self._due |= {id_: None for id_, quota in quotas.items() if counts.get(id_) == quota and id_ not in self._due}
         for id_, count in counts.items():
             self.hold(id_, count)
-        self._claim_again_at = (self.outstanding - self._held_by_narrowed) // 2
+        self._claim_again_at = (self.outstanding - self._held_by_others) // 2
 
     def hold(self, endpoint_id: str, count: int = 1) -> None:
         """Note deliveries that were claimed without a quota: the next of a line, claimed when its head was recorded."""
@@ -87,11 +99,12 @@ class Backlog:
     def room_for_next(self, endpoint_id: str) -> int:
         """How many next deliveries of finished lines may be claimed outside of the turns of the endpoints.
 
-        None while the endpoint has other deliveries due: those have waited longer.
+        Zero while the endpoint has other deliveries due: those have waited longer.
         """
         if endpoint_id in self._due:
             return 0
-        return max(0, min(self._room(endpoint_id), self._capacity - self.outstanding))
+        room = self._room(endpoint_id, held_by_others=self._held_by_others)
+        return max(0, min(room, self._capacity - self.outstanding))
 
     def has_much_room(self) -> bool:
         """Whether a further claim may be large: half of what may be held is free."""
@@ -108,37 +121,57 @@ class Backlog:
             return False
         if endpoint_id in self._due and not self._held[endpoint_id]:
             return True
-        return self.outstanding - self._held_by_narrowed <= self._claim_again_at
+        return self.outstanding - self._held_by_others <= self._claim_again_at
 
     # --- windows ----------------------------------------------------------------------------------------------------
 
     def narrow(self, endpoint_id: str) -> None:
         """Note that an attempt at the endpoint is under way for longer than SLUGGISH."""
-        self._set_window(endpoint_id, narrowed(self._window(endpoint_id), self._connections))
+        self._set_window(endpoint_id, narrowed(self._window(endpoint_id), self._connections), is_prompt=False)
 
     def answered(self, endpoint_id: str, outcome: Outcome, seconds: float) -> None:
         """Note how an attempt at the endpoint ended, and how long it took."""
-        if outcome is Outcome.ACCEPTED and seconds <= SLUGGISH and endpoint_id not in self._windows:
+        is_prompt = seconds <= SLUGGISH
+        former = self._window(endpoint_id)
+        if is_prompt and outcome is Outcome.ACCEPTED and former == self._widest and endpoint_id in self._prompt:
             return  # nearly every attempt ends so
-        window = window_after(self._window(endpoint_id), outcome, seconds, connections=self._connections)
-        self._set_window(endpoint_id, window)
+        window = window_after(former, outcome, seconds, connections=self._connections)
+        self._set_window(endpoint_id, window, is_prompt=is_prompt)
+
+    # --- pauses -----------------------------------------------------------------------------------------------------
+
+    def pause(self, endpoint_id: str) -> None:
+        """Claim nothing of the endpoint, which answered 410 or asked for a pause, until the database knows it."""
+        self._paused.add(endpoint_id)
+
+    def resume(self, endpoint_id: str) -> None:
+        """From now on the database says whether the endpoint may be claimed of."""
+        self._paused.discard(endpoint_id)
+
+    def is_paused(self, endpoint_id: str) -> bool:
+        """Whether the endpoint is paused."""
+        return endpoint_id in self._paused
+
+    # --- inside -----------------------------------------------------------------------------------------------------
 
     def _window(self, endpoint_id: str) -> int:
-        return self._windows.get(endpoint_id, self._widest)
+        return self._windows.get(endpoint_id, self._first)
 
-    def _set_window(self, endpoint_id: str, window: int) -> None:
-        held = self._held[endpoint_id]
-        if self._windows.pop(endpoint_id, None) is not None:
-            self._held_by_narrowed -= held
-        if window < self._widest:
-            self._windows[endpoint_id] = window
-            self._held_by_narrowed += held
+    def _set_window(self, endpoint_id: str, window: int, *, is_prompt: bool) -> None:
+        self._windows[endpoint_id] = window
+        if is_prompt and endpoint_id not in self._prompt:
+            self._prompt.add(endpoint_id)
+            self._held_by_others -= self._held[endpoint_id]
+        elif not is_prompt and endpoint_id in self._prompt:
+            self._prompt.remove(endpoint_id)
+            self._held_by_others += self._held[endpoint_id]
 
-    def _room(self, endpoint_id: str) -> int:
-        return self._window(endpoint_id) - self._held[endpoint_id]
+    def _room(self, endpoint_id: str, *, held_by_others: int) -> int:
+        room = self._window(endpoint_id) - self._held[endpoint_id]
+        return room if endpoint_id in self._prompt else min(room, self._widest - held_by_others)
 
     def _add_held(self, endpoint_id: str, count: int) -> None:
         self._held[endpoint_id] += count
         self.outstanding += count
-        if endpoint_id in self._windows:
-            self._held_by_narrowed += count
+        if endpoint_id not in self._prompt:
+            self._held_by_others += count

@@ -5,10 +5,11 @@ after an attempt               the endpoint
 410                            is disabled until a person enables it
 429 or 503 with Retry-After    is held back as long as it asks, a day at most
 no answer                      is probed: its window is one delivery
-a slow answer                  has its window widened by one, to a tenth of the connections at most
-a quick answer                 has its window widened by one, to half of the connections at most
+a slow answer                  has its window cut to a tenth of the connections, or widened by one up to that
+a quick answer                 has its window widened by one, up to half of the connections
 
-The window of an endpoint is how many of its deliveries a dispatcher may hold at a time.
+The window of an endpoint is how many of its deliveries a dispatcher may hold at a time. It begins at a tenth of the
+connections. While an attempt is under way for longer than SLUGGISH, it is a tenth at most.
 """
 
 from datetime import timedelta

@@ -144,11 +144,13 @@ def discard(
 ) -> None:
     """Close dead letters for good. They stay on record.
 
-    A letter that is named by its number alone must be open. From a range, and by --reason and --before, the open
+    Letters that are named by their numbers alone must all be open. From ranges, and by --reason and --before, the open
     letters are closed.
     """
     if not ranges and reason is None and before is None:
         raise typer.BadParameter("expected an ID, a range such as 12-40, --reason or --before")
+    if reason is not None and not reason.strip():
+        raise typer.BadParameter("--reason: expected a text")
     ids = [] if ranges is None else [numbers.first for numbers in ranges if numbers.first == numbers.last]
     if ranges and len(ids) == len(ranges) and reason is None and before is None:
         close = partial(_close, ids=ids, status="DISCARDED", dry_run=dry_run)

@@ -47,14 +47,14 @@ def replay(
         datetime | None, typer.Option(metavar="MOMENT", parser=moment, help="Only deliveries that died before.")
     ] = None,
     waiting: Annotated[
-        bool, typer.Option("--waiting", help="Send PENDING deliveries that wait for their next try, and send them now.")
+        bool, typer.Option("--waiting", help="Send PENDING deliveries now that wait for their next attempt.")
     ] = False,
     dry_run: DryRun = False,
 ) -> None:
     """Send dead deliveries again: same ids and bodies, each wallet's in order, with the whole retry schedule.
 
     A delivery that arrived since, or is on its way again, is left alone; so the same command can be repeated. With
-    --waiting, send deliveries now that wait for their next try: their order and the count of their tries stay.
+    --waiting, send deliveries now that wait for their next attempt: their order and the count of their attempts stay.
     """
     if not ids and {endpoint, merchant, since, until} == {None}:
         raise typer.BadParameter("expected an ID, or --endpoint, --merchant, --since or --until")
@@ -108,20 +108,27 @@ def _send_again(wanted: Selection, names: Sequence[int | UUID], *, dry_run: bool
 
 
 def _send_now(wanted: Selection, names: Sequence[int | UUID], *, dry_run: bool) -> None:
-    async def work(engine: AsyncEngine) -> int:
+    async def work(engine: AsyncEngine) -> tuple[int, int]:
         async with connectivity.snapshot(engine) as connection:
             await _require(connection, wanted)
             chosen = await postponed_deliveries.select(connection, wanted)
             _require_all(
                 names,
                 chosen,
-                "a PENDING delivery, or its event, that waits for its next try"
-                " (`repoint deliveries list --status PENDING`); nothing was changed",
+                "a PENDING delivery, or its event, that waits for its next attempt"
+                " (`repoint deliveries list --status PENDING`; `repoint endpoints enable` ends a hold);"
+                " nothing was changed",
             )
-        return len(chosen) if dry_run else await _by_parts(engine, chosen, postponed_deliveries.make_due)
+            wait = await _held_back(connection, chosen)
+        if dry_run:
+            return len(chosen), wait
+        return await _by_parts(engine, chosen, postponed_deliveries.make_due), wait
 
-    count = parts.on_database(parts.settings_of_a_command(), work)
+    count, wait = parts.on_database(parts.settings_of_a_command(), work)
     terminal.write_line(f"{'would send' if dry_run else 'sending'} {terminal.counted(count, 'delivery')} now")
+    if wait:
+        waits = "1 of them waits until its" if wait == 1 else f"{wait:,} of them wait until their"
+        terminal.remark(f"{waits} endpoint is held back no more: `repoint endpoints enable` ends a hold")
 
 
 async def _require(connection: AsyncConnection, wanted: Selection) -> None:
@@ -144,6 +151,13 @@ async def _disabled(connection: AsyncConnection, deliveries: Sequence[Selected])
     at = {delivery.endpoint_id for delivery in deliveries}
     disabled = {endpoint.id for endpoint in await endpoints.read(connection, at) if endpoint.status == "DISABLED"}
     return len({delivery[1:] for delivery in deliveries if delivery.endpoint_id in disabled})
+
+
+async def _held_back(connection: AsyncConnection, deliveries: Sequence[Selected]) -> int:
+    """How many of the deliveries wait until the hold of their endpoint ends."""
+    at = {delivery.endpoint_id for delivery in deliveries}
+    held = set(await endpoints.held_back(connection, at))
+    return sum(delivery.endpoint_id in held for delivery in deliveries)
 
 
 async def _by_parts(

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from math import inf
 
 from prometheus_client import Gauge
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.delivery.backlog import Backlog
 from loops.waiting import event_or_timeout
@@ -41,6 +42,7 @@ class Claimer:
     ) -> None:
         self._connection = connection
         self._backlog = backlog
+        CLAIMED.set_function(lambda: backlog.outstanding)
         self._lease = lease
         self._on_claimed = on_claimed
         # By endpoint, the latest `due_at` that was claimed. Claims take the longest due first, so nothing older is
@@ -49,6 +51,7 @@ class Claimer:
         # claimed before, for as long as any old transaction is open.
         self._watermarks: dict[str, datetime] = {}
         self._wake = asyncio.Event()
+        self._is_stopping = False
         self._look_interval = _LOOK_SECONDS[0]
         self._look_at = self._sweep_at = -inf
 
@@ -60,13 +63,18 @@ class Claimer:
             self._backlog.add_due(due)
         self._wake.set()
 
+    def stop(self) -> None:
+        """Claim nothing more."""
+        self._is_stopping = True
+        self._wake.set()
+
     def begin_anew(self) -> None:
         """Let the next claim sweep and look first, as a new dispatcher's does."""
         self._look_at = self._sweep_at = -inf
 
     async def wait(self) -> None:
         """Wait until there is a reason to claim."""
-        await event_or_timeout(self._wake, self._look_at - time.monotonic())
+        await event_or_timeout(self._wake, min(self._look_at, self._sweep_at) - time.monotonic())
 
     async def run_once(self) -> None:
         """Claim what the backlog lets this dispatcher hold; again, as long as it may hold much more."""
@@ -79,18 +87,29 @@ class Claimer:
                 self._watermarks.clear()
                 self._look_at = -inf
             if time.monotonic() >= self._look_at:
-                self._list_due(await deliveries.due(connection, self._watermarks))
-            while quotas := self._backlog.quotas():
+                await self._look(connection)
+            while not self._is_stopping and (quotas := self._backlog.quotas()):
                 begun = time.monotonic()
-                claimed = await deliveries.claim(connection, quotas, self._watermarks, lease=self._lease)
+                try:
+                    claimed = await deliveries.claim(connection, quotas, self._watermarks, lease=self._lease)
+                except BaseException:
+                    self._backlog.add_due(quotas)
+                    raise
                 self._hand_over(claimed, quotas, begun)
                 if not self._backlog.has_much_room():
                     break
 
-    def _list_due(self, due: Sequence[str]) -> None:
+    async def _look(self, connection: AsyncConnection) -> None:
+        # set before the look: what wakes the claimer during it may ask for another one
+        self._look_at = time.monotonic() + self._look_interval
+        self._backlog.begin_look()
+        try:
+            due = await deliveries.due(connection, self._watermarks)
+        except BaseException:
+            self._look_at = -inf
+            raise
         self._backlog.list_due(due)
         self._look_interval = _LOOK_SECONDS[0] if due else min(2 * self._look_interval, _LOOK_SECONDS[1])
-        self._look_at = time.monotonic() + self._look_interval
 
     def _hand_over(self, claimed: Sequence[ClaimedDelivery], quotas: dict[str, int], begun: float) -> None:
         counts: Counter[str] = Counter()
@@ -104,5 +123,4 @@ class Claimer:
             counts[id_] += 1
             self._watermarks[id_] = max(delivery.due_at, self._watermarks.get(id_, delivery.due_at))
         self._backlog.claimed(quotas, counts)
-        CLAIMED.set(self._backlog.outstanding)
         self._on_claimed([delivery for turn in turns for delivery in turn], begun)

@@ -6,7 +6,7 @@
 
 A claim is a lease. The lease of a dispatcher that dies ends, and the next dispatcher to claim the delivery sends the
 same id and the same bytes again. The attempt number fences a dispatcher that was only slow: its results are refused.
-No step waits for a timer: each begins when the one before has ended, with everything that has gathered until then.
+At a low rate no step waits for a timer: each begins when the one before has ended, with what has gathered until then.
 """
 
 import asyncio
@@ -85,6 +85,7 @@ class Dispatcher:
         self._poster = Poster(sender, self._backlog, self._recorder, connections=connections, patience=patience, at=at)
         self._tasks: asyncio.TaskGroup
         self._stopping = asyncio.Event()
+        self._has_claimed_last = False
         self._progress = Progress("the dispatcher")
         self._waits_for: str | None = "the database: not asked yet"
         self._reminder = Reminder()
@@ -97,6 +98,7 @@ class Dispatcher:
             recording = self._tasks.create_task(self._record_results())
             waking = self._tasks.create_task(self._wake_to_stop())
             await self._claim_deliveries()
+            self._has_claimed_last = True
             waking.cancel()
             await self._drain(recording)
 
@@ -139,19 +141,19 @@ class Dispatcher:
             self._poster.put_back()
 
     async def _record_results(self) -> None:
-        while not (self._stopping.is_set() and self._backlog.outstanding == 0 and self._recorder.is_done()):
+        while not (self._has_claimed_last and self._backlog.outstanding == 0 and self._recorder.is_done()):
             await self._recorder.wait()
             claims_next = not self._stopping.is_set()
             await self._retry(partial(self._recorder.run_once, claims_next=claims_next))
 
     def _put_paused_back(self) -> None:
-        self._poster.put_back(lambda claimed: self._recorder.is_paused(claimed.endpoint_id))
+        self._poster.put_back(lambda claimed: self._backlog.is_paused(claimed.endpoint_id))
 
     # --- stopping and waiting ---------------------------------------------------------------------------------------
 
     async def _wake_to_stop(self) -> None:
         await self._stopping.wait()
-        self._claimer.wake()
+        self._claimer.stop()
 
     async def _drain(self, recording: "asyncio.Task[None]") -> None:
         """Put back what is ready. Wait until the attempts under way have ended, and `recording` with them."""

@@ -57,9 +57,7 @@ class Poster:
         """Post `claimed`, whose leases began at `begun` (monotonic seconds) or later, in `tasks`."""
         self._ready.extend(_Ready(delivery, begun + self._patience) for delivery in claimed)
         for _ in range(min(len(self._ready), self._connections - len(self._tasks))):
-            task = tasks.create_task(self._post_ready())
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._tasks.add(tasks.create_task(self._post_ready()))
 
     def put_back(self, which: Callable[[ClaimedDelivery], bool] = lambda _: True) -> None:
         """Put back the ready deliveries that `which` names; all of them if it is left out."""
@@ -71,11 +69,17 @@ class Poster:
                 self._ready.append(attempt)
 
     def narrow_overdue(self) -> None:
-        """Narrow the windows of the endpoints whose attempts are under way for too long; before a claim, as a rule."""
+        """Narrow the windows of the endpoints whose attempts are under way for too long, and put back what is ready.
+
+        To be called before each claim.
+        """
         limit = time.monotonic() - SLUGGISH
         overdue = takewhile(lambda attempt: attempt[0] < limit, self._begun.values())
-        for endpoint_id in {endpoint_id for _, endpoint_id in overdue}:
+        endpoints = {endpoint_id for _, endpoint_id in overdue}
+        for endpoint_id in endpoints:
             self._backlog.narrow(endpoint_id)
+        if endpoints and self._ready:
+            self.put_back(lambda claimed: claimed.endpoint_id in endpoints)
 
     def cancel(self) -> None:
         """Abandon the attempts under way."""
@@ -83,11 +87,17 @@ class Poster:
             task.cancel()
 
     async def _post_ready(self) -> None:
-        while self._ready:
-            await self._post(*self._ready.popleft())
+        try:
+            while self._ready:
+                await self._post(*self._ready.popleft())
+        finally:
+            # at once: a task that has ended, and is counted, would keep the next delivery from its own
+            task = asyncio.current_task()
+            assert task is not None
+            self._tasks.discard(task)
 
     async def _post(self, claimed: ClaimedDelivery, begin_before: float) -> None:
-        if time.monotonic() > begin_before or self._recorder.is_paused(claimed.endpoint_id):
+        if time.monotonic() > begin_before or self._backlog.is_paused(claimed.endpoint_id):
             self._recorder.put_back(claimed)
             return
         if self._at:

@@ -93,8 +93,10 @@ class Recorder:
         self._backlog.answered(id_, answer.outcome, answer.seconds)
         if answer.outcome is Outcome.GONE:
             self._gone.add(id_)
+            self._backlog.pause(id_)
         elif held := hold(answer.outcome, answer.retry_after):
             self._holds[id_] = max(held, self._holds.get(id_, held))
+            self._backlog.pause(id_)
         self._release(id_)
 
     def put_back(self, claimed: ClaimedDelivery) -> None:
@@ -102,13 +104,9 @@ class Recorder:
         self._unsent.append(claimed)
         self._release(claimed.endpoint_id)
 
-    def is_paused(self, endpoint_id: str) -> bool:
-        """Whether the endpoint answered 410 or asked for a pause, and the database does not know it yet."""
-        return bool(self._gone or self._holds) and (endpoint_id in self._gone or endpoint_id in self._holds)
-
     def is_behind(self) -> bool:
         """Whether so many results wait that nothing more is to be claimed."""
-        return len(self._results) > _MOST_RESULTS
+        return len(self._results) + len(self._unsent) > _MOST_RESULTS
 
     def _release(self, endpoint_id: str) -> None:
         self._added.set()
@@ -173,7 +171,7 @@ class Recorder:
         lines: list[Line] = []
         for claimed, *_, following in results:
             id_ = claimed.endpoint_id
-            if following.status in {Status.DELIVERED, Status.DEAD} and not self.is_paused(id_):
+            if following.status in {Status.DELIVERED, Status.DEAD} and not self._backlog.is_paused(id_):
                 room = rooms.setdefault(id_, self._backlog.room_for_next(id_))
                 if room > 0:
                     lines.append((id_, claimed.wallet_id))
@@ -200,6 +198,8 @@ class Recorder:
         del self._unsent[: len(unsent)]
         self._gone.difference_update(gone)
         self._holds = {id_: held for id_, held in self._holds.items() if holds.get(id_) != held}
+        for id_ in {*gone, *holds}.difference(self._gone, self._holds):
+            self._backlog.resume(id_)
 
 
 def _count(results: Sequence[Attempted], *, late: int, disabled: Sequence[str]) -> None:

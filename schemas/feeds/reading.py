@@ -137,7 +137,8 @@ def _refuse_unreadable(record: Record) -> None:
         raise Refused.of(_TOO_DEEP)
     key = once.repeated_key(record)
     if key is not None:
-        raise Refused(RefusalCode.REPEATED, "record", f"each key of an object once, and not {key} twice")
+        expected = "each key of an object once"
+        raise Refused(RefusalCode.REPEATED, "record", expected, f"expected {expected}, and not {key} twice")
 
 
 def _is_deeper(value: object, levels: int) -> bool:

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from domain.delivery.outcome import Outcome
 from domain.delivery.schedule import Next
 from domain.delivery.states import Status, Trigger, transition
-from store import dead_deliveries, deliveries, endpoints
+from store import dead_deliveries, deliveries, endpoints, postponed_deliveries
 from store.deliveries import Attempted, ClaimedDelivery
 from store.failures import sqlstate
 from tests.store.outbox import Outbox, Row
@@ -239,6 +239,19 @@ async def test_the_next_of_a_line_is_not_claimed_while_its_endpoint_may_not_be_s
     assert await outbox.heads("m") == [2]
     assert [row.attempt for row in await outbox.live()] == [0]
     assert await claim(outbox, "m") == []
+
+
+async def test_a_failure_that_is_recorded_again_postpones_nothing_again(outbox: Outbox) -> None:
+    """The answer to the first COMMIT was lost; a person had the delivery sent now meanwhile."""
+    await outbox.add_endpoint("m")
+    await outbox.tell("m", await outbox.add_wallet())
+    (claimed,) = await claim(outbox, "m")
+    result = attempted(claimed, LATER, Outcome.UNAVAILABLE)
+    await record(outbox, result)
+    async with outbox.engine.begin() as connection:
+        assert await postponed_deliveries.make_due(connection, [claimed.id]) == 1
+    await record(outbox, result)
+    assert await due(outbox) == ["m"]
 
 
 async def test_of_a_failed_one_nothing_comes_back_claimed(outbox: Outbox) -> None:

@@ -32,7 +32,7 @@ async def test_a_notice_names_the_endpoints_unless_they_are_too_many(
 async def test_a_notice_of_somebody_else_names_no_endpoint(engine: AsyncEngine) -> None:
     arrived: asyncio.Queue[object] = asyncio.Queue()
     async with notices.listening(engine, arrived.put_nowait), asyncio.timeout(WITHIN):
-        for payload in ("", "nonsense", '{"a": 1}'):
+        for payload in ("", "nonsense", '{"a": 1}', "[1]", '["\\u0000"]', '["\\ud800"]', "[" * 3500):
             async with engine.begin() as connection:
                 await connection.execute(
                     text("SELECT pg_notify('repoint_deliveries_due', :payload)"), {"payload": payload}

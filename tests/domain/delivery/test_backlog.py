@@ -12,7 +12,10 @@ A, B, C = "a", "b", "c"
 
 @pytest.fixture
 def backlog() -> Backlog:
-    return Backlog(100)
+    """A dispatcher's whose endpoints `a`, `b`, `c` and `m-0` to `m-800` have answered often."""
+    backlog = Backlog(100)
+    prove(backlog, A, B, C, *(f"m-{number}" for number in range(801)))
+    return backlog
 
 
 def claim(backlog: Backlog, **due: int) -> dict[str, int]:
@@ -21,6 +24,13 @@ def claim(backlog: Backlog, **due: int) -> dict[str, int]:
     counts = {id_: min(quota, due.get(id_, 0)) for id_, quota in quotas.items()}
     backlog.claimed(quotas, {id_: count for id_, count in counts.items() if count})
     return counts
+
+
+def prove(backlog: Backlog, *endpoint_ids: str) -> None:
+    """Each of the endpoints has answered so often that its window is the widest."""
+    for id_ in endpoint_ids:
+        for _ in range(200):
+            backlog.answered(id_, Outcome.ACCEPTED, 0.01)
 
 
 def fail(backlog: Backlog, endpoint_id: str) -> None:
@@ -34,9 +44,56 @@ def test_nothing_due_is_nothing_to_claim(backlog: Backlog) -> None:
     assert backlog.quotas() == {}
 
 
-def test_one_endpoint_gets_half_of_the_connections(backlog: Backlog) -> None:
+def test_an_endpoint_that_answers_quickly_gets_half_of_the_connections(backlog: Backlog) -> None:
     backlog.list_due([A])
     assert backlog.quotas() == {A: 50}
+
+
+def test_a_new_endpoint_begins_with_a_tenth_and_doubles_with_its_answers(backlog: Backlog) -> None:
+    held = []
+    for _ in range(4):
+        backlog.add_due(["new"])
+        (count,) = claim(backlog, new=99).values()
+        held.append(count)
+        for _ in range(count):
+            backlog.answered("new", Outcome.ACCEPTED, 0.01)
+            backlog.release("new")
+    assert held == [10, 20, 40, 50]
+
+
+def test_new_endpoints_together_hold_half_until_they_have_answered(backlog: Backlog) -> None:
+    """However many of them hang from the start, the proven ones have the other half."""
+    ids = [f"new-{number}" for number in range(20)]
+    backlog.list_due([*ids, A])
+    assert claim(backlog, a=99, **dict.fromkeys(ids, 99)) == {**dict.fromkeys(ids[:5], 10), A: 39}
+    backlog.answered("new-0", Outcome.ACCEPTED, 0.01)
+    backlog.release("new-0")
+    assert backlog.quotas() == {"new-5": 10, "new-0": 2, A: 11}
+
+
+def test_the_next_of_a_line_of_a_new_endpoint_counts_among_what_new_endpoints_hold(backlog: Backlog) -> None:
+    for number in range(5):
+        backlog.hold(f"new-{number}", 9)
+    assert backlog.room_for_next("new-0") == 1
+    backlog.hold("new-5", 5)
+    assert backlog.room_for_next("new-0") == 0
+    assert backlog.room_for_next(A) == 50
+
+
+def test_what_becomes_due_during_a_claim_is_claimed_next(backlog: Backlog) -> None:
+    backlog.list_due([A])
+    quotas = backlog.quotas()
+    backlog.add_due([A])
+    backlog.claimed(quotas, {A: 1})
+    assert list(backlog.quotas()) == [A]
+
+
+def test_what_becomes_due_during_a_look_stays_due_though_the_look_did_not_find_it(backlog: Backlog) -> None:
+    backlog.add_due([B])
+    backlog.begin_look()
+    backlog.add_due([A])
+    backlog.list_due([C])
+    assert set(backlog.quotas()) == {A, C}
 
 
 def test_many_endpoints_share_what_may_be_held(backlog: Backlog) -> None:
@@ -69,7 +126,6 @@ def test_an_endpoint_that_has_new_deliveries_comes_before_a_backlog(backlog: Bac
     claim(backlog, a=50)
     backlog.release(A)
     backlog.add_due([B, A])
-    assert list(backlog.quotas()) == [B, A]
     backlog.add_due([C])
     assert list(backlog.quotas()) == [C, B, A]
 
@@ -103,7 +159,7 @@ def test_an_attempt_that_is_overdue_narrows_the_window_at_once(backlog: Backlog)
     assert backlog.quotas() == {A: 1}
 
 
-def test_all_narrow_endpoints_together_hold_half_of_the_connections(backlog: Backlog) -> None:
+def test_all_endpoints_that_hang_together_hold_half_of_the_connections(backlog: Backlog) -> None:
     ids = [f"m-{number}" for number in range(60)]
     for id_ in ids:
         fail(backlog, id_)
@@ -111,6 +167,28 @@ def test_all_narrow_endpoints_together_hold_half_of_the_connections(backlog: Bac
     quotas = backlog.quotas()
     assert sum(quota for id_, quota in quotas.items() if id_ != A) == 50
     assert quotas[A] == 14, "800 shared out over 61"
+
+
+def test_an_endpoint_that_fails_quickly_is_probed_and_not_counted_among_those_that_hang(backlog: Backlog) -> None:
+    ids = [f"m-{number}" for number in range(60)]
+    for id_ in ids:
+        fail(backlog, id_)
+    backlog.hold(A)
+    backlog.answered(A, Outcome.CONNECTION_CLOSED, 0.01)
+    backlog.release(A)
+    backlog.list_due([*ids, A])
+    quotas = backlog.quotas()
+    assert quotas[A] == 1
+    assert sum(quotas.values()) == 51
+
+
+def test_nothing_is_claimed_of_a_paused_endpoint_and_its_turn_is_kept(backlog: Backlog) -> None:
+    backlog.list_due([A, B])
+    backlog.pause(A)
+    assert backlog.is_paused(A)
+    assert list(backlog.quotas()) == [B]
+    backlog.resume(A)
+    assert list(backlog.quotas()) == [A]
 
 
 def test_a_narrow_endpoint_whose_window_is_wide_again_counts_no_more(backlog: Backlog) -> None:
@@ -182,6 +260,7 @@ def test_however_many_hang_half_of_the_connections_are_for_the_quick(
     names = {f"m-{number}": (hangs, due) for number, (hangs, due) in enumerate(endpoints)}
     held = dict.fromkeys(names, 0)
     for id_, (hangs, _) in names.items():
+        prove(backlog, id_)
         if hangs:
             fail(backlog, id_)
     for _ in range(3):

@@ -5,6 +5,7 @@ import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import event as sqlalchemy_event
@@ -12,13 +13,14 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 from standardwebhooks.webhooks import Webhook
 
+from domain.delivery.outcome import Outcome
 from producers.egress import networks
 from producers.webhooks import claimer, poster
 from producers.webhooks.dispatcher import Dispatcher, Point
 from producers.webhooks.recorder import LATE
 from producers.webhooks.sender import Sender
 from schemas.signature import event_id, secret
-from store import dead_deliveries, endpoints
+from store import dead_deliveries, deliveries, endpoints
 from store.engine import connect
 from tests.parts.receiver import Answer, Receiver, redirect, unavailable
 from tests.store.outbox import SECRET, Outbox, Row
@@ -59,6 +61,13 @@ async def running(dispatcher: Dispatcher) -> AsyncIterator[None]:
         stopping.set()
         async with asyncio.timeout(WITHIN):
             await task
+
+
+def prove(dispatcher: Dispatcher, *endpoint_ids: str) -> None:
+    """Each of the endpoints has answered often."""
+    for id_ in endpoint_ids:
+        for _ in range(40):
+            dispatcher._backlog.answered(id_, Outcome.ACCEPTED, 0.01)
 
 
 async def until(condition: Callable[[], object]) -> None:
@@ -321,10 +330,10 @@ async def test_an_attempt_that_is_overdue_narrows_the_window_of_its_endpoint(
         assert len(receiver.requests) == 2
 
 
-async def test_all_sluggish_endpoints_together_get_half_of_the_connections_in_one_claim(
+async def test_new_endpoints_together_get_half_of_the_connections_in_one_claim(
     engine: AsyncEngine, outbox: Outbox, sender: Sender
 ) -> None:
-    """Each of the twelve is probed by one delivery, and all of them together hold half of 20 connections."""
+    """A tenth of 20 connections each, and ten all. Those that failed quickly are probed, and hold up no other."""
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
         for number in range(12):
@@ -332,9 +341,9 @@ async def test_all_sluggish_endpoints_together_get_half_of_the_connections_in_on
             for _ in range(3):
                 await outbox.tell(f"m{number}", await outbox.add_wallet())
         dispatcher = Dispatcher(engine, sender, schedule=AT_ONCE, connections=20)
-        assert await dispatcher.run_once() == 36
-        await outbox.make_due()
         assert await dispatcher.run_once() == 10
+        await outbox.make_due()
+        assert await dispatcher.run_once() == 15
 
 
 async def test_an_endpoint_that_is_quick_again_is_probed_before_it_gets_half_of_the_connections(
@@ -366,6 +375,76 @@ async def test_what_is_under_way_when_it_is_told_to_stop_is_finished_and_the_res
     assert await leased(outbox) == 0
 
 
+async def test_after_it_is_told_to_stop_it_claims_nothing(
+    monkeypatch: pytest.MonkeyPatch, engine: AsyncEngine, outbox: Outbox, sender: Sender, receiver: Receiver
+) -> None:
+    """It puts back what it holds at once, so there would always be room for more."""
+    receiver.answer("/m", Answer(200, delay=0.02))
+    names = [f"m{number}" for number in range(40)]
+    for name in names:
+        await outbox.add_endpoint(name, receiver.url("/m"))
+        for _ in range(5):
+            await outbox.tell(name, await outbox.add_wallet())
+    stopping = asyncio.Event()
+    claims_after = 0
+    claim = deliveries.claim
+
+    async def counted(*arguments: Any, **named: Any) -> Any:
+        nonlocal claims_after
+        claims_after += stopping.is_set()
+        claimed = await claim(*arguments, **named)
+        if receiver.requests:
+            stopping.set()
+        return claimed
+
+    monkeypatch.setattr(deliveries, "claim", counted)
+    dispatcher = Dispatcher(engine, sender, connections=2)
+    prove(dispatcher, *names)
+    async with asyncio.timeout(WITHIN):
+        await dispatcher.run(stopping)
+    assert claims_after <= 1, "the one that begins before a stop is noticed"
+    assert await leased(outbox) == 0
+    assert sum(row.attempt for row in await outbox.live()) == 0
+    assert len(await outbox.history()) == len(receiver.requests) < 100
+
+
+async def test_what_a_last_claim_brings_after_everything_is_recorded_is_given_back(
+    monkeypatch: pytest.MonkeyPatch, engine: AsyncEngine, outbox: Outbox, sender: Sender, receiver: Receiver
+) -> None:
+    """It is told to stop during a claim, which brings deliveries after the only attempt under way was recorded."""
+    for name in ("first", "m"):
+        await outbox.add_endpoint(name, receiver.url(f"/{name}"))
+    receiver.answer("/first", Answer(200, delay=0.1))
+    await outbox.tell("first", await outbox.add_wallet())
+    stopping = asyncio.Event()
+    claim = deliveries.claim
+
+    async def late(connection: Any, quotas: Any, *arguments: Any, **named: Any) -> Any:
+        claimed = await claim(connection, quotas, *arguments, **named)
+        if "m" in quotas:
+            stopping.set()
+            await until_history(outbox, 1)
+            await asyncio.sleep(0.05)
+        return claimed
+
+    monkeypatch.setattr(deliveries, "claim", late)
+    dispatcher = Dispatcher(engine, sender)
+    async with asyncio.timeout(WITHIN), asyncio.TaskGroup() as tasks:
+        tasks.create_task(dispatcher.run(stopping))
+        await receiver.arrived(1, "/first")
+        for _ in range(5):
+            await outbox.tell("m", await outbox.add_wallet())
+        dispatcher.kick(["m"])
+    assert receiver.at("/m") == []
+    assert [row.attempt for row in await outbox.live()] == [0] * 5
+    assert await leased(outbox) == 0
+
+
+async def until_history(outbox: Outbox, count: int) -> None:
+    while len(await outbox.history()) < count:  # noqa: ASYNC110 - the database has no event to wait for
+        await asyncio.sleep(0.01)
+
+
 async def test_what_is_ready_when_it_is_told_to_stop_is_given_back_and_not_posted(
     engine: AsyncEngine, outbox: Outbox, receiver: Receiver
 ) -> None:
@@ -376,6 +455,7 @@ async def test_what_is_ready_when_it_is_told_to_stop_is_given_back_and_not_poste
         await outbox.tell(f"m{number}", await outbox.add_wallet())
     async with Sender(version="1", deadline=60, allow=LOOPBACK) as sender:
         dispatcher = Dispatcher(engine, sender, connections=1, lease=timedelta(hours=1), drain_within=60)
+        prove(dispatcher, *(f"m{number}" for number in range(6)))
         async with running(dispatcher):
             await receiver.arrived(1)
             await until(lambda: len(dispatcher._poster._ready) == 5)
@@ -437,6 +517,7 @@ async def test_many_deliveries_take_few_statements(
     statements: list[str] = []
     sqlalchemy_event.listen(engine.sync_engine, "before_cursor_execute", lambda *call: statements.append(call[2]))
     dispatcher = Dispatcher(engine, sender)
+    prove(dispatcher, *(f"m{number}" for number in range(10)))
     attempts = await dispatcher.run_once()
     assert attempts == 200
     assert len(statements) == 5, "a sweep, a look, a claim, the results, the next of each line"
