@@ -18,7 +18,7 @@ from producers.egress import networks
 from producers.webhooks import claimer, poster
 from producers.webhooks.dispatcher import Dispatcher, Point
 from producers.webhooks.recorder import LATE
-from producers.webhooks.sender import Sender
+from producers.webhooks.sender import PostResult, Sender
 from schemas.signature import event_id, secret
 from store import dead_deliveries, deliveries, endpoints
 from store.engine import connect
@@ -239,6 +239,38 @@ async def test_410_disables_the_endpoint_and_loses_nothing(
     assert [status for _, status, _ in await outbox.history()] == ["DELIVERED"] * 3
 
 
+@pytest.mark.parametrize(
+    ("answer", "state"),
+    [(PostResult(Outcome.GONE, 0.1, 410), ("DISABLED", False)),
+     (PostResult(Outcome.UNAVAILABLE, 0.1, 503, timedelta(hours=1)), ("ENABLED", True))],
+)  # fmt: skip
+async def test_what_an_endpoint_asks_for_while_other_results_are_recorded_is_recorded_with_the_next(
+    outbox: Outbox, dispatcher: Dispatcher, receiver: Receiver, answer: PostResult, state: tuple[str, bool]
+) -> None:
+    await outbox.add_endpoint("late")
+    await outbox.tell("late", await outbox.add_wallet())
+    async with outbox.engine.begin() as connection:
+        late = await deliveries.claim(connection, {"late": 1}, {}, lease=timedelta(hours=1))
+    dispatcher._backlog.hold("late")
+
+    def answered(_at: Point) -> None:
+        while late:
+            dispatcher._recorder.add(late.pop(), 0.0, answer)
+
+    dispatcher._recorder._at = answered
+    receiver.answer("/gone", Answer(410))
+    receiver.answer("/busy", unavailable("3600"))
+    for name in ("gone", "busy"):
+        await outbox.add_endpoint(name, receiver.url(f"/{name}"))
+        await outbox.tell(name, await outbox.add_wallet())
+    await dispatcher.run_once()
+    assert late == []
+    await dispatcher.run_once()
+    async with outbox.engine.begin() as connection:
+        (asking,) = await endpoints.read(connection, ["late"])
+    assert (asking.status, asking.held_until is not None) == state
+
+
 @pytest.mark.parametrize("answer", [unavailable("3600"), Answer(429, {"Retry-After": "3600"})])
 async def test_retry_after_holds_back_the_endpoint_and_no_other(
     outbox: Outbox, dispatcher: Dispatcher, receiver: Receiver, answer: Answer
@@ -269,6 +301,24 @@ async def test_once_an_endpoint_asked_to_wait_nothing_more_that_was_claimed_is_s
         await receiver.arrived(1)
     assert len(receiver.requests) <= 2, "as many as there are connections"
     assert sum(row.attempt for row in await outbox.live()) == len(receiver.requests), "what was not sent does not count"
+
+
+@pytest.mark.parametrize(
+    "answer", [PostResult(Outcome.GONE, 0.1, 410), PostResult(Outcome.UNAVAILABLE, 0.1, 503, timedelta(hours=1))]
+)
+async def test_what_is_claimed_before_the_wish_of_its_endpoint_is_recorded_is_given_back_and_not_posted(
+    outbox: Outbox, dispatcher: Dispatcher, receiver: Receiver, answer: PostResult
+) -> None:
+    await outbox.add_endpoint("m", receiver.url("/m"))
+    for _ in range(2):
+        await outbox.tell("m", await outbox.add_wallet())
+    async with outbox.engine.begin() as connection:
+        (answered,) = await deliveries.claim(connection, {"m": 1}, {}, lease=timedelta(hours=1))
+    dispatcher._backlog.hold("m")
+    dispatcher._recorder.add(answered, 0.0, answer)
+    await dispatcher.run_once()
+    assert receiver.requests == []
+    assert sorted(row.attempt for row in await outbox.live()) == [0, 1], "what was not sent does not count"
 
 
 @pytest.mark.parametrize(
