@@ -359,6 +359,20 @@ async def test_one_who_was_slower_than_his_lease_deletes_nothing(harness: Harnes
     assert await harness.rows() == [("adyen", 0, None, 2, True)]
 
 
+async def test_one_who_was_slower_than_his_lease_gives_nothing_up(harness: Harness) -> None:
+    """Another one asks by then, and may have an answer."""
+    await harness.waiting(*thin_events("adyen")[:1])
+    harness.vendor.answer("/v71/storedPaymentMethods", Answer(403, delay=2))
+    async with harness.fetcher(schedule=(), lease=timedelta(0)) as fetcher:
+        slow = asyncio.create_task(fetcher.run_once())
+        await harness.vendor.arrived(1)
+        async with harness.engine.begin() as connection:
+            [fast] = await fetches.claim(connection, {"adyen": 4}, lease=timedelta(hours=1))
+        assert await slow == 1
+    assert await harness.dead_letters() == []
+    assert await harness.rows() == [("adyen", 0, None, fast.attempt, True)]
+
+
 async def test_while_kafka_is_away_no_answer_is_lost_and_no_failure_counted(harness: Harness) -> None:
     await harness.waiting(*thin_events("adyen")[:1])
     harness.vendor.answer("/v71/storedPaymentMethods", answer("adyen"))
