@@ -90,9 +90,13 @@ async def _in_turn(content: Iterable[bytes] | AsyncIterator[bytes]) -> AsyncIter
 async def read(vendors: Vendors, path: str = "report.csv") -> list[TopicMessage]:
     found: list[TopicMessage] = []
     async with vendors.open_file("braintree", Fetch(path, {}, file_at=AT)) as chunks:
-        async for batch in reports.batches(BRAINTREE, chunks, Edge(AT)):
-            assert len(batch) <= reports.MESSAGES_AT_ONCE + reports._REFUSED_AT_FIRST
-            found += batch
+        try:
+            async for batch in reports.batches(BRAINTREE, chunks, Edge(AT)):
+                assert len(batch) <= reports.MESSAGES_AT_ONCE + reports._REFUSED_AT_FIRST
+                found += batch
+        except Refused:
+            assert found == [], "messages were given before the file was refused"
+            raise
     return found
 
 
