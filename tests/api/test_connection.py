@@ -305,3 +305,36 @@ async def test_what_is_no_route_or_no_method_of_one_is_a_problem_like_any_other(
             assert (answer.status, answer.body["status"], answer.body["code"]) == (status, status, code)
             assert answer.body.keys() == {"type", "title", "status", "detail", "code", "requestId"}
             assert answer.headers.get("allow") == ("POST" if status == 405 else None)
+
+
+async def test_every_request_that_is_under_way_at_the_stop_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also one that takes longer than another."""
+    acknowledging: list[asyncio.Future[bool]] = []
+    both = asyncio.Event()
+
+    async def send(_messages: Sequence[TopicMessage]) -> bool:
+        acknowledging.append(asyncio.get_running_loop().create_future())
+        if len(acknowledging) == 2:
+            both.set()
+        return await acknowledging[-1]
+
+    intake = FeedIntake(
+        FEEDS, {"vgs": [SECRET]}, edge=lambda: Edge(datetime(2026, 11, 20, tzinfo=UTC)), send=send, rows=edge.rows
+    )
+    stopping = asyncio.Event()
+    async with asyncio.timeout(30), Listener(intake, "127.0.0.1", 0, drain_within=30) as listener:
+        monkeypatch.setattr(listener._runner, "_shutdown_timeout", 0.01)
+        serving = asyncio.create_task(listener.run(stopping))
+        posted = request(f"{POST} HTTP/1.1", HEAD + BEARER + TWO)
+        posts = [asyncio.create_task(exchange(listener.port, posted)) for _ in range(2)]
+        await both.wait()
+        stopping.set()
+        acknowledging[0].set_result(True)
+        [first], _ = await asyncio.wait(posts, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((serving,), timeout=0.2)
+        acknowledging[1].set_result(True)
+        answers = [await post for post in posts]
+        assert first.result() in answers
+        await serving
+    # `{}` is no update: kept as a dead letter
+    assert [answer.status for answer in answers] == [422, 422]
