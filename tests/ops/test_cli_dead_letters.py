@@ -177,6 +177,9 @@ async def test_letters_are_discarded_by_range_reason_and_time(program: Program) 
     assert await status(program) == ["OPEN", "OPEN", "OPEN"]
     assert (await program(*arguments)).well().out == "discarded 1 dead letter\n"
     assert await status(program) == ["OPEN", "DISCARDED", "OPEN"]
+    for other in (("--reason", "of another kind"), ("--before", "2000-01-01")):
+        assert (await program("dead-letters", "discard", "3", *other)).well().out == "discarded 0 dead letters\n"
+    assert await status(program) == ["OPEN", "DISCARDED", "OPEN"]
     for nothing in ((), ("4-1",), ("1-",), ("--before", "yesterday")):
         ended = await program("dead-letters", "discard", *nothing)
         assert (ended.code, ended.out) == (2, "")
