@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -241,6 +242,20 @@ def test_processed_files_are_kept_from_when_they_were_processed_however_old_the_
         assert watch.folders.expire(timedelta(days=1)) == []
         assert watch.folders.expire(timedelta()) == ["feed.csv"]
     assert list(work(folder, "processed").iterdir()) == []
+
+
+def test_what_was_refused_of_a_file_is_kept_though_its_file_is_not(folder: Path) -> None:
+    """Files with full numbers are removed once they are sent."""
+    with watching(folder, feed=FEEDS["discover"], keep=None) as watch:
+        assert not watch.kept_for
+        (folder / "feed.csv").write_text("a line")
+        assert watch.folders.pick_up("feed.csv")
+        watch.folders.in_hand.write("feed.csv.refused", b"refused")
+        assert watch.folders.finish("feed.csv", watch.folders.processed, keep=False) is None
+        watch.expired_at = -inf
+        drop_folder._expire(watch)
+        assert watch.expired_at > 0
+    assert [file.name for file in work(folder, "processed").iterdir()] == ["feed.csv.refused"]
 
 
 @pytest.mark.parametrize("first", ["file", "refused", "file and refused"])
