@@ -1,12 +1,16 @@
 """What is kept of a message that nobody could read: all of it, but for card numbers."""
 
 import json
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from consumers.batch import take_in
 from consumers.letters import LONGEST_BYTES, dead_letter
+from domain.update import UpdateType
 from store import dead_letters
-from tests.consumers.harness import Harness
+from tests.consumers.harness import RETENTION, Harness, written
+from tests.domain.build import reported
 
 PAN = "4111111111111111"
 
@@ -39,6 +43,19 @@ async def test_no_header_keeps_a_card_number_or_what_no_text_holds(harness: Harn
     assert "4111" not in kept
     assert "NDExMTEx" not in kept
     assert [name for name, _ in json.loads(kept)] == ["ce_subject", "x-****************", "utf-16", "\\x00"]
+
+
+@pytest.mark.parametrize("digit_ids", [frozenset(), frozenset({"vau"})])
+async def test_a_message_that_cannot_be_used_is_masked_as_the_settings_say(
+    harness: Harness, digit_ids: frozenset[str]
+) -> None:
+    """A token of digits stays what it is where `REPOINT_DIGIT_IDS` has its vendor."""
+    update = written(reported(UpdateType.CLOSED, PAN, on=1, id="u"))
+    ahead = datetime.now(UTC) + timedelta(days=400)
+    unusable = [{**update, "type": "UNHEARD_OF"}, {**update, "occurredAt": ahead.isoformat()}]
+    messages = [harness.message(content) for content in unusable]
+    assert (await take_in(harness.engine, messages, RETENTION, digit_ids=digit_ids)).unreadable == 2
+    assert [PAN in letter.body.decode() for letter in await harness.dead_letters()] == [bool(digit_ids)] * 2
 
 
 async def test_one_that_the_database_refused_is_set_aside_with_its_headers(harness: Harness) -> None:
