@@ -202,6 +202,21 @@ async def test_the_status_of_a_replaced_card_tells_it_all(program: Program, rece
     assert "503, 200" in text
 
 
+async def test_where_the_settings_say_so_a_token_of_digits_is_taken_in_from_the_file_to_the_wallet(
+    program: Program, receiver: Receiver
+) -> None:
+    token = "4539578763621486"
+    program.settings["DIGIT_IDS"] = "vau"
+    line = wallet(21)
+    line["paymentMethods"][0]["credentials"] = [{"vendor": "vau", "token": token}]
+    (await program("wallets", "import", program.write("digits.jsonl", line))).well()
+    async with consuming(program):
+        await ingest(program, replaced(21) | {"old": {"token": token}})
+        outcomes = await settled(program, 1)
+    assert outcomes == {"APPLIED": 1}
+    assert len(receiver.at("/m-1")) == 2
+
+
 async def test_the_roles_can_run_apart(program: Program, receiver: Receiver) -> None:
     async with consuming(program, "--role", "consume") as consumer:
         await ingest(program, replaced(1))
