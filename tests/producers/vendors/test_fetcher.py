@@ -8,11 +8,12 @@ from base64 import b64encode
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, ConsumerRecord
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 from structlog.testing import capture_logs
@@ -26,6 +27,7 @@ from producers.vendors.client import Vendor, Vendors
 from producers.vendors.fetcher import Fetcher, Point
 from schemas import thin
 from schemas.canonical import parse
+from schemas.digit_ids import NO_DIGIT_IDS, DigitIds
 from schemas.feeds import FEEDS
 from schemas.feeds.feed import Edge, Fetch
 from schemas.intake import TopicMessage
@@ -44,6 +46,8 @@ SAMPLES = Path(__file__).parents[3] / "examples" / "feeds"
 LOOPBACK = networks(["127.0.0.0/8"])
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 PAN = "4539578763621486"
+# Of the sample's first event.
+TOKEN = b"M5N7TQ4TG5PFWR50"
 # Fast-forwarded: what failed is due again by the next look.
 AT_ONCE = (timedelta(0), timedelta(0))
 
@@ -101,6 +105,7 @@ class Harness:
         lease: timedelta = timedelta(minutes=1),
         allow: Any = LOOPBACK,
         servers: str | None = None,
+        digit_ids: DigitIds = NO_DIGIT_IDS,
         **address: Any,
     ) -> AsyncIterator[Fetcher]:
         where = Vendor(self.vendor.url("/v71"), f"Basic {b64encode(b'u:p').decode()}", allow)
@@ -116,7 +121,8 @@ class Harness:
                 vendors,
                 FEEDS,
                 send=publisher.send,
-                edge=Edge,
+                edge=partial(Edge, digit_ids=digit_ids),
+                digit_ids=digit_ids,
                 schedule=schedule,
                 lease=lease,
                 at=at,
@@ -493,3 +499,40 @@ async def test_events_off_the_topic_wait_once_each_and_what_is_none_is_a_dead_le
 
 async def _has(harness: Harness, letters: int) -> bool:
     return len(await harness.dead_letters()) == letters and len(await harness.rows()) > 0
+
+
+async def test_an_event_about_a_token_of_digits_is_kept_and_asked_about_where_the_settings_say_so(
+    harness: Harness,
+) -> None:
+    digit_ids = frozenset({"adyen", "stripe"})
+    event = thin_events("adyen")[0].value.replace(TOKEN, PAN.encode())
+    letter = event.replace(b'"adyen"', b'"stripe"')
+    messages = [
+        ConsumerRecord("thin", 0, offset, 0, 0, None, value, None, -1, len(value), ())
+        for offset, value in enumerate((event, letter))
+    ]
+    await taking.take_in(
+        harness.engine, messages, Retention(known=timedelta(days=800), unknown=timedelta(days=3)), digit_ids=digit_ids
+    )
+    [(_, _, kept)] = await harness.dead_letters()
+    assert kept == letter
+    body = json.dumps(ANSWERS["adyen"]).encode().replace(TOKEN, PAN.encode())
+    harness.vendor.answer("/v71/storedPaymentMethods", Answer(200, {}, body))
+    async with harness.fetcher(digit_ids=digit_ids) as fetcher:
+        assert await fetcher.run_once() == 1
+    [update] = await harness.updates()
+    assert update["old"]["token"] == PAN
+
+
+async def test_an_event_about_a_token_of_digits_that_is_given_up_keeps_it_where_the_settings_say_so(
+    harness: Harness,
+) -> None:
+    digit_ids = frozenset({"adyen"})
+    event = thin_events("adyen")[0].value.replace(TOKEN, PAN.encode())
+    new = NewFetch("adyen", thin.parse(event, digit_ids=digit_ids).digest, event, "thin", 0, 0)
+    async with harness.engine.begin() as connection:
+        await fetches.keep(connection, [new])
+    harness.vendor.answer("/v71/storedPaymentMethods", Answer(403))
+    async with harness.fetcher(schedule=(), digit_ids=digit_ids) as fetcher:
+        assert await fetcher.run_once() == 1
+    assert await harness.dead_letters() == [("thin", "fetch: the vendor answered 403", event)]
