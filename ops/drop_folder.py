@@ -209,7 +209,7 @@ def _expire(watch: Watch) -> None:
     if time.monotonic() - watch.expired_at < min(_EXPIRE_SECONDS, watch.kept_for.total_seconds() or _EXPIRE_SECONDS):
         return
     watch.expired_at = time.monotonic()
-    for name in watch.folders.expire(watch.kept_for or KEPT_FOR):
+    for name in watch.folders.expire(watch.kept_for, keep_refused=max(watch.kept_for, KEPT_FOR)):
         terminal.write_line(f"{watch.folders.processed.title(name)}: removed, kept for as long as asked for")
 
 

@@ -13,11 +13,17 @@ from producers.topic.stream import FeedLine
 
 # More lines would scroll the first ones off the screen; the file beside the feed has all of them.
 _REPORTED = 20
+_SUFFIX = ".refused"
 
 
 def beside(name: str) -> str:
     """The name of the file with the refused lines of the file `name`."""
-    return name_beside(name, "{}.refused")
+    return name_beside(name, f"{{}}{_SUFFIX}")
+
+
+def is_beside(name: str) -> bool:
+    """Whether `name` is that of a file with refused lines."""
+    return name.endswith(_SUFFIX)
 
 
 class RefusedLines:

@@ -92,13 +92,14 @@ class WorkFolders:
         checkpoint.remove(self.in_hand, name)
         return new_name if keep else None
 
-    def expire(self, keep: timedelta) -> list[str]:
-        """Remove files that were processed longer ago; their names."""
+    def expire(self, keep: timedelta, *, keep_refused: timedelta) -> list[str]:
+        """Remove files that were processed longer ago than `keep`, refused lines after `keep_refused`; their names."""
         removed = []
         for name in self.processed.names():
             state = self.processed.state(name)
             # the time of the last change of the entry: it was moved there
-            if state is not None and time.time() - state.st_ctime >= keep.total_seconds():
+            longest = keep_refused if refused_lines.is_beside(name) else keep
+            if state is not None and time.time() - state.st_ctime >= longest.total_seconds():
                 with suppress(FileNotFoundError):
                     self.processed.remove(name)
                     removed.append(name)

@@ -185,6 +185,14 @@ async def test_letters_are_discarded_by_range_reason_and_time(program: Program) 
         assert (ended.code, ended.out) == (2, "")
 
 
+@pytest.mark.parametrize("reason", ["", " "])
+async def test_no_reason_is_not_every_reason(program: Program, reason: str) -> None:
+    """What `--reason "$REASON"` is where the variable is not set."""
+    ended = await program("dead-letters", "discard", "--reason", reason)
+    assert (ended.code, "--reason: expected a text" in ended.err) == (2, True)
+    assert len((await program("dead-letters", "list", "--json")).json()) == 3
+
+
 async def test_letters_are_discarded_all_or_none(program: Program) -> None:
     (await program("dead-letters", "discard", "2", "3", "--dry-run")).well()
     assert await status(program) == ["OPEN", "OPEN", "OPEN"]

@@ -24,7 +24,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from ops import drop_folder, feed_files, open_file, work_folders
 from ops import edge as edges
-from ops.drop_folder import Refusals, Watch
+from ops.drop_folder import KEPT_FOR, Refusals, Watch
 from ops.feed_files import Summary
 from ops.settings import Settings
 from schemas.feeds import FEEDS
@@ -239,15 +239,16 @@ def test_processed_files_are_kept_from_when_they_were_processed_however_old_the_
     with watching(folder) as watch:
         assert watch.folders.pick_up("feed.csv")
         watch.folders.finish("feed.csv", watch.folders.processed, keep=True)
-        assert watch.folders.expire(timedelta(days=1)) == []
-        assert watch.folders.expire(timedelta()) == ["feed.csv"]
+        assert watch.folders.expire(timedelta(days=1), keep_refused=KEPT_FOR) == []
+        assert watch.folders.expire(timedelta(), keep_refused=KEPT_FOR) == ["feed.csv"]
     assert list(work(folder, "processed").iterdir()) == []
 
 
-def test_what_was_refused_of_a_file_is_kept_though_its_file_is_not(folder: Path) -> None:
+@pytest.mark.parametrize("keep", [None, timedelta(), timedelta(microseconds=1)])
+def test_what_was_refused_of_a_file_is_kept_though_its_file_is_not(folder: Path, keep: timedelta | None) -> None:
     """Files with full numbers are removed once they are sent."""
-    with watching(folder, feed=FEEDS["discover"], keep=None) as watch:
-        assert not watch.kept_for
+    with watching(folder, feed=FEEDS["discover"], keep=keep) as watch:
+        assert watch.kept_for == (keep or timedelta())
         (folder / "feed.csv").write_text("a line")
         assert watch.folders.pick_up("feed.csv")
         watch.folders.in_hand.write("feed.csv.refused", b"refused")
