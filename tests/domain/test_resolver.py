@@ -265,8 +265,14 @@ FACE = {"last4": "5678", "brand": "VISA"}
         ),
         # forks that no method holds
         (wallet(method("A")), [replaced("A", "B", on=1), replaced("A", "C", on=2)], [False, True]),
+        # two accounts of one fact each, before the third fact makes one of them
+        (
+            wallet(method("A"), method("C")),
+            [replaced("A", "B", on=1), replaced("C", "D", on=2), replaced("B", "D", on=3)],
+            [True, True, True],
+        ),
     ],
-    ids=["live method", "current card", "reason", "removed method", "face", "expiry", "fork"],
+    ids=["live method", "current card", "reason", "removed method", "face", "expiry", "fork", "two accounts"],
 )
 def test_which_facts_count_for_what_the_wallet_is(
     before: Wallet, facts: Sequence[Update], counts: Sequence[bool]
