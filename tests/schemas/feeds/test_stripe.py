@@ -129,6 +129,8 @@ def test_a_name_that_changed_with_the_card_is_told_too() -> None:
     date, name = updates("stripe", both)
     assert (date.type, name.type) == (UpdateType.EXPIRY_UPDATED, UpdateType.DETAILS_UPDATED)
     assert name.new.details == {"holder_name": "Jenny Rosen"}
+    # under one id the second would be taken for another content of the first
+    assert (date.stamp.update_id, name.stamp.update_id) == ("evt_1", "evt_1-details")
 
 
 @pytest.mark.parametrize(
