@@ -17,6 +17,8 @@ BEFORE = Details(last4="1111", brand="VISA", expiry=Expiry(2026, 6), zip_code="1
     ("changes", "reason"),
     [
         ({"expiry": Expiry(2029, 1)}, "EXPIRY_UPDATED"),
+        ({"expiry": Expiry(2026, 9)}, "EXPIRY_UPDATED"),
+        ({"expiry": Expiry(2029, 6)}, "EXPIRY_UPDATED"),
         ({"expiry": Expiry(2029, 1), "zip_code": "54321"}, "EXPIRY_UPDATED"),
         ({"last4": "1881"}, "DETAILS_UPDATED"),
         ({"last4": "1881", "expiry": Expiry(2029, 1)}, "DETAILS_UPDATED"),
@@ -29,7 +31,8 @@ def test_an_expiry_is_the_reason_only_where_the_number_stayed(changes: dict[str,
     after = before._replace(details=BEFORE._replace(**changes))  # type: ignore[arg-type]
     events = announcements(wallet(after), (Updated(before, after),))
     assert [event.reason for event in events] == [reason, reason]
-    assert {"expiryYear", "last4", "cardBrand", "zipCode"} & json.loads(events[0].payload)["previous"].keys()
+    previous = json.loads(events[0].payload)["previous"]
+    assert {"expiryMonth", "expiryYear", "last4", "cardBrand", "zipCode"} & previous.keys()
     suspended = after._replace(status=MethodStatus.SUSPENDED)
     assert {event.reason for event in announcements(wallet(suspended), (Updated(before, suspended),))} == {"SUSPENDED"}
 
