@@ -207,7 +207,8 @@ async def test_a_file_with_full_numbers_is_kept_for_ourselves_as_long_as_asked_f
         assert modes(work)["processed/feed.csv"] == 0o600
 
         async def is_removed() -> bool:
-            return not list((work / "processed").iterdir())
+            """What was refused of it is kept for a week."""
+            return [file.name for file in (work / "processed").iterdir()] == ["feed.csv.refused"]
 
         await until(is_removed, within=60)
     assert await is_removed()

@@ -124,7 +124,8 @@ async def test_a_feed_of_full_numbers_is_not_begun_with_without_a_key(program: P
     ended = await program("ingest", "--format", "vau", *how.split(), KAFKA_BOOTSTRAP_SERVERS="127.0.0.1:1")
     assert (ended.code, ended.out) == (2, "")
     assert ended.err == (
-        "repoint: REPOINT_FINGERPRINT_KEY: expected with feeds whose records all have full numbers (vau)\n"
+        "repoint: REPOINT_FINGERPRINT_KEY: expected with feeds whose records all have full numbers (vau):"
+        " `repoint keys generate` makes one\n"
     )
     assert sorted(program.directory.iterdir()) == before
     # where tokens may stand in place of numbers, each record is looked at

@@ -327,8 +327,10 @@ def test_feeds_of_full_numbers_need_a_key_for_fingerprints(environment: Environm
     environment.set(
         FEED_SECRETS=json.dumps(dict.fromkeys(["vau", "abu-push", "worldpay", "vgs"], "a-token-of-16-or-more"))
     )
-    assert problems() == (
-        "REPOINT_FINGERPRINT_KEY: expected with feeds whose records all have full numbers (abu-push, vau)",
+    (problem,) = problems()
+    assert problem == (
+        "REPOINT_FINGERPRINT_KEY: expected with feeds whose records all have full numbers (abu-push, vau):"
+        " `repoint keys generate` makes one"
     )
     environment.set(FINGERPRINT_KEY=f"v1:{'ab' * 32}")
     assert read().feed_secrets is not None
