@@ -87,6 +87,7 @@ class _Fault:
 async def _live(plan: ProcessPlan) -> None:
     stopping = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     fault = _Fault(plan)
     engine = connect(plan.database_url, short=True)
     _let_go_sooner(engine, plan.name)
@@ -157,7 +158,11 @@ def main() -> None:
             plan, files, _, _ = socket.recv_fds(lives, 1 << 16, 2)
             if not plan:  # the parent is done, or gone
                 return
+            # until it can handle a SIGTERM, a child keeps it pending: it would end by it
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
             parent, pid = os.getpid(), os.fork()
+            if pid != 0:
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
             if pid == 0:
                 signal.set_wakeup_fd(-1)
                 ends.close()
