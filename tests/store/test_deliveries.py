@@ -26,6 +26,12 @@ DEAD = Next(Status.DEAD)
 LATER = Next(Status.PENDING, timedelta(minutes=5))
 
 
+# In this database alone: the tests share a server.
+_WAITING = """
+    SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE NOT granted AND datname = current_database()
+"""
+
+
 @pytest.fixture
 def outbox(engine: AsyncEngine) -> Outbox:
     return Outbox(engine)
@@ -606,7 +612,7 @@ async def replay(outbox: Outbox, *ids: int) -> int:
 async def until_blocked(outbox: Outbox) -> None:
     """Until some transaction waits for another's lock."""
     async with asyncio.timeout(20):
-        while not (await outbox.execute("SELECT count(*) FROM pg_locks WHERE NOT granted"))[0][0]:  # noqa: ASYNC110 - the database has no event to wait for
+        while not (await outbox.execute(_WAITING))[0][0]:  # noqa: ASYNC110 - the database has no event to wait for
             await asyncio.sleep(0.01)
 
 
