@@ -15,7 +15,6 @@ What follows from each kind of failure (`store.failures`):
 import random
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from collections.abc import Set as AbstractSet
 from typing import NamedTuple, TypeAlias
 
 import structlog
@@ -31,7 +30,7 @@ from store import connectivity, dead_letters
 from store.failures import DATABASE_ERRORS, Failure, failure, is_defect, passes, refused_by, was_cancelled
 from store.knowledge import Contended
 from store.refusals import reason
-from wallets.announcements import EVENTS
+from wallets.announcements import EVENTS, OnDue
 from wallets.change import Retention
 from wallets.loading import Limits
 
@@ -122,7 +121,7 @@ class BatchIntake:
         take_in: TakeIn,
         waiting: Waiting,
         *,
-        on_due: Callable[[AbstractSet[str]], None] = lambda _: None,
+        on_due: OnDue = lambda _: None,
         at: Callable[[Point], None] = lambda _: None,
         allowance: Allowance = ORDINARY,
         digit_ids: DigitIds = NO_DIGIT_IDS,

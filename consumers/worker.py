@@ -9,7 +9,6 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from typing import Any, Literal, TypeAlias
 
 import structlog
@@ -30,6 +29,7 @@ from loops.progress import Stalled
 from loops.waiting import Reminder, Stopped, Waiting
 from schemas.digit_ids import NO_DIGIT_IDS, DigitIds
 from store.topics import Incarnation, Loss
+from wallets.announcements import OnDue
 from wallets.change import Retention
 
 log = structlog.get_logger()
@@ -85,7 +85,7 @@ class Worker:
         optional: bool = False,
         digit_ids: DigitIds = NO_DIGIT_IDS,
         take_in: TakeIn = take_in,
-        on_due: Callable[[AbstractSet[str]], None] = lambda _: None,
+        on_due: OnDue = lambda _: None,
         at: Callable[[Place], None] = lambda _: None,
     ) -> None:
         self._bootstrap_servers = bootstrap_servers

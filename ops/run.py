@@ -6,7 +6,6 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
-from collections.abc import Set as AbstractSet
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -38,6 +37,7 @@ from schemas.feeds import FEEDS
 from store import connectivity
 from store.engine import is_pooled
 from wallets import unfinished
+from wallets.announcements import OnDue
 from wallets.change import Retention
 
 log = structlog.get_logger()
@@ -78,9 +78,6 @@ class Role(StrEnum):
     def needs_database(self) -> bool:
         return self.consumes or self.delivers
 
-
-OnDue: TypeAlias = Callable[[AbstractSet[str]], None]
-"""Called with the ids of endpoints that have new deliveries."""
 
 Job: TypeAlias = Callable[[asyncio.Event], Coroutine[Any, Any, None]]
 

@@ -1,9 +1,9 @@
 """Announce changed wallets: write events, numbered per wallet and merchant, and their deliveries."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from prometheus_client import Counter
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -15,6 +15,10 @@ from store.ids import uuid7
 
 EVENTS = Counter("repoint_events_total", "Events made for merchants")
 """The caller counts its events here after the commit."""
+
+
+OnDue: TypeAlias = Callable[[AbstractSet[str]], None]
+"""Called after a commit with the ids of the endpoints that have new deliveries."""
 
 
 class Announced(NamedTuple):

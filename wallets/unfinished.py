@@ -8,8 +8,7 @@ Then nothing remains to do for it here.
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -25,7 +24,7 @@ from store.failures import DATABASE_ERRORS, Failure, failure, was_cancelled
 from store.knowledge import Contended
 from store.refusals import reason
 from store.unfinished import Unfinished
-from wallets.announcements import EVENTS, Announced
+from wallets.announcements import EVENTS, Announced, OnDue
 from wallets.change import Retention, carry_out, method_ids
 from wallets.loading import ORDINARY, Loaded, known_by, within
 
@@ -66,7 +65,7 @@ async def run(
     retention: Retention,
     *,
     stopping: asyncio.Event,
-    on_due: Callable[[AbstractSet[str]], None] = lambda _: None,
+    on_due: OnDue = lambda _: None,
 ) -> None:
     """Resolve unfinished updates until `stopping` is set. Wait for the database while it is away or too slow."""
     pace, reminder = _Pace(), Reminder()

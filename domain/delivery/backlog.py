@@ -93,8 +93,11 @@ class Backlog:
         self._claim_again_at = (self.outstanding - self._held_by_others) // 2
 
     def hold(self, endpoint_id: str, count: int = 1) -> None:
-        """Note deliveries that were claimed without a quota: the next of a line, claimed when its head was recorded."""
-        self._add_held(endpoint_id, count)
+        """Note that so many more deliveries of the endpoint are held."""
+        self._held[endpoint_id] += count
+        self.outstanding += count
+        if endpoint_id not in self._prompt:
+            self._held_by_others += count
 
     def room_for_next(self, endpoint_id: str) -> int:
         """How many next deliveries of finished lines may be claimed outside of the turns of the endpoints.
@@ -116,7 +119,7 @@ class Backlog:
         It is when an endpoint with due deliveries has none in hand, or when the quick endpoints have used up half of
         the latest claim. Waiting for that half makes claims large.
         """
-        self._add_held(endpoint_id, -1)
+        self.hold(endpoint_id, -1)
         if not self._due:
             return False
         if endpoint_id in self._due and not self._held[endpoint_id]:
@@ -169,9 +172,3 @@ class Backlog:
     def _room(self, endpoint_id: str, *, held_by_others: int) -> int:
         room = self._window(endpoint_id) - self._held[endpoint_id]
         return room if endpoint_id in self._prompt else min(room, self._widest - held_by_others)
-
-    def _add_held(self, endpoint_id: str, count: int) -> None:
-        self._held[endpoint_id] += count
-        self.outstanding += count
-        if endpoint_id not in self._prompt:
-            self._held_by_others += count

@@ -102,9 +102,7 @@ def _send_again(wanted: Selection, names: Sequence[int | UUID], *, dry_run: bool
     terminal.write_line(f"{'would replay' if dry_run else 'replayed'} {terminal.counted(count, 'delivery')}")
     if not count:
         terminal.remark("nothing of that is DEAD: `repoint deliveries list --status DEAD` shows what is")
-    if wait:
-        waits = "1 of them waits until its" if wait == 1 else f"{wait:,} of them wait until their"
-        terminal.remark(f"{waits} endpoint is enabled: see `repoint endpoints list`")
+    _remark_on_waiting(wait, "is enabled: see `repoint endpoints list`")
 
 
 def _send_now(wanted: Selection, names: Sequence[int | UUID], *, dry_run: bool) -> None:
@@ -126,9 +124,14 @@ def _send_now(wanted: Selection, names: Sequence[int | UUID], *, dry_run: bool) 
 
     count, wait = parts.on_database(parts.settings_of_a_command(), work)
     terminal.write_line(f"{'would send' if dry_run else 'sending'} {terminal.counted(count, 'delivery')} now")
-    if wait:
-        waits = "1 of them waits until its" if wait == 1 else f"{wait:,} of them wait until their"
-        terminal.remark(f"{waits} endpoint is held back no more: `repoint endpoints enable` ends a hold")
+    _remark_on_waiting(wait, "is held back no more: `repoint endpoints enable` ends a hold")
+
+
+def _remark_on_waiting(count: int, until: str) -> None:
+    """Say how many of the deliveries wait for their endpoints, and until those are what."""
+    if count:
+        waits = "1 of them waits until its" if count == 1 else f"{count:,} of them wait until their"
+        terminal.remark(f"{waits} endpoint {until}")
 
 
 async def _require(connection: AsyncConnection, wanted: Selection) -> None:

@@ -14,7 +14,7 @@ import random
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import timedelta
 from functools import partial
-from typing import Literal, TypeAlias, TypeVar
+from typing import Literal, TypeAlias
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -34,8 +34,6 @@ from store.refusals import reason
 from store.reused_connection import ReusedConnection
 
 log = structlog.get_logger()
-
-T = TypeVar("T")
 
 # While so many results wait for the database that nothing more is claimed, this is how often they are looked at.
 _BEHIND_SECONDS = 0.05
@@ -168,11 +166,10 @@ class Dispatcher:
             recording.cancel()
             self._poster.cancel()
 
-    async def _retry(self, step: Callable[[], Awaitable[T]], *, until: asyncio.Event | None = None) -> T | None:
-        """Repeat the step until it succeeds, however long the database is away; None if `until` was set before."""
-        result = await retry(step, passes, announce=self._announce_retry, until=until)
+    async def _retry(self, step: Callable[[], Awaitable[None]], *, until: asyncio.Event | None = None) -> None:
+        """Repeat the step until it succeeds, however long the database is away, or until `until` is set."""
+        await retry(step, passes, announce=self._announce_retry, until=until)
         self._advance()
-        return result
 
     def _announce_retry(self, error: BaseException, tries: int) -> None:
         why = reason(error)

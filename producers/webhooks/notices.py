@@ -4,15 +4,12 @@ import asyncio
 from collections.abc import Callable, Collection
 from contextlib import suppress
 
-import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from loops.waiting import event_or_timeout
 from store import notices
 from store.failures import DATABASE_ERRORS
 from store.reused_connection import ReusedConnection
-
-log = structlog.get_logger()
 
 # While the database is away, or its connections are all in use.
 _AGAIN_SECONDS = 1.0
@@ -33,15 +30,13 @@ class NoticeSender:
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Send notices until `stopping` is set. One that cannot be sent is dropped: dispatchers look for themselves."""
-        async with self._connection, asyncio.TaskGroup() as tasks:
-            waking = tasks.create_task(self._wake_to_stop(stopping))
+        async with self._connection:
             while not stopping.is_set():
-                await self._added.wait()
+                await _first(self._added, stopping)
                 self._added.clear()
                 due, self._due = self._due, set()
                 if due:
                     await self._send(due, stopping)
-            waking.cancel()
 
     async def _send(self, due: Collection[str], stopping: asyncio.Event) -> None:
         try:
@@ -49,10 +44,6 @@ class NoticeSender:
                 await notices.send(connection, due)
         except DATABASE_ERRORS:
             await event_or_timeout(stopping, _AGAIN_SECONDS)
-
-    async def _wake_to_stop(self, stopping: asyncio.Event) -> None:
-        await stopping.wait()
-        self._added.set()
 
 
 class NoticeListener:

@@ -129,8 +129,8 @@ class Recorder:
         """Whether nothing waits to be recorded."""
         return not self._results and not self._unsent
 
-    async def run_once(self, *, claims_next: bool = True) -> int:
-        """Record what has gathered. Return how many results.
+    async def run_once(self, *, claims_next: bool = True) -> None:
+        """Record what has gathered.
 
         With `claims_next`, the next delivery of each finished line is claimed in the same transaction.
         """
@@ -141,7 +141,7 @@ class Recorder:
         self._latest = len(results)
         gone, holds = self._gone.copy(), self._holds.copy()
         if not results and not unsent:
-            return 0
+            return
         begun = time.monotonic()
         recorded, disabled = deliveries.NOTHING_RECORDED, []
         async with self._connection.begin() as connection:
@@ -163,7 +163,6 @@ class Recorder:
         self._drop(results, unsent, gone, holds)
         self._hand_on(recorded, begun)
         _count(results, late=len(results) - len(recorded.ids), disabled=disabled)
-        return len(results)
 
     def _next_to_claim(self, results: Sequence[Attempted]) -> list[Line]:
         """The lines whose next delivery may be claimed at once: their endpoint has room, and no other line waits."""

@@ -161,14 +161,13 @@ def main() -> None:
             # until it can handle a SIGTERM, a child keeps it pending: it would end by it
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
             parent, pid = os.getpid(), os.fork()
-            if pid != 0:
-                signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
             if pid == 0:
                 signal.set_wakeup_fd(-1)
                 ends.close()
                 ended.close()
                 _live_apart(ProcessPlan(**json.loads(plan)), *files, parent=parent)
                 return
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
             told[pid] = files[0]
             os.close(files[1])
             os.write(files[0], f"born {pid}\n".encode())
