@@ -39,42 +39,43 @@ class PostedRequest:
     query: Mapping[str, str] = field(repr=False)
     form: Mapping[str, str] = field(repr=False)
     body: bytes = field(repr=False)
-    written_as: str = JSON
+    content_type: str = JSON
 
 
 @dataclass(frozen=True, slots=True)
 class SignedHeader:
     """HMAC-SHA256 of the body in a header, alone or among `name=value` parts.
 
-    `separator` splits the header into parts. `mark` names the parts that hold a signature. `before` names the part that
-    is signed with the body, as `before.body`. If that part is a time, it counts `ticks` a second.
+    `decode_key` makes the key from the secret, `encode` the text of a signature. `separator` splits the header into
+    parts. Parts named `mac_part` hold a signature. The part named `prefix_part` is signed with the body, a dot
+    between them. It is a time if it has `ticks_per_second`.
     """
 
     header: str
-    key: Callable[[str], bytes]
-    written: Callable[[bytes], str]
+    decode_key: Callable[[str], bytes]
+    encode: Callable[[bytes], str]
     separator: str | None = None
-    mark: str = ""
-    before: str = ""
-    ticks: int | None = None
+    mac_part: str = ""
+    prefix_part: str = ""
+    ticks_per_second: int | None = None
 
     def proves(self, posted: PostedRequest, secret: str, now: float) -> bool:
         value = posted.headers.get(self.header, "")
-        signed, offered = posted.body, [value]
+        content, signatures = posted.body, [value]
         if self.separator is not None:
-            written = value.split(self.separator, _MOST_SIGNATURES)[:_MOST_SIGNATURES]
-            parts = [part.strip().partition("=") for part in written]
-            offered = [text for name, _, text in parts if name == self.mark]
-            first = next((text for name, _, text in parts if name == self.before), "")
-            if self.ticks is not None and not _is_recent(first, self.ticks, now):
+            texts = value.split(self.separator, _MOST_SIGNATURES)[:_MOST_SIGNATURES]
+            parts = [part.strip().partition("=") for part in texts]
+            signatures = [text for name, _, text in parts if name == self.mac_part]
+            prefix = next((text for name, _, text in parts if name == self.prefix_part), "")
+            if self.ticks_per_second is not None and not _is_recent(prefix, self.ticks_per_second, now):
                 return False
-            signed = _bytes(first) + b"." + signed
-        expected = self.written(hmac.digest(self.key(secret), signed, hashlib.sha256))
-        return any(_same(expected, candidate) for candidate in offered)
+            content = _bytes(prefix) + b"." + content
+        expected = self.encode(hmac.digest(self.decode_key(secret), content, hashlib.sha256))
+        return any(_same(expected, signature) for signature in signatures)
 
-    def problem(self, secret: str) -> str | None:
+    def secret_problem(self, secret: str) -> str | None:
         try:
-            key = self.key(secret)
+            key = self.decode_key(secret)
         except ValueError:
             return "expected the key as the vendor shows it"
         return None if len(key) >= _SHORTEST_SECRET else f"expected a key of {_SHORTEST_SECRET} bytes or more"
@@ -83,11 +84,12 @@ class SignedHeader:
         return f'HMAC-SHA256 realm="{feed}", header="{self.header}"'
 
     def expected(self, posted: PostedRequest) -> str:
-        signed = "the body" if not self.before else f"`{self.before}` of the header, a dot and the body"
-        written = "" if self.separator is None else f", as {self.before}=…{self.separator}{self.mark}=…"
-        recent = "" if self.ticks is None else f", not older than {WINDOW_SECONDS // 60} minutes"
+        name = self.prefix_part
+        content = f"`{name}` of the header, a dot and the body" if name else "the body"
+        form = "" if self.separator is None else f", as {name}=…{self.separator}{self.mac_part}=…"
+        age = "" if self.ticks_per_second is None else f", not older than {WINDOW_SECONDS // 60} minutes"
         missing = "" if self.header in posted.headers else "; the request has no such header"
-        return f"expected the header {self.header}: HMAC-SHA256 of {signed}{written}{recent}{missing}"
+        return f"expected the header {self.header}: HMAC-SHA256 of {content}{form}{age}{missing}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,15 +103,15 @@ class SignedForm:
         public, _, private = secret.partition(":")
         key = hashlib.sha1(private.encode()).digest()  # noqa: S324  Braintree's scheme
         payload = posted.form.get("bt_payload", "").encode()
-        pairs = posted.form.get("bt_signature", "").split("&", _MOST_SIGNATURES)[:_MOST_SIGNATURES]
-        offered = [pair.partition("|") for pair in pairs]
+        texts = posted.form.get("bt_signature", "").split("&", _MOST_SIGNATURES)[:_MOST_SIGNATURES]
+        pairs = [text.partition("|") for text in texts]
         # Braintree's client checks both: a form may lose the end of the last line
-        expected = [hmac.new(key, signed, hashlib.sha1).hexdigest() for signed in (payload, payload + b"\n")]
+        expected = [hmac.new(key, content, hashlib.sha1).hexdigest() for content in (payload, payload + b"\n")]
         return any(
-            _same(digest, signature) & _same(public, name) for name, _, signature in offered for digest in expected
+            _same(digest, signature) & _same(public, name) for name, _, signature in pairs for digest in expected
         )
 
-    def problem(self, secret: str) -> str | None:
+    def secret_problem(self, secret: str) -> str | None:
         public, _, private = secret.partition(":")
         if not public or not private:
             return "expected the public key, a colon and the private key"
@@ -136,14 +138,14 @@ class SharedSecret:
 
     def proves(self, posted: PostedRequest, secret: str, _now: float) -> bool:
         kind, _, credentials = posted.headers.get("Authorization", "").partition(" ")
-        offered = credentials.strip()
+        token = credentials.strip()
         if kind.lower() == "basic":
-            offered = _plain(offered)
+            token = _decode_basic(token)
         elif kind.lower() != "bearer":
-            offered = posted.query.get("token", "") if self.in_query else ""
-        return _same(secret, offered)
+            token = posted.query.get("token", "") if self.in_query else ""
+        return _same(secret, token)
 
-    def problem(self, secret: str) -> str | None:
+    def secret_problem(self, secret: str) -> str | None:
         return None if len(secret) >= _SHORTEST_SECRET else f"expected {_SHORTEST_SECRET} characters or more"
 
     def challenge(self, feed: str) -> str:
@@ -155,18 +157,26 @@ class SharedSecret:
         return f"expected the header Authorization: Bearer, or Basic, with this feed's secret{in_query}{missing}"
 
 
-def _base64(secret: str) -> bytes:
+def _decode_base64(secret: str) -> bytes:
     return b64decode(secret, validate=True)
 
 
-def _in_base64(digest: bytes) -> str:
+def _encode_base64(digest: bytes) -> str:
     return b64encode(digest).decode()
 
 
-_CYBERSOURCE = SignedHeader("v-c-signature", _base64, _in_base64, ";", mark="sig", before="t", ticks=1000)
+_CYBERSOURCE = SignedHeader(
+    "v-c-signature",
+    _decode_base64,
+    _encode_base64,
+    ";",
+    mac_part="sig",
+    prefix_part="t",
+    ticks_per_second=1000,
+)
 
 SCHEMES: Mapping[str, SignedHeader | SignedForm | SharedSecret] = {
-    "adyen": SignedHeader("HmacSignature", bytes.fromhex, _in_base64),
+    "adyen": SignedHeader("HmacSignature", bytes.fromhex, _encode_base64),
     # Google and Apple send no header of ours. The program that decrypts Google's message must verify it.
     "apple-pay": SharedSecret(in_query=True),
     "braintree": SignedForm(),
@@ -174,8 +184,10 @@ SCHEMES: Mapping[str, SignedHeader | SignedForm | SharedSecret] = {
     "cybersource": _CYBERSOURCE,
     "gocardless": SignedHeader("Webhook-Signature", str.encode, bytes.hex),
     "google-pay": SharedSecret(in_query=True),
-    "nmi": SignedHeader("Webhook-Signature", str.encode, bytes.hex, ",", mark="s", before="t"),
-    "stripe": SignedHeader("Stripe-Signature", str.encode, bytes.hex, ",", mark="v1", before="t", ticks=1),
+    "nmi": SignedHeader("Webhook-Signature", str.encode, bytes.hex, ",", mac_part="s", prefix_part="t"),
+    "stripe": SignedHeader(
+        "Stripe-Signature", str.encode, bytes.hex, ",", mac_part="v1", prefix_part="t", ticks_per_second=1
+    ),
     "visa-tms": _CYBERSOURCE,
 }
 """By feed. Adyen's real-time updater uses a shared secret: its signature does not cover the fields that are read."""
@@ -189,9 +201,9 @@ def proves(feed: str, posted: PostedRequest, secrets: Sequence[str], now: float)
     return any(scheme.proves(posted, secret, now) for secret in secrets)
 
 
-def problem(feed: str, secret: str) -> str | None:
+def secret_problem(feed: str, secret: str) -> str | None:
     """Why the feed cannot use `secret`, without the secret itself; None if it can."""
-    return SCHEMES.get(feed, _DEFAULT_SCHEME).problem(secret)
+    return SCHEMES.get(feed, _DEFAULT_SCHEME).secret_problem(secret)
 
 
 def challenge(feed: str) -> str:
@@ -217,11 +229,12 @@ def content_types(feed: Feed) -> tuple[str, ...]:
     return (JSON, CSV) if feed.is_table and isinstance(scheme, SharedSecret) else (JSON,)
 
 
-def _is_recent(stamp: str, ticks: int, now: float) -> bool:
-    return re.fullmatch(r"\d{1,16}", stamp, re.ASCII) is not None and abs(int(stamp) / ticks - now) <= WINDOW_SECONDS
+def _is_recent(time: str, ticks_per_second: int, now: float) -> bool:
+    is_time = re.fullmatch(r"\d{1,16}", time, re.ASCII) is not None
+    return is_time and abs(int(time) / ticks_per_second - now) <= WINDOW_SECONDS
 
 
-def _plain(credentials: str) -> str:
+def _decode_basic(credentials: str) -> str:
     try:
         return b64decode(credentials, validate=True).decode()
     except ValueError:  # no base64, no ASCII, or no UTF-8 inside

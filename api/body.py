@@ -58,7 +58,7 @@ class Denied(Exception):
         self.refusal = refusal
 
 
-class Row(NamedTuple):
+class PostedRow(NamedTuple):
     """One row of a table: its bytes and its record; without a record, `refusal` says why."""
 
     body: bytes
@@ -66,20 +66,20 @@ class Row(NamedTuple):
     refusal: Refusal | None = None
 
 
-Rows: TypeAlias = Callable[[Feed, bytes], AsyncIterator[Row]]
+RowReader: TypeAlias = Callable[[Feed, bytes], AsyncIterator[PostedRow]]
 """Reads the rows of a feed's CSV."""
 
 
-def size(value: object) -> int:
+def estimate_size(value: object) -> int:
     """The rough length of `value` as JSON, in characters; counting stops once the value is large."""
-    total, waiting = 0, [value]
-    while waiting and total < _LARGE:
-        current = waiting.pop()
+    total, uncounted = 0, [value]
+    while uncounted and total < _LARGE:
+        current = uncounted.pop()
         if isinstance(current, Mapping):
-            waiting += current.values()
+            uncounted += current.values()
             total += sum(len(key) for key in current) + len(current)
         elif isinstance(current, list):
-            waiting += current
+            uncounted += current
             total += len(current)
         else:
             total += len(current) if isinstance(current, str) else _NUMBER
@@ -102,7 +102,7 @@ async def read(feed: Feed, request: web.Request) -> PostedRequest:
     Raises:
         Denied: the feed is not posted as this content type, or the body is too long, too slow or incomplete.
     """
-    written_as = _content_type(feed, request)
+    content_type = _content_type(feed, request)
     if request.headers.get("Content-Encoding", "identity") != "identity":
         raise Denied(415, "expected no Content-Encoding")
     if (request.content_length or 0) > LONGEST_BODY:
@@ -118,19 +118,19 @@ async def read(feed: Feed, request: web.Request) -> PostedRequest:
         raise Denied(400, "expected the whole body, framed as its headers say") from None
     except TimeoutError:
         raise Denied(408, f"expected the whole body within {_BODY_SECONDS} s") from None
-    form = _form(bytes(body)) if written_as == FORM else {}
-    return PostedRequest(request.headers, request.query, form, bytes(body), written_as)
+    form = _form(bytes(body)) if content_type == FORM else {}
+    return PostedRequest(request.headers, request.query, form, bytes(body), content_type)
 
 
 def _content_type(feed: Feed, request: web.Request) -> str:
     """The content type by the header; every `…+json` counts as JSON."""
-    accepted = authentication.content_types(feed)
-    named = JSON if request.content_type.endswith("+json") else request.content_type
-    if named not in accepted:
-        raise Denied(415, f"expected {' or '.join(accepted)}")
-    if named == CSV and (request.charset or "utf-8").lower() not in {"utf-8", "us-ascii"}:
+    expected = authentication.content_types(feed)
+    content_type = JSON if request.content_type.endswith("+json") else request.content_type
+    if content_type not in expected:
+        raise Denied(415, f"expected {' or '.join(expected)}")
+    if content_type == CSV and (request.charset or "utf-8").lower() not in {"utf-8", "us-ascii"}:
         raise Denied(415, f"expected {CSV} in UTF-8")
-    return named
+    return content_type
 
 
 def _form(body: bytes) -> dict[str, str]:
@@ -141,7 +141,7 @@ def _form(body: bytes) -> dict[str, str]:
         return {}
 
 
-async def rows(feed: Feed, posted: PostedRequest, cut: Rows) -> list[Row]:
+async def rows(feed: Feed, posted: PostedRequest, read_rows: RowReader) -> list[PostedRow]:
     """The records of the body, each with its own bytes if it is a row of a table.
 
     Raises:
@@ -149,13 +149,13 @@ async def rows(feed: Feed, posted: PostedRequest, cut: Rows) -> list[Row]:
             or rows.
     """
     if posted.form:
-        return [Row(b"", {name: value for name, value in posted.form.items() if name != "bt_signature"})]
+        return [PostedRow(b"", {name: value for name, value in posted.form.items() if name != "bt_signature"})]
     if refusal := mistakes.packing_refusal(posted.body):
-        raise _unusable(feed, b"", refusal._replace(field="body"))
-    if posted.written_as == CSV:
-        return await _rows_of_table(feed, posted.body, cut)
+        raise _deny_unusable(feed, b"", refusal._replace(field="body"))
+    if posted.content_type == CSV:
+        return await _rows_of_table(feed, posted.body, read_rows)
     records = await offload(len(posted.body), _records_of_json, feed, posted.body)
-    return [Row(b"", record) for record in records]
+    return [PostedRow(b"", record) for record in records]
 
 
 def _records_of_json(feed: Feed, body: bytes) -> list[Record]:
@@ -164,39 +164,39 @@ def _records_of_json(feed: Feed, body: bytes) -> list[Record]:
     try:
         document = parse_json(body)
     except ValueError:
-        raise _unusable(feed, body, Refusal(RefusalCode.NOT_READABLE, "body", "JSON")) from None
+        raise _deny_unusable(feed, body, Refusal(RefusalCode.NOT_READABLE, "body", "JSON")) from None
     records = document if isinstance(document, list) else [document]
     if not records or not all(isinstance(record, dict) for record in records):
-        raise _unusable(feed, body, Refusal(RefusalCode.WRONG_TYPE, "body", "a JSON object, or an array of them"))
+        raise _deny_unusable(feed, body, Refusal(RefusalCode.WRONG_TYPE, "body", "a JSON object, or an array of them"))
     return records
 
 
-async def _rows_of_table(feed: Feed, body: bytes, cut: Rows) -> list[Row]:
+async def _rows_of_table(feed: Feed, body: bytes, read_rows: RowReader) -> list[PostedRow]:
     if not body.strip() or body.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"["):
-        raise await offload(len(body), _unusable, feed, body, _NOT_CSV)
+        raise await offload(len(body), _deny_unusable, feed, body, _NOT_CSV)
     if body.count(b"\n") > MOST_LINES:
         raise Denied(413, f"expected {MOST_LINES:,} lines at most, blank ones among them")
-    table_rows: list[Row] = []
-    async for row in cut(feed, body):
+    table_rows: list[PostedRow] = []
+    async for row in read_rows(feed, body):
         table_rows.append(row)
         if len(table_rows) > MOST_RECORDS:
-            raise too_many()
+            raise deny_too_many_records()
     # without column names no row can be read: the whole body becomes one dead letter
     refusal = table_rows[0].refusal if len(table_rows) == 1 else None
     if refusal is not None:
-        raise await offload(len(body), _unusable, feed, body, _of_body(refusal))
+        raise await offload(len(body), _deny_unusable, feed, body, _refusal_of_body(refusal))
     return table_rows
 
 
-def too_many() -> Denied:
+def deny_too_many_records() -> Denied:
     """The refusal of a body with more records than any vendor sends."""
     return Denied(413, f"expected {MOST_RECORDS:,} records at most, or parts of records")
 
 
-def _of_body(refusal: Refusal) -> Refusal:
+def _refusal_of_body(refusal: Refusal) -> Refusal:
     """The refusal of a posted table, which is no file to its sender."""
     return refusal._replace(field="body") if refusal.field == "file" else refusal.inside("body")
 
 
-def _unusable(feed: Feed, body: bytes, refusal: Refusal) -> Denied:
+def _deny_unusable(feed: Feed, body: bytes, refusal: Refusal) -> Denied:
     return Denied(422, str(refusal), [intake.refused(feed, body, refusal)], refusal)

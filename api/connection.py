@@ -37,24 +37,24 @@ def request_id(request: web.BaseRequest) -> str:
 
     It is bound to the context of the request's task (aiohttp makes one for each request), so every log line has it.
     """
-    known = get_contextvars().get("request_id")
-    if isinstance(known, str):
-        return known
-    offered = request.headers.get(REQUEST_ID, "")
-    accepted = _WELL_FORMED.fullmatch(offered) is not None and not pan.contains_pan(offered)
-    chosen = offered if accepted else "".join(secrets.choice(string.ascii_lowercase) for _ in range(_LENGTH))
-    bind_contextvars(request_id=chosen)
-    return chosen
+    bound_id = get_contextvars().get("request_id")
+    if isinstance(bound_id, str):
+        return bound_id
+    id_ = request.headers.get(REQUEST_ID, "")
+    if _WELL_FORMED.fullmatch(id_) is None or pan.contains_pan(id_):
+        id_ = "".join(secrets.choice(string.ascii_lowercase) for _ in range(_LENGTH))
+    bind_contextvars(request_id=id_)
+    return id_
 
 
-def connections(server: web.Server, **options: object) -> Callable[[], "ClientConnection"]:
+def connection_factory(server: web.Server, **options: object) -> Callable[[], "ClientConnection"]:
     """A factory for the protocol of each new connection to `server`; `options` are aiohttp's."""
-    server.request_handler = _answering(server.request_handler)
-    chosen: dict[str, Any] = {"access_log": None, **options}
-    return lambda: ClientConnection(server, loop=asyncio.get_running_loop(), **chosen)
+    server.request_handler = _with_problem_details(server.request_handler)
+    arguments: dict[str, Any] = {"access_log": None, **options}
+    return lambda: ClientConnection(server, loop=asyncio.get_running_loop(), **arguments)
 
 
-def _answering(
+def _with_problem_details(
     handle: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
 ) -> Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]:
     """Wrap `handle`: its answers and log lines have a request id, and its refusals are problem details."""
@@ -68,9 +68,9 @@ def _answering(
             response = await handle(request)
         except web.HTTPException as refusal:
             log.info("request refused", status=refusal.status)
-            allowed = {"Allow": refusal.headers["Allow"]} if "Allow" in refusal.headers else {}
-            response = problem(refusal.status, id_, headers=allowed)
-        return _marked(response, id_)
+            headers = {"Allow": refusal.headers["Allow"]} if "Allow" in refusal.headers else {}
+            response = problem(refusal.status, id_, headers=headers)
+        return _with_headers(response, id_)
 
     return answer
 
@@ -90,28 +90,29 @@ class ClientConnection(web.RequestHandler):
         """The answer to a request that cannot be read, or whose handler failed; it closes the connection."""
         id_ = request_id(request)
         if status >= _FAILED:
-            log.error("request failed", **_described(exc))
+            log.error("request failed", **_describe(exc))
         else:
             log.info("request refused", status=status, error=type(exc).__name__)
         if request.writer.output_size > 0:
             raise ConnectionError("part of another answer is sent already")
         response = problem(status, id_)
         response.force_close()
-        return _marked(response, id_)
+        return _with_headers(response, id_)
 
     def log_exception(self, *_args: object, **kw: object) -> None:
         """Log the exception that ended the connection, without its text."""
-        log.error("connection failed", **_described(kw.get("exc_info")))
+        log.error("connection failed", **_describe(kw.get("exc_info")))
 
 
-def _marked(response: web.StreamResponse, id_: str) -> web.StreamResponse:
+def _with_headers(response: web.StreamResponse, id_: str) -> web.StreamResponse:
+    """`response`, with the headers that every answer has."""
     response.headers[REQUEST_ID] = id_
     response.headers["Server"] = _SERVER
     return response
 
 
-def _described(error: object) -> dict[str, Any]:
-    """The kind of an error, and where it was raised. Its text may repeat what a client sent."""
+def _describe(error: object) -> dict[str, Any]:
+    """Describe an error by its class, and where it was raised. Its text may repeat what a client sent."""
     if not isinstance(error, BaseException):
         return {}
     frames = traceback.extract_tb(error.__traceback__)

@@ -28,7 +28,7 @@ from prometheus_client import Counter, Histogram
 
 from api import authentication, body
 from api.authentication import PostedRequest
-from api.body import MOST_RECORDS, Denied, Row, Rows
+from api.body import MOST_RECORDS, Denied, PostedRow, RowReader
 from api.connection import request_id
 from api.problem import problem
 from domain.refusal import Refusal, Refused
@@ -70,11 +70,11 @@ class _BodyResult:
 
     def members(self) -> dict[str, Any]:
         """The counts as members of the answer."""
-        counts = {"accepted": self.accepted, "refused": self.refused.total(), "reasons": _shown(self.refused)}
+        counts = {"accepted": self.accepted, "refused": self.refused.total(), "reasons": _count_reasons(self.refused)}
         return counts | ({"irrelevant": self.irrelevant.total()} if self.irrelevant else {})
 
 
-class _FeedResponse(NamedTuple):
+class _Answer(NamedTuple):
     """Status, detail of a refusal, members of the JSON body and headers of an answer."""
 
     status: int
@@ -86,7 +86,7 @@ class _FeedResponse(NamedTuple):
 class _RecordParts(NamedTuple):
     """A record and its parts; without parts, `refusal` says why."""
 
-    row: Row
+    row: PostedRow
     parts: Sequence[Record]
     refusal: Refusal | None = None
 
@@ -109,7 +109,7 @@ class FeedIntake:
         *,
         edge: Callable[[], Edge],
         send: Send,
-        rows: Rows,
+        rows: RowReader,
     ) -> None:
         self._feeds = {name: feeds[name] for name in secrets}
         self._secrets = secrets
@@ -118,18 +118,18 @@ class FeedIntake:
         self._rows = rows
 
     async def post(self, request: web.Request) -> web.Response:
-        begun = time.monotonic()
+        started_at = time.monotonic()
         feed = self._feeds.get(request.match_info["format"])
         result = _BodyResult()
-        answer = _FeedResponse(404, "no such feed") if feed is None else await self._accept(feed, request, result)
-        seconds = time.monotonic() - begun
+        answer = _Answer(404, "no such feed") if feed is None else await self._accept(feed, request, result)
+        seconds = time.monotonic() - started_at
         # an unauthenticated path must not become a metric's label
-        shown = "unknown" if feed is None else feed.name
-        REQUESTS.labels(shown, str(answer.status)).inc()
+        name = "unknown" if feed is None else feed.name
+        REQUESTS.labels(name, str(answer.status)).inc()
         REQUEST_SECONDS.observe(seconds)
         log.info(
             "feed posted",
-            feed=shown,
+            feed=name,
             status=answer.status,
             accepted=result.accepted,
             refused=result.refused.total(),
@@ -142,48 +142,48 @@ class FeedIntake:
         id_ = request_id(request)
         return problem(answer.status, id_, answer.detail, headers=answer.headers, **answer.members)
 
-    async def _accept(self, feed: Feed, request: web.Request, result: _BodyResult) -> _FeedResponse:
+    async def _accept(self, feed: Feed, request: web.Request, result: _BodyResult) -> _Answer:
         refusal = None
         try:
             posted = await body.read(feed, request)
             if not authentication.proves(feed.name, posted, self._secrets[feed.name], time.time()):
-                return _unproved(feed, posted)
+                return _deny_unauthenticated(feed, posted)
             records = _split(feed, await body.rows(feed, posted, self._rows))
             await _adapt(feed, records, self._edge(), result)
         except Denied as denied:
             if denied.refusal is None:
-                return _FeedResponse(denied.status, str(denied))
+                return _Answer(denied.status, str(denied))
             refusal = str(denied)
             result.refused[denied.refusal] += 1
             result.messages += denied.letters
         if not await self._send(result.messages):
-            later = {"Retry-After": str(_RETRY_AFTER_SECONDS)}
-            return _FeedResponse(503, "not taken in time: post it again", headers=later)
+            headers = {"Retry-After": str(_RETRY_AFTER_SECONDS)}
+            return _Answer(503, "not taken in time: post it again", headers=headers)
         RECORDS.labels(feed.name, "accepted").inc(result.accepted)
         RECORDS.labels(feed.name, "irrelevant").inc(result.irrelevant.total())
         RECORDS.labels(feed.name, "refused").inc(result.refused.total())
         if result.refused and not result.accepted and not result.irrelevant:
-            return _FeedResponse(422, refusal or "no record can be used", result.members())
-        return _FeedResponse(202, members=result.members())
+            return _Answer(422, refusal or "no record can be used", result.members())
+        return _Answer(202, members=result.members())
 
 
-def _unproved(feed: Feed, posted: PostedRequest) -> _FeedResponse:
+def _deny_unauthenticated(feed: Feed, posted: PostedRequest) -> _Answer:
     expected = authentication.expected(feed.name, posted)
-    return _FeedResponse(401, expected, headers={"WWW-Authenticate": authentication.challenge(feed.name)})
+    return _Answer(401, expected, headers={"WWW-Authenticate": authentication.challenge(feed.name)})
 
 
-def _split(feed: Feed, rows: Sequence[Row]) -> list[_RecordParts]:
+def _split(feed: Feed, rows: Sequence[PostedRow]) -> list[_RecordParts]:
     records, count = [], 0
     for row in rows:
         try:
-            split = () if row.record is None else parts(feed, row.record)
-            record = _RecordParts(row, split, row.refusal if row.record is None else None)
+            record_parts = () if row.record is None else parts(feed, row.record)
+            record = _RecordParts(row, record_parts, row.refusal if row.record is None else None)
         except Refused as refused:
             record = _RecordParts(row, (), refused.refusal)
         records.append(record)
         count += len(record.parts) or 1
         if count > MOST_RECORDS:
-            raise body.too_many()
+            raise body.deny_too_many_records()
     return records
 
 
@@ -201,7 +201,7 @@ async def _adapt(feed: Feed, records: Sequence[_RecordParts], edge: Edge, result
             try:
                 # of two records without dates the later one in the body is the newer
                 at_row = replace(edge, row=result.records)
-                messages = await body.offload(body.size(part), intake.to_messages, feed, part, at_row)
+                messages = await body.offload(body.estimate_size(part), intake.to_messages, feed, part, at_row)
             except Refused as refused_part:
                 refusal = mistakes.explain(feed, content, refused_part.refusal)
                 refused.append(RefusedPart(number, part, refusal))
@@ -221,9 +221,9 @@ async def _adapt(feed: Feed, records: Sequence[_RecordParts], edge: Edge, result
             await time_slice.pause_when_over()
 
 
-def _shown(refusals: Mapping[Refusal, int]) -> dict[str, int]:
+def _count_reasons(refusals: Mapping[Refusal, int]) -> dict[str, int]:
     """How often each refusal occurred, most frequent first, without any value that was posted."""
-    shown: Count[str] = Count()
+    reasons: Count[str] = Count()
     for refusal, times in refusals.items():
-        shown[str(refusal.without_value())] += times
-    return dict(shown.most_common(_MOST_REASONS))
+        reasons[str(refusal.without_value())] += times
+    return dict(reasons.most_common(_MOST_REASONS))

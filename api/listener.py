@@ -7,7 +7,7 @@ from typing import Self
 
 from aiohttp import web
 
-from api.connection import connections
+from api.connection import connection_factory
 from api.feeds import FeedIntake
 
 # A connection without a whole request header for this long is closed. Longer than proxies keep idle connections
@@ -34,7 +34,7 @@ class Listener:
         application = web.Application()
         application.add_routes([web.post("/v1/feeds/{format}", intake.post)])
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0)
-        self._host, self._wanted = host, port
+        self._host, self._wanted_port = host, port
         self._drain_within = drain_within
         self._under_way = 0
         self._idle = asyncio.Event()
@@ -45,7 +45,7 @@ class Listener:
         await self._runner.setup()
         assert self._runner.server is not None
         self._requests = self._runner.server
-        self._connect = connections(
+        self._connect = connection_factory(
             self._requests,
             # signatures cover the bytes as received, and a compressed body may expand a thousandfold
             auto_decompress=False,
@@ -54,14 +54,14 @@ class Listener:
         self._handle = self._requests.request_handler
         self._requests.request_handler = self._answer
         try:
-            self._server = await asyncio.get_running_loop().create_server(self._connected, self._host, self._wanted)
+            self._server = await asyncio.get_running_loop().create_server(self._protocol, self._host, self._wanted_port)
         except OSError:
             await self._runner.cleanup()
             raise
         self.port = int(self._server.sockets[0].getsockname()[1])
         return self
 
-    def _connected(self) -> asyncio.BaseProtocol:
+    def _protocol(self) -> asyncio.BaseProtocol:
         """The protocol of a new connection."""
         return _Full() if len(self._requests.connections) >= _MOST_CONNECTIONS else self._connect()
 

@@ -194,7 +194,7 @@ class BatchIntake:
                     log.warning("messages not taken in together", failure=fault.reason, messages=len(messages))
                     return fault
                 if tries >= _TRIES:
-                    self._waiting.wait_for(fault.reason)
+                    self._waiting.report_missing(fault.reason)
                 apart = _APART_SECONDS if tries < _TRIES else _ASK_SECONDS
                 await self._waiting.sleep_or_stop(random.uniform(0, apart))  # noqa: S311 - nothing to guess
             else:
@@ -224,7 +224,7 @@ class BatchIntake:
             kind = failure(error)
             return kind is Failure.UNUSABLE or (kind is Failure.AWAY and clock.seconds() < _LONGEST_SECONDS)
 
-        async for attempt in self._waiting.until_it_passes(is_waited_for, reason):
+        async for attempt in self._waiting.attempts(is_waited_for, reason):
             with attempt:
                 clock.begin()
                 result = await self._take_in_whole(
@@ -247,7 +247,7 @@ class BatchIntake:
         while (missing := await ask(self._engine)) is not None:
             at_once = False
             self._waiting.progress.advance()
-            self._waiting.wait_for(missing)
+            self._waiting.report_missing(missing)
             await self._waiting.sleep_or_stop(_ASK_SECONDS)
         return at_once
 
@@ -257,7 +257,7 @@ class BatchIntake:
             return False
         while defects := await self._open_defects():
             self._waiting.progress.advance()
-            self._waiting.wait_for(
+            self._waiting.report_missing(
                 f"the database refuses what this version writes: {defects} open dead letters begin with"
                 f" {dead_letters.DEFECT}; run another version, then replay or discard them"
             )
@@ -265,7 +265,7 @@ class BatchIntake:
         return True
 
     async def _open_defects(self, *, messages: int | None = None) -> int:
-        async for attempt in self._waiting.until_it_passes(passes, reason):
+        async for attempt in self._waiting.attempts(passes, reason):
             with attempt:
                 async with self._engine.connect() as connection:
                     return await dead_letters.open_defects(connection, messages=messages)
@@ -276,7 +276,7 @@ class BatchIntake:
             letter = dead_letter(message, why, self._digit_ids)
         except MemoryError:
             letter = shortened(message, why)
-        async for attempt in self._waiting.until_it_passes(passes, reason):
+        async for attempt in self._waiting.attempts(passes, reason):
             with attempt:
                 async with self._engine.begin() as connection:
                     await dead_letters.keep(connection, [letter], self.incarnation)

@@ -93,7 +93,7 @@ class Ledger:
         return obeyed.end
 
     async def _write(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
-        async for attempt in self._waiting.until_it_passes(passes, _reason):
+        async for attempt in self._waiting.attempts(passes, _reason):
             with attempt:
                 async with self._engine.begin() as connection:
                     return await work(connection)

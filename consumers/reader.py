@@ -161,7 +161,7 @@ class Reader:
                 if loop.time() - begun > _JOINED_SECONDS:
                     raise Trouble(f"the group {self._group} cannot be joined")
                 if loop.time() - begun > _JOINING_SECONDS:
-                    self._waiting.wait_for(f"the group {self._group} is not joined yet")
+                    self._waiting.report_missing(f"the group {self._group} is not joined yet")
         finally:
             if not joining.done():
                 joining.cancel()
@@ -250,7 +250,7 @@ class Reader:
             if str(error) != NO_BROKER:
                 raise
             # the consumer comes back by itself, but does not say so
-            self._waiting.wait_for(NO_BROKER)
+            self._waiting.report_missing(NO_BROKER)
             return False
         self._topic = self._partitions.topic = topic
         return True

@@ -243,7 +243,7 @@ class Worker:
             if self._missing.is_due(str(trouble)):
                 log.info("nothing is read while the topic is not there", topic=self._topic)
         else:
-            self._waiting.wait_for(str(trouble))
+            self._waiting.report_missing(str(trouble))
         seconds = min(_SHORTEST_SECONDS * 2**self._troubles, _LONGEST_SECONDS)
         self._troubles += 1
         # apart by chance, so that all workers do not come back at once

@@ -1,10 +1,10 @@
-"""Waiting in a loop: for an event, for the end of a time, or for a resource that is away."""
+"""Waiting in a loop: for an event, for the first of several, for the end of a time, or for a resource that is away."""
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import structlog
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_never, wait_exponential_jitter
@@ -30,6 +30,16 @@ async def event_or_timeout(event: asyncio.Event, seconds: float) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await event.wait()
+
+
+async def wait_for_first(*waits: Coroutine[Any, Any, object]) -> None:
+    """Run `waits` until the first of them ends, and cancel the others."""
+    tasks = [asyncio.create_task(wait) for wait in waits]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
 
 
 async def retry(
@@ -88,13 +98,13 @@ class Waiting:
         self.progress = Progress(name)
         self._reminder = Reminder()
 
-    def wait_for(self, missing: str) -> None:
+    def report_missing(self, missing: str) -> None:
         """Log that the loop waits for `missing`: at first, and once a minute while it is missing."""
         if self._reminder.is_due(missing) or self.missing != missing:
             log.warning("waiting", reason=missing)
         self.missing = missing
 
-    def until_it_passes(
+    def attempts(
         self, passes: Callable[[BaseException], bool], missing: str | Callable[[BaseException], str]
     ) -> AsyncRetrying:
         """Attempts without limit, at growing intervals, while they fail for a passing reason.
@@ -108,7 +118,7 @@ class Waiting:
         def announce(attempt: RetryCallState) -> None:
             self.progress.advance()
             error = attempt.outcome.exception() if attempt.outcome is not None else None
-            self.wait_for(missing if isinstance(missing, str) else missing(error or RuntimeError()))
+            self.report_missing(missing if isinstance(missing, str) else missing(error or RuntimeError()))
 
         return AsyncRetrying(
             retry=retry_if_exception(passes),

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
 
-from api.body import Row
+from api.body import PostedRow
 from domain.refusal import Refused
 from loops.giving_way import TimeSlice
 from ops.open_file import OpenFile
@@ -52,11 +52,11 @@ def _key(written: str) -> Key:
     return Key(version, bytes.fromhex(secret))
 
 
-async def rows(feed: Feed, body: bytes) -> AsyncIterator[Row]:
+async def rows(feed: Feed, body: bytes) -> AsyncIterator[PostedRow]:
     """The rows of a table that was posted, cut like those of a file; other tasks have their turn in between."""
     slice_ = TimeSlice()
-    async for cut in records.file_records(feed, Chunks(_pieces(body, slice_))):
-        yield Row(cut.body, cut.record, cut.refusal)
+    async for row in records.file_records(feed, Chunks(_pieces(body, slice_))):
+        yield PostedRow(row.body, row.record, row.refusal)
         await slice_.pause_when_over()
 
 

@@ -37,7 +37,7 @@ def feed_secrets(text: str) -> dict[str, tuple[str, ...]]:
         if not 1 <= len(candidates) <= _SECRETS_AT_ONCE or len(texts) < len(candidates):
             problems.append(f"{feed}: expected a secret, or two while one takes the other's place")
             continue
-        unusable = {authentication.problem(feed, secret) for secret in texts} - {None}
+        unusable = {authentication.secret_problem(feed, secret) for secret in texts} - {None}
         problems += [f"{feed}: {expected}" for expected in sorted(filter(None, unusable))]
         secrets[feed] = texts
     if problems:

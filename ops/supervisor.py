@@ -15,6 +15,8 @@ from dataclasses import dataclass
 
 import structlog
 
+from loops.waiting import event_or_timeout, wait_for_first
+
 log = structlog.get_logger()
 
 # A child that dies at once would take a core for itself; one that dies once a day comes back at once.
@@ -69,19 +71,15 @@ async def _keep(child: _Child, stopping: asyncio.Event, end_within: float, first
         if time.monotonic() - begun > _RAN_WELL_SECONDS:
             delay = first_delay
         log.error("child died", child=child.number, exit_code=process.returncode, anew_in_seconds=delay)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(delay):
-                await stopping.wait()
-                return False
+        await event_or_timeout(stopping, delay)
+        if stopping.is_set():
+            return False
         delay = min(2 * delay, _LONGEST_DELAY)
 
 
 async def _ends_before(process: Process, stopping: asyncio.Event) -> bool:
-    """Wait for the end of the process or for the event; whether the process ended by itself."""
-    ending_task, stopping_task = asyncio.create_task(process.wait()), asyncio.create_task(stopping.wait())
-    await asyncio.wait((ending_task, stopping_task), return_when=asyncio.FIRST_COMPLETED)
-    ending_task.cancel()
-    stopping_task.cancel()
+    """Wait until the process ends or `stopping` is set. Return whether the process ended by itself."""
+    await wait_for_first(process.wait(), stopping.wait())
     return not stopping.is_set()
 
 

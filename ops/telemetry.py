@@ -14,7 +14,7 @@ from typing import TypeAlias
 import prometheus_client
 from aiohttp import web
 
-from api.connection import connections
+from api.connection import connection_factory
 from ops.logs import hidden
 
 Stuck: TypeAlias = Callable[[], str | None]
@@ -51,7 +51,7 @@ async def serve(host: str, port: int, *, stuck: Stuck, probes: Mapping[str, Prob
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     assert runner.server is not None
-    connected = connections(runner.server)
+    connected = connection_factory(runner.server)
     try:
         server = await asyncio.get_running_loop().create_server(connected, host, port)
         try:

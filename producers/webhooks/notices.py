@@ -6,7 +6,7 @@ from contextlib import suppress
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from loops.waiting import event_or_timeout
+from loops.waiting import event_or_timeout, wait_for_first
 from store import notices
 from store.failures import DATABASE_ERRORS
 from store.reused_connection import ReusedConnection
@@ -32,7 +32,7 @@ class NoticeSender:
         """Send notices until `stopping` is set. One that cannot be sent is dropped: dispatchers look for themselves."""
         async with self._connection:
             while not stopping.is_set():
-                await _first(self._added, stopping)
+                await wait_for_first(self._added.wait(), stopping.wait())
                 self._added.clear()
                 due, self._due = self._due, set()
                 if due:
@@ -59,16 +59,6 @@ class NoticeListener:
             with suppress(*DATABASE_ERRORS):
                 async with notices.listening(self._engine, self._on_due) as ended:
                     self._on_due(None)
-                    await _first(ended, stopping)
+                    await wait_for_first(ended.wait(), stopping.wait())
             if not stopping.is_set():
                 await event_or_timeout(stopping, _AGAIN_SECONDS)
-
-
-async def _first(*events: asyncio.Event) -> None:
-    """Wait until one of `events` is set."""
-    waits = [asyncio.create_task(event.wait()) for event in events]
-    try:
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for wait in waits:
-            wait.cancel()

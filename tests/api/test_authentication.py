@@ -104,7 +104,7 @@ each_scheme = pytest.mark.parametrize(("feed", "sign", "secret", "former"), SIGN
 def test_what_the_vendor_signs_is_proved_with_either_secret_while_one_replaces_the_other(
     feed: str, sign: Sign, secret: str, former: str
 ) -> None:
-    assert authentication.problem(feed, secret) is None
+    assert authentication.secret_problem(feed, secret) is None
     for used in (secret, former):
         assert authentication.proves(feed, sign(used), [secret, former], NOW)
     assert not authentication.proves(feed, sign(former), [secret], NOW)
@@ -248,11 +248,11 @@ def test_of_many_signatures_in_a_header_the_first_parts_are_looked_at() -> None:
     ],
 )
 def test_a_secret_of_sixteen_is_long_enough_and_no_shorter_one(feed: str, shortest: str) -> None:
-    assert authentication.problem(feed, shortest) is None
+    assert authentication.secret_problem(feed, shortest) is None
     shorter = {"adyen": shortest[2:], "cybersource": b64encode(b"fifteen letters").decode()}.get(feed, shortest[:-1])
-    assert authentication.problem(feed, shorter) is not None
+    assert authentication.secret_problem(feed, shorter) is not None
     # what stands before the colon is known to everybody
-    assert authentication.problem("braintree", "a-long-public-key:short") is not None
+    assert authentication.secret_problem("braintree", "a-long-public-key:short") is not None
 
 
 def test_basic_credentials_are_base64_from_their_first_letter_to_the_last() -> None:
@@ -272,7 +272,7 @@ def test_a_secret_in_the_url_opens_only_feeds_that_send_no_header_of_ours() -> N
 
 def test_an_empty_secret_opens_nothing() -> None:
     for feed in FEEDS:
-        assert authentication.problem(feed, "") is not None
+        assert authentication.secret_problem(feed, "") is not None
 
 
 @pytest.mark.parametrize(
@@ -289,7 +289,7 @@ def test_an_empty_secret_opens_nothing() -> None:
     ],
 )
 def test_a_secret_that_cannot_be_one_is_refused_without_being_repeated(feed: str, secret: str) -> None:
-    expected = authentication.problem(feed, secret)
+    expected = authentication.secret_problem(feed, secret)
     assert expected is not None
     assert secret not in expected
 
@@ -315,7 +315,7 @@ def test_no_comparison_takes_longer_for_being_nearly_right(
 ) -> None:
     scheme = SCHEMES.get(feed)
     if isinstance(scheme, SignedHeader):
-        opaque = replace(scheme, written=lambda digest: Opaque(scheme.written(digest)))
+        opaque = replace(scheme, encode=lambda digest: Opaque(scheme.encode(digest)))
         monkeypatch.setattr(authentication, "SCHEMES", {feed: opaque})
     assert authentication.proves(feed, sign(secret), [Opaque(former), Opaque(secret)], NOW)
     assert not authentication.proves(feed, sign(former), [Opaque(secret)], NOW)

@@ -19,7 +19,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from api import body, feeds, listener
-from api.body import MOST_RECORDS, Row
+from api.body import MOST_RECORDS, PostedRow
 from loops import giving_way
 from schemas.canonical import UNREADABLE_HEADER
 from schemas.feeds import FEEDS
@@ -387,7 +387,9 @@ async def test_others_have_their_turn_while_a_long_body_is_read(monkeypatch: pyt
 
     beside = asyncio.create_task(another())
     vgs, taken = FEEDS["vgs"], feeds._BodyResult()
-    await feeds._adapt(vgs, feeds._split(vgs, [Row(b"", {})] * 100), Edge(datetime(2026, 11, 20, tzinfo=UTC)), taken)
+    await feeds._adapt(
+        vgs, feeds._split(vgs, [PostedRow(b"", {})] * 100), Edge(datetime(2026, 11, 20, tzinfo=UTC)), taken
+    )
     beside.cancel()
     assert (len(taken.messages), taken.refused.total()) == (100, 100)
     assert turns >= 100

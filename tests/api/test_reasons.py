@@ -2,8 +2,8 @@
 
 import pytest
 
-from api.body import size
-from api.feeds import _MOST_REASONS, _shown
+from api.body import estimate_size
+from api.feeds import _MOST_REASONS, _count_reasons
 from domain.refusal import Refusal, RefusalCode, Refused
 from schemas.feeds.fields import refuse_code
 
@@ -25,7 +25,7 @@ def test_codes_that_nobody_knows_are_counted_together_and_not_repeated() -> None
         unknown_code("type", "4111"): 4,
         unknown_code("old.type", "EATEN"): 1,
     }
-    assert list(_shown(refusals).items()) == [
+    assert list(_count_reasons(refusals).items()) == [
         ("type: expected a code of this feed", 7),
         ("id: required", 2),
         ("old.type: expected a code of this feed", 1),
@@ -33,12 +33,12 @@ def test_codes_that_nobody_knows_are_counted_together_and_not_repeated() -> None
 
 
 def test_of_many_reasons_the_most_frequent_are_shown() -> None:
-    shown = _shown({required(f"field{n}"): n for n in range(1, 100)})
+    shown = _count_reasons({required(f"field{n}"): n for n in range(1, 100)})
     assert len(shown) == _MOST_REASONS == 20
     assert set(shown.values()) == set(range(80, 100))
 
 
 def test_the_size_of_a_record_is_that_of_its_text_and_counting_ends_with_a_large_one() -> None:
-    assert size({"a": "xyz", "bc": ["d", 1, None]}) == (1 + 2 + 2) + 3 + 3 + 1 + 8 + 8
-    assert size("x" * 100) == 100
-    assert size([["x" * 40_000]] * 1_000_000) < 2_000_000 + 100_000
+    assert estimate_size({"a": "xyz", "bc": ["d", 1, None]}) == (1 + 2 + 2) + 3 + 3 + 1 + 8 + 8
+    assert estimate_size("x" * 100) == 100
+    assert estimate_size([["x" * 40_000]] * 1_000_000) < 2_000_000 + 100_000

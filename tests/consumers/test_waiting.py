@@ -13,7 +13,7 @@ async def test_each_wait_for_a_resource_counts_as_progress() -> None:
     def passes(error: BaseException) -> bool:
         return isinstance(error, ConnectionError)
 
-    async for attempt in waiting.until_it_passes(passes, "the database cannot be reached"):
+    async for attempt in waiting.attempts(passes, "the database cannot be reached"):
         with attempt:
             if failures:
                 raise failures.pop()

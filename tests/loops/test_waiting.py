@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 
 from loops.giving_way import _SLICE_SECONDS, TimeSlice
 from loops.progress import STALLED_SECONDS, Progress
-from loops.waiting import _REMIND_SECONDS, Reminder, Stopped, Waiting, event_or_timeout, retry
+from loops.waiting import _REMIND_SECONDS, Reminder, Stopped, Waiting, event_or_timeout, retry, wait_for_first
 
 AWAY, SLOW = "the database cannot be reached", "the database is too slow"
 
@@ -35,10 +35,10 @@ async def test_a_resource_is_named_again_when_it_is_missing_again() -> None:
     """Also within the minute: in between it was there."""
     waiting = Waiting("the test")
     with capture_logs() as logs:
-        waiting.wait_for(AWAY)
-        waiting.wait_for(AWAY)
+        waiting.report_missing(AWAY)
+        waiting.report_missing(AWAY)
         waiting.missing = None
-        waiting.wait_for(AWAY)
+        waiting.report_missing(AWAY)
     assert [entry["reason"] for entry in logs] == [AWAY, AWAY]
 
 
@@ -46,7 +46,7 @@ async def test_the_missing_resource_is_named_by_the_latest_failure() -> None:
     waiting = Waiting("the test")
     failures = [ConnectionResetError("second"), ConnectionRefusedError("first")]
     named: list[str | None] = []
-    async for attempt in waiting.until_it_passes(passes, str):
+    async for attempt in waiting.attempts(passes, str):
         with attempt:
             named.append(waiting.missing)
             if failures:
@@ -65,10 +65,10 @@ async def test_a_sleep_ends_by_itself_or_when_the_loop_is_stopped() -> None:
 
 
 async def fail(waiting: Waiting, error: Exception) -> tuple[int, Exception | None]:
-    """Fail with `error` under the waits of `until_it_passes`: how often, and what ends it."""
+    """Fail with `error` under the waits of `attempts`: how often, and what ends it."""
     tries = 0
     try:
-        async for attempt in waiting.until_it_passes(passes, AWAY):
+        async for attempt in waiting.attempts(passes, AWAY):
             with attempt:
                 tries += 1
                 raise error
@@ -100,7 +100,7 @@ class Sleepless(Waiting):
 async def test_the_tries_are_further_and_further_apart_but_for_a_few_seconds_at_most() -> None:
     waiting = Sleepless("the test")
     tries = 0
-    async for attempt in waiting.until_it_passes(passes, AWAY):
+    async for attempt in waiting.attempts(passes, AWAY):
         with attempt:
             tries += 1
             if tries < 20:
@@ -186,3 +186,33 @@ async def test_work_gives_way_once_its_slice_is_over_and_has_another_one_then(
         time_slice._ends += 3600  # however slow this machine is
     await asyncio.sleep(0)
     assert order == expected
+
+
+async def test_the_wait_for_several_ends_with_the_first_and_leaves_no_other() -> None:
+    ended: list[str] = []
+
+    async def wait(name: str, event: asyncio.Event) -> None:
+        try:
+            await event.wait()
+        finally:
+            ended.append(name)
+
+    slow, quick = asyncio.Event(), asyncio.Event()
+    waiting = asyncio.create_task(wait_for_first(wait("slow", slow), wait("quick", quick)))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    quick.set()
+    await waiting
+    await asyncio.sleep(0)
+    assert sorted(ended) == ["quick", "slow"]
+
+
+async def test_a_cancelled_wait_for_several_leaves_none_of_them() -> None:
+    event = asyncio.Event()
+    waiting = asyncio.create_task(wait_for_first(event.wait(), event.wait()))
+    await asyncio.sleep(0.001)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    await asyncio.sleep(0)
+    assert asyncio.all_tasks() == {asyncio.current_task()}
