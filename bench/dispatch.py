@@ -31,7 +31,7 @@ from bench import databases
 from bench.meter import Meter
 from bench.receiver import addresses
 from producers.egress import networks
-from producers.webhooks.dispatcher import Dispatcher, Point
+from producers.webhooks.dispatcher import Dispatcher, DispatchPoint
 from producers.webhooks.sender import Sender
 from schemas.signature import event_id, secret, signature
 from store import deliveries, events
@@ -287,12 +287,12 @@ async def dispatch(engine: AsyncEngine, number: int) -> float:
     stopping = asyncio.Event()
     remaining = count(number - 1, -1)
 
-    def at(point: Point) -> None:
+    def at(point: DispatchPoint) -> None:
         if point == "read" and not next(remaining):
             stopping.set()
 
     async with Sender(version="bench", allow=networks(["127.0.0.0/8"])) as sender:
-        await Dispatcher(engine, sender, connections=CONNECTIONS, at=at).run(stopping)
+        await Dispatcher(engine, sender, connections=CONNECTIONS, on_point=at).run(stopping)
     event.remove(engine.sync_engine, "before_cursor_execute", counted)
     return statements / number
 

@@ -144,7 +144,7 @@ async def assembled(settings: Settings, role: Role, engine: AsyncEngine | None, 
             if is_pooled(engine):
                 log.info("new deliveries of other processes are looked for: a pooler passes no notices on")
             else:
-                parts.jobs["notices"] = NoticeListener(engine, dispatcher.kick).run
+                parts.jobs["notices"] = NoticeListener(engine, dispatcher.wake).run
         if role.consumes:
             assert engine is not None
             on_due = _on_due(parts, engine, dispatcher)
@@ -174,7 +174,7 @@ async def assembled(settings: Settings, role: Role, engine: AsyncEngine | None, 
 def _on_due(parts: Parts, engine: AsyncEngine, dispatcher: Dispatcher | None) -> OnDue:
     """What is called with the endpoints of new deliveries: this process's dispatcher, else those of other processes."""
     if dispatcher is not None:
-        return dispatcher.kick
+        return dispatcher.wake
     if is_pooled(engine):
         log.info("dispatchers in other processes look for new deliveries twice a second: a pooler passes no notices on")
         return lambda _: None

@@ -16,7 +16,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.delivery.outcome import Outcome
-from domain.delivery.schedule import Next
+from domain.delivery.schedule import NextState
 from domain.delivery.states import Status
 from domain.wallet import WalletId
 from store.rows import ATTEMPT_RESULT, CLAIMED_DELIVERY, DELIVERY, DELIVERY_CLAIM, LINE, WATERMARK
@@ -151,12 +151,12 @@ _CLAIM = text(f"""
 
 async def claim(
     connection: AsyncConnection,
-    limits: Mapping[str, int],
+    quotas: Mapping[str, int],
     watermarks: Mapping[str, datetime],
     *,
     lease: timedelta,
 ) -> list[ClaimedDelivery]:
-    """Begin an attempt of due deliveries, at most `limits` of each endpoint, for `lease` from now.
+    """Begin an attempt of due deliveries, at most `quotas` of each endpoint, for `lease` from now.
 
     A claimer that records no result within the lease loses the delivery to the next claim, which counts as a further
     attempt.
@@ -166,7 +166,7 @@ async def claim(
         {
             "wanted": [
                 DELIVERY_CLAIM.row(endpoint_id=endpoint_id, most=count, watermark=watermarks.get(endpoint_id))
-                for endpoint_id, count in limits.items()
+                for endpoint_id, count in quotas.items()
             ],
             "lease": lease,
         },
@@ -174,15 +174,18 @@ async def claim(
     return [ClaimedDelivery._make(row) for row in rows]
 
 
-class Attempted(NamedTuple):
-    """The result of an attempt that began `at`, in Unix seconds, and lasted `seconds`; and what follows."""
+class AttemptResult(NamedTuple):
+    """The result of an attempt that began at `started_at` (Unix seconds) and lasted `seconds`.
 
-    claimed: ClaimedDelivery
+    `next_state` is the state of the delivery after it.
+    """
+
+    delivery: ClaimedDelivery
     outcome: Outcome
     status_code: int | None
     seconds: float
-    at: float
-    next: Next
+    started_at: float
+    next_state: NextState
 
 
 # Due is the head alone; a result that comes so late that a replayed event has taken its place makes no second one.
@@ -251,7 +254,7 @@ _PROMOTE = text(f"""
 _FINISHED = frozenset({Status.DELIVERED, Status.DEAD})
 
 
-class Recorded(NamedTuple):
+class RecordResult(NamedTuple):
     """What `record` did: `ids` of the deliveries that were still the recorder's, and the new heads of finished lines.
 
     The heads are those `claimed` for the recorder, and the others, by endpoint, which are `due` for any claim.
@@ -262,16 +265,16 @@ class Recorded(NamedTuple):
     due: AbstractSet[str]
 
 
-NOTHING_RECORDED = Recorded(frozenset(), (), frozenset())
+NOTHING_RECORDED = RecordResult(frozenset(), (), frozenset())
 
 
 async def record(
     connection: AsyncConnection,
-    results: Sequence[Attempted],
+    results: Sequence[AttemptResult],
     *,
     to_claim: Collection[Line] = (),
     lease: timedelta = timedelta(0),
-) -> Recorded:
+) -> RecordResult:
     """Write attempts down and move their deliveries on. Where a head is finished, the next of its line takes its place.
 
     The next deliveries of the lines `to_claim` come back claimed for `lease`, if their endpoint may be sent to.
@@ -281,12 +284,12 @@ async def record(
     rows = await connection.scalars(_RECORD, {"results": [_result_row(result) for result in results]})
     ids = set(rows)
     lines = {
-        (claimed.endpoint_id, claimed.wallet_id)
-        for claimed, *_, following in results
-        if claimed.id in ids and following.status in _FINISHED
+        (delivery.endpoint_id, delivery.wallet_id)
+        for delivery, *_, next_state in results
+        if delivery.id in ids and next_state.status in _FINISHED
     }
     claimed, due = await promote(connection, lines, to_claim=lines.intersection(to_claim), lease=lease)
-    return Recorded(ids, claimed, due)
+    return RecordResult(ids, claimed, due)
 
 
 async def promote(
@@ -316,19 +319,19 @@ async def promote(
 _AT_ONCE = timedelta(0)
 
 
-def _result_row(result: Attempted) -> tuple[Any, ...]:
-    claimed, outcome, status_code, seconds, at, following = result
-    delay = following.delay
-    if delay is None and following.status is not Status.PENDING:
+def _result_row(result: AttemptResult) -> tuple[Any, ...]:
+    delivery, outcome, status_code, seconds, started_at, next_state = result
+    delay = next_state.delay
+    if delay is None and next_state.status is not Status.PENDING:
         delay = _AT_ONCE
     return ATTEMPT_RESULT.row(
-        id=claimed.id,
-        attempt=claimed.attempt,
+        id=delivery.id,
+        attempt=delivery.attempt,
         status_code=status_code,
         took_ms=round(seconds * 1000),
         outcome=outcome,
-        attempted_at=at,
-        becomes=following.status,
+        attempted_at=started_at,
+        becomes=next_state.status,
         delay=delay,
     )
 

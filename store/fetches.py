@@ -85,9 +85,9 @@ _CLAIM = text(f"""
 """)
 
 
-async def claim(connection: AsyncConnection, limits: Mapping[str, int], *, lease: timedelta) -> list[ClaimedFetch]:
-    """Claim fetches that are due, at most `limits` of each feed, for `lease` from now."""
-    rows = await connection.execute(_CLAIM, {"wanted": list(limits.items()), "lease": lease})
+async def claim(connection: AsyncConnection, quotas: Mapping[str, int], *, lease: timedelta) -> list[ClaimedFetch]:
+    """Claim fetches that are due, at most `quotas` of each feed, for `lease` from now."""
+    rows = await connection.execute(_CLAIM, {"wanted": list(quotas.items()), "lease": lease})
     return [ClaimedFetch._make(row) for row in rows]
 
 

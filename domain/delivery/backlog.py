@@ -1,17 +1,20 @@
-"""How many deliveries a dispatcher claims of which endpoint, so that no endpoint keeps another one waiting.
+"""How many deliveries a dispatcher claims of which endpoint, so that no endpoint keeps another endpoint waiting.
 
-Endpoints with due deliveries get equal shares of what the dispatcher can take. An endpoint never holds more than its
-window (`domain.delivery.circuit`). An endpoint is prompt if its latest attempt ended quickly, whatever it came to. All
-others, those that were never attempted among them, hold half of the connections together at most. So however many of
-them hang, the prompt ones have the other half. Only prompt endpoints that begin to hang at the same moment can fill all
-connections, for as long as an attempt takes.
+A delivery is outstanding from its claim until its attempt has ended. Endpoints with due deliveries get equal shares of
+what the dispatcher can take. An endpoint never has more deliveries outstanding than its window allows
+(`domain.delivery.circuit`).
+
+An endpoint is prompt if its latest attempt ended quickly, whatever its outcome. A new endpoint is not prompt. Together,
+the endpoints that are not prompt have deliveries outstanding for half of the connections at most. However many of them
+hang, the other half is left to the prompt endpoints. Only prompt endpoints that begin to hang at the same moment can
+fill all connections, for as long as an attempt takes.
 """
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 from math import ceil
 
-from domain.delivery.circuit import SLUGGISH, narrowed, widest, window_after
+from domain.delivery.circuit import SLUGGISH, narrow_window, widest_window, window_after
 from domain.delivery.outcome import Outcome
 
 # Deliveries claimed ahead for each connection: half of them keeps all connections busy during the next claim.
@@ -19,29 +22,29 @@ _CLAIMS_PER_CONNECTION = 8
 
 
 class Backlog:
-    """The endpoints that have deliveries due, and what this dispatcher holds of each endpoint.
+    """The endpoints that have deliveries due, and how many deliveries of each endpoint are outstanding.
 
-    `outstanding` is the number of deliveries that are held: claimed, and not attempted yet.
+    `outstanding` is the number for all endpoints together.
     """
 
     def __init__(self, connections: int) -> None:
         self._connections = connections
         self._capacity = connections * _CLAIMS_PER_CONNECTION
-        self._widest = widest(connections)
-        self._first = narrowed(self._widest, connections)
+        self._widest_window = widest_window(connections)
+        self._first_window = narrow_window(self._widest_window, connections)
         # in the order of their turns; a dict, because its keys are an ordered set
         self._due: dict[str, None] = {}
         self._due_since_look: dict[str, None] = {}
-        self._held: defaultdict[str, int] = defaultdict(int)
+        self._outstanding_of: defaultdict[str, int] = defaultdict(int)
         # of the endpoints that have been attempted
         self._windows: dict[str, int] = {}
         self._prompt: set[str] = set()
         self._paused: set[str] = set()
-        self._held_by_others = 0
+        self._outstanding_not_prompt = 0
         self.outstanding = 0
         self._claim_again_at = 0
 
-    # --- what is due ------------------------------------------------------------------------------------------------
+    # --- due endpoints ----------------------------------------------------------------------------------------------
 
     def begin_look(self) -> None:
         """Note that a look for endpoints with due deliveries begins."""
@@ -64,40 +67,40 @@ class Backlog:
     def quotas(self) -> dict[str, int]:
         """How many deliveries to claim of each endpoint, in the order of their turns. Those without room are left out.
 
-        The endpoints are due no more, unless `claimed` or `add_due` says so.
+        The endpoints are due no more, unless `note_claim` or `add_due` says so.
         """
         free = self._capacity - self.outstanding
         share = ceil(free / max(1, len(self._due)))
-        others = self._held_by_others
+        not_prompt = self._outstanding_not_prompt
         quotas = {}
         for id_ in self._due:
             if id_ in self._paused:
                 continue
-            room = self._room(id_, held_by_others=others)
+            room = self._room(id_, outstanding_not_prompt=not_prompt)
             if (quota := min(free, share, room)) > 0:
                 quotas[id_] = quota
                 free -= quota
-                others += 0 if id_ in self._prompt else quota
+                not_prompt += 0 if id_ in self._prompt else quota
         for id_ in quotas:
             del self._due[id_]
         return quotas
 
-    def claimed(self, quotas: Mapping[str, int], counts: Mapping[str, int]) -> None:
-        """Note what a claim of `quotas` brought: `counts` of each endpoint.
+    def note_claim(self, quotas: Mapping[str, int], counts: Mapping[str, int]) -> None:
+        """Note that a claim of `quotas` brought `counts` deliveries of each endpoint.
 
         An endpoint that filled its quota may have more due, and takes its turn behind the others.
         """
         self._due |= {id_: None for id_, quota in quotas.items() if counts.get(id_) == quota and id_ not in self._due}
         for id_, count in counts.items():
-            self.hold(id_, count)
-        self._claim_again_at = (self.outstanding - self._held_by_others) // 2
+            self.add_outstanding(id_, count)
+        self._claim_again_at = (self.outstanding - self._outstanding_not_prompt) // 2
 
-    def hold(self, endpoint_id: str, count: int = 1) -> None:
-        """Note that so many more deliveries of the endpoint are held."""
-        self._held[endpoint_id] += count
+    def add_outstanding(self, endpoint_id: str, count: int = 1) -> None:
+        """Note that `count` more deliveries of the endpoint are outstanding."""
+        self._outstanding_of[endpoint_id] += count
         self.outstanding += count
         if endpoint_id not in self._prompt:
-            self._held_by_others += count
+            self._outstanding_not_prompt += count
 
     def room_for_next(self, endpoint_id: str) -> int:
         """How many next deliveries of finished lines may be claimed outside of the turns of the endpoints.
@@ -106,37 +109,37 @@ class Backlog:
         """
         if endpoint_id in self._due:
             return 0
-        room = self._room(endpoint_id, held_by_others=self._held_by_others)
+        room = self._room(endpoint_id, outstanding_not_prompt=self._outstanding_not_prompt)
         return max(0, min(room, self._capacity - self.outstanding))
 
     def has_much_room(self) -> bool:
-        """Whether a further claim may be large: half of what may be held is free."""
+        """Whether a further claim may be large: half of the capacity is free."""
         return 2 * self.outstanding < self._capacity
 
     def release(self, endpoint_id: str) -> bool:
-        """Note that one delivery is not held any more. Return whether it is time for the next claim.
+        """Note that a delivery is not outstanding any more. Return whether it is time for the next claim.
 
-        It is when an endpoint with due deliveries has none in hand, or when the quick endpoints have used up half of
-        the latest claim. Waiting for that half makes claims large.
+        It is when an endpoint with due deliveries has none outstanding, or when the prompt endpoints have used up half
+        of the latest claim. Waiting for that half makes claims large.
         """
-        self.hold(endpoint_id, -1)
+        self.add_outstanding(endpoint_id, -1)
         if not self._due:
             return False
-        if endpoint_id in self._due and not self._held[endpoint_id]:
+        if endpoint_id in self._due and not self._outstanding_of[endpoint_id]:
             return True
-        return self.outstanding - self._held_by_others <= self._claim_again_at
+        return self.outstanding - self._outstanding_not_prompt <= self._claim_again_at
 
     # --- windows ----------------------------------------------------------------------------------------------------
 
     def narrow(self, endpoint_id: str) -> None:
         """Note that an attempt at the endpoint is under way for longer than SLUGGISH."""
-        self._set_window(endpoint_id, narrowed(self._window(endpoint_id), self._connections), is_prompt=False)
+        self._set_window(endpoint_id, narrow_window(self._window(endpoint_id), self._connections), is_prompt=False)
 
-    def answered(self, endpoint_id: str, outcome: Outcome, seconds: float) -> None:
+    def note_answer(self, endpoint_id: str, outcome: Outcome, seconds: float) -> None:
         """Note how an attempt at the endpoint ended, and how long it took."""
         is_prompt = seconds <= SLUGGISH
         former = self._window(endpoint_id)
-        if is_prompt and outcome is Outcome.ACCEPTED and former == self._widest and endpoint_id in self._prompt:
+        if is_prompt and outcome is Outcome.ACCEPTED and former == self._widest_window and endpoint_id in self._prompt:
             return  # nearly every attempt ends so
         window = window_after(former, outcome, seconds, connections=self._connections)
         self._set_window(endpoint_id, window, is_prompt=is_prompt)
@@ -144,11 +147,11 @@ class Backlog:
     # --- pauses -----------------------------------------------------------------------------------------------------
 
     def pause(self, endpoint_id: str) -> None:
-        """Claim nothing of the endpoint, which answered 410 or asked for a pause, until the database knows it."""
+        """Claim nothing of the endpoint until `resume`: it answered 410 or asked for a hold, not recorded yet."""
         self._paused.add(endpoint_id)
 
     def resume(self, endpoint_id: str) -> None:
-        """From now on the database says whether the endpoint may be claimed of."""
+        """End the pause: from now on the database says whether the endpoint may be claimed of."""
         self._paused.discard(endpoint_id)
 
     def is_paused(self, endpoint_id: str) -> bool:
@@ -158,17 +161,17 @@ class Backlog:
     # --- inside -----------------------------------------------------------------------------------------------------
 
     def _window(self, endpoint_id: str) -> int:
-        return self._windows.get(endpoint_id, self._first)
+        return self._windows.get(endpoint_id, self._first_window)
 
     def _set_window(self, endpoint_id: str, window: int, *, is_prompt: bool) -> None:
         self._windows[endpoint_id] = window
         if is_prompt and endpoint_id not in self._prompt:
             self._prompt.add(endpoint_id)
-            self._held_by_others -= self._held[endpoint_id]
+            self._outstanding_not_prompt -= self._outstanding_of[endpoint_id]
         elif not is_prompt and endpoint_id in self._prompt:
             self._prompt.remove(endpoint_id)
-            self._held_by_others += self._held[endpoint_id]
+            self._outstanding_not_prompt += self._outstanding_of[endpoint_id]
 
-    def _room(self, endpoint_id: str, *, held_by_others: int) -> int:
-        room = self._window(endpoint_id) - self._held[endpoint_id]
-        return room if endpoint_id in self._prompt else min(room, self._widest - held_by_others)
+    def _room(self, endpoint_id: str, *, outstanding_not_prompt: int) -> int:
+        room = self._window(endpoint_id) - self._outstanding_of[endpoint_id]
+        return room if endpoint_id in self._prompt else min(room, self._widest_window - outstanding_not_prompt)

@@ -1,10 +1,10 @@
-"""What one attempt to deliver came to, in words that merchants and operators read."""
+"""The outcomes of an attempt, in words that merchants and operators read."""
 
 from enum import StrEnum
 
 
 class Outcome(StrEnum):
-    """What one attempt came to. All but ACCEPTED are failures."""
+    """The outcome of an attempt. All but ACCEPTED are failures."""
 
     ACCEPTED = "ACCEPTED"
     # the endpoint answered, but did not accept
@@ -13,7 +13,7 @@ class Outcome(StrEnum):
     UNAVAILABLE = "unavailable"
     REDIRECT_REFUSED = "redirect_refused"
     STATUS_REFUSED = "status_refused"
-    # it did not answer
+    # the endpoint did not answer
     RESPONSE_TIMEOUT = "response_timeout"
     RESPONSE_UNREADABLE = "response_unreadable"
     CONNECTION_CLOSED = "connection_closed"
@@ -47,6 +47,6 @@ _BY_STATUS_CODE = {
 }
 
 
-def of_answer(status_code: int) -> Outcome:
+def outcome_of_status(status_code: int) -> Outcome:
     """The outcome of an attempt that was answered with `status_code`. Only 2xx is success."""
     return _BY_STATUS_CODE.get(status_code, Outcome.STATUS_REFUSED)

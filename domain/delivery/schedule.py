@@ -27,14 +27,16 @@ JITTER = 0.2
 
 
 @dataclass(frozen=True, slots=True)
-class Next:
+class NextState:
     """Where an attempt leaves its delivery; one that is still live is due again `delay` from now."""
 
     status: Status
     delay: timedelta | None = None
 
 
-def after_attempt(status: Status, number: int, outcome: Outcome, *, schedule: Sequence[timedelta], roll: float) -> Next:
+def after_attempt(
+    status: Status, number: int, outcome: Outcome, *, schedule: Sequence[timedelta], roll: float
+) -> NextState:
     """Where attempt `number` (from 1) leaves its delivery, which is `status` now; `roll` in [0, 1) spreads the retries.
 
     The first retry waits `schedule[0]`; a schedule of n delays makes n + 1 attempts. The delay counts by the
@@ -50,4 +52,4 @@ def after_attempt(status: Status, number: int, outcome: Outcome, *, schedule: Se
     else:
         trigger = Trigger.FAILED if number <= len(schedule) else Trigger.EXHAUSTED
     delay = schedule[number - 1] * (1 + JITTER * (2 * roll - 1)) if trigger is Trigger.FAILED else None
-    return Next(transition(status, trigger), delay)
+    return NextState(transition(status, trigger), delay)

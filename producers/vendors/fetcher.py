@@ -172,8 +172,8 @@ class Fetcher:
         await fetches.release(connection, self._vendors.feeds)
 
     async def _claim(self, connection: AsyncConnection) -> list[ClaimedFetch]:
-        limits = {name: _AT_ONCE - self._held[name] for name in self._feeds if self._held[name] < _AT_ONCE}
-        return await fetches.claim(connection, limits, lease=self._lease) if limits else []
+        quotas = {name: _AT_ONCE - self._held[name] for name in self._feeds if self._held[name] < _AT_ONCE}
+        return await fetches.claim(connection, quotas, lease=self._lease) if quotas else []
 
     async def _fetch(self, claimed: ClaimedFetch, stopping: asyncio.Event) -> None:
         try:

@@ -46,9 +46,9 @@ class Claimer:
         self._lease = lease
         self._on_claimed = on_claimed
         # By endpoint, the latest `due_at` that was claimed. Claims take the longest due first, so nothing older is
-        # due but for some exceptions: deliveries put back, leases that ended, holds that ended. Those are seen when
-        # the watermarks are dropped. Without watermarks a claim walks over the index entries of every row that was
-        # claimed before, for as long as any old transaction is open.
+        # due, with three exceptions: deliveries put back, leases that ended, holds that ended. A sweep drops the
+        # watermarks, and the next look sees those. Without watermarks a claim walks over the index entries of all
+        # rows that were claimed before, for as long as any old transaction is open.
         self._watermarks: dict[str, datetime] = {}
         self._wake = asyncio.Event()
         self._is_stopping = False
@@ -77,7 +77,7 @@ class Claimer:
         await event_or_timeout(self._wake, min(self._look_at, self._sweep_at) - time.monotonic())
 
     async def run_once(self) -> None:
-        """Claim what the backlog lets this dispatcher hold; again, as long as it may hold much more."""
+        """Claim the quotas of the backlog; again, as long as it has much room."""
         self._wake.clear()
         async with self._connection.begin() as connection:
             if time.monotonic() >= self._sweep_at:
@@ -89,18 +89,18 @@ class Claimer:
             if time.monotonic() >= self._look_at:
                 await self._look(connection)
             while not self._is_stopping and (quotas := self._backlog.quotas()):
-                begun = time.monotonic()
+                leased_after = time.monotonic()
                 try:
                     claimed = await deliveries.claim(connection, quotas, self._watermarks, lease=self._lease)
                 except BaseException:
                     self._backlog.add_due(quotas)
                     raise
-                self._hand_over(claimed, quotas, begun)
+                self._hand_over(claimed, quotas, leased_after)
                 if not self._backlog.has_much_room():
                     break
 
     async def _look(self, connection: AsyncConnection) -> None:
-        # set before the look: what wakes the claimer during it may ask for another one
+        # set before the look: a call of `wake` during it may ask for another look
         self._look_at = time.monotonic() + self._look_interval
         self._backlog.begin_look()
         try:
@@ -111,7 +111,7 @@ class Claimer:
         self._backlog.list_due(due)
         self._look_interval = _LOOK_SECONDS[0] if due else min(2 * self._look_interval, _LOOK_SECONDS[1])
 
-    def _hand_over(self, claimed: Sequence[ClaimedDelivery], quotas: dict[str, int], begun: float) -> None:
+    def _hand_over(self, claimed: Sequence[ClaimedDelivery], quotas: dict[str, int], leased_after: float) -> None:
         counts: Counter[str] = Counter()
         # the endpoints take turns: two deliveries at a time to one host would need a second connection
         turns: list[list[ClaimedDelivery]] = []
@@ -122,5 +122,5 @@ class Claimer:
             turns[turn].append(delivery)
             counts[id_] += 1
             self._watermarks[id_] = max(delivery.due_at, self._watermarks.get(id_, delivery.due_at))
-        self._backlog.claimed(quotas, counts)
-        self._on_claimed([delivery for turn in turns for delivery in turn], begun)
+        self._backlog.note_claim(quotas, counts)
+        self._on_claimed([delivery for turn in turns for delivery in turn], leased_after)

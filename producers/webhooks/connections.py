@@ -69,10 +69,10 @@ class ConnectionKey(NamedTuple):
 
 
 @lru_cache(maxsize=4096)  # parsing a URL takes as long as half a request
-def target(url: str) -> Target:
-    """The target of `url`. Raises ValueError if no request can be sent there; the import of merchants calls it too."""
-    to = read_url(url)
-    return Target(to, f"POST {to.target} HTTP/1.1\r\nhost: {to.authority}\r\n".encode("ascii"))
+def parse_target(url: str) -> Target:
+    """Parse the target of `url`. Raises ValueError if no request can be sent there."""
+    parsed = read_url(url)
+    return Target(parsed, f"POST {parsed.target} HTTP/1.1\r\nhost: {parsed.authority}\r\n".encode("ascii"))
 
 
 def read_head(received: bytes) -> tuple[int | None, bytes | None]:
@@ -98,12 +98,12 @@ class Connection(asyncio.Protocol):
 
     def __init__(self) -> None:
         self.status: int | None = None
-        """The answer's status, once its head has been read, as far as it arrives."""
+        """The answer's status, once its head has been read; None if no head arrived."""
         self.retry_after: bytes | None = None
-        self.unreadable = False
-        """The bytes received are not HTTP, or the head has no end."""
-        self.reusable = False
-        """The answer is complete, and no bytes followed it."""
+        self.is_unreadable = False
+        """Whether the received bytes are not HTTP, or the head has no end."""
+        self.is_reusable = False
+        """Whether the answer is complete, and no bytes followed it."""
         self.idle_since = 0.0
         self._loop = asyncio.get_running_loop()
         self._parser: httptools.HttpResponseParser | None = None
@@ -113,28 +113,28 @@ class Connection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         self._arrivals = select.poll()
         self._arrivals.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
-        self._ended = self._loop.create_future()
-        self._ended.set_result(None)
+        self._completion = self._loop.create_future()
+        self._completion.set_result(None)
 
     def post(self, request: bytes) -> "asyncio.Future[None]":
         """Send the request. The future is done when the answer is complete, too long, or broken off."""
         self.status = self.retry_after = None
-        self.reusable = False
-        self._read = 0
+        self.is_reusable = False
+        self._read_size = 0
         self._head = b""
-        self._long = len(request) > _LONGEST_BEFORE_ANOTHER
+        self._is_long = len(request) > _LONGEST_BEFORE_ANOTHER
         self._parser = httptools.HttpResponseParser(self)
         # other clients accept these, too: lines that end in LF alone, and headers on two lines
         self._parser.set_dangerous_leniencies(
             lenient_headers=True, lenient_optional_cr_before_lf=True, lenient_spaces_after_chunk_size=True
         )
-        self._ended = self._loop.create_future()
+        self._completion = self._loop.create_future()
         self._transport.write(request)
-        return self._ended
+        return self._completion
 
     def serves_again(self) -> bool:
         """Whether it can take the next request."""
-        return self.reusable and not self._transport.is_closing() and not self._transport.get_write_buffer_size()
+        return self.is_reusable and not self._transport.is_closing() and not self._transport.get_write_buffer_size()
 
     def is_silent(self) -> bool:
         """Whether the socket has nothing to read: no unexpected bytes, and no end of the connection."""
@@ -142,14 +142,14 @@ class Connection(asyncio.Protocol):
 
     def close(self) -> None:
         """Close at once, without sending the rest: a server that does not read must not keep the connection open."""
-        self.reusable = False
+        self.is_reusable = False
         self._end()
         self._transport.abort()
 
     # --- as asyncio calls it ---
 
     def data_received(self, data: bytes) -> None:
-        if self._ended.done():
+        if self._completion.done():
             self.close()  # no request is under way
             return
         assert self._parser is not None
@@ -160,22 +160,25 @@ class Connection(asyncio.Protocol):
         except (httptools.HttpParserUpgrade, httptools.HttpParserError):
             self._cut_off()
         else:
-            self._read += len(data)
-            if self._read > (MOST_OF_A_HEAD if self.status is None else MOST_OF_A_BODY) and not self._ended.done():
+            self._read_size += len(data)
+            if (
+                self._read_size > (MOST_OF_A_HEAD if self.status is None else MOST_OF_A_BODY)
+                and not self._completion.done()
+            ):
                 self._cut_off()
 
     def eof_received(self) -> None:
         self.close()  # unsent bytes would keep the connection open
 
     def connection_lost(self, _error: Exception | None) -> None:
-        self.reusable = False
+        self.is_reusable = False
         self._parser = None  # the parser refers to this object: break the cycle
         self._end()
 
     # --- as httptools calls it ---
 
     def on_message_begin(self) -> None:
-        self.reusable = False  # it may be a second answer
+        self.is_reusable = False  # it may be a second answer
         if self.status is None:
             self.retry_after = None
 
@@ -188,25 +191,25 @@ class Connection(asyncio.Protocol):
         status = self._parser.get_status_code()
         if self.status is None and (status >= _FINAL or status == _SWITCHING_PROTOCOLS):
             self.status = status
-            self._read = 0
+            self._read_size = 0
 
     def on_message_complete(self) -> None:
         assert self._parser is not None
-        if self.status is not None and not self._ended.done():
-            self.reusable = self._parser.should_keep_alive() and not self._long
+        if self.status is not None and not self._completion.done():
+            self.is_reusable = self._parser.should_keep_alive() and not self._is_long
             self._end()
 
     def _cut_off(self) -> None:
-        self.reusable = False
+        self.is_reusable = False
         self._end()
-        self.unreadable = self.status is None
+        self.is_unreadable = self.status is None
 
     def _end(self) -> None:
         if self.status is None and self._head:
             self.status, self.retry_after = read_head(self._head)
         self._head = b""
-        if not self._ended.done():
-            self._ended.set_result(None)
+        if not self._completion.done():
+            self._completion.set_result(None)
 
 
 class Connections:
@@ -233,8 +236,8 @@ class Connections:
         self._loop = asyncio.get_running_loop()
         self._idle: dict[ConnectionKey, list[Connection]] = {}
         self._idle_count = 0
-        self._closed = False
-        self._sweeping: asyncio.TimerHandle | None = None
+        self._is_closed = False
+        self._sweep_timer: asyncio.TimerHandle | None = None
 
     def reuse(self, key: ConnectionKey) -> Connection | None:
         """An idle connection for `key` that can serve a request; None if there is none."""
@@ -242,61 +245,63 @@ class Connections:
         while idle:
             connection = idle.pop()
             self._idle_count -= 1
-            fresh = self._loop.time() - connection.idle_since < self._keep_idle
-            if fresh and connection.serves_again() and connection.is_silent():
+            is_fresh = self._loop.time() - connection.idle_since < self._keep_idle
+            if is_fresh and connection.serves_again() and connection.is_silent():
                 return connection
             connection.close()
         return None
 
-    async def open(self, to: Url) -> Connection:
+    async def open(self, url: Url) -> Connection:
         """Open a new connection.
 
         Raises:
             OSError: NameUnknown, EgressDenied, TimeoutError, HandshakeFailed, ssl.SSLError or another failure.
         """
-        addresses = await self._addresses(to)
+        addresses = await self._addresses(url)
         try:
             async with asyncio.timeout(self._within):
-                return await self._dial(addresses, to)
+                return await self._dial(addresses, url)
         except RuntimeError as error:
             raise OSError("the connection failed") from error  # uvloop raises either for the same failure
 
-    async def _dial(self, addresses: Sequence[AddrInfoType], to: Url) -> Connection:
-        dialled = await start_connection(
+    async def _dial(self, addresses: Sequence[AddrInfoType], url: Url) -> Connection:
+        opened = await start_connection(
             addresses, happy_eyeballs_delay=_NEXT_ADDRESS, interleave=1, socket_factory=self._socket
         )
-        if not to.tls:
-            return (await self._loop.create_connection(Connection, sock=dialled))[1]
+        if not url.tls:
+            return (await self._loop.create_connection(Connection, sock=opened))[1]
         try:
             _, connection = await self._loop.create_connection(
-                Connection, sock=dialled, ssl=self._trust, server_hostname=to.host.rstrip(".")
+                Connection, sock=opened, ssl=self._trust, server_hostname=url.host.rstrip(".")
             )
         except ConnectionError as error:
             raise HandshakeFailed("the server hung up on the TLS handshake") from error
         return connection
 
-    async def _addresses(self, to: Url) -> Sequence[AddrInfoType]:
-        if to.address is None:
-            return await self._names.addresses(to.host, to.port)
-        six = isinstance(to.address, IPv6Address)
-        family, name = (socket.AF_INET6, (to.host, to.port, 0, 0)) if six else (socket.AF_INET, (to.host, to.port))
+    async def _addresses(self, url: Url) -> Sequence[AddrInfoType]:
+        if url.address is None:
+            return await self._names.addresses(url.host, url.port)
+        is_ipv6 = isinstance(url.address, IPv6Address)
+        family, name = (
+            (socket.AF_INET6, (url.host, url.port, 0, 0)) if is_ipv6 else (socket.AF_INET, (url.host, url.port))
+        )
         return [(family, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", name)]
 
     def keep(self, connection: Connection, key: ConnectionKey) -> None:
         """Keep it for the next request to the same endpoint, if it can serve one."""
-        if self._closed or self._idle_count >= _MOST_IDLE or not connection.serves_again():
+        if self._is_closed or self._idle_count >= _MOST_IDLE or not connection.serves_again():
             connection.close()
             return
         self._idle_count += 1
         connection.idle_since = self._loop.time()
         self._idle.setdefault(key, []).append(connection)
-        if self._sweeping is None:
-            self._sweeping = self._loop.call_later(self._keep_idle, self._sweep)
+        if self._sweep_timer is None:
+            self._sweep_timer = self._loop.call_later(self._keep_idle, self._sweep)
 
     def close(self) -> None:
-        self._closed = True
-        if self._sweeping is not None:
-            self._sweeping.cancel()
+        self._is_closed = True
+        if self._sweep_timer is not None:
+            self._sweep_timer.cancel()
         for connections in self._idle.values():
             for connection in connections:
                 connection.close()
@@ -312,4 +317,4 @@ class Connections:
                 else:
                     connection.close()
         self._idle, self._idle_count = kept, sum(map(len, kept.values()))
-        self._sweeping = self._loop.call_later(self._keep_idle, self._sweep) if kept else None
+        self._sweep_timer = self._loop.call_later(self._keep_idle, self._sweep) if kept else None

@@ -23,10 +23,9 @@ from domain.delivery.backlog import Backlog
 from domain.delivery.schedule import RETRY_SCHEDULE
 from loops.progress import Progress
 from loops.waiting import Reminder, retry
-from producers.webhooks import poster, recorder
 from producers.webhooks.claimer import Claimer
-from producers.webhooks.poster import Poster
-from producers.webhooks.recorder import Recorder
+from producers.webhooks.poster import AttemptPoint, Poster
+from producers.webhooks.recorder import Recorder, RecordPoint
 from producers.webhooks.sender import Sender
 from store.deliveries import ClaimedDelivery
 from store.failures import passes
@@ -38,7 +37,7 @@ log = structlog.get_logger()
 # While so many results wait for the database that nothing more is claimed, this is how often they are looked at.
 _BEHIND_SECONDS = 0.05
 
-Point: TypeAlias = poster.Point | recorder.Point | Literal["sent"]
+DispatchPoint: TypeAlias = AttemptPoint | RecordPoint | Literal["sent"]
 """Where crash tests stop the process. The Sender reports `sent`."""
 
 
@@ -47,7 +46,7 @@ class Dispatcher:
 
     `connections` requests run at a time. `lease` is longer than the sender's deadline: half of the difference is for
     waiting in this process, half for recording. `roll` in [0, 1) spreads the retries. At a stop, attempts under way
-    have `drain_within` seconds. `at` is called with each point that a delivery passes.
+    have `drain_within` seconds. `on_point` is called with each point that a delivery passes.
     """
 
     def __init__(
@@ -60,7 +59,7 @@ class Dispatcher:
         lease: timedelta = timedelta(seconds=60),
         drain_within: float = 25,
         roll: Callable[[], float] = random.random,
-        at: Callable[[Point], None] | None = None,
+        on_point: Callable[[DispatchPoint], None] | None = None,
     ) -> None:
         # listing endpoints and claiming are one statement each: a transaction around it costs two round trips
         self._claims = ReusedConnection(engine.execution_options(isolation_level="AUTOCOMMIT"))
@@ -77,10 +76,12 @@ class Dispatcher:
             on_claimed=self._post,
             on_due=self._claimer.wake,
             on_paused=self._put_paused_back,
-            at=at,
+            on_point=on_point,
         )
         patience = (lease.total_seconds() - sender.deadline) / 2
-        self._poster = Poster(sender, self._backlog, self._recorder, connections=connections, patience=patience, at=at)
+        self._poster = Poster(
+            sender, self._backlog, self._recorder, connections=connections, patience=patience, on_point=on_point
+        )
         self._tasks: asyncio.TaskGroup
         self._stopping = asyncio.Event()
         self._has_claimed_last = False
@@ -110,7 +111,7 @@ class Dispatcher:
             await self._recorder.run_once(claims_next=False)
         return attempts
 
-    def kick(self, due: Collection[str] | None = None) -> None:
+    def wake(self, due: Collection[str] | None = None) -> None:
         """Claim now: deliveries of the endpoints `due` were written; None if it is not known of which endpoints."""
         self._claimer.wake(due)
 
@@ -133,19 +134,19 @@ class Dispatcher:
             await self._retry(self._claimer.run_once, until=self._stopping)
             await self._claimer.wait()
 
-    def _post(self, claimed: Sequence[ClaimedDelivery], begun: float) -> None:
-        self._poster.add(claimed, begun, self._tasks)
+    def _post(self, claimed: Sequence[ClaimedDelivery], leased_after: float) -> None:
+        self._poster.add(claimed, leased_after, self._tasks)
         if self._stopping.is_set():
             self._poster.put_back()
 
     async def _record_results(self) -> None:
-        while not (self._has_claimed_last and self._backlog.outstanding == 0 and self._recorder.is_done()):
+        while not (self._has_claimed_last and self._backlog.outstanding == 0 and self._recorder.is_empty()):
             await self._recorder.wait()
             claims_next = not self._stopping.is_set()
             await self._retry(partial(self._recorder.run_once, claims_next=claims_next))
 
     def _put_paused_back(self) -> None:
-        self._poster.put_back(lambda claimed: self._backlog.is_paused(claimed.endpoint_id))
+        self._poster.put_back(lambda delivery: self._backlog.is_paused(delivery.endpoint_id))
 
     # --- stopping and waiting ---------------------------------------------------------------------------------------
 

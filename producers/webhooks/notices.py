@@ -12,7 +12,7 @@ from store.failures import DATABASE_ERRORS
 from store.reused_connection import ReusedConnection
 
 # While the database is away, or its connections are all in use.
-_AGAIN_SECONDS = 1.0
+_RETRY_SECONDS = 1.0
 
 
 class NoticeSender:
@@ -43,7 +43,7 @@ class NoticeSender:
             async with self._connection.begin() as connection:
                 await notices.send(connection, due)
         except DATABASE_ERRORS:
-            await event_or_timeout(stopping, _AGAIN_SECONDS)
+            await event_or_timeout(stopping, _RETRY_SECONDS)
 
 
 class NoticeListener:
@@ -61,4 +61,4 @@ class NoticeListener:
                     self._on_due(None)
                     await wait_for_first(ended.wait(), stopping.wait())
             if not stopping.is_set():
-                await event_or_timeout(stopping, _AGAIN_SECONDS)
+                await event_or_timeout(stopping, _RETRY_SECONDS)

@@ -15,14 +15,14 @@ from producers.webhooks.sender import PostResult, Sender
 from schemas.signature import event_id, signature
 from store.deliveries import ClaimedDelivery
 
-Point: TypeAlias = Literal["claimed", "read"]
+AttemptPoint: TypeAlias = Literal["claimed", "read"]
 """Where crash tests stop an attempt: before its POST, and when its answer was read."""
 
 
 class _Ready(NamedTuple):
     """A claimed delivery. Begun after `begin_before` (monotonic seconds), its attempt would outlast its lease."""
 
-    claimed: ClaimedDelivery
+    delivery: ClaimedDelivery
     begin_before: float
 
 
@@ -40,31 +40,31 @@ class Poster:
         *,
         connections: int,
         patience: float,
-        at: Callable[[Point], None] | None = None,
+        on_point: Callable[[AttemptPoint], None] | None = None,
     ) -> None:
         self._sender = sender
         self._backlog = backlog
         self._recorder = recorder
         self._connections = connections
         self._patience = patience
-        self._at = at
+        self._on_point = on_point
         self._ready: deque[_Ready] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
         # by delivery: when its attempt began, in monotonic seconds, and its endpoint; the longest under way first
-        self._begun: dict[int, tuple[float, str]] = {}
+        self._under_way: dict[int, tuple[float, str]] = {}
 
-    def add(self, claimed: Sequence[ClaimedDelivery], begun: float, tasks: asyncio.TaskGroup) -> None:
-        """Post `claimed`, whose leases began at `begun` (monotonic seconds) or later, in `tasks`."""
-        self._ready.extend(_Ready(delivery, begun + self._patience) for delivery in claimed)
+    def add(self, claimed: Sequence[ClaimedDelivery], leased_after: float, tasks: asyncio.TaskGroup) -> None:
+        """Post `claimed`, whose leases began after `leased_after` (monotonic seconds), in `tasks`."""
+        self._ready.extend(_Ready(delivery, leased_after + self._patience) for delivery in claimed)
         for _ in range(min(len(self._ready), self._connections - len(self._tasks))):
             self._tasks.add(tasks.create_task(self._post_ready()))
 
     def put_back(self, which: Callable[[ClaimedDelivery], bool] = lambda _: True) -> None:
         """Put back the ready deliveries that `which` names; all of them if it is left out."""
-        ready, self._ready = self._ready, deque()
-        for attempt in ready:
-            if which(attempt.claimed):
-                self._recorder.put_back(attempt.claimed)
+        attempts, self._ready = self._ready, deque()
+        for attempt in attempts:
+            if which(attempt.delivery):
+                self._recorder.put_back(attempt.delivery)
             else:
                 self._ready.append(attempt)
 
@@ -74,12 +74,12 @@ class Poster:
         To be called before each claim.
         """
         limit = time.monotonic() - SLUGGISH
-        overdue = takewhile(lambda attempt: attempt[0] < limit, self._begun.values())
-        endpoints = {endpoint_id for _, endpoint_id in overdue}
-        for endpoint_id in endpoints:
+        overdue = takewhile(lambda attempt: attempt[0] < limit, self._under_way.values())
+        endpoint_ids = {endpoint_id for _, endpoint_id in overdue}
+        for endpoint_id in endpoint_ids:
             self._backlog.narrow(endpoint_id)
-        if endpoints and self._ready:
-            self.put_back(lambda claimed: claimed.endpoint_id in endpoints)
+        if endpoint_ids and self._ready:
+            self.put_back(lambda delivery: delivery.endpoint_id in endpoint_ids)
 
     def cancel(self) -> None:
         """Abandon the attempts under way."""
@@ -96,32 +96,32 @@ class Poster:
             assert task is not None
             self._tasks.discard(task)
 
-    async def _post(self, claimed: ClaimedDelivery, begin_before: float) -> None:
-        if time.monotonic() > begin_before or self._backlog.is_paused(claimed.endpoint_id):
-            self._recorder.put_back(claimed)
+    async def _post(self, delivery: ClaimedDelivery, begin_before: float) -> None:
+        if time.monotonic() > begin_before or self._backlog.is_paused(delivery.endpoint_id):
+            self._recorder.put_back(delivery)
             return
-        if self._at:
-            self._at("claimed")
-        begun = time.time()
-        headers = _headers(claimed, int(begun))
+        if self._on_point:
+            self._on_point("claimed")
+        started_at = time.time()
+        headers = _headers(delivery, int(started_at))
         if headers is None:
-            answer = PostResult(Outcome.UNSIGNABLE, 0.0)
+            result = PostResult(Outcome.UNSIGNABLE, 0.0)
         else:
-            self._begun[claimed.id] = (time.monotonic(), claimed.endpoint_id)
+            self._under_way[delivery.id] = (time.monotonic(), delivery.endpoint_id)
             try:
-                answer = await self._sender.post(claimed.url, headers, claimed.body, endpoint=claimed.endpoint_id)
+                result = await self._sender.post(delivery.url, headers, delivery.body, endpoint=delivery.endpoint_id)
             finally:
-                self._begun.pop(claimed.id, None)
-        if self._at:
-            self._at("read")
-        self._recorder.add(claimed, begun, answer)
+                self._under_way.pop(delivery.id, None)
+        if self._on_point:
+            self._on_point("read")
+        self._recorder.add(delivery, started_at, result)
 
 
-def _headers(claimed: ClaimedDelivery, timestamp: int) -> dict[str, str] | None:
+def _headers(delivery: ClaimedDelivery, timestamp: int) -> dict[str, str] | None:
     """The headers of a Standard Webhook; None if a secret of the endpoint cannot sign."""
-    id_ = event_id(claimed.event_id)
+    id_ = event_id(delivery.event_id)
     try:
-        signed = signature(claimed.secrets, id_, timestamp, claimed.body)
+        signatures = signature(delivery.secrets, id_, timestamp, delivery.body)
     except ValueError:
         return None
-    return {"webhook-id": id_, "webhook-timestamp": str(timestamp), "webhook-signature": signed}
+    return {"webhook-id": id_, "webhook-timestamp": str(timestamp), "webhook-signature": signatures}

@@ -1,7 +1,7 @@
-"""The recorder: writes results of attempts down in batches, and has the next delivery of each finished line claimed.
+"""The recorder: writes the results of attempts in batches, and claims the next delivery of each finished line.
 
-A batch is what has gathered while the one before was written. Results stay in memory until their COMMIT has succeeded;
-the attempt number fences them, so that those of a lease that has passed to another dispatcher are refused.
+A batch has the results that gathered while the batch before was written. Results stay in memory until their COMMIT has
+succeeded. The attempt number fences them: a result is refused if the lease has passed to another dispatcher.
 """
 
 import asyncio
@@ -15,14 +15,14 @@ import structlog
 from prometheus_client import Counter, Histogram
 
 from domain.delivery.backlog import Backlog
-from domain.delivery.circuit import hold
+from domain.delivery.circuit import hold_after
 from domain.delivery.outcome import Outcome
 from domain.delivery.schedule import after_attempt
 from domain.delivery.states import Status
 from producers.webhooks.claimer import OnClaimed
 from producers.webhooks.sender import PostResult
 from store import deliveries, endpoints
-from store.deliveries import Attempted, ClaimedDelivery, Line
+from store.deliveries import AttemptResult, ClaimedDelivery, Line
 from store.reused_connection import ReusedConnection
 
 log = structlog.get_logger()
@@ -39,7 +39,7 @@ _GATHER_SECONDS = 0.01
 # Unrecorded results at which claiming pauses: after a crash their deliveries are sent again.
 _MOST_RESULTS = 5000
 
-Point: TypeAlias = Literal["recorded"]
+RecordPoint: TypeAlias = Literal["recorded"]
 """Where crash tests stop a recorder: after its COMMIT."""
 
 
@@ -62,7 +62,7 @@ class Recorder:
         on_claimed: OnClaimed,
         on_due: Callable[[Collection[str]], None],
         on_paused: Callable[[], None],
-        at: Callable[[Point], None] | None = None,
+        on_point: Callable[[RecordPoint], None] | None = None,
     ) -> None:
         self._connection = connection
         self._backlog = backlog
@@ -72,37 +72,38 @@ class Recorder:
         self._on_claimed = on_claimed
         self._on_due = on_due
         self._on_paused = on_paused
-        self._at = at
-        # not recorded yet: results, deliveries to put back, and what endpoints asked for
-        self._results: list[Attempted] = []
+        self._on_point = on_point
+        # not recorded yet: results, deliveries to put back, holds, and endpoints that answered 410
+        self._results: list[AttemptResult] = []
         self._unsent: list[ClaimedDelivery] = []
         self._holds: dict[str, timedelta] = {}
-        self._gone: set[str] = set()
+        self._to_disable: set[str] = set()
         self._added = asyncio.Event()
-        self._latest = 0
+        self._latest_size = 0
 
-    # --- what attempts came to --------------------------------------------------------------------------------------
+    # --- results of attempts ----------------------------------------------------------------------------------------
 
-    def add(self, claimed: ClaimedDelivery, begun: float, answer: PostResult) -> None:
-        """Take the result of an attempt that began at `begun` (Unix seconds)."""
-        id_ = claimed.endpoint_id
-        following = after_attempt(
-            Status.PENDING, claimed.attempt, answer.outcome, schedule=self._schedule, roll=self._roll()
+    def add(self, delivery: ClaimedDelivery, started_at: float, result: PostResult) -> None:
+        """Take the result of an attempt that began at `started_at` (Unix seconds)."""
+        id_ = delivery.endpoint_id
+        outcome, seconds, status_code, retry_after = result
+        next_state = after_attempt(
+            Status.PENDING, delivery.attempt, outcome, schedule=self._schedule, roll=self._roll()
         )
-        self._results.append(Attempted(claimed, answer.outcome, answer.status_code, answer.seconds, begun, following))
-        self._backlog.answered(id_, answer.outcome, answer.seconds)
-        if answer.outcome is Outcome.GONE:
-            self._gone.add(id_)
+        self._results.append(AttemptResult(delivery, outcome, status_code, seconds, started_at, next_state))
+        self._backlog.note_answer(id_, outcome, seconds)
+        if outcome is Outcome.GONE:
+            self._to_disable.add(id_)
             self._backlog.pause(id_)
-        elif held := hold(answer.outcome, answer.retry_after):
-            self._holds[id_] = max(held, self._holds.get(id_, held))
+        elif hold := hold_after(outcome, retry_after):
+            self._holds[id_] = max(hold, self._holds.get(id_, hold))
             self._backlog.pause(id_)
         self._release(id_)
 
-    def put_back(self, claimed: ClaimedDelivery) -> None:
-        """Take a delivery back that was claimed and not sent."""
-        self._unsent.append(claimed)
-        self._release(claimed.endpoint_id)
+    def put_back(self, delivery: ClaimedDelivery) -> None:
+        """Take back a delivery that was claimed and not sent."""
+        self._unsent.append(delivery)
+        self._release(delivery.endpoint_id)
 
     def is_behind(self) -> bool:
         """Whether so many results wait that nothing more is to be claimed."""
@@ -118,14 +119,14 @@ class Recorder:
     async def wait(self) -> None:
         """Wait until there is something to record. After a large batch, wait a little longer for the next large one."""
         await self._added.wait()
-        if self._latest >= _MANY:
+        if self._latest_size >= _MANY:
             await asyncio.sleep(_GATHER_SECONDS)
 
     def wake(self) -> None:
         """End a wait, though there may be nothing to record."""
         self._added.set()
 
-    def is_done(self) -> bool:
+    def is_empty(self) -> bool:
         """Whether nothing waits to be recorded."""
         return not self._results and not self._unsent
 
@@ -135,73 +136,73 @@ class Recorder:
         With `claims_next`, the next delivery of each finished line is claimed in the same transaction.
         """
         self._added.clear()
-        if self._gone or self._holds:
+        if self._to_disable or self._holds:
             self._on_paused()
         results, unsent = self._results.copy(), self._unsent.copy()
-        self._latest = len(results)
-        gone, holds = self._gone.copy(), self._holds.copy()
+        self._latest_size = len(results)
+        to_disable, holds = self._to_disable.copy(), self._holds.copy()
         if not results and not unsent:
             return
-        begun = time.monotonic()
+        leased_after = time.monotonic()
         recorded, disabled = deliveries.NOTHING_RECORDED, []
         async with self._connection.begin() as connection:
             if unsent:
                 await deliveries.put_back(connection, unsent)
             if holds:
                 await endpoints.hold(connection, holds)
-            if gone:
-                disabled = await endpoints.disable(connection, gone, "answered 410 Gone")
+            if to_disable:
+                disabled = await endpoints.disable(connection, to_disable, "answered 410 Gone")
             if results:
                 to_claim = self._next_to_claim(results) if claims_next else ()
                 recorded = await deliveries.record(connection, results, to_claim=to_claim, lease=self._lease)
             if disabled:
                 await endpoints.sort(connection)
-        if self._at:
-            self._at("recorded")
-        if gone or holds:
+        if self._on_point:
+            self._on_point("recorded")
+        if to_disable or holds:
             self._on_paused()
-        self._drop(results, unsent, gone, holds)
-        self._hand_on(recorded, begun)
+        self._drop(results, unsent, to_disable, holds)
+        self._hand_on(recorded, leased_after)
         _count(results, late=len(results) - len(recorded.ids), disabled=disabled)
 
-    def _next_to_claim(self, results: Sequence[Attempted]) -> list[Line]:
+    def _next_to_claim(self, results: Sequence[AttemptResult]) -> list[Line]:
         """The lines whose next delivery may be claimed at once: their endpoint has room, and no other line waits."""
         rooms: dict[str, int] = {}
         lines: list[Line] = []
-        for claimed, *_, following in results:
-            id_ = claimed.endpoint_id
-            if following.status in {Status.DELIVERED, Status.DEAD} and not self._backlog.is_paused(id_):
+        for delivery, *_, next_state in results:
+            id_ = delivery.endpoint_id
+            if next_state.status in {Status.DELIVERED, Status.DEAD} and not self._backlog.is_paused(id_):
                 room = rooms.setdefault(id_, self._backlog.room_for_next(id_))
                 if room > 0:
-                    lines.append((id_, claimed.wallet_id))
+                    lines.append((id_, delivery.wallet_id))
                     rooms[id_] -= 1
         return lines
 
-    def _hand_on(self, recorded: deliveries.Recorded, begun: float) -> None:
-        for claimed in recorded.claimed:
-            self._backlog.hold(claimed.endpoint_id)
+    def _hand_on(self, recorded: deliveries.RecordResult, leased_after: float) -> None:
+        for delivery in recorded.claimed:
+            self._backlog.add_outstanding(delivery.endpoint_id)
         if recorded.claimed:
-            self._on_claimed(recorded.claimed, begun)
+            self._on_claimed(recorded.claimed, leased_after)
         if recorded.due:
             self._on_due(recorded.due)
 
     def _drop(
         self,
-        results: Sequence[Attempted],
+        results: Sequence[AttemptResult],
         unsent: Sequence[ClaimedDelivery],
-        gone: Collection[str],
+        disabled: Collection[str],
         holds: Mapping[str, timedelta],
     ) -> None:
-        """Drop what was recorded; what was added meanwhile stands behind it."""
+        """Drop what was recorded, and resume its endpoints. Additions made meanwhile stand behind it, and stay."""
         del self._results[: len(results)]
         del self._unsent[: len(unsent)]
-        self._gone.difference_update(gone)
-        self._holds = {id_: held for id_, held in self._holds.items() if holds.get(id_) != held}
-        for id_ in {*gone, *holds}.difference(self._gone, self._holds):
+        self._to_disable.difference_update(disabled)
+        self._holds = {id_: hold for id_, hold in self._holds.items() if holds.get(id_) != hold}
+        for id_ in {*disabled, *holds}.difference(self._to_disable, self._holds):
             self._backlog.resume(id_)
 
 
-def _count(results: Sequence[Attempted], *, late: int, disabled: Sequence[str]) -> None:
+def _count(results: Sequence[AttemptResult], *, late: int, disabled: Sequence[str]) -> None:
     for outcome, number in Count(result.outcome for result in results).items():
         ATTEMPTS.labels(outcome).inc(number)
     for result in results:

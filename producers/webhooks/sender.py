@@ -1,4 +1,4 @@
-"""One POST to an endpoint that may be slow, broken or hostile; every failure is a `PostResult`."""
+"""A POST to an endpoint that may be slow, broken or hostile; every failure is a `PostResult`."""
 
 import asyncio
 import ssl
@@ -8,11 +8,18 @@ from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import NamedTuple, Self
 
-from domain.delivery.outcome import Outcome, of_answer
+from domain.delivery.outcome import Outcome, outcome_of_status
 from producers.egress import EgressDenied, Network
 from producers.names import LookUp, NameUnknown, system_look_up
 from producers.retry_after import delay
-from producers.webhooks.connections import KEEP_IDLE, Connection, ConnectionKey, Connections, HandshakeFailed, target
+from producers.webhooks.connections import (
+    KEEP_IDLE,
+    Connection,
+    ConnectionKey,
+    Connections,
+    HandshakeFailed,
+    parse_target,
+)
 
 
 class PostResult(NamedTuple):
@@ -28,9 +35,9 @@ class Sender:
     """An async context manager over the connections to all endpoints.
 
     `deadline` in seconds is for the whole request, name look-up to last byte; connecting may take half of it. `allow`
-    are networks that may be reached beside public addresses. `sent` is called when a request has been written: before
-    `post` returns, and as a rule before the response is read. The caller of `post` bounds the number of requests at a
-    time. `look_up` looks up the addresses of a name. An idle connection is kept for `keep_idle` seconds.
+    are networks that may be reached beside public addresses. `on_sent` is called when a request has been written:
+    before `post` returns, and as a rule before the response is read. The caller of `post` bounds the number of requests
+    at a time. `look_up` looks up the addresses of a name. An idle connection is kept for `keep_idle` seconds.
     """
 
     def __init__(
@@ -40,7 +47,7 @@ class Sender:
         deadline: float = 15.0,
         allow: Sequence[Network] = (),
         trust: ssl.SSLContext | None = None,
-        sent: Callable[[], None] | None = None,
+        on_sent: Callable[[], None] | None = None,
         look_up: LookUp = system_look_up,
         keep_idle: float = KEEP_IDLE,
     ) -> None:
@@ -50,7 +57,7 @@ class Sender:
         ).encode("ascii")
         self._allow = allow
         self._trust = trust
-        self._sent = sent
+        self._on_sent = on_sent
         self._look_up = look_up
         self._keep_idle = keep_idle
 
@@ -75,48 +82,48 @@ class Sender:
         `headers` are ASCII without line ends. `endpoint` is the endpoint's id: a kept connection serves this endpoint
         alone.
         """
-        begun = time.perf_counter()
+        started_at = time.perf_counter()
         try:
-            to = target(url)
+            target = parse_target(url)
         except ValueError:
-            return PostResult(Outcome.URL_UNUSABLE, time.perf_counter() - begun)
-        own = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+            return PostResult(Outcome.URL_UNUSABLE, time.perf_counter() - started_at)
+        header_lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
         request = b"%b%b%bcontent-length: %d\r\n\r\n%b" % (
-            to.head,
+            target.head,
             self._headers,
-            own.encode("ascii"),
+            header_lines.encode("ascii"),
             len(body),
             body,
         )
         key = ConnectionKey(endpoint, url)
         connection: Connection | None = None
-        late = False
+        is_late = False
         try:
             async with asyncio.timeout(self.deadline):
-                connection = self._connections.reuse(key) or await self._connections.open(to.url)
-                ended = connection.post(request)
-                if self._sent is not None:
+                connection = self._connections.reuse(key) or await self._connections.open(target.url)
+                completion = connection.post(request)
+                if self._on_sent is not None:
                     # the loop writes the request before it runs this callback
-                    asyncio.get_running_loop().call_soon(self._sent)
-                await ended
+                    asyncio.get_running_loop().call_soon(self._on_sent)
+                await completion
         except OSError as error:
             if connection is None:
-                return PostResult(_name_of(error), time.perf_counter() - begun)
-            late = True
+                return PostResult(_outcome_of(error), time.perf_counter() - started_at)
+            is_late = True
         finally:
             if connection is not None:
                 self._connections.keep(connection, key)
-        seconds = time.perf_counter() - begun
+        seconds = time.perf_counter() - started_at
         if connection.status is None:
-            return PostResult(_without_an_answer(connection, late=late), seconds)
-        outcome = of_answer(connection.status)
+            return PostResult(_outcome_without_answer(connection, is_late=is_late), seconds)
+        outcome = outcome_of_status(connection.status)
         if outcome is Outcome.ACCEPTED:
             return PostResult(outcome, seconds, connection.status)
-        return PostResult(outcome, seconds, connection.status, _held_back(connection.retry_after))
+        return PostResult(outcome, seconds, connection.status, _read_delay(connection.retry_after))
 
 
 # The first matching class gives the outcome of a failed connection.
-_NAMES: Sequence[tuple[type[Exception], Outcome]] = [
+_OUTCOMES: Sequence[tuple[type[Exception], Outcome]] = [
     (NameUnknown, Outcome.DNS_LOOKUP_FAILED),
     (EgressDenied, Outcome.EGRESS_DENIED),
     (ssl.SSLError, Outcome.TLS_FAILED),
@@ -127,15 +134,15 @@ _NAMES: Sequence[tuple[type[Exception], Outcome]] = [
 ]
 
 
-def _name_of(error: OSError) -> Outcome:
-    return next(name for kind, name in _NAMES if isinstance(error, kind))
+def _outcome_of(error: OSError) -> Outcome:
+    return next(outcome for kind, outcome in _OUTCOMES if isinstance(error, kind))
 
 
-def _without_an_answer(connection: Connection, *, late: bool) -> Outcome:
-    if late:
+def _outcome_without_answer(connection: Connection, *, is_late: bool) -> Outcome:
+    if is_late:
         return Outcome.RESPONSE_TIMEOUT
-    return Outcome.RESPONSE_UNREADABLE if connection.unreadable else Outcome.CONNECTION_CLOSED
+    return Outcome.RESPONSE_UNREADABLE if connection.is_unreadable else Outcome.CONNECTION_CLOSED
 
 
-def _held_back(header: bytes | None) -> timedelta | None:
+def _read_delay(header: bytes | None) -> timedelta | None:
     return None if header is None else delay(header.decode("latin-1"), now=datetime.now(UTC))

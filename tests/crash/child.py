@@ -117,9 +117,9 @@ async def _consume(plan: ProcessPlan, engine: AsyncEngine, fault: _Fault, stoppi
 
 async def _deliver(engine: AsyncEngine, fault: _Fault, stopping: asyncio.Event) -> None:
     allow = [ip_network("127.0.0.0/8")]
-    async with Sender(version="0", deadline=DEADLINE, allow=allow, sent=lambda: fault("sent")) as sender:
+    async with Sender(version="0", deadline=DEADLINE, allow=allow, on_sent=lambda: fault("sent")) as sender:
         dispatcher = Dispatcher(
-            engine, sender, schedule=SCHEDULE, connections=20, lease=timedelta(seconds=LEASE), at=fault
+            engine, sender, schedule=SCHEDULE, connections=20, lease=timedelta(seconds=LEASE), on_point=fault
         )
         await dispatcher.run(stopping)
 

@@ -8,14 +8,14 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from domain.delivery.outcome import Outcome
-from domain.delivery.schedule import Next
+from domain.delivery.schedule import NextState
 from domain.delivery.states import Status
 from producers.egress import networks
 from producers.webhooks.dispatcher import Dispatcher
 from producers.webhooks.sender import Sender
 from schemas.signature import event_id
 from store import deliveries
-from store.deliveries import Attempted
+from store.deliveries import AttemptResult
 from tests.acceptance.program import Program
 from tests.parts.receiver import Receiver
 from tests.store.outbox import Outbox
@@ -53,12 +53,12 @@ async def dead(outbox: Outbox, receiver: Receiver) -> Given:
     return Given(numbers["shop"], numbers["gym"][0], [event_id(one) for one in told])
 
 
-async def claim(outbox: Outbox, then: Next = Next(Status.DEAD)) -> list[deliveries.ClaimedDelivery]:  # noqa: B008  it is a value
+async def claim(outbox: Outbox, then: NextState = NextState(Status.DEAD)) -> list[deliveries.ClaimedDelivery]:  # noqa: B008  it is a value
     """Claim what is due, and give it up, or record that what follows is `then`."""
     async with outbox.engine.begin() as connection:
         claimed = await deliveries.claim(connection, {"shop": 9, "gym": 9}, {}, lease=timedelta(minutes=1))
         at = datetime.now(UTC).timestamp()
-        given_up = [Attempted(one, Outcome.UNAVAILABLE, 503, 0.1, at, then) for one in claimed]
+        given_up = [AttemptResult(one, Outcome.UNAVAILABLE, 503, 0.1, at, then) for one in claimed]
         await deliveries.record(connection, given_up)
     return claimed
 
@@ -131,7 +131,7 @@ async def test_what_waits_for_its_next_try_is_sent_now_in_the_order_of_its_line(
     for name in ("shop", "gym"):
         await outbox.add_endpoint(name, receiver.url(f"/{name}"))
         ids[name] = [event_id(event) for event in await outbox.tell(name, wallet, 2)]
-    await claim(outbox, Next(Status.PENDING, timedelta(hours=24)))
+    await claim(outbox, NextState(Status.PENDING, timedelta(hours=24)))
     listed = (await program("deliveries", "list", "--endpoint", "shop", "--json")).json()
     second, first = (str(delivery["id"]) for delivery in listed)
     assert (await program("replay", "--waiting", first, ids["gym"][0], "--dry-run")).well().out == (

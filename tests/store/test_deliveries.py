@@ -13,17 +13,17 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from domain.delivery.outcome import Outcome
-from domain.delivery.schedule import Next
+from domain.delivery.schedule import NextState
 from domain.delivery.states import Status, Trigger, transition
 from store import dead_deliveries, deliveries, endpoints, postponed_deliveries
-from store.deliveries import Attempted, ClaimedDelivery
+from store.deliveries import AttemptResult, ClaimedDelivery
 from store.failures import sqlstate
 from tests.store.outbox import Outbox, Row
 
 LEASE = timedelta(seconds=60)
-DELIVERED = Next(Status.DELIVERED)
-DEAD = Next(Status.DEAD)
-LATER = Next(Status.PENDING, timedelta(minutes=5))
+DELIVERED = NextState(Status.DELIVERED)
+DEAD = NextState(Status.DEAD)
+LATER = NextState(Status.PENDING, timedelta(minutes=5))
 
 
 # In this database alone: the tests share a server.
@@ -42,18 +42,18 @@ async def claim(outbox: Outbox, *names: str, most: int = 100) -> list[ClaimedDel
         return await deliveries.claim(connection, dict.fromkeys(names, most), {}, lease=LEASE)
 
 
-def attempted(claimed: ClaimedDelivery, following: Next, outcome: Outcome = Outcome.ACCEPTED) -> Attempted:
-    return Attempted(claimed, outcome, 200, 0.012, time.time(), following)
+def attempted(claimed: ClaimedDelivery, following: NextState, outcome: Outcome = Outcome.ACCEPTED) -> AttemptResult:
+    return AttemptResult(claimed, outcome, 200, 0.012, time.time(), following)
 
 
-async def record(outbox: Outbox, *results: Attempted) -> AbstractSet[int]:
+async def record(outbox: Outbox, *results: AttemptResult) -> AbstractSet[int]:
     async with outbox.engine.begin() as connection:
         return (await deliveries.record(connection, results)).ids
 
 
-async def record_and_claim(outbox: Outbox, *results: Attempted) -> deliveries.Recorded:
+async def record_and_claim(outbox: Outbox, *results: AttemptResult) -> deliveries.RecordResult:
     """With the next deliveries of all lines claimed."""
-    lines = [(result.claimed.endpoint_id, result.claimed.wallet_id) for result in results]
+    lines = [(result.delivery.endpoint_id, result.delivery.wallet_id) for result in results]
     async with outbox.engine.begin() as connection:
         return await deliveries.record(connection, results, to_claim=lines, lease=LEASE)
 
@@ -303,7 +303,9 @@ async def test_an_attempt_leaves_its_delivery_where_the_table_of_states_says(
     (claimed,) = await claim(outbox, "m")
     if parked:  # while the attempt is under way, which the dispatcher does not see
         await disable()
-    following = Next(transition(Status.PENDING, trigger), timedelta(minutes=5) if trigger is Trigger.FAILED else None)
+    following = NextState(
+        transition(Status.PENDING, trigger), timedelta(minutes=5) if trigger is Trigger.FAILED else None
+    )
     assert await record(outbox, attempted(claimed, following)) == {claimed.id}
     if trigger is Trigger.GONE:
         await disable()
@@ -325,7 +327,7 @@ async def test_a_result_that_comes_after_its_lease_records_nothing(outbox: Outbo
 
 
 @pytest.mark.parametrize("following", [DELIVERED, DEAD, LATER])
-async def test_recording_the_same_result_twice_changes_nothing(outbox: Outbox, following: Next) -> None:
+async def test_recording_the_same_result_twice_changes_nothing(outbox: Outbox, following: NextState) -> None:
     await outbox.add_endpoint("m")
     await outbox.tell("m", await outbox.add_wallet(), 2)
     (claimed,) = await claim(outbox, "m")
@@ -430,7 +432,7 @@ async def test_a_dead_one_is_replayed_before_what_its_line_still_holds(outbox: O
         await record(outbox, attempted(claimed, DEAD))
         dead.append(claimed.id)
     (third,) = await claim(outbox, "m")
-    await record(outbox, attempted(third, Next(Status.PENDING, timedelta(days=1))))
+    await record(outbox, attempted(third, NextState(Status.PENDING, timedelta(days=1))))
     assert await replay(outbox, dead[1]) == 1
     assert await replay(outbox, dead[1]) == 0, "it is on its way already"
     assert await outbox.heads("m") == [2], "one of a line at a time"
@@ -467,7 +469,7 @@ async def test_a_late_result_of_what_was_overtaken_makes_no_second_head(outbox: 
     await put_back(outbox, await claim(outbox, "m"))
     assert await replay(outbox, first.id) == 1
     assert await outbox.heads("m") == [1]
-    await record(outbox, attempted(late, Next(Status.PENDING, timedelta(0))))
+    await record(outbox, attempted(late, NextState(Status.PENDING, timedelta(0))))
     assert await outbox.heads("m") == [1]
 
 
@@ -504,7 +506,7 @@ async def test_replays_and_two_dispatchers_leave_every_line_one_head(outbox: Out
             claimed = await claim(outbox, "m", most=3)
             assert len({one.wallet_id for one in claimed}) == len(claimed)
             for one in claimed:
-                outcome = fate.choice((DEAD, DELIVERED, Next(Status.PENDING, timedelta(0))))
+                outcome = fate.choice((DEAD, DELIVERED, NextState(Status.PENDING, timedelta(0))))
                 assert await record(outbox, attempted(one, outcome))
                 if outcome is DEAD:
                     dead.append(one.id)

@@ -9,13 +9,13 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from domain.delivery.outcome import Outcome
-from domain.delivery.schedule import Next
+from domain.delivery.schedule import NextState
 from domain.delivery.states import Status
 from domain.update import UpdateType
 from store import dead_letters, deliveries, endpoints, fetches, listings, status
 from store.accounting import take_stock
 from store.dead_letters import DeadLetter
-from store.deliveries import Attempted
+from store.deliveries import AttemptResult
 from store.fetches import NewFetch
 from store.status import MethodHistory
 from tests.consumers.harness import Harness
@@ -35,7 +35,7 @@ async def end(outbox: Outbox, endpoint: str, becomes: Status) -> None:
     async with outbox.engine.begin() as connection:
         [claimed] = await deliveries.claim(connection, {endpoint: 1}, {}, lease=HOUR)
         at = datetime.now(UTC).timestamp()
-        result = Attempted(claimed, Outcome.ACCEPTED, 200, 1.5, at, Next(becomes))
+        result = AttemptResult(claimed, Outcome.ACCEPTED, 200, 1.5, at, NextState(becomes))
         assert (await deliveries.record(connection, [result])).ids == {claimed.id}
 
 
@@ -233,14 +233,14 @@ async def test_of_a_delivery_each_attempt_is_told_in_order_whether_it_is_live_or
     await harness.report(reported(UpdateType.CLOSED, "A", on=1), reported(UpdateType.CLOSED, "B", on=2, id="2"))
     endpoint = min(row.endpoint_id for row in await outbox.live())
     for outcome, becomes in (
-        (Outcome.UNAVAILABLE, Next(Status.PENDING, timedelta(0))),
-        (Outcome.CONNECTION_REFUSED, Next(Status.PENDING, timedelta(0))),
-        (Outcome.ACCEPTED, Next(Status.DELIVERED)),
+        (Outcome.UNAVAILABLE, NextState(Status.PENDING, timedelta(0))),
+        (Outcome.CONNECTION_REFUSED, NextState(Status.PENDING, timedelta(0))),
+        (Outcome.ACCEPTED, NextState(Status.DELIVERED)),
     ):
         async with harness.engine.begin() as connection:
             [claimed] = await deliveries.claim(connection, {endpoint: 1}, {}, lease=HOUR)
             # by clocks that differ, a later attempt may seem to be an earlier one
-            result = Attempted(claimed, outcome, None, 0.25, 2_000_000_000.0 - claimed.attempt, becomes)
+            result = AttemptResult(claimed, outcome, None, 0.25, 2_000_000_000.0 - claimed.attempt, becomes)
             await deliveries.record(connection, [result])
     by_method = {
         name: [

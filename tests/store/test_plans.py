@@ -15,12 +15,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from consumers import upkeep
 from domain.delivery.outcome import Outcome
-from domain.delivery.schedule import Next
+from domain.delivery.schedule import NextState
 from domain.delivery.states import Status
 from domain.update import UpdateType
 from domain.wallet import Expiry
 from store import dead_deliveries, deliveries, endpoints, unfinished
-from store.deliveries import Attempted
+from store.deliveries import AttemptResult
 from store.engine import connect
 from tests.consumers.harness import Harness, merging
 from tests.consumers.test_hostile_streams import fact
@@ -94,10 +94,11 @@ async def claim_and_record(engine: AsyncEngine, endpoint: str) -> None:
         claimed = await deliveries.claim(connection, {endpoint: 100}, {}, lease=timedelta(minutes=1))
         await deliveries.put_back(connection, claimed[:10])
         results = [
-            Attempted(each, Outcome.ACCEPTED, 200, 0.01, time.time(), Next(Status.DELIVERED)) for each in claimed[10:50]
+            AttemptResult(each, Outcome.ACCEPTED, 200, 0.01, time.time(), NextState(Status.DELIVERED))
+            for each in claimed[10:50]
         ]
-        later = Next(Status.PENDING, timedelta(minutes=5))
-        results += [Attempted(each, Outcome.UNAVAILABLE, 503, 0.01, time.time(), later) for each in claimed[50:]]
+        later = NextState(Status.PENDING, timedelta(minutes=5))
+        results += [AttemptResult(each, Outcome.UNAVAILABLE, 503, 0.01, time.time(), later) for each in claimed[50:]]
         assert len((await deliveries.record(connection, results)).ids) == 90
 
 

@@ -9,10 +9,10 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from domain.delivery.outcome import Outcome
-from domain.delivery.schedule import Next
+from domain.delivery.schedule import NextState
 from domain.delivery.states import Status
 from store import deliveries, endpoints
-from store.deliveries import Attempted, ClaimedDelivery
+from store.deliveries import AttemptResult, ClaimedDelivery
 from store.failures import Failure, failure
 from tests.store.outbox import Outbox, Row
 
@@ -31,13 +31,13 @@ async def claim(outbox: Outbox) -> ClaimedDelivery:
     return claimed
 
 
-async def record(outbox: Outbox, claimed: ClaimedDelivery, outcome: Any, following: Next) -> None:
+async def record(outbox: Outbox, claimed: ClaimedDelivery, outcome: Any, following: NextState) -> None:
     async with outbox.engine.begin() as connection:
-        await deliveries.record(connection, [Attempted(claimed, outcome, 503, 0.012, time.time(), following)])
+        await deliveries.record(connection, [AttemptResult(claimed, outcome, 503, 0.012, time.time(), following)])
 
 
-def becoming(status: Any, delay: timedelta | None = None) -> Next:
-    return Next(status, delay)
+def becoming(status: Any, delay: timedelta | None = None) -> NextState:
+    return NextState(status, delay)
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def becoming(status: Any, delay: timedelta | None = None) -> Next:
     ],
 )
 async def test_a_result_with_a_value_that_is_missing_or_unknown_is_refused(
-    outbox: Outbox, outcome: Any, following: Next
+    outbox: Outbox, outcome: Any, following: NextState
 ) -> None:
     wallet = await outbox.add_wallet()
     await outbox.add_endpoint("m")
@@ -66,7 +66,7 @@ async def test_a_result_with_a_value_that_is_missing_or_unknown_is_refused(
     assert failure(refused.value) is Failure.REFUSED
     assert await outbox.live() == [Row("m", wallet, 1, "PENDING", "head", 1)]
     assert await outbox.attempts() == []
-    await record(outbox, claimed, FAILED, Next(Status.PENDING, DELAY))
+    await record(outbox, claimed, FAILED, NextState(Status.PENDING, DELAY))
     assert await outbox.attempts() == [(1, "unavailable", 503)]
 
 
@@ -74,7 +74,7 @@ async def test_a_result_is_recorded_with_the_outcome_that_it_has(outbox: Outbox)
     """Also beside a status that goes with another outcome."""
     await outbox.add_endpoint("m")
     await outbox.tell("m", await outbox.add_wallet())
-    await record(outbox, await claim(outbox), FAILED, Next(Status.DELIVERED))
+    await record(outbox, await claim(outbox), FAILED, NextState(Status.DELIVERED))
     assert await outbox.attempts() == [(1, "unavailable", 503)]
 
 
@@ -82,7 +82,7 @@ async def test_a_result_is_recorded_with_the_outcome_that_it_has(outbox: Outbox)
 async def test_every_outcome_of_an_attempt_can_be_recorded(outbox: Outbox, outcome: Outcome) -> None:
     await outbox.add_endpoint("m")
     await outbox.tell("m", await outbox.add_wallet())
-    await record(outbox, await claim(outbox), outcome, Next(Status.DEAD))
+    await record(outbox, await claim(outbox), outcome, NextState(Status.DEAD))
     assert await outbox.attempts() == [(1, outcome.value, 503)]
 
 

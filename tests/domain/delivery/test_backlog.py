@@ -22,7 +22,7 @@ def claim(backlog: Backlog, **due: int) -> dict[str, int]:
     """Claim by quota from endpoints that have so many deliveries due; what was claimed of each."""
     quotas = backlog.quotas()
     counts = {id_: min(quota, due.get(id_, 0)) for id_, quota in quotas.items()}
-    backlog.claimed(quotas, {id_: count for id_, count in counts.items() if count})
+    backlog.note_claim(quotas, {id_: count for id_, count in counts.items() if count})
     return counts
 
 
@@ -30,13 +30,13 @@ def prove(backlog: Backlog, *endpoint_ids: str) -> None:
     """Each of the endpoints has answered so often that its window is the widest."""
     for id_ in endpoint_ids:
         for _ in range(200):
-            backlog.answered(id_, Outcome.ACCEPTED, 0.01)
+            backlog.note_answer(id_, Outcome.ACCEPTED, 0.01)
 
 
 def fail(backlog: Backlog, endpoint_id: str) -> None:
     """One delivery of the endpoint is held, and gets no answer."""
-    backlog.hold(endpoint_id)
-    backlog.answered(endpoint_id, Outcome.RESPONSE_TIMEOUT, 15.0)
+    backlog.add_outstanding(endpoint_id)
+    backlog.note_answer(endpoint_id, Outcome.RESPONSE_TIMEOUT, 15.0)
     backlog.release(endpoint_id)
 
 
@@ -56,7 +56,7 @@ def test_a_new_endpoint_begins_with_a_tenth_and_doubles_with_its_answers(backlog
         (count,) = claim(backlog, new=99).values()
         held.append(count)
         for _ in range(count):
-            backlog.answered("new", Outcome.ACCEPTED, 0.01)
+            backlog.note_answer("new", Outcome.ACCEPTED, 0.01)
             backlog.release("new")
     assert held == [10, 20, 40, 50]
 
@@ -66,16 +66,16 @@ def test_new_endpoints_together_hold_half_until_they_have_answered(backlog: Back
     ids = [f"new-{number}" for number in range(20)]
     backlog.list_due([*ids, A])
     assert claim(backlog, a=99, **dict.fromkeys(ids, 99)) == {**dict.fromkeys(ids[:5], 10), A: 39}
-    backlog.answered("new-0", Outcome.ACCEPTED, 0.01)
+    backlog.note_answer("new-0", Outcome.ACCEPTED, 0.01)
     backlog.release("new-0")
     assert backlog.quotas() == {"new-5": 10, "new-0": 2, A: 11}
 
 
 def test_the_next_of_a_line_of_a_new_endpoint_counts_among_what_new_endpoints_hold(backlog: Backlog) -> None:
     for number in range(5):
-        backlog.hold(f"new-{number}", 9)
+        backlog.add_outstanding(f"new-{number}", 9)
     assert backlog.room_for_next("new-0") == 1
-    backlog.hold("new-5", 5)
+    backlog.add_outstanding("new-5", 5)
     assert backlog.room_for_next("new-0") == 0
     assert backlog.room_for_next(A) == 50
 
@@ -84,7 +84,7 @@ def test_what_becomes_due_during_a_claim_is_claimed_next(backlog: Backlog) -> No
     backlog.list_due([A])
     quotas = backlog.quotas()
     backlog.add_due([A])
-    backlog.claimed(quotas, {A: 1})
+    backlog.note_claim(quotas, {A: 1})
     assert list(backlog.quotas()) == [A]
 
 
@@ -143,7 +143,7 @@ def test_an_endpoint_without_an_answer_is_probed_by_one_delivery_at_a_time(backl
     backlog.list_due([A])
     assert claim(backlog, a=9) == {A: 1}
     assert backlog.quotas() == {}
-    backlog.answered(A, Outcome.ACCEPTED, 0.01)
+    backlog.note_answer(A, Outcome.ACCEPTED, 0.01)
     backlog.release(A)
     assert claim(backlog, a=9) == {A: 2}
 
@@ -173,8 +173,8 @@ def test_an_endpoint_that_fails_quickly_is_probed_and_not_counted_among_those_th
     ids = [f"m-{number}" for number in range(60)]
     for id_ in ids:
         fail(backlog, id_)
-    backlog.hold(A)
-    backlog.answered(A, Outcome.CONNECTION_CLOSED, 0.01)
+    backlog.add_outstanding(A)
+    backlog.note_answer(A, Outcome.CONNECTION_CLOSED, 0.01)
     backlog.release(A)
     backlog.list_due([*ids, A])
     quotas = backlog.quotas()
@@ -194,7 +194,7 @@ def test_nothing_is_claimed_of_a_paused_endpoint_and_its_turn_is_kept(backlog: B
 def test_a_narrow_endpoint_whose_window_is_wide_again_counts_no_more(backlog: Backlog) -> None:
     fail(backlog, A)
     for _ in range(49):
-        backlog.answered(A, Outcome.ACCEPTED, 0.01)
+        backlog.note_answer(A, Outcome.ACCEPTED, 0.01)
     backlog.list_due([A])
     assert claim(backlog, a=99) == {A: 50}
     for id_ in (ids := [f"m-{number}" for number in range(60)]):
@@ -207,7 +207,7 @@ def test_a_narrow_endpoint_whose_window_is_wide_again_counts_no_more(backlog: Ba
 def test_the_next_claim_waits_until_half_of_the_latest_is_used_up(backlog: Backlog, held: int, *, again: bool) -> None:
     backlog.list_due([A])
     claim(backlog, a=50)
-    backlog.hold(A)  # so that the last release leaves `held`
+    backlog.add_outstanding(A)  # so that the last release leaves `held`
     for _ in range(50 - held):
         backlog.release(A)
     assert backlog.release(A) is again
@@ -237,7 +237,7 @@ def test_where_nothing_is_due_no_end_of_an_attempt_asks_for_a_claim(backlog: Bac
 
 def test_the_next_of_a_line_is_claimed_unless_other_lines_of_its_endpoint_wait(backlog: Backlog) -> None:
     assert backlog.room_for_next(A) == 50
-    backlog.hold(A, 48)
+    backlog.add_outstanding(A, 48)
     assert backlog.room_for_next(A) == 2
     backlog.add_due([A])
     assert backlog.room_for_next(A) == 0
@@ -245,7 +245,7 @@ def test_the_next_of_a_line_is_claimed_unless_other_lines_of_its_endpoint_wait(b
 
 def test_the_next_of_a_line_is_not_claimed_beyond_what_may_be_held(backlog: Backlog) -> None:
     for number in range(40):
-        backlog.hold(f"m-{number}", 20)
+        backlog.add_outstanding(f"m-{number}", 20)
     assert backlog.room_for_next(A) == 0
 
 

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from domain.delivery.circuit import hold, narrowed, widest, window_after
+from domain.delivery.circuit import hold_after, narrow_window, widest_window, window_after
 from domain.delivery.outcome import Outcome
 
 
@@ -28,7 +28,7 @@ from domain.delivery.outcome import Outcome
 def test_only_429_and_503_hold_and_for_a_day_at_most(
     outcome: Outcome, asked: timedelta | None, held: timedelta | None
 ) -> None:
-    assert hold(outcome, asked) == held
+    assert hold_after(outcome, asked) == held
 
 
 @pytest.mark.parametrize(
@@ -55,12 +55,12 @@ def test_a_window_of_a_hundred_connections_widens_with_answers_and_shrinks_to_a_
 
 @pytest.mark.parametrize(("window", "narrow"), [(50, 10), (10, 10), (3, 3), (1, 1)])
 def test_while_an_attempt_is_overdue_the_window_is_that_of_a_slow_endpoint(window: int, narrow: int) -> None:
-    assert narrowed(window, 100) == narrow
+    assert narrow_window(window, 100) == narrow
 
 
 @pytest.mark.parametrize("connections", [1, 2, 3])
 def test_of_few_connections_every_endpoint_still_gets_one(connections: int) -> None:
-    assert widest(connections) == 1
-    assert narrowed(1, connections) == 1
+    assert widest_window(connections) == 1
+    assert narrow_window(1, connections) == 1
     assert window_after(1, Outcome.RESPONSE_TIMEOUT, 15.0, connections=connections) == 1
     assert window_after(1, Outcome.ACCEPTED, 0.01, connections=connections) == 1

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.delivery.outcome import ANSWERED, Outcome, of_answer
-from domain.delivery.schedule import JITTER, RETRY_SCHEDULE, Next, after_attempt
+from domain.delivery.outcome import ANSWERED, Outcome, outcome_of_status
+from domain.delivery.schedule import JITTER, RETRY_SCHEDULE, NextState, after_attempt
 from domain.delivery.states import Status
 
 SCHEDULE = (timedelta(seconds=5), timedelta(minutes=5), timedelta(hours=1))
@@ -17,18 +17,18 @@ FAILURES = sorted(set(Outcome) - {Outcome.ACCEPTED, Outcome.GONE})
 @pytest.mark.parametrize(
     ("number", "outcome", "following"),
     [
-        (1, Outcome.ACCEPTED, Next(Status.DELIVERED)),
-        (4, Outcome.ACCEPTED, Next(Status.DELIVERED)),
-        (1, Outcome.CONNECTION_REFUSED, Next(Status.PENDING, timedelta(seconds=5))),
-        (2, Outcome.STATUS_REFUSED, Next(Status.PENDING, timedelta(minutes=5))),
-        (3, Outcome.UNAVAILABLE, Next(Status.PENDING, timedelta(hours=1))),
-        (4, Outcome.RESPONSE_TIMEOUT, Next(Status.DEAD)),
-        (9, Outcome.RESPONSE_TIMEOUT, Next(Status.DEAD)),
-        (1, Outcome.GONE, Next(Status.PARKED)),
-        (4, Outcome.GONE, Next(Status.PARKED)),
+        (1, Outcome.ACCEPTED, NextState(Status.DELIVERED)),
+        (4, Outcome.ACCEPTED, NextState(Status.DELIVERED)),
+        (1, Outcome.CONNECTION_REFUSED, NextState(Status.PENDING, timedelta(seconds=5))),
+        (2, Outcome.STATUS_REFUSED, NextState(Status.PENDING, timedelta(minutes=5))),
+        (3, Outcome.UNAVAILABLE, NextState(Status.PENDING, timedelta(hours=1))),
+        (4, Outcome.RESPONSE_TIMEOUT, NextState(Status.DEAD)),
+        (9, Outcome.RESPONSE_TIMEOUT, NextState(Status.DEAD)),
+        (1, Outcome.GONE, NextState(Status.PARKED)),
+        (4, Outcome.GONE, NextState(Status.PARKED)),
     ],
 )
-def test_the_table(number: int, outcome: Outcome, following: Next) -> None:
+def test_the_table(number: int, outcome: Outcome, following: NextState) -> None:
     assert after_attempt(Status.PENDING, number, outcome, schedule=SCHEDULE, roll=0.5) == following
 
 
@@ -51,7 +51,7 @@ def test_the_table(number: int, outcome: Outcome, following: Next) -> None:
     ],
 )
 def test_only_2xx_is_success(status_code: int, outcome: Outcome) -> None:
-    assert of_answer(status_code) is outcome
+    assert outcome_of_status(status_code) is outcome
     assert outcome in ANSWERED
 
 
@@ -61,7 +61,7 @@ def test_a_retry_comes_within_the_jitter_around_its_delay_and_is_dead_after_the_
 ) -> None:
     following = after_attempt(Status.PENDING, number, outcome, schedule=RETRY_SCHEDULE, roll=roll)
     if number > len(RETRY_SCHEDULE):
-        assert following == Next(Status.DEAD)
+        assert following == NextState(Status.DEAD)
     else:
         delay = RETRY_SCHEDULE[number - 1]
         assert following.status is Status.PENDING

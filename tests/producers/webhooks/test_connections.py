@@ -11,7 +11,7 @@ import pytest
 
 from domain.delivery.outcome import Outcome
 from producers.egress import networks
-from producers.webhooks.connections import MOST_OF_A_BODY, target
+from producers.webhooks.connections import MOST_OF_A_BODY, parse_target
 from producers.webhooks.sender import PostResult, Sender
 from tests.parts.until import until
 from tests.producers import raw
@@ -283,7 +283,7 @@ async def as_said(it_is: bool) -> bool:  # noqa: FBT001 - what is waited for
     ],
 )
 def test_a_request_begins_with_the_path_and_the_host_of_its_url(url: str, head: bytes) -> None:
-    assert target(url).head == head
+    assert parse_target(url).head == head
 
 
 @pytest.mark.parametrize(
@@ -301,4 +301,4 @@ def test_a_request_begins_with_the_path_and_the_host_of_its_url(url: str, head: 
 )
 def test_a_url_that_leads_nowhere_is_refused(url: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - who finds it out has a word of its own
-        target(url)
+        parse_target(url)

@@ -16,7 +16,7 @@ from standardwebhooks.webhooks import Webhook
 from domain.delivery.outcome import Outcome
 from producers.egress import networks
 from producers.webhooks import claimer, poster
-from producers.webhooks.dispatcher import Dispatcher, Point
+from producers.webhooks.dispatcher import Dispatcher, DispatchPoint
 from producers.webhooks.recorder import LATE
 from producers.webhooks.sender import PostResult, Sender
 from schemas.signature import event_id, secret
@@ -67,7 +67,7 @@ def prove(dispatcher: Dispatcher, *endpoint_ids: str) -> None:
     """Each of the endpoints has answered often."""
     for id_ in endpoint_ids:
         for _ in range(40):
-            dispatcher._backlog.answered(id_, Outcome.ACCEPTED, 0.01)
+            dispatcher._backlog.note_answer(id_, Outcome.ACCEPTED, 0.01)
 
 
 async def until(condition: Callable[[], object]) -> None:
@@ -92,7 +92,7 @@ async def test_an_idle_one_that_is_kicked_looks_at_once(
         for count in (1, 2):
             await until(lambda: dispatcher.ready() is None and not dispatcher._claimer._wake.is_set())
             await outbox.tell("m", await outbox.add_wallet())
-            dispatcher.kick()
+            dispatcher.wake()
             await receiver.arrived(count, "/m", within=WITHIN)
             await until_done(outbox)
 
@@ -251,13 +251,13 @@ async def test_what_an_endpoint_asks_for_while_other_results_are_recorded_is_rec
     await outbox.tell("late", await outbox.add_wallet())
     async with outbox.engine.begin() as connection:
         late = await deliveries.claim(connection, {"late": 1}, {}, lease=timedelta(hours=1))
-    dispatcher._backlog.hold("late")
+    dispatcher._backlog.add_outstanding("late")
 
-    def answered(_at: Point) -> None:
+    def answered(_at: DispatchPoint) -> None:
         while late:
             dispatcher._recorder.add(late.pop(), 0.0, answer)
 
-    dispatcher._recorder._at = answered
+    dispatcher._recorder._on_point = answered
     receiver.answer("/gone", Answer(410))
     receiver.answer("/busy", unavailable("3600"))
     for name in ("gone", "busy"):
@@ -314,7 +314,7 @@ async def test_what_is_claimed_before_the_wish_of_its_endpoint_is_recorded_is_gi
         await outbox.tell("m", await outbox.add_wallet())
     async with outbox.engine.begin() as connection:
         (answered,) = await deliveries.claim(connection, {"m": 1}, {}, lease=timedelta(hours=1))
-    dispatcher._backlog.hold("m")
+    dispatcher._backlog.add_outstanding("m")
     dispatcher._recorder.add(answered, 0.0, answer)
     await dispatcher.run_once()
     assert receiver.requests == []
@@ -374,7 +374,7 @@ async def test_an_attempt_that_is_overdue_narrows_the_window_of_its_endpoint(
         await until(lambda: dispatcher._backlog._window("m") == 2)
         for _ in range(5):
             await outbox.tell("m", await outbox.add_wallet())
-        dispatcher.kick(["m"])
+        dispatcher.wake(["m"])
         await receiver.arrived(2, "/m")
         await until(lambda: not dispatcher._claimer._wake.is_set())
         assert len(receiver.requests) == 2
@@ -484,7 +484,7 @@ async def test_what_a_last_claim_brings_after_everything_is_recorded_is_given_ba
         await receiver.arrived(1, "/first")
         for _ in range(5):
             await outbox.tell("m", await outbox.add_wallet())
-        dispatcher.kick(["m"])
+        dispatcher.wake(["m"])
     assert receiver.at("/m") == []
     assert [row.attempt for row in await outbox.live()] == [0] * 5
     assert await leased(outbox) == 0
@@ -612,11 +612,11 @@ async def test_a_dispatcher_that_stood_still_past_its_lease_is_refused_and_told(
 
 @pytest.mark.parametrize("point", ["claimed", "read", "recorded"])
 async def test_a_dispatcher_killed_at_any_point_loses_nothing_and_tells_nothing_else(
-    engine: AsyncEngine, outbox: Outbox, sender: Sender, receiver: Receiver, point: Point
+    engine: AsyncEngine, outbox: Outbox, sender: Sender, receiver: Receiver, point: DispatchPoint
 ) -> None:
     reached = 0
 
-    def kill(at: Point) -> None:
+    def kill(at: DispatchPoint) -> None:
         nonlocal reached
         reached += at == point
         if reached >= 3:
@@ -632,7 +632,7 @@ async def test_a_dispatcher_killed_at_any_point_loses_nothing_and_tells_nothing_
 
     with pytest.raises((Killed, BaseExceptionGroup)):
         async with asyncio.timeout(WITHIN):
-            await Dispatcher(engine, sender, connections=2, at=kill).run(asyncio.Event())
+            await Dispatcher(engine, sender, connections=2, on_point=kill).run(asyncio.Event())
     assert reached >= 3
     await outbox.make_due()
     async with running(Dispatcher(engine, sender)):

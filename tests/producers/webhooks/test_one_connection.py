@@ -234,10 +234,15 @@ async def test_a_sweep_closes_what_is_idle_for_long_and_goes_on_while_any_is_lef
         kept.keep(connection, KEY)
     old.idle_since -= 61
     kept._sweep()
-    assert (old.serves_again(), fresh.serves_again(), kept._idle_count, bool(kept._sweeping)) == (False, True, 1, True)
+    assert (old.serves_again(), fresh.serves_again(), kept._idle_count, bool(kept._sweep_timer)) == (
+        False,
+        True,
+        1,
+        True,
+    )
     fresh.idle_since -= 61
     kept._sweep()
-    assert (fresh.serves_again(), kept._idle_count, bool(kept._sweeping)) == (False, 0, False)
+    assert (fresh.serves_again(), kept._idle_count, bool(kept._sweep_timer)) == (False, 0, False)
     kept.close()
 
 

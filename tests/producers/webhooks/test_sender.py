@@ -481,7 +481,7 @@ async def test_sent_is_told_when_the_request_is_on_its_way_and_not_yet_answered(
     receiver.answer("/hooks", Answer(200, delay=0.3))
     sent_at: list[float] = []
     async with Sender(
-        version="1", deadline=10, allow=LOOPBACK, sent=lambda: sent_at.append(time.monotonic())
+        version="1", deadline=10, allow=LOOPBACK, on_sent=lambda: sent_at.append(time.monotonic())
     ) as sender:
         begun = time.monotonic()
         answer = await sender.post(receiver.url("/hooks"), {}, b"{}", endpoint="m")
