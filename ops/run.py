@@ -240,7 +240,7 @@ def _worker(settings: Settings, engine: AsyncEngine, servers: str, *, on_due: On
         bootstrap_servers=servers,
         topic=settings.kafka_topic,
         group=settings.kafka_group,
-        retention=Retention(known=settings.knowledge_for, unknown=settings.parked_for),
+        retention=_retention(settings),
         batch_size=settings.batch_size,
         batch_wait=settings.batch_wait.total_seconds(),
         lanes=settings.consumer_lanes,
@@ -264,7 +264,7 @@ def _thin_worker(settings: Settings, engine: AsyncEngine, servers: str) -> Worke
         bootstrap_servers=servers,
         topic=settings.kafka_thin_topic,
         group=f"{settings.kafka_group}-thin",
-        retention=Retention(known=settings.knowledge_for, unknown=settings.parked_for),
+        retention=_retention(settings),
         batch_size=settings.batch_size,
         batch_wait=settings.batch_wait.total_seconds(),
         lanes=1,
@@ -368,8 +368,11 @@ async def _keep_up(engine: AsyncEngine, parked_for: timedelta, stopping: asyncio
 
 
 async def _finish_updates(settings: Settings, engine: AsyncEngine, on_due: OnDue, stopping: asyncio.Event) -> None:
-    retention = Retention(known=settings.knowledge_for, unknown=settings.parked_for)
-    await unfinished.run(engine, retention, stopping=stopping, on_due=on_due)
+    await unfinished.run(engine, _retention(settings), stopping=stopping, on_due=on_due)
+
+
+def _retention(settings: Settings) -> Retention:
+    return Retention(known=settings.knowledge_for, unknown=settings.parked_for)
 
 
 async def _watch(parts: Parts, stopping: asyncio.Event) -> None:
