@@ -30,7 +30,7 @@ from yarl import URL
 from bench import databases
 from bench.meter import Meter
 from bench.receiver import addresses
-from producers.egress import networks
+from producers.egress import parse_networks
 from producers.webhooks.dispatcher import Dispatcher, DispatchPoint
 from producers.webhooks.sender import Sender
 from schemas.signature import event_id, secret, signature
@@ -95,7 +95,7 @@ async def drive(post: Post, urls: list[str], requests: int) -> None:
 
 @asynccontextmanager
 async def sender_client() -> AsyncIterator[Post]:
-    async with Sender(version="bench", allow=networks(["127.0.0.0/8"])) as sender:
+    async with Sender(version="bench", allow=parse_networks(["127.0.0.0/8"])) as sender:
 
         async def post(url: str, headers: dict[str, str], body: bytes) -> int:
             own = {name: headers[name] for name in ("webhook-id", "webhook-timestamp", "webhook-signature")}
@@ -291,7 +291,7 @@ async def dispatch(engine: AsyncEngine, number: int) -> float:
         if point == "read" and not next(remaining):
             stopping.set()
 
-    async with Sender(version="bench", allow=networks(["127.0.0.0/8"])) as sender:
+    async with Sender(version="bench", allow=parse_networks(["127.0.0.0/8"])) as sender:
         await Dispatcher(engine, sender, connections=CONNECTIONS, on_point=at).run(stopping)
     event.remove(engine.sync_engine, "before_cursor_execute", counted)
     return statements / number

@@ -20,13 +20,12 @@ from domain.update import Outcome, Update, UpdateType
 from domain.wallet import IDENTIFIERS, Key
 from schemas.canonical import CanonicalUpdate, parse, with_identifiers
 from schemas.digit_ids import NO_DIGIT_IDS, DigitIds
+from schemas.intake import MessageHeaders
 from store import dead_letters, inbox, topics, unfinished
 from store.dead_letters import DeadLetter
 from store.inbox import Arrival
 from wallets.change import Retention, Step, change
 from wallets.loading import ORDINARY, Limits
-
-MessageHeaders: TypeAlias = Sequence[tuple[str, bytes | None]]
 
 Point: TypeAlias = Literal["took in", "committed"] | Step
 """Where a crash test may stop a batch."""

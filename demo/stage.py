@@ -112,7 +112,7 @@ async def play(settings: Settings, examples: Path, *, database_url: str, servers
         stage = _Stage(write, settings, examples, servers, engine, _at(merchants, urls), receivers)
         await _load(stage)
         with (examples / "updates.jsonl").open("rb") as stream:
-            lines = ingest.canonical(stream)
+            lines = ingest.read_updates(stream)
             async with _working(stage):
                 await _one_customer(stage, await anext(lines))
                 await _whole_feed(stage, lines)

@@ -15,7 +15,7 @@ from ops.settings import Settings
 from ops.terminal import Failed
 from producers.lines import Chunks, Damaged
 from producers.topic import records
-from producers.topic.records import FileRecord
+from producers.topic.file_record import FileRecord
 from schemas.canonical import parse
 from schemas.digit_ids import NO_DIGIT_IDS, DigitIds
 from schemas.feeds import FEEDS
@@ -54,17 +54,17 @@ def _key(written: str) -> Key:
 
 async def rows(feed: Feed, body: bytes) -> AsyncIterator[PostedRow]:
     """The rows of a table that was posted, cut like those of a file; other tasks have their turn in between."""
-    slice_ = TimeSlice()
-    async for row in records.file_records(feed, Chunks(_pieces(body, slice_))):
+    time_slice = TimeSlice()
+    async for row in records.read_records(feed, Chunks(_pieces(body, time_slice))):
         yield PostedRow(row.body, row.record, row.refusal)
-        await slice_.pause_when_over()
+        await time_slice.pause_when_over()
 
 
-async def _pieces(body: bytes, slice_: TimeSlice) -> AsyncIterator[bytes]:
+async def _pieces(body: bytes, time_slice: TimeSlice) -> AsyncIterator[bytes]:
     """`body` in pieces, with pauses for other tasks: even lines that are no rows take time."""
     for at in range(0, len(body), _PIECE):
         yield body[at : at + _PIECE]
-        await slice_.pause_when_over()
+        await time_slice.pause_when_over()
 
 
 def traces(file: Path | None) -> Traces | None:
@@ -115,9 +115,10 @@ def _how_it_is_cut(feed: Feed) -> str:
 async def _first(source: OpenFile, feed: Feed) -> FileRecord | None:
     stream = source.stream()
     # with any names of columns: it may be of every feed that is cut alike
-    file_records = (
-        records.file_records(feed, stream) if feed.layout is Layout.ACH else records.records(stream, rows=feed.rows)
-    )
+    if feed.layout is Layout.ACH:
+        file_records = records.read_records(feed, stream)
+    else:
+        file_records = records.read_table_or_objects(stream, rows=feed.rows)
     async for record in file_records:
         return record
     return None

@@ -76,13 +76,13 @@ class Summary:
 
     def add(self, line: FeedLine) -> None:
         self.lines += 1
-        if line.unusable is None:
+        if line.refusal_text is None:
             self.sent += len(line.messages)
             if line.irrelevant is not None:
                 self.irrelevant[line.irrelevant] += 1
         else:
-            many = line.unusable not in self.reasons and len(self.reasons) >= _MOST_REASONS
-            self.reasons["for other reasons" if many else line.unusable] += 1
+            many = line.refusal_text not in self.reasons and len(self.reasons) >= _MOST_REASONS
+            self.reasons["for other reasons" if many else line.refusal_text] += 1
 
 
 async def send(
@@ -142,14 +142,14 @@ async def check(source: OpenFile, feed: Feed | None, at: Edge, identifiers: Abst
         async for sent in _lines(feed, source, at, FilePosition(), summary):
             line = _as_the_worker_reads(sent, now, identifiers, at.digit_ids)
             summary.add(line)
-            if line.unusable is not None:
+            if line.refusal_text is not None:
                 report.add(line)
     await _compare(summary, source, feed)
     return summary
 
 
 def _as_the_worker_reads(line: FeedLine, now: datetime, identifiers: AbstractSet[str], digit_ids: DigitIds) -> FeedLine:
-    if line.unusable is not None:
+    if line.refusal_text is not None:
         return line
     for message in line.messages:
         # a thin event was read before it became a message
@@ -157,7 +157,7 @@ def _as_the_worker_reads(line: FeedLine, now: datetime, identifiers: AbstractSet
             continue
         reason = batch.refusal(message.value, message.headers, now=now, identifiers=identifiers, digit_ids=digit_ids)
         if reason is not None:
-            return line._replace(messages=[message], unusable=str(reason))
+            return line._replace(messages=[message], refusal_text=str(reason))
     return line
 
 
@@ -197,7 +197,9 @@ async def _lines(
     stream = source.stream()
     try:
         lines = (
-            ingest.canonical(stream, begin, at.digit_ids) if feed is None else ingest.vendors(feed, stream, at, begin)
+            ingest.read_updates(stream, begin, at.digit_ids)
+            if feed is None
+            else ingest.read_feed(feed, stream, at, begin)
         )
         async for line in lines:
             yield line
@@ -214,7 +216,7 @@ async def _head(lines: AsyncIterator[FeedLine]) -> list[FeedLine]:
     head = []
     async for line in lines:
         head.append(line)
-        if line.unusable is None or len(head) >= _HEAD_LINES:
+        if line.refusal_text is None or len(head) >= _HEAD_LINES:
             break
     return head
 
@@ -231,7 +233,7 @@ async def _is_of_another_format(head: list[FeedLine], source: OpenFile, feed: Fe
 
     The `summary` of such a file gets the counts of `head`.
     """
-    if not head or any(line.unusable is None for line in head):
+    if not head or any(line.refusal_text is None for line in head):
         return False
     of_head = Summary()
     for line in head:
@@ -270,11 +272,11 @@ class _FileProgress:
     def passed(self, line: FeedLine) -> None:
         summary, here = self.summary, self.begun
         summary.add(line)
-        if line.unusable is not None:
+        if line.refusal_text is not None:
             self.report.add(line)
         if line.end:
             self.advance(line.end - here.offset)
-            here.offset, here.lines, here.parts = line.end, line.last or line.number, line.parts
+            here.offset, here.lines, here.parts = line.end, line.last_line or line.number, line.parts
             here.records, here.sent = summary.lines, summary.sent
             if summary.irrelevant:
                 here.irrelevant = dict(summary.irrelevant)

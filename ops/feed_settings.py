@@ -15,7 +15,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, SecretStr, ValidationError, model_validator
 
 from api import authentication
-from producers.egress import Network, networks
+from producers.egress import Network, parse_networks
 from schemas.feeds import FEEDS
 from schemas.url import read_url
 
@@ -107,7 +107,7 @@ def _printable(written: object) -> object:
 def _allowed(written: Any) -> tuple[Network, ...]:  # noqa: ANN401  parsed JSON
     if isinstance(written, list) and all(isinstance(network, str) for network in written):
         try:
-            return tuple(networks(written))
+            return tuple(parse_networks(written))
         except ValueError:
             pass
     raise ValueError('expected networks such as ["10.1.0.0/16"]')

@@ -56,7 +56,7 @@ class RefusedLines:
     def add(self, line: FeedLine) -> None:
         self.count += 1
         if self.count <= _REPORTED:
-            terminal.remark(f"{self._source.title}:{line.number}: {line.unusable}")
+            terminal.remark(f"{self._source.title}:{line.number}: {line.refusal_text}")
         row = (json.dumps(_row(line), ensure_ascii=False) + "\n").encode(errors="backslashreplace")
         if self._folder is not None:
             try:
@@ -109,4 +109,4 @@ class RefusedLines:
 
 def _row(line: FeedLine) -> dict[str, object]:
     body = line.messages[0].value.decode(errors="backslashreplace") if line.messages else None
-    return {"line": line.number, "problem": line.unusable, "body": body}
+    return {"line": line.number, "problem": line.refusal_text, "body": body}

@@ -28,7 +28,7 @@ from ops.settings import Settings
 from ops.telemetry import Probe
 from ops.terminal import Failed
 from producers.topic.publisher import Publisher
-from producers.vendors.client import Vendor, Vendors
+from producers.vendors.client import VendorAddress, VendorClient
 from producers.vendors.fetcher import Fetcher
 from producers.webhooks.dispatcher import Dispatcher
 from producers.webhooks.notices import NoticeListener, NoticeSender
@@ -277,15 +277,15 @@ def _thin_worker(settings: Settings, engine: AsyncEngine, servers: str) -> Worke
     )
 
 
-def _vendors(settings: Settings) -> Vendors:
+def _vendors(settings: Settings) -> VendorClient:
     asked = {
-        feed: Vendor(where.url, where.authorization(), where.allow)
+        feed: VendorAddress(where.url, where.authorization(), where.allow)
         for feed, where in (settings.feed_fetch or {}).items()
     }
-    return Vendors(asked, version=version("repoint"), allow=settings.egress_allow)
+    return VendorClient(asked, version=version("repoint"), allow=settings.egress_allow)
 
 
-def _fetcher(settings: Settings, engine: AsyncEngine, vendors: Vendors, publisher: Publisher) -> Fetcher:
+def _fetcher(settings: Settings, engine: AsyncEngine, vendors: VendorClient, publisher: Publisher) -> Fetcher:
     return Fetcher(
         engine,
         vendors,

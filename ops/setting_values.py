@@ -11,7 +11,7 @@ from pydantic_settings import NoDecode
 from domain.wallet import ALWAYS_IDENTIFY
 from ops import database_service
 from ops.feed_settings import Asked, feed_fetch, feed_secrets
-from producers.egress import Network, networks
+from producers.egress import Network, parse_networks
 from store import address
 
 _UNITS = {
@@ -51,7 +51,7 @@ def _durations(text: str) -> tuple[timedelta, ...]:
 
 def _networks(text: str) -> tuple[Network, ...]:
     try:
-        return tuple(networks(part.strip() for part in text.split(",")))
+        return tuple(parse_networks(part.strip() for part in text.split(",")))
     except ValueError:
         raise ValueError("expected networks such as 10.1.0.0/16, separated by commas") from None
 

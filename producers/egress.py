@@ -49,23 +49,23 @@ _ISATAP = frozenset({0x0000_5EFE, 0x0200_5EFE})
 
 
 class EgressDenied(OSError):
-    """Raised instead of opening a socket. All have one text: aiohappyeyeballs re-raises equal errors as they are."""
+    """The address may not be dialled. All have one text: aiohappyeyeballs re-raises equal errors as they are."""
 
     def __init__(self) -> None:
         super().__init__("the address is not one that webhooks may reach")
 
 
-def networks(texts: Iterable[str]) -> list[Network]:
+def parse_networks(texts: Iterable[str]) -> list[Network]:
     """Parse CIDRs. Raises ValueError that names the malformed text."""
     return [ip_network(text) for text in texts]
 
 
-def permitted(address: str, allow: Sequence[Network]) -> bool:
+def is_permitted(address: str, allow: Sequence[Network]) -> bool:
     """Whether a socket may be opened to `address`, a numeric address as the operating system writes it."""
-    return _permitted(unmapped(address), allow)
+    return _is_permitted(unmap(address), allow)
 
 
-def _permitted(ip: Address, allow: Sequence[Network]) -> bool:
+def _is_permitted(ip: Address, allow: Sequence[Network]) -> bool:
     return is_in(ip, allow) or (ip.is_global and not is_in(ip, _DENIED) and _is_native(ip))
 
 
@@ -80,50 +80,50 @@ def is_in(ip: Address, networks: Sequence[Network]) -> bool:
     return any(ip in network for network in networks)
 
 
-def unmapped(address: str) -> Address:
+def unmap(address: str) -> Address:
     """The address that a socket to `address` reaches: the IPv4 address of an IPv4-mapped one."""
     ip = ip_address(address)
     return ip.ipv4_mapped or ip if isinstance(ip, IPv6Address) else ip
 
 
-def guarded_sockets(allow: Sequence[Network]) -> Callable[[AddrInfoType], socket.socket]:
+def guard_sockets(allow: Sequence[Network]) -> Callable[[AddrInfoType], socket.socket]:
     """A socket factory that raises EgressDenied for an address that is not permitted."""
 
     def open_socket(address: AddrInfoType) -> socket.socket:
         family, kind, protocol, _, name = address
-        if not permitted(str(name[0]), allow):
+        if not is_permitted(str(name[0]), allow):
             raise EgressDenied
-        opened = socket.socket(family, kind, protocol)
-        opened.setblocking(False)  # noqa: FBT003 - the standard library's signature
-        return opened
+        new_socket = socket.socket(family, kind, protocol)
+        new_socket.setblocking(False)  # noqa: FBT003 - the standard library's signature
+        return new_socket
 
     return open_socket
 
 
-async def refusal(url: str, allow: Sequence[Network], names: Names) -> str | None:
-    """Why webhooks cannot go to `url`, as a text for the person who registers it; None if they can.
+async def check_url(url: str, allow: Sequence[Network], names: Names) -> str | None:
+    """Return why webhooks cannot go to `url`, for the person who registers it; None if they can. Looks the host up.
 
-    Looks the host up. An unknown name is accepted: it may exist when it is dialled, and is checked again then. Plain
-    http is only for addresses in `allow`: elsewhere anybody could read the body on its way.
+    An unknown name is accepted: it may exist when it is dialled, and its addresses are checked again then. Plain http
+    is only for addresses in `allow`: elsewhere anybody could read the body on its way.
     """
     try:
-        to = read_url(url)
+        parsed = read_url(url)
     except ValueError as error:
         return str(error)
-    addresses = await addresses_of(to, names)
-    if not all(_permitted(ip, allow) for ip in addresses):
+    addresses = await addresses_of(parsed, names)
+    if not all(_is_permitted(ip, allow) for ip in addresses):
         return "expected a host whose addresses are public, or in REPOINT_EGRESS_ALLOW"
-    if not to.tls and not (addresses and all(is_in(ip, allow) for ip in addresses)):
+    if not parsed.tls and not (addresses and all(is_in(ip, allow) for ip in addresses)):
         return "expected https: plain http is for addresses in REPOINT_EGRESS_ALLOW"
     return None
 
 
-async def addresses_of(to: Url, names: Names) -> list[Address]:
-    """The addresses of the host of `to`, IPv4 first; none if its name is unknown or its name server does not answer."""
-    if to.address is not None:
-        return [unmapped(str(to.address))]
+async def addresses_of(url: Url, names: Names) -> list[Address]:
+    """The addresses of the host of `url`, IPv4 first; none if the name is unknown or its name server is silent."""
+    if url.address is not None:
+        return [unmap(str(url.address))]
     try:
-        resolved = await names.addresses(to.host, to.port)
+        addresses = await names.addresses(url.host, url.port)
     except NameUnknown:
         return []
-    return sorted({unmapped(str(name[0])) for *_, name in resolved}, key=lambda ip: (ip.version, ip.packed))
+    return sorted({unmap(str(name[0])) for *_, name in addresses}, key=lambda ip: (ip.version, ip.packed))

@@ -1,12 +1,12 @@
 """A file as lines: split as its bytes arrive, in bounded memory.
 
-Blank lines are counted and skipped, many at a time. Of a line that is too long only the beginning is held. A file whose
-line never ends, or that is blank for too long, is `Damaged`.
+Blank lines are counted and skipped, many at a time. Only the beginning of a line that is too long is in memory. A file
+whose line never ends, or that is blank for too long, is `Damaged`.
 """
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from io import BufferedReader
 from typing import NamedTuple, TypeAlias
 
@@ -48,7 +48,7 @@ class Chunks:
 Source: TypeAlias = BufferedReader | Chunks
 
 
-async def read(source: Source) -> bytes:
+async def read_piece(source: Source) -> bytes:
     """The next piece; empty bytes at the end."""
     if isinstance(source, Chunks):
         return await source.read()
@@ -68,8 +68,7 @@ class FilePosition(NamedTuple):
 
 
 class RawLine(NamedTuple):
-    """A line without its end. Of a line that is too long there is the beginning: more than the limit, by one chunk
-    at most.
+    """A line without its end; only the beginning of a line that is too long, by one chunk more than the limit at most.
 
     `end` is the byte where the next line begins. It is 0 for a last line without an end, which may still grow.
     """
@@ -79,22 +78,21 @@ class RawLine(NamedTuple):
     text: bytes
 
 
-async def lines(
+async def read_lines(
     stream: Source,
-    begin: FilePosition = FilePosition(),  # noqa: B008  it is a value
+    start: FilePosition = FilePosition(),  # noqa: B008  it is a value
     *,
     longest_first: int = LONGEST,
 ) -> AsyncIterator[RawLine]:
-    """The lines that are not blank, as they arrive, from `begin` on; `stream` must stand there.
+    """The lines that are not blank, as they arrive, from `start` on; `stream` must stand there.
 
-    The first line may have `longest_first` bytes. Of a file that begins with binary data, the beginning is the only
-    line.
+    The first line may have `longest_first` bytes. If the file begins with binary data, its beginning is the only line.
 
     Raises:
         Damaged: a line, or a run of blank lines, is too long.
     """
-    cutter = _Cutter(begin, longest_first)
-    while chunk := await read(stream):
+    cutter = _Cutter(start, longest_first)
+    while chunk := await read_piece(stream):
         for raw in cutter.add(chunk):
             yield raw
         if cutter.is_over:
@@ -103,23 +101,37 @@ async def lines(
         yield last
 
 
+async def chain(first: Sequence[RawLine], following: AsyncIterator[RawLine]) -> AsyncIterator[RawLine]:
+    """Yield the lines of `first`, then those of `following`."""
+    for raw in first:
+        yield raw
+    async for raw in following:
+        yield raw
+
+
+def seek(source: Source, start: FilePosition) -> None:
+    """Go to `start` in a file that can be read again."""
+    assert not isinstance(source, Chunks), "a file that arrives in pieces is read from its beginning"
+    source.seek(start.offset)
+
+
 class _Cutter:
     """Splits pieces of a file into lines. It holds the beginning of the unfinished line."""
 
-    def __init__(self, begin: FilePosition, longest_first: int) -> None:
+    def __init__(self, start: FilePosition, longest_first: int) -> None:
         self.is_over = False
-        self._number, self._end = begin.lines, begin.offset
+        self._number, self._end = start.lines, start.offset
         self._longest = longest_first
-        self._is_first = not begin.offset
+        self._is_first = not start.offset
         self._pieces: list[bytes] = []
         self._size = 0  # of the pieces
-        self._cut_off = 0  # bytes of that line that are not held
-        self._hides_content = False  # whether some of those are not blank
+        self._cut_size = 0  # bytes of the unfinished line that were dropped
+        self._hides_content = False  # whether dropped bytes are not blank
         self._blank = self._content = 0
 
     def add(self, chunk: bytes) -> Iterator[RawLine]:
         """The lines that `chunk` completes."""
-        buffer, at = chunk, 0
+        buffer, position = chunk, 0
         if self._size:
             if b"\n" not in chunk:
                 self._keep(chunk)
@@ -127,15 +139,15 @@ class _Cutter:
                 return
             buffer = b"".join((*self._pieces, chunk))
         while True:
-            if at < len(buffer) and buffer[at] <= _LAST_WHITE and not self._hides_content:
-                at = self._behind_blank(buffer, at)
-            stop = buffer.find(b"\n", at)
-            if stop < 0:
+            if position < len(buffer) and buffer[position] <= _LAST_WHITE and not self._hides_content:
+                position = self._skip_blank(buffer, position)
+            line_end = buffer.find(b"\n", position)
+            if line_end < 0:
                 break
-            yield self._ended(buffer[at:stop])
-            at = stop + 1
+            yield self._finish_line(buffer[position:line_end])
+            position = line_end + 1
         self._pieces, self._size = [], 0
-        self._keep(buffer[at:])
+        self._keep(buffer[position:])
         yield from self._binary_beginning()
 
     def last(self) -> RawLine | None:
@@ -143,37 +155,37 @@ class _Cutter:
         text = b"".join(self._pieces)
         return RawLine(self._number + 1, 0, text) if text.strip(_BLANKS) or self._hides_content else None
 
-    def _behind_blank(self, buffer: bytes, at: int) -> int:
+    def _skip_blank(self, buffer: bytes, position: int) -> int:
         """The position of the first line that is not blank."""
-        white = _WHITE.match(buffer, at)
+        white = _WHITE.match(buffer, position)
         assert white is not None
-        behind = buffer.rfind(b"\n", at, white.end()) + 1
-        if not behind:
-            return at
-        self._number += buffer.count(b"\n", at, behind)
-        self._end += behind - at + self._cut_off
-        self._blank += behind - at
-        self._cut_off = 0
+        next_line = buffer.rfind(b"\n", position, white.end()) + 1
+        if not next_line:
+            return position
+        self._number += buffer.count(b"\n", position, next_line)
+        self._end += next_line - position + self._cut_size
+        self._blank += next_line - position
+        self._cut_size = 0
         if self._blank > max(MOST_BLANK, self._content):
             raise Damaged(f"it has more than {MOST_BLANK // 1024**2} MiB of blank lines")
-        return behind
+        return next_line
 
-    def _ended(self, text: bytes) -> RawLine:
-        size = len(text) + self._cut_off + 1
+    def _finish_line(self, text: bytes) -> RawLine:
+        size = len(text) + self._cut_size + 1
         self._number += 1
         self._end += size
         self._content += size
-        self._cut_off, self._hides_content = 0, False
+        self._cut_size, self._hides_content = 0, False
         self._longest, self._is_first = LONGEST, False
         return RawLine(self._number, self._end, text)
 
     def _keep(self, piece: bytes) -> None:
         kept = piece[: max(self._longest + 1 - self._size, 0)]
-        self._cut_off += len(piece) - len(kept)
+        self._cut_size += len(piece) - len(kept)
         self._hides_content = self._hides_content or bool(piece[len(kept) :].strip(_BLANKS))
         self._pieces.append(kept)
         self._size += len(kept)
-        if self._size + self._cut_off > _LONGEST_LINE:
+        if self._size + self._cut_size > _LONGEST_LINE:
             raise Damaged(f"line {self._number + 1:,} is longer than {_LONGEST_LINE // 1024**2} MiB")
 
     def _binary_beginning(self) -> Iterator[RawLine]:

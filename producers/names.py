@@ -1,14 +1,14 @@
 """Look-ups of host names, in lanes: names whose servers never answer cannot delay the others.
 
-    the host's latest look-up                   the next one runs in
+    the host's latest look-up                   the next look-up runs in
     ────────────────────────────────────────    ──────────────────────────────────
     had addresses                               the lane of known hosts
     none yet, or failed quickly                 the lane of new hosts
     failed after a long time                    the lane of suspects
 
-A look-up is a blocking call of the operating system that cannot be cancelled. A name server that does not answer holds
-it for half a minute. A slow look-up leaves its lane to the next one and counts as hanging; the number of hanging ones
-is limited. After a failure the host is not looked up for a while, and `addresses` fails at once meanwhile.
+A look-up is a blocking call of the operating system that cannot be cancelled. If the name server does not answer, it
+takes half a minute. A slow look-up leaves its lane to the next look-up and counts as hanging; the number of hanging
+look-ups is limited. After a failure the host is not looked up for a while, and `addresses` fails at once meanwhile.
 """
 
 import asyncio
@@ -31,8 +31,8 @@ LookUp: TypeAlias = Callable[[str], Addresses]
 # Of each family: a name may have thousands, and each address is dialled or refused separately.
 _MOST_ADDRESSES = 4
 
-# Most look-ups are faster; a slower one goes on, but leaves its lane. 400 names whose servers do not answer have left
-# the lane after 400 / 64 * 0.25 s, a fifth of the time that an attempt waits for its name.
+# Most look-ups are faster. A slower look-up goes on, but leaves its lane. 400 names whose servers do not answer have
+# left the lane after 400 / 64 * 0.25 s, a fifth of the time that an attempt waits for its name.
 _LONG = 0.25
 
 # Look-ups at a time in each lane.
@@ -61,7 +61,7 @@ class NameUnknown(OSError):
 
 @dataclass(slots=True)
 class _Lane:
-    """`width` look-ups at a time; the others wait in order."""
+    """`width` look-ups at a time; further look-ups wait in order."""
 
     width: int
     running: int = 0
@@ -121,7 +121,7 @@ class Names:
         self._loop = asyncio.get_running_loop()
         self._known, self._new, self._suspects = _Lane(_KNOWN), _Lane(_NEW), _Lane(_SUSPECTS)
         self._hanging = 0
-        self._asked: dict[str, _Question] = {}
+        self._questions: dict[str, _Question] = {}
         self._hosts: OrderedDict[str, _Host] = OrderedDict()
 
     async def addresses(self, host: str, port: int) -> list[AddrInfoType]:
@@ -130,11 +130,11 @@ class Names:
         Raises:
             NameUnknown: there is no address, or the name server did not answer in time, now or a moment ago.
         """
-        known = await self._find(host)
-        if not known:
+        all_addresses = await self._find(host)
+        if not all_addresses:
             raise NameUnknown(host)
         families: defaultdict[int, list[AddrInfoType]] = defaultdict(list)
-        for family, kind, protocol, canonical, name in known:
+        for family, kind, protocol, canonical, name in all_addresses:
             families[family].append((family, kind, protocol, canonical, (name[0], port, *name[2:])))
         return [address for addresses in families.values() for address in addresses[:_MOST_ADDRESSES]]
 
@@ -142,7 +142,7 @@ class Names:
         remembered = self._hosts.get(host)
         if remembered is not None and self._clock() < remembered.until:
             return remembered.addresses
-        question = self._asked.get(host) or self._ask(host)
+        question = self._questions.get(host) or self._ask(host)
         if question.is_overdue or (question.lane is self._suspects and question.timer is None):
             return ()  # the attempt would wait in vain
         try:
@@ -157,7 +157,7 @@ class Names:
     def _ask(self, host: str) -> _Question:
         remembered = self._hosts.get(host)
         lane = self._new if remembered is None else remembered.lane
-        question = self._asked[host] = _Question(host, self._loop.create_future(), lane)
+        question = self._questions[host] = _Question(host, self._loop.create_future(), lane)
         lane.queue.append(question)
         self._begin(lane)
         return question
@@ -166,12 +166,12 @@ class Names:
         while lane.queue and lane.running < lane.width:
             question = lane.queue.popleft()
             lane.running += 1
-            question.timer = self._loop.call_later(_LONG, self._takes_long, question, lane)
+            question.timer = self._loop.call_later(_LONG, self._note_long, question, lane)
             thread = threading.Thread(target=self._run, args=(question,), name="look-up", daemon=True)
             try:
                 thread.start()
             except RuntimeError:  # the process can start no more threads: the look-up fails
-                self._loop.call_soon(self._answered, question, ())
+                self._loop.call_soon(self._finish, question, ())
 
     def _run(self, question: _Question) -> None:
         addresses: Addresses = ()
@@ -181,19 +181,19 @@ class Names:
             pass
         finally:
             with suppress(RuntimeError):  # the loop has closed
-                self._loop.call_soon_threadsafe(self._answered, question, addresses)
+                self._loop.call_soon_threadsafe(self._finish, question, addresses)
 
-    def _takes_long(self, question: _Question, lane: _Lane) -> None:
+    def _note_long(self, question: _Question, lane: _Lane) -> None:
         question.is_long = True
         if lane is not self._suspects and self._hanging < self._most_hanging:
             question.lane = None
             self._hanging += 1
             self._leave(lane)
 
-    def _answered(self, question: _Question, addresses: Addresses) -> None:
+    def _finish(self, question: _Question, addresses: Addresses) -> None:
         assert question.timer is not None
         question.timer.cancel()
-        del self._asked[question.host]
+        del self._questions[question.host]
         self._remember(question, addresses)
         question.answer.set_result(addresses)
         if question.lane is None:
@@ -205,15 +205,15 @@ class Names:
         lane.running -= 1
         self._begin(lane)
 
-    # --- what is remembered ---
+    # --- remembered results ---
 
     def _remember(self, question: _Question, addresses: Addresses) -> None:
-        before = self._hosts.pop(question.host, None)
+        former = self._hosts.pop(question.host, None)
         now = self._clock()
         if addresses:
             host = _Host(self._known, addresses, now + _KEEP_ANSWER)
         else:
-            failures = 1 if before is None else before.failures + 1
+            failures = 1 if former is None else former.failures + 1
             pause = min(_FIRST_PAUSE * 2 ** min(failures - 1, 10), _LONGEST_PAUSE)
             host = _Host(self._suspects if question.is_long else self._new, (), now + pause, failures)
         self._hosts[question.host] = host

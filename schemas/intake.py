@@ -16,7 +16,7 @@ from schemas.feeds.feed import Edge, Feed, Fetch, Irrelevant
 from schemas.feeds.reading import encode, read_answer, reports
 from schemas.feeds.record import Record
 
-Headers: TypeAlias = Sequence[tuple[str, bytes | None]]
+MessageHeaders: TypeAlias = Sequence[tuple[str, bytes | None]]
 
 FEED_HEADER = "repoint-feed"
 """Header with the feed of a dead letter, by its name for `--format`."""
@@ -30,7 +30,7 @@ class TopicMessage(NamedTuple):
 
     key: bytes | None
     value: bytes
-    headers: Headers = ()
+    headers: MessageHeaders = ()
     thin: bool = False
 
 

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from store import schema
 from store.rows import DEAD_LETTER, selected
 
-Headers: TypeAlias = Sequence[tuple[str, str | None]]
+MaskedHeaders: TypeAlias = Sequence[tuple[str, str | None]]
 """A message's headers in their order, masked, as text."""
 
 
@@ -27,7 +27,7 @@ class DeadLetter:
     reason: str
     key: str | None
     body: bytes
-    headers: Headers = ()
+    headers: MaskedHeaders = ()
 
 
 _KEEP = text(f"""
@@ -102,7 +102,7 @@ async def page(
     return [DeadLetterRow(*row) for row in rows]
 
 
-async def find(connection: AsyncConnection, letter_id: int) -> tuple[DeadLetterRow, Headers, bytes] | None:
+async def find(connection: AsyncConnection, letter_id: int) -> tuple[DeadLetterRow, MaskedHeaders, bytes] | None:
     """A letter with its headers and its body, both masked; None if there is none."""
     row = (await connection.execute(_BODY, {"id": letter_id})).one_or_none()
     if row is None:

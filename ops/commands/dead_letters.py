@@ -23,7 +23,7 @@ from schemas.digit_ids import DigitIds
 from schemas.intake import TopicMessage
 from schemas.views import DeadLetterView
 from store import connectivity, dead_letters
-from store.dead_letters import DeadLetterRow, Headers, LetterSelection, Range
+from store.dead_letters import DeadLetterRow, LetterSelection, MaskedHeaders, Range
 
 app = typer.Typer(help="Messages that no update could be made of.", no_args_is_help=True)
 
@@ -76,7 +76,7 @@ def list_(
 def show(letter_id: Id, *, as_json: AsJson = False) -> None:
     """Show one dead letter whole: headers and body as they were received, card numbers masked."""
 
-    async def work(engine: AsyncEngine) -> tuple[DeadLetterRow, Headers, bytes]:
+    async def work(engine: AsyncEngine) -> tuple[DeadLetterRow, MaskedHeaders, bytes]:
         async with connectivity.snapshot(engine) as connection:
             return await _find(connection, letter_id)
 
@@ -167,14 +167,16 @@ def discard(
     terminal.write_line(f"{'would discard' if dry_run else 'discarded'} {terminal.counted(count, 'dead letter')}")
 
 
-async def _find(connection: AsyncConnection, letter_id: int) -> tuple[DeadLetterRow, Headers, bytes]:
+async def _find(connection: AsyncConnection, letter_id: int) -> tuple[DeadLetterRow, MaskedHeaders, bytes]:
     letter = await dead_letters.find(connection, letter_id)
     if letter is None:
         raise Failed(f"there is no dead letter {letter_id}")
     return letter
 
 
-def _line(letter: DeadLetterRow, headers: Headers, body: bytes, mended: bytes | None, settings: Settings) -> FeedLine:
+def _line(
+    letter: DeadLetterRow, headers: MaskedHeaders, body: bytes, mended: bytes | None, settings: Settings
+) -> FeedLine:
     """The message to send. Raises Failed for a letter that would only become another dead letter."""
     if letter.status != "OPEN":
         raise Failed(f"dead letter {letter.id} was {letter.status.lower()} before; nothing was replayed")
@@ -185,18 +187,18 @@ def _line(letter: DeadLetterRow, headers: Headers, body: bytes, mended: bytes | 
             f"dead letter {letter.id} held a card number, which was masked for good; nothing was replayed:"
             " put a token in its place and send that with --body FILE"
         )
-    read = _thin if letter.topic == settings.kafka_thin_topic else ingest.read
+    read = _thin if letter.topic == settings.kafka_thin_topic else ingest.read_update
     sent_headers = [(name, None if value is None else value.encode()) for name, value in unmasked]
     line = read(letter.id, sent_body, sent_headers, digit_ids=settings.digit_ids)
-    if line.unusable is not None:
+    if line.refusal_text is not None:
         raise Failed(
-            f"dead letter {letter.id} would not be readable now either: {line.unusable}; nothing was replayed:"
+            f"dead letter {letter.id} would not be readable now either: {line.refusal_text}; nothing was replayed:"
             " mend it and send that with --body FILE"
         )
     return line
 
 
-def _thin(number: int, body: bytes, headers: intake.Headers, *, digit_ids: DigitIds) -> FeedLine:
+def _thin(number: int, body: bytes, headers: intake.MessageHeaders, *, digit_ids: DigitIds) -> FeedLine:
     """The line of a thin event, which its vendor is asked about once more."""
     try:
         event = thin.parse(body, headers, digit_ids)

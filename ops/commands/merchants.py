@@ -13,7 +13,7 @@ from ops import json_lines, loop, parts, terminal
 from ops.files import InputFile
 from ops.json_lines import Faults
 from ops.terminal import AsJson, DryRun
-from producers.egress import Network, refusal
+from producers.egress import Network, check_url
 from producers.names import Names
 from schemas.views import EndpointView, MerchantView
 from schemas.wallet import MerchantLine, read_merchant
@@ -148,7 +148,7 @@ async def _check_urls(read: Mapping[int, MerchantLine], faults: Faults, allow: S
     """Add a fault for each endpoint that webhooks may not go to."""
     urls = {endpoint.url for merchant in read.values() for endpoint in merchant.endpoints}
     names = Names(within=_LOOK_UP_SECONDS)
-    refusals = dict(zip(urls, await asyncio.gather(*(refusal(url, allow, names) for url in urls)), strict=True))
+    refusals = dict(zip(urls, await asyncio.gather(*(check_url(url, allow, names) for url in urls)), strict=True))
     for number, merchant in read.items():
         for at, endpoint in enumerate(merchant.endpoints):
             if expected := refusals[endpoint.url]:

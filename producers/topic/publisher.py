@@ -74,22 +74,22 @@ class Publisher:
 
     async def send(self, messages: Sequence[TopicMessage]) -> bool:
         """Send the messages. Returns whether every in-sync replica has all of them; if not, it may have some."""
-        on_their_way: list[asyncio.Future[Any]] = []
+        in_flight: list[asyncio.Future[Any]] = []
         try:
             async with asyncio.timeout(self._patience):
                 producer = await self._connected()
                 for message in messages:
                     topic = self._thin_topic if message.thin else self._topic
-                    sent = producer.send(topic, message.value, key=message.key, headers=list(message.headers))
-                    on_their_way.append(await sent)
-                await asyncio.gather(*on_their_way)
+                    sending = producer.send(topic, message.value, key=message.key, headers=list(message.headers))
+                    in_flight.append(await sending)
+                await asyncio.gather(*in_flight)
         except (KafkaError, TimeoutError) as error:
             NOT_ACKNOWLEDGED.inc()
             self._waits_for = f"the broker: {type(error).__name__}"
             log.warning("not acknowledged", error=type(error).__name__, messages=len(messages))
             return False
         finally:
-            for future in on_their_way:
+            for future in in_flight:
                 future.cancel()
         self._waits_for = None
         return True

@@ -48,22 +48,22 @@ class Unreachable(Exception):
 
 
 class FeedLine(NamedTuple):
-    """One record of a feed with its messages; `unusable` is the reason why no update can be made of it.
+    """A record of a feed with its messages; `refusal_text` says why no update can be made of it.
 
-    `number` counts lines from 1. `end` is the byte where the next line begins, 0 where reading cannot begin. `last` is
-    the number of the line before `end`, if that is another line. `parts` counts the parts of split records up to `end`,
-    without the first part of each record.
+    `number` counts lines from 1. `end` is the byte where the next line begins, 0 where reading cannot begin.
+    `last_line` is the number of the line before `end`, if that is another line. `parts` counts the parts of split
+    records up to `end`, without the first part of each record.
 
-    An unusable line has one message, for the dead letters. It has none if it is too long to be sent, or if it
-    `is_kept` in the message of another part of its record. `irrelevant` is the kind of a record that updates no
+    A refused line has one message, for the dead letters. It has none if it is too long to be sent, or if it `is_kept`
+    in the message of another part of its record. `irrelevant` is the kind of a record that updates no
     payment method (`schemas.feeds.feed.Irrelevant`); it has no message.
     """
 
     number: int
     end: int
     messages: Sequence[TopicMessage]
-    unusable: str | None = None
-    last: int = 0
+    refusal_text: str | None = None
+    last_line: int = 0
     parts: int = 0
     is_kept: bool = False
     irrelevant: str | None = None
@@ -104,7 +104,7 @@ async def send(
     Raises:
         Unreachable: there is no broker, or it has not answered for too long; some lines may be on the topic.
     """
-    sent = SendCounts()
+    counts = SendCounts()
     producer = AIOKafkaProducer(bootstrap_servers=bootstrap_servers, **security, **_PRODUCER)
     try:
         await producer.start()
@@ -121,26 +121,26 @@ async def send(
         raise
     # most feeds have no thin events, so the topic of thin events may be missing
     thin = partial(_partitions, producer, bootstrap_servers, thin_topic, "REPOINT_KAFKA_THIN_TOPIC")
-    of_long = AIOKafkaProducer(bootstrap_servers=bootstrap_servers, **security, **_PRODUCER_OF_LONG)
+    long_producer = AIOKafkaProducer(bootstrap_servers=bootstrap_servers, **security, **_PRODUCER_OF_LONG)
     sender = _LineSender(
         producer,
         topic,
         partitions,
         thin_topic=thin_topic,
         partitions_of_thin=thin,
-        of_long=of_long,
+        long_producer=long_producer,
         on_acknowledged=on_acknowledged,
-        sent=sent,
+        counts=counts,
     )
     sending = asyncio.create_task(sender.send_all(lines))
     try:
-        await _watch(sending, sent, patience)
+        await _watch(sending, counts, patience)
     finally:
         sending.cancel()
         with suppress(TimeoutError):
             async with asyncio.timeout(_STOP_SECONDS):
-                await asyncio.gather(producer.stop(), of_long.stop())
-    return sent
+                await asyncio.gather(producer.stop(), long_producer.stop())
+    return counts
 
 
 async def _partitions(producer: AIOKafkaProducer, bootstrap_servers: str, topic: str, setting: str) -> list[int]:
@@ -153,18 +153,18 @@ async def _partitions(producer: AIOKafkaProducer, bootstrap_servers: str, topic:
         raise Unreachable(f"topic {topic} at {bootstrap_servers} is {why} ({setting})") from None
 
 
-async def _watch(sending: "asyncio.Task[None]", sent: SendCounts, patience: float) -> None:
+async def _watch(sending: "asyncio.Task[None]", counts: SendCounts, patience: float) -> None:
     """Wait until all is sent, or raise Unreachable: an idempotent producer by itself would try for ever."""
     answered, since = 0, time.monotonic()
     while not sending.done():
         await asyncio.wait((sending,), timeout=0.5)
-        now_answered = sent.acknowledged + sent.refused
+        answered_now = counts.acknowledged + counts.refused
         # nothing is outstanding: the feed is slow, not the broker
-        if now_answered != answered or now_answered == sent.messages:
-            answered, since = now_answered, time.monotonic()
+        if answered_now != answered or answered_now == counts.messages:
+            answered, since = answered_now, time.monotonic()
         if time.monotonic() - since > patience:
             raise Unreachable(
-                f"messages that the broker took: {sent.acknowledged} of {sent.messages}, and then none for"
+                f"messages that the broker took: {counts.acknowledged} of {counts.messages}, and then none for"
                 f" {patience:.0f} s; send the whole again, for what is there already will be recognised"
             )
     await sending
@@ -172,20 +172,20 @@ async def _watch(sending: "asyncio.Task[None]", sent: SendCounts, patience: floa
 
 @dataclass(slots=True, eq=False, repr=False)
 class _UnacknowledgedLine:
-    """A line with `outstanding` messages that are not acknowledged yet."""
+    """A line, and the number of its messages that are not acknowledged yet."""
 
     line: FeedLine
-    outstanding: int
+    unacknowledged: int
 
 
 @dataclass(slots=True)
 class _OutgoingBatch:
-    """The next batch of one partition; `of` has the line of each message in it."""
+    """The next batch of one partition; `lines` has the line of each message in it."""
 
     builder: Any = None
-    of: list[_UnacknowledgedLine] = field(default_factory=list)
+    lines: list[_UnacknowledgedLine] = field(default_factory=list)
     # a batch must not overtake the one before it while both wait for room
-    one_by_one: asyncio.Lock = field(default_factory=asyncio.Lock)
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class _LineSender:
@@ -197,58 +197,58 @@ class _LineSender:
         *,
         thin_topic: str,
         partitions_of_thin: Callable[[], Awaitable[list[int]]],
-        of_long: AIOKafkaProducer,
+        long_producer: AIOKafkaProducer,
         on_acknowledged: Callable[[FeedLine], None],
-        sent: SendCounts,
+        counts: SendCounts,
     ) -> None:
         self.producer = producer
         self.topic = topic
         self.thin_topic = thin_topic
         self.partitions = {topic: partitions}
         self.partitions_of_thin = partitions_of_thin
-        self.of_long = of_long
-        self.of_long_started = False
+        self.long_producer = long_producer
+        self.long_producer_started = False
         self.on_acknowledged = on_acknowledged
-        self.sent = sent
+        self.counts = counts
         self.batches = {(topic, partition): _OutgoingBatch() for partition in partitions}
-        self.open: deque[_UnacknowledgedLine] = deque()
-        self.on_their_way: set[asyncio.Future[object]] = set()
-        self.over = asyncio.Event()
+        self.open_lines: deque[_UnacknowledgedLine] = deque()
+        self.in_flight: set[asyncio.Future[object]] = set()
+        self.is_over = asyncio.Event()
 
     async def send_all(self, lines: AsyncIterable[FeedLine]) -> None:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._linger())
                 async for line in lines:
-                    if self.sent.first_refusal is not None:
+                    if self.counts.first_refusal is not None:
                         break  # no later line can be reported, so all of them would stay in memory
                     await self._put(line)
-                self.over.set()
+                self.is_over.set()
         except ExceptionGroup as several:
             if unreachable := several.subgroup(Unreachable):
                 raise unreachable.exceptions[0] from None
             raise
         await self._send_all()
-        if self.on_their_way:
-            await asyncio.wait(self.on_their_way)
+        if self.in_flight:
+            await asyncio.wait(self.in_flight)
         self._report_acknowledged()
-        assert self.sent.acknowledged + self.sent.refused == self.sent.messages
+        assert self.counts.acknowledged + self.counts.refused == self.counts.messages
 
     async def _put(self, line: FeedLine) -> None:
-        sent = self.sent
-        sent.lines += 1
-        sent.unusable += line.unusable is not None
-        unsent = line.unusable is not None and not line.messages and not line.is_kept
-        sent.messages += 1 if unsent else len(line.messages)
-        sent.refused += unsent
-        sent.too_long += unsent
-        opened = _UnacknowledgedLine(line, len(line.messages))
-        self.open.append(opened)
+        counts = self.counts
+        counts.lines += 1
+        counts.unusable += line.refusal_text is not None
+        unsent = line.refusal_text is not None and not line.messages and not line.is_kept
+        counts.messages += 1 if unsent else len(line.messages)
+        counts.refused += unsent
+        counts.too_long += unsent
+        open_line = _UnacknowledgedLine(line, len(line.messages))
+        self.open_lines.append(open_line)
         self._report_acknowledged()
         for message in line.messages:
-            await self._append(message, opened)
+            await self._append(message, open_line)
 
-    async def _append(self, message: TopicMessage, opened: _UnacknowledgedLine) -> None:
+    async def _append(self, message: TopicMessage, open_line: _UnacknowledgedLine) -> None:
         key, value, headers, thin = message
         topic = self.thin_topic if thin else self.topic
         if topic not in self.partitions:
@@ -256,48 +256,50 @@ class _LineSender:
             self.batches |= {(topic, partition): _OutgoingBatch() for partition in self.partitions[topic]}
         partition = partition_of(key, self.partitions[topic])
         if len(value) > _LONGEST_BATCH:
-            await self._send_alone(topic, partition, message, opened)
+            await self._send_alone(topic, partition, message, open_line)
             return
         batch = self.batches[topic, partition]
         while batch.builder is None or not batch.builder.append(
             timestamp=None, key=key, value=value, headers=list(headers)
         ):
-            if batch.of:
+            if batch.lines:
                 await self._send(topic, partition)
             else:
                 batch.builder = self.producer.create_batch()
-        batch.of.append(opened)
+        batch.lines.append(open_line)
 
     async def _send(self, topic: str, partition: int) -> None:
         batch = self.batches[topic, partition]
-        async with batch.one_by_one:
-            if not batch.of:
+        async with batch.lock:
+            if not batch.lines:
                 return
-            builder, of = batch.builder, batch.of
-            batch.builder, batch.of = None, []
+            builder, lines = batch.builder, batch.lines
+            batch.builder, batch.lines = None, []
             try:
-                on_its_way = await self.producer.send_batch(builder, topic, partition=partition)
+                future = await self.producer.send_batch(builder, topic, partition=partition)
             except KafkaError as error:
-                self._count(of, error)
+                self._count(lines, error)
             else:
-                self.on_their_way.add(on_its_way)
-                on_its_way.add_done_callback(partial(self._answered, of))
+                self.in_flight.add(future)
+                future.add_done_callback(partial(self._on_answer, lines))
 
-    async def _send_alone(self, topic: str, partition: int, message: TopicMessage, opened: _UnacknowledgedLine) -> None:
+    async def _send_alone(
+        self, topic: str, partition: int, message: TopicMessage, open_line: _UnacknowledgedLine
+    ) -> None:
         """Send a long message after all messages before it."""
         await self._send(topic, partition)
-        if self.on_their_way:
-            await asyncio.wait(self.on_their_way)
+        if self.in_flight:
+            await asyncio.wait(self.in_flight)
         key, value, headers, _ = message
         try:
-            if not self.of_long_started:
-                await self.of_long.start()
-                self.of_long_started = True
-            await self.of_long.send_and_wait(topic, value, key, partition, headers=list(headers))
+            if not self.long_producer_started:
+                await self.long_producer.start()
+                self.long_producer_started = True
+            await self.long_producer.send_and_wait(topic, value, key, partition, headers=list(headers))
         except KafkaError as error:
-            self._count([opened], error)
+            self._count([open_line], error)
         else:
-            self._count([opened], None)
+            self._count([open_line], None)
 
     async def _send_all(self) -> None:
         for topic, partition in list(self.batches):
@@ -305,33 +307,33 @@ class _LineSender:
 
     async def _linger(self) -> None:
         """Send unfinished batches at intervals: a feed may be silent for hours after its latest line."""
-        # ended by `over`, never cancelled: a cancelled send could lose its batch
-        while not self.over.is_set():
-            await event_or_timeout(self.over, _LINGER_SECONDS)
+        # ended by `is_over`, never cancelled: a cancelled send could lose its batch
+        while not self.is_over.is_set():
+            await event_or_timeout(self.is_over, _LINGER_SECONDS)
             await self._send_all()
             self._report_acknowledged()
 
-    def _answered(self, of: list[_UnacknowledgedLine], answer: "asyncio.Future[object]") -> None:
-        self.on_their_way.discard(answer)
+    def _on_answer(self, lines: list[_UnacknowledgedLine], answer: "asyncio.Future[object]") -> None:
+        self.in_flight.discard(answer)
         if not answer.cancelled():
-            self._count(of, answer.exception())
+            self._count(lines, answer.exception())
 
-    def _count(self, of: list[_UnacknowledgedLine], error: BaseException | None) -> None:
-        if isinstance(error, MessageSizeTooLargeError) and len(of) == 1:
-            (opened,) = of
-            self.sent.refused += 1
-            self.sent.too_long += 1
-            opened.line = opened.line._replace(unusable="message: too long for the broker")
-            opened.outstanding -= 1
+    def _count(self, lines: list[_UnacknowledgedLine], error: BaseException | None) -> None:
+        if isinstance(error, MessageSizeTooLargeError) and len(lines) == 1:
+            (open_line,) = lines
+            self.counts.refused += 1
+            self.counts.too_long += 1
+            open_line.line = open_line.line._replace(refusal_text="message: too long for the broker")
+            open_line.unacknowledged -= 1
             return
         if error is not None:
-            self.sent.refused += len(of)
-            self.sent.first_refusal = self.sent.first_refusal or type(error).__name__
+            self.counts.refused += len(lines)
+            self.counts.first_refusal = self.counts.first_refusal or type(error).__name__
             return
-        self.sent.acknowledged += len(of)
-        for opened in of:
-            opened.outstanding -= 1
+        self.counts.acknowledged += len(lines)
+        for open_line in lines:
+            open_line.unacknowledged -= 1
 
     def _report_acknowledged(self) -> None:
-        while self.open and not self.open[0].outstanding:
-            self.on_acknowledged(self.open.popleft().line)
+        while self.open_lines and not self.open_lines[0].unacknowledged:
+            self.on_acknowledged(self.open_lines.popleft().line)

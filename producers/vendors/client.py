@@ -19,7 +19,7 @@ from typing import Any, Self
 import httpx
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
 
-from producers.egress import EgressDenied, Network, addresses_of, is_in, permitted
+from producers.egress import EgressDenied, Network, addresses_of, is_in, is_permitted
 from producers.names import LookUp, Names, NameUnknown, system_look_up
 from producers.retry_after import delay
 from schemas.feeds.feed import Fetch
@@ -43,8 +43,8 @@ _TOO_MANY, _SERVER_ERROR = 429, 500
 class Unanswered(Exception):
     """The vendor was not asked, or gave no usable answer; the text names the failure, without any value."""
 
-    def __init__(self, failed: str, retry_after: timedelta | None = None) -> None:
-        super().__init__(failed)
+    def __init__(self, failure: str, retry_after: timedelta | None = None) -> None:
+        super().__init__(failure)
         self.retry_after = retry_after
 
 
@@ -60,15 +60,15 @@ class _PassingFailure(Unanswered):
 
 
 @dataclass(frozen=True, slots=True)
-class Vendor:
-    """The address of a feed's vendor; `authorization` is the header's value. `allow` are networks it may be in."""
+class VendorAddress:
+    """A vendor's URL; `authorization` is the header's value, `allow` are networks that its addresses may be in."""
 
     url: str
     authorization: str | None = field(default=None, repr=False)
     allow: Sequence[Network] = ()
 
 
-class Vendors:
+class VendorClient:
     """An async context manager for requests to all vendors. `deadline` in seconds is for a whole try.
 
     For a report, `deadline` is for the head and for each chunk, and `longest_wait` for all chunks together. `allow` are
@@ -77,7 +77,7 @@ class Vendors:
 
     def __init__(
         self,
-        vendors: Mapping[str, Vendor],
+        addresses: Mapping[str, VendorAddress],
         *,
         version: str,
         deadline: float = 15.0,
@@ -86,7 +86,7 @@ class Vendors:
         trust: ssl.SSLContext | None = None,
         look_up: LookUp = system_look_up,
     ) -> None:
-        self._vendors = vendors
+        self._addresses = addresses
         self._deadline = deadline
         self._longest_wait = longest_wait
         self._allow = allow
@@ -111,7 +111,7 @@ class Vendors:
     @property
     def feeds(self) -> frozenset[str]:
         """The feeds whose vendors have an address."""
-        return frozenset(self._vendors)
+        return frozenset(self._addresses)
 
     async def ask(self, feed: str, fetch: Fetch) -> bytes:
         """The answer's bytes, after at most three tries.
@@ -120,7 +120,7 @@ class Vendors:
             NoAddress: the feed has no address.
             Unanswered: there is no usable answer; a later request may have one.
         """
-        answer: bytes = await _retrying()(self._try, self._request(feed, fetch))
+        answer: bytes = await _attempts()(self._try, self._request(feed, fetch))
         return answer
 
     @asynccontextmanager
@@ -131,7 +131,7 @@ class Vendors:
             NoAddress: the feed has no address.
             Unanswered: there is no file, or it broke off; a later request may have it.
         """
-        response: httpx.Response = await _retrying()(self._open_response, self._request(feed, fetch))
+        response: httpx.Response = await _attempts()(self._open_response, self._request(feed, fetch))
         try:
             yield self._chunks(response)
         finally:
@@ -139,22 +139,22 @@ class Vendors:
 
     def _request(self, feed: str, fetch: Fetch) -> "_Request":
         if fetch.path.startswith("https://"):
-            return _Request("GET", _to(fetch.path), {}, None, self._allow)
-        vendor = self._vendors.get(feed)
+            return _Request("GET", _parse_url(fetch.path), {}, None, self._allow)
+        vendor = self._addresses.get(feed)
         if vendor is None:
             raise NoAddress
         headers = {"Accept": "application/json"}
         if vendor.authorization is not None:
             headers["Authorization"] = vendor.authorization
-        to = _to(f"{vendor.url.rstrip('/')}/{fetch.path}")
-        return _Request("GET" if fetch.body is None else "POST", to, headers, fetch.body, vendor.allow)
+        url = _parse_url(f"{vendor.url.rstrip('/')}/{fetch.path}")
+        return _Request("GET" if fetch.body is None else "POST", url, headers, fetch.body, vendor.allow)
 
     async def _try(self, request: "_Request") -> bytes:
         with _named_failures():
             async with asyncio.timeout(self._deadline):
                 response = await self._open_response(request)
                 try:
-                    return await _whole(response)
+                    return await _read_whole(response)
                 finally:
                     await response.aclose()
 
@@ -165,10 +165,10 @@ class Vendors:
                 response = await self._client.send(
                     self._client.build_request(
                         request.method,
-                        f"{request.to.scheme}://{request.to.authority}/",
+                        f"{request.url.scheme}://{request.url.authority}/",
                         headers=request.headers,
                         json=request.body,
-                        extensions={"to": request.to, "allow": request.allow},
+                        extensions={"url": request.url, "allow": request.allow},
                     ),
                     stream=True,
                 )
@@ -181,14 +181,14 @@ class Vendors:
 
     async def _chunks(self, response: httpx.Response) -> AsyncIterator[bytes]:
         """The chunks, each within the deadline. The total wait is bounded too: a dripping vendor would never end."""
-        size, waited, pieces = 0, 0.0, response.aiter_raw()
+        size, wait_seconds, chunks = 0, 0.0, response.aiter_raw()
         while True:
-            begun = time.monotonic()
+            started_at = time.monotonic()
             with _named_failures():
                 async with asyncio.timeout(self._deadline):
-                    chunk = await anext(pieces, None)
-            waited += time.monotonic() - begun  # without the time that Kafka takes
-            if waited > self._longest_wait:
+                    chunk = await anext(chunks, None)
+            wait_seconds += time.monotonic() - started_at  # without the time that Kafka takes
+            if wait_seconds > self._longest_wait:
                 raise Unanswered(f"the vendor's file did not arrive within {self._longest_wait:,.0f} s")
             if chunk is None:
                 return
@@ -198,7 +198,7 @@ class Vendors:
             yield chunk
 
 
-def _retrying() -> AsyncRetrying:
+def _attempts() -> AsyncRetrying:
     return AsyncRetrying(
         retry=retry_if_exception_type(_PassingFailure),
         stop=stop_after_attempt(_TRIES),
@@ -227,14 +227,14 @@ def _named_failures() -> Iterator[None]:
 @dataclass(frozen=True, slots=True)
 class _Request:
     method: str
-    to: Url = field(repr=False)
+    url: Url = field(repr=False)
     headers: Mapping[str, str] = field(repr=False)
     body: Mapping[str, Any] | None = field(repr=False)
     allow: Sequence[Network] = ()
 
 
-def _to(url: str) -> Url:
-    """The URL of the report or the answer, without its fragment, which is not sent."""
+def _parse_url(url: str) -> Url:
+    """Parse the URL of a report or an answer, without its fragment, which is not sent."""
     try:
         return read_url(url.partition("#")[0], longest=LONGEST_OF_REPORT)
     except ValueError:
@@ -253,7 +253,7 @@ def _check(response: httpx.Response) -> None:
         raise Unanswered("the vendor's answer is packed, and was not asked to be")
 
 
-async def _whole(response: httpx.Response) -> bytes:
+async def _read_whole(response: httpx.Response) -> bytes:
     body = bytearray()
     async for chunk in response.aiter_raw():
         body += chunk
@@ -263,8 +263,8 @@ async def _whole(response: httpx.Response) -> bytes:
 
 
 def _retry_after(header: str | None) -> timedelta | None:
-    asked = None if header is None else delay(header, now=datetime.now(UTC))
-    return None if asked is None else min(max(asked, timedelta(0)), _LONGEST_RETRY_AFTER)
+    wait = None if header is None else delay(header, now=datetime.now(UTC))
+    return None if wait is None else min(max(wait, timedelta(0)), _LONGEST_RETRY_AFTER)
 
 
 class _CheckedTransport(httpx.AsyncHTTPTransport):
@@ -279,19 +279,19 @@ class _CheckedTransport(httpx.AsyncHTTPTransport):
         self._names = names
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        to: Url = request.extensions["to"]
+        url: Url = request.extensions["url"]
         allow: Sequence[Network] = request.extensions["allow"]
-        addresses = await addresses_of(to, self._names)
+        addresses = await addresses_of(url, self._names)
         if not addresses:
-            raise NameUnknown(to.host)
-        if not all(permitted(str(ip), allow) for ip in addresses):
+            raise NameUnknown(url.host)
+        if not all(is_permitted(str(ip), allow) for ip in addresses):
             raise EgressDenied
-        if not to.tls and not all(is_in(ip, allow) for ip in addresses):
+        if not url.tls and not all(is_in(ip, allow) for ip in addresses):
             raise EgressDenied
         request.extensions = {
             **request.extensions,
-            "sni_hostname": to.host.rstrip("."),
-            "target": to.target.encode("ascii"),
+            "sni_hostname": url.host.rstrip("."),
+            "target": url.target.encode("ascii"),
         }
         request.url = request.url.copy_with(host=str(addresses[0]))
         return await super().handle_async_request(request)

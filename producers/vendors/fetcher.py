@@ -28,7 +28,7 @@ from domain.refusal import RefusalCode, Refused
 from loops.progress import Progress
 from loops.waiting import Reminder, event_or_timeout, retry
 from producers.vendors import reports
-from producers.vendors.client import NoAddress, Unanswered, Vendors
+from producers.vendors.client import NoAddress, Unanswered, VendorClient
 from producers.vendors.reports import MESSAGES_AT_ONCE
 from schemas import intake, thin
 from schemas.canonical import masked
@@ -48,7 +48,7 @@ FETCHES = Counter("repoint_fetches_total", "Questions to vendors, by feed and wh
 
 T = TypeVar("T")
 
-Point: TypeAlias = Literal["claimed", "answered", "produced", "finished"]
+FetchPoint: TypeAlias = Literal["claimed", "answered", "produced", "finished"]
 """Where crash tests stop the process."""
 
 SCHEDULE = (
@@ -63,36 +63,36 @@ SCHEDULE = (
 # Spreads the retries of events that failed together.
 _JITTER = 0.1
 # Requests at a time for each feed. The vendors' own limits are some ten a second.
-_AT_ONCE = 4
+_REQUESTS_AT_ONCE = 4
 # Interval of looking for due events.
 _IDLE_SECONDS = 0.5
 # While Kafka is away, the answer is dropped: the vendor's next answer is newer.
-_KAFKA_AWAY = timedelta(seconds=10)
+_KAFKA_RETRY = timedelta(seconds=10)
 # An address needs a restart, which makes the feed's events due. Until then the row is written this often.
-_WITHOUT_ADDRESS = timedelta(hours=1)
+_ADDRESS_RETRY = timedelta(hours=1)
 
 
-class _LeasePassed(Exception):
-    """The lease has passed to another claim, or the process stops while the database is away."""
+class _LeaseLost(Exception):
+    """Another claim has the lease, or the process stops while the database is away."""
 
 
 class _Lease:
     """Extends a claim's lease by `extend` once a third of its `length` is over."""
 
     def __init__(self, length: timedelta, extend: Callable[[], Awaitable[bool | None]]) -> None:
-        self._pause = length.total_seconds() / 3
+        self._interval = length.total_seconds() / 3
         self._extend = extend
-        self._extended = time.monotonic()
+        self._extended_at = time.monotonic()
 
     async def keep(self) -> None:
-        """Raises _LeasePassed."""
-        if time.monotonic() - self._extended > self._pause:
-            self._extended = time.monotonic()
+        """Extend the lease if it is time to. Raises _LeaseLost."""
+        if time.monotonic() - self._extended_at > self._interval:
+            self._extended_at = time.monotonic()
             if not await self._extend():
-                raise _LeasePassed
+                raise _LeaseLost
 
-    async def over(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        """`chunks`, and keep the lease: slow chunks may take longer to fill a batch than the lease lasts."""
+    async def keep_during(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """Yield `chunks`, and keep the lease: slow chunks may take longer to fill a batch than the lease lasts."""
         async for chunk in chunks:
             await self.keep()
             yield chunk
@@ -102,14 +102,14 @@ class Fetcher:
     """One fetcher of any number that share the thin events.
 
     `lease` is longer than three tries of `vendors` and a send to Kafka together. `send` returns whether Kafka has
-    acknowledged every message. `edge` makes the `Edge` of an event from its time. `at` is called with each point that
-    an event passes.
+    acknowledged every message. `edge` makes the `Edge` of an event from its time. `on_point` is called with each point
+    that an event passes.
     """
 
     def __init__(
         self,
         engine: AsyncEngine,
-        vendors: Vendors,
+        vendors: VendorClient,
         feeds: Mapping[str, Feed],
         *,
         send: Callable[[Sequence[TopicMessage]], Awaitable[bool]],
@@ -118,7 +118,7 @@ class Fetcher:
         schedule: Sequence[timedelta] = SCHEDULE,
         lease: timedelta = timedelta(minutes=3),
         drain_within: float = 25,
-        at: Callable[[Point], None] = lambda _: None,
+        on_point: Callable[[FetchPoint], None] = lambda _: None,
     ) -> None:
         self._engine = engine
         self._vendors = vendors
@@ -129,30 +129,30 @@ class Fetcher:
         self._schedule = schedule
         self._lease = lease
         self._drain_within = drain_within
-        self._at = at
-        self._held: Count[str] = Count()
+        self._on_point = on_point
+        self._under_way: Count[str] = Count()
         self._progress = Progress("the fetcher")
         self._feeds_without_address: set[str] = set()
         self._reminder = Reminder()
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Ask until `stopping` is set. Requests under way have `drain_within` seconds, or are repeated later."""
-        under_way: set[asyncio.Task[None]] = set()
+        tasks: set[asyncio.Task[None]] = set()
         await self._retry(self._release, stopping)
         async with asyncio.TaskGroup() as group:
             while not stopping.is_set():
                 claimed = await self._retry(self._claim, stopping) or []
                 self._progress.advance()
-                self._held.update(fetch.feed for fetch in claimed)
+                self._under_way.update(fetch.feed for fetch in claimed)
                 for fetch in claimed:
                     task = group.create_task(self._fetch(fetch, stopping))
-                    under_way.add(task)
-                    task.add_done_callback(under_way.discard)
+                    tasks.add(task)
+                    task.add_done_callback(tasks.discard)
                 if not claimed:
                     await event_or_timeout(stopping, _IDLE_SECONDS)
-            if under_way:
-                await asyncio.wait(under_way, timeout=self._drain_within)
-            for task in under_way:
+            if tasks:
+                await asyncio.wait(tasks, timeout=self._drain_within)
+            for task in tasks:
                 task.cancel()
 
     async def run_once(self) -> int:
@@ -160,7 +160,7 @@ class Fetcher:
         async with self._engine.begin() as connection:
             await self._release(connection)
             claimed = await self._claim(connection)
-        self._held.update(fetch.feed for fetch in claimed)
+        self._under_way.update(fetch.feed for fetch in claimed)
         await asyncio.gather(*(self._fetch(fetch, asyncio.Event()) for fetch in claimed))
         return len(claimed)
 
@@ -172,103 +172,104 @@ class Fetcher:
         await fetches.release(connection, self._vendors.feeds)
 
     async def _claim(self, connection: AsyncConnection) -> list[ClaimedFetch]:
-        quotas = {name: _AT_ONCE - self._held[name] for name in self._feeds if self._held[name] < _AT_ONCE}
+        free = {name: _REQUESTS_AT_ONCE - self._under_way[name] for name in self._feeds}
+        quotas = {name: count for name, count in free.items() if count > 0}
         return await fetches.claim(connection, quotas, lease=self._lease) if quotas else []
 
-    async def _fetch(self, claimed: ClaimedFetch, stopping: asyncio.Event) -> None:
+    async def _fetch(self, fetch: ClaimedFetch, stopping: asyncio.Event) -> None:
         try:
-            self._at("claimed")
-            await self._fetch_and_finish(claimed, stopping)
+            self._on_point("claimed")
+            await self._fetch_and_finish(fetch, stopping)
         finally:
-            self._held[claimed.feed] -= 1
+            self._under_way[fetch.feed] -= 1
 
-    async def _fetch_and_finish(self, claimed: ClaimedFetch, stopping: asyncio.Event) -> None:
+    async def _fetch_and_finish(self, fetch: ClaimedFetch, stopping: asyncio.Event) -> None:
         try:
-            count = await self._produce(claimed, stopping)
-        except NoAddress as reason:
-            await self._wait_for_address(claimed, str(reason), stopping)
+            count = await self._produce(fetch, stopping)
+        except NoAddress as error:
+            await self._wait_for_address(fetch, str(error), stopping)
             return
-        except (Unanswered, Refused) as reason:
-            await self._postpone_or_give_up(claimed, reason, stopping)
+        except (Unanswered, Refused) as error:
+            await self._postpone_or_give_up(fetch, error, stopping)
             return
         if count is None:
             return
-        self._at("produced")
-        await self._retry(lambda connection: fetches.finish(connection, claimed), stopping)
-        self._at("finished")
-        FETCHES.labels(claimed.feed, "answered" if count else "irrelevant").inc()
+        self._on_point("produced")
+        await self._retry(lambda connection: fetches.finish(connection, fetch), stopping)
+        self._on_point("finished")
+        FETCHES.labels(fetch.feed, "answered" if count else "irrelevant").inc()
 
-    async def _produce(self, claimed: ClaimedFetch, stopping: asyncio.Event) -> int | None:
+    async def _produce(self, fetch: ClaimedFetch, stopping: asyncio.Event) -> int | None:
         """Send the answer's messages. Returns their number; None if Kafka did not take them all, or the lease is lost.
 
         The inbox recognises messages that are sent again.
         """
         lease = _Lease(
             self._lease,
-            lambda: self._retry(lambda connection: fetches.extend(connection, claimed, self._lease), stopping),
+            lambda: self._retry(lambda connection: fetches.extend(connection, fetch, self._lease), stopping),
         )
         try:
-            return await self._send_all(claimed, lease, stopping)
-        except _LeasePassed:
+            return await self._send_all(fetch, lease, stopping)
+        except _LeaseLost:
             return None
 
-    async def _send_all(self, claimed: ClaimedFetch, lease: _Lease, stopping: asyncio.Event) -> int | None:
+    async def _send_all(self, fetch: ClaimedFetch, lease: _Lease, stopping: asyncio.Event) -> int | None:
         count = 0
-        async with aclosing(self._batches(claimed, lease)) as batches:
+        async with aclosing(self._batches(fetch, lease)) as batches:
             async for batch in batches:
                 if not await self._send(batch):
-                    log.info("the answer is not on the topic: the vendor will be asked again", feed=claimed.feed)
+                    log.info("the answer is not on the topic: the vendor will be asked again", feed=fetch.feed)
                     await self._retry(
-                        lambda connection: fetches.postpone(connection, claimed, _KAFKA_AWAY, None), stopping
+                        lambda connection: fetches.postpone(connection, fetch, _KAFKA_RETRY, None), stopping
                     )
                     return None
                 count += len(batch)
                 await lease.keep()
         return count
 
-    async def _batches(self, claimed: ClaimedFetch, lease: _Lease) -> AsyncGenerator[Sequence[TopicMessage], None]:
+    async def _batches(self, fetch: ClaimedFetch, lease: _Lease) -> AsyncGenerator[Sequence[TopicMessage], None]:
         """The answer's messages for the topic, in batches. Raises Refused if the answer cannot be used."""
-        event = thin.parse(claimed.event, digit_ids=self._digit_ids)
+        event = thin.parse(fetch.event, digit_ids=self._digit_ids)
         feed, edge = self._feeds[event.feed], self._edge(event.fetch.file_at or event.at)
         if event.fetch.file_at is None:
-            answer = await self._vendors.ask(claimed.feed, event.fetch)
-            self._at("answered")
+            answer = await self._vendors.ask(fetch.feed, event.fetch)
+            self._on_point("answered")
             messages = intake.answer_to_messages(feed, event.fetch, _object(answer), edge)
             for begin in range(0, len(messages), MESSAGES_AT_ONCE):
                 yield messages[begin : begin + MESSAGES_AT_ONCE]
             return
-        async with self._vendors.open_file(claimed.feed, event.fetch) as chunks:
-            self._at("answered")
-            async for batch in reports.batches(feed, lease.over(chunks), edge):
+        async with self._vendors.open_file(fetch.feed, event.fetch) as chunks:
+            self._on_point("answered")
+            async for batch in reports.batches(feed, lease.keep_during(chunks), edge):
                 yield batch
 
-    async def _wait_for_address(self, claimed: ClaimedFetch, problem: str, stopping: asyncio.Event) -> None:
-        if claimed.feed not in self._feeds_without_address:
-            self._feeds_without_address.add(claimed.feed)
-            log.warning("thin events wait until REPOINT_FEED_FETCH says where their vendor is", feed=claimed.feed)
+    async def _wait_for_address(self, fetch: ClaimedFetch, problem: str, stopping: asyncio.Event) -> None:
+        if fetch.feed not in self._feeds_without_address:
+            self._feeds_without_address.add(fetch.feed)
+            log.warning("thin events wait until REPOINT_FEED_FETCH says where their vendor is", feed=fetch.feed)
         await self._retry(
-            lambda connection: fetches.wait_for_address(connection, claimed, _WITHOUT_ADDRESS, problem), stopping
+            lambda connection: fetches.wait_for_address(connection, fetch, _ADDRESS_RETRY, problem), stopping
         )
-        FETCHES.labels(claimed.feed, "no address").inc()
+        FETCHES.labels(fetch.feed, "no address").inc()
 
     # --- failures ---------------------------------------------------------------------------------------------------
 
-    async def _postpone_or_give_up(self, claimed: ClaimedFetch, reason: Exception, stopping: asyncio.Event) -> None:
-        failed = pan.mask(str(reason))
-        if claimed.failures >= len(self._schedule):
-            log.warning("given up after the last try", feed=claimed.feed, failed=failed)
-            letter = _letter(claimed, failed, self._digit_ids)
-            await self._retry(lambda connection: _give_up(connection, claimed, letter), stopping)
-            FETCHES.labels(claimed.feed, "given up").inc()
+    async def _postpone_or_give_up(self, fetch: ClaimedFetch, error: Exception, stopping: asyncio.Event) -> None:
+        failure = pan.mask(str(error))
+        if fetch.failures >= len(self._schedule):
+            log.warning("given up after the last try", feed=fetch.feed, failed=failure)
+            letter = _letter(fetch, failure, self._digit_ids)
+            await self._retry(lambda connection: _give_up(connection, fetch, letter), stopping)
+            FETCHES.labels(fetch.feed, "given up").inc()
             return
-        delay = self._schedule[claimed.failures] * (1 + _JITTER * random.random())  # noqa: S311  nothing to guess
-        if isinstance(reason, Unanswered) and reason.retry_after is not None:
-            delay = max(delay, reason.retry_after)
+        delay = self._schedule[fetch.failures] * (1 + _JITTER * random.random())  # noqa: S311  nothing to guess
+        if isinstance(error, Unanswered) and error.retry_after is not None:
+            delay = max(delay, error.retry_after)
         log.info(
-            "the vendor will be asked again", feed=claimed.feed, failed=failed, seconds=round(delay.total_seconds())
+            "the vendor will be asked again", feed=fetch.feed, failed=failure, seconds=round(delay.total_seconds())
         )
-        await self._retry(lambda connection: fetches.postpone(connection, claimed, delay, failed), stopping)
-        FETCHES.labels(claimed.feed, "failed").inc()
+        await self._retry(lambda connection: fetches.postpone(connection, fetch, delay, failure), stopping)
+        FETCHES.labels(fetch.feed, "failed").inc()
 
     async def _retry(self, step: Callable[[AsyncConnection], Awaitable[T]], stopping: asyncio.Event) -> T | None:
         """Run the step in a transaction, however long the database is away; None if `stopping` was set before."""
@@ -295,20 +296,20 @@ def _object(answer: bytes) -> Mapping[str, object]:
     return value
 
 
-def _letter(claimed: ClaimedFetch, failed: str, digit_ids: DigitIds) -> DeadLetter:
-    body = masked(claimed.event, digit_ids).encode()
+def _letter(fetch: ClaimedFetch, failure: str, digit_ids: DigitIds) -> DeadLetter:
+    body = masked(fetch.event, digit_ids).encode()
     return DeadLetter(
-        claimed.topic,
-        claimed.partition,
-        claimed.offset,
+        fetch.topic,
+        fetch.partition,
+        fetch.offset,
         blake2b(body, digest_size=16).digest(),
-        f"fetch: {failed}",
+        f"fetch: {failure}",
         None,
         body,
-        [(FEED_HEADER, claimed.feed)],
+        [(FEED_HEADER, fetch.feed)],
     )
 
 
-async def _give_up(connection: AsyncConnection, claimed: ClaimedFetch, letter: DeadLetter) -> None:
-    if await fetches.give_up(connection, claimed):
+async def _give_up(connection: AsyncConnection, fetch: ClaimedFetch, letter: DeadLetter) -> None:
+    if await fetches.give_up(connection, fetch):
         await dead_letters.keep(connection, [letter])

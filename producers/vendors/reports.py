@@ -26,37 +26,37 @@ async def batches(feed: Feed, chunks: AsyncIterator[bytes], edge: Edge) -> Async
         Refused: no line can be used, or none of the first thousand. Then the file is no report, and none of its lines
             may become a dead letter.
     """
-    slice_ = TimeSlice()
+    time_slice = TimeSlice()
     batch: list[TopicMessage] = []
-    refused, first, is_report = 0, "", False
+    refused, first_refusal, is_report = 0, "", False
     async for line in _lines(feed, chunks, edge):
         batch += line.messages
-        if line.unusable is None:
+        if line.refusal_text is None:
             is_report = True
         elif not is_report:
-            refused, first = refused + 1, first or line.unusable
+            refused, first_refusal = refused + 1, first_refusal or line.refusal_text
             if refused == _REFUSED_AT_FIRST:
-                none = f"none of its first {_REFUSED_AT_FIRST:,} lines can be used; the first one: {first}"
-                raise Refused(RefusalCode.NOT_USABLE, "file", none)
+                expected = f"none of its first {_REFUSED_AT_FIRST:,} lines can be used; the first one: {first_refusal}"
+                raise Refused(RefusalCode.NOT_USABLE, "file", expected)
         if is_report and len(batch) >= MESSAGES_AT_ONCE:
             yield batch
             batch = []
-        await slice_.pause_when_over()
+        await time_slice.pause_when_over()
     if refused and not is_report:
-        raise Refused(RefusalCode.NOT_USABLE, "file", f"no line can be used; the first one: {first}")
+        raise Refused(RefusalCode.NOT_USABLE, "file", f"no line can be used; the first one: {first_refusal}")
     yield batch
 
 
 async def _lines(feed: Feed, chunks: AsyncIterator[bytes], edge: Edge) -> AsyncIterator[FeedLine]:
     try:
-        async for line in ingest.vendors(feed, Chunks(_of_table(chunks)), edge):
+        async for line in ingest.read_feed(feed, Chunks(_check_table(chunks)), edge):
             yield line
     except Damaged as damage:
         raise Refused(RefusalCode.INCOMPLETE, "file", str(damage)) from None
 
 
-async def _of_table(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """`chunks` of CSV. JSON is refused: a document must be whole in memory before its first record can be read."""
+async def _check_table(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Yield `chunks` of CSV. JSON is refused: it must be whole in memory before its first record can be read."""
     has_begun = False
     async for chunk in chunks:
         beginning = chunk.removeprefix(b"\xef\xbb\xbf").lstrip()

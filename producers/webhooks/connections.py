@@ -17,7 +17,7 @@ from typing import NamedTuple, cast
 import httptools
 from aiohappyeyeballs import AddrInfoType, start_connection
 
-from producers.egress import Network, guarded_sockets
+from producers.egress import Network, guard_sockets
 from producers.names import LookUp, Names, system_look_up
 from schemas.url import Url, read_url
 
@@ -229,7 +229,7 @@ class Connections:
         keep_idle: float = KEEP_IDLE,
     ) -> None:
         self._within = within
-        self._socket = guarded_sockets(allow)
+        self._socket = guard_sockets(allow)
         self._trust = ssl.create_default_context() if trust is None else trust
         self._names = Names(look_up, within=within)
         self._keep_idle = keep_idle

@@ -54,9 +54,9 @@ async def test_a_table_that_is_posted_tells_what_the_file_does(
     file = SAMPLES / f"{feed.name}.csv"
     at = datetime(2026, 11, 20, tzinfo=UTC)
     with file.open("rb") as stream:
-        lines = [line async for line in ingest.vendors(feed, stream, Edge(at, FINGERPRINTS))]
+        lines = [line async for line in ingest.read_feed(feed, stream, Edge(at, FINGERPRINTS))]
     answer = await post(client, feed.name, file.read_bytes())
-    refused = sum(line.unusable is not None for line in lines)
+    refused = sum(line.refusal_text is not None for line in lines)
     assert (answer.status, answer.body["accepted"], answer.body["refused"]) == (202, len(lines) - refused, refused)
     wanted = [message for line in lines for message in line.messages]
     found = await on_topic(kafka, topic)

@@ -40,8 +40,8 @@ def held(number: str) -> JSON:
 async def tell(world: World, feed: str, *lines: str, edge: Edge = EDGE) -> None:
     """A file of `feed`, taken in as one batch; nothing in it is refused."""
     file = cast(BufferedReader, BytesIO("\n".join(lines).encode()))
-    told = [line async for line in ingest.vendors(FEEDS[feed], file, edge)]
-    assert [line.unusable for line in told if line.unusable] == []
+    told = [line async for line in ingest.read_feed(FEEDS[feed], file, edge)]
+    assert [line.refusal_text for line in told if line.refusal_text] == []
     await world.take_in(*(message.value for line in told for message in line.messages))
 
 

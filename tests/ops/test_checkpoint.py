@@ -37,7 +37,7 @@ async def test_a_checkpoint_behind_a_batch_of_a_bank_counts_all_lines_before_it(
     with open_file.opened(file) as source, RefusedLines(source) as refused:
         begun = checkpoint.of(source, "nacha", AT)
         progress = _FileProgress(source, begun, Digest(source), refused, lambda _: None, Summary())
-        async for line in ingest.vendors(FEEDS["nacha"], source.stream(), Edge(AT)):
+        async for line in ingest.read_feed(FEEDS["nacha"], source.stream(), Edge(AT)):
             progress.passed(line)
     assert begun.offset
     assert begun.lines == content.count(b"\n", 0, begun.offset)

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from schemas.canonical import UNREADABLE_HEADER, parse
 from store import dead_letters
-from store.dead_letters import DeadLetter, Headers
+from store.dead_letters import DeadLetter, MaskedHeaders
 from tests.acceptance.lines import replaced
 from tests.acceptance.program import Program
 
@@ -112,7 +112,7 @@ async def test_a_mended_letter_is_sent_in_place_of_the_kept_one(program: Program
     assert await status(program) == ["OPEN", "REPLAYED", "OPEN"]
 
 
-async def keep(engine: AsyncEngine, topic: str, body: bytes, headers: Headers) -> str:
+async def keep(engine: AsyncEngine, topic: str, body: bytes, headers: MaskedHeaders) -> str:
     """One more letter; its number."""
     async with engine.begin() as connection:
         digest = blake2b(body, digest_size=16).digest()
@@ -151,7 +151,7 @@ async def test_a_binary_cloud_event_is_sent_again_with_its_headers(
     ],
 )
 async def test_a_letter_that_was_masked_in_its_headers_goes_out_without_them_and_mended(
-    program: Program, engine: AsyncEngine, kafka: str, masked: Headers, left: object
+    program: Program, engine: AsyncEngine, kafka: str, masked: MaskedHeaders, left: object
 ) -> None:
     topic = program.settings["KAFKA_TOPIC"]
     letter = await keep(engine, topic, READABLE + b" ", masked)

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from domain.delivery.outcome import Outcome
 from domain.delivery.schedule import NextState
 from domain.delivery.states import Status
-from producers.egress import networks
+from producers.egress import parse_networks
 from producers.webhooks.dispatcher import Dispatcher
 from producers.webhooks.sender import Sender
 from schemas.signature import event_id
@@ -65,7 +65,7 @@ async def claim(outbox: Outbox, then: NextState = NextState(Status.DEAD)) -> lis
 
 async def delivered(outbox: Outbox, receiver: Receiver, count: int) -> list[str]:
     """The ids that come to /shop."""
-    async with Sender(version="0", allow=networks(["127.0.0.0/8"])) as sender:
+    async with Sender(version="0", allow=parse_networks(["127.0.0.0/8"])) as sender:
         dispatcher = Dispatcher(outbox.engine, sender)
         while await dispatcher.run_once():
             pass

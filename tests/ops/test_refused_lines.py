@@ -17,7 +17,7 @@ LIMIT = 1_000_000
 
 
 def line(number: int, body: bytes = b"x") -> FeedLine:
-    return FeedLine(number, 0, (TopicMessage(None, body, []),), unusable="no record")
+    return FeedLine(number, 0, (TopicMessage(None, body, []),), refusal_text="no record")
 
 
 @pytest.fixture

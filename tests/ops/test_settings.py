@@ -340,7 +340,7 @@ def test_feeds_of_full_numbers_need_a_key_for_fingerprints(environment: Environm
 async def test_a_feed_needs_a_key_if_none_of_its_records_can_do_without(feed: Feed) -> None:
     [file] = EXAMPLES.glob(f"{feed.name}.*")
     with file.open("rb") as stream:
-        samples = [each.record async for each in records.file_records(feed, stream) if each.record is not None]
+        samples = [each.record async for each in records.read_records(feed, stream) if each.record is not None]
     # a payment's trace, in the files of banks
     traces = {each["addenda"][6:21].strip(): {"token": "acct-1"} for each in samples if "addenda" in each}
     taken = 0

@@ -8,11 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producers.egress import EgressDenied, Network, guarded_sockets, networks, permitted
-from producers.egress import refusal as refusal_with
+from producers.egress import EgressDenied, Network, check_url, guard_sockets, is_permitted, parse_networks
 from producers.names import Addresses, Names
 
-LOOPBACK = networks(["127.0.0.0/8"])
+LOOPBACK = parse_networks(["127.0.0.0/8"])
 
 PUBLIC = ["1.1.1.1", "8.8.8.8", "93.184.216.34", "2606:4700:4700::1111", "2a00:1450:4001:82a::200e", "::ffff:8.8.8.8"]
 NOT_PUBLIC = [
@@ -56,14 +55,14 @@ NOT_PUBLIC = [
 
 @pytest.mark.parametrize("address", PUBLIC)
 def test_public_addresses_are_permitted(address: str) -> None:
-    assert permitted(address, ())
+    assert is_permitted(address, ())
 
 
 @pytest.mark.parametrize("address", NOT_PUBLIC)
 def test_others_are_not(address: str) -> None:
-    assert not permitted(address, ())
+    assert not is_permitted(address, ())
     with pytest.raises(EgressDenied):
-        guarded_sockets(())((socket.AF_INET, socket.SOCK_STREAM, 0, "", (address, 443)))
+        guard_sockets(())((socket.AF_INET, socket.SOCK_STREAM, 0, "", (address, 443)))
 
 
 # Written down once more, with both ends: a network that is left out, or too narrow, lets its addresses through.
@@ -88,12 +87,12 @@ DENIED = [
 
 @pytest.mark.parametrize(("first", "last"), DENIED)
 def test_a_network_is_denied_from_its_first_address_to_its_last(first: str, last: str) -> None:
-    assert not permitted(first, ())
-    assert not permitted(last, ())
+    assert not is_permitted(first, ())
+    assert not is_permitted(last, ())
 
 
 def test_a_socket_is_opened_for_the_loop_which_waits_for_none() -> None:
-    opened = guarded_sockets(LOOPBACK)((socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", 443)))
+    opened = guard_sockets(LOOPBACK)((socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", 443)))
     assert not opened.getblocking()
     opened.close()
 
@@ -134,37 +133,37 @@ EMBEDDED = [form for address in INNER for form in in_ipv6(address)]
 
 def test_no_form_of_ipv6_leads_to_an_inner_address() -> None:
     assert len(EMBEDDED) > 300
-    assert [address for address in EMBEDDED if permitted(address, ())] == []
+    assert [address for address in EMBEDDED if is_permitted(address, ())] == []
 
 
 def test_tunnels_are_denied_also_to_public_addresses() -> None:
     """Where they lead is another's affair. A mapped address is no tunnel: sockets take it for the IPv4 address."""
     mapped = {"::ffff:8.8.8.8", "::ffff:808:808", "0:0:0:0:0:ffff:808:808"}
-    assert {address for address in in_ipv6("8.8.8.8") if permitted(address, ())} == mapped
+    assert {address for address in in_ipv6("8.8.8.8") if is_permitted(address, ())} == mapped
 
 
 @pytest.mark.parametrize(
     "address", ["4000::1", "8000::1", "::2", "0:1::1", "64:ff9b:2::1", "200::1", "2001:2::1", "2001:20::1", "3ffe::1"]
 )
 def test_what_is_no_global_unicast_address_is_denied(address: str) -> None:
-    assert not permitted(address, ())
+    assert not is_permitted(address, ())
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.8.9.10", "::ffff:127.0.0.1"])
 def test_an_allowed_network_opens_its_addresses_and_no_others(address: str) -> None:
-    assert permitted(address, LOOPBACK)
-    assert not permitted("::1", LOOPBACK)
-    assert not permitted("10.0.0.1", LOOPBACK)
+    assert is_permitted(address, LOOPBACK)
+    assert not is_permitted("::1", LOOPBACK)
+    assert not is_permitted("10.0.0.1", LOOPBACK)
 
 
 @given(st.ip_addresses(v=4))
 def test_an_ipv4_address_in_ipv6_clothes_is_the_same_address(ip: object) -> None:
-    assert permitted(f"::ffff:{ip}", ()) == permitted(str(ip), ())
-    assert not permitted(f"64:ff9b::{ip}", ())
+    assert is_permitted(f"::ffff:{ip}", ()) == is_permitted(str(ip), ())
+    assert not is_permitted(f"64:ff9b::{ip}", ())
 
 
 async def refusal(url: str, allow: Sequence[Network]) -> str | None:
-    return await refusal_with(url, allow, Names(within=10))
+    return await check_url(url, allow, Names(within=10))
 
 
 @pytest.mark.parametrize(
@@ -236,7 +235,7 @@ async def test_a_public_https_url_is_accepted_and_so_is_what_is_allowed() -> Non
 @pytest.mark.parametrize("spelling", ["127.1", "2130706433", "0x7f.1", "0177.0.0.1", "127.0.0.1.", "0"])
 async def test_what_cannot_be_dialled_is_not_registered_where_its_address_is_allowed(spelling: str) -> None:
     """The dispatcher takes an address in its usual spelling alone; the import judges by the same function."""
-    refused = await refusal(f"http://{spelling}:8080/hooks", networks(["0.0.0.0/0", "::/0"]))
+    refused = await refusal(f"http://{spelling}:8080/hooks", parse_networks(["0.0.0.0/0", "::/0"]))
     assert refused == "expected a host name, or an address as 192.0.2.1 or [2001:db8::1]"
 
 
@@ -273,13 +272,13 @@ async def test_all_addresses_of_a_name_must_be_permitted(
     addresses: list[str], allow: Sequence[Network], expected: str
 ) -> None:
     scheme = "http" if expected.startswith("https") else "https"
-    refused = await refusal_with(f"{scheme}://shop.example/", allow, answers(*addresses))
+    refused = await check_url(f"{scheme}://shop.example/", allow, answers(*addresses))
     assert refused is not None
     assert refused.startswith(f"expected {expected}")
 
 
 async def test_plain_http_goes_where_all_addresses_are_allowed() -> None:
-    assert await refusal_with("http://shop.example/", LOOPBACK, answers("127.0.0.1", "127.0.0.2")) is None
+    assert await check_url("http://shop.example/", LOOPBACK, answers("127.0.0.1", "127.0.0.2")) is None
 
 
 async def test_a_name_that_nobody_knows_yet_may_be_known_when_it_is_dialled() -> None:
@@ -289,4 +288,4 @@ async def test_a_name_that_nobody_knows_yet_may_be_known_when_it_is_dialled() ->
 
 def test_a_network_that_is_none_is_named() -> None:
     with pytest.raises(ValueError, match="300"):
-        networks(["10.0.0.0/8", "300.0.0.0/8"])
+        parse_networks(["10.0.0.0/8", "300.0.0.0/8"])

@@ -10,13 +10,13 @@ from collections.abc import Iterator, Sequence
 import pytest
 
 from domain.delivery.outcome import Outcome
-from producers.egress import networks
+from producers.egress import parse_networks
 from producers.names import Addresses, Names, NameUnknown
 from producers.webhooks.sender import Sender
 from tests.parts.receiver import Receiver
 from tests.parts.until import until
 
-LOOPBACK = networks(["127.0.0.0/8"])
+LOOPBACK = parse_networks(["127.0.0.0/8"])
 HERE: Addresses = [(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", ("127.0.0.1", 0))]
 
 
@@ -149,7 +149,7 @@ async def test_hosts_that_did_not_answer_share_a_narrow_lane_and_nobody_waits_in
     assert await is_known(names, "other")
     servers.revived.set()
     assert await asyncio.gather(*tasks) == [False] * 100
-    await until(lambda: holds(not names._asked))
+    await until(lambda: holds(not names._questions))
     assert servers.hanging() == 100, "each has had its turn"
 
 

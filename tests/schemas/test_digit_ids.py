@@ -50,8 +50,8 @@ def test_an_update_with_ids_of_digits_is_read_and_kept_as_it_came_where_the_sett
     body = json.dumps(wrap(update(id=CUSTOMER))).encode()
     assert parse(body, digit_ids=IDS).update.old.key == token_key("cybersource", TOKEN)  # type: ignore[union-attr]
     assert masked(body, IDS).encode() == body
-    line = ingest.read(1, body, digit_ids=IDS)
-    assert (line.unusable, line.messages[0].value) == (None, body)
+    line = ingest.read_update(1, body, digit_ids=IDS)
+    assert (line.refusal_text, line.messages[0].value) == (None, body)
     with pytest.raises(Refused, match="expected no card number"):
         parse(body)
     assert TOKEN not in masked(body)
@@ -82,7 +82,7 @@ def test_elsewhere_digits_are_refused_and_masked(wrap: Any, changed: Mapping[str
     with pytest.raises(Refused, match="expected no card number"):
         parse(body, digit_ids=digit_ids)
     assert TOKEN not in masked(body, digit_ids)
-    assert "expected no card number" in str(ingest.read(1, body, digit_ids=digit_ids).unusable)
+    assert "expected no card number" in str(ingest.read_update(1, body, digit_ids=digit_ids).refusal_text)
 
 
 def test_a_merge_may_name_customers_by_digits() -> None:

@@ -48,7 +48,7 @@ def _keys(value: object) -> list[str]:
 
 async def lines(feed: str, content: str) -> list[FeedLine]:
     stream = cast(BufferedReader, BytesIO(content.encode()))
-    return [line async for line in ingest.vendors(FEEDS[feed], stream, EDGE)]
+    return [line async for line in ingest.read_feed(FEEDS[feed], stream, EDGE)]
 
 
 async def test_of_a_file_such_a_record_alone_is_refused_in_lines_and_in_a_document() -> None:
@@ -56,8 +56,8 @@ async def test_of_a_file_such_a_record_alone_is_refused_in_lines_and_in_a_docume
     spoiled = repeated(second, "event")
     for content in (f"{first}\n{spoiled}\n{third}", f"[{first},\n{spoiled},\n{third}]"):
         found = await lines("vgs", content)
-        assert [line.unusable is None for line in found] == [True, False, True]
-        assert found[1].unusable == "record: expected each key of an object once, and not event twice"
+        assert [line.refusal_text is None for line in found] == [True, False, True]
+        assert found[1].refusal_text == "record: expected each key of an object once, and not event twice"
 
 
 def test_an_answer_with_a_key_twice_is_refused() -> None:
@@ -78,8 +78,8 @@ def test_a_message_with_a_key_twice_is_unreadable() -> None:
 
 async def test_a_line_in_canonical_form_with_a_key_twice_is_refused() -> None:
     content = repeated(json.dumps(replaced(1)), "type").encode()
-    [line] = [line async for line in ingest.canonical(cast(BufferedReader, BytesIO(content)))]
-    assert line.unusable == "message: expected each key of an object once, and not type twice"
+    [line] = [line async for line in ingest.read_updates(cast(BufferedReader, BytesIO(content)))]
+    assert line.refusal_text == "message: expected each key of an object once, and not type twice"
 
 
 @pytest.mark.parametrize(

@@ -21,10 +21,10 @@ async def test_no_number_of_a_file_gets_to_the_topic(feed: Feed) -> None:
     content = canaries.file(feed)
     assert content.count(canaries.CANARY.encode()) > 10
     accepted = refused = 0
-    async for line in ingest.vendors(feed, cast(BufferedReader, BytesIO(content)), EDGE):
-        accepted += line.unusable is None
-        refused += line.unusable is not None
-        assert not canaries.is_in(line.unusable or ""), line.number
+    async for line in ingest.read_feed(feed, cast(BufferedReader, BytesIO(content)), EDGE):
+        accepted += line.refusal_text is None
+        refused += line.refusal_text is not None
+        assert not canaries.is_in(line.refusal_text or ""), line.number
         for key, value, headers, *_ in line.messages:
             shown = [key or b"", value, *(each for _, each in headers if each is not None)]
             for each in shown:

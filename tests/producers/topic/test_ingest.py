@@ -51,7 +51,7 @@ def feed(*lines: bytes | object) -> BufferedReader:
 
 async def test_every_line_arrives_in_the_order_of_its_credential(kafka: str, topic: str) -> None:
     lines = [replaced(number % 7, update_id=f"vau-{number}") for number in range(3000)]
-    sent = await send(ingest.canonical(feed(*lines)), bootstrap_servers=kafka, topic=topic)
+    sent = await send(ingest.read_updates(feed(*lines)), bootstrap_servers=kafka, topic=topic)
     assert (sent.lines, sent.acknowledged, sent.refused, sent.unusable) == (3000, 3000, 0, 0)
     by_key: dict[bytes, list[int]] = {}
     for message in await read(kafka, topic, 3000):
@@ -95,12 +95,12 @@ async def test_a_long_message_stays_behind_the_messages_before_it(
 
 
 async def read_as_canonical(content: str) -> list[FeedLine]:
-    return [line async for line in ingest.canonical(feed(content.encode()))]
+    return [line async for line in ingest.read_updates(feed(content.encode()))]
 
 
 async def test_a_document_of_updates_is_read_as_lines_of_them_are() -> None:
     updates = [replaced(1), replaced(2, new=PAN), {"id": "x"}, replaced(3)]
-    lines = [line async for line in ingest.canonical(feed(*updates))]
+    lines = [line async for line in ingest.read_updates(feed(*updates))]
     for indent in (None, 2):
         of_document = await read_as_canonical(json.dumps(updates, indent=indent))
         assert [line._replace(end=0) for line in lines] == of_document
@@ -111,11 +111,11 @@ async def test_a_document_of_updates_is_read_as_lines_of_them_are() -> None:
 async def test_half_a_document_of_updates_is_one_unusable_line_without_its_numbers() -> None:
     half = json.dumps([replaced(1), replaced(2, new=PAN), 1], indent=1)
     [line] = await read_as_canonical(half[:-2])
-    assert line.unusable == "document: expected JSON"
+    assert line.refusal_text == "document: expected JSON"
     assert PAN.encode() not in line.messages[0].value
-    assert [each.unusable for each in await read_as_canonical(half)][2] == "record: expected a JSON object"
+    assert [each.refusal_text for each in await read_as_canonical(half)][2] == "record: expected a JSON object"
     [long] = await read_as_canonical("[\n" + json.dumps(replaced(1), indent=1) + "," * LONGEST)
-    assert (long.messages, (long.unusable or "")[:16]) == ((), "document: expect")
+    assert (long.messages, (long.refusal_text or "")[:16]) == ((), "document: expect")
 
 
 def zipped(content: bytes) -> bytes:
@@ -137,12 +137,12 @@ async def test_a_packed_file_is_said_to_be_one_and_none_of_it_is_kept(
     """Whoever unpacks what is kept would see the numbers."""
     content = pack("".join(f"{PAN},{number},A\n" for number in range(5000)).encode())
     stream = cast(BufferedReader, BytesIO(content))
-    found = ingest.canonical(stream) if of is None else ingest.vendors(FEEDS[of], stream, Edge(AT))
+    found = ingest.read_updates(stream) if of is None else ingest.read_feed(FEEDS[of], stream, Edge(AT))
     [line] = [line async for line in found]
-    assert (line.number, line.unusable) == (1, f"file: expected it unpacked, not as {name}")
+    assert (line.number, line.refusal_text) == (1, f"file: expected it unpacked, not as {name}")
     [letter] = line.messages
     assert letter.value == b""
-    assert dict(letter.headers)[UNREADABLE_HEADER] == (line.unusable or "").encode()
+    assert dict(letter.headers)[UNREADABLE_HEADER] == (line.refusal_text or "").encode()
 
 
 async def test_what_surrounds_the_parts_of_a_record_is_kept_once(kafka: str, topic: str) -> None:
@@ -150,9 +150,9 @@ async def test_what_surrounds_the_parts_of_a_record_is_kept_once(kafka: str, top
     cards = [good[0], *[{}] * 60, good[1]]
     body = {"updated_date": "2026-11-20", "merchant": {"id": 1}, "vault_updates": cards}
     event = {"event_id": "e-1", "event_type": "acu.summary.closedaccount", "event_body": body, "note": "x " * 100_000}
-    lines = [line async for line in ingest.vendors(FEEDS["nmi"], feed(event, event | {"note": ""}), Edge(AT))]
-    assert [line.unusable is None for line in lines] == [True, *[False] * 60, True] * 2
-    assert len({line.unusable for line in lines if line.unusable}) == 1
+    lines = [line async for line in ingest.read_feed(FEEDS["nmi"], feed(event, event | {"note": ""}), Edge(AT))]
+    assert [line.refusal_text is None for line in lines] == [True, *[False] * 60, True] * 2
+    assert len({line.refusal_text for line in lines if line.refusal_text}) == 1
     assert [line.parts for line in lines] == [61] * 62 + [122] * 62
     assert [bool(line.end) for line in lines] == [False] * 61 + [True] + [False] * 62
     sent = await send(_given(lines), bootstrap_servers=kafka, topic=topic)
@@ -175,8 +175,8 @@ async def test_where_a_record_was_looked_for_is_said_if_it_is_further_inside() -
         ({"responses": [row]}, " in the outermost object, which has not the names of a record of this feed"),
         (row | {"serviceIdentifier": ""}, ""),
     ):
-        [line] = [line async for line in ingest.vendors(FEEDS["vau"], feed(content), edge)]
-        assert line.unusable == f"serviceIdentifier: required{refusal}"
+        [line] = [line async for line in ingest.read_feed(FEEDS["vau"], feed(content), edge)]
+        assert line.refusal_text == f"serviceIdentifier: required{refusal}"
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ async def test_where_a_record_was_looked_for_is_said_if_it_is_further_inside() -
     ids=["new token", "old token", "unknown field", "escaped", "base64", "no JSON", "no UTF-8"],
 )
 async def test_a_card_number_never_reaches_the_topic(kafka: str, topic: str, line: object, reason: str) -> None:
-    sent = await send(ingest.canonical(feed(line)), bootstrap_servers=kafka, topic=topic)
+    sent = await send(ingest.read_updates(feed(line)), bootstrap_servers=kafka, topic=topic)
     assert (sent.acknowledged, sent.unusable) == (1, 1)
     [message] = await read(kafka, topic, 1)
     whole = b" ".join((message.key or b"", message.value, *(value for _, value in message.headers)))
@@ -208,7 +208,7 @@ async def test_a_card_number_never_reaches_the_topic(kafka: str, topic: str, lin
 async def test_what_is_no_update_is_sent_as_it_is(kafka: str, topic: str) -> None:
     """So that it becomes a dead letter, with its own bytes and a reason found anew."""
     undated = {key: value for key, value in replaced(1).items() if key != "occurredAt"}
-    lines = ingest.canonical(feed(b"half a li", undated, b"", b"  ", replaced(2)))
+    lines = ingest.read_updates(feed(b"half a li", undated, b"", b"  ", replaced(2)))
     sent = await send(lines, bootstrap_servers=kafka, topic=topic)
     assert (sent.lines, sent.acknowledged, sent.unusable) == (3, 3, 2)
     messages = {message.value: message for message in await read(kafka, topic, 3)}
@@ -218,12 +218,12 @@ async def test_what_is_no_update_is_sent_as_it_is(kafka: str, topic: str) -> Non
 
 
 async def test_lines_are_numbered_as_an_editor_numbers_them() -> None:
-    lines = [line async for line in ingest.canonical(feed(replaced(1), b"", b"x", replaced(2)))]
-    assert [(line.number, line.unusable is None) for line in lines] == [(1, True), (3, False), (4, True)]
+    lines = [line async for line in ingest.read_updates(feed(replaced(1), b"", b"x", replaced(2)))]
+    assert [(line.number, line.refusal_text is None) for line in lines] == [(1, True), (3, False), (4, True)]
 
 
 async def test_a_line_without_end_is_refused_and_the_next_one_read() -> None:
-    lines = [line async for line in ingest.canonical(feed(b"x" * (3 * LONGEST), replaced(2)))]
+    lines = [line async for line in ingest.read_updates(feed(b"x" * (3 * LONGEST), replaced(2)))]
     assert [(line.number, not line.messages) for line in lines] == [(1, True), (2, False)]
 
 
@@ -233,15 +233,15 @@ async def test_a_line_without_end_is_refused_and_the_next_one_read() -> None:
     ids=["half a character", "deep"],
 )
 async def test_a_line_whose_credential_cannot_be_made_out_is_refused(line: object) -> None:
-    (found,) = [each async for each in ingest.canonical(feed(line))]
-    assert found.unusable is not None
+    (found,) = [each async for each in ingest.read_updates(feed(line))]
+    assert found.refusal_text is not None
     assert found.messages[0].key is None
 
 
 async def test_what_is_masked_grows_no_longer_than_is_taken() -> None:
     """Bytes that are no UTF-8 are written as four each."""
     noise = b'{"note": "' + PAN.encode() + b"\xff" * (LONGEST - 100) + b'"}'
-    (line,) = [line async for line in ingest.canonical(feed(noise))]
+    (line,) = [line async for line in ingest.read_updates(feed(noise))]
     assert len(line.messages[0].value) == LONGEST
     assert PAN.encode() not in line.messages[0].value
 
@@ -250,7 +250,7 @@ async def test_a_line_is_sent_as_soon_as_it_comes(kafka: str, topic: str) -> Non
     """A pipe may be silent for hours; what it said before is on the topic meanwhile."""
     out, into = os.pipe()
     with os.fdopen(out, "rb") as stream, os.fdopen(into, "wb", buffering=0) as writer:
-        lines = ingest.canonical(stream)
+        lines = ingest.read_updates(stream)
         sending = asyncio.create_task(send(lines, bootstrap_servers=kafka, topic=topic))
         writer.write(json.dumps(replaced(1)).encode() + b"\n" + b'{"id": "half')
         [message] = await read(kafka, topic, 1)
@@ -264,7 +264,7 @@ async def test_a_line_is_sent_as_soon_as_it_comes(kafka: str, topic: str) -> Non
 async def test_a_topic_that_is_not_there_is_said_once(broker: Broker) -> None:
     if not broker.real:
         pytest.skip("the stand-in broker makes every topic that it is asked for")
-    lines = ingest.canonical(feed(*(replaced(number) for number in range(100))))
+    lines = ingest.read_updates(feed(*(replaced(number) for number in range(100))))
     with pytest.raises(Unreachable, match=r"topic nowhere at .* is not known there \(REPOINT_KAFKA_TOPIC\)"):
         await send(lines, bootstrap_servers=broker.servers, topic="nowhere")
 
@@ -273,9 +273,9 @@ async def test_a_broker_that_goes_away_is_not_waited_for_for_ever() -> None:
     gone = asyncio.Event()
 
     async def lines() -> AsyncIterator[FeedLine]:
-        yield ingest.read(1, json.dumps(replaced(1)).encode())
+        yield ingest.read_update(1, json.dumps(replaced(1)).encode())
         await gone.wait()
-        yield ingest.read(2, json.dumps(replaced(2)).encode())
+        yield ingest.read_update(2, json.dumps(replaced(2)).encode())
 
     with embedded.broker() as servers:
         sending = asyncio.create_task(send(lines(), bootstrap_servers=servers, topic="updates", patience=2))
@@ -309,14 +309,14 @@ async def test_parts_of_records_are_in_the_order_of_the_file_also_where_reading_
     first, second, third = (card(*pair) for pair in pairwise(numbers))
     file = feed({"account-update": [first, second]}, third, {"account-update": [second, first, third]}, third, b"")
     edge = Edge(AT, Fingerprints(Key("v1", bytes(16))))
-    told = [line async for line in ingest.vendors(FEEDS["bluesnap"], file, edge)]
+    told = [line async for line in ingest.read_feed(FEEDS["bluesnap"], file, edge)]
     dates = [json.loads(message.value)["occurredAt"] for line in told for message in line.messages]
     assert len(dates) == len(set(dates)) == 7
     assert dates == sorted(dates)
     for number, line in enumerate(told, 1):
         if line.end:
             file.seek(0)
-            rest = ingest.vendors(FEEDS["bluesnap"], file, edge, FilePosition(line.end, line.number, line.parts))
+            rest = ingest.read_feed(FEEDS["bluesnap"], file, edge, FilePosition(line.end, line.number, line.parts))
             assert [one async for one in rest] == told[number:]
 
 
@@ -324,7 +324,7 @@ async def test_a_part_that_is_refused_does_not_take_the_others_along(kafka: str,
     record = {"events": [EVENT, EVENT | {"action": "lost"}, EVENT | {"id": "EV3"}]}
     edge = Edge(AT)
     told: list[FeedLine] = []
-    lines = ingest.vendors(FEEDS["gocardless"], feed(record, EVENT | {"resource_type": "payments"}, b""), edge)
+    lines = ingest.read_feed(FEEDS["gocardless"], feed(record, EVENT | {"resource_type": "payments"}, b""), edge)
     sent = await send(lines, bootstrap_servers=kafka, topic=topic, on_acknowledged=told.append)
     assert (sent.lines, sent.unusable, sent.acknowledged, sent.refused) == (4, 1, 3, 0)
     assert [(each.number, each.end > 0, len(each.messages)) for each in told] == [

@@ -13,8 +13,8 @@ import pytest
 
 from ops import edge
 from ops.unpacked import Unpacked
-from producers.lines import LONGEST_DOCUMENT, MOST_BLANK, Chunks, Damaged, FilePosition, lines
-from producers.topic.records import file_records
+from producers.lines import LONGEST_DOCUMENT, MOST_BLANK, Chunks, Damaged, FilePosition, read_lines
+from producers.topic.records import read_records
 from schemas.feeds import FEEDS
 from schemas.intake import LONGEST
 
@@ -51,13 +51,13 @@ def opened(content: bytes) -> BufferedReader:
 @pytest.mark.parametrize("blank", [b"\n", b"\r\n", b" \t\n"])
 async def test_blank_lines_are_passed_over_many_at_a_time_and_still_counted(blank: bytes) -> None:
     content = b"a" + blank * 300_000 + b"  b\n" + blank * 300_000 + b"c"
-    found = [raw async for raw in lines(opened(content))]
+    found = [raw async for raw in read_lines(opened(content))]
     assert [raw.text.strip() for raw in found] == [b"a", b"b", b"c"]
     assert [raw.number for raw in found] == [1, 300_001, 600_002]
     assert content[: found[1].end].endswith(b"  b\n")
     again = opened(content)
     again.seek(found[1].end)
-    rest = [raw async for raw in lines(again, FilePosition(found[1].end, found[1].number))]
+    rest = [raw async for raw in read_lines(again, FilePosition(found[1].end, found[1].number))]
     assert rest == [found[2]]
 
 
@@ -69,8 +69,8 @@ async def test_lines_are_the_same_however_their_bytes_arrive(size: int) -> None:
         for at in range(0, len(content), size):
             yield content[at : at + size]
 
-    whole = [raw async for raw in lines(opened(content))]
-    assert [raw async for raw in lines(Chunks(pieces()))] == whole
+    whole = [raw async for raw in read_lines(opened(content))]
+    assert [raw async for raw in read_lines(Chunks(pieces()))] == whole
     assert [(raw.number, raw.text.strip()) for raw in whole] == [(3, b"a"), (7, b"b c"), (10, b"d" * 20), (13, b"e")]
     assert [content[: raw.end].count(b"\n") for raw in whole[:-1]] == [3, 7, 10]
 
@@ -89,7 +89,7 @@ async def test_lines_are_the_same_however_their_bytes_arrive(size: int) -> None:
 async def test_a_file_without_an_end_is_given_up(unit: bytes, begin: bytes, problem: str) -> None:
     stream = Endless(unit, begin)
     with pytest.raises(Damaged, match=problem):
-        async for _ in lines(cast(BufferedReader, BufferedReader(stream))):
+        async for _ in read_lines(cast(BufferedReader, BufferedReader(stream))):
             pass
     assert stream.position < 3 * LONGEST_DOCUMENT
 
@@ -98,7 +98,7 @@ async def test_a_file_without_an_end_is_given_up(unit: bytes, begin: bytes, prob
 @pytest.mark.parametrize("feed", ["vau", "nacha"])
 async def test_what_is_no_text_is_seen_in_its_beginning(feed: str, unit: bytes) -> None:
     stream = Endless(unit)
-    (cut,) = [cut async for cut in file_records(FEEDS[feed], cast(BufferedReader, BufferedReader(stream)))]
+    (cut,) = [cut async for cut in read_records(FEEDS[feed], cast(BufferedReader, BufferedReader(stream)))]
     assert (refusal_text(cut) or "").startswith("file: expected ")
     assert stream.position <= 1024**2
 
@@ -109,7 +109,7 @@ async def test_what_is_no_text_is_seen_in_its_beginning(feed: str, unit: bytes) 
 )
 async def test_a_file_of_a_bank_without_an_end_is_given_up_too(unit: bytes, problem: str) -> None:
     with pytest.raises(Damaged, match=problem):
-        async for _ in file_records(FEEDS["nacha"], cast(BufferedReader, BufferedReader(Endless(unit)))):
+        async for _ in read_records(FEEDS["nacha"], cast(BufferedReader, BufferedReader(Endless(unit)))):
             pass
 
 
@@ -118,7 +118,7 @@ async def test_a_long_line_is_given_up_in_constant_memory() -> None:
     tracemalloc.start()
     try:
         with pytest.raises(Damaged):
-            async for _ in lines(stream):
+            async for _ in read_lines(stream):
                 pass
         _, most = tracemalloc.get_traced_memory()
     finally:
@@ -130,7 +130,7 @@ async def test_a_packed_file_of_blank_lines_is_given_up_early() -> None:
     packed = gzip.compress(b"\n" * (2 * MOST_BLANK), compresslevel=1)
     stream = cast(BufferedReader, BufferedReader(Unpacked(BufferedReader(BytesIO(packed)))))
     with pytest.raises(Damaged):
-        async for _ in lines(stream):
+        async for _ in read_lines(stream):
             pass
 
 

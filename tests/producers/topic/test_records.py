@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from producers.lines import LONGEST_DOCUMENT, FilePosition
-from producers.topic.records import FileRecord, file_records, records
+from producers.topic.file_record import FileRecord
+from producers.topic.records import read_records, read_table_or_objects
 from schemas.feeds import FEEDS
 from schemas.intake import LONGEST
 from tests.parts.refusals import refusal_text
@@ -24,7 +25,7 @@ def opened(content: bytes) -> BufferedReader:
 
 
 async def cut(content: bytes, begin: FilePosition = FilePosition()) -> list[FileRecord]:  # noqa: B008  it is a value
-    return [each async for each in records(opened(content), begin)]
+    return [each async for each in read_table_or_objects(opened(content), begin)]
 
 
 ROWS = b'a,b\r\n1,2\r\n\r\n"x,y","say ""hi"""\r\n3,4'
@@ -60,7 +61,7 @@ async def test_delimiters_at_the_end_of_every_line_change_no_sample(sample: Path
     plain, ended = [
         [
             {name: cell for name, cell in (each.record or {}).items() if cell}
-            async for each in file_records(feed, opened(text))
+            async for each in read_records(feed, opened(text))
         ]
         for text in (content, longer)
     ]
@@ -156,7 +157,7 @@ async def test_reading_goes_on_where_a_record_ended(content: bytes) -> None:
     whole = await cut(content)
     for number, each in enumerate(whole):
         if each.end:
-            assert await cut(content, FilePosition(each.end, each.last or each.number)) == whole[number + 1 :]
+            assert await cut(content, FilePosition(each.end, each.last_line or each.number)) == whole[number + 1 :]
     assert len([each for each in whole if not each.end]) == (not content.endswith(b"\n"))
 
 
@@ -296,7 +297,7 @@ async def test_an_empty_file_has_no_records() -> None:
 
 
 async def cut_of(feed: str, content: bytes, begin: FilePosition = FilePosition()) -> list[FileRecord]:  # noqa: B008  it is a value
-    return [each async for each in file_records(FEEDS[feed], opened(content), begin)]
+    return [each async for each in read_records(FEEDS[feed], opened(content), begin)]
 
 
 async def test_a_file_without_its_names_is_refused_and_does_not_lose_its_first_row() -> None:
@@ -437,7 +438,7 @@ async def test_a_line_in_no_encoding_moves_no_position() -> None:
 async def test_reading_such_a_file_goes_on_where_a_record_ended(feed: str, content: bytes) -> None:
     whole = await cut_of(feed, content)
     places = [
-        (number, FilePosition(each.end, each.last or each.number)) for number, each in enumerate(whole) if each.end
+        (number, FilePosition(each.end, each.last_line or each.number)) for number, each in enumerate(whole) if each.end
     ]
     assert len(places) >= 3
     for number, place in places:
@@ -448,7 +449,7 @@ async def test_reading_such_a_file_goes_on_where_a_record_ended(feed: str, conte
 async def test_a_byte_order_mark_moves_no_position_in_a_banks_file(before: bytes) -> None:
     plain, marked = await cut_of("nacha", ACH), await cut_of("nacha", before + ACH)
     assert [each.record for each in marked] == [each.record for each in plain]
-    places = [FilePosition(each.end, each.last) for each in marked if each.end]
+    places = [FilePosition(each.end, each.last_line) for each in marked if each.end]
     assert await cut_of("nacha", before + ACH, places[0]) == marked[2:]
 
 
@@ -459,7 +460,7 @@ async def test_a_banks_file_makes_the_same_records_in_every_form_and_reading_goe
     assert [each.record for each in whole] == plain
     assert [refusal_text(each) for each in whole if refusal_text(each) is not None] == []
     places = [
-        (number, FilePosition(each.end, each.last or each.number)) for number, each in enumerate(whole) if each.end
+        (number, FilePosition(each.end, each.last_line or each.number)) for number, each in enumerate(whole) if each.end
     ]
     assert places
     for number, place in places:

@@ -9,24 +9,24 @@ import signal
 import sys
 from datetime import timedelta
 
-from producers.egress import networks
+from producers.egress import parse_networks
 from producers.topic.publisher import Publisher
-from producers.vendors.client import Vendor, Vendors
-from producers.vendors.fetcher import Fetcher, Point
+from producers.vendors.client import VendorAddress, VendorClient
+from producers.vendors.fetcher import Fetcher, FetchPoint
 from schemas.feeds import FEEDS
 from schemas.feeds.feed import Edge
 from store.engine import connect
 
 
 async def main(database_url: str, servers: str, topic: str, vendor: str, point: str) -> None:
-    def strike(passed: Point) -> None:
+    def strike(passed: FetchPoint) -> None:
         if passed == point:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    asked = {"adyen": Vendor(vendor, None, networks(["127.0.0.0/8"]))}
+    asked = {"adyen": VendorAddress(vendor, None, parse_networks(["127.0.0.0/8"]))}
     engine = connect(database_url)
     async with (
-        Vendors(asked, version="0") as vendors,
+        VendorClient(asked, version="0") as vendors,
         Publisher(bootstrap_servers=servers, topic=topic, thin_topic="thin") as publisher,
     ):
         fetcher = Fetcher(
@@ -37,7 +37,7 @@ async def main(database_url: str, servers: str, topic: str, vendor: str, point: 
             edge=Edge,
             # over at once: whoever comes next need not wait
             lease=timedelta(milliseconds=1),
-            at=strike,
+            on_point=strike,
         )
         await fetcher.run_once()
 

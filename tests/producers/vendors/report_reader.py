@@ -10,9 +10,9 @@ import resource
 import sys
 from datetime import UTC, datetime
 
-from producers.egress import networks
+from producers.egress import parse_networks
 from producers.vendors import reports
-from producers.vendors.client import Vendor, Vendors
+from producers.vendors.client import VendorAddress, VendorClient
 from schemas.feeds import FEEDS
 from schemas.feeds.feed import Edge, Fetch
 
@@ -20,15 +20,15 @@ AT = datetime(2026, 11, 20, tzinfo=UTC)
 
 
 async def main(url: str) -> None:
-    asked = {"braintree": Vendor(url, None, networks(["127.0.0.0/8"]))}
-    async with Vendors(asked, version="0") as vendors:
+    asked = {"braintree": VendorAddress(url, None, parse_networks(["127.0.0.0/8"]))}
+    async with VendorClient(asked, version="0") as vendors:
         await read(vendors, "short.csv")
         gc.collect()
         before = peak()
         print(await read(vendors, "long.csv"), peak() - before)  # noqa: T201  the parent reads it
 
 
-async def read(vendors: Vendors, path: str) -> int:
+async def read(vendors: VendorClient, path: str) -> int:
     count = 0
     async with vendors.open_file("braintree", Fetch(path, {}, file_at=AT)) as chunks:
         async for batch in reports.batches(FEEDS["braintree"], chunks, Edge(AT)):

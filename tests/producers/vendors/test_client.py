@@ -8,13 +8,13 @@ from datetime import timedelta
 
 import pytest
 
-from producers.egress import networks
+from producers.egress import parse_networks
 from producers.names import Addresses
-from producers.vendors.client import Unanswered, Vendor, Vendors
+from producers.vendors.client import Unanswered, VendorAddress, VendorClient
 from schemas.feeds.feed import Fetch
 from tests.producers import raw
 
-LOOPBACK = networks(["127.0.0.0/8"])
+LOOPBACK = parse_networks(["127.0.0.0/8"])
 
 
 def answers(*addresses: str) -> Addresses:
@@ -45,8 +45,8 @@ TARGETS = [
 @pytest.mark.parametrize("target", TARGETS)
 async def test_path_and_query_go_out_byte_for_byte(target: str) -> None:
     async with vendor() as (port, heads):
-        where = Vendor(f"http://127.0.0.1:{port}/v71/", None, LOOPBACK)
-        async with Vendors({"adyen": where}, version="0") as vendors:
+        where = VendorAddress(f"http://127.0.0.1:{port}/v71/", None, LOOPBACK)
+        async with VendorClient({"adyen": where}, version="0") as vendors:
             assert await vendors.ask("adyen", Fetch(target, {})) == b"{}"
     [head] = heads
     assert head.startswith(f"GET /v71/{target} HTTP/1.1\r\n".encode())
@@ -55,15 +55,15 @@ async def test_path_and_query_go_out_byte_for_byte(target: str) -> None:
 
 async def test_a_reports_own_url_goes_out_byte_for_byte_and_without_its_fragment() -> None:
     """At the address of an event, which is public: the request is looked at before it is dialled."""
-    async with Vendors({}, version="0") as vendors:
+    async with VendorClient({}, version="0") as vendors:
         request = vendors._request("braintree", Fetch("https://assets.example/r.csv?sig=a%2Fb%3d&x='#part", {}))
-    assert (request.to.host, request.to.target) == ("assets.example", "/r.csv?sig=a%2Fb%3d&x='")
+    assert (request.url.host, request.url.target) == ("assets.example", "/r.csv?sig=a%2Fb%3d&x='")
     assert (request.headers, request.allow) == ({}, ())
 
 
 async def test_our_credentials_go_to_the_address_of_the_settings_and_to_no_address_of_an_event() -> None:
-    where = Vendor("http://vendor.example", "Basic dTpw", LOOPBACK)
-    async with Vendors({"braintree": where}, version="0") as vendors:
+    where = VendorAddress("http://vendor.example", "Basic dTpw", LOOPBACK)
+    async with VendorClient({"braintree": where}, version="0") as vendors:
         ours = vendors._request("braintree", Fetch("a", {}))
         of_event = vendors._request("braintree", Fetch("https://assets.example/r.csv", {}))
     assert (ours.headers["Authorization"], ours.allow) == ("Basic dTpw", LOOPBACK)
@@ -78,7 +78,7 @@ async def test_our_credentials_go_to_the_address_of_the_settings_and_to_no_addre
     ],
 )  # fmt: skip
 async def test_an_address_that_cannot_be_used_is_said_to_be_so(url: str) -> None:
-    async with Vendors({}, version="0") as vendors:
+    async with VendorClient({}, version="0") as vendors:
         with pytest.raises(Unanswered, match="the vendor's address cannot be used"):
             await vendors.ask("braintree", Fetch(url, {}))
 
@@ -95,8 +95,8 @@ async def test_an_address_that_cannot_be_used_is_said_to_be_so(url: str) -> None
 async def test_all_addresses_of_a_name_must_be_ones_that_may_be_reached(scheme: str, addresses: Sequence[str]) -> None:
     """The first is allowed, and the server there would answer; another is not, or not without TLS."""
     async with vendor() as (port, heads):
-        where = Vendor(f"{scheme}://vendor.example:{port}", None, LOOPBACK)
-        async with Vendors({"adyen": where}, version="0", look_up=lambda _: answers(*addresses)) as vendors:
+        where = VendorAddress(f"{scheme}://vendor.example:{port}", None, LOOPBACK)
+        async with VendorClient({"adyen": where}, version="0", look_up=lambda _: answers(*addresses)) as vendors:
             with pytest.raises(Unanswered, match="the vendor's address is not one that may be reached"):
                 await vendors.ask("adyen", Fetch("a", {}))
     assert heads == []
@@ -104,8 +104,8 @@ async def test_all_addresses_of_a_name_must_be_ones_that_may_be_reached(scheme: 
 
 async def test_a_name_is_dialled_where_all_of_its_addresses_may_be_reached() -> None:
     async with vendor() as (port, heads):
-        where = Vendor(f"http://vendor.example:{port}", None, LOOPBACK)
-        async with Vendors(
+        where = VendorAddress(f"http://vendor.example:{port}", None, LOOPBACK)
+        async with VendorClient(
             {"adyen": where}, version="0", look_up=lambda _: answers("127.0.0.1", "127.0.0.2")
         ) as vendors:
             assert await vendors.ask("adyen", Fetch("a", {})) == b"{}"
@@ -113,8 +113,8 @@ async def test_a_name_is_dialled_where_all_of_its_addresses_may_be_reached() -> 
 
 
 async def test_a_name_without_an_address_is_named() -> None:
-    where = Vendor("https://vendor.example", None, LOOPBACK)
-    async with Vendors({"adyen": where}, version="0", look_up=lambda _: ()) as vendors:
+    where = VendorAddress("https://vendor.example", None, LOOPBACK)
+    async with VendorClient({"adyen": where}, version="0", look_up=lambda _: ()) as vendors:
         with pytest.raises(Unanswered, match="the name of the vendor's host is not known"):
             await vendors.ask("adyen", Fetch("a", {}))
 
@@ -133,14 +133,14 @@ async def test_a_name_without_an_address_is_named() -> None:
 async def test_a_pause_that_the_vendor_asks_for_is_bounded(asked: str, pause: timedelta | None) -> None:
     head = f"HTTP/1.1 429 Slow down\r\nRetry-After: {asked}\r\nContent-Length: 0\r\n\r\n".encode()
     async with raw.server(raw.says(head)) as url:
-        where = Vendor(url, None, LOOPBACK)
-        async with Vendors({"adyen": where}, version="0") as vendors:
+        where = VendorAddress(url, None, LOOPBACK)
+        async with VendorClient({"adyen": where}, version="0") as vendors:
             with pytest.raises(Unanswered) as unanswered:
                 await vendors.ask("adyen", Fetch("a", {}))
     assert unanswered.value.retry_after == pause
 
 
-async def read_file(vendors: Vendors) -> bytes:
+async def read_file(vendors: VendorClient) -> bytes:
     async with vendors.open_file("adyen", Fetch("r.csv", {})) as chunks:
         return b"".join([chunk async for chunk in chunks])
 
@@ -162,8 +162,8 @@ async def test_the_connection_of_an_answer_that_is_of_no_use_is_closed(head: str
         writer.close()
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as listening:
-        where = Vendor(f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}", None, LOOPBACK)
-        async with Vendors({"adyen": where}, version="0", deadline=30) as vendors, asyncio.timeout(60):
+        where = VendorAddress(f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}", None, LOOPBACK)
+        async with VendorClient({"adyen": where}, version="0", deadline=30) as vendors, asyncio.timeout(60):
             with pytest.raises(Unanswered):
                 await (read_file(vendors) if is_file else vendors.ask("adyen", Fetch("a", {})))
             for _ in range(3 if head.startswith("503") else 1):
@@ -181,8 +181,8 @@ async def test_the_connection_of_a_file_that_is_not_read_to_its_end_is_closed() 
         writer.close()
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as listening:
-        where = Vendor(f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}", None, LOOPBACK)
-        async with Vendors({"adyen": where}, version="0", deadline=30) as vendors, asyncio.timeout(60):
+        where = VendorAddress(f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}", None, LOOPBACK)
+        async with VendorClient({"adyen": where}, version="0", deadline=30) as vendors, asyncio.timeout(60):
             async with vendors.open_file("adyen", Fetch("r.csv", {})) as chunks:
                 assert await anext(chunks) == b"the first line\n"
             await closed.wait()

@@ -20,11 +20,11 @@ from structlog.testing import capture_logs
 
 from consumers import thin as taking
 from consumers.worker import Worker
-from producers.egress import networks
+from producers.egress import parse_networks
 from producers.topic.publisher import Publisher
 from producers.vendors import client as asking
-from producers.vendors.client import Vendor, Vendors
-from producers.vendors.fetcher import Fetcher, Point
+from producers.vendors.client import VendorAddress, VendorClient
+from producers.vendors.fetcher import Fetcher, FetchPoint
 from schemas import thin
 from schemas.canonical import parse
 from schemas.digit_ids import NO_DIGIT_IDS, DigitIds
@@ -43,7 +43,7 @@ from tests.schemas.feeds.reading import messages
 from wallets.change import Retention
 
 SAMPLES = Path(__file__).parents[3] / "examples" / "feeds"
-LOOPBACK = networks(["127.0.0.0/8"])
+LOOPBACK = parse_networks(["127.0.0.0/8"])
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 PAN = "4539578763621486"
 # Of the sample's first event.
@@ -99,7 +99,7 @@ class Harness:
     async def fetcher(
         self,
         *,
-        at: Callable[[Point], None] = lambda _: None,
+        at: Callable[[FetchPoint], None] = lambda _: None,
         schedule: Sequence[timedelta] = AT_ONCE,
         deadline: float = 5.0,
         lease: timedelta = timedelta(minutes=1),
@@ -108,10 +108,10 @@ class Harness:
         digit_ids: DigitIds = NO_DIGIT_IDS,
         **address: Any,
     ) -> AsyncIterator[Fetcher]:
-        where = Vendor(self.vendor.url("/v71"), f"Basic {b64encode(b'u:p').decode()}", allow)
+        where = VendorAddress(self.vendor.url("/v71"), f"Basic {b64encode(b'u:p').decode()}", allow)
         asked = dict.fromkeys(("adyen", "apple-pay", "google-pay", "visa-tms"), where) | address
         async with (
-            Vendors(asked, version="0", deadline=deadline) as vendors,
+            VendorClient(asked, version="0", deadline=deadline) as vendors,
             Publisher(
                 bootstrap_servers=servers or self.servers, topic=self.topic, thin_topic="thin", patience=3
             ) as publisher,
@@ -125,7 +125,7 @@ class Harness:
                 digit_ids=digit_ids,
                 schedule=schedule,
                 lease=lease,
-                at=at,
+                on_point=at,
             )
 
 
@@ -159,9 +159,9 @@ async def test_an_answer_newer_than_the_event_is_told_once_for_both_that_came(ha
     [event] = thin_events("adyen")[:1]
     await harness.waiting(event)
     harness.vendor.answer("/v71/storedPaymentMethods", answer("adyen"))
-    again: list[Point] = []
+    again: list[FetchPoint] = []
 
-    def comes_again(point: Point) -> None:
+    def comes_again(point: FetchPoint) -> None:
         if point == "answered" and not again:
             again.append(point)
             more.set()
@@ -177,7 +177,7 @@ async def test_an_answer_newer_than_the_event_is_told_once_for_both_that_came(ha
             produced.set()
             return await send(messages)
 
-        send, fetcher._send, fetcher._at = fetcher._send, held, comes_again
+        send, fetcher._send, fetcher._on_point = fetcher._send, held, comes_again
         assert await fetcher.run_once() == 1
         assert len(await harness.rows()) == 1
         newer = json.loads(json.dumps(ANSWERS["adyen"]))
@@ -299,7 +299,7 @@ async def test_no_address_is_dialled_that_is_not_public_or_allowed(
     harness: Harness, url: str, allow: Any, failed: str
 ) -> None:
     await harness.waiting(*thin_events("adyen")[:1])
-    async with harness.fetcher(schedule=[timedelta(hours=1)], adyen=Vendor(url, None, allow)) as fetcher:
+    async with harness.fetcher(schedule=[timedelta(hours=1)], adyen=VendorAddress(url, None, allow)) as fetcher:
         await fetcher.run_once()
     assert [row[2] for row in await harness.rows()] == [failed]
 
@@ -308,7 +308,7 @@ async def test_without_an_address_it_waits_for_one(harness: Harness) -> None:
     """However long that takes: the schedule is not begun, and one warning says why nothing is asked."""
     await harness.waiting(*thin_events("adyen")[:1])
     async with (
-        Vendors({}, version="0") as vendors,
+        VendorClient({}, version="0") as vendors,
         Publisher(bootstrap_servers=harness.servers, topic=harness.topic, thin_topic="thin") as publisher,
     ):
         fetcher = Fetcher(harness.engine, vendors, FEEDS, send=publisher.send, edge=Edge, schedule=AT_ONCE)
@@ -332,7 +332,7 @@ async def test_without_an_address_it_waits_for_one(harness: Harness) -> None:
 
 @pytest.mark.parametrize("point", ["claimed", "answered", "produced", "finished"])
 async def test_killed_anywhere_it_is_asked_again_and_the_same_is_told(
-    harness: Harness, database_url: str, point: Point
+    harness: Harness, database_url: str, point: FetchPoint
 ) -> None:
     await harness.waiting(*thin_events("adyen")[:1])
     harness.vendor.answer("/v71/storedPaymentMethods", answer("adyen"))
@@ -404,7 +404,7 @@ async def test_a_report_is_read_as_a_file_of_its_feed(harness: Harness, monkeypa
     await harness.waiting(event, feed="braintree")
     async with harness.fetcher() as fetcher:
         request = fetcher._vendors._request("braintree", fetch)
-        assert (request.to, request.headers, request.allow) == (read_url(fetch.path), {}, ())
+        assert (request.url, request.headers, request.allow) == (read_url(fetch.path), {}, ())
         here = asking._Request("GET", read_url(harness.vendor.url("/report.csv")), {}, None, LOOPBACK)
         monkeypatch.setattr(fetcher._vendors, "_request", lambda _feed, _fetch: here)
         harness.vendor.answer(

@@ -12,9 +12,9 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from domain.refusal import Refused
-from producers.egress import networks
+from producers.egress import parse_networks
 from producers.vendors import reports
-from producers.vendors.client import LONGEST_WAIT, Unanswered, Vendor, Vendors, _Request, _to
+from producers.vendors.client import LONGEST_WAIT, Unanswered, VendorAddress, VendorClient, _parse_url, _Request
 from producers.vendors.fetcher import Fetcher
 from schemas import thin
 from schemas.feeds import FEEDS
@@ -27,7 +27,7 @@ BRAINTREE = FEEDS["braintree"]
 AT = datetime(2026, 11, 20, tzinfo=UTC)
 NAMES = b"Payment Method Token,Update Type,New Last 4,New Expiration Date,Card Type\n"
 CLOSED = b"tok1,Account Closed,,,\n"
-LOOPBACK = networks(["127.0.0.0/8"])
+LOOPBACK = parse_networks(["127.0.0.0/8"])
 CHUNK = 64 * 1024
 
 
@@ -87,7 +87,7 @@ async def _in_turn(content: Iterable[bytes] | AsyncIterator[bytes]) -> AsyncIter
             yield piece
 
 
-async def read(vendors: Vendors, path: str = "report.csv") -> list[TopicMessage]:
+async def read(vendors: VendorClient, path: str = "report.csv") -> list[TopicMessage]:
     found: list[TopicMessage] = []
     async with vendors.open_file("braintree", Fetch(path, {}, file_at=AT)) as chunks:
         try:
@@ -101,9 +101,11 @@ async def read(vendors: Vendors, path: str = "report.csv") -> list[TopicMessage]
 
 
 @asynccontextmanager
-async def asking(url: str, *, deadline: float = 15, longest_wait: float = LONGEST_WAIT) -> AsyncIterator[Vendors]:
-    braintree = Vendor(url, None, LOOPBACK)
-    async with Vendors({"braintree": braintree}, version="0", deadline=deadline, longest_wait=longest_wait) as vendors:
+async def asking(url: str, *, deadline: float = 15, longest_wait: float = LONGEST_WAIT) -> AsyncIterator[VendorClient]:
+    braintree = VendorAddress(url, None, LOOPBACK)
+    async with VendorClient(
+        {"braintree": braintree}, version="0", deadline=deadline, longest_wait=longest_wait
+    ) as vendors:
         yield vendors
 
 
@@ -198,7 +200,7 @@ async def test_a_report_that_stands_still_is_no_answer() -> None:
 )
 async def test_the_address_of_a_report_is_asked_for_byte_for_byte(target: str, monkeypatch: pytest.MonkeyPatch) -> None:
     async with serving() as vendor, asking(vendor.url) as vendors:
-        here = _Request("GET", _to(f"{vendor.url}{target}#fragment"), {}, None, LOOPBACK)
+        here = _Request("GET", _parse_url(f"{vendor.url}{target}#fragment"), {}, None, LOOPBACK)
         monkeypatch.setattr(vendors, "_request", lambda _feed, _fetch: here)
         await read(vendors)
         assert vendor.asked == [b"GET %s HTTP/1.1" % target.encode()]

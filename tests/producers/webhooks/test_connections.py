@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from domain.delivery.outcome import Outcome
-from producers.egress import networks
+from producers.egress import parse_networks
 from producers.webhooks.connections import MOST_OF_A_BODY, parse_target
 from producers.webhooks.sender import PostResult, Sender
 from tests.parts.until import until
 from tests.producers import raw
 
-LOOPBACK = networks(["127.0.0.0/8"])
+LOOPBACK = parse_networks(["127.0.0.0/8"])
 FINE = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 FAILED = b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n"
 

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from standardwebhooks.webhooks import Webhook
 
 from domain.delivery.outcome import Outcome
-from producers.egress import networks
+from producers.egress import parse_networks
 from producers.webhooks import claimer, poster
 from producers.webhooks.dispatcher import Dispatcher, DispatchPoint
 from producers.webhooks.recorder import LATE
@@ -25,7 +25,7 @@ from store.engine import connect
 from tests.parts.receiver import Answer, Receiver, redirect, unavailable
 from tests.store.outbox import SECRET, Outbox, Row
 
-LOOPBACK = networks(["127.0.0.0/8"])
+LOOPBACK = parse_networks(["127.0.0.0/8"])
 # Fast-forwarded: what is retried is due again by the next look.
 AT_ONCE = (timedelta(0), timedelta(0), timedelta(0))
 WITHIN = 30.0

@@ -18,13 +18,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from domain.delivery.outcome import Outcome
-from producers.egress import networks
+from producers.egress import parse_networks
 from producers.webhooks.connections import MOST_OF_A_BODY
 from producers.webhooks.sender import PostResult, Sender
 from tests.parts.receiver import Answer, Receiver, gzip_bomb, redirect, unavailable
 from tests.producers import raw
 
-LOOPBACK = networks(["127.0.0.0/8", "::1/128"])
+LOOPBACK = parse_networks(["127.0.0.0/8", "::1/128"])
 DEADLINE = 1.0
 # What a shared machine may add to a deadline.
 PATIENCE = 5.0

@@ -133,19 +133,19 @@ def test_what_is_in_no_table_is_refused_as_before(feed: str, record: dict[str, A
 async def test_irrelevant_records_of_a_file_are_counted_and_leave_no_message() -> None:
     events = [stripe("customer.created"), samples(FEEDS["stripe"])[0], stripe("invoice.paid"), stripe("nonsense.event")]
     content = b"\n".join(json.dumps(event).encode() for event in events)
-    lines = [line async for line in ingest.vendors(FEEDS["stripe"], cast(BufferedReader, BytesIO(content)), EDGE)]
+    lines = [line async for line in ingest.read_feed(FEEDS["stripe"], cast(BufferedReader, BytesIO(content)), EDGE)]
     assert [line.irrelevant for line in lines] == ["customer.created", None, "invoice.*", None]
     assert [len(line.messages) for line in lines] == [0, 1, 0, 1]
-    assert [line.unusable is None for line in lines] == [True, True, True, False]
+    assert [line.refusal_text is None for line in lines] == [True, True, True, False]
 
 
 async def test_irrelevant_parts_of_a_record_are_counted_each_alone() -> None:
     active = gocardless("mandates") | {"action": "active", "links": {"mandate": "MD1"}}
     record = {"events": [gocardless("payments"), active, gocardless("customer_bank_accounts")]}
     content = json.dumps(record).encode()
-    lines = [line async for line in ingest.vendors(FEEDS["gocardless"], cast(BufferedReader, BytesIO(content)), EDGE)]
+    lines = [line async for line in ingest.read_feed(FEEDS["gocardless"], cast(BufferedReader, BytesIO(content)), EDGE)]
     assert [(line.irrelevant, len(line.messages)) for line in lines] == [("payments", 0), (None, 1), (None, 1)]
-    assert [line.unusable is None for line in lines] == [True, True, False]
+    assert [line.refusal_text is None for line in lines] == [True, True, False]
 
 
 def test_an_answer_may_show_an_event_to_be_irrelevant() -> None:
