@@ -25,7 +25,7 @@ from ops.open_file import opened
 from ops.run import Role, assembled
 from ops.settings import Settings
 from ops.terminal import Failed
-from producers.vendors.client import Vendor
+from producers.vendors.client import VendorAddress
 from schemas.feeds import FEEDS
 from store.dead_letters import DeadLetterRow
 from wallets.change import Retention
@@ -122,8 +122,8 @@ def test_the_worker_of_thin_events(settings: Settings, engine: AsyncEngine) -> N
 
 async def test_the_fetcher_and_its_vendors(settings: Settings, engine: AsyncEngine) -> None:
     vendors = run._vendors(settings)
-    assert vendors._vendors == {
-        "adyen": Vendor("https://adyen.example/v1", "Bearer ours", (ip_network("10.2.0.0/16"),))
+    assert vendors._addresses == {
+        "adyen": VendorAddress("https://adyen.example/v1", "Bearer ours", (ip_network("10.2.0.0/16"),))
     }
     assert vendors._allow == (NETWORK,)
     publisher = run._publisher(settings, "kafka:9093")
