@@ -268,10 +268,7 @@ async def enqueue(engine: AsyncEngine, endpoint_ids: list[str], number: int) -> 
             await events.insert(connection, new_events)
             await deliveries.enqueue(
                 connection,
-                [
-                    deliveries.NewDelivery(new_event.id, new_event.merchant_id, new_event.wallet_id, new_event.sequence)
-                    for new_event in new_events
-                ],
+                [deliveries.NewDelivery.of(new_event, new_event.merchant_id) for new_event in new_events],
             )
 
 

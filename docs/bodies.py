@@ -1,6 +1,7 @@
-"""The bodies of the three events, for docs/webhooks.md: rendered as merchants receive them, from the first example."""
+"""The bodies of all events, for docs/webhooks.md: rendered as merchants receive them, from the first example."""
 
 import json
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from uuid import UUID
@@ -8,7 +9,7 @@ from uuid import UUID
 from domain.resolve import Replaced, Updated
 from domain.update import Reason
 from domain.wallet import Expiry
-from schemas.event import EventName, announcements, render
+from schemas.event import EventName, announcements, endpoint_disabled, endpoint_test, render, render_notice
 from schemas.payment_method import FIELDS, SECTION
 from schemas.wallet import read_wallet
 
@@ -32,6 +33,16 @@ def updated() -> str:
     return _fenced(EventName.UPDATED)
 
 
+def disabled() -> str:
+    """The server of an endpoint answered 410."""
+    return _fenced(EventName.ENDPOINT_DISABLED)
+
+
+def test() -> str:
+    """A person asked for it."""
+    return _fenced(EventName.ENDPOINT_TEST)
+
+
 @cache
 def bodies() -> dict[EventName, bytes]:
     """One body for each event, with the ids and times of an example."""
@@ -46,9 +57,25 @@ def bodies() -> dict[EventName, bytes]:
     events = [event for event in announcements(wallet, wallet_changes) if event.merchant_id == MERCHANT]
     ids = (UUID(f"019a3f0b-5a7e-7c11-b0a4-c6fe2f7b9d{number:02}") for number in range(41, 44))
     times = (f"2026-11-20T09:14:{second}.020Z" for second in range(14, 17))
-    return {
+    return _notices() | {
         event.name: render(event, event_id, wallet.id, sequence, created_at)
         for sequence, (event, event_id, created_at) in enumerate(zip(events, ids, times, strict=True), 41)
+    }
+
+
+def _notices() -> dict[EventName, bytes]:
+    """The bodies of the events that speak of no wallet's change."""
+    ids = (UUID(f"019a3f0c5a7e7c11b0a4c6fe2f7b9d{number:02}") for number in (44, 45))
+    at, oldest_at = "2026-11-21T18:30:02.417Z", datetime(2026, 11, 21, 18, 30, 1, 988_000, UTC)
+    url = "https://hooks.pharmacy.example/repoint"
+    payloads = {
+        EventName.ENDPOINT_DISABLED: endpoint_disabled(
+            "m-pharmacy/main", url, "answered 410 Gone", at, undelivered=12, oldest_at=oldest_at
+        ),
+        EventName.ENDPOINT_TEST: endpoint_test("m-pharmacy/main", url),
+    }
+    return {
+        name: render_notice(name, id_, at, payload) for id_, (name, payload) in zip(ids, payloads.items(), strict=True)
     }
 
 

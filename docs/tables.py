@@ -93,7 +93,9 @@ def settings_of_program() -> str:
 TABLES: Mapping[str, Callable[[], str]] = {
     "assumptions": assumptions,
     "body-deleted": bodies.deleted,
+    "body-disabled": bodies.disabled,
     "body-replaced": bodies.replaced,
+    "body-test": bodies.test,
     "body-updated": bodies.updated,
     "content-types": content_types_of_feeds,
     "details": bodies.details,

@@ -10,11 +10,13 @@ from pydantic_core import to_json
 
 from domain.decide import WalletChange
 from domain.merge import Merged
+from domain.refusal import Refused
 from domain.resolve import Replaced, Updated
 from domain.update import Reason
 from domain.wallet import Customer, Link, MerchantId, Method, MethodId, Wallet, WalletId
 from schemas.payment_method import SECTION, write_details
 from schemas.signature import event_id
+from schemas.url import read_url
 
 VERSION = 1
 """Of the bodies: their keys and what they mean."""
@@ -24,6 +26,8 @@ class EventName(StrEnum):
     REPLACED = "PAYMENT_METHOD_REPLACED"
     DELETED = "PAYMENT_METHOD_DELETED"
     UPDATED = "PAYMENT_METHOD_UPDATED"
+    ENDPOINT_DISABLED = "ENDPOINT_DISABLED"
+    ENDPOINT_TEST = "ENDPOINT_TEST"
 
 
 class Announcement(NamedTuple):
@@ -50,16 +54,42 @@ def render(announcement: Announcement, event: UUID, wallet_id: WalletId, sequenc
 
     `sequence` counts for each wallet and merchant; `created_at` is the `timestamp` of the change.
     """
-    head = {
-        "id": event_id(event),
-        "name": announcement.name.value,
-        "createdAt": created_at,
-        "version": VERSION,
-        "walletId": wallet_id,
-        "sequence": sequence,
-        "reason": announcement.reason,
-    }
+    head = _head(event, announcement.name, created_at)
+    head |= {"walletId": wallet_id, "sequence": sequence, "reason": announcement.reason}
     return _with(to_json(head), "payload", announcement.payload)
+
+
+def render_notice(name: EventName, event: UUID, created_at: str, payload: Mapping[str, Any]) -> bytes:
+    """The body of an event that speaks of no wallet's change: `walletId`, `sequence` and `reason` are null."""
+    head = _head(event, name, created_at) | {"walletId": None, "sequence": None, "reason": None}
+    return _with(to_json(head), "payload", to_json(payload))
+
+
+def _head(event: UUID, name: EventName, created_at: str) -> dict[str, Any]:
+    return {"id": event_id(event), "name": name.value, "createdAt": created_at, "version": VERSION}
+
+
+def endpoint_disabled(
+    endpoint_id: str, url: str, reason: str | None, disabled_at: str, *, undelivered: int, oldest_at: datetime | None
+) -> dict[str, Any]:
+    """The payload of ENDPOINT_DISABLED. `oldest_at` is when the oldest undelivered event was made."""
+    endpoint = _endpoint(endpoint_id, url) | {"disabledReason": reason, "disabledAt": disabled_at}
+    oldest = None if oldest_at is None else timestamp(oldest_at)
+    return {"endpoint": endpoint, "undeliveredCount": undelivered, "oldestUndeliveredAt": oldest}
+
+
+def endpoint_test(endpoint_id: str, url: str) -> dict[str, Any]:
+    """The payload of ENDPOINT_TEST."""
+    return {"endpoint": _endpoint(endpoint_id, url)}
+
+
+def _endpoint(endpoint_id: str, url: str) -> dict[str, Any]:
+    """An endpoint as its merchant knows it. The path and the query of its URL may hold a secret."""
+    try:
+        host = read_url(url).host
+    except Refused:  # no request can be sent there, which may be why the endpoint is disabled
+        host = None
+    return {"id": endpoint_id, "urlHost": host}
 
 
 def timestamp(moment: datetime) -> str:

@@ -109,9 +109,9 @@ class DeliveryView(View, Generic[Attempts]):
     name: str
     merchant_id: str
     endpoint_id: str
-    wallet_id: str
-    payment_method_id: str = Field(validation_alias="method_id")
-    sequence: int
+    wallet_id: str | None
+    payment_method_id: str | None = Field(validation_alias="method_id")
+    sequence: int | None
     status: str
     attempts: Attempts
     due_at: Moment | None
@@ -129,6 +129,14 @@ class EndpointView(View):
     status: str
     disabled_reason: str | None
     held_until: Moment | None
+
+
+class EndpointTestView(View):
+    """A test event for an endpoint and its delivery; null where it was only tried."""
+
+    endpoint_id: str
+    event_id: EventId | None
+    delivery_id: int | None
 
 
 class MerchantView(View):

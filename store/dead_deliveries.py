@@ -88,6 +88,10 @@ _REPLAYABLE = text("""
 _LOCK_WALLETS = text("""
     SELECT id FROM wallets WHERE id = ANY(CAST(:wallet_ids AS uuid[])) ORDER BY id FOR NO KEY UPDATE
 """)
+# An event that speaks of no wallet's change is a line of its own.
+_LOCK_EVENTS = text("""
+    SELECT id FROM events WHERE id = ANY(CAST(:wallet_ids AS uuid[])) ORDER BY id FOR NO KEY UPDATE
+""")
 
 _LIVE = text(f"""
     SELECT live.event_id, live.endpoint_id
@@ -130,7 +134,9 @@ async def replay(connection: AsyncConnection, ids: Collection[int]) -> int:
         for row in await connection.execute(_REPLAYABLE, {"ids": list(ids)})
     ]
     # as the batch does it: no other transaction adds to a line of these wallets meanwhile
-    await connection.execute(_LOCK_WALLETS, {"wallet_ids": [delivery.wallet_id for delivery in dead]})
+    line_ids = [delivery.wallet_id for delivery in dead]
+    for lock in (_LOCK_WALLETS, _LOCK_EVENTS):
+        await connection.execute(lock, {"wallet_ids": line_ids})
     live = {(row.event_id, row.endpoint_id) for row in await connection.execute(_LIVE, {"deliveries": dead})}
     replayed = [delivery for delivery in dead if (delivery.event_id, delivery.endpoint_id) not in live]
     await deliveries.enqueue(connection, replayed)

@@ -9,7 +9,7 @@ enqueue and finish never leave a line without a head.
 from collections.abc import Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, Self, TypeAlias
 from uuid import UUID
 
 from sqlalchemy import text
@@ -19,6 +19,7 @@ from domain.delivery.outcome import Outcome
 from domain.delivery.schedule import NextState
 from domain.delivery.states import Status
 from domain.wallet import WalletId
+from store.events import Event
 from store.rows import ATTEMPT_RESULT, CLAIMED_DELIVERY, DELIVERY, DELIVERY_CLAIM, LINE, WATERMARK
 
 Line: TypeAlias = tuple[str, WalletId | UUID]
@@ -32,6 +33,11 @@ class NewDelivery(NamedTuple):
     endpoint_id: str
     wallet_id: WalletId
     sequence: int
+
+    @classmethod
+    def of(cls, event: Event, endpoint_id: str) -> Self:
+        """The delivery of `event`. An event that speaks of no wallet's change is a line of its own: nothing waits."""
+        return cls(event.id, endpoint_id, event.wallet_id or str(event.id), event.sequence or 0)
 
 
 # The last of a line, for it alone cannot go without the line being empty: were the head locked, it could be recorded
@@ -76,6 +82,18 @@ async def enqueue(connection: AsyncConnection, deliveries: Sequence[NewDelivery]
     lines = {(delivery.endpoint_id, delivery.wallet_id) for delivery in deliveries}
     await connection.execute(_LOCK_LASTS, {"lines": list(lines)})
     await connection.execute(_ENQUEUE, {"deliveries": deliveries})
+
+
+_ID = text("""
+    SELECT id FROM deliveries WHERE endpoint_id = :endpoint_id AND wallet_id = :wallet_id AND sequence = :sequence
+""")
+
+
+async def id_of(connection: AsyncConnection, delivery: NewDelivery) -> int:
+    """The id of a delivery that was just enqueued."""
+    _, endpoint_id, wallet_id, sequence = delivery
+    row = {"endpoint_id": endpoint_id, "wallet_id": UUID(wallet_id), "sequence": sequence}
+    return int((await connection.execute(_ID, row)).scalar_one())
 
 
 # Endpoints number thousands, so a probe of each costs milliseconds and needs no bookkeeping. A watermark keeps the

@@ -8,7 +8,7 @@ batch writes deliveries for it, and no delivery is left behind in between.
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -142,6 +142,31 @@ _HOLD = text(f"""
 async def hold(connection: AsyncConnection, durations: Mapping[str, timedelta]) -> None:
     """Claim nothing for endpoints (durations by id) for this long from now; a longer hold stays."""
     await connection.execute(_HOLD, {"ids": list(durations), "holds": list(durations.items())})
+
+
+class Undelivered(NamedTuple):
+    """The number of an endpoint's live deliveries, and when the oldest of their events was made."""
+
+    number: int
+    oldest_at: datetime | None
+
+
+# Ids of events begin with their time (store.ids), so the lowest is the oldest: a million deliveries are read once, and
+# one event is looked up. Texts, because PostgreSQL knows no lowest UUID.
+_UNDELIVERED = text("""
+    SELECT wanted.id, live.number, (SELECT created_at FROM events WHERE events.id = CAST(live.oldest AS uuid))
+    FROM unnest(CAST(:ids AS text[])) AS wanted(id)
+    CROSS JOIN LATERAL (
+        SELECT count(*) AS number, min(CAST(event_id AS text) COLLATE "C") AS oldest
+        FROM deliveries
+        WHERE endpoint_id = wanted.id) AS live
+""")
+
+
+async def undelivered(connection: AsyncConnection, ids: Collection[str]) -> dict[str, Undelivered]:
+    """The undelivered events of each of these endpoints, by endpoint. Reads all of their live deliveries."""
+    rows = await connection.execute(_UNDELIVERED, {"ids": list(ids)})
+    return {id_: Undelivered(*row) for id_, *row in rows}
 
 
 # A thousand of each endpoint at a time keeps the transaction short where a million wait. SKIP LOCKED: a row

@@ -14,14 +14,17 @@ from store.rows import EVENT, EVENT_COUNT
 
 
 class Event(NamedTuple):
-    """A row of `events`, its values in the order of the columns; `body` is what is signed and sent."""
+    """A row of `events`, its values in the order of the columns; `body` is what is signed and sent.
+
+    An event that speaks of no wallet's change has no wallet, sequence and method.
+    """
 
     id: UUID
-    wallet_id: WalletId
+    wallet_id: WalletId | None
     merchant_id: MerchantId
-    sequence: int
+    sequence: int | None
     name: str
-    method_id: MethodId
+    method_id: MethodId | None
     body: bytes
     created_at: datetime
 

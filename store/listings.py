@@ -26,9 +26,9 @@ class DeliveryRow:
     name: str
     merchant_id: MerchantId
     endpoint_id: str
-    wallet_id: WalletId
-    method_id: MethodId
-    sequence: int
+    wallet_id: WalletId | None
+    method_id: MethodId | None
+    sequence: int | None
     status: str
     attempts: int
     due_at: datetime | None
@@ -42,17 +42,17 @@ _WANTED = """
     AND (CAST(:merchant AS text) IS NULL OR endpoint_id IN (SELECT id FROM endpoints WHERE merchant_id = :merchant))
 """
 _LIVE = text(f"""
-    SELECT delivery.id, event_id, name, merchant_id, endpoint_id, CAST(delivery.wallet_id AS text),
-           CAST(payment_method_id AS text), delivery.sequence, status, attempt, due_at, delivery.created_at, NULL
-    FROM (SELECT id, event_id, endpoint_id, wallet_id, sequence, status, attempt, due_at, created_at
+    SELECT delivery.id, event_id, name, merchant_id, endpoint_id, CAST(events.wallet_id AS text),
+           CAST(payment_method_id AS text), events.sequence, status, attempt, due_at, delivery.created_at, NULL
+    FROM (SELECT id, event_id, endpoint_id, status, attempt, due_at, created_at
           FROM deliveries WHERE {_WANTED} ORDER BY id DESC LIMIT :limit) AS delivery
     JOIN events ON events.id = event_id
     ORDER BY delivery.id DESC
 """)
 _FINISHED = """
-    SELECT delivery.id, event_id, name, merchant_id, endpoint_id, CAST(delivery.wallet_id AS text),
-           CAST(payment_method_id AS text), delivery.sequence, status, attempt, NULL, delivery.created_at, finished_at
-    FROM (SELECT id, event_id, endpoint_id, wallet_id, sequence, status, attempt, created_at, finished_at
+    SELECT delivery.id, event_id, name, merchant_id, endpoint_id, CAST(events.wallet_id AS text),
+           CAST(payment_method_id AS text), events.sequence, status, attempt, NULL, delivery.created_at, finished_at
+    FROM (SELECT id, event_id, endpoint_id, status, attempt, created_at, finished_at
           FROM delivery_history WHERE {wanted} ORDER BY finished_at DESC, id DESC LIMIT :limit) AS delivery
     JOIN events ON events.id = event_id
     ORDER BY finished_at DESC, delivery.id DESC

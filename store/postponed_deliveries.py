@@ -18,7 +18,8 @@ _POSTPONED = text("""
           JOIN endpoints ON endpoints.merchant_id = events.merchant_id
           CROSS JOIN LATERAL (
               SELECT id FROM deliveries
-              WHERE endpoint_id = endpoints.id AND wallet_id = events.wallet_id AND sequence = events.sequence
+              WHERE endpoint_id = endpoints.id AND wallet_id = coalesce(events.wallet_id, events.id)
+                AND sequence = coalesce(events.sequence, 0)
               OFFSET 0) AS live
           WHERE events.id = ANY(CAST(:event_ids AS uuid[])))))
       AND (CAST(:endpoint AS text) IS NULL OR endpoint_id = :endpoint)

@@ -56,7 +56,7 @@ async def announce(connection: AsyncConnection, changed: Sequence[ChangedWallet]
 async def _enqueue(connection: AsyncConnection, written: Sequence[events.Event]) -> AbstractSet[str]:
     subscribed = await merchants.subscribed(connection, {event.merchant_id for event in written})
     new = [
-        deliveries.NewDelivery(event.id, endpoint_id, event.wallet_id, event.sequence)
+        deliveries.NewDelivery.of(event, endpoint_id)
         for event in written
         for endpoint_id, event_types in subscribed.get(event.merchant_id, ())
         if event.name in event_types

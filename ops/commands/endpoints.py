@@ -1,13 +1,17 @@
-"""`repoint endpoints list|enable|disable`."""
+"""`repoint endpoints list|enable|disable|test`."""
 
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from merchants import endpoint_events
+from merchants.endpoint_events import TestSent
 from ops import parts, terminal
 from ops.terminal import AsJson, DryRun, Failed
-from schemas.views import EndpointView
+from schemas.signature import event_id
+from schemas.views import EndpointTestView, EndpointView
 from store import connectivity, endpoints
 from store.endpoints import Endpoint
 
@@ -49,18 +53,63 @@ def enable(ids: Ids, *, dry_run: DryRun = False) -> None:
 def disable(
     ids: Ids,
     *,
-    reason: Annotated[str, typer.Option(help="The reason that `endpoints list` shows.")] = "disabled by hand",
+    reason: Annotated[
+        str, typer.Option(help="What `endpoints list` shows, and the merchant reads.")
+    ] = "disabled by hand",
     dry_run: DryRun = False,
 ) -> None:
-    """Stop sending to endpoints. Their deliveries are parked, and go out when the endpoints are enabled again."""
+    """Stop sending to endpoints. Their deliveries are parked, and go out when the endpoints are enabled again.
+
+    Other endpoints of the merchant that subscribed to ENDPOINT_DISABLED receive it.
+    """
 
     async def work(engine: AsyncEngine) -> None:
         async with connectivity.transaction(engine, dry_run=dry_run) as connection:
             _require_all(ids, [row.id for row in await endpoints.read(connection, ids)])
-            await endpoints.disable(connection, ids, reason)
+            disabled = await endpoints.disable(connection, ids, reason)
+            await endpoint_events.announce_disabled(connection, disabled)
 
     parts.on_database(parts.settings_of_a_command(), work)
     terminal.write_line(f"{'would disable' if dry_run else 'disabled'} {', '.join(ids)}")
+
+
+@app.command("test")
+def send_test(
+    endpoint_id: Annotated[str, typer.Argument(metavar="ENDPOINT_ID", help="Its id.")],
+    *,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Send a signed ENDPOINT_TEST to an enabled endpoint, whatever it subscribed to."""
+
+    async def work(engine: AsyncEngine) -> tuple[Endpoint, TestSent]:
+        async with connectivity.transaction(engine, dry_run=dry_run) as connection:
+            existing = await endpoints.read(connection, [endpoint_id])
+            _require_all([endpoint_id], [row.id for row in existing])
+            if existing[0].status != "ENABLED":
+                raise Failed(
+                    f"the endpoint {terminal.printable(endpoint_id)} is disabled ({existing[0].disabled_reason}):"
+                    " `repoint endpoints enable` enables it"
+                )
+            return existing[0], await endpoint_events.send_test(connection, existing[0])
+
+    endpoint, sent = parts.on_database(parts.settings_of_a_command(), work)
+    if endpoint.held_until is not None and endpoint.held_until > datetime.now(UTC):
+        terminal.remark(f"it waits: the endpoint is held back until {endpoint.held_until:%Y-%m-%dT%H:%M:%SZ}")
+    if as_json:
+        view = EndpointTestView(
+            endpoint_id=endpoint_id,
+            event_id=None if dry_run else sent.event_id,
+            delivery_id=None if dry_run else sent.delivery_id,
+        )
+        terminal.write_json(view.as_json())
+    elif dry_run:
+        terminal.write_line(f"would send a test event to {endpoint_id}")
+    else:
+        terminal.write_line(
+            f"sending the test event {event_id(sent.event_id)} to {endpoint_id}:"
+            f" `repoint deliveries show {sent.delivery_id}` shows what came of it"
+        )
 
 
 def _require_all(wanted: list[str], existing: list[str]) -> None:

@@ -9,6 +9,7 @@ import typer
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from domain.refusal import Refused
+from merchants import endpoint_events
 from ops import json_lines, loop, parts, terminal
 from ops.files import InputFile
 from ops.json_lines import Faults
@@ -127,6 +128,7 @@ async def _switch(connection: AsyncConnection, merchant_ids: Collection[str], id
     disabled = await endpoints.left_out(connection, merchant_ids, ids)
     if disabled:
         await endpoints.disable(connection, disabled, _LEFT_OUT)
+        await endpoint_events.announce_disabled(connection, disabled)
     enabled = await endpoints.disabled_for(connection, ids, _LEFT_OUT)
     if enabled:
         await endpoints.enable(connection, enabled)

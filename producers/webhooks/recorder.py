@@ -8,6 +8,7 @@ import asyncio
 import time
 from collections import Counter as Count
 from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from datetime import timedelta
 from typing import Literal, TypeAlias
 
@@ -19,6 +20,7 @@ from domain.delivery.circuit import hold_after
 from domain.delivery.outcome import Outcome
 from domain.delivery.schedule import after_attempt
 from domain.delivery.states import Status
+from merchants import endpoint_events
 from producers.webhooks.claimer import OnClaimed
 from producers.webhooks.sender import PostResult
 from store import deliveries, endpoints
@@ -145,6 +147,7 @@ class Recorder:
             return
         leased_after = time.monotonic()
         recorded, disabled = deliveries.NOTHING_RECORDED, []
+        announced: AbstractSet[str] = frozenset()
         async with self._connection.begin() as connection:
             if unsent:
                 await deliveries.put_back(connection, unsent)
@@ -156,13 +159,14 @@ class Recorder:
                 to_claim = self._next_to_claim(results) if claims_next else ()
                 recorded = await deliveries.record(connection, results, to_claim=to_claim, lease=self._lease)
             if disabled:
+                announced = await endpoint_events.announce_disabled(connection, disabled)
                 await endpoints.sort(connection)
         if self._on_point:
             self._on_point("recorded")
         if to_disable or holds:
             self._on_paused()
         self._drop(results, unsent, to_disable, holds)
-        self._hand_on(recorded, leased_after)
+        self._hand_on(recorded, leased_after, announced)
         _count(results, late=len(results) - len(recorded.ids), disabled=disabled)
 
     def _next_to_claim(self, results: Sequence[AttemptResult]) -> list[Line]:
@@ -178,13 +182,13 @@ class Recorder:
                     rooms[id_] -= 1
         return lines
 
-    def _hand_on(self, recorded: deliveries.RecordResult, leased_after: float) -> None:
+    def _hand_on(self, recorded: deliveries.RecordResult, leased_after: float, announced: AbstractSet[str]) -> None:
         for delivery in recorded.claimed:
             self._backlog.add_outstanding(delivery.endpoint_id)
         if recorded.claimed:
             self._on_claimed(recorded.claimed, leased_after)
-        if recorded.due:
-            self._on_due(recorded.due)
+        if due := recorded.due | announced:
+            self._on_due(due)
 
     def _drop(
         self,

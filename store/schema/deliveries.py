@@ -23,14 +23,26 @@ events = Table(
     "events",
     metadata,
     Column("id", Uuid, primary_key=True, comment="sent as evt_<hex>, also the webhook-id"),
-    Column("wallet_id", Uuid, ForeignKey("wallets.id"), nullable=False),
+    Column("wallet_id", Uuid, ForeignKey("wallets.id"), comment="NULL if the event speaks of no wallet's change"),
     Column("merchant_id", Text, ForeignKey("merchants.id"), nullable=False),
-    Column("sequence", BigInteger, nullable=False),
+    Column("sequence", BigInteger),
     Column("name", Text, nullable=False),
-    Column("payment_method_id", Uuid, nullable=False),
+    Column("payment_method_id", Uuid),
     Column("body", LargeBinary, nullable=False, comment="rendered once, signed and sent as it stands"),
     Column("created_at", Instant, nullable=False),
-    one_of("name", "PAYMENT_METHOD_REPLACED", "PAYMENT_METHOD_DELETED", "PAYMENT_METHOD_UPDATED"),
+    one_of(
+        "name",
+        "PAYMENT_METHOD_REPLACED",
+        "PAYMENT_METHOD_DELETED",
+        "PAYMENT_METHOD_UPDATED",
+        "ENDPOINT_DISABLED",
+        "ENDPOINT_TEST",
+    ),
+    CheckConstraint(
+        "num_nonnulls(wallet_id, sequence, payment_method_id)"
+        " = CASE WHEN starts_with(name, 'PAYMENT_METHOD_') THEN 3 ELSE 0 END",
+        name="wallet",
+    ),
     UniqueConstraint("wallet_id", "merchant_id", "sequence"),
 )
 Index(None, events.c.payment_method_id)
@@ -41,8 +53,8 @@ deliveries = Table(
     Column("id", BigInteger, Identity(always=True), primary_key=True),
     Column("event_id", Uuid, ForeignKey("events.id"), nullable=False),
     Column("endpoint_id", Text, ForeignKey("endpoints.id"), nullable=False),
-    Column("wallet_id", Uuid, nullable=False),
-    Column("sequence", BigInteger, nullable=False, comment="the event's"),
+    Column("wallet_id", Uuid, nullable=False, comment="the event's; the event's own id if it has none"),
+    Column("sequence", BigInteger, nullable=False, comment="the event's; 0 if it has none"),
     Column("status", Text, nullable=False, comment="PARKED while its endpoint is disabled"),
     Column(
         "due_at",

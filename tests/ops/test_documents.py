@@ -101,10 +101,12 @@ def test_the_page_for_merchants_shows_the_body_of_every_event() -> None:
     shown = [json.loads(body) for body in re.findall(r"```json\n(.*?)```", WEBHOOKS.read_text(), re.DOTALL)]
     assert {body["name"] for body in shown} == {name.value for name in EventName}
     assert shown == [json.loads(bodies.bodies()[EventName(body["name"])]) for body in shown]
-    replaced, deleted, updated = shown
+    replaced, deleted, updated, disabled, test = shown
     assert replaced["payload"]["deletedPaymentMethodId"] == deleted["payload"]["paymentMethod"]["id"]
     assert deleted["payload"]["replacedByPaymentMethodId"] == replaced["payload"]["paymentMethod"]["id"]
     assert updated["payload"]["previous"] == {"expiryMonth": 12, "expiryYear": 2028}
+    assert disabled["payload"]["endpoint"].items() >= test["payload"]["endpoint"].items()
+    assert [body[key] for body in (disabled, test) for key in ("walletId", "sequence", "reason")] == [None] * 6
 
 
 def test_the_page_for_merchants_explains_every_status_and_reason() -> None:

@@ -18,7 +18,7 @@ from ops.settings import Settings
 from schemas.fingerprint import Fingerprints, Key
 
 ROOT = Path(__file__).parents[2]
-ROOMS = ("api", "consumers", "demo", "domain", "loops", "ops", "producers", "schemas", "store", "wallets")
+ROOMS = ("api", "consumers", "demo", "domain", "loops", "merchants", "ops", "producers", "schemas", "store", "wallets")
 CANARY = "s3cret-of-somebody"
 HOLDS_A_SECRET = re.compile(r"secrets?|.*_secrets?|password|.*_password|authorization|bearer|private_key|signing_key")
 # by the name of the class: fields that may hold one though their names do not say so

@@ -40,16 +40,25 @@ class Outbox:
             return done.all() if done.returns_rows else ()
 
     async def add_endpoint(
-        self, name: str, url: str = "http://127.0.0.1:9/", secrets: Sequence[str] = (SECRET,)
+        self,
+        name: str,
+        url: str = "http://127.0.0.1:9/",
+        secrets: Sequence[str] = (SECRET,),
+        *,
+        merchant: str | None = None,
+        event_types: Sequence[str] = ("PAYMENT_METHOD_DELETED",),
     ) -> str:
-        """An endpoint of a merchant of the same name."""
-        await self.execute("INSERT INTO merchants (id, name) VALUES (:name, :name) ON CONFLICT DO NOTHING", name=name)
+        """An endpoint of `merchant`, or of a merchant of the same name."""
+        merchant = name if merchant is None else merchant
+        await self.execute("INSERT INTO merchants (id, name) VALUES (:id, :id) ON CONFLICT DO NOTHING", id=merchant)
         await self.execute(
             "INSERT INTO endpoints (id, merchant_id, url, secrets, event_types) "
-            "VALUES (:name, :name, :url, :secrets, '{PAYMENT_METHOD_DELETED}')",
+            "VALUES (:name, :merchant, :url, :secrets, :event_types)",
             name=name,
+            merchant=merchant,
             url=url,
             secrets=list(secrets),
+            event_types=list(event_types),
         )
         return name
 
@@ -121,4 +130,4 @@ class Outbox:
 
 
 def to(endpoint_id: str, made: Sequence[events.Event]) -> list[deliveries.NewDelivery]:
-    return [deliveries.NewDelivery(event.id, endpoint_id, event.wallet_id, event.sequence) for event in made]
+    return [deliveries.NewDelivery.of(event, endpoint_id) for event in made]

@@ -46,7 +46,7 @@ async def listed(
     endpoint: str | None = None,
     merchant: str | None = None,
     limit: int = 100,
-) -> list[tuple[str, int, str]]:
+) -> list[tuple[str, int | None, str]]:
     async with outbox.engine.connect() as connection:
         rows = await listings.deliveries(connection, status=status, endpoint=endpoint, merchant=merchant, limit=limit)
         return [(row.endpoint_id, row.sequence, row.status) for row in rows]

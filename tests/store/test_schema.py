@@ -214,6 +214,14 @@ BROKEN = {
     "uq_events_wallet_id_merchant_id_sequence": "INSERT INTO events SELECT <9>, wallet_id, merchant_id, sequence, name,"
     " payment_method_id, body, created_at FROM events",
     "ck_events_name": "UPDATE events SET name = 'PAYMENT_METHOD_LOST'",
+    "ck_events_wallet": [
+        "UPDATE events SET wallet_id = NULL",
+        "UPDATE events SET sequence = NULL",
+        "UPDATE events SET payment_method_id = NULL",
+        "UPDATE events SET wallet_id = NULL, sequence = NULL, payment_method_id = NULL",
+        "UPDATE events SET name = 'ENDPOINT_TEST'",
+        "UPDATE events SET name = 'ENDPOINT_DISABLED', wallet_id = NULL, sequence = NULL",
+    ],
     "fk_events_wallet_id": "UPDATE events SET wallet_id = <9>",
     "fk_events_merchant_id": "UPDATE events SET merchant_id = 'nobody'",
     "pk_deliveries": "INSERT INTO deliveries (id, event_id, endpoint_id, wallet_id, sequence, status)"

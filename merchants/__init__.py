@@ -1,0 +1,1 @@
+"""What happens to merchants' endpoints, and the events that report it."""
