@@ -33,7 +33,7 @@ test: setup ## the tests, on real parts (testbed/ says which), in PROCESSES proc
 	$(BIN)/pytest -n $(PROCESSES) --dist worksteal
 
 test-quick: setup ## the tests that need no database and no broker: domain, schemas, api
-	$(BIN)/pytest -n 2 tests/domain tests/schemas tests/api
+	$(BIN)/pytest -n 2 -m "not parts" tests/domain tests/schemas tests/api
 
 lint: setup ## lint, format, types, import contracts
 	$(BIN)/ruff check .

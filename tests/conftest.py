@@ -32,7 +32,15 @@ def pytest_configure(config: pytest.Config) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     workerinput = getattr(config, "workerinput", None)
     config.stash[PARTS] = Parts() if workerinput is None else RemoteParts(workerinput)
+    config.addinivalue_line("markers", "parts: set by itself where a test asks for a database or a broker")
     config.addinivalue_line("markers", "partitions(count): how many partitions the test's `topic` has; 3 if not said")
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest looks at the markers that `-m` names
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if {"postgres_url", "broker"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker("parts")
 
 
 @pytest.hookimpl(optionalhook=True)

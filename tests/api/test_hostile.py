@@ -11,6 +11,7 @@ import pytest
 
 from tests.api.limited_listener import SECRET
 from tests.api.test_tables import HOSTILE, MEGABYTE
+from tests.parts.thorough import sampled
 
 LIMIT_MEGABYTES = 700
 PAN = b"4539578763621486"
@@ -61,11 +62,21 @@ async def limited(megabytes: int) -> AsyncIterator[tuple[str, list[int]]]:
         peak += map(int, out.split())
 
 
-@pytest.mark.parametrize("feed", ["google-pay", "vau", "vgs"])
+# In CI every feed gets every body, elsewhere one of the three; the keys over arrays are made for Google Pay.
+LONG_KEYS = [name for name in BODIES if name.startswith("a long key over")]
+POSTED = {
+    "google-pay": dict.fromkeys([*LONG_KEYS, *sampled([*BODIES], 3)]),
+    "vau": sampled([*BODIES], 3, turn=1),
+    "vgs": sampled([*BODIES], 3, turn=2),
+}
+
+
+@pytest.mark.parametrize("feed", POSTED)
 async def test_no_body_takes_the_memory_of_the_listener(feed: str) -> None:
     headers = {"Authorization": f"Bearer {SECRET}", "Content-Type": "application/json"}
     async with limited(LIMIT_MEGABYTES) as (address, peak), aiohttp.ClientSession() as session:
-        for name, body in BODIES.items():
+        for name in POSTED[feed]:
+            body = BODIES[name]
             assert len(body) <= MEGABYTE, name
             async with asyncio.timeout(60):
                 async with session.post(f"{address}/v1/feeds/{feed}", data=body, headers=headers) as answer:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from domain.pan import contains_pan, mask, pan_in_json
 from tests.parts.card_numbers import NUMBER_IN_JSON, forms, in_json, is_left
+from tests.parts.thorough import sampled
 
 VISA = "4111111111111111"
 NUMBERS = (VISA, "5555555555554444", "6011000990139424", "2223003122003222", "4539578763621460")
@@ -257,7 +258,8 @@ def test_the_ways_in_which_card_numbers_are_written(text: str, masked: str) -> N
     assert mask(text) == masked
 
 
-@pytest.mark.parametrize(("number", "text"), FORMS.values(), ids=FORMS)
+# 192 forms of each of five numbers, and one of five is tried elsewhere than in CI: of each form another number.
+@pytest.mark.parametrize(("number", "text"), sampled([*FORMS.values()], 5), ids=sampled([*FORMS], 5))
 def test_every_form_is_seen_and_masked_wherever_it_stands(number: str, text: str) -> None:
     if text.startswith(NUMBER_IN_JSON):
         values = [text]

@@ -14,6 +14,9 @@ REMARK = (
 )
 
 
-def sampled(values: Sequence[T], every: int) -> Sequence[T]:
-    """All of `values` in CI; elsewhere one of `every`, the first one among them."""
-    return values if IS_THOROUGH else values[::every]
+def sampled(values: Sequence[T], every: int, *, turn: int = 0) -> Sequence[T]:
+    """All of `values` in CI; elsewhere one of `every`, the same ones in each run.
+
+    Where one test is run on many things, the number of the thing is its `turn`: `every` turns in a row try all values.
+    """
+    return values if IS_THOROUGH else values[turn % every :: every]
