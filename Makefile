@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # More than there are cores: tests wait for their databases, their broker and their clocks most of the time.
 PROCESSES ?= 4
+# An empty value is none: tests rewritten for their assertions are compiled once, also where images set it.
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/pytest
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 
@@ -30,10 +32,10 @@ demo: setup ## the story end to end, on a database and a broker that start by th
 	@$(BIN)/repoint demo
 
 test: setup ## the tests, on real parts (testbed/ says which), in PROCESSES processes
-	$(BIN)/pytest -n $(PROCESSES) --dist worksteal
+	$(PYTEST) -n $(PROCESSES) --dist worksteal
 
 test-quick: setup ## the tests that need no database and no broker: domain, schemas, api
-	$(BIN)/pytest -n 2 -m "not parts" tests/domain tests/schemas tests/api
+	$(PYTEST) -n 2 -m "not parts" tests/domain tests/schemas tests/api
 
 lint: setup ## lint, format, types, import contracts
 	$(BIN)/ruff check .
