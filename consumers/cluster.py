@@ -178,8 +178,7 @@ class Cluster:
         except (KafkaError, NotImplementedError, KeyError, OSError) as error:
             # a timeout is an OSError; a broker too old for a request has NotImplementedError; a partition that is new
             # to us is a KeyError
-            if not isinstance(error, TopicMissing):
-                await self._close()
+            await self._close()
             raise trouble(error, topic) from error
 
     async def _ask_any(self, request: Request[RequestStruct]) -> Response:

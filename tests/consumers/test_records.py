@@ -35,7 +35,7 @@ def batch(
     return changed(written, ATTRIBUTES, ">h", struct.unpack_from(">h", written, ATTRIBUTES)[0] | attributes)
 
 
-def changed(written: bytes, at: int, form: str, value: int) -> bytes:
+def changed(written: bytes | bytearray, at: int, form: str, value: int) -> bytes:
     """The batch with another number in its header, under a right checksum."""
     changing = bytearray(written)
     struct.pack_into(form, changing, at, value)
