@@ -1,8 +1,8 @@
-"""What time does: parked updates are given up, expired knowledge goes, the next days get their partitions."""
+"""What time does: parked updates are given up, expired knowledge goes, days get their partitions and lose them."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import TypeVar
 
@@ -18,26 +18,52 @@ log = structlog.get_logger()
 
 _EVERY_SECONDS = 60
 
+HISTORY_FOR = timedelta(days=180)
+# A merchant's engineer asks about a failure within days; what strangers wrote is not kept for longer than it is useful.
+_EVIDENCE_FOR = timedelta(days=30)
+
 T = TypeVar("T")
 
 
-async def run(engine: AsyncEngine, *, parked_for: timedelta, stopping: asyncio.Event) -> None:
+async def run(
+    engine: AsyncEngine, *, parked_for: timedelta, history_for: timedelta = HISTORY_FOR, stopping: asyncio.Event
+) -> None:
     """Run once a minute until `stopping` is set; a database that is away is waited for."""
     while not stopping.is_set():
-        await run_once(engine, parked_for=parked_for)
+        await run_once(engine, parked_for=parked_for, history_for=history_for)
         await event_or_timeout(stopping, _EVERY_SECONDS)
 
 
-async def run_once(engine: AsyncEngine, *, parked_for: timedelta) -> None:
+async def run_once(
+    engine: AsyncEngine, *, parked_for: timedelta, history_for: timedelta = HISTORY_FOR, now: datetime | None = None
+) -> None:
     """Every step is one transaction of its own, and harmless to repeat or to run in two processes at once.
 
-    A step that fails for a reason that passes is put off, and keeps no other step from running.
+    A step that fails for a reason that passes is put off, and keeps no other step from running. Days begin and end by
+    `now`, the database's time if it is left out.
     """
     given_up = await _attempt(engine, partial(inbox.give_up_parked, parked_for=parked_for))
     forgotten = await _attempt(engine, knowledge.forget)
-    await _attempt(engine, partitions.make_ahead)
+    await _attempt(engine, partial(partitions.make_ahead, now=now))
+    await _drop_old_days(engine, history_for, now)
     if given_up or forgotten:
         log.info("upkeep", given_up=given_up, forgotten=forgotten)
+
+
+async def _drop_old_days(engine: AsyncEngine, history_for: timedelta, now: datetime | None) -> None:
+    for parent, keep in _kept_for(history_for).items():
+        while dropped := await _attempt(engine, partial(partitions.drop_oldest, parent=parent, keep=keep, now=now)):
+            log.info("a day of history was dropped", partition=dropped)
+        while await _attempt(engine, partial(partitions.delete_old_defaults, parent=parent, keep=keep, now=now)):
+            pass
+
+
+def _kept_for(history_for: timedelta) -> dict[partitions.Parent, timedelta]:
+    return {
+        "delivery_history": history_for,
+        "attempts": history_for,
+        "attempt_evidence": min(history_for, _EVIDENCE_FOR),
+    }
 
 
 async def _attempt(engine: AsyncEngine, step: Callable[[AsyncConnection], Awaitable[T]]) -> T | None:

@@ -16,16 +16,7 @@ import structlog
 from structlog.types import EventDict, Processor, WrappedLogger
 
 from domain import pan
-
-# Standard Webhooks writes secrets and private keys so; both are base64.
-_SIGNING_SECRET = re.compile(r"\b(wh(?:sec|sk)_)[A-Za-z0-9+/=_-]+")
-_CREDENTIALS = re.compile(r"\b(Bearer|Basic) +[A-Za-z0-9+/=._~-]{8,}", re.IGNORECASE)
-# Report addresses and webhook URLs are signed so (clouds put X-Amz- or X-Goog- before the name), and the URL of a feed
-# may have its secret as `token`.
-_SECRET_IN_QUERY = re.compile(
-    r"""([?&](?:[a-z0-9_-]{0,40}[_-])?(?:token|key|sig|signature|secret|password)=)[^&\s"']+""", re.IGNORECASE
-)
-_PASSWORD_IN_URL = re.compile(r"""(?<=://)([^\s:/@"']*):[^\s"']*@""")
+from domain.secret_text import hide_secrets
 
 # What the database and its driver say of a row or an argument that they refuse, with its values, which may be a body or
 # a customer's name. It goes up to the next line that is not theirs.
@@ -140,13 +131,6 @@ def hidden(value: object) -> object:
 
 def _hidden_text(text: str) -> str:
     text = pan.mask(text)
-    if "wh" in text:
-        text = _SIGNING_SECRET.sub(r"\1***", text)
     if any(words in text for words in _SPEAKS_OF_VALUES):
         text = _VALUES.sub(r"\1***", text)
-    text = _CREDENTIALS.sub(r"\1 ***", text)
-    if "=" in text:
-        text = _SECRET_IN_QUERY.sub(r"\1***", text)
-    if "://" in text:
-        text = _PASSWORD_IN_URL.sub(r"\1:***@", text)
-    return text
+    return hide_secrets(text)

@@ -98,6 +98,19 @@ class AttemptView(View):
     attempted_at: Moment = Field(validation_alias="at")
 
 
+class AnswerView(View):
+    """What is kept of an answer that did not accept a webhook, masked."""
+
+    header_names: tuple[str, ...]
+    body: str
+
+
+class AnsweredAttemptView(AttemptView):
+    """One request of a delivery, and what is kept of a failing answer."""
+
+    answer: AnswerView | None
+
+
 Attempts = TypeVar("Attempts")
 
 

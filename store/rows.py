@@ -197,3 +197,4 @@ ATTEMPT_RESULT = RowType(
     delay="attempt_delay_v1",
 )
 """`attempted_at` in Unix seconds, `becomes` the delivery's status after it, `delay` until the next attempt."""
+ATTEMPT_EVIDENCE = RowType("attempt_evidence_row", 1, columns_of(schema.attempt_evidence))

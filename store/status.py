@@ -37,16 +37,16 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryWithAttempts:
-    """A delivery, live or finished, with its attempts."""
+    """A delivery, live or finished, with its attempts. An event of no wallet has no wallet, method and sequence."""
 
     id: int
     event_id: UUID
     name: str
     merchant_id: MerchantId
     endpoint_id: str
-    wallet_id: WalletId
-    method_id: MethodId
-    sequence: int
+    wallet_id: WalletId | None
+    method_id: MethodId | None
+    sequence: int | None
     status: str
     due_at: datetime | None
     created_at: datetime

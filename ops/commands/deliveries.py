@@ -1,4 +1,4 @@
-"""`repoint deliveries list`."""
+"""`repoint deliveries list|show`."""
 
 from typing import Annotated
 
@@ -7,10 +7,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from domain.delivery.states import Status
 from ops import filters, parts, terminal
-from ops.terminal import AsJson, Limit
-from schemas.views import DeliveryView
-from store import connectivity, listings
+from ops.terminal import AsJson, Failed, Limit
+from schemas.views import AnsweredAttemptView, AnswerView, DeliveryView
+from store import connectivity, delivery_answers, listings
 from store.listings import DeliveryRow
+from store.status import DeliveryWithAttempts
 
 app = typer.Typer(help="Events on their way to endpoints, and those that arrived or did not.", no_args_is_help=True)
 
@@ -47,3 +48,45 @@ def list_(
             for view in views
         ],
     )  # fmt: skip
+
+
+@app.command()
+def show(
+    delivery_id: Annotated[int, typer.Argument(metavar="ID", min=1, max=2**63 - 1)], *, as_json: AsJson = False
+) -> None:
+    """Show one delivery and its attempts, with what its endpoint answered where it did not accept it.
+
+    Of such an answer the names of the headers and the first KiB of the body are kept for 30 days, card numbers masked.
+    Nothing is kept of an answer that repeats a part of the webhook.
+    """
+
+    async def work(engine: AsyncEngine) -> DeliveryWithAttempts | None:
+        async with connectivity.snapshot(engine) as connection:
+            return await delivery_answers.find(connection, delivery_id)
+
+    delivery = parts.on_database(parts.settings_of_a_command(), work)
+    if delivery is None:
+        raise Failed(f"there is no delivery {delivery_id}")
+    view = DeliveryView[tuple[AnsweredAttemptView, ...]].of(delivery)
+    shown = view.as_json()
+    if as_json:
+        terminal.write_json(shown)
+        return
+    for name, value in shown.items():
+        if name != "attempts":
+            terminal.write_line(f"{name:<17}{terminal.printable('-' if value is None else str(value))}")
+    for attempt in view.attempts:
+        status = "" if attempt.status_code is None else f" {attempt.status_code}"
+        terminal.write_line(
+            f"\nattempt {attempt.number}  {terminal.moment(attempt.attempted_at)}  {attempt.outcome}{status}"
+            f"  {attempt.took_milliseconds} ms"
+        )
+        if attempt.answer is not None:
+            _write_answer(attempt.answer)
+
+
+def _write_answer(answer: AnswerView) -> None:
+    """Write each line of a body behind a bar: no line of it looks like one of ours."""
+    terminal.write_line(f"  headers: {terminal.printable(', '.join(answer.header_names) or 'none')}")
+    for line in answer.body.split("\n") if answer.body else ():
+        terminal.write_line(f"  | {terminal.printable(line)}")

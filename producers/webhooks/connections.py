@@ -12,19 +12,27 @@ import ssl
 from collections.abc import Sequence
 from functools import lru_cache
 from ipaddress import IPv6Address
+from itertools import islice
 from typing import NamedTuple, cast
 
 import httptools
 from aiohappyeyeballs import AddrInfoType, start_connection
 
+from domain.delivery.outcome import Outcome, outcome_of_status
 from producers.egress import Network, guard_sockets
 from producers.names import LookUp, Names, system_look_up
 from schemas.url import Url, read_url
 
-# Only the status and one header of an answer are used. The body is read so that the connection can serve the next
-# request.
+# Only the status and one header of an accepted answer are used. Its body is read so that the connection can serve the
+# next request.
 MOST_OF_A_HEAD = 64 * 1024
 MOST_OF_A_BODY = 16 * 1024
+
+# Of a failing answer: what is kept of the body is masked before it is cut, so a card number that spans the cut is read
+# whole, in any of its forms.
+MOST_OF_AN_EXCERPT = 1024 + 512
+_MOST_NAMES = 50
+_LONGEST_NAME = 100
 
 # Seconds. Many servers close an idle connection after 5 s, and a POST sent at that moment fails.
 KEEP_IDLE = 4.0
@@ -44,6 +52,7 @@ _FINAL = 200
 # RFC 9112, 4, and lenient as httptools is about the end of the line. The line must have ended: `20` may become `200`.
 _STATUS_LINE = re.compile(rb"[\r\n]*HTTP/1\.[01] +([1-9][0-9][0-9])(?: [^\n]*)?\r?\n")
 _END_OF_HEAD = re.compile(rb"\r?\n\r?\n")
+_HEADER_NAME = re.compile(rb"\n([!#$%&'*+.^_`|~0-9A-Za-z-]+)[ \t]*:")
 _RETRY_AFTER = re.compile(rb"\nretry-after:([^\r\n]*)", re.IGNORECASE)
 
 
@@ -93,6 +102,18 @@ def read_head(received: bytes) -> tuple[int | None, bytes | None]:
     return None, None
 
 
+def header_names(received: bytes) -> list[str]:
+    """The names of the headers of the last answer in `received`, 50 at most, in lower case."""
+    at = 0
+    while line := _STATUS_LINE.match(received, at):
+        end = _END_OF_HEAD.search(received, line.end() - 1)
+        if int(line[1]) >= _FINAL or end is None:
+            names = _HEADER_NAME.finditer(received, line.end() - 1, len(received) if end is None else end.start())
+            return [name[1][:_LONGEST_NAME].decode("ascii").lower() for name in islice(names, _MOST_NAMES)]
+        at = end.end()
+    return []
+
+
 class Connection(asyncio.Protocol):
     """A connection, and the parts of its latest answer that have been read."""
 
@@ -100,6 +121,10 @@ class Connection(asyncio.Protocol):
         self.status: int | None = None
         """The answer's status, once its head has been read; None if no head arrived."""
         self.retry_after: bytes | None = None
+        self.header_names: Sequence[str] = ()
+        """The names of the headers of a failing answer."""
+        self.excerpt = b""
+        """The beginning of the body of a failing answer."""
         self.is_unreadable = False
         """Whether the received bytes are not HTTP, or the head has no end."""
         self.is_reusable = False
@@ -119,7 +144,9 @@ class Connection(asyncio.Protocol):
     def post(self, request: bytes) -> "asyncio.Future[None]":
         """Send the request. The future is done when the answer is complete, too long, or broken off."""
         self.status = self.retry_after = None
+        self.header_names, self.excerpt = (), b""
         self.is_reusable = False
+        self._is_refused = False
         self._read_size = 0
         self._head = b""
         self._is_long = len(request) > _LONGEST_BEFORE_ANOTHER
@@ -192,12 +219,23 @@ class Connection(asyncio.Protocol):
         if self.status is None and (status >= _FINAL or status == _SWITCHING_PROTOCOLS):
             self.status = status
             self._read_size = 0
+            self._read_names(status)
+
+    def on_body(self, body: bytes) -> None:
+        if self._is_refused and len(self.excerpt) < MOST_OF_AN_EXCERPT and not self._completion.done():
+            self.excerpt += body[: MOST_OF_AN_EXCERPT - len(self.excerpt)]
 
     def on_message_complete(self) -> None:
         assert self._parser is not None
         if self.status is not None and not self._completion.done():
             self.is_reusable = self._parser.should_keep_alive() and not self._is_long
             self._end()
+
+    def _read_names(self, status: int) -> None:
+        """Keep the names of the headers, unless the answer accepts the request: of such an answer nothing is kept."""
+        if outcome_of_status(status) is not Outcome.ACCEPTED:
+            self._is_refused = True
+            self.header_names = header_names(self._head)
 
     def _cut_off(self) -> None:
         self.is_reusable = False
@@ -207,6 +245,8 @@ class Connection(asyncio.Protocol):
     def _end(self) -> None:
         if self.status is None and self._head:
             self.status, self.retry_after = read_head(self._head)
+            if self.status is not None:
+                self._read_names(self.status)
         self._head = b""
         if not self._completion.done():
             self._completion.set_result(None)

@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple, TypeAlias
 from domain.delivery.backlog import Backlog
 from domain.delivery.circuit import SLUGGISH
 from domain.delivery.outcome import Outcome
+from producers.webhooks.evidence import evidence
 from producers.webhooks.recorder import Recorder
 from producers.webhooks.sender import PostResult, Sender
 from schemas.signature import event_id, signature
@@ -114,7 +115,10 @@ class Poster:
                 self._under_way.pop(delivery.id, None)
         if self._on_point:
             self._on_point("read")
-        self._recorder.add(delivery, started_at, result)
+        kept = None
+        if result.failing is not None and headers is not None:
+            kept = evidence(result.failing, sent=headers, body=delivery.body, secrets=delivery.secrets)
+        self._recorder.add(delivery, started_at, result, kept)
 
 
 def _headers(delivery: ClaimedDelivery, timestamp: int) -> dict[str, str] | None:

@@ -9,11 +9,12 @@ import time
 from collections import Counter as Count
 from collections.abc import Callable, Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Literal, TypeAlias
 
 import structlog
 from prometheus_client import Counter, Histogram
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.delivery.backlog import Backlog
 from domain.delivery.circuit import hold_after
@@ -22,9 +23,11 @@ from domain.delivery.schedule import after_attempt
 from domain.delivery.states import Status
 from merchants import endpoint_events
 from producers.webhooks.claimer import OnClaimed
+from producers.webhooks.evidence import Evidence
 from producers.webhooks.sender import PostResult
-from store import deliveries, endpoints
+from store import deliveries, endpoints, evidence
 from store.deliveries import AttemptResult, ClaimedDelivery, Line
+from store.evidence import KeptAnswer
 from store.reused_connection import ReusedConnection
 
 log = structlog.get_logger()
@@ -77,6 +80,8 @@ class Recorder:
         self._on_point = on_point
         # not recorded yet: results, deliveries to put back, holds, and endpoints that answered 410
         self._results: list[AttemptResult] = []
+        # by delivery and attempt
+        self._evidence: dict[tuple[int, int], Evidence] = {}
         self._unsent: list[ClaimedDelivery] = []
         self._holds: dict[str, timedelta] = {}
         self._to_disable: set[str] = set()
@@ -85,14 +90,18 @@ class Recorder:
 
     # --- results of attempts ----------------------------------------------------------------------------------------
 
-    def add(self, delivery: ClaimedDelivery, started_at: float, result: PostResult) -> None:
-        """Take the result of an attempt that began at `started_at` (Unix seconds)."""
+    def add(
+        self, delivery: ClaimedDelivery, started_at: float, result: PostResult, kept: Evidence | None = None
+    ) -> None:
+        """Take the result of an attempt that began at `started_at` (Unix seconds), and what is kept of its answer."""
         id_ = delivery.endpoint_id
-        outcome, seconds, status_code, retry_after = result
+        outcome, seconds, status_code, retry_after, _ = result
         next_state = after_attempt(
             Status.PENDING, delivery.attempt, outcome, schedule=self._schedule, roll=self._roll()
         )
         self._results.append(AttemptResult(delivery, outcome, status_code, seconds, started_at, next_state))
+        if kept is not None:
+            self._evidence[delivery.id, delivery.attempt] = kept
         self._backlog.note_answer(id_, outcome, seconds)
         if outcome is Outcome.GONE:
             self._to_disable.add(id_)
@@ -158,6 +167,7 @@ class Recorder:
             if results:
                 to_claim = self._next_to_claim(results) if claims_next else ()
                 recorded = await deliveries.record(connection, results, to_claim=to_claim, lease=self._lease)
+                await self._keep_evidence(connection, results, recorded.ids)
             if disabled:
                 announced = await endpoint_events.announce_disabled(connection, disabled)
                 await endpoints.sort(connection)
@@ -168,6 +178,20 @@ class Recorder:
         self._drop(results, unsent, to_disable, holds)
         self._hand_on(recorded, leased_after, announced)
         _count(results, late=len(results) - len(recorded.ids), disabled=disabled)
+
+    async def _keep_evidence(
+        self, connection: AsyncConnection, results: Sequence[AttemptResult], ids: AbstractSet[int]
+    ) -> None:
+        """Keep the evidence of those `results` whose deliveries, `ids`, were still this recorder's."""
+        if not self._evidence:
+            return
+        answers = [
+            KeptAnswer(delivery.id, delivery.attempt, datetime.fromtimestamp(started_at, UTC), *kept)
+            for delivery, _, _, _, started_at, _ in results
+            if delivery.id in ids and (kept := self._evidence.get((delivery.id, delivery.attempt))) is not None
+        ]
+        if answers:
+            await evidence.keep(connection, answers)
 
     def _next_to_claim(self, results: Sequence[AttemptResult]) -> list[Line]:
         """The lines whose next delivery may be claimed at once: their endpoint has room, and no other line waits."""
@@ -199,6 +223,9 @@ class Recorder:
     ) -> None:
         """Drop what was recorded, and resume its endpoints. Additions made meanwhile stand behind it, and stay."""
         del self._results[: len(results)]
+        if self._evidence:
+            for result in results:
+                self._evidence.pop((result.delivery.id, result.delivery.attempt), None)
         del self._unsent[: len(unsent)]
         self._to_disable.difference_update(disabled)
         self._holds = {id_: hold for id_, hold in self._holds.items() if holds.get(id_) != hold}

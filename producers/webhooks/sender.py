@@ -22,13 +22,27 @@ from producers.webhooks.connections import (
 )
 
 
+class FailingAnswer(NamedTuple):
+    """What an endpoint sent that did not accept a request: the names of its headers, the beginning of its body.
+
+    Nothing in it is masked.
+    """
+
+    header_names: Sequence[str]
+    excerpt: bytes
+
+
 class PostResult(NamedTuple):
-    """The result of one request; `seconds` is its duration, `retry_after` the endpoint's unbounded delay."""
+    """The result of one request; `seconds` is its duration, `retry_after` the endpoint's unbounded delay.
+
+    `failing` is the answer if there is one and it does not accept the request.
+    """
 
     outcome: Outcome
     seconds: float
     status_code: int | None = None
     retry_after: timedelta | None = None
+    failing: FailingAnswer | None = None
 
 
 class Sender:
@@ -119,7 +133,8 @@ class Sender:
         outcome = outcome_of_status(connection.status)
         if outcome is Outcome.ACCEPTED:
             return PostResult(outcome, seconds, connection.status)
-        return PostResult(outcome, seconds, connection.status, _read_delay(connection.retry_after))
+        failing = FailingAnswer(connection.header_names, connection.excerpt)
+        return PostResult(outcome, seconds, connection.status, _read_delay(connection.retry_after), failing)
 
 
 # The first matching class gives the outcome of a failed connection.

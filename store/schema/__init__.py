@@ -8,10 +8,11 @@ wallets ─< wallet_merchants (sequence)    replacement_facts  old → new, each
     ├─< payment_links                     parked_updates     what a parked row of the inbox waits for
     └─< lineage                           dead_letters       messages that no update could be made of
                                           fetches            thin events that the vendor has to be asked about
-                                          events ─< deliveries (live) → delivery_history (finished), attempts
+                                          events ─< deliveries (live) → delivery_history (finished), attempts,
+                                                               attempt_evidence (of failing answers)
 """
 
-from store.schema.deliveries import attempts, deliveries, delivery_history, events
+from store.schema.deliveries import attempt_evidence, attempts, deliveries, delivery_history, events
 from store.schema.fetches import fetches
 from store.schema.inbox import DEFECT, IS_OPEN_DEFECT, dead_letters, inbox, parked_updates, unfinished_updates
 from store.schema.knowledge import credentials, replacement_facts
@@ -32,6 +33,7 @@ from store.schema.wallets import (
 __all__ = [
     "DEFECT",
     "IS_OPEN_DEFECT",
+    "attempt_evidence",
     "attempts",
     "credentials",
     "customer_identities",

@@ -1,6 +1,7 @@
 """Events for merchants, their deliveries, and the attempts to deliver them."""
 
 from sqlalchemy import (
+    ARRAY,
     BigInteger,
     CheckConstraint,
     Column,
@@ -107,11 +108,7 @@ Index(
     delivery_history.c.endpoint_id,
     postgresql_where=delivery_history.c.status == "DEAD",
 )
-Index(
-    "ix_delivery_history_dead_id",
-    delivery_history.c.id,
-    postgresql_where=delivery_history.c.status == "DEAD",
-)
+Index(None, delivery_history.c.id)
 
 attempts = Table(
     "attempts",
@@ -126,3 +123,16 @@ attempts = Table(
     postgresql_partition_by="RANGE (attempted_at)",
 )
 Index(None, attempts.c.delivery_id)
+
+attempt_evidence = Table(
+    "attempt_evidence",
+    metadata,
+    Column("delivery_id", BigInteger, nullable=False),
+    Column("number", Integer, nullable=False, comment="the attempt's"),
+    Column("attempted_at", Instant, nullable=False),
+    Column("header_names", ARRAY(Text), nullable=False),
+    Column("body", Text, nullable=False, comment="the first KiB of a failing answer, masked"),
+    PrimaryKeyConstraint("attempted_at", "delivery_id", "number"),
+    postgresql_partition_by="RANGE (attempted_at)",
+)
+Index(None, attempt_evidence.c.delivery_id)

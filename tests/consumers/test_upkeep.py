@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import text
@@ -206,7 +206,10 @@ async def test_it_may_run_twice_at_once_and_as_often_as_one_likes(harness: Harne
     assert await harness.rows("SELECT * FROM parked_updates") == []
 
 
-@pytest.mark.parametrize("table", ["delivery_history", "attempts"])
+PARENTS = ["delivery_history", "attempts", "attempt_evidence"]
+
+
+@pytest.mark.parametrize("table", PARENTS)
 async def test_the_days_to_come_have_a_partition_each(harness: Harness, table: str) -> None:
     for _ in range(2):
         await upkeep.run_once(harness.engine, parked_for=RETENTION.unknown)
@@ -218,6 +221,83 @@ async def test_the_days_to_come_have_a_partition_each(harness: Harness, table: s
     )
     names = {str(row.name) for row in rows}
     assert {f"{table}{row.day}" for row in rows} <= names
+
+
+ROWS_OF_A_MOMENT = [
+    "INSERT INTO delivery_history SELECT 7, gen_random_uuid(), 'ep', gen_random_uuid(), 1, 'DEAD', 1, :at, :at",
+    "INSERT INTO attempts VALUES (7, 1, 'gone', 410, 5, :at)",
+    "INSERT INTO attempt_evidence VALUES (7, 1, :at, '{}', 'no')",
+]
+
+
+async def days_of(harness: Harness, table: str) -> list[str]:
+    """The partitions of `table`, without the default one."""
+    rows = await harness.rows(
+        "SELECT CAST(CAST(inhrelid AS regclass) AS text) AS name FROM pg_inherits"
+        " WHERE inhparent = CAST(:table AS regclass) ORDER BY 1",
+        table=table,
+    )
+    return [row.name for row in rows if not row.name.endswith("_default")]
+
+
+async def counts(harness: Harness) -> list[int]:
+    return [(await harness.rows(f"SELECT count(*) AS n FROM {table}"))[0].n for table in PARENTS]  # noqa: S608
+
+
+async def test_a_day_is_dropped_whole_when_it_is_old(harness: Harness) -> None:
+    month, half_year = timedelta(days=30), timedelta(days=180)
+
+    async def run_at(now: datetime) -> None:
+        await upkeep.run_once(harness.engine, parked_for=RETENTION.unknown, history_for=half_year, now=now)
+
+    now = datetime.now(UTC).replace(hour=12)
+    tomorrow = now + timedelta(days=1)
+    await run_at(now)
+    for statement in ROWS_OF_A_MOMENT:
+        for at in (now, tomorrow):  # the first lies in the default partition
+            await harness.rows(statement, at=at)
+    name = f"attempt_evidence_{tomorrow:%Y%m%d}"
+    assert name in await days_of(harness, "attempt_evidence")
+    await run_at(tomorrow + month)
+    assert await counts(harness) == [2, 2, 1]
+    await run_at(tomorrow + month + timedelta(days=1))
+    assert await counts(harness) == [2, 2, 0]
+    assert name not in await days_of(harness, "attempt_evidence")
+    await run_at(tomorrow + half_year)
+    assert await counts(harness) == [1, 1, 0]
+    await run_at(tomorrow + half_year + timedelta(days=1))
+    assert await counts(harness) == [0, 0, 0]
+    for table in PARENTS:  # the days ahead of each clock, but for those that are old by now
+        ahead = [tomorrow + half_year + timedelta(days=days) for days in range(1, 5)]
+        assert (await days_of(harness, table))[-4:] == [f"{table}_{day:%Y%m%d}" for day in ahead]
+        assert f"{table}_{tomorrow:%Y%m%d}" not in await days_of(harness, table)
+
+
+async def test_a_table_that_is_in_use_is_not_waited_for(harness: Harness) -> None:
+    now = datetime.now(UTC)
+    await upkeep.run_once(harness.engine, parked_for=RETENTION.unknown)
+    before = await days_of(harness, "attempts")
+    later = now + timedelta(days=400)
+    async with harness.engine.begin() as reader:
+        await reader.execute(text("SELECT count(*) FROM attempts"))
+        async with asyncio.timeout(10):
+            await upkeep.run_once(harness.engine, parked_for=RETENTION.unknown, now=later)
+        assert set(before) <= set(await days_of(harness, "attempts"))
+        assert not set(before) & {
+            name.replace("delivery_history", "attempts") for name in await days_of(harness, "delivery_history")
+        }
+    await upkeep.run_once(harness.engine, parked_for=RETENTION.unknown, now=later)
+    assert not set(before) & set(await days_of(harness, "attempts"))
+
+
+async def test_a_day_whose_rows_came_before_it_was_made_stays_in_the_default_partition(harness: Harness) -> None:
+    now = datetime.now(UTC) + timedelta(days=2000)
+    tomorrow = now + timedelta(days=1)
+    await harness.rows(ROWS_OF_A_MOMENT[1], at=tomorrow)  # by a process whose clock is ahead
+    await upkeep.run_once(harness.engine, parked_for=RETENTION.unknown, now=now)
+    assert f"attempts_{tomorrow:%Y%m%d}" not in await days_of(harness, "attempts")
+    assert f"attempts_{tomorrow + timedelta(days=1):%Y%m%d}" in await days_of(harness, "attempts")
+    assert f"delivery_history_{tomorrow:%Y%m%d}" in await days_of(harness, "delivery_history")
 
 
 async def test_it_waits_for_a_database_that_is_away_and_stops_when_told(harness: Harness, database_url: str) -> None:

@@ -9,6 +9,7 @@ import pytest
 from domain.wallet import Details, Expiry, Link, LinkKind, LinkStatus, Method, MethodStatus, MethodType
 from ops.topics import Action, TopicResult
 from schemas.views import (
+    AnsweredAttemptView,
     DeadLetterView,
     DeliveryView,
     EndpointView,
@@ -20,6 +21,7 @@ from schemas.views import (
     View,
 )
 from store.dead_letters import DeadLetterRow
+from store.delivery_answers import Answer, AnsweredAttempt
 from store.endpoints import Endpoint
 from store.listings import DeliveryRow, FetchRow, InboxRow
 from store.status import Attempt, DeliveryWithAttempts, MethodHistory, Replacement
@@ -60,6 +62,23 @@ HISTORY = MethodHistory(
             ' "endpointId": "ep-1", "walletId": "w-1", "paymentMethodId": "pm-2", "sequence": 1, "status": "PENDING",'
             ' "attempts": 3, "dueAt": "2026-11-20T12:00:01.234Z", "createdAt": "2026-11-20T12:00:00.000Z",'
             ' "finishedAt": null}'),
+        ),
+        (
+            DeliveryView[tuple[AnsweredAttemptView, ...]].of(
+                DeliveryWithAttempts(7, EVENT, "PAYMENT_METHOD_REPLACED", "m-1", "ep-1", "w-1", "pm-2", 1, "PENDING",
+                                     LATER, NOON, None, (
+                    AnsweredAttempt(1, "status_refused", 500, 12, NOON, Answer(("date", "server"), "{}\x1b")),
+                    AnsweredAttempt(2, "connection_closed", None, 3, LATER),
+                ))
+            ),
+            (f'{{"id": 7, "eventId": "{EVENT_ID}", "name": "PAYMENT_METHOD_REPLACED", "merchantId": "m-1",'
+            ' "endpointId": "ep-1", "walletId": "w-1", "paymentMethodId": "pm-2", "sequence": 1, "status": "PENDING",'
+            ' "attempts": [{"number": 1, "outcome": "status_refused", "statusCode": 500, "tookMilliseconds": 12,'
+            ' "attemptedAt": "2026-11-20T12:00:00.000Z",'
+            ' "answer": {"headerNames": ["date", "server"], "body": "{}\\u001b"}},'
+            ' {"number": 2, "outcome": "connection_closed", "statusCode": null, "tookMilliseconds": 3,'
+            ' "attemptedAt": "2026-11-20T12:00:01.234Z", "answer": null}],'
+            ' "dueAt": "2026-11-20T12:00:01.234Z", "createdAt": "2026-11-20T12:00:00.000Z", "finishedAt": null}'),
         ),
         (
             EndpointView.of(ENDPOINT),

@@ -26,7 +26,7 @@ class Results:
         self.ids: list[int] = []
         self._then = then
 
-    def add(self, claimed: ClaimedDelivery, _begun: float, _answer: PostResult) -> None:
+    def add(self, claimed: ClaimedDelivery, *_: object) -> None:
         self.ids.append(claimed.id)
         self._then()
 

@@ -1,0 +1,105 @@
+"""What is kept of an answer that did not accept a webhook: the names of its headers, the first KiB of its body, masked.
+
+An answer may hold anything. Card numbers and secrets are masked. An answer that repeats something of the request is
+dropped whole: no part of a webhook's body and nothing that signs one is kept in the database.
+"""
+
+import binascii
+import codecs
+import html
+import json
+import re
+from base64 import urlsafe_b64decode
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+from urllib.parse import unquote_plus
+
+from domain import pan
+from domain.secret_text import hide_secrets
+from producers.webhooks.connections import MOST_OF_AN_EXCERPT
+from producers.webhooks.sender import FailingAnswer
+
+MOST_OF_A_BODY = 1024
+"""Bytes of UTF-8 that are kept of a body."""
+
+# What is shorter occurs in answers that repeat nothing.
+_SHORTEST_VALUE = 6
+# An answer may say which event or status it does not know, and the time is no secret.
+_VOCABULARY_KEYS = {"name", "reason", "type", "status", "paymentMethodType", "kind", "cardBrand", "accountType"}
+_VOCABULARY = re.compile(r"[A-Z_]+")
+_NO_SECRETS = {"webhook-timestamp"}
+
+_SIGNING_SECRETS = ("whsec_", "whsk_")
+_ESCAPE = re.compile(r"\\u([0-9a-fA-F]{4})")
+_BASE64 = re.compile(r"[A-Za-z0-9+/_-]{16,}")
+_URL_SAFE = str.maketrans("+/", "-_")
+_HEXADECIMAL = re.compile(r"(?:[0-9a-fA-F]{2}){16,}")
+
+
+class Evidence(NamedTuple):
+    """What is kept of a failing answer."""
+
+    header_names: Sequence[str]
+    body: str
+
+
+def evidence(answer: FailingAnswer, *, sent: Mapping[str, str], body: bytes, secrets: Sequence[str]) -> Evidence | None:
+    """What is kept of `answer`; None if it repeats a header in `sent`, a value of the request's `body`, or a secret."""
+    names = ", ".join(answer.header_names)
+    text = _text(answer.excerpt)
+    readings = [reading.lower() for reading in _readings(f"{names}: {text}")]
+    values = [value.lower() for value in _values(sent, body, secrets)]
+    if any(value in reading for reading in readings for value in values):
+        return None
+    kept = hide_secrets(pan.mask(text)).encode()[:MOST_OF_A_BODY].decode(errors="ignore")
+    return Evidence([pan.mask(name) for name in answer.header_names], kept)
+
+
+def _text(excerpt: bytes) -> str:
+    """The excerpt as text. PostgreSQL has no NUL in a text."""
+    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+    is_whole = len(excerpt) < MOST_OF_AN_EXCERPT
+    return decoder.decode(excerpt, final=is_whole).replace("\0", "\N{REPLACEMENT CHARACTER}")
+
+
+def _values(sent: Mapping[str, str], body: bytes, secrets: Sequence[str]) -> Iterator[str]:
+    """Texts that an answer repeats of a request, and secrets that it must not hold."""
+    yield from _SIGNING_SECRETS
+    for secret in secrets:
+        yield secret.rpartition("_")[2]
+    for name, value in sent.items():
+        if name not in _NO_SECRETS:
+            yield from (part.rpartition(",")[2] for part in value.split())
+    try:
+        yield from _strings(json.loads(body))
+    except ValueError:  # no JSON
+        yield body.decode(errors="replace")
+
+
+def _strings(value: object, key: str = "", *, of_customer: bool = False) -> Iterator[str]:
+    """The texts of parsed JSON that are long enough to name something; words that all events share are left out."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _strings(inner, name, of_customer=of_customer or name == "customer")
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _strings(inner, key, of_customer=of_customer)
+    elif isinstance(value, str) and len(value) >= _SHORTEST_VALUE:
+        is_shared = not of_customer and key in _VOCABULARY_KEYS and _VOCABULARY.fullmatch(value) is not None
+        if not is_shared:
+            yield value
+
+
+def _readings(text: str) -> Iterator[str]:
+    """`text`, and what it is without the escapes of URLs, HTML and JSON, base64 and hexadecimal."""
+    yield text
+    plain = html.unescape(unquote_plus(text))
+    yield _ESCAPE.sub(lambda escape: chr(int(escape[1], 16)), plain).replace("\\", "")
+    joined = "".join(text.replace("\\/", "/").split())
+    for run in _BASE64.findall(joined):
+        written = run.translate(_URL_SAFE)
+        for start in range(4):  # a word before it may have no gap
+            whole = written[start : start + (len(run) - start) // 4 * 4]
+            yield urlsafe_b64decode(whole).decode(errors="replace")
+    for run in _HEXADECIMAL.findall(joined):
+        yield binascii.unhexlify(run).decode(errors="replace")
