@@ -8,7 +8,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from enum import StrEnum
 from functools import partial
 from importlib.metadata import version
@@ -150,7 +150,7 @@ async def assembled(settings: Settings, role: Role, engine: AsyncEngine | None, 
             on_due = _on_due(parts, engine, dispatcher)
             worker = _worker(settings, engine, servers, on_due=on_due)
             parts.jobs["consumer"] = worker.run
-            parts.jobs["upkeep"] = partial(_keep_up, engine, settings.parked_for)
+            parts.jobs["upkeep"] = partial(_keep_up, settings, engine)
             parts.jobs["unfinished updates"] = partial(_finish_updates, settings, engine, on_due)
             parts.ready["consumer"] = worker.ready
             parts.stalled.append(worker.stalled)
@@ -363,8 +363,8 @@ async def _telling(
         yield port
 
 
-async def _keep_up(engine: AsyncEngine, parked_for: timedelta, stopping: asyncio.Event) -> None:
-    await upkeep.run(engine, parked_for=parked_for, stopping=stopping)
+async def _keep_up(settings: Settings, engine: AsyncEngine, stopping: asyncio.Event) -> None:
+    await upkeep.run(engine, parked_for=settings.parked_for, history_for=settings.history_for, stopping=stopping)
 
 
 async def _finish_updates(settings: Settings, engine: AsyncEngine, on_due: OnDue, stopping: asyncio.Event) -> None:

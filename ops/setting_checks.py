@@ -80,6 +80,8 @@ def contradictions(settings: "Settings") -> Iterator[str]:
         yield problem("delivery_lease", "expected longer than REPOINT_DELIVERY_TIMEOUT")
     if settings.knowledge_for < settings.parked_for:
         yield problem("knowledge_for", "expected no shorter than REPOINT_PARKED_FOR")
+    if settings.history_for < sum(settings.retry_schedule, timedelta(days=1)):
+        yield problem("history_for", "expected a day longer than all of REPOINT_RETRY_SCHEDULE together")
     needing = needing_key(settings.feed_secrets or ())
     if needing and settings.fingerprint_key is None:
         yield problem("fingerprint_key", _expected_with(needing))

@@ -124,6 +124,11 @@ class Settings(BaseSettings):
         timedelta(days=800),
         description="How long what vendors told about a known credential is kept; card networks answer for 730 days.",
     )
+    history_for: Duration = Field(
+        timedelta(days=180),
+        description="How long finished deliveries, DEAD ones among them, and attempts are kept. A DEAD delivery can be"
+        " replayed until then. A day is dropped whole.",
+    )
     customer_identifiers: Identifiers = Field(
         ("metadata.patientId",),
         description="Metadata that names a customer, beside enterpriseId and hsid; all other metadata only describes"

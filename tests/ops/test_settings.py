@@ -70,6 +70,7 @@ def test_nothing_has_to_be_set_in_development(environment: Environment) -> None:
     assert defaults.kafka_topic == "vendor.payment-method-updates"
     assert defaults.parked_for == timedelta(hours=72)
     assert defaults.knowledge_for == timedelta(days=800)
+    assert defaults.history_for == timedelta(days=180)
     assert defaults.egress_allow == ()
     assert timedelta(days=3) <= sum(defaults.retry_schedule, timedelta()) < timedelta(days=4)
 
@@ -128,6 +129,7 @@ def test_an_empty_variable_is_one_not_set(environment: Environment) -> None:
         ("HTTP_PORT", "70000", "expected less than or equal to 65535"),
         ("DELIVERY_LEASE", "15s", "expected longer than REPOINT_DELIVERY_TIMEOUT"),
         ("KNOWLEDGE_FOR", "1h", "expected no shorter than REPOINT_PARKED_FOR"),
+        ("HISTORY_FOR", "3d", "expected a day longer than all of REPOINT_RETRY_SCHEDULE together"),
         ("KAFKA_SESSION_TIMEOUT", "5s", "expected 6s to 1m"),
         ("KAFKA_SESSION_TIMEOUT", "61s", "expected 6s to 1m"),
         ("KAFKA_SECURITY_PROTOCOL", "TLS", "expected 'PLAINTEXT', 'SSL', 'SASL_PLAINTEXT' or 'SASL_SSL'"),
@@ -497,6 +499,7 @@ def test_digits_are_ids_of_the_vendors_that_are_named(monkeypatch: pytest.Monkey
     [
         ("DELIVERY_LEASE", "15001ms"),
         ("KNOWLEDGE_FOR", "72h"),  # as long as an update waits
+        ("HISTORY_FOR", "358505s"),  # a day, and all delays
         ("KAFKA_SESSION_TIMEOUT", "6s"),
         ("KAFKA_SESSION_TIMEOUT", "60s"),
         ("RETRY_SCHEDULE", "30m,30m"),
@@ -517,6 +520,7 @@ def test_a_value_at_the_edge_of_what_may_be_is_taken_in_production(
     [
         ("DELIVERY_LEASE", "15s"),
         ("KNOWLEDGE_FOR", "71h"),
+        ("HISTORY_FOR", "99h"),
         ("KAFKA_SESSION_TIMEOUT", "5999ms"),
         ("KAFKA_SESSION_TIMEOUT", "60001ms"),
         ("RETRY_SCHEDULE", "30m,29m"),
