@@ -1,0 +1,209 @@
+"""The recorder by itself: what it keeps of attempts, what it hands on, and what it counts."""
+
+from collections.abc import AsyncIterator, Collection, Sequence
+from datetime import timedelta
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from domain.delivery.backlog import Backlog
+from domain.delivery.outcome import Outcome
+from producers.webhooks import recorder as module
+from producers.webhooks.recorder import ATTEMPT_SECONDS, ATTEMPTS, DISABLED, LATE, Recorder
+from producers.webhooks.sender import PostResult
+from store import deliveries
+from store.deliveries import ClaimedDelivery
+from store.reused_connection import ReusedConnection
+from tests.store.outbox import Outbox
+
+ACCEPTED = PostResult(Outcome.ACCEPTED, 0.25, 200)
+FAILED = PostResult(Outcome.UNAVAILABLE, 0.25, 503)
+LEASE = timedelta(minutes=1)
+
+
+def asking_for(pause: timedelta) -> PostResult:
+    return PostResult(Outcome.UNAVAILABLE, 0.25, 503, pause)
+
+
+@pytest.fixture
+def outbox(engine: AsyncEngine) -> Outbox:
+    return Outbox(engine)
+
+
+class Recording:
+    """A recorder, its backlog, and what it hands on."""
+
+    def __init__(self, connection: ReusedConnection, connections: int = 20) -> None:
+        self.backlog = Backlog(connections)
+        self.claimed: list[ClaimedDelivery] = []
+        self.due: list[Collection[str]] = []
+        self.paused: list[bool] = []
+        self.connection = connection
+        self.recorder = Recorder(
+            connection,
+            self.backlog,
+            schedule=(timedelta(hours=1), timedelta(hours=2)),
+            lease=LEASE,
+            roll=lambda: 0.5,
+            on_claimed=self._take,
+            on_due=self.due.append,
+            on_paused=lambda: self.paused.append(self.backlog.is_paused("m")),
+        )
+
+    def _take(self, claimed: Sequence[ClaimedDelivery], begun: float) -> None:
+        assert begun > 0
+        self.claimed += claimed
+
+    async def claim(self, **limits: int) -> list[ClaimedDelivery]:
+        async with self.connection.begin() as connection:
+            claimed = await deliveries.claim(connection, limits, {}, lease=LEASE)
+        for delivery in claimed:
+            self.backlog.add_outstanding(delivery.endpoint_id)
+        return claimed
+
+    async def end(self, claimed: Sequence[ClaimedDelivery], *answers: PostResult) -> None:
+        for delivery, answer in zip(claimed, answers, strict=True):
+            self.recorder.add(delivery, 1_763_600_000.0, answer)
+        await self.recorder.run_once()
+
+
+@pytest.fixture
+async def connection(engine: AsyncEngine) -> AsyncIterator[ReusedConnection]:
+    async with ReusedConnection(engine) as connection:
+        yield connection
+
+
+@pytest.fixture
+async def recording(connection: ReusedConnection, outbox: Outbox) -> Recording:
+    await outbox.add_endpoint("m")
+    return Recording(connection)
+
+
+@pytest.mark.parametrize("pauses", [(60, 3600), (3600, 60)])
+async def test_of_several_pauses_that_an_endpoint_asks_for_the_longest_is_kept(
+    recording: Recording, outbox: Outbox, pauses: tuple[int, int]
+) -> None:
+    for _ in pauses:
+        await outbox.tell("m", await outbox.add_wallet())
+    claimed = await recording.claim(m=2)
+    await recording.end(claimed, *(asking_for(timedelta(seconds=pause)) for pause in pauses))
+    ((seconds,),) = await outbox.execute("SELECT extract(epoch FROM held_until - now()) FROM endpoints")
+    assert 3500 < seconds <= 3600
+
+
+@pytest.mark.parametrize("answer", [asking_for(timedelta(hours=1)), PostResult(Outcome.GONE, 0.25, 410)])
+async def test_an_endpoint_is_paused_until_the_database_knows_what_it_asked_for(
+    recording: Recording, outbox: Outbox, answer: PostResult
+) -> None:
+    """What is ready for it is put back before the statements and after them: a claim may come between."""
+    await outbox.tell("m", await outbox.add_wallet())
+    (claimed,) = await recording.claim(m=1)
+    recording.recorder.add(claimed, 0.0, answer)
+    assert recording.backlog.is_paused("m")
+    await recording.recorder.run_once()
+    assert recording.paused == [True, True]
+    assert not recording.backlog.is_paused("m")
+    await recording.recorder.run_once()
+    assert recording.paused == [True, True]
+
+
+async def test_the_next_of_a_finished_line_is_handed_on_claimed(recording: Recording, outbox: Outbox) -> None:
+    first = await outbox.tell("m", await outbox.add_wallet(), 2)
+    await recording.end(await recording.claim(m=1), ACCEPTED)
+    assert [(claimed.event_id, claimed.attempt) for claimed in recording.claimed] == [(first[1], 1)]
+    assert recording.backlog.outstanding == 1
+    assert recording.due == []
+
+
+async def test_of_a_paused_endpoint_and_without_leave_the_next_is_only_made_due(
+    recording: Recording, outbox: Outbox
+) -> None:
+    for _ in range(2):
+        await outbox.tell("m", await outbox.add_wallet(), 2)
+    first, second = await recording.claim(m=2)
+    recording.backlog.pause("m")
+    await recording.end([first], ACCEPTED)
+    recording.backlog.resume("m")
+    recording.recorder.add(second, 0.0, ACCEPTED)
+    await recording.recorder.run_once(claims_next=False)
+    assert recording.claimed == []
+    assert recording.due == [{"m"}, {"m"}]
+    assert await outbox.heads("m") == [2, 2]
+
+
+async def test_no_more_lines_go_on_than_the_endpoint_has_room_for(connection: ReusedConnection, outbox: Outbox) -> None:
+    """Of four connections an endpoint that was quick has two; the third line waits for the next claim."""
+    await outbox.add_endpoint("m")
+    for _ in range(3):
+        await outbox.tell("m", await outbox.add_wallet(), 2)
+    recording = Recording(connection, connections=4)
+    await recording.end(await recording.claim(m=3), ACCEPTED, ACCEPTED, ACCEPTED)
+    assert len(recording.claimed) == recording.backlog.outstanding == 2
+    assert recording.due[-1] == {"m"}
+    assert await outbox.heads("m") == [2, 2, 2]
+
+
+async def test_a_failed_attempt_keeps_its_line(recording: Recording, outbox: Outbox) -> None:
+    """It is due again after the delay of its number, and nothing behind it goes out before."""
+    await outbox.tell("m", await outbox.add_wallet(), 2)
+    await recording.end(await recording.claim(m=1), FAILED)
+    assert (recording.claimed, recording.due) == ([], [])
+    ((seconds, leased),) = await outbox.execute(
+        "SELECT extract(epoch FROM due_at - now()), leased_until FROM deliveries WHERE due_at IS NOT NULL"
+    )
+    assert 3500 < seconds <= 3600
+    assert leased is None
+
+
+async def test_deliveries_that_were_not_sent_are_put_back(recording: Recording, outbox: Outbox) -> None:
+    for _ in range(2):
+        await outbox.tell("m", await outbox.add_wallet())
+    sent, unsent = await recording.claim(m=2)
+    recording.recorder.put_back(unsent)
+    assert not recording.recorder.is_empty()
+    await recording.end([sent], ACCEPTED)
+    assert recording.recorder.is_empty()
+    assert recording.backlog.outstanding == 0
+    assert [row.attempt for row in await outbox.live()] == [0]
+    assert [claimed.id for claimed in await recording.claim(m=2)] == [unsent.id]
+
+
+async def test_it_is_behind_when_results_and_deliveries_to_put_back_are_too_many_together(
+    monkeypatch: pytest.MonkeyPatch, recording: Recording, outbox: Outbox
+) -> None:
+    monkeypatch.setattr(module, "_MOST_RESULTS", 2)
+    for _ in range(3):
+        await outbox.tell("m", await outbox.add_wallet())
+    first, second, third = await recording.claim(m=3)
+    recording.recorder.add(first, 0.0, ACCEPTED)
+    recording.recorder.put_back(second)
+    assert not recording.recorder.is_behind()
+    recording.recorder.put_back(third)
+    assert recording.recorder.is_behind()
+    await recording.recorder.run_once()
+    assert not recording.recorder.is_behind()
+
+
+async def test_attempts_are_counted_by_what_came_of_them(recording: Recording, outbox: Outbox) -> None:
+    def counts() -> list[float]:
+        counters = (ATTEMPTS.labels("ACCEPTED"), ATTEMPTS.labels("gone"), LATE, DISABLED)
+        return [*(counter._value.get() for counter in counters), ATTEMPT_SECONDS._sum.get()]
+
+    for _ in range(4):
+        await outbox.tell("m", await outbox.add_wallet())
+    first, second, third, late = await recording.claim(m=4)
+    before = counts()
+    gone = PostResult(Outcome.GONE, 0.5, 410)
+    await recording.end([first, second, third, late._replace(attempt=7)], ACCEPTED, ACCEPTED, gone, ACCEPTED)
+    assert [after - former for after, former in zip(counts(), before, strict=True)] == [3, 1, 1, 1, 1.25]
+
+
+async def test_the_claimer_is_told_when_it_is_time_for_the_next_claim(recording: Recording, outbox: Outbox) -> None:
+    for _ in range(2):
+        await outbox.tell("m", await outbox.add_wallet())
+    first, second = await recording.claim(m=2)
+    recording.recorder.add(first, 0.0, ACCEPTED)
+    assert recording.due == [], "no endpoint is known to have deliveries due"
+    recording.backlog.add_due(["m"])
+    recording.recorder.put_back(second)
+    assert recording.due == [()], "an endpoint with due deliveries has none in hand"
