@@ -100,6 +100,7 @@ class Dispatcher:
             self._has_claimed_last = True
             waking.cancel()
             await self._drain(recording)
+        self._recorder.close()
 
     async def run_once(self) -> int:
         """Claim the due deliveries, attempt them, record the results; for tests. Returns the number of attempts."""

@@ -23,6 +23,7 @@ from domain.delivery.schedule import after_attempt
 from domain.delivery.states import Status
 from merchants import endpoint_events
 from producers.webhooks.claimer import OnClaimed
+from producers.webhooks.dead_log import DeadLog
 from producers.webhooks.evidence import Evidence
 from producers.webhooks.sender import PostResult
 from store import deliveries, endpoints, evidence
@@ -78,6 +79,7 @@ class Recorder:
         self._on_due = on_due
         self._on_paused = on_paused
         self._on_point = on_point
+        self._dead_log = DeadLog()
         # not recorded yet: results, deliveries to put back, holds, and endpoints that answered 410
         self._results: list[AttemptResult] = []
         # by delivery and attempt
@@ -177,7 +179,16 @@ class Recorder:
             self._on_paused()
         self._drop(results, unsent, to_disable, holds)
         self._hand_on(recorded, leased_after, announced)
+        self._dead_log.add(
+            (delivery.endpoint_id, outcome)
+            for delivery, outcome, *_, next_state in results
+            if next_state.status is Status.DEAD and delivery.id in recorded.ids
+        )
         _count(results, late=len(results) - len(recorded.ids), disabled=disabled)
+
+    def close(self) -> None:
+        """Write what has gathered for the log."""
+        self._dead_log.close()
 
     async def _keep_evidence(
         self, connection: AsyncConnection, results: Sequence[AttemptResult], ids: AbstractSet[int]

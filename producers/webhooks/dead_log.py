@@ -1,0 +1,84 @@
+"""Deliveries that died: a counter, and a log line that gathers those of an endpoint for a minute."""
+
+import asyncio
+from collections.abc import Iterable
+from shlex import quote
+from typing import NamedTuple
+
+import structlog
+from prometheus_client import Counter
+
+from domain.delivery.outcome import Outcome
+
+log = structlog.get_logger()
+
+DEAD = Counter("repoint_deliveries_dead_total", "Deliveries that were given up after their last attempt")
+
+_EVERY_SECONDS = 60.0
+
+
+class _Gathered(NamedTuple):
+    """Deliveries to one endpoint that are not in the log yet, and the outcome of the last attempt at the latest."""
+
+    number: int
+    outcome: Outcome | None
+
+
+_NOTHING = _Gathered(0, None)
+
+
+class DeadLog:
+    """Writes the first dead deliveries of an endpoint at once, and later ones together, every `every` seconds."""
+
+    def __init__(self, every: float = _EVERY_SECONDS) -> None:
+        self._every = every
+        # by endpoint that had a line within the last minute: what has gathered since
+        self._gathered: dict[str, _Gathered] = {}
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+
+    def add(self, dead: Iterable[tuple[str, Outcome]]) -> None:
+        """Count dead deliveries: the endpoint of each, and the outcome of its last attempt."""
+        added: dict[str, _Gathered] = {}
+        for endpoint_id, outcome in dead:
+            added[endpoint_id] = _Gathered(added.get(endpoint_id, _NOTHING).number + 1, outcome)
+        for endpoint_id, gathered in added.items():
+            DEAD.inc(gathered.number)
+            if endpoint_id in self._gathered:
+                number = self._gathered[endpoint_id].number + gathered.number
+                self._gathered[endpoint_id] = gathered._replace(number=number)
+            else:
+                _write(endpoint_id, gathered)
+                self._wait(endpoint_id)
+
+    def close(self) -> None:
+        """Write what has gathered, and gather nothing more."""
+        for timer in self._timers.values():
+            timer.cancel()
+        for endpoint_id, gathered in self._gathered.items():
+            if gathered.number:
+                _write(endpoint_id, gathered)
+        self._gathered.clear()
+        self._timers.clear()
+
+    def _wait(self, endpoint_id: str) -> None:
+        self._gathered[endpoint_id] = _NOTHING
+        self._timers[endpoint_id] = asyncio.get_running_loop().call_later(self._every, self._end, endpoint_id)
+
+    def _end(self, endpoint_id: str) -> None:
+        gathered = self._gathered.pop(endpoint_id)
+        del self._timers[endpoint_id]
+        if gathered.number:
+            _write(endpoint_id, gathered)
+            self._wait(endpoint_id)
+
+
+def _write(endpoint_id: str, gathered: _Gathered) -> None:
+    endpoint = quote(endpoint_id)
+    log.warning(
+        "deliveries are dead: given up after their last attempt",
+        endpoint=endpoint_id,
+        count=gathered.number,
+        last_outcome=gathered.outcome,
+        list=f"repoint deliveries list --status DEAD --endpoint {endpoint}",
+        replay=f"repoint replay --endpoint {endpoint}",
+    )
