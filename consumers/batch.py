@@ -1,7 +1,7 @@
 """One batch of messages, one transaction: read → seen before? → change the wallets → record.
 
-It runs a fixed number of statements whatever the size of the batch (`wallets.change`). Whatever fails, fails the whole
-transaction: nothing of the batch has happened then, and it is taken again.
+The number of statements does not grow with the batch (`wallets.change`). A failure undoes the whole transaction, and
+the batch is taken in again.
 """
 
 from collections import Counter
@@ -13,7 +13,7 @@ from typing import Literal, TypeAlias
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from consumers.letters import LONGEST_BYTES, Message, dead_letter, length, shortened, too_long
+from consumers.letters import LONGEST_BYTES, Message, dead_letter, message_size, shortened_letter, too_long_reason
 from domain.decide import Verdict
 from domain.refusal import Refusal, RefusalCode, Refused
 from domain.update import Outcome, Update, UpdateType
@@ -24,19 +24,18 @@ from schemas.intake import MessageHeaders
 from store import dead_letters, inbox, topics, unfinished
 from store.dead_letters import DeadLetter
 from store.inbox import Arrival
-from wallets.change import Retention, Step, change
+from wallets.change import ChangePoint, Retention, change
 from wallets.loading import ORDINARY, Limits
 
-Point: TypeAlias = Literal["took in", "committed"] | Step
+BatchPoint: TypeAlias = Literal["took in", "committed"] | ChangePoint
 """Where a crash test may stop a batch."""
 
 
 @dataclass(frozen=True, slots=True)
 class BatchResult:
-    """What became of a batch: how many updates had which outcome, letters, redelivered messages, and events made.
+    """The counts of a batch: updates by outcome, dead letters (`unreadable`), redelivered messages, new events.
 
-    `empty` messages have no value; nothing is kept of them but their number. `due` are the endpoints with new
-    deliveries.
+    `empty` messages have no value; only their number is stored. `due` are the endpoints with new deliveries.
     """
 
     outcomes: Counter[Outcome]
@@ -47,8 +46,8 @@ class BatchResult:
     due: AbstractSet[str] = frozenset()
 
 
-# Some vendors date a change by when it comes into force. A clock that is wrong by years would decide about a card until
-# then, against all other vendors.
+# Some vendors date a change by the day on which it takes effect. A clock that is years ahead would decide about a card
+# for all those years, against every other vendor.
 _MOST_AHEAD = timedelta(days=366)
 _TOO_FAR_AHEAD = Refusal(RefusalCode.OUT_OF_RANGE, "occurredAt", f"a time at most {_MOST_AHEAD.days} days ahead")
 
@@ -63,48 +62,50 @@ async def take_in(
     identifiers: AbstractSet[str] = IDENTIFIERS,
     digit_ids: DigitIds = NO_DIGIT_IDS,
     incarnation: int = 0,
-    at: Callable[[Point], None] = lambda _: None,
+    on_point: Callable[[BatchPoint], None] = lambda _: None,
 ) -> BatchResult:
-    """Take in `messages`: change the wallets that they are about, and record what became of each, in one transaction.
+    """Take in `messages`: change the wallets that they concern, and record the outcome of each, in one transaction.
 
-    `within_reach` are credentials to lock beside those the messages name, `identifiers` what names a customer;
-    `incarnation` is of their topic (`store.topics`).
+    `within_reach` are credentials to lock beside those that the messages name. `identifiers` are the names of customer
+    identifiers. `incarnation` is that of the topic (`store.topics`).
 
     Raises:
-        store.knowledge.Contended: take the batch again, with these credentials within reach.
-        TooMuch: the batch is more than one transaction may take on.
+        store.knowledge.Contended: take the batch in again, with its credentials within reach.
+        TooMuch: the batch is more than one transaction may do.
     """
     letters, arrivals = _read(messages, identifiers, digit_ids)
-    empties = empty_places(messages)
+    empties = empty_messages(messages)
     async with engine.begin() as connection:
         now = await inbox.enter(connection, within=limits.seconds)
-        arrivals, late = _set_late_apart(messages, arrivals, now, digit_ids)
+        arrivals, late = _split_late(messages, arrivals, now, digit_ids)
         letters += late
         met = await inbox.met(connection, arrivals, incarnation)
-        fresh, repeated = _sort_out(arrivals, met)
-        at("took in")
+        fresh, repeated = _split_repeated(arrivals, met)
+        on_point("took in")
         updates = [arrival.update for arrival in fresh]
-        done = await change(connection, updates, retention, within_reach=within_reach, limits=limits, at=at)
-        originals = await _record(connection, fresh, repeated, done.verdicts, incarnation)
-        if done.left_after is not None:
-            await unfinished.leave(connection, _with_more_to_do(originals), after=done.left_after)
+        changed = await change(
+            connection, updates, retention, within_reach=within_reach, limits=limits, on_point=on_point
+        )
+        originals = await _record(connection, fresh, repeated, changed.verdicts, incarnation)
+        if changed.left_after is not None:
+            await unfinished.leave(connection, _with_more_to_do(originals), after=changed.left_after)
         if letters:
             await dead_letters.keep(connection, letters, incarnation)
         if empties:
             await topics.count_empty(connection, topics.Incarnation(messages[0].topic, incarnation), empties)
-    at("committed")
-    verdicts = [*done.verdicts, *(verdict for _, verdict in repeated)]
+    on_point("committed")
+    verdicts = [*changed.verdicts, *(verdict for _, verdict in repeated)]
     return BatchResult(
         Counter(verdict.outcome for verdict in verdicts),
         len(letters),
         len(arrivals) - len(verdicts),
-        done.announced.events,
+        changed.announced.events,
         len(empties),
-        done.announced.due,
+        changed.announced.due,
     )
 
 
-# --- read, take in ------------------------------------------------------------------------------------------------
+# --- steps --------------------------------------------------------------------------------------------------------
 
 
 def _read(
@@ -114,8 +115,8 @@ def _read(
     for message in messages:
         if message.value is None:
             continue
-        if (long := length(message)) > LONGEST_BYTES:
-            letters.append(shortened(message, too_long(long)))
+        if (size := message_size(message)) > LONGEST_BYTES:
+            letters.append(shortened_letter(message, too_long_reason(size)))
             continue
         try:
             canonical = _canonical(message.value, message.headers, identifiers, digit_ids)
@@ -134,16 +135,16 @@ def _canonical(
     return canonical._replace(update=with_identifiers(canonical.update, identifiers))
 
 
-def _set_late_apart(
+def _split_late(
     messages: Sequence[Message], arrivals: list[Arrival], now: datetime, digit_ids: DigitIds
 ) -> tuple[list[Arrival], list[DeadLetter]]:
-    """The updates that are not dated too far ahead of `now`, and a dead letter for each other message."""
+    """The updates that are not dated too far ahead of `now`, and a dead letter for each of the others."""
     late = {arrival.place[:3] for arrival in arrivals if _is_too_far_ahead(arrival.update, now)}
     if not late:
         return arrivals, []
     in_time = [arrival for arrival in arrivals if arrival.place[:3] not in late]
-    of_late = [message for message in messages if (message.topic, message.partition, message.offset) in late]
-    return in_time, [dead_letter(message, str(_TOO_FAR_AHEAD), digit_ids) for message in of_late]
+    late_messages = [message for message in messages if (message.topic, message.partition, message.offset) in late]
+    return in_time, [dead_letter(message, str(_TOO_FAR_AHEAD), digit_ids) for message in late_messages]
 
 
 def refusal(
@@ -166,13 +167,13 @@ def _is_too_far_ahead(update: Update, now: datetime) -> bool:
     return update.stamp.occurred_at > now + _MOST_AHEAD
 
 
-def empty_places(messages: Sequence[Message]) -> list[topics.Empty]:
-    """Where messages without a value stand: tombstones, which Kafka writes and tools send to say that a key is gone."""
+def empty_messages(messages: Sequence[Message]) -> list[topics.Empty]:
+    """The places of messages without a value: tombstones, by which Kafka and tools report that a key was removed."""
     return [topics.Empty(message.partition, message.offset) for message in messages if message.value is None]
 
 
-def _sort_out(arrivals: Sequence[Arrival], met: inbox.Met) -> tuple[list[Arrival], list[tuple[Arrival, Verdict]]]:
-    """The updates to decide, and those whose (vendor, id) is taken; what was taken in from its place is left out."""
+def _split_repeated(arrivals: Sequence[Arrival], met: inbox.Met) -> tuple[list[Arrival], list[tuple[Arrival, Verdict]]]:
+    """The updates to decide, and those whose (vendor, id) is in the inbox. Redelivered messages are left out."""
     originals = dict(met.originals)
     fresh, repeated = [], []
     for arrival in arrivals:
@@ -196,23 +197,23 @@ async def _record(
     verdicts: Sequence[Verdict],
     incarnation: int,
 ) -> list[tuple[int, Update, Verdict]]:
-    """Write what became of the updates; the rows of the inbox that `fresh` ones have."""
-    judged = [(arrival, verdict, True) for arrival, verdict in zip(fresh, verdicts, strict=True)]
-    judged += [(arrival, verdict, False) for arrival, verdict in repeated]
-    judged.sort(key=lambda each: (each[0].update.stamp.vendor, each[0].update.stamp.update_id))
-    ids = await inbox.record(connection, judged, incarnation)
+    """Write the outcomes of the updates. Return the inbox rows of the `fresh` ones."""
+    outcomes = [(arrival, verdict, True) for arrival, verdict in zip(fresh, verdicts, strict=True)]
+    outcomes += [(arrival, verdict, False) for arrival, verdict in repeated]
+    outcomes.sort(key=lambda row: (row[0].update.stamp.vendor, row[0].update.stamp.update_id))
+    ids = await inbox.record(connection, outcomes, incarnation)
     originals = [
         (inbox_id, arrival.update, verdict)
-        for inbox_id, (arrival, verdict, original) in zip(ids, judged, strict=True)
+        for inbox_id, (arrival, verdict, original) in zip(ids, outcomes, strict=True)
         if original
     ]
-    waiting = [(inbox_id, update) for inbox_id, update, verdict in originals if _may_follow(update, verdict)]
+    waiting = [(inbox_id, update) for inbox_id, update, verdict in originals if _may_apply_later(update, verdict)]
     if waiting:
         await inbox.park(connection, waiting)
     return originals
 
 
-# An update that reported nothing new, or no change, leaves nothing to do in any wallet.
+# Reasons that leave nothing to do in any wallet: the update reported nothing new, or no change.
 _NOTHING_TO_DO = ("ALREADY_KNOWN", "SAME_CREDENTIAL", "OPTED_OUT", "NO_CHANGE", "NO_MATCH")
 
 
@@ -220,7 +221,7 @@ def _with_more_to_do(originals: Iterable[tuple[int, Update, Verdict]]) -> list[t
     return [(inbox_id, update) for inbox_id, update, verdict in originals if verdict.reason not in _NOTHING_TO_DO]
 
 
-def _may_follow(update: Update, verdict: Verdict) -> bool:
-    """Whether another wallet, or a change of its own, may yet let the update be followed: it has been learnt."""
+def _may_apply_later(update: Update, verdict: Verdict) -> bool:
+    """Whether the update may still apply: its facts are known, so another wallet or a change of its own may follow."""
     quarantined = verdict.outcome is Outcome.QUARANTINED and update.type is not UpdateType.WALLET_MERGED
     return verdict.outcome is Outcome.PARKED or quarantined

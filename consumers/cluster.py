@@ -1,7 +1,7 @@
-"""Questions to the brokers about one topic, on a connection of their own, beside the group's consumer.
+"""Questions to the brokers about a topic, on a connection of their own, beside the group's consumer.
 
-The consumer of aiokafka keeps a topic that is missing, forbidden or made anew to itself, or logs it ten times a second.
-Here each question has an answer or a `Trouble`, and nothing is logged.
+If a topic is missing, forbidden or made anew, aiokafka's consumer says nothing, or logs it ten times a second. Here
+each question has an answer or raises `Trouble`, and nothing is logged.
 """
 
 import asyncio
@@ -29,15 +29,15 @@ from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.offset import OffsetRequest
 
-from consumers.metadata import TopicRequest, topic_in
+from consumers.metadata import TopicRequest, read_topic
 
 T = TypeVar("T")
 
-# A question is small: a broker that needs longer is as good as away.
+# A question is small: a broker that needs longer counts as away.
 _ANSWER_SECONDS = 5
 _EARLIEST, _LATEST = -2, -1
 _READ_COMMITTED = 1
-# Of one partition. A batch that is longer comes whole all the same.
+# For each partition. A longer batch comes whole nevertheless.
 _READ_BYTES = 1024 * 1024
 _NO_SECURITY: Mapping[str, Any] = {}
 
@@ -47,11 +47,11 @@ _AWAY = (KafkaConnectionError, NodeNotReadyError, RequestTimedOutError, StaleMet
 
 
 class Trouble(Exception):
-    """Updates cannot be read at present; the text says why, for the log and /readyz. It may pass by itself."""
+    """Updates cannot be read at present; the text is the reason, for the log and /readyz. It may pass by itself."""
 
 
 class TopicMissing(Trouble):
-    """The topic is not there."""
+    """The topic does not exist."""
 
     def __init__(self, topic: str) -> None:
         super().__init__(f"the topic {topic} is not there: `repoint topics create` makes it")
@@ -66,7 +66,7 @@ class TopicRemade(Trouble):
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """`id` is None where the broker has no ids; `leaders` are the brokers that lead each partition, -1 for none."""
+    """A topic; `id` is None if the broker has no ids. `leaders` has the leader of each partition, -1 for none."""
 
     name: str
     id: UUID | None
@@ -74,16 +74,16 @@ class Topic:
 
 
 @dataclass(frozen=True, slots=True)
-class Fetched:
-    """Record batches as they lie in the log; `aborted` are (producer id, first offset) of aborted transactions."""
+class FetchedBatches:
+    """Record batches, encoded as in the log; `aborted` are (producer id, first offset) of aborted transactions."""
 
     records: bytes
     aborted: tuple[tuple[int, int], ...]
     high_watermark: int
 
 
-def trouble(error: BaseException, topic: str, group: str = "") -> Trouble:
-    """What `error`, raised by aiokafka, means for who wants to read `topic` in `group`."""
+def trouble_of(error: BaseException, topic: str, group: str = "") -> Trouble:
+    """The trouble that an `error` of aiokafka means for a reader of `topic` in `group`."""
     if isinstance(error, Trouble):
         return error
     if isinstance(error, UnknownTopicOrPartitionError):
@@ -123,18 +123,18 @@ class Cluster:
         await self._close()
 
     async def describe(self, topic: str) -> Topic:
-        """Raises TopicMissing where it is not there."""
-        response = await self._answered(self._ask_any(TopicRequest(topic)), topic)
-        error_code, topic_id, leaders = topic_in(response)
+        """Describe the topic. Raises TopicMissing if it does not exist."""
+        response = await self._answer(self._ask_any(TopicRequest(topic)), topic)
+        error_code, topic_id, leaders = read_topic(response)
         if error_code:
-            raise trouble(for_code(error_code)(), topic)
+            raise trouble_of(for_code(error_code)(), topic)
         return Topic(topic, topic_id, leaders)
 
     async def describe_again(self, topic: Topic) -> Topic:
-        """`topic` as it is now.
+        """Describe `topic` as it is now.
 
         Raises:
-            TopicRemade: it was deleted and made anew since it was described. Brokers without ids cannot tell.
+            TopicRemade: it was deleted and made anew since then. A broker without ids does not know that.
             TopicMissing: it was deleted.
         """
         described = await self.describe(topic.name)
@@ -143,16 +143,16 @@ class Cluster:
         return described
 
     async def ends(self, topic: Topic, partition: int) -> tuple[int, int]:
-        """The partition's first offset, and the one after its last that can be read by now."""
-        first = await self._answered(self._offset(topic, partition, _EARLIEST), topic.name)
-        return first, await self._answered(self._offset(topic, partition, _LATEST), topic.name)
+        """The partition's first offset, and the offset after the last one that can be read now."""
+        first = await self._answer(self._offset(topic, partition, _EARLIEST), topic.name)
+        return first, await self._answer(self._offset(topic, partition, _LATEST), topic.name)
 
-    async def read(self, topic: Topic, partition: int, offset: int) -> Fetched:
-        """The batches from the one on that holds `offset`."""
-        return await self._answered(self._fetch(topic, partition, offset), topic.name)
+    async def read(self, topic: Topic, partition: int, offset: int) -> FetchedBatches:
+        """Fetch batches, from the one that has `offset` on."""
+        return await self._answer(self._fetch(topic, partition, offset), topic.name)
 
-    async def _offset(self, topic: Topic, partition: int, which: int) -> int:
-        request = OffsetRequest(-1, _READ_COMMITTED, [(topic.name, [(partition, which)])])
+    async def _offset(self, topic: Topic, partition: int, timestamp: int) -> int:
+        request = OffsetRequest(-1, _READ_COMMITTED, [(topic.name, [(partition, timestamp)])])
         response = await self._ask(topic.leaders[partition], request)
         ((_, ((_, error_code, _, offset),)),) = response.topics
         if error_code:
@@ -160,26 +160,26 @@ class Cluster:
             raise error(TopicPartition(topic.name, partition))
         return int(offset)
 
-    async def _fetch(self, topic: Topic, partition: int, offset: int) -> Fetched:
-        wanted = [(topic.name, [(partition, offset, _READ_BYTES)])]
-        response = await self._ask(topic.leaders[partition], FetchRequest(0, 0, _READ_BYTES, _READ_COMMITTED, wanted))
-        ((_, ((_, error_code, high_watermark, *more),)),) = response.topics
+    async def _fetch(self, topic: Topic, partition: int, offset: int) -> FetchedBatches:
+        topics = [(topic.name, [(partition, offset, _READ_BYTES)])]
+        response = await self._ask(topic.leaders[partition], FetchRequest(0, 0, _READ_BYTES, _READ_COMMITTED, topics))
+        ((_, ((_, error_code, high_watermark, *fields),)),) = response.topics
         if error_code:
             error = for_code(error_code)
             raise error(TopicPartition(topic.name, partition))
         # from version 11 on a preferred replica stands between the aborted transactions and the records
-        aborted = more[2] if response.API_VERSION > 10 else more[-2]  # noqa: PLR2004 - see above
-        return Fetched(more[-1] or b"", tuple(aborted or ()), high_watermark)
+        aborted = fields[2] if response.API_VERSION > 10 else fields[-2]  # noqa: PLR2004 - see above
+        return FetchedBatches(fields[-1] or b"", tuple(aborted or ()), high_watermark)
 
-    async def _answered(self, asked: Awaitable[T], topic: str) -> T:
+    async def _answer(self, question: Awaitable[T], topic: str) -> T:
         try:
             async with asyncio.timeout(_ANSWER_SECONDS):
-                return await asked
+                return await question
         except (KafkaError, NotImplementedError, KeyError, OSError) as error:
-            # a timeout is an OSError; a broker too old for a request has NotImplementedError; a partition that is new
-            # to us is a KeyError
+            # a timeout is an OSError, a broker that is too old for a request a NotImplementedError, an unknown
+            # partition a KeyError
             await self._close()
-            raise trouble(error, topic) from error
+            raise trouble_of(error, topic) from error
 
     async def _ask_any(self, request: Request[RequestStruct]) -> Response:
         client = await self._connected()

@@ -1,6 +1,6 @@
-"""Partitions that stand still: at a record batch that is corrupt, or behind a transaction that nobody ends.
+"""Partitions that stand still: at a corrupt record batch, or behind a transaction that stays open.
 
-Both are named in the log, once a minute for as long as they last, and by a gauge.
+Both are logged once a minute for as long as they last, and counted by a gauge.
 """
 
 from collections.abc import Iterable
@@ -21,7 +21,7 @@ HELD = Gauge(
     ["topic", "partition"],
 )
 
-# Producers commit every few hundred milliseconds; a transaction that is open for longer is news.
+# Producers commit every few hundred milliseconds. A transaction is reported once it is open for this many looks.
 _OPEN_LOOKS = 3
 
 
@@ -45,7 +45,7 @@ class Halts:
         self.remind()
 
     def release(self, partitions: Iterable[int]) -> None:
-        """They are read on, or are another member's now."""
+        """End the halts of `partitions`: they are read on, or belong to another member now."""
         for partition in set(partitions) & self._corrupt.keys():
             del self._corrupt[partition]
             HALTED.labels(self._topic, partition).set(0)
@@ -54,7 +54,7 @@ class Halts:
         self.release(list(self._corrupt))
 
     def remind(self) -> None:
-        """Log the halted partitions, if that is due."""
+        """Log the halted partitions, if a reminder is due."""
         if self._corrupt and self._reminder.is_due(tuple(self._corrupt)):
             for partition, corrupt in self._corrupt.items():
                 log.error(
@@ -68,7 +68,7 @@ class Halts:
                 )
 
     def reason(self) -> str | None:
-        """Why something of the topic is not read; None if nothing is halted."""
+        """Why a partition of the topic is not read; None if none is halted."""
         if not self._corrupt:
             return None
         return "; ".join(
@@ -89,14 +89,14 @@ class _HeldPartition:
 
 
 class OpenTransactions:
-    """The partitions of one topic that an open transaction holds: what is behind it cannot be read as committed."""
+    """The partitions of a topic that are held by an open transaction: messages behind it cannot be read yet."""
 
     def __init__(self, topic: str) -> None:
         self._topic = topic
         self._open: dict[int, _HeldPartition] = {}
 
     def look(self, ends: Iterable[tuple[int, int, int]]) -> None:
-        """`ends` are (partition, last stable offset, high watermark), as they are at present."""
+        """Compare with the latest look. `ends` are (partition, last stable offset, high watermark)."""
         former, self._open = self._open, {}
         for partition, stable, high in ends:
             held = max(high - stable, 0)

@@ -1,15 +1,16 @@
-"""A batch is taken in as a whole, or in halves where that fails, down to a message at fault, which is set aside.
+"""A batch is taken in as a whole; if that fails, in halves, down to the message at fault, which is set aside.
 
-What follows from each kind of failure (`store.failures`):
+The step after each kind of failure (`store.failures`):
 
     failure      then
+    ─────────    ───────────────────────────────────────────────────────────────────────────────────────────────────
     AWAY         the batch waits until the database is back
-    UNUSABLE     the same: until an operator has given back what was taken away
-    CONTENDED    the batch is tried again, some times, then halved; a single message is tried until it gets through
-    TOO_MUCH     the batch is halved; a single message is tried once more with fewer wallets, then set aside, if the
-                 database takes in one small row at its usual pace before and after; else that is waited for
-    REFUSED      the batch is halved; a single message is set aside. Where the message cannot be at fault, its reason
-                 begins with DEFECT, and beyond a few such messages of the last thousand none is taken in any more
+    UNUSABLE     the batch waits until an operator has restored what the database lacks
+    CONTENDED    the batch is tried some times, then halved; a single message is tried until it succeeds
+    TOO_MUCH     the batch is halved. A single message is tried with fewer wallets, then set aside, if the database
+                 writes a small row at its usual pace before and after; otherwise it waits for that
+    REFUSED      the batch is halved; a single message is set aside. If the message cannot be at fault, the reason
+                 begins with DEFECT. After a few such messages among the last thousand, none is taken in any more
 """
 
 import random
@@ -21,8 +22,8 @@ import structlog
 from prometheus_client import Counter
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from consumers.batch import BatchResult, Point
-from consumers.letters import Message, dead_letter, shortened
+from consumers.batch import BatchPoint, BatchResult
+from consumers.letters import Message, dead_letter, shortened_letter
 from domain.wallet import Key
 from loops.waiting import Stopped, Waiting
 from schemas.digit_ids import NO_DIGIT_IDS, DigitIds
@@ -45,29 +46,29 @@ RETRIES = Counter("repoint_batch_retries_total", "Batches taken again, by why", 
 TakeIn: TypeAlias = Callable[..., Awaitable[BatchResult]]
 """As `consumers.batch.take_in`, with its arguments."""
 
-# So often a message that is too much is tried while the server is too slow in between. Without a bound a message that
-# itself slows the server would be tried for ever.
+# Tries of a message that is too much while the server is slow in between. Without a bound, a message that itself slows
+# the server would be tried for ever.
 _ROUNDS = 5
-# How often a batch that others are in the way of is taken again as a whole, before it is halved.
+# Tries of a contended batch as a whole, before it is halved.
 _TRIES = 5
-# Two workers that were in each other's way begin again apart by chance, within this time.
-_APART_SECONDS = 0.05
+# Two contending workers begin again at random moments within this time.
+_SPREAD_SECONDS = 0.05
 _ASK_SECONDS = 1
 # A version of this program that the database refuses must not drain a topic into dead letters.
 _MOST_DEFECTS, _OF_MESSAGES = 5, 1000
 
-# The server ends every transaction of ours after half a minute, and we hear of it as of a connection that is gone.
+# The server ends each of our transactions after half a minute, which looks like a lost connection.
 _LONGEST_SECONDS = 25
 
-# A message has at most 1 MB, and to look through that for card numbers takes a good part of a second of one core.
+# The search for card numbers in the longest message, of 1 MB, takes a good part of a second of one core.
 _MOST_BYTES = 4 * 1024 * 1024
 
 
 class Allowance(NamedTuple):
-    """What the messages of a batch may take on together, in its parts, and each on its own, twice.
+    """Limits of a transaction: for a whole batch, for a part of it, and for the first and second try of one message.
 
-    A message of 500 that is too much is found within 12 s, eight times 2 s, and twice 12 s. A part that is ended early
-    is only halved again.
+    Among 500 messages the one that is too much is known after 12 s, eight times 2 s and twice 12 s. A part that is
+    ended too early is only halved again.
     """
 
     whole: Limits = Limits(seconds=12)
@@ -79,14 +80,14 @@ ORDINARY = Allowance()
 
 
 def batches(messages: Sequence[Message], size: int) -> Iterator[Sequence[Message]]:
-    """Cut into batches of `size` messages at most, and of some megabytes."""
+    """Cut `messages` into batches of `size` messages and some megabytes at most."""
     first = weight = 0
-    for at, message in enumerate(messages):
-        heavy = len(message.value or b"")
-        if at > first and (at - first == size or weight + heavy > _MOST_BYTES):
-            yield messages[first:at]
-            first, weight = at, 0
-        weight += heavy
+    for index, message in enumerate(messages):
+        length = len(message.value or b"")
+        if index > first and (index - first == size or weight + length > _MOST_BYTES):
+            yield messages[first:index]
+            first, weight = index, 0
+        weight += length
     if messages:
         yield messages[first:]
 
@@ -100,17 +101,17 @@ class Fault(NamedTuple):
 
     @property
     def reason(self) -> str:
-        """As a dead letter and the log have it."""
+        """The reason in the dead letter and the log."""
         reason = f"{self.kind.value}: {self.rule}"
         return f"{dead_letters.DEFECT}: {reason}" if self.is_defect else reason
 
 
 class BatchIntake:
-    """Takes the batches of one worker in.
+    """Takes in the batches of one worker.
 
-    `take_in` takes one batch in, in one transaction. `on_due` is called after each commit that made deliveries, with
-    their endpoints. `at` is told each point that a batch passes; crash tests stop the process there. `incarnation` is
-    of the topic that the batches come from (`store.topics`). In fields that `digit_ids` names, digits are no card
+    `take_in` takes in one batch, in one transaction. `on_due` is called after each commit that made deliveries, with
+    their endpoints. `on_point` is called with each point that a batch passes; crash tests stop the process there.
+    `incarnation` is that of the batches' topic (`store.topics`). In fields that `digit_ids` names, digits are no card
     number.
     """
 
@@ -122,7 +123,7 @@ class BatchIntake:
         waiting: Waiting,
         *,
         on_due: OnDue = lambda _: None,
-        at: Callable[[Point], None] = lambda _: None,
+        on_point: Callable[[BatchPoint], None] = lambda _: None,
         allowance: Allowance = ORDINARY,
         digit_ids: DigitIds = NO_DIGIT_IDS,
     ) -> None:
@@ -131,13 +132,13 @@ class BatchIntake:
         self._take_in_whole = take_in
         self._waiting = waiting
         self._on_due = on_due
-        self._at = at
+        self._on_point = on_point
         self.incarnation = 0
         self._allowance = allowance
         self._digit_ids = digit_ids
 
     async def take_in(self, messages: Sequence[Message]) -> None:
-        """Take one batch in: as a whole, or where it cannot be, in halves, down to the message that is at fault.
+        """Take in a batch: as a whole, or in halves, down to the message at fault.
 
         Raises:
             Stopped: the worker was stopped while the batch could not be taken in.
@@ -172,7 +173,7 @@ class BatchIntake:
             await self._set_aside(message, fault.reason)
 
     async def _try(self, messages: Sequence[Message], limits: Limits) -> Fault | None:
-        """Why the messages cannot be taken in together; None once they are."""
+        """Take in the messages in one transaction. Return why that is impossible; None on success."""
         within_reach: frozenset[Key] = frozenset()
         tries = 0
         clock = _Clock()
@@ -188,15 +189,15 @@ class BatchIntake:
                 RETRIES.labels(kind.name.lower()).inc()
                 if isinstance(error, Contended):
                     within_reach |= error.keys
-                # a single message cannot be halved: another worker in its way will be gone some time
+                # a single message cannot be halved; the contending worker will finish some time
                 fault = Fault(kind, is_defect(error), refused_by(error))
                 if kind is not Failure.CONTENDED or (tries == _TRIES and len(messages) > 1):
                     log.warning("messages not taken in together", failure=fault.reason, messages=len(messages))
                     return fault
                 if tries >= _TRIES:
                     self._waiting.report_missing(fault.reason)
-                apart = _APART_SECONDS if tries < _TRIES else _ASK_SECONDS
-                await self._waiting.sleep_or_stop(random.uniform(0, apart))  # noqa: S311 - nothing to guess
+                spread = _SPREAD_SECONDS if tries < _TRIES else _ASK_SECONDS
+                await self._waiting.sleep_or_stop(random.uniform(0, spread))  # noqa: S311 - nothing to guess
             else:
                 _count(result)
                 if result.due:
@@ -204,10 +205,10 @@ class BatchIntake:
                 return None
 
     async def _kind(self, error: BaseException) -> Failure:
-        """What kind of failure it is; raises what is none.
+        """The kind of the failure; raises `error` if it is none.
 
-        A connection that is lost so late was ended for what was done on it, unless it is the network: so before the
-        messages are tried again in another way, the database is there.
+        A connection that is lost this late was ended because of its work, or by the network. The batch therefore waits
+        until the database answers, and counts as too much.
         """
         kind = failure(error)
         if kind is None:
@@ -235,14 +236,14 @@ class BatchIntake:
                     limits=limits,
                     digit_ids=self._digit_ids,
                     incarnation=self.incarnation,
-                    at=self._at,
+                    on_point=self._on_point,
                 )
                 self._waiting.missing = None
                 return result
         raise Stopped
 
     async def _until(self, ask: Callable[[AsyncEngine], Awaitable[str | None]]) -> bool:
-        """Wait until `ask` names nothing that the database lacks; whether that was so at once."""
+        """Wait until `ask` returns no reason to wait. Return whether that was so at once."""
         at_once = True
         while (missing := await ask(self._engine)) is not None:
             at_once = False
@@ -252,7 +253,7 @@ class BatchIntake:
         return at_once
 
     async def _wait_for_another_version(self) -> bool:
-        """Wait, after too many defects, until an operator has closed their dead letters; whether it had to wait."""
+        """After too many defects, wait until an operator has closed their dead letters. Return whether it waited."""
         if await self._open_defects(messages=_OF_MESSAGES) < _MOST_DEFECTS:
             return False
         while defects := await self._open_defects():
@@ -275,7 +276,7 @@ class BatchIntake:
         try:
             letter = dead_letter(message, why, self._digit_ids)
         except MemoryError:
-            letter = shortened(message, why)
+            letter = shortened_letter(message, why)
         async for attempt in self._waiting.attempts(passes, reason):
             with attempt:
                 async with self._engine.begin() as connection:
@@ -285,16 +286,16 @@ class BatchIntake:
 
 
 class _Clock:
-    """How long the latest transaction has taken."""
+    """The duration of the latest transaction."""
 
     def __init__(self) -> None:
         self.begin()
 
     def begin(self) -> None:
-        self._began = time.monotonic()
+        self._started_at = time.monotonic()
 
     def seconds(self) -> float:
-        return time.monotonic() - self._began
+        return time.monotonic() - self._started_at
 
 
 def _count(result: BatchResult) -> None:

@@ -1,4 +1,4 @@
-"""What a member of the group does when partitions go to another member, or come to it."""
+"""The steps of a group member before its partitions go to another member, and after it was given some."""
 
 import asyncio
 from collections.abc import Collection
@@ -14,20 +14,20 @@ _HANDOVER_SECONDS = 30
 
 
 class Handover(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka has no types
-    """Before partitions go to another member, the batches at hand are finished and their offsets are committed.
+    """Before partitions go to another member, the batches in hand are finished and their offsets are committed.
 
-    What was polled behind them is read again: the next assignment begins at what is committed. `enough` asks the
-    worker to take no further batch in; `idle` is set while it has none in hand. `assignments` counts how often
-    partitions were given away.
+    Messages that were polled behind them are read again: the next assignment begins at the committed offsets.
+    `handing_over` asks the worker to take in no further batch; `idle` is set while it has no batch in hand.
+    `assignments` counts how often partitions were given away.
     """
 
-    def __init__(self, enough: asyncio.Event, idle: asyncio.Event) -> None:
-        self._enough = enough
+    def __init__(self, handing_over: asyncio.Event, idle: asyncio.Event) -> None:
+        self._handing_over = handing_over
         self._idle = idle
         self.assignments = 0
 
     async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
-        self._enough.set()
+        self._handing_over.set()
         with suppress(TimeoutError):
             async with asyncio.timeout(_HANDOVER_SECONDS):
                 await self._idle.wait()

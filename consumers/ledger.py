@@ -1,9 +1,8 @@
-"""What is written down of a topic while it is read, outside the batches: each in a transaction of its own.
+"""Records about a topic that is read, outside of the batches: each in a transaction of its own.
 
-A database that is away is waited for, as for a batch; so is a lock, and a statement that took too long. Each write is
-of one row, or of one for each partition, and its size does not depend on what was read: what took too long was another
-transaction's lock or a slow server, which pass, and `/readyz` names it meanwhile. A row that the database refuses ends
-the worker.
+Each write waits while the database is away, as a batch does. It also waits after a lock or a statement that took too
+long: each write has one row, or one for each partition, so the cause is another transaction or a slow server, which
+passes. `/readyz` names the reason meanwhile. A row that the database refuses ends the worker.
 """
 
 from collections.abc import Awaitable, Callable, Collection
@@ -30,16 +29,16 @@ T = TypeVar("T")
 
 
 def _reason(error: BaseException) -> str:
-    """Why a write failed that is tried again."""
+    """Why a write failed which will be tried again."""
     if failure(error) in (Failure.CONTENDED, Failure.TOO_MUCH):
         return f"the state of the topic cannot be written: {reason(error)}"
     return reason(error)
 
 
 class Ledger:
-    """The methods are those of `store.topics` and `store.skips`, with a log line and a count for what is not read.
+    """The functions of `store.topics` and `store.skips`, with a log line and a count for messages that are not read.
 
-    Every one of them raises `Stopped` where the worker is stopped while the database is away.
+    Every method raises `Stopped` if the worker is stopped while the database is away.
     """
 
     def __init__(self, engine: AsyncEngine, waiting: Waiting) -> None:
@@ -59,7 +58,7 @@ class Ledger:
         return await self._write(lambda connection: topics.taken_to(connection, of, partition))
 
     async def lose(self, of: Incarnation, partition: int, *, start: int, end: int, reason: Loss) -> None:
-        """Note that the offsets from `start` up to `end` were gone before they were read."""
+        """Note that the messages from `start` to before `end` were lost before they were read."""
         lost = await self._write(
             lambda connection: topics.lose(connection, of, partition, start=start, end=end, reason=reason)
         )
@@ -74,7 +73,7 @@ class Ledger:
         )
 
     async def obey_skip(self, of: Incarnation, partition: int, corrupt: Corrupt) -> int | None:
-        """The offset behind the corrupt batch, if an operator ordered it to be skipped."""
+        """The offset after the corrupt batch if an operator ordered to skip it; None otherwise."""
         obeyed = await self._write(
             lambda connection: skips.obey(connection, of, partition, start=corrupt.first, end=corrupt.end)
         )

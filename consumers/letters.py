@@ -1,4 +1,4 @@
-"""What is kept of a message that could not be used."""
+"""The dead letter of a message that cannot be used."""
 
 from hashlib import blake2b
 from typing import TYPE_CHECKING, TypeAlias
@@ -15,39 +15,39 @@ if TYPE_CHECKING:
 Message: TypeAlias = "ConsumerRecord[bytes | None, bytes | None]"
 
 LONGEST_BYTES = 1024 * 1024
-"""Of a message, unpacked, with its key and headers: fifty times what a vendor's longest update has."""
+"""Of an unpacked message with its key and headers: fifty times a vendor's longest update."""
 
-# What is kept of a longer one: enough to see what it was. A card number that the cut goes through would not be seen, so
-# the end of what is looked through is left out: 19 digits and their separators, written as escapes, are that long.
+# Of a longer message its beginning is stored: enough to recognise it. The search would miss a card number that the cut
+# goes through. Therefore the end of the searched text is left out: 19 digits with separators, written as escapes.
 _KEPT_BYTES = 4096
 _CUT_BYTES = 512
 _KEPT_HEADERS = 16
 
 
-# A reason is one line of a list; the sender of a message that is marked as unreadable writes it.
+# A reason is one line of a list. A message that is marked as unreadable has its sender's reason.
 _LONGEST_REASON = 1000
 
 
-def length(message: Message) -> int:
+def message_size(message: Message) -> int:
     """The bytes of the message, unpacked."""
     headers = sum(len(name) + len(value or b"") for name, value in message.headers)
     return len(message.value or b"") + len(message.key or b"") + headers
 
 
 def dead_letter(message: Message, reason: str, digit_ids: DigitIds = NO_DIGIT_IDS) -> DeadLetter:
-    """What is kept of a message that could not be used: all of it, card numbers masked."""
+    """The dead letter of a message: the whole of it, card numbers masked."""
     key = None if message.key is None else masked(message.key)
     headers = [(pan.mask(name), None if value is None else masked(value)) for name, value in message.headers]
     return _letter(message, reason, masked(message.value or b"", digit_ids), key, headers)
 
 
-def too_long(length: int) -> str:
-    """Why a message of so many bytes cannot be used."""
-    return str(Refusal(RefusalCode.TOO_LONG, "message", f"at most {LONGEST_BYTES} bytes, unpacked, not {length}"))
+def too_long_reason(size: int) -> str:
+    """Why a message of `size` bytes cannot be used."""
+    return str(Refusal(RefusalCode.TOO_LONG, "message", f"at most {LONGEST_BYTES} bytes, unpacked, not {size}"))
 
 
-def shortened(message: Message, reason: str) -> DeadLetter:
-    """What is kept of a message that is too long to be looked through: how it begins, card numbers masked."""
+def shortened_letter(message: Message, reason: str) -> DeadLetter:
+    """The dead letter of a message that is too long to be searched: its beginning, card numbers masked."""
     value = message.value or b""
     key = None if message.key is None else _beginning(message.key)
     headers = [
@@ -81,5 +81,5 @@ def _letter(
 
 
 def _storable(text: str) -> str:
-    """Without what PostgreSQL keeps in no text: a NUL, and half of a surrogate pair."""
+    """`text` without characters that PostgreSQL does not store: NUL, and half of a surrogate pair."""
     return text.replace("\0", "\\x00").encode(errors="backslashreplace").decode()

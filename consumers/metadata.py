@@ -1,6 +1,6 @@
-"""Kafka's Metadata request with what aiokafka's own lacks: the topic's id (KIP-516), which a topic made anew changes.
+"""Kafka's Metadata request with the topic's id (KIP-516), which aiokafka's own lacks. A topic made anew has a new id.
 
-A broker before Kafka 3.1 knows version 4 only, which has no ids.
+A broker before Kafka 3.1 knows only version 4, which has no ids.
 """
 
 from io import BytesIO
@@ -99,7 +99,7 @@ _Struct: TypeAlias = MetadataRequest_v4 | _Request12
 
 
 class TopicRequest(Request[_Struct]):  # type: ignore[misc] # aiokafka has no types
-    """Asks about one topic, without the broker making it where it is not there."""
+    """Asks about one topic. The broker does not create it."""
 
     API_KEY = 3
 
@@ -112,8 +112,8 @@ class TopicRequest(Request[_Struct]):  # type: ignore[misc] # aiokafka has no ty
         return request_struct_class([self._topic], False)  # noqa: FBT003
 
 
-def topic_in(response: Response) -> tuple[int, UUID | None, dict[int, int]]:
-    """Of the one topic asked about: the error code, the id where the broker has ids, and leaders by partition."""
+def read_topic(response: Response) -> tuple[int, UUID | None, dict[int, int]]:
+    """Read the topic of a response: the error code, the id (None without ids), and the leader of each partition."""
     if response.API_VERSION == _Request12.API_VERSION:
         error_code, _, topic_id, _, partitions, *_ = response.topics[0]
     else:

@@ -1,4 +1,4 @@
-"""Where each partition of a topic is read on: after a beginning, a reset, a loss, or a batch that cannot be read."""
+"""The offset at which each partition is read on: after a beginning, a reset, a loss, or a batch that cannot be read."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -26,15 +26,15 @@ Commit: TypeAlias = Callable[[Mapping[TopicPartition, int]], Awaitable[None]]
 
 # The consumer asks the group's coordinator without a limit of its own.
 _ANSWER_SECONDS = 10
-# aiokafka raised that often in a row, and nothing was found that cannot be read.
+# Exceptions of aiokafka in a row without a batch that cannot be read.
 _UNEXPLAINED = 3
 
 
 class Partitions:
     """The partitions of one incarnation of a topic that this member of the group has.
 
-    `positions` are the offsets to read next, of partitions that gave messages in this assignment. `unread` is, of each
-    partition, what was there and not read at the latest look, as (first offset, offset behind the last).
+    `positions` are the next offsets of partitions that gave messages in this assignment. `unread` has, for each
+    partition, the messages that were not read at the latest look, as (first offset, offset after the last).
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Partitions:
         self.positions: dict[TopicPartition, int] = {}
 
     def note_positions(self, polled: Polled, *, is_current: bool) -> None:
-        """Note how far messages were given; of a former assignment it is not known any more."""
+        """Note the positions after `polled`; forget them if it was polled in a former assignment."""
         self._unexplained = 0
         for place, messages in polled.items():
             if is_current:
@@ -72,11 +72,11 @@ class Partitions:
     # --- where to begin -------------------------------------------------------------------------------------------
 
     async def begin(self) -> None:
-        """Begin partitions that were never read: of a topic made anew, at their first offset.
+        """Begin partitions that were never read. If the topic was made anew, begin them at their first offset.
 
-        The group's offset is not trusted there. A worker that read the former incarnation may have committed it after
-        the topic was made anew. The first offset replaces it before the ledger has the partition as begun: the next
-        owner trusts the group's offset of a partition that has begun.
+        The group's offset of such a topic is wrong if a worker that read the former incarnation committed it later. The
+        first offset replaces it before the ledger notes the partition as begun: the next owner trusts the group's
+        offset of a partition that has begun.
 
         Raises:
             KafkaError, TimeoutError: the first offset cannot be committed.
@@ -91,15 +91,15 @@ class Partitions:
                 self._place(partition): (await self._cluster.ends(self.topic, partition))[0] for partition in unread
             }
             if not self._seek(first):
-                return  # another assignment came meanwhile
+                return  # there is a new assignment
             if not await self._is_committed(first):
-                return  # the group shares the partitions out anew, and the next owner begins them
+                return  # there will be a new assignment, and the next owner begins the partitions
         if unread:
             await self._ledger.begin(self._incarnation, unread)
         self._begun |= new
 
     async def _is_committed(self, offsets: Mapping[TopicPartition, int]) -> bool:
-        """Commit `offsets`; False where the group takes none from this member, because a rebalance has begun."""
+        """Commit `offsets`. Return False if the group refuses them because a rebalance has begun."""
         if not offsets:
             return True
         try:
@@ -110,10 +110,10 @@ class Partitions:
         return True
 
     async def reset(self, place: TopicPartition, offset: int | None) -> int | None:
-        """Go on at an offset that is there, which is returned: `offset` is not, or the group has none.
+        """Go to an offset that exists, and return it: `offset` does not exist, or the group has none (None).
 
         Raises:
-            Trouble: the topic was made anew, which is the likeliest reason for an offset that is not there.
+            Trouble: the topic was made anew, the likeliest reason for an offset that does not exist.
         """
         self.topic = await self._cluster.describe_again(self.topic)
         first, end = await self._cluster.ends(self.topic, place.partition)
@@ -127,29 +127,29 @@ class Partitions:
             log.warning("partition is shorter than before", partition=place.partition, offset=offset, end=end)
         position = first if offset is None or not first <= offset <= end else offset
         if not self._seek({place: position}):
-            return None  # another member's by now
+            return None  # another member has it now
         if unread_from < first:
             await self._commit({place: position})
         return position
 
     def note_unread(self) -> None:
-        """Note what is there and not read, for the case that the topic is deleted; the former note is dropped."""
+        """Note the messages that are not read yet, in case the topic is deleted; this replaces the former note."""
         self.unread = {}
         for place in self._consumer.assignment():
             high, position = self._consumer.highwater(place), self.positions.get(place)
             if high is not None and position is not None:
                 self.unread[place.partition] = (position, max(high, position))
 
-    # --- what cannot be read --------------------------------------------------------------------------------------
+    # --- messages that cannot be read -----------------------------------------------------------------------------
 
     async def read_past(self, error: BaseException) -> Polled:
-        """The messages up to and including those that `error` kept from being read; a corrupt batch is halted at.
+        """Read the messages at which aiokafka raised `error`. A corrupt batch halts its partition.
 
-        aiokafka raised while it decoded records. It does not say of which partition, and what it had decoded of others
-        in the same call is lost, so all go back to where they stood, and each is looked at.
+        aiokafka raised while it decoded records. It does not name the partition, and loses the records of other
+        partitions that it decoded in the same call. So every partition goes back to its position, and is checked.
 
         Raises:
-            Trouble: nothing was found that cannot be read, several times in a row.
+            Trouble: no partition has a batch that cannot be read, several times in a row.
         """
         readable: dict[TopicPartition, list[Message]] = {}
         is_explained = False
@@ -160,7 +160,7 @@ class Partitions:
             if position is None:
                 continue
             read = await self._read(place, position)
-            if read.corrupt is None and not read.strange:
+            if read.corrupt is None and not read.has_escaped_names:
                 continue
             is_explained = True
             if read.messages or read.next_offset > position:
@@ -189,7 +189,7 @@ class Partitions:
         )
 
     async def _go_back(self, place: TopicPartition) -> int | None:
-        """To the first message that was not given; its offset, or None if the partition is another member's by now."""
+        """Go back to the first message that was not given. Return its offset; None without the partition."""
         position = self.positions.get(place)
         if position is None:
             async with asyncio.timeout(_ANSWER_SECONDS):
@@ -199,7 +199,7 @@ class Partitions:
         return position if self._seek({place: position}) else None
 
     async def obey_skips(self) -> None:
-        """Pass the corrupt batches that an operator ordered to be skipped."""
+        """Skip the corrupt batches that an operator ordered to skip."""
         for partition, corrupt in self._halts.items():
             end = await self._ledger.obey_skip(self._incarnation, partition, corrupt)
             if end is None:
@@ -217,7 +217,7 @@ class Partitions:
         return TopicPartition(self.topic.name, partition)
 
     def _seek(self, positions: Mapping[TopicPartition, int]) -> bool:
-        """False where a partition is another member's by now."""
+        """Go to `positions`. Return False if another member has one of the partitions now."""
         try:
             for place, position in positions.items():
                 self._consumer.seek(place, position)

@@ -1,13 +1,13 @@
-"""A member of the consumer group that reads one incarnation of a topic: aiokafka's consumer, and what it can raise.
+"""A member of the consumer group that reads one incarnation of a topic: aiokafka's consumer and its exceptions.
 
-What becomes of an exception of `start` and `getmany`:
+    exception of `start` or `getmany`         then
+    ──────────────────────────────────────    ────────────────────────────────────────────────────────────────────────
+    OffsetOutOfRange, NoOffsetForPartition    the partition goes on at an offset that exists; lost messages are counted
+    corrupt records, undecodable headers,     the batch is read more leniently; a corrupt batch halts its partition
+    a codec's exception
+    any other                                 `Trouble`: the worker logs it, waits, and begins with a new member
 
-    OffsetOutOfRange, NoOffsetForPartition    the partition goes on at an offset that is there; what is lost is counted
-    corrupt records, undecodable headers,     the batch is read more leniently; a corrupt one halts its partition
-    what a codec raises
-    any other                                 `Trouble`: the worker says why, waits, and begins with a new member
-
-`commit` raises nothing: what is not committed is read again, and the inbox knows it.
+`commit` raises nothing: messages that were not committed are read again, and the inbox recognises them.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ from aiokafka.errors import (
 )
 from prometheus_client import Counter
 
-from consumers.cluster import NO_BROKER, Cluster, Topic, TopicMissing, Trouble, trouble
+from consumers.cluster import NO_BROKER, Cluster, Topic, TopicMissing, Trouble, trouble_of
 from consumers.halts import Halts, OpenTransactions
 from consumers.handover import Handover
 from consumers.ledger import Ledger
@@ -40,22 +40,22 @@ log = structlog.get_logger()
 NOT_COMMITTED = Counter("repoint_offset_commits_failed_total", "Offsets not committed: a rebalance, or a broker away")
 
 COMMIT_SECONDS = 10
-# How fast a stop is noticed while the group is joined.
+# Interval of looking for a stop while the group is joined.
 _STEP_SECONDS = 0.25
-# A group waits for a member that died for up to a session; then it is worth saying so.
+# A group waits for a dead member for up to a session. After this time the wait is logged.
 _JOINING_SECONDS = 10
-# No group takes that long: aiokafka hangs, and a new member is tried.
+# No group takes this long: aiokafka hangs, and a new member begins.
 _JOINED_SECONDS = 300
 # `getmany` waits beyond its timeout while partitions are shared out anew.
 _GRACE_SECONDS = 1
 
-# In one session timeout: some may be late before the group gives the member up.
+# Heartbeats in one session timeout: some may be late before the group gives up the member.
 _HEARTBEATS = 15
 
 # aiokafka's defaults lose or repeat work (auto-commit, latest, uncommitted reads) or are too short for a batch.
 _CONSUMER = {
     "enable_auto_commit": False,
-    # an offset that is gone is an error, so that what was lost with it can be counted
+    # an offset that is gone is an error, so that the lost messages are counted
     "auto_offset_reset": "none",
     "isolation_level": "read_committed",
     "rebalance_timeout_ms": 60_000,
@@ -63,9 +63,9 @@ _CONSUMER = {
     "max_poll_interval_ms": 300_000,
     # partitions that were added are read within this time
     "metadata_max_age_ms": 30_000,
-    # the broker answers with the first message: a lone update waits for no others
+    # the broker answers with the first message: a single update does not wait for more
     "fetch_min_bytes": 1,
-    # aiokafka has one fetch under way for each broker: a partition whose messages are all given waits for its end
+    # aiokafka has one fetch under way for each broker: a partition without messages waits for its end
     "fetch_max_wait_ms": 50,
     "fetch_max_bytes": 16 * 1024 * 1024,
     "partition_assignment_strategy": (RoundRobinPartitionAssignor,),
@@ -79,7 +79,7 @@ _DECODING = (CorruptRecordException, UnsupportedCodecError)
 class Reader:
     """An async context manager over one membership of the group.
 
-    Every method but `commit` raises `Trouble` where nothing can be read.
+    Every method but `commit` raises `Trouble` if nothing can be read.
     """
 
     def __init__(
@@ -125,9 +125,9 @@ class Reader:
             commit=self.commit,
         )
         self._assignments = handover.assignments
-        # a `getmany` under way outlives a poll: one that is cancelled leaves aiokafka's count of its users wrong
-        self._getting: asyncio.Task[Polled] | None = None
-        self._getting_since = 0
+        # a `getmany` under way outlives a poll: cancelling it would leave aiokafka's count of its users wrong
+        self._polling: asyncio.Task[Polled] | None = None
+        self._polling_assignment = 0
 
     async def __aenter__(self) -> Self:
         return self
@@ -137,68 +137,68 @@ class Reader:
     ) -> None:
         self._halts.release_all()
         self._transactions.look(())
-        if self._getting is not None:
-            self._getting.cancel()
-            await asyncio.wait((self._getting,))
+        if self._polling is not None:
+            self._polling.cancel()
+            await asyncio.wait((self._polling,))
         try:
             async with asyncio.timeout(COMMIT_SECONDS):
                 await self._consumer.stop()
-        except Exception as failed:  # noqa: BLE001 - it may raise again what ended its tasks, which was said before
-            # leaving the group waits behind joining it, and that for a member that died
-            log.info("left the group unannounced", error=type(failed).__name__)
-            await self._consumer._client.close()  # noqa: SLF001 - `stop` came no further
+        except Exception as stop_error:  # noqa: BLE001 - `stop` may raise again what ended its tasks, already logged
+            # leaving the group waits for joining it, which waits for a dead member
+            log.info("left the group unannounced", error=type(stop_error).__name__)
+            await self._consumer._client.close()  # noqa: SLF001 - `stop` did not reach it
 
     async def start(self) -> None:
-        """Join the group, however long that takes."""
+        """Join the group; this may take as long as the session of a dead member."""
         joining = asyncio.create_task(self._consumer.start())
         loop = asyncio.get_running_loop()
-        begun = loop.time()
+        started_at = loop.time()
         try:
             while not (await asyncio.wait((joining,), timeout=_STEP_SECONDS))[0]:
                 self._waiting.progress.advance()
                 if self._waiting.stopping.is_set():
                     raise Stopped
-                if loop.time() - begun > _JOINED_SECONDS:
+                if loop.time() - started_at > _JOINED_SECONDS:
                     raise Trouble(f"the group {self._group} cannot be joined")
-                if loop.time() - begun > _JOINING_SECONDS:
+                if loop.time() - started_at > _JOINING_SECONDS:
                     self._waiting.report_missing(f"the group {self._group} is not joined yet")
         finally:
             if not joining.done():
                 joining.cancel()
                 await asyncio.wait((joining,))
         if error := joining.exception():
-            raise trouble(error, self._topic.name, self._group) from error
+            raise trouble_of(error, self._topic.name, self._group) from error
         log.info("consuming", topic=self._topic.name, group=self._group)
 
-    async def get(self, patience: float, wanted: int) -> Polled:
-        """Messages, `wanted` at most, by partition; none if none came within `patience` seconds."""
+    async def get(self, patience: float, max_records: int) -> Polled:
+        """Return at most `max_records` messages by partition, at once if there are some, within `patience` seconds."""
         await self._notice_assignment()
-        await self._asked(self._partitions.begin())
-        if self._getting is None:
-            self._getting_since = self._assignments
+        await self._naming_trouble(self._partitions.begin())
+        if self._polling is None:
+            self._polling_assignment = self._assignments
             timeout_ms = int(patience * 1000) + 1
-            self._getting = asyncio.create_task(self._consumer.getmany(timeout_ms=timeout_ms, max_records=wanted))
-        if not (await asyncio.wait((self._getting,), timeout=patience + _GRACE_SECONDS))[0]:
+            self._polling = asyncio.create_task(self._consumer.getmany(timeout_ms=timeout_ms, max_records=max_records))
+        if not (await asyncio.wait((self._polling,), timeout=patience + _GRACE_SECONDS))[0]:
             return {}
-        getting, self._getting = self._getting, None
-        error = getting.exception()
+        polling, self._polling = self._polling, None
+        error = polling.exception()
         await self._notice_assignment()
         if error:
-            return await self._asked(self._mend(error))
-        polled = getting.result()
+            return await self._naming_trouble(self._mend(error))
+        polled = polling.result()
         if polled:
-            self._partitions.note_positions(polled, is_current=self._getting_since == self._assignments)
+            self._partitions.note_positions(polled, is_current=self._polling_assignment == self._assignments)
         return polled
 
-    async def _asked(self, work: Awaitable[T]) -> T:
+    async def _naming_trouble(self, work: Awaitable[T]) -> T:
         try:
             return await work
         except TopicMissing:
-            # it may have been made anew by now, with fewer partitions: then this raises
+            # this raises if the topic was made anew meanwhile, with fewer partitions
             await self._cluster.describe_again(self._topic)
             raise
         except (KafkaError, TimeoutError) as error:
-            raise trouble(error, self._topic.name, self._group) from error
+            raise trouble_of(error, self._topic.name, self._group) from error
 
     async def _mend(self, error: BaseException) -> Polled:
         if isinstance(error, OffsetOutOfRangeError):
@@ -209,13 +209,13 @@ class Reader:
             await self._partitions.reset(error.args[0], None)
             return {}
         if isinstance(error, KafkaError) and not isinstance(error, _DECODING):
-            raise trouble(error, self._topic.name, self._group) from error
+            raise trouble_of(error, self._topic.name, self._group) from error
         return await self._partitions.read_past(error)
 
     async def _notice_assignment(self) -> None:
-        """What is known of partitions holds for one assignment: the next one begins at what is committed.
+        """Forget positions and halts of a former assignment: the new one begins at the committed offsets.
 
-        The group shares partitions out anew also when the topic is deleted. What was unread of it is kept then.
+        The group also makes a new assignment when the topic is deleted. The note of its unread messages is kept then.
 
         Raises:
             Trouble: the topic is missing, forbidden, or was made anew.
@@ -229,27 +229,27 @@ class Reader:
             self._partitions.unread = {}
 
     async def look(self) -> None:
-        """See whether the topic is still there and the same, and what its partitions wait for.
+        """Check that the topic still exists and is the same, and note what its partitions wait for.
 
         Raises:
-            Trouble: the topic is missing, forbidden, or was made anew. A broker that is away is waited for here.
+            Trouble: the topic is missing, forbidden, or was made anew. While the broker is away, nothing is raised.
         """
         if not await self._is_there():
             return
         self._waiting.missing = None
         self._partitions.note_unread()
         self._transactions.look(self._stable_ends())
-        await self._asked(self._partitions.obey_skips())
+        await self._naming_trouble(self._partitions.obey_skips())
         self._halts.remind()
 
     async def _is_there(self) -> bool:
-        """Describe the topic anew; False where no broker answers."""
+        """Describe the topic anew. Return False if no broker answers."""
         try:
             topic = await self._cluster.describe_again(self._topic)
         except Trouble as error:
             if str(error) != NO_BROKER:
                 raise
-            # the consumer comes back by itself, but does not say so
+            # the consumer reconnects by itself, but does not report it
             self._waiting.report_missing(NO_BROKER)
             return False
         self._topic = self._partitions.topic = topic
@@ -257,7 +257,7 @@ class Reader:
 
     @property
     def unread(self) -> Mapping[int, tuple[int, int]]:
-        """What was there and not read at the latest look, as (first offset, offset behind the last) by partition."""
+        """The messages that were not read at the latest look, as (first offset, offset after the last) by partition."""
         return self._partitions.unread
 
     def _stable_ends(self) -> list[tuple[int, int, int]]:
@@ -269,12 +269,12 @@ class Reader:
         return ends
 
     async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
-        """Commit how far was taken in. Where that fails, it will come again and be known."""
+        """Commit `offsets`. If that fails, their messages come again, and the inbox recognises them."""
         if not offsets:
             return
         try:
             async with asyncio.timeout(COMMIT_SECONDS):
                 await self._consumer.commit(dict(offsets))
-        except Exception as error:  # noqa: BLE001 - whatever aiokafka raises, the same follows from it
+        except Exception as error:  # noqa: BLE001 - the same follows from every exception of aiokafka
             NOT_COMMITTED.inc()
             log.warning("offsets not committed", error=type(error).__name__)

@@ -1,8 +1,8 @@
-"""Record batches (Kafka's format 2) as they lie in the log, read where aiokafka gives up.
+"""Record batches (Kafka's format 2), decoded where aiokafka gives up.
 
-aiokafka decodes the batches of a fetch one after another and raises at the first header name that is no UTF-8 and at
-the first batch whose checksum is wrong. What stands behind is then out of reach. Here such a name is read with its
-bytes escaped (`surrogateescape`), and a corrupt batch has a beginning and an end, so that it can be passed.
+aiokafka decodes the batches of a fetch one after another. It raises at the first header name that is no UTF-8, and at
+the first batch whose checksum is wrong, and never reaches the messages after it. Here such a name is read with its
+bytes escaped (`surrogateescape`). A corrupt batch has a beginning and an end, so that it can be skipped.
 """
 
 import struct
@@ -28,12 +28,12 @@ _CHECKED_FROM = struct.calcsize(">qiibI")
 _MAGIC = 2
 
 _CODEC, _APPEND_TIME, _TRANSACTIONAL, _CONTROL = 0x07, 0x08, 0x10, 0x20
-_UNPACK = {1: codec.gzip_decode, 2: codec.snappy_decode, 3: codec.lz4_decode, 4: codec.zstd_decode}
+_DECOMPRESS = {1: codec.gzip_decode, 2: codec.snappy_decode, 3: codec.lz4_decode, 4: codec.zstd_decode}
 
 
 @dataclass(frozen=True, slots=True)
 class Corrupt:
-    """A batch that cannot be read: `first` is the offset at which reading stops, `end` the one after its last."""
+    """A batch that cannot be read: `first` is the offset at which reading stops, `end` the offset after its last."""
 
     first: int
     end: int
@@ -42,15 +42,15 @@ class Corrupt:
 
 @dataclass(frozen=True, slots=True)
 class ReadMessages:
-    """Messages up to `next_offset`, where the batches end or a `corrupt` one begins.
+    """Messages up to `next_offset`, where the batches end or a `corrupt` batch begins.
 
-    `strange` says that a header's name among them is no UTF-8.
+    `has_escaped_names` says whether a header's name among them is no UTF-8.
     """
 
     messages: "list[Message]"
     next_offset: int
     corrupt: Corrupt | None
-    strange: bool
+    has_escaped_names: bool
 
 
 class _RecordBatch(NamedTuple):
@@ -65,7 +65,7 @@ class _RecordBatch(NamedTuple):
 
 
 class _UnreadableBatch(ValueError):
-    """A batch is not as the format has it; the text says how."""
+    """A batch does not follow the format; the text says how."""
 
 
 def read(
@@ -77,43 +77,43 @@ def read(
     position: int,
     high_watermark: int,
 ) -> ReadMessages:
-    """The messages of committed transactions from `position` on, up to the first batch that cannot be read."""
+    """Decode the messages of committed transactions from `position` on, up to the first batch that cannot be read."""
     messages: list[Message] = []
-    transactions = _Aborted(aborted)
-    for frame, following in _frames(records):
+    transactions = _AbortedTransactions(aborted)
+    for frame, next_base in _frames(records):
         try:
             batch = _batch(frame)
-            of_batch = list(_messages(topic, partition, batch)) if transactions.passes(batch) else []
+            batch_messages = list(_messages(topic, partition, batch)) if transactions.passes(batch) else []
         except _UnreadableBatch as error:
             base = _FRAME.unpack_from(frame)[0]
             first = max(position, base)
-            corrupt = Corrupt(first, _end(frame, first, following, high_watermark), str(error))
-            return ReadMessages(messages, first, corrupt, _is_strange(messages))
-        messages += [message for message in of_batch if message.offset >= position]
+            corrupt = Corrupt(first, _end(frame, first, next_base, high_watermark), str(error))
+            return ReadMessages(messages, first, corrupt, _has_escaped_names(messages))
+        messages += [message for message in batch_messages if message.offset >= position]
         position = max(position, batch.end)
-    return ReadMessages(messages, position, None, _is_strange(messages))
+    return ReadMessages(messages, position, None, _has_escaped_names(messages))
 
 
-def _is_strange(messages: "Sequence[Message]") -> bool:
+def _has_escaped_names(messages: "Sequence[Message]") -> bool:
     return any(not was_utf8(name) for message in messages for name, _ in message.headers)
 
 
 def _frames(records: bytes) -> Iterator[tuple[bytes, int | None]]:
-    """Each batch, and the base offset of the one behind it; a batch that was cut short by the fetch is left out."""
-    at, view = 0, memoryview(records)
-    while at + _FRAME.size <= len(view):
-        end = at + _FRAME.size + max(_FRAME.unpack_from(view, at)[1], 0)
+    """Yield each batch, and the base offset of the next batch; without the last batch if the fetch cut it short."""
+    position, view = 0, memoryview(records)
+    while position + _FRAME.size <= len(view):
+        end = position + _FRAME.size + max(_FRAME.unpack_from(view, position)[1], 0)
         if end > len(view):
             return
-        following = _FRAME.unpack_from(view, end)[0] if end + _FRAME.size <= len(view) else None
-        yield bytes(view[at:end]), following
-        at = end
+        next_base = _FRAME.unpack_from(view, end)[0] if end + _FRAME.size <= len(view) else None
+        yield bytes(view[position:end]), next_base
+        position = end
 
 
-def _end(frame: bytes, first: int, following: int | None, high_watermark: int) -> int:
-    """Where a corrupt batch ends. Its own word for it may be what is corrupt, so the batch behind it is asked first."""
-    if following is not None and first < following <= high_watermark:
-        return following
+def _end(frame: bytes, first: int, next_base: int | None, high_watermark: int) -> int:
+    """The offset after a corrupt batch: by the next batch, as the corrupt batch's own header may be wrong."""
+    if next_base is not None and first < next_base <= high_watermark:
+        return next_base
     if len(frame) >= _HEADER.size:
         base, _, _, _, _, _, last, *_, count = _HEADER.unpack_from(frame)
         if 0 < count <= last + 1 and first <= base + last < high_watermark:
@@ -139,52 +139,52 @@ def _batch(frame: bytes) -> _RecordBatch:
         latest_timestamp,
         producer,
         count,
-        _unpacked(attributes & _CODEC, frame[_HEADER.size :]),
+        _decompress(attributes & _CODEC, frame[_HEADER.size :]),
     )
 
 
-def _unpacked(compression: int, payload: bytes) -> bytearray:
+def _decompress(compression: int, payload: bytes) -> bytearray:
     if not compression:
         return bytearray(payload)
-    unpack = _UNPACK.get(compression)
-    if unpack is None:
-        raise _UnreadableBatch(f"a record batch is packed in a way that nobody knows ({compression})")
+    decompress = _DECOMPRESS.get(compression)
+    if decompress is None:
+        raise _UnreadableBatch(f"a record batch is compressed in an unknown way ({compression})")
     try:
-        return bytearray(unpack(payload))
+        return bytearray(decompress(payload))
     except Exception as error:  # noqa: BLE001 - four libraries, each with exceptions of its own
-        raise _UnreadableBatch(f"a record batch cannot be unpacked ({type(error).__name__})") from None
+        raise _UnreadableBatch(f"a record batch cannot be decompressed ({type(error).__name__})") from None
 
 
 def _messages(topic: str, partition: int, batch: _RecordBatch) -> "Iterator[Message]":
-    buffer, at = batch.payload, 0
+    buffer, position = batch.payload, 0
     try:
         for _ in range(batch.records):
-            length, start = decode_varint(buffer, at)
-            at = start + length
-            if length < 0 or at > len(buffer):
+            length, start = decode_varint(buffer, position)
+            position = start + length
+            if length < 0 or position > len(buffer):
                 raise _UnreadableBatch("a record is longer than its batch")
-            yield _message(topic, partition, batch, buffer[start:at])
+            yield _message(topic, partition, batch, buffer[start:position])
     except (ValueError, IndexError) as error:
         if isinstance(error, _UnreadableBatch):
             raise
         raise _UnreadableBatch("a record is not as its format has it") from None
-    if at != len(buffer):
+    if position != len(buffer):
         raise _UnreadableBatch("a record batch goes on behind its records")
 
 
 def _message(topic: str, partition: int, batch: _RecordBatch, record: bytearray) -> "Message":
     # the first byte are attributes, which are unused
-    since, at = decode_varint(record, 1)
-    delta, at = decode_varint(record, at)
-    key, at = _bytes(record, at)
-    value, at = _bytes(record, at)
-    count, at = decode_varint(record, at)
+    since, position = decode_varint(record, 1)
+    delta, position = decode_varint(record, position)
+    key, position = _bytes(record, position)
+    value, position = _bytes(record, position)
+    count, position = decode_varint(record, position)
     headers = []
     for _ in range(count):
-        name, at = _bytes(record, at)
-        content, at = _bytes(record, at)
+        name, position = _bytes(record, position)
+        content, position = _bytes(record, position)
         headers.append(((name or b"").decode(errors="surrogateescape"), content))
-    if at != len(record) or count < 0:
+    if position != len(record) or count < 0:
         raise _UnreadableBatch("a record is not as its format has it")
     appended = bool(batch.attributes & _APPEND_TIME)
     return ConsumerRecord(
@@ -202,26 +202,26 @@ def _message(topic: str, partition: int, batch: _RecordBatch, record: bytearray)
     )
 
 
-def _bytes(record: bytearray, at: int) -> tuple[bytes | None, int]:
-    length, at = decode_varint(record, at)
+def _bytes(record: bytearray, position: int) -> tuple[bytes | None, int]:
+    length, position = decode_varint(record, position)
     if length < 0:
-        return None, at
-    if at + length > len(record):
+        return None, position
+    if position + length > len(record):
         raise _UnreadableBatch("a field is longer than its record")
-    return bytes(record[at : at + length]), at + length
+    return bytes(record[position : position + length]), position + length
 
 
-class _Aborted:
-    """Which transactions are under way and will turn out aborted, as the batches pass."""
+class _AbortedTransactions:
+    """The producers whose transaction is under way and will be aborted, while the batches pass in order."""
 
     def __init__(self, aborted: Sequence[tuple[int, int]]) -> None:
-        self._to_come = sorted(aborted, key=lambda one: one[1])
+        self._upcoming = sorted(aborted, key=lambda transaction: transaction[1])
         self._producers: set[int] = set()
 
     def passes(self, batch: _RecordBatch) -> bool:
-        """Whether the batch has messages for who reads what is committed."""
-        while self._to_come and self._to_come[0][1] <= batch.base:
-            self._producers.add(self._to_come.pop(0)[0])
+        """Whether the batch has committed messages."""
+        while self._upcoming and self._upcoming[0][1] <= batch.base:
+            self._producers.add(self._upcoming.pop(0)[0])
         if batch.attributes & _CONTROL:
             if _is_abort(batch):
                 self._producers.discard(batch.producer)

@@ -1,6 +1,6 @@
-"""Thin events off their topic: each is kept until the vendor has been asked, in one transaction for a batch.
+"""Thin events from their topic: each is stored until the vendor has been asked, in one transaction for a batch.
 
-Nothing is asked here. A message that comes again after a crash asks once more, which tells nothing new.
+No vendor is asked here. After a redelivered message the vendor is asked once more; its answer repeats known updates.
 """
 
 from collections import Counter
@@ -9,8 +9,8 @@ from collections.abc import Set as AbstractSet
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from consumers.batch import BatchResult, Point, empty_places
-from consumers.letters import LONGEST_BYTES, Message, dead_letter, length, shortened, too_long
+from consumers.batch import BatchPoint, BatchResult, empty_messages
+from consumers.letters import LONGEST_BYTES, Message, dead_letter, message_size, shortened_letter, too_long_reason
 from domain.refusal import RefusalCode, Refused
 from domain.wallet import Key
 from schemas import thin
@@ -32,20 +32,20 @@ async def take_in(
     digit_ids: DigitIds = NO_DIGIT_IDS,
     incarnation: int = 0,
     limits: Limits = ORDINARY,  # noqa: ARG001  the same
-    at: Callable[[Point], None] = lambda _: None,
+    on_point: Callable[[BatchPoint], None] = lambda _: None,
 ) -> BatchResult:
-    """Keep what is to be asked for; what is no thin event becomes a dead letter."""
+    """Store the thin events of `messages`; every other message becomes a dead letter."""
     letters, events = _read(messages, digit_ids)
-    empties = empty_places(messages)
+    empties = empty_messages(messages)
     async with engine.begin() as connection:
-        at("took in")
+        on_point("took in")
         if events:
             await fetches.keep(connection, events)
         if letters:
             await dead_letters.keep(connection, letters, incarnation)
         if empties:
             await topics.count_empty(connection, topics.Incarnation(messages[0].topic, incarnation), empties)
-    at("committed")
+    on_point("committed")
     return BatchResult(Counter(), len(letters), 0, 0, len(empties))
 
 
@@ -54,12 +54,12 @@ def _read(messages: Sequence[Message], digit_ids: DigitIds) -> tuple[list[DeadLe
     for message in messages:
         if message.value is None:
             continue
-        if (long := length(message)) > LONGEST_BYTES:
-            letters.append(shortened(message, too_long(long)))
+        if (size := message_size(message)) > LONGEST_BYTES:
+            letters.append(shortened_letter(message, too_long_reason(size)))
             continue
         value = message.value
         try:
-            event = _known(thin.parse(value, message.headers, digit_ids))
+            event = _check_feed(thin.parse(value, message.headers, digit_ids))
         except Refused as refused:
             letters.append(dead_letter(message, str(refused), digit_ids))
         else:
@@ -67,7 +67,7 @@ def _read(messages: Sequence[Message], digit_ids: DigitIds) -> tuple[list[DeadLe
     return letters, events
 
 
-def _known(event: thin.ThinEvent) -> thin.ThinEvent:
+def _check_feed(event: thin.ThinEvent) -> thin.ThinEvent:
     feed = FEEDS.get(event.feed)
     if feed is None or (feed.fetched is None and event.fetch.file_at is None):
         raise Refused(RefusalCode.UNEXPECTED_VALUE, "feed", "one whose events are asked about")

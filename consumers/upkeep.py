@@ -1,4 +1,4 @@
-"""What time does: parked updates are given up, expired knowledge goes, days get their partitions and lose them."""
+"""Work that is due by the clock: parked updates are given up, knowledge expires, days of tables begin and end."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -28,7 +28,7 @@ T = TypeVar("T")
 async def run(
     engine: AsyncEngine, *, parked_for: timedelta, history_for: timedelta = HISTORY_FOR, stopping: asyncio.Event
 ) -> None:
-    """Run once a minute until `stopping` is set; a database that is away is waited for."""
+    """Run once a minute until `stopping` is set. While the database is away, nothing is done."""
     while not stopping.is_set():
         await run_once(engine, parked_for=parked_for, history_for=history_for)
         await event_or_timeout(stopping, _EVERY_SECONDS)
@@ -37,10 +37,10 @@ async def run(
 async def run_once(
     engine: AsyncEngine, *, parked_for: timedelta, history_for: timedelta = HISTORY_FOR, now: datetime | None = None
 ) -> None:
-    """Every step is one transaction of its own, and harmless to repeat or to run in two processes at once.
+    """Run every step, each in a transaction of its own; repeating it, or running it in two processes, is harmless.
 
-    A step that fails for a reason that passes is put off, and keeps no other step from running. Days begin and end by
-    `now`, the database's time if it is left out.
+    A step that fails for a passing reason is put off. The other steps run nevertheless. Days begin and end by `now`,
+    the database's time if it is left out.
     """
     given_up = await _attempt(engine, partial(inbox.give_up_parked, parked_for=parked_for))
     forgotten = await _attempt(engine, knowledge.forget)

@@ -1,8 +1,8 @@
-"""The consumer: poll → take a batch in → commit the offsets, until told to stop.
+"""The consumer: poll → take in batches → commit the offsets, until it is stopped.
 
-Offsets are committed after the database, so a crash in between brings messages again, and the inbox knows them.
-Within one poll the partitions are shared out over *lanes*, each with a batch and a transaction of its own at a time:
-while one waits for the database, another computes.
+Offsets are committed after the database's transaction. After a crash in between, messages come again, and the inbox
+recognises them. The partitions of a poll are distributed over *lanes*. Each lane has a batch and a transaction of its
+own at a time: while one lane waits for the database, another lane computes.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from aiokafka import TopicPartition
 from prometheus_client import Gauge, Histogram
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from consumers.batch import Point, take_in
+from consumers.batch import BatchPoint, take_in
 from consumers.cluster import Cluster, TopicMissing, TopicRemade, Trouble
 from consumers.halts import Halts
 from consumers.halving import BatchIntake, TakeIn, batches
@@ -37,35 +37,35 @@ log = structlog.get_logger()
 BATCH_SECONDS = Histogram("repoint_batch_seconds", "Time to take a batch in, retries included")
 WAITING = Gauge("repoint_consumer_waiting", "1 while a topic, or a partition of it, is not read", ["topic"])
 
-Place: TypeAlias = Point | Literal["polled", "offsets committed"]
+WorkerPoint: TypeAlias = BatchPoint | Literal["polled", "offsets committed"]
 
-# No poll may take longer: this is how fast a stop is noticed.
+# The longest poll, after which a stop is noticed.
 _POLL_SECONDS = 0.25
-# So often the broker is asked whether the topic is still there; in between a consumer without one looks idle.
+# Interval of asking the broker whether the topic exists: aiokafka's consumer of a deleted topic only looks idle.
 _LOOK_SECONDS = 2
-# What keeps a topic from being read is tried again after this time, which doubles up to the longest.
+# Delay after a trouble; it doubles with each further trouble, up to the longest.
 _SHORTEST_SECONDS, _LONGEST_SECONDS = 0.1, 5.0
 _NO_SECURITY: Mapping[str, Any] = {}
 
-# After a poll of so many messages the next one waits to fill up. With fewer, larger batches would save little.
+# After a poll of this many messages, the next poll waits for more. With fewer, larger batches would save little.
 _MANY = 50
 
-# So many batches for each lane are polled at a time: it takes them in one after another, and waits for the other lanes
-# after the last one only. A partition stays in one lane, so a lane may get those of all.
+# Batches of each lane in one poll. A lane takes them in one after another, and waits for the other lanes only after the
+# last. A partition stays in one lane, so one lane may get all batches.
 AHEAD = 8
 
 
 class Worker:
     """One member of the consumer group.
 
-    A batch has `batch_size` messages at most: those that came while the one before was taken in. After a large batch
-    the next one waits for `batch_wait` seconds at most from its first message on; a lone update waits for nothing.
-    After `session_timeout` seconds without a sign of life the group goes on without it.
+    A batch has `batch_size` messages at most: those that came while the batch before was taken in. After a large batch
+    the next batch waits for `batch_wait` seconds at most from its first message on; a single update does not wait.
+    After `session_timeout` seconds without a heartbeat the group goes on without this member.
     `security` are aiokafka's arguments for TLS and SASL.
-    `take_in` takes a batch in, in one transaction. In fields that `digit_ids` names, digits are no card number.
-    An `optional` topic may be missing: nothing is waited for then.
+    `take_in` takes in a batch, in one transaction. In fields that `digit_ids` names, digits are no card number.
+    If an `optional` topic is missing, `ready` returns None nevertheless.
     `on_due` is called after each commit that made deliveries, with the ids of their endpoints.
-    `at` is told each point that is passed; crash tests stop the process there.
+    `on_point` is called with each point that is passed; crash tests stop the process there.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class Worker:
         digit_ids: DigitIds = NO_DIGIT_IDS,
         take_in: TakeIn = take_in,
         on_due: OnDue = lambda _: None,
-        at: Callable[[Place], None] = lambda _: None,
+        on_point: Callable[[WorkerPoint], None] = lambda _: None,
     ) -> None:
         self._bootstrap_servers = bootstrap_servers
         self._topic = topic
@@ -98,25 +98,27 @@ class Worker:
         self._session_timeout = session_timeout
         self._security = security
         self._optional = optional
-        self._at = at
+        self._on_point = on_point
         self._waiting = Waiting(f"the consumer of {topic}", "the broker: not connected yet")
-        self._intake = BatchIntake(engine, retention, take_in, self._waiting, on_due=on_due, at=at, digit_ids=digit_ids)
+        self._intake = BatchIntake(
+            engine, retention, take_in, self._waiting, on_due=on_due, on_point=on_point, digit_ids=digit_ids
+        )
         self._idle = asyncio.Event()
         self._idle.set()
-        self._enough = asyncio.Event()
+        self._handing_over = asyncio.Event()
         self._idle_since = time.monotonic()
         self._leaving_since: float | None = None
         self._halts = Halts(topic)
-        self._handover = Handover(self._enough, self._idle)
+        self._handover = Handover(self._handing_over, self._idle)
         self._ledger = Ledger(engine, self._waiting)
         self._unread: tuple[Incarnation | None, Mapping[int, tuple[int, int]]] = (None, {})
         self._troubles = 0
-        self._latest = 0
+        self._latest_size = 0
         self._missing = Reminder()
         WAITING.labels(topic).set_function(lambda: float(self.ready() is not None))
 
     async def run(self, stopping: asyncio.Event) -> None:
-        """Work until `stopping` is set, then finish the batch at hand.
+        """Work until `stopping` is set, then finish the batch in hand.
 
         Raises:
             Stalled: the loop hangs.
@@ -124,12 +126,12 @@ class Worker:
         self._waiting.stopping = stopping
         self._waiting.progress.advance()
         work = asyncio.create_task(self._work())
-        told_at = float("inf")
+        stop_at = float("inf")
         while not work.done():
             await asyncio.wait((work,), timeout=1)
             if stopping.is_set():
-                told_at = min(told_at, time.monotonic())
-                if time.monotonic() > self._drained_by(told_at):
+                stop_at = min(stop_at, time.monotonic())
+                if time.monotonic() > self._drained_by(stop_at):
                     break
             if reason := self.stalled():
                 work.cancel()
@@ -137,28 +139,28 @@ class Worker:
         if not work.done():
             patience: float = COMMIT_SECONDS + 1
             if not self._idle.is_set():
-                log.warning("the batch at hand is given up: it will be taken in by whoever reads it next")
+                log.warning("the batch in hand is given up: the next member that reads it will take it in")
                 patience = _POLL_SECONDS
             work.cancel()
             await asyncio.wait((work,), timeout=patience)
             return
         await work
 
-    def _drained_by(self, told_at: float) -> float:
-        """When to wait no longer for the end, having been told to stop at `told_at`."""
+    def _drained_by(self, stop_at: float) -> float:
+        """Until when to wait for the end after a stop at `stop_at`, in monotonic seconds."""
         if not self._idle.is_set():
-            return told_at + self._drain_within
+            return stop_at + self._drain_within
         if self._leaving_since is not None:
             return self._leaving_since + COMMIT_SECONDS + 1
-        # With nothing in hand it waits for its group, and that for a member that died, for up to a session.
-        return max(told_at, self._idle_since) + _LOOK_SECONDS
+        # With nothing in hand it waits for the group, which waits for a dead member for up to a session.
+        return max(stop_at, self._idle_since) + _LOOK_SECONDS
 
     def ready(self) -> str | None:
-        """Why no updates are taken in at present, or not all of them; None if they are."""
+        """Why no updates, or not all updates, are taken in at present; None if all are."""
         return self._waiting.missing or self._halts.reason()
 
     def stalled(self) -> str | None:
-        """Why the process should be restarted; None if it is well."""
+        """Why the process should be restarted; None while the consumer makes progress."""
         return self._waiting.progress.stalled()
 
     async def _work(self) -> None:
@@ -173,10 +175,10 @@ class Worker:
             log.info("stopped while nothing could be read", topic=self._topic)
 
     async def _read(self, cluster: Cluster) -> None:
-        """Read the topic as one member of the group, until told to stop.
+        """Read the topic as one member of the group, until it is stopped.
 
         Raises:
-            Trouble: it cannot be read any more, at least not by this member.
+            Trouble: the topic cannot be read any more, or not by this member.
         """
         self._waiting.progress.advance()
         topic = await cluster.describe(self._topic)
@@ -200,29 +202,29 @@ class Worker:
         async with reader:
             try:
                 await reader.start()
-                await self._go_on(reader)
+                await self._consume(reader)
             finally:
                 self._leaving_since = time.monotonic()
                 self._unread = (incarnation, reader.unread)
 
-    async def _go_on(self, reader: Reader) -> None:
+    async def _consume(self, reader: Reader) -> None:
         polled = await self._poll(reader)
         self._waiting.missing = None
-        looked = time.monotonic()
+        looked_at = time.monotonic()
         while not self._waiting.stopping.is_set():
             self._waiting.progress.advance()
             if polled:
-                self._at("polled")
+                self._on_point("polled")
                 await self._take_in_and_commit(reader, polled)
-            if time.monotonic() - looked > _LOOK_SECONDS:
+            if time.monotonic() - looked_at > _LOOK_SECONDS:
                 await reader.look()
-                looked, self._troubles = time.monotonic(), 0
+                looked_at, self._troubles = time.monotonic(), 0
             polled = await self._poll(reader)
 
     async def _lose_unread(self, incarnation: Incarnation) -> None:
-        """Note what was not read of the incarnation before, if this is a later one.
+        """Note the lost messages of the former incarnation, if this is a later one.
 
-        What was read after the latest look left a trace in the database, whichever member read it.
+        Messages that any member read after the latest look are in the database.
         """
         before, unread = self._unread
         if before is None or before.number >= incarnation.number:
@@ -233,7 +235,7 @@ class Worker:
                 await self._ledger.lose(before, partition, start=start, end=end, reason=Loss.TOPIC_MADE_ANEW)
 
     async def _wait_out(self, trouble: Trouble) -> None:
-        """Say why nothing is read, and wait before the next try."""
+        """Log why nothing is read, and wait before the next try."""
         self._waiting.progress.advance()
         if isinstance(trouble, TopicRemade):
             log.warning("waiting", reason=str(trouble))
@@ -246,72 +248,73 @@ class Worker:
             self._waiting.report_missing(str(trouble))
         seconds = min(_SHORTEST_SECONDS * 2**self._troubles, _LONGEST_SECONDS)
         self._troubles += 1
-        # apart by chance, so that all workers do not come back at once
+        # spread, so that not all workers come back at once
         await self._waiting.sleep_or_stop(seconds * random.uniform(0.5, 1))  # noqa: S311 - nothing to guess
 
     async def _take_in_and_commit(self, reader: Reader, polled: Polled) -> None:
         self._idle.clear()
-        self._enough.clear()
+        self._handing_over.clear()
         try:
             if offsets := await self._take_in(polled):
                 await reader.commit(offsets)
-                self._at("offsets committed")
+                self._on_point("offsets committed")
         finally:
             self._idle_since = time.monotonic()
             self._idle.set()
 
     async def _poll(self, reader: Reader) -> Polled:
-        """Some batches for each lane at most: what has come, and after a large poll what comes within the batch's wait.
+        """Return the messages that have come, AHEAD batches for each lane at most.
 
-        What came while another batch was in hand, or lay with the broker for a while, has waited already.
+        After a large poll, further messages have until the batch's wait is over. It counts from the oldest message on:
+        a message that came while another batch was in hand, or lay with the broker, has waited already.
         """
-        wait = self._batch_wait if self._latest >= _MANY else 0.0
+        wait = self._batch_wait if self._latest_size >= _MANY else 0.0
         polled: dict[TopicPartition, list[Message]] = {}
-        wanted, patience = self._batch_size * self._lanes * AHEAD, _POLL_SECONDS
+        remaining, patience = self._batch_size * self._lanes * AHEAD, _POLL_SECONDS
         until = time.monotonic() + patience
-        while wanted > 0 and patience > 0 and not self._waiting.stopping.is_set():
-            received = await reader.get(patience, wanted)
+        while remaining > 0 and patience > 0 and not self._waiting.stopping.is_set():
+            received = await reader.get(patience, remaining)
             if received and not polled:
                 until = time.monotonic() + wait - min(_age(received), wait)
             for partition, messages in received.items():
                 polled.setdefault(partition, []).extend(messages)
-                wanted -= len(messages)
+                remaining -= len(messages)
             patience = until - time.monotonic()
-        self._latest = sum(map(len, polled.values()))
+        self._latest_size = sum(map(len, polled.values()))
         return polled
 
     # --- the database ---------------------------------------------------------------------------------------------
 
     async def _take_in(self, polled: Polled) -> dict[TopicPartition, int]:
-        """The offsets up to which it was: all of it, unless told to stop or to give partitions away meanwhile."""
+        """Take in `polled`. Return the offsets to commit: not all, if it is stopped or gives partitions away."""
         offsets: dict[TopicPartition, int] = {}
         async with asyncio.TaskGroup() as lanes:
             for messages in _share_out(polled, self._lanes):
-                lanes.create_task(self._take_one_after_another(messages, offsets))
+                lanes.create_task(self._take_in_batches(messages, offsets))
         return offsets
 
-    async def _take_one_after_another(self, messages: Sequence[Message], offsets: dict[TopicPartition, int]) -> None:
+    async def _take_in_batches(self, messages: Sequence[Message], offsets: dict[TopicPartition, int]) -> None:
         for batch in batches(messages, self._batch_size):
             try:
                 with BATCH_SECONDS.time():
                     await self._intake.take_in(batch)
             except Stopped:
-                log.info("stopped while waiting; what was polled will be taken in by whoever reads it next")
+                log.info("stopped while waiting: the next member that reads the polled messages will take them in")
                 return
             offsets.update((TopicPartition(message.topic, message.partition), message.offset + 1) for message in batch)
-            if self._waiting.stopping.is_set() or self._enough.is_set():
+            if self._waiting.stopping.is_set() or self._handing_over.is_set():
                 return
 
 
 def _age(polled: Mapping[TopicPartition, Sequence[Message]]) -> float:
-    """How many seconds ago the oldest of the messages was made, by the clock of its producer or broker."""
+    """The age of the oldest message in seconds, by the clock of its producer or broker."""
     oldest: int = min(messages[0].timestamp for messages in polled.values())
     return max(0.0, time.time() - oldest / 1000)
 
 
 def _share_out(polled: Polled, lanes: int) -> list[list[Message]]:
-    """The messages of each lane: a partition is in one lane whole, and the lanes are about as long."""
-    shared: list[list[Message]] = [[] for _ in range(lanes)]
+    """The messages of each lane: a partition is whole in one lane, and the lanes are about equally long."""
+    shares: list[list[Message]] = [[] for _ in range(lanes)]
     for messages in sorted(polled.values(), key=len, reverse=True):
-        min(shared, key=len).extend(messages)
-    return [lane for lane in shared if lane]
+        min(shares, key=len).extend(messages)
+    return [lane for lane in shares if lane]

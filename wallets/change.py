@@ -23,7 +23,7 @@ from store.ids import uuid7
 from wallets.announcements import Announced, announce
 from wallets.loading import ORDINARY, Limits, Loaded, known_by, load
 
-Step: TypeAlias = Literal["decided", "applied", "announced"]
+ChangePoint: TypeAlias = Literal["decided", "applied", "announced"]
 """A point at which a crash test may stop a change."""
 
 
@@ -55,7 +55,7 @@ async def change(
     *,
     within_reach: AbstractSet[Key] = frozenset(),
     limits: Limits = ORDINARY,
-    at: Callable[[Step], None] = lambda _: None,
+    on_point: Callable[[ChangePoint], None] = lambda _: None,
 ) -> Change:
     """Change the wallets that `updates` are about; `within_reach` are credentials to lock beside those they name.
 
@@ -67,7 +67,7 @@ async def change(
     """
     loaded = await load(connection, updates, within_reach, limits, keep=retention.unknown)
     decision, announced = await resolve(
-        connection, loaded, retention, updates=updates, known_before=known_by(loaded.wallets), at=at
+        connection, loaded, retention, updates=updates, known_before=known_by(loaded.wallets), on_point=on_point
     )
     return Change(decision.verdicts, announced, loaded.left_after)
 
@@ -80,15 +80,15 @@ async def resolve(
     known_before: AbstractSet[Key],
     updates: Sequence[Update] = (),
     effort: Effort | None = None,
-    at: Callable[[Step], None] = lambda _: None,
+    on_point: Callable[[ChangePoint], None] = lambda _: None,
 ) -> tuple[Decision, Announced]:
     """Change the wallets of `loaded` by `updates`, by earlier reports, and by the waiting updates.
 
     Return the decision and what was announced. `known_before` is as for `carry_out`.
     """
     decision = decide(updates, loaded.wallets, loaded.knowledge, loaded.waiting, method_ids(), effort=effort)
-    at("decided")
-    announced = await carry_out(connection, decision, loaded, retention, known_before=known_before, at=at)
+    on_point("decided")
+    announced = await carry_out(connection, decision, loaded, retention, known_before=known_before, on_point=on_point)
     if decision.waiting:
         await inbox.update_outcomes(connection, decision.waiting)
     return decision, announced
@@ -101,16 +101,16 @@ async def carry_out(
     retention: Retention,
     *,
     known_before: AbstractSet[Key],
-    at: Callable[[Step], None] = lambda _: None,
+    on_point: Callable[[ChangePoint], None] = lambda _: None,
 ) -> Announced:
     """Write and announce a decision.
 
     `known_before` are the credentials that wallets knew when the knowledge of them was reported.
     """
     await _apply(connection, decision, loaded, retention, known_before)
-    at("applied")
+    on_point("applied")
     announced = await announce(connection, decision.changed)
-    at("announced")
+    on_point("announced")
     return announced
 
 

@@ -15,7 +15,7 @@ from aiokafka import ConsumerRecord
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from consumers.batch import BatchResult, Point, take_in
+from consumers.batch import BatchPoint, BatchResult, take_in
 from consumers.letters import Message
 from domain.update import Credential, Scope, Stamp, Update, UpdateType
 from domain.wallet import Key, Link, Method, Wallet
@@ -71,12 +71,14 @@ class Harness:
         """Hand `contents` in as one batch."""
         return await self.take_in([self.message(content, partition=partition) for content in contents])
 
-    async def take_in(self, messages: Sequence[Message], at: Callable[[Point], None] = lambda _: None) -> BatchResult:
+    async def take_in(
+        self, messages: Sequence[Message], at: Callable[[BatchPoint], None] = lambda _: None
+    ) -> BatchResult:
         """One batch, with the credentials it asks for if it asks for some."""
         within_reach: frozenset[Key] = frozenset()
         for _ in range(5):
             try:
-                return await take_in(self.engine, messages, RETENTION, within_reach=within_reach, at=at)
+                return await take_in(self.engine, messages, RETENTION, within_reach=within_reach, on_point=at)
             except Contended as more:
                 within_reach |= more.keys
         raise AssertionError("contended for no reason")

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from consumers.batch import Point, take_in
+from consumers.batch import BatchPoint, take_in
 from consumers.halving import BatchIntake
 from consumers.letters import Message
 from loops.waiting import Waiting
@@ -17,13 +17,13 @@ from tests.consumers.harness import RETENTION
 from tests.parts.until import until
 
 
-def intake(engine: AsyncEngine, *, at: Callable[[Point], None] = lambda _: None) -> BatchIntake:
+def intake(engine: AsyncEngine, *, at: Callable[[BatchPoint], None] = lambda _: None) -> BatchIntake:
     """A worker's intake that is handed its batches by the test, and tries them as it tries those that it reads."""
-    return BatchIntake(engine, RETENTION, take_in, Waiting("the test"), at=at)
+    return BatchIntake(engine, RETENTION, take_in, Waiting("the test"), on_point=at)
 
 
 class PausedWorker:
-    def __init__(self, url: str, messages: Sequence[Message], stand_still_at: Point) -> None:
+    def __init__(self, url: str, messages: Sequence[Message], stand_still_at: BatchPoint) -> None:
         self._url = url
         self._messages = messages
         self._stand_still_at = stand_still_at
@@ -47,7 +47,7 @@ class PausedWorker:
             self._there.set()
             await engine.dispose()
 
-    def _at(self, place: Point) -> None:
+    def _at(self, place: BatchPoint) -> None:
         """The first time; what is tried again goes through."""
         if place == self._stand_still_at and not self._there.is_set():
             self._there.set()
@@ -55,7 +55,7 @@ class PausedWorker:
 
 
 @asynccontextmanager
-async def standing_still(url: str, messages: Sequence[Message], at: Point) -> AsyncIterator[PausedWorker]:
+async def standing_still(url: str, messages: Sequence[Message], at: BatchPoint) -> AsyncIterator[PausedWorker]:
     """A worker that stands still `at` that point of the batch until it is told to go on, or else to the end of this."""
     paused = PausedWorker(url, messages, at)
     async with asyncio.timeout(60), asyncio.TaskGroup() as work:

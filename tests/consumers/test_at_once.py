@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import pytest
 
-from consumers.batch import Point
+from consumers.batch import BatchPoint
 from domain.update import Update, UpdateType
 from domain.wallet import MethodStatus, Wallet
 from tests.consumers.harness import RETENTION, Harness, in_batches, merging
@@ -129,7 +129,7 @@ MEETINGS = {
     ids=["before a lock", "before the commit", "before the commit, on rows that stand"],
 )
 async def test_whoever_is_first_nothing_is_missed(
-    harness: Harness, database_url: str, meeting: Meeting, first: str, at: Point, *, met_before: bool
+    harness: Harness, database_url: str, meeting: Meeting, first: str, at: BatchPoint, *, met_before: bool
 ) -> None:
     await harness.import_wallets(*meeting.wallets)
     if met_before:
@@ -232,7 +232,7 @@ SHARED = wallet(method("A", id="m-A2"), customer="e2")
 
 @pytest.mark.parametrize("at", ["took in", "announced"])
 async def test_a_wallet_that_is_imported_while_a_worker_learns_of_its_card(
-    harness: Harness, database_url: str, at: Point
+    harness: Harness, database_url: str, at: BatchPoint
 ) -> None:
     await harness.import_wallets(A)
     begun = [harness.message(each, partition=1) for each in (replaced("A", "B", on=1), reported(CLOSED, "B", on=2))]

@@ -109,7 +109,7 @@ async def test_a_topic_made_anew_with_fewer_partitions_is_not_called_missing(
         await delete(post.servers, post.topic)
         await make(post.servers, post.topic, 1)
         with pytest.raises(TopicRemade):
-            await reader._asked(reader._cluster.ends(former, 2))
+            await reader._naming_trouble(reader._cluster.ends(former, 2))
 
 
 async def test_what_was_unread_is_noted_of_the_partitions_of_this_assignment_alone(

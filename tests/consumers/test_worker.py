@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from consumers.batch import BatchResult, take_in
 from consumers.letters import Message
-from consumers.worker import Place, Worker
+from consumers.worker import Worker, WorkerPoint
 from domain.update import Update, UpdateType
 from loops.progress import Stalled
 from store.engine import connect
@@ -151,9 +151,9 @@ async def test_the_next_one_goes_on_where_the_last_one_stopped(harness: Harness,
     async with working(harness.engine, post):
         await taken_in(harness, 20)
     assert await post.is_read_up()
-    seen: list[Place] = []
+    seen: list[WorkerPoint] = []
     await post.send(reported(CLOSED, "Y", on=1, id="y"))
-    async with working(harness.engine, post, at=seen.append):
+    async with working(harness.engine, post, on_point=seen.append):
         await taken_in(harness, 21)
     assert Counter(seen)["committed"] == 1
 
@@ -164,14 +164,14 @@ async def test_what_was_taken_in_but_not_committed_is_read_again_and_left_alone(
     class Died(Exception):
         pass
 
-    def die(place: Place) -> None:
+    def die(place: WorkerPoint) -> None:
         if place == "committed":
             raise Died
 
     await harness.import_wallets(wallet(method("A")))
     await post.send(replaced("A", "B", on=1), *closings(5))
     with pytest.raises(ExceptionGroup) as ended:
-        await member(harness.engine, post, at=die, lanes=1).run(asyncio.Event())
+        await member(harness.engine, post, on_point=die, lanes=1).run(asyncio.Event())
     assert ended.group_contains(Died)
     assert await post.committed() == {}
     before = await harness.events("pharmacy")
@@ -184,12 +184,12 @@ async def test_what_was_taken_in_but_not_committed_is_read_again_and_left_alone(
 async def test_told_to_stop_it_finishes_the_batch_at_hand_and_commits_that_far(harness: Harness, post: Post) -> None:
     stopping = asyncio.Event()
 
-    def stop(place: Place) -> None:
+    def stop(place: WorkerPoint) -> None:
         if place == "took in":
             stopping.set()
 
     await post.send(*closings(20), partition=1)
-    await member(harness.engine, post, batch_size=5, at=stop).run(stopping)
+    await member(harness.engine, post, batch_size=5, on_point=stop).run(stopping)
     assert len(await harness.outcomes()) == 5
     assert await post.committed() == {1: 5}
 
@@ -290,20 +290,20 @@ async def test_a_database_that_is_away_is_waited_for_and_nothing_is_lost(
 
 @pytest.mark.parametrize("place", ["took in", "decided", "applied", "announced"])
 async def test_a_database_that_goes_away_in_a_transaction_has_not_heard_of_it(
-    harness: Harness, database_url: str, post: Post, place: Place
+    harness: Harness, database_url: str, post: Post, place: WorkerPoint
 ) -> None:
     await harness.import_wallets(wallet(method("A")))
     async with Proxy(database_url) as proxy:
-        cut: list[Place] = []
+        cut: list[WorkerPoint] = []
 
-        def cut_once(at: Place) -> None:
+        def cut_once(at: WorkerPoint) -> None:
             if at == place and not cut:
                 cut.append(at)
                 proxy.cut()
 
         engine = connect(proxy.url)
         await post.send(replaced("A", "B", on=1), *closings(3))
-        async with working(engine, post, at=cut_once):
+        async with working(engine, post, on_point=cut_once):
             await taken_in(harness, 4)
             await until(post.is_read_up)
         await engine.dispose()
@@ -446,7 +446,7 @@ async def test_partitions_go_from_one_to_the_other_and_nothing_is_taken_twice(
 ) -> None:
     await harness.import_wallets(*(wallet(method(f"X{n}"), customer=f"e{n}") for n in range(20)))
     engine = connect(database_url)
-    seen: dict[str, list[Place]] = {"first": [], "second": []}
+    seen: dict[str, list[WorkerPoint]] = {"first": [], "second": []}
     sending = asyncio.Event()
     updates = [reported(CLOSED, f"X{n % 20}", on=n % 9 + 1, id=f"u{n}") for n in range(400)]
 
@@ -458,10 +458,10 @@ async def test_partitions_go_from_one_to_the_other_and_nothing_is_taken_twice(
                 sending.set()
 
     quick = {"batch_size": 10, "session_timeout": 6.0}
-    async with asyncio.timeout(120), working(harness.engine, post, at=seen["first"].append, **quick):
+    async with asyncio.timeout(120), working(harness.engine, post, on_point=seen["first"].append, **quick):
         sender = asyncio.create_task(send())
         await sending.wait()
-        async with working(engine, post, at=seen["second"].append, **quick):
+        async with working(engine, post, on_point=seen["second"].append, **quick):
             await until(lambda: both_work(seen), within=40)
         await sender
         await taken_in(harness, 400)
@@ -481,7 +481,7 @@ async def test_a_member_that_gives_partitions_away_finishes_the_batch_at_hand_an
     caplog.set_level(logging.INFO, "aiokafka.consumer.group_coordinator")
     await post.send(*closings(20), partition=1)
     engine = connect(database_url)
-    passed: list[Place] = []
+    passed: list[WorkerPoint] = []
     going_on = asyncio.Event()
 
     async def take_its_time(*batch: Any, **more: Any) -> BatchResult:
@@ -489,7 +489,7 @@ async def test_a_member_that_gives_partitions_away_finishes_the_batch_at_hand_an
         await going_on.wait()
         return taken
 
-    async with working(harness.engine, post, batch_size=5, at=passed.append, take_in=take_its_time):
+    async with working(harness.engine, post, batch_size=5, on_point=passed.append, take_in=take_its_time):
         await until(lambda: as_told(passed, "committed"))
         async with working(engine, post, batch_size=5):
             await until(is_asked_to)
@@ -501,11 +501,11 @@ async def test_a_member_that_gives_partitions_away_finishes_the_batch_at_hand_an
     assert len(await harness.outcomes()) == 20
 
 
-async def as_told(passed: list[Place], place: Place) -> bool:
+async def as_told(passed: list[WorkerPoint], place: WorkerPoint) -> bool:
     return place in passed
 
 
-async def both_work(seen: dict[str, list[Place]]) -> bool:
+async def both_work(seen: dict[str, list[WorkerPoint]]) -> bool:
     return all("offsets committed" in places for places in seen.values())
 
 
@@ -552,14 +552,14 @@ async def test_a_broker_that_is_away_is_waited_for_and_nothing_is_lost(harness: 
         assert await harness.dead_letters() == []
 
         await post.send(*(reported(CLOSED, f"Z{n}", on=1, id=f"z{n}") for n in range(6)))
-        gone: list[Place] = []
+        gone: list[WorkerPoint] = []
 
-        def goes_away(place: Place) -> None:
+        def goes_away(place: WorkerPoint) -> None:
             if place == "committed" and not gone:
                 gone.append(place)
                 proxy.refuse()
 
-        async with working(harness.engine, post, at=goes_away) as worker:
+        async with working(harness.engine, post, on_point=goes_away) as worker:
             await taken_in(harness, 18)
             await until(lambda: as_said(worker, "the broker cannot be reached"), within=40)
             proxy.pass_on()

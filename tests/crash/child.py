@@ -110,7 +110,7 @@ async def _consume(plan: ProcessPlan, engine: AsyncEngine, fault: _Fault, stoppi
         retention=RETENTION,
         batch_size=plan.batch_size,
         session_timeout=plan.session_timeout,
-        at=fault,
+        on_point=fault,
     )
     await worker.run(stopping)
 
