@@ -16,7 +16,7 @@ from aiokafka.errors import (
     UnknownTopicOrPartitionError,
 )
 
-from consumers.cluster import Cluster, Topic, TopicMissing, TopicRemade, Trouble, trouble
+from consumers.cluster import Cluster, Topic, TopicMissing, TopicRemade, Trouble, trouble_of
 
 FIRST, SECOND = UUID(int=1), UUID(int=2)
 
@@ -44,13 +44,13 @@ FIRST, SECOND = UUID(int=1), UUID(int=2)
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
 )
 def test_an_error_of_the_broker_is_named(error: Exception, kind: type[Trouble], text: str) -> None:
-    named = trouble(error, "updates", "workers")
+    named = trouble_of(error, "updates", "workers")
     assert (type(named), str(named)) == (kind, text)
 
 
 def test_a_trouble_stays_what_it_is() -> None:
     remade = TopicRemade("updates")
-    assert trouble(remade, "updates") is remade
+    assert trouble_of(remade, "updates") is remade
     assert str(remade) == "the topic updates was made anew: it is read from its beginning"
 
 
@@ -91,6 +91,6 @@ async def test_after_a_failure_the_connection_is_made_anew() -> None:
 
     cluster._client = Connection()
     with pytest.raises(Trouble):
-        await cluster._answered(fails(), "updates")
+        await cluster._answer(fails(), "updates")
     assert closed == [True]
     assert cluster._client is None

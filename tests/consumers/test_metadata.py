@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from consumers.metadata import TopicRequest, topic_in
+from consumers.metadata import TopicRequest, read_topic
 
 METADATA = 3
 ID = UUID("00112233-4455-6677-8899-aabbccddeeff")
@@ -47,7 +47,7 @@ def test_an_answer_names_the_topic_s_id_and_the_leader_of_each_partition(named: 
         b"\x03" + partition(0, 4) + partition(1, -1),
         struct.pack(">i", -(1 << 31)) + b"\0\0",
     ])  # fmt: skip
-    assert topic_in(answer(12, content)) == (0, known, {0: 4, 1: -1})
+    assert read_topic(answer(12, content)) == (0, known, {0: 4, 1: -1})
 
 
 def test_an_older_answer_has_no_id() -> None:
@@ -59,4 +59,4 @@ def test_an_older_answer_has_no_id() -> None:
         b"\0\x07cluster" + struct.pack(">ii", 1, 1),
         struct.pack(">h", 3) + b"\0\x07updates\0" + struct.pack(">i", 2) + partition(0, 4) + partition(1, 5),
     ])  # fmt: skip
-    assert topic_in(answer(4, content)) == (3, None, {0: 4, 1: 5})
+    assert read_topic(answer(4, content)) == (3, None, {0: 4, 1: 5})

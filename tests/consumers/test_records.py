@@ -109,7 +109,7 @@ def test_every_compression_is_unpacked(compression: int) -> None:
 def test_messages_before_the_position_are_left_out_and_reading_goes_on_behind_the_last_batch() -> None:
     got = reading(batch(5, b"5", b"6", b"7"), batch(8, b"8"), position=6)
     assert given(got) == [(6, b"6"), (7, b"7"), (8, b"8")]
-    assert (got.next_offset, got.corrupt, got.strange) == (9, None, False)
+    assert (got.next_offset, got.corrupt, got.has_escaped_names) == (9, None, False)
 
 
 def test_offsets_that_compaction_removed_are_passed() -> None:
@@ -119,7 +119,7 @@ def test_offsets_that_compaction_removed_are_passed() -> None:
 
 
 def test_of_nothing_nothing_is_read_and_the_position_stays() -> None:
-    assert reading(position=4) == ReadMessages([], 4, None, strange=False)
+    assert reading(position=4) == ReadMessages([], 4, None, has_escaped_names=False)
     assert reading(batch(0, b"0", b"1"), position=4).next_offset == 4
 
 
@@ -135,8 +135,8 @@ def test_a_header_s_name_that_is_no_utf8_is_escaped_and_named() -> None:
     written[at : at + 4] = b"\xff\xfea\xfd"
     got = reading(batch(8, b"", headers=[("plain", b"")]), sealed(written))
     assert [message.headers for message in got.messages] == [(("plain", b""),), (("\udcff\udcfea\udcfd", b"1"),)]
-    assert got.strange
-    assert not reading(batch(9, b"", headers=[("häder", b"")])).strange
+    assert got.has_escaped_names
+    assert not reading(batch(9, b"", headers=[("häder", b"")])).has_escaped_names
 
 
 # --- what is corrupt ----------------------------------------------------------------------------------------------
@@ -153,7 +153,7 @@ def test_a_name_that_is_no_utf8_before_a_corrupt_batch_is_named_too() -> None:
     at = written.index(b"@@@@")
     written[at : at + 4] = b"\xff\xfe\xfd\xfc"
     got = reading(sealed(written), damaged(batch(1, b"1")))
-    assert (got.strange, got.corrupt) == (True, Corrupt(1, 2, WRONG))
+    assert (got.has_escaped_names, got.corrupt) == (True, Corrupt(1, 2, WRONG))
 
 
 def test_a_corrupt_batch_begins_where_reading_stands() -> None:
@@ -228,11 +228,11 @@ LENGTH, KEY_LENGTH, HEADER_NUMBER = 0, 4, 9
         ),
         pytest.param(
             changed(batch(0, b"0"), ATTRIBUTES, ">h", 6),
-            "a record batch is packed in a way that nobody knows (6)",
+            "a record batch is compressed in an unknown way (6)",
             id="codec",
         ),
         pytest.param(
-            with_payload(b"no gzip", compression=1), "a record batch cannot be unpacked (BadGzipFile)", id="gzip"
+            with_payload(b"no gzip", compression=1), "a record batch cannot be decompressed (BadGzipFile)", id="gzip"
         ),
         pytest.param(with_payload(RECORD[:-1]), "a record is longer than its batch", id="record"),
         pytest.param(with_payload(b"\x01" + RECORD[1:]), "a record is longer than its batch", id="negative"),
