@@ -200,6 +200,15 @@ async def test_a_partition_that_another_member_has_begun_goes_on(harness: Harnes
     assert scene.consumer.sought == {1: 3}
 
 
+async def test_a_partition_is_begun_once_by_a_member(harness: Harness) -> None:
+    """Every poll asks for it, and the database is not asked each time."""
+    scene = Scene(harness, 0)
+    await scene.partitions.begin()
+    await harness.rows("DELETE FROM topic_partitions")
+    await scene.partitions.begin()
+    assert await scene.begun() == set()
+
+
 async def test_a_partition_has_not_begun_while_its_first_offset_cannot_be_committed(harness: Harness) -> None:
     scene = Scene(harness, 0, number=1)
     scene.brokers.ends_of = {0: (3, 9)}

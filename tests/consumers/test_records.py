@@ -172,6 +172,8 @@ CORRUPT = damaged(batch(2, b"2", b"3", b"4"))
         pytest.param(batch(100, b"4"), 100, 100, id="a batch may stand at the high watermark"),
         pytest.param(batch(101, b"4"), 100, 5, id="none stands behind the high watermark"),
         pytest.param(batch(2, b"4"), 100, 5, id="none stands where this one does"),
+        pytest.param(batch(4, b"4")[:12], 100, 4, id="where that is cut short, its beginning is enough"),
+        pytest.param(batch(4, b"4")[:11], 100, 5, id="if it is there"),
         pytest.param(b"", 100, 5, id="without one behind it its own word counts"),
         pytest.param(b"", 5, 5, id="its last message may be the partition's last"),
         pytest.param(b"", 4, 4, id="and none is behind the partition's last"),
@@ -226,6 +228,7 @@ LENGTH, KEY_LENGTH, HEADER_NUMBER = 0, 4, 9
         pytest.param(
             struct.pack(">qi", 0, 20) + bytes(20), "a record batch is shorter than its own header", id="short"
         ),
+        pytest.param(struct.pack(">qi", 0, -1), "a record batch is shorter than its own header", id="empty"),
         pytest.param(
             changed(batch(0, b"0"), ATTRIBUTES, ">h", 6),
             "a record batch is compressed in an unknown way (6)",
@@ -260,6 +263,11 @@ def test_a_batch_that_is_not_as_its_format_has_it_is_corrupt_and_says_how(writte
     got = reading(written, batch(1, b"1"))
     assert (given(got), got.next_offset) == ([], 0)
     assert got.corrupt == Corrupt(0, 1, reason)
+
+
+def test_an_empty_batch_at_the_end_is_corrupt_too() -> None:
+    got = reading(struct.pack(">qi", 4, 0), position=4, high_watermark=9)
+    assert got.corrupt == Corrupt(4, 9, "a record batch is shorter than its own header")
 
 
 def test_no_record_has_fewer_headers_than_none() -> None:

@@ -6,6 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+from structlog.testing import capture_logs
 
 from consumers import upkeep
 from consumers.batch import take_in
@@ -204,6 +206,34 @@ async def test_it_may_run_twice_at_once_and_as_often_as_one_likes(harness: Harne
     await asyncio.gather(*(upkeep.run_once(harness.engine, parked_for=RETENTION.unknown) for _ in range(4)))
     assert {outcome for _, outcome, _ in await harness.outcomes()} == {"IGNORED"}
     assert await harness.rows("SELECT * FROM parked_updates") == []
+
+
+async def test_how_long_an_update_waits_is_the_setting(harness: Harness) -> None:
+    shorter = timedelta(hours=5)
+    retention = Retention(known=RETENTION.known, unknown=shorter)
+    await take_in(harness.engine, [harness.message(replaced("X", "Y", on=1))], retention)
+    await move_back(harness, timedelta(hours=6))
+    await upkeep.run_once(harness.engine, parked_for=shorter)
+    assert await harness.outcome("vau-1") == ("IGNORED", "UNKNOWN_PAYMENT_METHOD")
+
+
+async def test_what_was_given_up_or_forgotten_is_logged_and_nothing_if_nothing_was(harness: Harness) -> None:
+    await harness.report(merging(who("e8"), who("e9")))
+    with capture_logs() as logs:
+        await let_pass(harness, PAST)
+        await let_pass(harness, PAST)
+        await harness.report(reported(CLOSED, "Z", on=4))
+        await harness.rows("DELETE FROM parked_updates")
+        await let_pass(harness, PAST)
+    assert [(line["given_up"], line["forgotten"]) for line in logs if line["event"] == "upkeep"] == [(2, 0), (0, 1)]
+
+
+async def test_what_the_database_refuses_ends_it(harness: Harness) -> None:
+    """No later try would do better, and a log line once a minute is easily missed."""
+    await harness.report(replaced("X", "Y", on=1))
+    await harness.rows("ALTER TABLE inbox ADD CONSTRAINT not_today CHECK (outcome <> 'IGNORED') NOT VALID")
+    with pytest.raises(DBAPIError, match="not_today"):
+        await let_pass(harness, PAST)
 
 
 PARENTS = ["delivery_history", "attempts", "attempt_evidence"]
