@@ -1,6 +1,7 @@
 """Every part of a process gets the settings that are its own, from each place that makes one."""
 
 import ast
+import asyncio
 import inspect
 import json
 import os
@@ -16,18 +17,20 @@ from typing import Any
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from consumers import batch, thin
+from consumers import batch, thin, upkeep
 from consumers.worker import Worker
+from loops.progress import Stalled
 from ops import drop_folder, edge, run, work_folders
 from ops.commands import dead_letters
 from ops.drop_folder import Watch
 from ops.open_file import opened
-from ops.run import Role, assembled
+from ops.run import Parts, Role, assembled
 from ops.settings import Settings
 from ops.terminal import Failed
 from producers.vendors.client import VendorAddress
 from schemas.feeds import FEEDS
 from store.dead_letters import DeadLetterRow
+from wallets import unfinished
 from wallets.change import Retention
 
 ROOT = Path(__file__).parents[2]
@@ -60,6 +63,7 @@ def settings() -> Settings:
             "feed_fetch": '{"adyen": {"url": "https://adyen.example/v1", "bearer": "ours", "allow": ["10.2.0.0/16"]}}',
             "parked_for": "5h",
             "knowledge_for": "90d",
+            "history_for": "60d",
             "customer_identifiers": "metadata.who",
             "digit_ids": "visa-tms,customer",
             "egress_allow": "10.1.0.0/16",
@@ -84,8 +88,8 @@ RETENTION = Retention(known=timedelta(days=90), unknown=timedelta(hours=5))
 
 @pytest.fixture
 def engine() -> AsyncEngine:
-    """Never connected."""
-    return create_async_engine("postgresql+asyncpg://nowhere/x", execution_options={"repoint_pooled": False})
+    """Never connected: nobody listens there."""
+    return create_async_engine("postgresql+asyncpg://127.0.0.1:1/x", execution_options={"repoint_pooled": False})
 
 
 def assert_reads(worker: Worker, *, topic: str, group: str, lanes: int) -> None:
@@ -171,8 +175,23 @@ async def test_the_dispatcher_and_its_sender(settings: Settings, engine: AsyncEn
     assert dispatcher._drain_within == 17
 
 
-def test_what_is_kept_for_how_long(settings: Settings) -> None:
-    assert run._retention(settings) == RETENTION
+async def test_what_is_kept_for_how_long(
+    monkeypatch: pytest.MonkeyPatch, settings: Settings, engine: AsyncEngine
+) -> None:
+    calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
+
+    async def note(*arguments: Any, **named: Any) -> None:
+        calls.append((arguments, named))
+
+    monkeypatch.setattr(upkeep, "run", note)
+    monkeypatch.setattr(unfinished, "run", note)
+    stopping, on_due = asyncio.Event(), print
+    await run._keep_up(settings, engine, stopping)
+    await run._finish_updates(settings, engine, on_due, stopping)
+    assert calls == [
+        ((engine,), {"parked_for": timedelta(hours=5), "history_for": timedelta(days=60), "stopping": stopping}),
+        ((engine, RETENTION), {"stopping": stopping, "on_due": on_due}),
+    ]
 
 
 def test_a_watched_file(settings: Settings, tmp_path: Path) -> None:
@@ -243,8 +262,6 @@ async def test_the_parts_of_a_role(
         owners = {id(job.__self__): name for name, job in parts.jobs.items() if hasattr(job, "__self__")}
         asked = [ask.__self__ for ask in parts.stalled]  # type: ignore[attr-defined]  # bound methods
         assert sorted(owners[id(owner)] for owner in asked) == watched
-        if role.consumes:
-            assert parts.jobs["upkeep"].args == (engine, timedelta(hours=5))  # type: ignore[attr-defined]  # a partial
 
 
 async def test_without_secrets_nothing_is_listened_for(settings: Settings, engine: AsyncEngine) -> None:
@@ -253,17 +270,72 @@ async def test_without_secrets_nothing_is_listened_for(settings: Settings, engin
         assert "feeds" not in {*parts.jobs, *parts.ready}
 
 
+@pytest.mark.parametrize("role", [Role.DELIVER, Role.CONSUME])
+async def test_behind_a_pooler_no_notices_are_sent_or_listened_to(
+    settings: Settings, engine: AsyncEngine, role: Role
+) -> None:
+    pooled = engine.execution_options(repoint_pooled=True)
+    async with assembled(settings, role, pooled, "kafka:9093") as parts:
+        assert "notices" not in parts.jobs
+
+
+async def test_new_deliveries_go_to_the_dispatcher_of_the_process_or_are_noticed_to_others(
+    settings: Settings, engine: AsyncEngine
+) -> None:
+    dispatcher = run._dispatcher(settings, engine, run._sender(settings))
+    parts = Parts()
+    assert run._on_due(parts, engine, dispatcher) == dispatcher.wake
+    assert parts.jobs == {}
+    add: Any = run._on_due(parts, engine, None)
+    assert parts.jobs == {"notices": add.__self__.run}
+    add({"m-1"})
+    assert add.__self__._due == {"m-1"}
+
+
+async def test_what_is_asked_whether_the_process_is_ready(engine: AsyncEngine) -> None:
+    stopping = asyncio.Event()
+    parts = Parts(ready={"consumer": lambda: "the broker: not connected yet", "dispatcher": lambda: None})
+    probes = run._probes(parts, None, stopping)
+    others = {"consumer": "the broker: not connected yet", "dispatcher": None}
+    assert {name: await ask() for name, ask in probes.items()} == {"database": None, "stopping": None} | others
+    stopping.set()
+    assert await probes["stopping"]() == "draining: told to stop"
+    assert await run._probes(parts, engine, stopping)["database"]() is not None
+
+
+async def test_a_part_that_stands_still_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "_LOOK_SECONDS", 0.01)
+    later = iter([None, None, "the fetcher has made no progress for 181 s"])
+    parts = Parts(stalled=[lambda: None, lambda: next(later)])
+    async with asyncio.timeout(30):
+        with pytest.raises(Stalled, match=r"^the fetcher has made no progress for 181 s$"):
+            await run._watch(parts, asyncio.Event())
+        stopping = asyncio.Event()
+        stopping.set()
+        await run._watch(parts, stopping)
+
+
 # --- every call in the program ------------------------------------------------------------------------------------
 
 # Parameters that carry a setting. Their defaults are for tests: the program itself always passes a value on.
-CARRIERS = {"digit_ids", "identifiers", "security", "thin_topic", "fingerprints", "allow", "drain_within"}
+CARRIERS = {
+    "allow",
+    "digit_ids",
+    "drain_within",
+    "fingerprints",
+    "history_for",
+    "identifiers",
+    "parked_for",
+    "security",
+    "session_timeout",
+    "thin_topic",
+}
 # Calls without them, and why.
 WITHOUT = {
     "consumers.letters.dead_letter: masked without digit_ids": "keys and headers have no fields",
     "consumers.letters._beginning: masked without digit_ids": "half a message has no fields",
     "ops.edge._is_canonical: parse without digit_ids": "a format is detected without settings",
     "ops.run._worker: batch.take_in without digit_ids": "the worker passes them",
-    "ops.settings.read: Settings without digit_ids": "read from the environment",
 }
 
 
@@ -291,7 +363,11 @@ def lacking(module: ModuleType, target: ast.expr, positional: int, named: set[st
     """The carriers of `target`, a name or a member of one, that a call with these arguments leaves out."""
     try:
         called = resolved(module, target)
-        parameters = list(inspect.signature(called).parameters) if called.__module__.startswith(CALLED) else []
+        parameters = (
+            list(inspect.signature(called).parameters)
+            if called.__module__.startswith(CALLED) and called is not Settings
+            else []
+        )
     except (AttributeError, TypeError, ValueError):
         return []  # a local name, or a function without a signature
     return [] if None in named else [name for name in parameters[positional:] if name in CARRIERS - named]
