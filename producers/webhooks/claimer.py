@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.delivery.backlog import Backlog
 from loops.waiting import event_or_timeout
+from producers.webhooks.measures import CLAIM_SECONDS
 from store import deliveries, endpoints
 from store.deliveries import ClaimedDelivery
 from store.reused_connection import ReusedConnection
@@ -95,6 +96,7 @@ class Claimer:
                 except BaseException:
                     self._backlog.add_due(quotas)
                     raise
+                CLAIM_SECONDS.observe([time.monotonic() - leased_after])
                 self._hand_over(claimed, quotas, leased_after)
                 if not self._backlog.has_much_room():
                     break

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal, TypeAlias
 
 import structlog
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.delivery.backlog import Backlog
@@ -22,6 +22,7 @@ from domain.delivery.outcome import Outcome
 from domain.delivery.schedule import after_attempt
 from domain.delivery.states import Status
 from merchants import endpoint_events
+from producers.webhooks import measures
 from producers.webhooks.claimer import OnClaimed
 from producers.webhooks.dead_log import DeadLog
 from producers.webhooks.evidence import Evidence
@@ -36,7 +37,6 @@ log = structlog.get_logger()
 ATTEMPTS = Counter("repoint_delivery_attempts_total", "Attempts at deliveries, by what came of them", ["outcome"])
 LATE = Counter("repoint_delivery_results_late_total", "Results refused: their lease had passed to another claim")
 DISABLED = Counter("repoint_endpoints_disabled_total", "Endpoints disabled because they answered 410")
-ATTEMPT_SECONDS = Histogram("repoint_delivery_attempt_seconds", "Time of an attempt, name lookup to last byte")
 
 # After a batch of so many results the recorder waits for more; with fewer, waiting would save nothing.
 _MANY = 20
@@ -173,18 +173,23 @@ class Recorder:
             if disabled:
                 announced = await endpoint_events.announce_disabled(connection, disabled)
                 await endpoints.sort(connection)
+        measures.RECORD_SECONDS.observe([time.monotonic() - leased_after])
         if self._on_point:
             self._on_point("recorded")
         if to_disable or holds:
             self._on_paused()
         self._drop(results, unsent, to_disable, holds)
         self._hand_on(recorded, leased_after, announced)
+        self._measure(results, recorded.ids)
+        _count(results, late=len(results) - len(recorded.ids), disabled=disabled)
+
+    def _measure(self, results: Sequence[AttemptResult], ids: AbstractSet[int]) -> None:
+        measures.observe(results, ids)
         self._dead_log.add(
             (delivery.endpoint_id, outcome)
             for delivery, outcome, *_, next_state in results
-            if next_state.status is Status.DEAD and delivery.id in recorded.ids
+            if next_state.status is Status.DEAD and delivery.id in ids
         )
-        _count(results, late=len(results) - len(recorded.ids), disabled=disabled)
 
     def close(self) -> None:
         """Write what has gathered for the log."""
@@ -247,8 +252,6 @@ class Recorder:
 def _count(results: Sequence[AttemptResult], *, late: int, disabled: Sequence[str]) -> None:
     for outcome, number in Count(result.outcome for result in results).items():
         ATTEMPTS.labels(outcome).inc(number)
-    for result in results:
-        ATTEMPT_SECONDS.observe(result.seconds)
     LATE.inc(late)
     DISABLED.inc(len(disabled))
     for id_ in disabled:

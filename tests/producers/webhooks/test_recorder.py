@@ -9,7 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from domain.delivery.backlog import Backlog
 from domain.delivery.outcome import Outcome
 from producers.webhooks import recorder as module
-from producers.webhooks.recorder import ATTEMPT_SECONDS, ATTEMPTS, DISABLED, LATE, Recorder
+from producers.webhooks.measures import ATTEMPT_SECONDS
+from producers.webhooks.recorder import ATTEMPTS, DISABLED, LATE, Recorder
 from producers.webhooks.sender import PostResult
 from store import deliveries
 from store.deliveries import ClaimedDelivery
@@ -187,7 +188,7 @@ async def test_it_is_behind_when_results_and_deliveries_to_put_back_are_too_many
 async def test_attempts_are_counted_by_what_came_of_them(recording: Recording, outbox: Outbox) -> None:
     def counts() -> list[float]:
         counters = (ATTEMPTS.labels("ACCEPTED"), ATTEMPTS.labels("gone"), LATE, DISABLED)
-        return [*(counter._value.get() for counter in counters), ATTEMPT_SECONDS._sum.get()]
+        return [*(counter._value.get() for counter in counters), ATTEMPT_SECONDS.sum]
 
     for _ in range(4):
         await outbox.tell("m", await outbox.add_wallet())
