@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from domain import pan
 from domain.refusal import Refusal, RefusalCode
-from schemas.canonical import masked
 from schemas.digit_ids import NO_DIGIT_IDS, DigitIds
+from schemas.masking import mask_message
 from store.dead_letters import DeadLetter
 
 if TYPE_CHECKING:
@@ -36,9 +36,9 @@ def message_size(message: Message) -> int:
 
 def dead_letter(message: Message, reason: str, digit_ids: DigitIds = NO_DIGIT_IDS) -> DeadLetter:
     """The dead letter of a message: the whole of it, card numbers masked."""
-    key = None if message.key is None else masked(message.key)
-    headers = [(pan.mask(name), None if value is None else masked(value)) for name, value in message.headers]
-    return _letter(message, reason, masked(message.value or b"", digit_ids), key, headers)
+    key = None if message.key is None else mask_message(message.key)
+    headers = [(pan.mask(name), None if value is None else mask_message(value)) for name, value in message.headers]
+    return _letter(message, reason, mask_message(message.value or b"", digit_ids), key, headers)
 
 
 def too_long_reason(size: int) -> str:
@@ -60,8 +60,8 @@ def shortened_letter(message: Message, reason: str) -> DeadLetter:
 
 def _beginning(value: bytes) -> str:
     if len(value) <= _KEPT_BYTES:
-        return masked(value)
-    return masked(value[: _KEPT_BYTES + _CUT_BYTES])[:-_CUT_BYTES]
+        return mask_message(value)
+    return mask_message(value[: _KEPT_BYTES + _CUT_BYTES])[:-_CUT_BYTES]
 
 
 def _letter(

@@ -21,7 +21,8 @@ from demo.story import Printer
 from ops import json_lines, terminal
 from ops.commands import merchants as merchant_files
 from ops.commands import wallets as wallet_files
-from ops.run import Role, assembled, together
+from ops.jobs import run_together
+from ops.run import Role, assembled
 from ops.setting_values import spell
 from ops.settings import Settings
 from ops.terminal import Failed
@@ -231,7 +232,7 @@ async def _working(stage: _Stage) -> AsyncIterator[None]:
     stopping = asyncio.Event()
     drain = stage.settings.drain_timeout.total_seconds()
     async with assembled(stage.settings, Role.ALL, stage.engine, stage.servers) as parts:
-        work = asyncio.create_task(together(parts.jobs, stopping, drain_within=drain))
+        work = asyncio.create_task(run_together(parts.jobs, stopping, drain_within=drain))
         try:
             yield
         finally:

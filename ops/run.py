@@ -3,16 +3,13 @@
 import asyncio
 import gc
 import os
-import signal
-import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import partial
 from importlib.metadata import version
-from typing import Any, TypeAlias
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -24,6 +21,7 @@ from consumers.worker import Worker
 from loops.progress import Stalled
 from loops.waiting import event_or_timeout
 from ops import edge, kafka, telemetry
+from ops.jobs import Job, run_together
 from ops.settings import Settings
 from ops.telemetry import Probe
 from ops.terminal import Failed
@@ -46,8 +44,6 @@ log = structlog.get_logger()
 _LOOK_SECONDS = 5
 # After the drain timeout (25 s), within the 30 s that supervisors wait.
 _LATE_SECONDS = 2
-# A cancelled job has only its connections to close.
-_CANCEL_SECONDS = 1
 
 
 class Role(StrEnum):
@@ -79,9 +75,6 @@ class Role(StrEnum):
         return self.consumes or self.delivers
 
 
-Job: TypeAlias = Callable[[asyncio.Event], Coroutine[Any, Any, None]]
-
-
 @dataclass
 class Parts:
     """The parts of a process: `jobs` end when the event they are given is set."""
@@ -108,7 +101,7 @@ async def run(settings: Settings, role: Role, *, database_url: str, servers: str
         _telling(settings, parts, engine, stopping) as port,
     ):
         log.info("running", role=role.value, port=port, process=os.getpid())
-        await together(parts.jobs, stopping, drain_within=settings.drain_timeout.total_seconds() + _LATE_SECONDS)
+        await run_together(parts.jobs, stopping, drain_within=settings.drain_timeout.total_seconds() + _LATE_SECONDS)
     log.info("stopped", role=role.value)
 
 
@@ -181,57 +174,6 @@ def _on_due(parts: Parts, engine: AsyncEngine, dispatcher: Dispatcher | None) ->
     sender = NoticeSender(engine)
     parts.jobs["notices"] = sender.run
     return sender.add
-
-
-async def together(jobs: Mapping[str, Job], stopping: asyncio.Event, drain_within: float) -> None:
-    """Run `jobs` until `stopping` is set or one of them ends. Then all are told to stop, and have `drain_within`
-    seconds.
-
-    A job that drains in time is not cancelled.
-
-    Raises:
-        BaseException: what the first of `jobs` to fail raised, also while it drained; the errors of others are logged.
-        Stalled: a job ended although nobody had set `stopping`.
-    """
-    tasks = [asyncio.create_task(job(stopping), name=name) for name, job in jobs.items()]
-    first, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    early = [] if stopping.is_set() else [task.get_name() for task in first]
-    stopping.set()
-    _, late = await asyncio.wait(tasks, timeout=drain_within)
-    for task in late:
-        log.warning("did not drain in time", part=task.get_name())
-        task.cancel()
-    if late:
-        await asyncio.wait(late, timeout=_CANCEL_SECONDS)
-    _raise_first([*first, *(task for task in tasks if task not in first)])
-    if early:
-        raise Stalled(f"{', '.join(early)} ended although nothing was to stop")
-
-
-def _raise_first(tasks: Iterable["asyncio.Task[None]"]) -> None:
-    """Raise the first error of `tasks`; the process ends with it, so the others are logged."""
-    failed = [task for task in tasks if task.done() and not task.cancelled() and task.exception() is not None]
-    for task in failed[1:]:
-        log.error("a part failed too", part=task.get_name(), exc_info=task.exception())
-    if failed:
-        failed[0].result()
-
-
-def stop_on_signals(stopping: asyncio.Event) -> None:
-    """Set `stopping` on SIGTERM and Ctrl-C: work in hand is finished."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-
-
-def stop_with_parent(stopping: asyncio.Event) -> None:
-    """Set `stopping` when stdin ends: the parent that holds its other end has ended then."""
-
-    def look() -> None:
-        if not os.read(sys.stdin.fileno(), 1):
-            asyncio.get_running_loop().remove_reader(sys.stdin)
-            stopping.set()
-
-    asyncio.get_running_loop().add_reader(sys.stdin, look)
 
 
 def _worker(settings: Settings, engine: AsyncEngine, servers: str, *, on_due: OnDue) -> Worker:

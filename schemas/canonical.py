@@ -1,4 +1,4 @@
-"""The canonical vendor update (design.md §4): reads JSON bytes of the topic into a `domain.update.Update`.
+"""The canonical vendor update: reads JSON bytes of the topic into a `domain.update.Update`.
 
 CloudEvents are read too: structured mode (`specversion` in the JSON, the update under `data` or `data_base64`) and
 binary mode (`ce_…` headers). The CloudEvent's `id` and `time` replace a missing `id` and `occurredAt` of the update.
@@ -6,7 +6,6 @@ binary mode (`ce_…` headers). The CloudEvent's `id` and `time` replace a missi
 
 import base64
 import json
-import re
 from collections.abc import Collection, Mapping, Sequence
 from hashlib import blake2b
 from typing import Annotated, Any, NamedTuple, Self
@@ -28,7 +27,7 @@ from domain.refusal import RefusalCode, Refused
 from domain.update import Credential, NewCredential, Reason, Scope, Stamp, Update, UpdateType
 from domain.wallet import Expiry, MethodType, fingerprint_key, token_key
 from schemas import once
-from schemas.digit_ids import NO_DIGIT_IDS, DigitIds, pan_in_thin_event, pan_in_update
+from schemas.digit_ids import NO_DIGIT_IDS, DigitIds, pan_in_update
 from schemas.text import (
     Identifier,
     Instant,
@@ -140,17 +139,6 @@ def refuse_by_headers(headers: Sequence[tuple[str, bytes | None]]) -> None:
 def was_utf8(name: str) -> bool:
     """Whether a header's name was UTF-8; other bytes have become lone surrogates (`surrogateescape`)."""
     return name.isascii() or not any("\udc80" <= character <= "\udcff" for character in name)
-
-
-def masked(body: bytes, digit_ids: DigitIds = NO_DIGIT_IDS) -> str:
-    """The message as text with every card number masked, also inside a CloudEvent's base64.
-
-    An update is unchanged if all its apparent card numbers are in fields that `digit_ids` names.
-    """
-    text = body.decode(errors="backslashreplace")
-    if digit_ids and _has_only_ids(text, digit_ids):
-        return text
-    return pan.mask(_BASE64.sub(_masked_base64, text))
 
 
 # --- the message as JSON ------------------------------------------------------------------------------------------
@@ -352,40 +340,6 @@ def _unwrap(message: Any, headers: Mapping[str, str], digit_ids: DigitIds) -> An
     named = {"id": event_id, "occurredAt": time}
     _refuse_pan(json.dumps({"vendor": message.get("vendor"), **named}), digit_ids)
     return {name: value for name, value in named.items() if value is not None} | message
-
-
-def _has_only_ids(text: str, digit_ids: DigitIds) -> bool:
-    """Whether every apparent card number in an update or a thin event is an id."""
-    try:
-        message = once.loads(text)
-    except (ValueError, RecursionError):
-        return False
-    looks = pan_in_update(message, digit_ids), pan_in_thin_event(message, digit_ids)
-    return None in looks and once.repeated_key(message) is None
-
-
-# A key of eleven characters, each as it is or as an escape, and its value.
-_BASE64 = re.compile(
-    r"""(?P<key>"(?P<name>(?:[46_a-z]|\\u00[0-9a-fA-F]{2}){11})"\s*:\s*")(?P<value>(?:[^"\\]|\\.)*+)""", re.DOTALL
-)
-_ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL)
-_NOT_BASE64 = re.compile(r"[^A-Za-z0-9+/]")
-
-
-def _masked_base64(match: re.Match[str]) -> str:
-    """The key's value with the card numbers inside masked, also if the base64 is malformed."""
-    if _unescaped(match["name"]) != "data_base64":
-        return match[0]
-    letters = _NOT_BASE64.sub("", _unescaped(match["value"]))
-    whole = letters if len(letters) % 4 != 1 else letters[:-1]
-    inside = base64.b64decode(whole + "===").decode(errors="backslashreplace")
-    hidden = pan.mask(inside)
-    return match[0] if hidden is inside else match["key"] + base64.b64encode(hidden.encode()).decode()
-
-
-def _unescaped(text: str) -> str:
-    """`text` without JSON's escapes. Of the escapes of one letter, only the slash is a letter of base64."""
-    return _ESCAPE.sub(lambda escape: chr(int(escape[1], 16)) if escape[1] else escape[2].strip("bfnrt"), text)
 
 
 def _refuse_pan(text: str, digit_ids: DigitIds) -> None:

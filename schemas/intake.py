@@ -11,10 +11,11 @@ from typing import NamedTuple, TypeAlias
 from domain import pan
 from domain.refusal import Refusal, RefusalCode, Refused
 from schemas import thin
-from schemas.canonical import UNREADABLE_HEADER, masked, update_in
+from schemas.canonical import UNREADABLE_HEADER, update_in
 from schemas.feeds.feed import Edge, Feed, Fetch, Irrelevant
 from schemas.feeds.reading import encode, read_answer, reports
 from schemas.feeds.record import Record
+from schemas.masking import mask_message
 
 MessageHeaders: TypeAlias = Sequence[tuple[str, bytes | None]]
 
@@ -74,7 +75,7 @@ def _message(update_json: dict[str, object], edge: Edge) -> TopicMessage:
 
 def refused(feed: Feed, body: bytes, refusal: Refusal) -> TopicMessage:
     """A refused record as a message for the dead letters, masked."""
-    shown = masked(body)
+    shown = mask_message(body)
     if feed.carries_numbers:
         shown = pan.mask_close_digits(shown)
     headers = [(UNREADABLE_HEADER, pan.mask(str(refusal)).encode()), (FEED_HEADER, feed.name.encode())]

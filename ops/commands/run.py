@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ops import logs, loop, parts, supervisor
+from ops import jobs, logs, loop, parts, supervisor
 from ops import run as process
 from ops.run import Role
 from ops.settings import Settings, read
@@ -45,15 +45,15 @@ def run(
 
 async def _run(settings: Settings, role: Role, url: str, servers: str, *, with_parent: bool) -> None:
     stopping = asyncio.Event()
-    process.stop_on_signals(stopping)
+    jobs.stop_on_signals(stopping)
     if with_parent:
-        process.stop_with_parent(stopping)
+        jobs.stop_with_parent(stopping)
     await process.run(settings, role, database_url=url, servers=servers, stopping=stopping)
 
 
 async def _supervise(settings: Settings, role: Role, processes: int, url: str, servers: str) -> None:
     stopping = asyncio.Event()
-    process.stop_on_signals(stopping)
+    jobs.stop_on_signals(stopping)
     # a database that cannot be used is reported once by the parent, not by every child
     if role.needs_database:
         async with connectivity.opened(url):

@@ -18,12 +18,13 @@ from producers.topic.documents import read_beginning, read_document
 from producers.topic.file_record import LINE_TOO_LONG, FileRecord, refuse_file
 from producers.topic.stream import FeedLine
 from schemas import intake, mistakes
-from schemas.canonical import UNREADABLE_HEADER, masked, update_in
+from schemas.canonical import UNREADABLE_HEADER, update_in
 from schemas.digit_ids import NO_DIGIT_IDS, DigitIds
 from schemas.feeds.feed import Edge, Feed, Irrelevant
 from schemas.feeds.reading import parts
 from schemas.feeds.record import Record
 from schemas.intake import LONGEST, MessageHeaders, TopicMessage
+from schemas.masking import mask_message
 from schemas.mistakes import RefusedPart
 
 _BEGINNING = FilePosition()
@@ -176,7 +177,7 @@ def _refuse(feed: Feed, record: FileRecord, body: bytes, refusal: Refusal) -> Fe
 
 def _dead_letter(text: bytes, refusal: Refusal, digit_ids: DigitIds) -> TopicMessage:
     plain = text.decode(errors="backslashreplace")
-    masked_text = masked(text, digit_ids)
+    masked_text = mask_message(text, digit_ids)
     if masked_text == plain and not _shows_card_number(text, digit_ids):
         return TopicMessage(_key(text), text)
     if _shows_card_number(masked_text.encode(), digit_ids):

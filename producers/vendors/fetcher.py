@@ -31,11 +31,11 @@ from producers.vendors import reports
 from producers.vendors.client import NoAddress, Unanswered, VendorClient
 from producers.vendors.reports import MESSAGES_AT_ONCE
 from schemas import intake, thin
-from schemas.canonical import masked
 from schemas.digit_ids import NO_DIGIT_IDS, DigitIds
 from schemas.feeds.feed import Edge, Feed
 from schemas.feeds.reading import parse_json
 from schemas.intake import FEED_HEADER, TopicMessage
+from schemas.masking import mask_message
 from store import dead_letters, fetches
 from store.dead_letters import DeadLetter
 from store.failures import passes
@@ -297,7 +297,7 @@ def _object(answer: bytes) -> Mapping[str, object]:
 
 
 def _letter(fetch: ClaimedFetch, failure: str, digit_ids: DigitIds) -> DeadLetter:
-    body = masked(fetch.event, digit_ids).encode()
+    body = mask_message(fetch.event, digit_ids).encode()
     return DeadLetter(
         fetch.topic,
         fetch.partition,

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from ops.run import Role, assembled, together
+from ops.jobs import run_together
+from ops.run import Role, assembled
 from ops.settings import Settings
 from producers.webhooks import claimer
 from testbed.kafka import Broker
@@ -51,7 +52,7 @@ async def test_what_is_taken_in_is_delivered_without_waiting_for_the_dispatchers
             )
             for role in roles
         ]
-        work = [asyncio.create_task(together(parts.jobs, stopping, drain_within=30)) for parts in processes]
+        work = [asyncio.create_task(run_together(parts.jobs, stopping, drain_within=30)) for parts in processes]
         try:
 
             async def at_work() -> bool:

@@ -8,7 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from loops.progress import Stalled
-from ops.run import together
+from ops.jobs import run_together
 
 Job = Callable[[asyncio.Event], Coroutine[Any, Any, None]]
 
@@ -38,7 +38,7 @@ async def never_drains(_stopping: asyncio.Event) -> None:
 
 
 async def run(*jobs: Job, stopping: asyncio.Event | None = None, drain_within: float = 30) -> None:
-    await together({f"part {at}": job for at, job in enumerate(jobs)}, stopping or asyncio.Event(), drain_within)
+    await run_together({f"part {at}": job for at, job in enumerate(jobs)}, stopping or asyncio.Event(), drain_within)
 
 
 @pytest.mark.parametrize("at", [0, 1])

@@ -16,7 +16,8 @@ from domain.pan import contains_pan
 from domain.refusal import Refused
 from domain.update import Credential, NewCredential, Reason, Stamp, UpdateType
 from domain.wallet import Expiry, MethodType
-from schemas.canonical import UNREADABLE_HEADER, CanonicalUpdate, masked, parse, with_identifiers
+from schemas.canonical import UNREADABLE_HEADER, CanonicalUpdate, parse, with_identifiers
+from schemas.masking import mask_message
 
 PAN = "4111111111111111"
 
@@ -426,7 +427,7 @@ def test_a_card_number_is_refused_wherever_it_is_and_masked_in_what_is_kept(hidd
         assert reason.endswith(": expected no card number")
         assert not contains_pan(reason)
         assert PAN[:12] not in reason
-        kept = masked(body)
+        kept = mask_message(body)
         assert not contains_pan(kept)
         if '"data_base64"' in kept:
             inside = base64.b64decode(json.loads(kept)["data_base64"]).decode()
@@ -439,7 +440,7 @@ def test_a_card_number_in_broken_base64_is_masked_too(cut: int) -> None:
     whole = base64.b64encode(f'{{"card": "{PAN}", "more": "of it"'.encode()).decode().rstrip("=")
     body = f'{{"specversion": "1.0", "data_base64" : "{whole[: len(whole) - cut]}", '.encode()
     refusal(body)
-    kept = masked(body)
+    kept = mask_message(body)
     assert whole[:32] not in kept
     letters = kept.split('"')[-2]
     assert not contains_pan(base64.b64decode(letters + "===").decode(errors="replace"))
@@ -449,7 +450,7 @@ def test_a_card_number_in_broken_base64_is_masked_too(cut: int) -> None:
 @pytest.mark.parametrize("before", ["", "x", "xx"])
 def test_a_card_number_at_the_end_of_base64_is_masked_whatever_letters_follow(before: str, stray: str) -> None:
     letters = base64.b64encode(f"{before}{PAN}".encode()).decode().rstrip("=")
-    kept = masked(json.dumps({"specversion": "1.0", "data_base64": letters + stray}).encode())
+    kept = mask_message(json.dumps({"specversion": "1.0", "data_base64": letters + stray}).encode())
     inside = base64.b64decode(json.loads(kept)["data_base64"] + "===").decode(errors="replace")
     assert PAN[:13] not in inside
     assert not contains_pan(inside)
@@ -470,22 +471,22 @@ def test_escapes_in_a_key_or_in_base64_keep_no_card_number(number: str, escape: 
     letters = base64.b64encode(f'{{"name": "/??{number}", "more": "of it?"}}'.encode()).decode()
     body = f'{{"specversion": "1.0", "{key}": "{escape(letters)}"}}'.encode()
     refusal(body)
-    kept = json.loads(masked(body))["data_base64"]
+    kept = json.loads(mask_message(body))["data_base64"]
     assert "*" * 4 in base64.b64decode(kept).decode()
     assert not contains_pan(base64.b64decode(kept).decode())
 
 
 def test_what_holds_no_card_number_is_kept_as_it_came() -> None:
     body = in_cloudevent(json.dumps(replaced()).encode())
-    assert masked(body).encode() == body
-    assert masked(b"\xff\x00{") == "\\xff\x00{"
+    assert mask_message(body).encode() == body
+    assert mask_message(b"\xff\x00{") == "\\xff\x00{"
 
 
 @pytest.mark.parametrize("text", [f"{PAN},", "4111 1111 1111 1111 ", f"g{PAN}"])
 def test_a_message_full_of_card_numbers_is_masked_whole(text: str) -> None:
     """Half a megabyte: were the time to grow with the square of it, this would not end, and nor would the worker."""
     count = 500_000 // len(text)
-    assert masked((text * count).encode()).count("*") == 16 * count
+    assert mask_message((text * count).encode()).count("*") == 16 * count
 
 
 # --- anything at all ----------------------------------------------------------------------------------------------
@@ -569,7 +570,7 @@ def test_any_message_is_understood_or_unreadable(
         for key in update.keys:
             key.encode()
             assert "\0" not in key
-    assert not contains_pan(masked(body))
+    assert not contains_pan(mask_message(body))
 
 
 @given(st.binary(max_size=200) | st.text(alphabet=string.printable, max_size=200).map(str.encode))
@@ -578,7 +579,7 @@ def test_any_bytes_are_understood_or_unreadable(body: bytes) -> None:
     for headers in ([], [("ce_id", body), ("ce_time", None)]):
         with pytest.raises(Refused):
             parse(body, headers)
-    masked(body).encode()
+    mask_message(body).encode()
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,11 @@ from domain.refusal import Refused
 from domain.wallet import token_key
 from producers.topic import ingest
 from schemas import intake, thin
-from schemas.canonical import masked, parse
+from schemas.canonical import parse
 from schemas.digit_ids import DigitIds
 from schemas.feeds import FEEDS
 from schemas.feeds.feed import Edge
+from schemas.masking import mask_message
 from schemas.wallet import read_wallet
 from tests.schemas.feeds.reading import EDGE
 from tests.schemas.feeds.test_every_feed import samples
@@ -49,12 +50,12 @@ def in_base64(message: object) -> dict[str, Any]:
 def test_an_update_with_ids_of_digits_is_read_and_kept_as_it_came_where_the_setting_says_so(wrap: Any) -> None:
     body = json.dumps(wrap(update(id=CUSTOMER))).encode()
     assert parse(body, digit_ids=IDS).update.old.key == token_key("cybersource", TOKEN)  # type: ignore[union-attr]
-    assert masked(body, IDS).encode() == body
+    assert mask_message(body, IDS).encode() == body
     line = ingest.read_update(1, body, digit_ids=IDS)
     assert (line.refusal_text, line.messages[0].value) == (None, body)
     with pytest.raises(Refused, match="expected no card number"):
         parse(body)
-    assert TOKEN not in masked(body)
+    assert TOKEN not in mask_message(body)
 
 
 @pytest.mark.parametrize("wrap", [dict, in_event, in_base64])
@@ -81,7 +82,7 @@ def test_elsewhere_digits_are_refused_and_masked(wrap: Any, changed: Mapping[str
     body = json.dumps(wrap(update(**changed))).encode()
     with pytest.raises(Refused, match="expected no card number"):
         parse(body, digit_ids=digit_ids)
-    assert TOKEN not in masked(body, digit_ids)
+    assert TOKEN not in mask_message(body, digit_ids)
     assert "expected no card number" in str(ingest.read_update(1, body, digit_ids=digit_ids).refusal_text)
 
 
@@ -153,7 +154,7 @@ def test_a_thin_event_of_visa_names_an_instrument_of_digits(kind: str) -> None:
     assert TOKEN in taken[0].value.decode()
     if taken[0].thin:
         assert thin.parse(taken[0].value, digit_ids=IDS).fetch.path.endswith(TOKEN)
-        assert masked(taken[0].value, IDS) == taken[0].value.decode()
+        assert mask_message(taken[0].value, IDS) == taken[0].value.decode()
     with pytest.raises(Refused, match="expected no card number"):
         intake.to_messages(FEEDS["visa-tms"], record, EDGE)
 
@@ -169,7 +170,7 @@ def test_what_is_no_update_no_wallet_and_no_thin_event_has_no_ids(body: object) 
         thin.parse(written.encode(), digit_ids=IDS)
     with pytest.raises(Refused, match="expected no card number"):
         read_wallet(written, digit_ids=IDS)
-    assert TOKEN not in masked(written.encode(), IDS)
+    assert TOKEN not in mask_message(written.encode(), IDS)
 
 
 @pytest.mark.parametrize(
