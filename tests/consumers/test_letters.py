@@ -6,7 +6,7 @@ from hashlib import blake2b
 import pytest
 from aiokafka import ConsumerRecord
 
-from consumers.letters import Message, dead_letter, length, shortened, too_long
+from consumers.letters import Message, dead_letter, message_size, shortened_letter, too_long_reason
 
 PAN = b"4111111111111111"
 MASKED = "****************"
@@ -34,7 +34,7 @@ def test_a_letter_is_the_same_one_by_what_is_kept_of_its_body_alone() -> None:
     assert dead_letter(message(b"{"), "first").digest != digest
 
 
-@pytest.mark.parametrize("letter", [dead_letter, shortened])
+@pytest.mark.parametrize("letter", [dead_letter, shortened_letter])
 def test_card_numbers_are_masked_wherever_they_stand(letter: type) -> None:
     kept = letter(message(PAN, key=PAN, headers=[(f"x-{PAN.decode()}", PAN)]), f"what is {PAN.decode()}")
     assert (kept.key, kept.reason) == (MASKED, f"what is {MASKED}")
@@ -49,7 +49,7 @@ def test_digits_that_the_settings_call_ids_stay_in_the_body_alone() -> None:
     assert (kept.key, kept.headers) == (MASKED, [("x", MASKED)])
 
 
-@pytest.mark.parametrize("letter", [dead_letter, shortened])
+@pytest.mark.parametrize("letter", [dead_letter, shortened_letter])
 def test_what_no_text_holds_is_escaped(letter: type) -> None:
     kept = letter(message(key=b"k\0", headers=[("h\0\udcff", b"v\0")]), "r\0\udcff")
     assert kept.key == "k\\x00"
@@ -63,17 +63,17 @@ def test_a_reason_is_one_line_of_a_list() -> None:
 
 
 def test_keys_and_the_names_and_contents_of_headers_count() -> None:
-    assert length(message(b"12345", key=b"123", headers=[("12", b"1234567"), ("1", None)])) == 18
-    assert length(message(None)) == 0
-    assert too_long(1_048_577) == "message: expected at most 1048576 bytes, unpacked, not 1048577"
+    assert message_size(message(b"12345", key=b"123", headers=[("12", b"1234567"), ("1", None)])) == 18
+    assert message_size(message(None)) == 0
+    assert too_long_reason(1_048_577) == "message: expected at most 1048576 bytes, unpacked, not 1048577"
 
 
 def test_of_what_is_too_long_the_beginning_is_kept() -> None:
     headers = [(f"h{number}", b"v" * 5000) for number in range(20)]
-    kept = shortened(message(b"x" * 5000, key=b"k" * 4096, headers=headers), "too long")
+    kept = shortened_letter(message(b"x" * 5000, key=b"k" * 4096, headers=headers), "too long")
     assert kept.key == "k" * 4096
     assert [name for name, _ in kept.headers] == [f"h{number}" for number in range(16)]
     assert {content for _, content in kept.headers} == {"v" * 4096}
     assert kept.body.decode() == "x" * 4096 + "… (5000 bytes)"
-    assert shortened(message(key=b"k" * 4609), "").key == "k" * 4096
-    assert shortened(message(b"x" * 4096), "").body.decode() == "x" * 4096 + "… (4096 bytes)"
+    assert shortened_letter(message(key=b"k" * 4609), "").key == "k" * 4096
+    assert shortened_letter(message(b"x" * 4096), "").body.decode() == "x" * 4096 + "… (4096 bytes)"

@@ -10,7 +10,7 @@ from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError
 from structlog.testing import capture_logs
 
-from consumers.cluster import Fetched, Topic, TopicRemade, Trouble
+from consumers.cluster import FetchedBatches, Topic, TopicRemade, Trouble
 from consumers.halts import Halts
 from consumers.ledger import Ledger
 from consumers.partitions import Partitions
@@ -88,10 +88,10 @@ class Brokers:
         assert topic.name == "updates"
         return self.ends_of[partition]
 
-    async def read(self, topic: Topic, partition: int, offset: int) -> Fetched:
+    async def read(self, topic: Topic, partition: int, offset: int) -> FetchedBatches:
         assert topic.name == "updates"
         self.asked.append((partition, offset))
-        return Fetched(self.batches.get(partition, b""), self.aborted, 100)
+        return FetchedBatches(self.batches.get(partition, b""), self.aborted, 100)
 
 
 class Scene:
@@ -342,7 +342,7 @@ async def test_a_partition_that_went_to_another_member_while_it_was_read_gives_n
     scene.brokers.batches = {0: strange(3), 1: damaged(batch(3, b"3"))}
     read = scene.brokers.read
 
-    async def read_and_lose(topic: Topic, partition: int, offset: int) -> Fetched:
+    async def read_and_lose(topic: Topic, partition: int, offset: int) -> FetchedBatches:
         scene.consumer.assigned.discard(partition)
         return await read(topic, partition, offset)
 

@@ -332,8 +332,8 @@ CARRIERS = {
 }
 # Calls without them, and why.
 WITHOUT = {
-    "consumers.letters.dead_letter: masked without digit_ids": "keys and headers have no fields",
-    "consumers.letters._beginning: masked without digit_ids": "half a message has no fields",
+    "consumers.letters.dead_letter: mask_message without digit_ids": "keys and headers have no fields",
+    "consumers.letters._beginning: mask_message without digit_ids": "half a message has no fields",
     "ops.edge._is_canonical: parse without digit_ids": "a format is detected without settings",
     "ops.run._worker: batch.take_in without digit_ids": "the worker passes them",
 }
