@@ -2,9 +2,11 @@
 
 import asyncio
 import socket
+import ssl
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +14,7 @@ from producers.egress import parse_networks
 from producers.names import Addresses
 from producers.vendors.client import Unanswered, VendorAddress, VendorClient
 from schemas.feeds.feed import Fetch
+from tests.parts import certificates
 from tests.producers import raw
 
 LOOPBACK = parse_networks(["127.0.0.0/8"])
@@ -22,8 +25,8 @@ def answers(*addresses: str) -> Addresses:
 
 
 @asynccontextmanager
-async def vendor() -> AsyncIterator[tuple[int, list[bytes]]]:
-    """The port of a server on plain TCP, and the head of every request that it got."""
+async def vendor(certificate: ssl.SSLContext | None = None) -> AsyncIterator[tuple[int, list[bytes]]]:
+    """The port of a server, on plain TCP without a certificate, and the head of every request that it got."""
     heads: list[bytes] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -32,7 +35,7 @@ async def vendor() -> AsyncIterator[tuple[int, list[bytes]]]:
         await writer.drain()
         writer.close()
 
-    async with await asyncio.start_server(serve, "127.0.0.1", 0) as listening:
+    async with await asyncio.start_server(serve, "127.0.0.1", 0, ssl=certificate) as listening:
         yield listening.sockets[0].getsockname()[1], heads
 
 
@@ -110,6 +113,34 @@ async def test_a_name_is_dialled_where_all_of_its_addresses_may_be_reached() -> 
         ) as vendors:
             assert await vendors.ask("adyen", Fetch("a", {})) == b"{}"
     assert f"host: vendor.example:{port}\r\n".encode() in heads[0].lower()
+
+
+async def test_credentials_go_only_to_a_server_that_proves_the_name_of_the_settings(tmp_path: Path) -> None:
+    """It is dialled by its address, which is in no certificate."""
+    certificate = await certificates.make(tmp_path, "DNS:vendor.example")
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(certificate)
+    trust = ssl.create_default_context(cafile=str(certificate))
+
+    async def ask(host: str, trust: ssl.SSLContext | None) -> bytes:
+        where = VendorAddress(f"https://{host}:{port}", "Bearer ours", LOOPBACK)
+        async with VendorClient(
+            {"adyen": where}, version="0", trust=trust, look_up=lambda _: answers("127.0.0.1")
+        ) as vendors:
+            return await vendors.ask("adyen", Fetch("a", {}))
+
+    async with vendor(server) as (port, heads):
+        for host, trusted in (("vendor.example", None), ("another.example", trust)):
+            with pytest.raises(Unanswered, match=r"^the connection to the vendor failed \(ConnectError\)$"):
+                await ask(host, trusted)
+        assert heads == []
+        for host in ("vendor.example", "vendor.example."):
+            assert await ask(host, trust) == b"{}"
+    assert all(b"\r\nauthorization: bearer ours\r\n" in head.lower() for head in heads)
+
+
+def test_a_vendors_credentials_are_in_no_text_of_its_address() -> None:
+    assert "hunter2" not in repr(VendorAddress("https://vendor.example", "Bearer hunter2"))
 
 
 async def test_a_name_without_an_address_is_named() -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import resource
-import shutil
 import socket
 import ssl
 import time
@@ -21,6 +20,7 @@ from domain.delivery.outcome import Outcome
 from producers.egress import parse_networks
 from producers.webhooks.connections import MOST_OF_A_BODY
 from producers.webhooks.sender import PostResult, Sender
+from tests.parts import certificates
 from tests.parts.receiver import Answer, Receiver, gzip_bomb, redirect, unavailable
 from tests.producers import raw
 
@@ -371,18 +371,7 @@ async def test_an_unusable_url_is_a_failure_like_any_other(sender: Sender, url: 
 
 @pytest.fixture
 async def certificate(tmp_path: Path) -> Path:
-    """A certificate for 127.0.0.1 that vouches for itself, with its key in the same file."""
-    if shutil.which("openssl") is None:
-        pytest.skip("there is no `openssl` here to make a certificate with")
-    both = tmp_path / "certificate.pem"
-    making = await asyncio.create_subprocess_exec(
-        "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
-        "-days", "1", "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1",
-        "-keyout", both, "-out", tmp_path / "certificate", stderr=asyncio.subprocess.DEVNULL,
-    )  # fmt: skip
-    assert await making.wait() == 0
-    both.write_bytes(both.read_bytes() + (tmp_path / "certificate").read_bytes())
-    return both
+    return await certificates.make(tmp_path, "IP:127.0.0.1")
 
 
 async def answers_no_content(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
