@@ -19,6 +19,7 @@ from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from math import inf
 from typing import TypeAlias, cast
 
 from aiohappyeyeballs import AddrInfoType
@@ -55,8 +56,19 @@ _KEEP_ANSWER = 10.0
 _MOST_REMEMBERED = 20_000
 
 
+# When no look-up at all has had an answer for so long, the resolver is at fault and not the name's own server.
+_SILENCE = 60.0
+
+_CERTAIN = frozenset({socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)})
+"""Errors by which a name server says that there is no address. By all others the look-up came to nothing."""
+
+
 class NameUnknown(OSError):
     """No address could be found for a host's name in time."""
+
+
+class ResolverUnavailable(NameUnknown):
+    """No name could be looked up for a while: the fault is the resolver's, as far as can be seen."""
 
 
 @dataclass(slots=True)
@@ -90,6 +102,8 @@ class _Host:
     until: float = 0.0
     """Until when the result holds."""
     failures: int = 0
+    is_certain: bool = True
+    """Whether a name server said so."""
 
 
 def system_look_up(host: str) -> Addresses:
@@ -123,16 +137,18 @@ class Names:
         self._hanging = 0
         self._questions: dict[str, _Question] = {}
         self._hosts: OrderedDict[str, _Host] = OrderedDict()
+        self._answered_at = -inf
 
     async def addresses(self, host: str, port: int) -> list[AddrInfoType]:
         """Some addresses of `host` of each family, ready to be dialled.
 
         Raises:
             NameUnknown: there is no address, or the name server did not answer in time, now or a moment ago.
+            ResolverUnavailable: nor did any other name server for a minute.
         """
         all_addresses = await self._find(host)
         if not all_addresses:
-            raise NameUnknown(host)
+            raise self._unknown(host)
         families: defaultdict[int, list[AddrInfoType]] = defaultdict(list)
         for family, kind, protocol, canonical, name in all_addresses:
             families[family].append((family, kind, protocol, canonical, (name[0], port, *name[2:])))
@@ -151,6 +167,13 @@ class Names:
         except TimeoutError:
             question.is_overdue = question.is_long
             return ()
+
+    def _unknown(self, host: str) -> NameUnknown:
+        remembered = self._hosts.get(host)
+        is_certain = remembered is not None and remembered.is_certain
+        if is_certain or self._clock() - self._answered_at < _SILENCE:
+            return NameUnknown(host)
+        return ResolverUnavailable(host)
 
     # --- look-ups ---
 
@@ -171,17 +194,21 @@ class Names:
             try:
                 thread.start()
             except RuntimeError:  # the process can start no more threads: the look-up fails
-                self._loop.call_soon(self._finish, question, ())
+                self._loop.call_soon(self._finish, question, (), False)  # noqa: FBT003 - a callback's
 
     def _run(self, question: _Question) -> None:
         addresses: Addresses = ()
+        is_certain = False
         try:
             addresses = self._look_up(question.host)
-        except (OSError, ValueError):  # ValueError: UnicodeError of a name that cannot be encoded
-            pass
+            is_certain = True
+        except ValueError:  # UnicodeError: the name cannot be encoded
+            is_certain = True
+        except OSError as error:
+            is_certain = isinstance(error, socket.gaierror) and error.errno in _CERTAIN
         finally:
             with suppress(RuntimeError):  # the loop has closed
-                self._loop.call_soon_threadsafe(self._finish, question, addresses)
+                self._loop.call_soon_threadsafe(self._finish, question, addresses, is_certain)
 
     def _note_long(self, question: _Question, lane: _Lane) -> None:
         question.is_long = True
@@ -190,11 +217,13 @@ class Names:
             self._hanging += 1
             self._leave(lane)
 
-    def _finish(self, question: _Question, addresses: Addresses) -> None:
+    def _finish(self, question: _Question, addresses: Addresses, is_certain: bool) -> None:  # noqa: FBT001 - a callback
         assert question.timer is not None
         question.timer.cancel()
         del self._questions[question.host]
-        self._remember(question, addresses)
+        if is_certain:
+            self._answered_at = self._clock()
+        self._remember(question, addresses, is_certain=is_certain)
         question.answer.set_result(addresses)
         if question.lane is None:
             self._hanging -= 1
@@ -207,7 +236,7 @@ class Names:
 
     # --- remembered results ---
 
-    def _remember(self, question: _Question, addresses: Addresses) -> None:
+    def _remember(self, question: _Question, addresses: Addresses, *, is_certain: bool) -> None:
         former = self._hosts.pop(question.host, None)
         now = self._clock()
         if addresses:
@@ -215,7 +244,7 @@ class Names:
         else:
             failures = 1 if former is None else former.failures + 1
             pause = min(_FIRST_PAUSE * 2 ** min(failures - 1, 10), _LONGEST_PAUSE)
-            host = _Host(self._suspects if question.is_long else self._new, (), now + pause, failures)
+            host = _Host(self._suspects if question.is_long else self._new, (), now + pause, failures, is_certain)
         self._hosts[question.host] = host
         while len(self._hosts) > _MOST_REMEMBERED:
             self._hosts.popitem(last=False)

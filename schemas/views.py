@@ -142,6 +142,9 @@ class EndpointView(View):
     status: str
     disabled_reason: str | None
     held_until: Moment | None
+    circuit: str
+    failing_since: Moment | None
+    failures: int
 
 
 class EndpointTestView(View):

@@ -105,6 +105,7 @@ _DUE = text(f"""
     LEFT JOIN {WATERMARK.array("watermarks")} AS known ON known.endpoint_id = endpoints.id
     WHERE endpoints.status = 'ENABLED'
       AND (endpoints.held_until IS NULL OR endpoints.held_until <= now())
+      AND (endpoints.paced_until IS NULL OR endpoints.paced_until <= now() + interval '1 second')
       AND (SELECT true
            FROM deliveries
            WHERE endpoint_id = endpoints.id AND status = 'PENDING'
@@ -122,7 +123,11 @@ async def due(connection: AsyncConnection, watermarks: Mapping[str, datetime]) -
 
 
 class ClaimedDelivery(NamedTuple):
-    """A delivery for the claimer alone until its lease ends. A watermark is made of `due_at`."""
+    """A delivery for the claimer alone until its lease ends. A watermark is made of `due_at`.
+
+    `tries` were used up before. `retry_schedule` is the endpoint's own. `is_failing`: the endpoint has failed and not
+    succeeded since; `is_probe`: its circuit is open.
+    """
 
     id: int
     attempt: int
@@ -134,6 +139,10 @@ class ClaimedDelivery(NamedTuple):
     body: bytes
     url: str
     secrets: Sequence[str]
+    tries: int = 0
+    retry_schedule: Sequence[timedelta] | None = None
+    is_failing: bool = False
+    is_probe: bool = False
 
     def __repr__(self) -> str:
         """Without the secrets, the URL, which may hold some, and the body."""
@@ -142,27 +151,58 @@ class ClaimedDelivery(NamedTuple):
 
 # This form of claiming kept its plan where joins flipped theirs: the ids are collected first, by an index probe for
 # each endpoint, whatever the statistics say. Neither it nor giving back changes an indexed column.
+#
+# Endpoints with an open circuit or a rate are `restrained`: dispatchers share what they allow, so that a claim locks
+# their rows and writes down what it took. An open circuit that allowed a probe is held for as long as the lease. A rate
+# allows what has accrued since `paced_until`, and a fifth of a second's deliveries at most.
 _CLAIM = text(f"""
-    WITH due AS MATERIALIZED (
-        SELECT delivery.id, url, secrets
-        FROM {DELIVERY_CLAIM.array("wanted")} AS wanted
-        JOIN endpoints ON endpoints.id = wanted.endpoint_id AND endpoints.status = 'ENABLED'
-                      AND (held_until IS NULL OR held_until <= now())
+    WITH wanted AS MATERIALIZED (SELECT * FROM {DELIVERY_CLAIM.array("wanted")}),
+    restrained AS MATERIALIZED (
+        SELECT id, url, secrets, retry_schedule, failing_since IS NOT NULL AS is_failing, circuit = 'OPEN' AS is_probe,
+               least(CASE circuit WHEN 'OPEN' THEN 1 END,
+                     1 + floor(max_per_second * extract(epoch FROM
+                         now() + interval '0.2 seconds' - greatest(paced_until, now())))) AS most
+        FROM endpoints
+        WHERE id = ANY(ARRAY(SELECT endpoint_id FROM wanted)) AND status = 'ENABLED'
+          AND (held_until IS NULL OR held_until <= now())
+          AND (paced_until IS NULL OR paced_until <= now() + interval '0.2 seconds')
+          AND (circuit = 'OPEN' OR max_per_second IS NOT NULL)
+        FOR NO KEY UPDATE SKIP LOCKED),
+    allowed AS MATERIALIZED (
+        SELECT id, url, secrets, retry_schedule, failing_since IS NOT NULL AS is_failing, false AS is_probe,
+               wanted.most, watermark
+        FROM wanted
+        JOIN endpoints ON id = wanted.endpoint_id AND status = 'ENABLED' AND circuit = 'CLOSED'
+                      AND max_per_second IS NULL AND (held_until IS NULL OR held_until <= now())
+        UNION ALL
+        SELECT id, url, secrets, retry_schedule, is_failing, is_probe,
+               CAST(least(wanted.most, restrained.most) AS int), watermark
+        FROM wanted JOIN restrained ON id = wanted.endpoint_id),
+    due AS MATERIALIZED (
+        SELECT delivery.id, allowed.id AS endpoint_id, url, secrets, retry_schedule, is_failing, is_probe
+        FROM allowed
         CROSS JOIN LATERAL (
             SELECT id
             FROM deliveries
-            WHERE endpoint_id = wanted.endpoint_id AND status = 'PENDING'
-              AND due_at <= now() AND due_at > coalesce(wanted.watermark - interval '2 seconds', '-infinity')
+            WHERE endpoint_id = allowed.id AND status = 'PENDING'
+              AND due_at <= now() AND due_at > coalesce(allowed.watermark - interval '2 seconds', '-infinity')
               AND (leased_until IS NULL OR leased_until <= now())
             ORDER BY due_at
-            LIMIT wanted.most
+            LIMIT allowed.most
             FOR NO KEY UPDATE SKIP LOCKED) AS delivery),
     claimed AS (
         UPDATE deliveries SET attempt = attempt + 1, leased_until = now() + CAST(:lease AS interval)
         WHERE id = ANY(ARRAY(SELECT id FROM due))
-        RETURNING id, attempt, event_id, endpoint_id, wallet_id, due_at, leased_until)
-    SELECT claimed.id, attempt, event_id, endpoint_id, wallet_id, due_at, leased_until,
-           (SELECT body FROM events WHERE events.id = event_id), url, secrets
+        RETURNING id, attempt, event_id, endpoint_id, wallet_id, due_at, leased_until, tries),
+    taken AS (
+        UPDATE endpoints
+        SET held_until = CASE WHEN circuit = 'OPEN' THEN now() + CAST(:lease AS interval) END,
+            paced_until = greatest(paced_until, now()) + (
+                SELECT count(*) FROM due WHERE due.endpoint_id = endpoints.id) * interval '1 second' / max_per_second
+        WHERE id = ANY(ARRAY(SELECT endpoint_id FROM due)) AND id = ANY(ARRAY(SELECT id FROM restrained)))
+    SELECT claimed.id, attempt, event_id, claimed.endpoint_id, wallet_id, due_at, leased_until,
+           (SELECT body FROM events WHERE events.id = event_id), url, secrets,
+           tries, retry_schedule, is_failing, is_probe
     FROM claimed JOIN due ON due.id = claimed.id
 """)
 
@@ -210,7 +250,7 @@ class AttemptResult(NamedTuple):
 # One statement, so one look at the rows: what `mine` has locked in id order is what the rest acts on.
 _RECORD = text(f"""
     WITH result AS MATERIALIZED (
-        SELECT id, attempt, outcome, status_code, took_ms, attempted_at, becomes, delay
+        SELECT id, attempt, outcome, status_code, took_ms, attempted_at, becomes, delay, tries
         FROM {ATTEMPT_RESULT.array("results")}),
     mine AS MATERIALIZED (
         SELECT result.*
@@ -228,7 +268,8 @@ _RECORD = text(f"""
         SELECT finished.id, event_id, endpoint_id, wallet_id, sequence, becomes, finished.attempt, created_at, now()
         FROM finished JOIN mine ON mine.id = finished.id),
     postponed AS (
-        UPDATE deliveries SET due_at = now() + mine.delay, leased_until = NULL
+        UPDATE deliveries
+        SET due_at = now() + mine.delay, leased_until = NULL, tries = deliveries.tries + mine.tries
         FROM mine
         WHERE deliveries.id = mine.id AND due_at IS NOT NULL AND leased_until IS NOT NULL
           AND deliveries.id = ANY(ARRAY(SELECT id FROM mine WHERE becomes IN ('PENDING', 'PARKED')))),
@@ -253,7 +294,8 @@ _PROMOTE = text(f"""
                 ORDER BY sequence
                 LIMIT 1)
         FROM {LINE.array("to_claim")} AS line
-        WHERE (SELECT status = 'ENABLED' AND (held_until IS NULL OR held_until <= now())
+        WHERE (SELECT status = 'ENABLED' AND circuit = 'CLOSED' AND max_per_second IS NULL
+                      AND (held_until IS NULL OR held_until <= now())
                FROM endpoints WHERE id = line.endpoint_id)),
     promoted AS (
         UPDATE deliveries
@@ -261,11 +303,15 @@ _PROMOTE = text(f"""
             attempt = attempt + CASE WHEN id = ANY(ARRAY(SELECT id FROM wanted)) THEN 1 ELSE 0 END,
             leased_until = CASE WHEN id = ANY(ARRAY(SELECT id FROM wanted)) THEN now() + CAST(:lease AS interval) END
         WHERE due_at IS NULL AND id = ANY(ARRAY(SELECT id FROM head))
-        RETURNING id, attempt, event_id, endpoint_id, wallet_id, due_at, leased_until)
+        RETURNING id, attempt, event_id, endpoint_id, wallet_id, due_at, leased_until, tries)
     SELECT id, attempt, event_id, endpoint_id, wallet_id, due_at, leased_until,
            CASE WHEN leased_until IS NOT NULL THEN (SELECT body FROM events WHERE events.id = event_id) END,
            (SELECT url FROM endpoints WHERE endpoints.id = endpoint_id),
-           (SELECT secrets FROM endpoints WHERE endpoints.id = endpoint_id)
+           (SELECT secrets FROM endpoints WHERE endpoints.id = endpoint_id),
+           tries,
+           (SELECT retry_schedule FROM endpoints WHERE endpoints.id = endpoint_id),
+           (SELECT failing_since IS NOT NULL FROM endpoints WHERE endpoints.id = endpoint_id),
+           false
     FROM promoted
 """)
 
@@ -351,6 +397,7 @@ def _result_row(result: AttemptResult) -> tuple[Any, ...]:
         attempted_at=started_at,
         becomes=next_state.status,
         delay=delay,
+        tries=int(next_state.uses_a_try),
     )
 
 

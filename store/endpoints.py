@@ -13,13 +13,17 @@ from typing import Any, NamedTuple
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from domain.delivery.circuit import Failures
 from store import schema
-from store.rows import ENDPOINT_HOLD, columns_of, selected
+from store.rows import ENDPOINT_ATTEMPTS, ENDPOINT_HOLD, columns_of, selected
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A row of `endpoints` without its secrets."""
+    """A row of `endpoints` without its secrets.
+
+    `circuit` is CLOSED or OPEN; the `failures` since its latest success began at `failing_since`.
+    """
 
     id: str
     merchant_id: str
@@ -28,9 +32,14 @@ class Endpoint:
     status: str
     disabled_reason: str | None
     held_until: datetime | None
+    circuit: str
+    failing_since: datetime | None
+    failures: int
 
 
-_COLUMNS = selected(columns_of(schema.endpoints, without=["secrets"]))
+_COLUMNS = selected(
+    columns_of(schema.endpoints, without=["secrets", "max_per_second", "paced_until", "retry_schedule"])
+)
 """By the names of the fields of Endpoint."""
 _READ = text(f"""
     SELECT {_COLUMNS}
@@ -109,14 +118,16 @@ async def disabled_for(connection: AsyncConnection, ids: Collection[str], reason
 
 
 _ENABLE = text("""
-    UPDATE endpoints SET status = 'ENABLED', disabled_reason = NULL, held_until = NULL WHERE id =
-    ANY(ARRAY(SELECT id FROM endpoints WHERE id = ANY(CAST(:ids AS text[])) ORDER BY id FOR NO KEY UPDATE))
+    UPDATE endpoints
+    SET status = 'ENABLED', disabled_reason = NULL, held_until = NULL,
+        circuit = 'CLOSED', failing_since = NULL, failures = 0
+    WHERE id = ANY(ARRAY(SELECT id FROM endpoints WHERE id = ANY(CAST(:ids AS text[])) ORDER BY id FOR NO KEY UPDATE))
     RETURNING id
 """)
 
 
 async def enable(connection: AsyncConnection, ids: Collection[str]) -> list[str]:
-    """Send to endpoints again, and end their holds. The ids that exist."""
+    """Send to endpoints again, end their holds, and forget their failures. The ids that exist."""
     enabled = await connection.scalars(_ENABLE, {"ids": list(ids)})
     return list(enabled)
 
@@ -169,10 +180,55 @@ async def undelivered(connection: AsyncConnection, ids: Collection[str]) -> dict
     return {id_: Undelivered(*row) for id_, *row in rows}
 
 
+_COUNT_ATTEMPTS = text(f"""
+    UPDATE endpoints
+    SET circuit = CASE WHEN attempts.succeeded THEN 'CLOSED' ELSE circuit END,
+        held_until = CASE WHEN attempts.succeeded AND circuit = 'OPEN' THEN NULL ELSE held_until END,
+        failing_since = CASE WHEN attempts.failures > 0
+                        THEN coalesce(CASE WHEN NOT attempts.succeeded THEN failing_since END, now()) END,
+        failures = CASE WHEN attempts.succeeded THEN 0 ELSE endpoints.failures END + attempts.failures
+    FROM {ENDPOINT_ATTEMPTS.array("attempts")} AS attempts
+    WHERE endpoints.id = attempts.id AND endpoints.id = ANY(ARRAY(
+        SELECT id FROM endpoints WHERE id = ANY(CAST(:ids AS text[])) ORDER BY id FOR NO KEY UPDATE))
+    RETURNING endpoints.id, coalesce(now() - failing_since, interval '0'), endpoints.failures, circuit = 'OPEN'
+""")
+
+
+async def count_attempts(
+    connection: AsyncConnection, attempts: Mapping[str, tuple[bool, int]]
+) -> dict[str, tuple[Failures, bool]]:
+    """Add what attempts came to, by endpoint: whether one succeeded, and how many have failed since.
+
+    A success closes the circuit. Return each endpoint's failures since its latest success, and whether its circuit is
+    open.
+    """
+    rows = [ENDPOINT_ATTEMPTS.row(id_, *counts) for id_, counts in attempts.items()]
+    counted = await connection.execute(_COUNT_ATTEMPTS, {"ids": list(attempts), "attempts": rows})
+    return {id_: (Failures(duration, number), is_open) for id_, duration, number, is_open in counted}
+
+
+_OPEN = text(f"""
+    UPDATE endpoints SET circuit = 'OPEN', held_until = greatest(held_until, now() + hold.duration)
+    FROM {ENDPOINT_HOLD.array("holds")} AS hold
+    WHERE endpoints.id = hold.id AND endpoints.id = ANY(CAST(:ids AS text[]))
+""")
+
+
+async def open_circuits(connection: AsyncConnection, until_probe: Mapping[str, timedelta]) -> None:
+    """Open the circuits of endpoints, by id for how long until the next probe.
+
+    For the transaction that counted the attempts, which has locked the rows.
+    """
+    await connection.execute(_OPEN, {"ids": list(until_probe), "holds": list(until_probe.items())})
+
+
 # A thousand of each endpoint at a time keeps the transaction short where a million wait. SKIP LOCKED: a row
 # that somebody is at is sorted the next time.
 _SORT = text("""
-    UPDATE deliveries SET status = CASE status WHEN 'PARKED' THEN 'PENDING' WHEN 'PENDING' THEN 'PARKED' END
+    UPDATE deliveries
+    SET status = CASE status WHEN 'PARKED' THEN 'PENDING' WHEN 'PENDING' THEN 'PARKED' END,
+        tries = CASE status WHEN 'PARKED' THEN 0 WHEN 'PENDING' THEN tries END,
+        due_at = CASE WHEN status = 'PARKED' AND due_at > now() THEN now() ELSE due_at END
     WHERE id = ANY(ARRAY(
         SELECT parked.id
         FROM endpoints CROSS JOIN LATERAL (

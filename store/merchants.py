@@ -20,11 +20,16 @@ class NewEndpoint:
 
 
 _UPSERT = text(f"{MERCHANT.insert('merchants', 'merchants')} ON CONFLICT (id) DO UPDATE SET name = EXCLUDED.name")
+# What was seen of an endpoint's server says nothing about the server of another URL.
 _UPSERT_ENDPOINTS = text(f"""
     {ENDPOINT.insert("endpoints", "endpoints")}
     ON CONFLICT (id) DO UPDATE
     SET url = EXCLUDED.url, event_types = EXCLUDED.event_types,
-        secrets = CASE WHEN endpoints.secrets[1] = EXCLUDED.secrets[1] THEN endpoints.secrets ELSE EXCLUDED.secrets END
+        secrets = CASE WHEN endpoints.secrets[1] = EXCLUDED.secrets[1] THEN endpoints.secrets ELSE EXCLUDED.secrets END,
+        circuit = CASE WHEN endpoints.url = EXCLUDED.url THEN endpoints.circuit ELSE 'CLOSED' END,
+        held_until = CASE WHEN endpoints.url = EXCLUDED.url THEN endpoints.held_until END,
+        failing_since = CASE WHEN endpoints.url = EXCLUDED.url THEN endpoints.failing_since END,
+        failures = CASE WHEN endpoints.url = EXCLUDED.url THEN endpoints.failures ELSE 0 END
     WHERE endpoints.merchant_id = EXCLUDED.merchant_id
     RETURNING id
 """)

@@ -99,8 +99,14 @@ def _value(column: Column[Any]) -> str:
 _endpoints = schema.endpoints.c
 
 MERCHANT = RowType("merchant_row", 1, columns_of(schema.merchants))
-ENDPOINT = RowType("endpoint_row", 1, columns_of(schema.endpoints, without=("status", "disabled_reason", "held_until")))
+ENDPOINT_STATE = (
+    *("status", "disabled_reason", "held_until", "circuit", "failing_since", "failures"),
+    *("max_per_second", "paced_until", "retry_schedule"),
+)
+"""The columns of an endpoint that no merchants file sets."""
+ENDPOINT = RowType("endpoint_row", 1, columns_of(schema.endpoints, without=ENDPOINT_STATE))
 ENDPOINT_HOLD = RowType("endpoint_hold_row", 1, [_endpoints.id], duration="interval")
+ENDPOINT_ATTEMPTS = RowType("endpoint_attempts_row", 1, [_endpoints.id], succeeded="boolean", failures="integer")
 
 # --- wallets ------------------------------------------------------------------------------------------------------
 
@@ -180,21 +186,25 @@ CLAIMED_DELIVERY = RowType("claimed_delivery_row", 1, [_deliveries.id, _deliveri
 
 _OUTCOMES = ", ".join(repr(outcome.value) for outcome in Outcome)
 DOMAINS: Mapping[str, str] = {
-    "attempt_outcome_v1": f"text NOT NULL CONSTRAINT ck_attempt_outcome CHECK (VALUE IN ({_OUTCOMES}))",
+    "attempt_outcome_v2": f"text NOT NULL CONSTRAINT ck_attempt_outcome CHECK (VALUE IN ({_OUTCOMES}))",
     "attempt_status_v1": "text NOT NULL CONSTRAINT ck_attempt_status"
     " CHECK (VALUE IN ('PENDING', 'PARKED', 'DELIVERED', 'DEAD'))",
     "attempt_delay_v1": "interval NOT NULL CONSTRAINT ck_attempt_delay CHECK (VALUE >= interval '0')",
+    "attempt_tries_v1": "integer NOT NULL CONSTRAINT ck_attempt_tries CHECK (VALUE BETWEEN 0 AND 1)",
 }
 """What an attempt's result must say: a value that is missing or unknown ends the statement that records it."""
 
 ATTEMPT_RESULT = RowType(
     "attempt_result_row",
-    1,
+    2,
     [_deliveries.id, _deliveries.attempt, _attempts.status_code, _attempts.took_ms],
-    outcome="attempt_outcome_v1",
+    outcome="attempt_outcome_v2",
     attempted_at="float8",
     becomes="attempt_status_v1",
     delay="attempt_delay_v1",
+    tries="attempt_tries_v1",
 )
-"""`attempted_at` in Unix seconds, `becomes` the delivery's status after it, `delay` until the next attempt."""
+"""`attempted_at` in Unix seconds, `becomes` the delivery's status after it, `delay` until the next attempt.
+
+`tries` is 1 if the attempt used up a try, else 0."""
 ATTEMPT_EVIDENCE = RowType("attempt_evidence_row", 1, columns_of(schema.attempt_evidence))

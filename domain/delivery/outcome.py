@@ -26,6 +26,7 @@ class Outcome(StrEnum):
     EGRESS_DENIED = "egress_denied"
     URL_UNUSABLE = "url_unusable"
     UNSIGNABLE = "unsignable"
+    RESOLVER_UNAVAILABLE = "resolver_unavailable"
 
 
 ANSWERED = (
@@ -37,6 +38,9 @@ ANSWERED = (
     Outcome.STATUS_REFUSED,
 )
 """A status line came back. A tuple with the usual one first: hashing an enum's member costs more than looking."""
+
+NOT_THE_ENDPOINTS = frozenset({Outcome.UNSIGNABLE, Outcome.RESOLVER_UNAVAILABLE})
+"""Faults of this program or of its surroundings, which are not held against the endpoint."""
 
 _BY_STATUS_CODE = {
     **dict.fromkeys(range(200, 300), Outcome.ACCEPTED),

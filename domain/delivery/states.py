@@ -4,6 +4,7 @@
     ─────────   ──────────────────────────────────────    ─────────────────────────────────────────────────
     PENDING     an attempt is accepted (2xx)              DELIVERED
     PENDING     an attempt fails, the schedule goes on    PENDING, after the schedule's delay
+    PENDING     an attempt fails and uses up no try       PENDING, after the delay of `domain.delivery.circuit`
     PENDING     an attempt fails, the schedule is over    DEAD
     PENDING     an attempt is answered 410                PARKED: its endpoint is disabled, no event is lost
     PENDING     its endpoint is disabled                  PARKED

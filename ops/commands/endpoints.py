@@ -28,9 +28,12 @@ def list_(*, as_json: AsJson = False) -> None:
         terminal.write_json([view.as_json() for view in views])
         return
     terminal.write_table(
-        ("endpoint", "merchant", "status", "why", "held until", "events", "url"),
+        ("endpoint", "merchant", "status", "why", "circuit", "held until", "events", "url"),
         [
-            (view.id, view.merchant_id, view.status, view.disabled_reason, view.held_until, view.event_types, view.url)
+            (
+                *(view.id, view.merchant_id, view.status, view.disabled_reason),
+                *(view.circuit, view.held_until, view.event_types, view.url),
+            )
             for view in views
         ],
     )
@@ -38,7 +41,7 @@ def list_(*, as_json: AsJson = False) -> None:
 
 @app.command()
 def enable(ids: Ids, *, dry_run: DryRun = False) -> None:
-    """Send to endpoints again, parked deliveries first. Also ends a hold that a Retry-After asked for."""
+    """Send to endpoints again, parked deliveries first. Also ends a hold, and closes its circuit."""
 
     async def work(engine: AsyncEngine) -> None:
         async with connectivity.transaction(engine, dry_run=dry_run) as connection:

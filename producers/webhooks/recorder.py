@@ -7,36 +7,31 @@ succeeded. The attempt number fences them: a result is refused if the lease has 
 import asyncio
 import time
 from collections import Counter as Count
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime, timedelta
 from typing import Literal, TypeAlias
 
-import structlog
 from prometheus_client import Counter
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.delivery.backlog import Backlog
-from domain.delivery.circuit import hold_after
-from domain.delivery.outcome import Outcome
 from domain.delivery.schedule import after_attempt
 from domain.delivery.states import Status
 from merchants import endpoint_events
-from producers.webhooks import measures
+from producers.webhooks import measures, restraints
 from producers.webhooks.claimer import OnClaimed
 from producers.webhooks.dead_log import DeadLog
 from producers.webhooks.evidence import Evidence
+from producers.webhooks.restraints import NOTHING_WRITTEN, Restraints
 from producers.webhooks.sender import PostResult
 from store import deliveries, endpoints, evidence
 from store.deliveries import AttemptResult, ClaimedDelivery, Line
 from store.evidence import KeptAnswer
 from store.reused_connection import ReusedConnection
 
-log = structlog.get_logger()
-
 ATTEMPTS = Counter("repoint_delivery_attempts_total", "Attempts at deliveries, by what came of them", ["outcome"])
 LATE = Counter("repoint_delivery_results_late_total", "Results refused: their lease had passed to another claim")
-DISABLED = Counter("repoint_endpoints_disabled_total", "Endpoints disabled because they answered 410")
 
 # After a batch of so many results the recorder waits for more; with fewer, waiting would save nothing.
 _MANY = 20
@@ -80,13 +75,12 @@ class Recorder:
         self._on_paused = on_paused
         self._on_point = on_point
         self._dead_log = DeadLog()
-        # not recorded yet: results, deliveries to put back, holds, and endpoints that answered 410
+        # not recorded yet: results, deliveries to put back, and what follows for their endpoints
         self._results: list[AttemptResult] = []
         # by delivery and attempt
         self._evidence: dict[tuple[int, int], Evidence] = {}
         self._unsent: list[ClaimedDelivery] = []
-        self._holds: dict[str, timedelta] = {}
-        self._to_disable: set[str] = set()
+        self._restraints = Restraints(backlog)
         self._added = asyncio.Event()
         self._latest_size = 0
 
@@ -97,20 +91,19 @@ class Recorder:
     ) -> None:
         """Take the result of an attempt that began at `started_at` (Unix seconds), and what is kept of its answer."""
         id_ = delivery.endpoint_id
-        outcome, seconds, status_code, retry_after, _ = result
+        outcome, seconds, status_code, *_ = result
         next_state = after_attempt(
-            Status.PENDING, delivery.attempt, outcome, schedule=self._schedule, roll=self._roll()
+            Status.PENDING,
+            delivery.tries,
+            outcome,
+            free_delay=self._restraints.add(delivery, result),
+            schedule=self._schedule if delivery.retry_schedule is None else delivery.retry_schedule,
+            roll=self._roll(),
         )
         self._results.append(AttemptResult(delivery, outcome, status_code, seconds, started_at, next_state))
         if kept is not None:
             self._evidence[delivery.id, delivery.attempt] = kept
         self._backlog.note_answer(id_, outcome, seconds)
-        if outcome is Outcome.GONE:
-            self._to_disable.add(id_)
-            self._backlog.pause(id_)
-        elif hold := hold_after(outcome, retry_after):
-            self._holds[id_] = max(hold, self._holds.get(id_, hold))
-            self._backlog.pause(id_)
         self._release(id_)
 
     def put_back(self, delivery: ClaimedDelivery) -> None:
@@ -149,39 +142,44 @@ class Recorder:
         With `claims_next`, the next delivery of each finished line is claimed in the same transaction.
         """
         self._added.clear()
-        if self._to_disable or self._holds:
+        if self._restraints.pauses():
             self._on_paused()
         results, unsent = self._results.copy(), self._unsent.copy()
         self._latest_size = len(results)
-        to_disable, holds = self._to_disable.copy(), self._holds.copy()
+        gathered = self._restraints.gathered()
         if not results and not unsent:
             return
         leased_after = time.monotonic()
-        recorded, disabled = deliveries.NOTHING_RECORDED, []
+        recorded, written = deliveries.NOTHING_RECORDED, NOTHING_WRITTEN
         announced: AbstractSet[str] = frozenset()
         async with self._connection.begin() as connection:
             if unsent:
                 await deliveries.put_back(connection, unsent)
-            if holds:
-                await endpoints.hold(connection, holds)
-            if to_disable:
-                disabled = await endpoints.disable(connection, to_disable, "answered 410 Gone")
             if results:
                 to_claim = self._next_to_claim(results) if claims_next else ()
                 recorded = await deliveries.record(connection, results, to_claim=to_claim, lease=self._lease)
                 await self._keep_evidence(connection, results, recorded.ids)
-            if disabled:
-                announced = await endpoint_events.announce_disabled(connection, disabled)
+            if gathered:
+                # last: whoever records failures of the same endpoints waits for the locks on their rows
+                written = await restraints.write(connection, gathered)
+            if written.disabled:
+                announced = await endpoint_events.announce_disabled(connection, written.disabled)
                 await endpoints.sort(connection)
         measures.RECORD_SECONDS.observe([time.monotonic() - leased_after])
         if self._on_point:
             self._on_point("recorded")
-        if to_disable or holds:
+        self._restraints.pause(written.opened)
+        if self._restraints.pauses() or written.opened:
             self._on_paused()
-        self._drop(results, unsent, to_disable, holds)
+        del self._results[: len(results)]
+        del self._unsent[: len(unsent)]
+        for result in results if self._evidence else ():
+            self._evidence.pop((result.delivery.id, result.delivery.attempt), None)
+        self._restraints.drop(gathered, written.opened)
         self._hand_on(recorded, leased_after, announced)
         self._measure(results, recorded.ids)
-        _count(results, late=len(results) - len(recorded.ids), disabled=disabled)
+        _count(results, late=len(results) - len(recorded.ids))
+        restraints.announce(written)
 
     def _measure(self, results: Sequence[AttemptResult], ids: AbstractSet[int]) -> None:
         measures.observe(results, ids)
@@ -230,29 +228,8 @@ class Recorder:
         if due := recorded.due | announced:
             self._on_due(due)
 
-    def _drop(
-        self,
-        results: Sequence[AttemptResult],
-        unsent: Sequence[ClaimedDelivery],
-        disabled: Collection[str],
-        holds: Mapping[str, timedelta],
-    ) -> None:
-        """Drop what was recorded, and resume its endpoints. Additions made meanwhile stand behind it, and stay."""
-        del self._results[: len(results)]
-        if self._evidence:
-            for result in results:
-                self._evidence.pop((result.delivery.id, result.delivery.attempt), None)
-        del self._unsent[: len(unsent)]
-        self._to_disable.difference_update(disabled)
-        self._holds = {id_: hold for id_, hold in self._holds.items() if holds.get(id_) != hold}
-        for id_ in {*disabled, *holds}.difference(self._to_disable, self._holds):
-            self._backlog.resume(id_)
 
-
-def _count(results: Sequence[AttemptResult], *, late: int, disabled: Sequence[str]) -> None:
+def _count(results: Sequence[AttemptResult], *, late: int) -> None:
     for outcome, number in Count(result.outcome for result in results).items():
         ATTEMPTS.labels(outcome).inc(number)
     LATE.inc(late)
-    DISABLED.inc(len(disabled))
-    for id_ in disabled:
-        log.warning("endpoint disabled: it answered 410", endpoint=id_)

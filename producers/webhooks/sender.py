@@ -10,7 +10,7 @@ from typing import NamedTuple, Self
 
 from domain.delivery.outcome import Outcome, outcome_of_status
 from producers.egress import EgressDenied, Network
-from producers.names import LookUp, NameUnknown, system_look_up
+from producers.names import LookUp, NameUnknown, ResolverUnavailable, system_look_up
 from producers.retry_after import delay
 from producers.webhooks.connections import (
     KEEP_IDLE,
@@ -139,6 +139,7 @@ class Sender:
 
 # The first matching class gives the outcome of a failed connection.
 _OUTCOMES: Sequence[tuple[type[Exception], Outcome]] = [
+    (ResolverUnavailable, Outcome.RESOLVER_UNAVAILABLE),
     (NameUnknown, Outcome.DNS_LOOKUP_FAILED),
     (EgressDenied, Outcome.EGRESS_DENIED),
     (ssl.SSLError, Outcome.TLS_FAILED),

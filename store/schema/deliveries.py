@@ -71,6 +71,13 @@ deliveries = Table(
         comment="the latest begun; fences late writers",
     ),
     Column("created_at", Instant, nullable=False, server_default=NOW),
+    Column(
+        "tries",
+        Integer,
+        nullable=False,
+        server_default="0",
+        comment="failed attempts that the schedule allowed; not those that an open circuit or a hold made",
+    ),
     one_of("status", "PENDING", "PARKED"),
     CheckConstraint("leased_until IS NULL OR due_at IS NOT NULL", name="leased_is_due"),
     UniqueConstraint("endpoint_id", "wallet_id", "sequence"),

@@ -1,6 +1,6 @@
 """Merchants, and the endpoints that their webhooks go to."""
 
-from sqlalchemy import ARRAY, CheckConstraint, Column, ForeignKey, Index, Table, Text
+from sqlalchemy import ARRAY, REAL, CheckConstraint, Column, ForeignKey, Index, Integer, Interval, Table, Text
 
 from store.schema.metadata import Instant, metadata, one_of
 
@@ -21,8 +21,16 @@ endpoints = Table(
     Column("event_types", ARRAY(Text), nullable=False),
     Column("status", Text, nullable=False, server_default="ENABLED"),
     Column("disabled_reason", Text),
-    Column("held_until", Instant, comment="a Retry-After holds back the endpoint, not one delivery"),
+    Column("held_until", Instant, comment="a Retry-After, or an open circuit until its next probe"),
+    Column("circuit", Text, nullable=False, server_default="CLOSED", comment="OPEN: one delivery at a time is a probe"),
+    Column("failing_since", Instant, comment="the first failure after the latest success"),
+    Column("failures", Integer, nullable=False, server_default="0", comment="attempts that failed since then"),
+    Column("max_per_second", REAL, comment="deliveries; NULL is any number"),
+    Column("paced_until", Instant, comment="from then on max_per_second allows the next delivery"),
+    Column("retry_schedule", ARRAY(Interval), comment="in place of the program's"),
     one_of("status", "ENABLED", "DISABLED"),
+    one_of("circuit", "CLOSED", "OPEN"),
+    CheckConstraint("max_per_second > 0", name="max_per_second"),
     CheckConstraint("cardinality(secrets) BETWEEN 1 AND 2", name="secrets"),
     CheckConstraint("status = 'DISABLED' OR disabled_reason IS NULL", name="disabled_reason"),
 )

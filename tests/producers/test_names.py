@@ -11,7 +11,7 @@ import pytest
 
 from domain.delivery.outcome import Outcome
 from producers.egress import parse_networks
-from producers.names import Addresses, Names, NameUnknown
+from producers.names import Addresses, Names, NameUnknown, ResolverUnavailable
 from producers.webhooks.sender import Sender
 from tests.parts.receiver import Receiver
 from tests.parts.until import until
@@ -297,3 +297,41 @@ class Clock:
 
 async def holds(it_does: bool) -> bool:  # noqa: FBT001 - what is waited for
     return it_does
+
+
+@pytest.mark.parametrize("error", [socket.gaierror(socket.EAI_AGAIN, "again"), OSError(24, "too many open files")])
+async def test_where_no_name_server_answers_for_a_minute_the_resolver_is_at_fault(error: OSError) -> None:
+    clock = Stopped()
+    fails = {"broken"}
+
+    def look_up(host: str) -> Addresses:
+        if host in fails:
+            raise error
+        if host == "none":
+            raise socket.gaierror(socket.EAI_NONAME, "not known")
+        return HERE
+
+    names = Names(look_up, within=30, clock=clock)
+    with pytest.raises(ResolverUnavailable):
+        await names.addresses("broken", 443)
+    assert await is_known(names, "other")
+    clock.now += 59
+    with pytest.raises(NameUnknown) as raised:
+        await names.addresses("broken", 443)
+    assert not isinstance(raised.value, ResolverUnavailable), "another server answered within the minute"
+    clock.now += 1
+    with pytest.raises(ResolverUnavailable):
+        await names.addresses("broken", 443)
+    with pytest.raises(NameUnknown) as raised:
+        await names.addresses("none", 443)
+    assert not isinstance(raised.value, ResolverUnavailable), "a server said that there is no such name"
+
+
+async def test_a_server_that_does_not_answer_in_time_alone_says_nothing_of_the_resolver(servers: Servers) -> None:
+    names = Names(servers.look_up, within=0.05)
+    with pytest.raises(ResolverUnavailable):
+        await names.addresses("dead-1", 443)
+    assert await is_known(names, "other")
+    with pytest.raises(NameUnknown) as raised:
+        await names.addresses("dead-2", 443)
+    assert not isinstance(raised.value, ResolverUnavailable)

@@ -1,12 +1,13 @@
 """Endpoints that are disabled, enabled, held back and left out of a file: which of them, and what is kept of it."""
 
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from domain.delivery.circuit import Failures
 from schemas.signature import secret
 from store import endpoints, merchants
 from tests.store.outbox import Outbox
@@ -59,6 +60,111 @@ async def test_a_hold_is_never_cut_short_by_a_shorter_one(outbox: Outbox) -> Non
             await endpoints.hold(connection, {"shop": timedelta(hours=hours), "gym": timedelta(seconds=hours)})
             held = await connection.scalar(text("SELECT held_until - now() FROM endpoints WHERE id = 'shop'"))
             assert held == timedelta(hours=max(2, hours))
+
+
+class Health(NamedTuple):
+    """What all dispatchers know of an endpoint."""
+
+    circuit: str
+    failures: int
+    is_failing: bool
+    is_held: bool
+
+
+async def health(connection: AsyncConnection, id_: str = "shop") -> Health:
+    rows = await connection.execute(
+        text("""
+            SELECT circuit, failures, failing_since IS NOT NULL, coalesce(held_until > now(), false)
+            FROM endpoints WHERE id = :id
+        """),
+        {"id": id_},
+    )
+    return Health._make(rows.one())
+
+
+async def test_failures_are_counted_from_the_first_after_the_latest_success(outbox: Outbox) -> None:
+    async with outbox.engine.begin() as connection:
+        await endpoints.count_attempts(connection, {"shop": (False, 2), "gym": (True, 0)})
+    await outbox.execute("UPDATE endpoints SET failing_since = failing_since - interval '1 hour' WHERE id = 'shop'")
+    async with outbox.engine.begin() as connection:
+        counted = await endpoints.count_attempts(
+            connection, {"shop": (False, 3), "spa": (True, 1), "nobody": (True, 1)}
+        )
+        assert counted.keys() == {"shop", "spa"}
+        (duration, number), is_open = counted["shop"]
+        assert timedelta(hours=1) < duration < timedelta(hours=1, minutes=1)
+        assert (number, is_open) == (5, False)
+        assert counted["spa"] == (Failures(timedelta(0), 1), False)
+        assert await health(connection, "gym") == Health("CLOSED", 0, is_failing=False, is_held=False)
+    async with outbox.engine.begin() as connection:
+        counted = await endpoints.count_attempts(connection, {"shop": (True, 1)})
+        assert counted["shop"] == (Failures(timedelta(0), 1), False), (
+            "they begin anew with the failure after the success"
+        )
+        assert await endpoints.count_attempts(connection, {"shop": (True, 0)}) == {
+            "shop": (Failures(timedelta(0), 0), False)
+        }
+        assert await health(connection) == Health("CLOSED", 0, is_failing=False, is_held=False)
+
+
+async def test_an_open_circuit_holds_its_endpoint_until_a_success_closes_it(outbox: Outbox) -> None:
+    async with outbox.engine.begin() as connection:
+        await endpoints.count_attempts(connection, {"shop": (False, 10), "gym": (False, 10)})
+        await endpoints.open_circuits(connection, {"shop": timedelta(minutes=1)})
+        assert await health(connection) == Health("OPEN", 10, is_failing=True, is_held=True)
+        assert await health(connection, "gym") == Health("CLOSED", 10, is_failing=True, is_held=False)
+        (_, is_open) = (await endpoints.count_attempts(connection, {"shop": (False, 1)}))["shop"]
+        assert is_open
+        assert await health(connection) == Health("OPEN", 11, is_failing=True, is_held=True)
+        await endpoints.count_attempts(connection, {"shop": (True, 0)})
+        assert await health(connection) == Health("CLOSED", 0, is_failing=False, is_held=False)
+
+
+async def test_a_success_does_not_end_the_hold_of_a_closed_circuit(outbox: Outbox) -> None:
+    async with outbox.engine.begin() as connection:
+        await endpoints.count_attempts(connection, {"shop": (False, 1)})
+        await endpoints.hold(connection, {"shop": timedelta(hours=1)})
+        await endpoints.count_attempts(connection, {"shop": (True, 0)})
+        assert await health(connection) == Health("CLOSED", 0, is_failing=False, is_held=True)
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9/", "http://127.0.0.1:9/moved"])
+async def test_enabling_and_another_url_forget_failures_and_the_same_url_does_not(outbox: Outbox, url: str) -> None:
+    async with outbox.engine.begin() as connection:
+        for id_ in ("shop", "gym"):
+            await endpoints.count_attempts(connection, {id_: (False, 10)})
+            await endpoints.open_circuits(connection, {id_: timedelta(minutes=1)})
+        await merchants.put(
+            connection, [("shop", "Shop")], [merchants.NewEndpoint("shop", "shop", url, secret(bytes(32)), [])]
+        )
+        forgotten = Health("CLOSED", 0, is_failing=False, is_held=False)
+        kept = Health("OPEN", 10, is_failing=True, is_held=True)
+        assert await health(connection) == (forgotten if "moved" in url else kept)
+        await endpoints.enable(connection, ["gym"])
+        assert await health(connection, "gym") == forgotten
+
+
+async def test_what_was_parked_has_its_whole_schedule_again_and_is_due_at_once(outbox: Outbox) -> None:
+    await outbox.tell("shop", await outbox.add_wallet(), 2)
+    await outbox.tell("gym", await outbox.add_wallet())
+    await outbox.execute("UPDATE deliveries SET tries = 7")
+    await outbox.execute("UPDATE deliveries SET due_at = now() + interval '1 day' WHERE due_at IS NOT NULL")
+    async with outbox.engine.begin() as connection:
+        await endpoints.disable(connection, ["shop"], "by hand")
+        assert await endpoints.sort(connection) == 2
+        await endpoints.enable(connection, ["shop"])
+        assert await endpoints.sort(connection) == 2
+        rows = await connection.execute(
+            text("""
+                SELECT endpoint_id, sequence, status, tries, due_at IS NULL, coalesce(due_at <= now(), false)
+                FROM deliveries ORDER BY endpoint_id, sequence
+            """)
+        )
+        assert [tuple(row) for row in rows] == [
+            ("gym", 1, "PENDING", 7, False, False),
+            ("shop", 1, "PENDING", 0, False, True),
+            ("shop", 2, "PENDING", 0, True, False),
+        ]
 
 
 async def test_a_file_leaves_out_endpoints_of_its_own_merchants_alone(outbox: Outbox) -> None:

@@ -15,21 +15,33 @@ FAILURES = sorted(set(Outcome) - {Outcome.ACCEPTED, Outcome.GONE})
 
 
 @pytest.mark.parametrize(
-    ("number", "outcome", "following"),
+    ("tries", "outcome", "following"),
     [
-        (1, Outcome.ACCEPTED, NextState(Status.DELIVERED)),
-        (4, Outcome.ACCEPTED, NextState(Status.DELIVERED)),
-        (1, Outcome.CONNECTION_REFUSED, NextState(Status.PENDING, timedelta(seconds=5))),
-        (2, Outcome.STATUS_REFUSED, NextState(Status.PENDING, timedelta(minutes=5))),
-        (3, Outcome.UNAVAILABLE, NextState(Status.PENDING, timedelta(hours=1))),
-        (4, Outcome.RESPONSE_TIMEOUT, NextState(Status.DEAD)),
-        (9, Outcome.RESPONSE_TIMEOUT, NextState(Status.DEAD)),
-        (1, Outcome.GONE, NextState(Status.PARKED)),
-        (4, Outcome.GONE, NextState(Status.PARKED)),
+        (0, Outcome.ACCEPTED, NextState(Status.DELIVERED, None, uses_a_try=True)),
+        (3, Outcome.ACCEPTED, NextState(Status.DELIVERED, None, uses_a_try=True)),
+        (0, Outcome.CONNECTION_REFUSED, NextState(Status.PENDING, timedelta(seconds=5), uses_a_try=True)),
+        (1, Outcome.STATUS_REFUSED, NextState(Status.PENDING, timedelta(minutes=5), uses_a_try=True)),
+        (2, Outcome.UNAVAILABLE, NextState(Status.PENDING, timedelta(hours=1), uses_a_try=True)),
+        (3, Outcome.RESPONSE_TIMEOUT, NextState(Status.DEAD, None, uses_a_try=True)),
+        (8, Outcome.RESPONSE_TIMEOUT, NextState(Status.DEAD, None, uses_a_try=True)),
+        (0, Outcome.GONE, NextState(Status.PARKED, None, uses_a_try=False)),
+        (3, Outcome.GONE, NextState(Status.PARKED, None, uses_a_try=False)),
     ],
 )
-def test_the_table(number: int, outcome: Outcome, following: NextState) -> None:
-    assert after_attempt(Status.PENDING, number, outcome, schedule=SCHEDULE, roll=0.5) == following
+def test_the_table(tries: int, outcome: Outcome, following: NextState) -> None:
+    assert after_attempt(Status.PENDING, tries, outcome, schedule=SCHEDULE, roll=0.5) == following
+
+
+@pytest.mark.parametrize("tries", [0, 3, 50])
+@pytest.mark.parametrize("status", [Status.PENDING, Status.PARKED])
+def test_a_failure_that_is_not_held_against_the_delivery_is_never_its_last(tries: int, status: Status) -> None:
+    minute = timedelta(minutes=1)
+    following = after_attempt(status, tries, Outcome.RESPONSE_TIMEOUT, free_delay=minute, schedule=SCHEDULE, roll=0.5)
+    assert following == NextState(status, minute, uses_a_try=False)
+
+
+def test_an_endpoint_without_retries_has_one_try() -> None:
+    assert after_attempt(Status.PENDING, 0, Outcome.UNAVAILABLE, schedule=(), roll=0.5).status is Status.DEAD
 
 
 @pytest.mark.parametrize(
@@ -55,15 +67,15 @@ def test_only_2xx_is_success(status_code: int, outcome: Outcome) -> None:
     assert outcome in ANSWERED
 
 
-@given(st.sampled_from(FAILURES), st.integers(1, 20), st.floats(0, 1, exclude_max=True))
+@given(st.sampled_from(FAILURES), st.integers(0, 20), st.floats(0, 1, exclude_max=True))
 def test_a_retry_comes_within_the_jitter_around_its_delay_and_is_dead_after_the_last(
-    outcome: Outcome, number: int, roll: float
+    outcome: Outcome, tries: int, roll: float
 ) -> None:
-    following = after_attempt(Status.PENDING, number, outcome, schedule=RETRY_SCHEDULE, roll=roll)
-    if number > len(RETRY_SCHEDULE):
-        assert following == NextState(Status.DEAD)
+    following = after_attempt(Status.PENDING, tries, outcome, schedule=RETRY_SCHEDULE, roll=roll)
+    if tries >= len(RETRY_SCHEDULE):
+        assert following == NextState(Status.DEAD, None, uses_a_try=True)
     else:
-        delay = RETRY_SCHEDULE[number - 1]
+        delay = RETRY_SCHEDULE[tries]
         assert following.status is Status.PENDING
         assert following.delay is not None
         assert delay * (1 - JITTER) <= following.delay <= delay * (1 + JITTER)
@@ -71,19 +83,19 @@ def test_a_retry_comes_within_the_jitter_around_its_delay_and_is_dead_after_the_
 
 @given(st.lists(st.timedeltas(timedelta(0), timedelta(days=3)), max_size=12))
 def test_a_schedule_of_n_delays_makes_n_plus_1_attempts(schedule: list[timedelta]) -> None:
-    number = 1
+    tries = 0
     while (
-        after_attempt(Status.PENDING, number, Outcome.UNAVAILABLE, schedule=schedule, roll=0.5).status is Status.PENDING
+        after_attempt(Status.PENDING, tries, Outcome.UNAVAILABLE, schedule=schedule, roll=0.5).status is Status.PENDING
     ):
-        number += 1
-    assert number == len(schedule) + 1
+        tries += 1
+    assert tries == len(schedule)
 
 
-@given(st.sampled_from(FAILURES), st.integers(1, 9), st.floats(0, 1), st.floats(0, 1))
-def test_a_higher_roll_never_means_earlier(outcome: Outcome, number: int, one: float, other: float) -> None:
+@given(st.sampled_from(FAILURES), st.integers(0, 8), st.floats(0, 1), st.floats(0, 1))
+def test_a_higher_roll_never_means_earlier(outcome: Outcome, tries: int, one: float, other: float) -> None:
     low, high = sorted((one, other))
-    earlier = after_attempt(Status.PENDING, number, outcome, schedule=RETRY_SCHEDULE, roll=low).delay
-    later = after_attempt(Status.PENDING, number, outcome, schedule=RETRY_SCHEDULE, roll=high).delay
+    earlier = after_attempt(Status.PENDING, tries, outcome, schedule=RETRY_SCHEDULE, roll=low).delay
+    later = after_attempt(Status.PENDING, tries, outcome, schedule=RETRY_SCHEDULE, roll=high).delay
     assert earlier is not None
     assert later is not None
     assert earlier <= later
@@ -102,7 +114,7 @@ def test_the_schedule_is_that_of_the_standard_webhooks_specification() -> None:
     ("roll", "seconds"), [(0.0, 240), (0.25, 270), (0.5, 300), (0.75, 330), (0.999_999, 359.999_88)]
 )
 def test_a_retry_is_spread_by_a_fifth_either_way(roll: float, seconds: float) -> None:
-    following = after_attempt(Status.PENDING, 2, Outcome.UNAVAILABLE, schedule=SCHEDULE, roll=roll)
+    following = after_attempt(Status.PENDING, 1, Outcome.UNAVAILABLE, schedule=SCHEDULE, roll=roll)
     assert following.delay is not None
     assert following.delay.total_seconds() == pytest.approx(seconds, abs=1e-6)
 

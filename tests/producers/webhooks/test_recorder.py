@@ -10,7 +10,8 @@ from domain.delivery.backlog import Backlog
 from domain.delivery.outcome import Outcome
 from producers.webhooks import recorder as module
 from producers.webhooks.measures import ATTEMPT_SECONDS
-from producers.webhooks.recorder import ATTEMPTS, DISABLED, LATE, Recorder
+from producers.webhooks.recorder import ATTEMPTS, LATE, Recorder
+from producers.webhooks.restraints import DISABLED
 from producers.webhooks.sender import PostResult
 from store import deliveries
 from store.deliveries import ClaimedDelivery
