@@ -232,8 +232,11 @@ async def test_what_the_database_refuses_ends_it(harness: Harness) -> None:
     """No later try would do better, and a log line once a minute is easily missed."""
     await harness.report(replaced("X", "Y", on=1))
     await harness.rows("ALTER TABLE inbox ADD CONSTRAINT not_today CHECK (outcome <> 'IGNORED') NOT VALID")
-    with pytest.raises(DBAPIError, match="not_today"):
-        await let_pass(harness, PAST)
+    try:
+        with pytest.raises(DBAPIError, match="not_today"):
+            await let_pass(harness, PAST)
+    finally:
+        await harness.rows("ALTER TABLE inbox DROP CONSTRAINT not_today")
 
 
 PARENTS = ["delivery_history", "attempts", "attempt_evidence"]
