@@ -72,6 +72,53 @@ def test_a_file_that_was_shortened_meanwhile_is_not_filled_up(feed: Path) -> Non
     assert numbers(feed) == [2]
 
 
+def test_what_an_earlier_ingestion_wrote_after_its_checkpoint_is_cut_off(feed: Path) -> None:
+    with refusing(feed) as report:
+        report.add(line(1))
+        kept = report.size
+        report.add(line(2))
+    with refusing(feed, kept=kept) as report:
+        report.add(line(3))
+    assert numbers(feed) == [1, 3]
+
+
+def test_the_file_of_a_former_version_goes_when_no_line_is_refused_any_more(feed: Path) -> None:
+    with refusing(feed) as report:
+        report.add(line(1))
+    with refusing(feed, kept=report.size):
+        pass
+    assert numbers(feed) == [1]
+    with refusing(feed):
+        pass
+    assert not feed.with_name("feed.refused").exists()
+
+
+def test_a_row_has_the_number_the_problem_and_the_body_of_its_line(feed: Path) -> None:
+    with refusing(feed) as report:
+        report.add(line(7, "größer\n".encode() + b"\xff"))
+        report.add(FeedLine(8, 0, (), refusal_text="line: too long"))
+    rows = [json.loads(row) for row in feed.with_name("feed.refused").read_text(encoding="utf-8").splitlines()]
+    assert rows == [
+        {"line": 7, "problem": "no record", "body": "größer\n\\xff"},
+        {"line": 8, "problem": "line: too long", "body": None},
+    ]
+
+
+@pytest.mark.parametrize("written", [True, False])
+def test_twenty_lines_are_named_and_the_others_counted(
+    feed: Path, capsys: pytest.CaptureFixture[str], *, written: bool
+) -> None:
+    with open_file.opened(feed) as source, RefusedLines(source, written=written) as report:
+        for number in range(1, 23):
+            report.add(line(number))
+    *named, rest = capsys.readouterr().err.splitlines()
+    title = f"{feed}:"
+    assert [text.partition(title)[2] for text in named] == [f"{number}: no record" for number in range(1, 21)]
+    where = f", all in {feed}.refused" if written else ""
+    assert rest.endswith(f"… and 2 lines more{where}")
+    assert feed.with_name("feed.refused").exists() is written
+
+
 def test_names_that_are_too_long_for_a_suffix_have_files_of_their_own_beside_them() -> None:
     names = ["x" * 250 + end for end in ("a", "b", "", "abcde")]
     refused = [beside(name) for name in names]
