@@ -23,11 +23,12 @@ NOBODY = cast(Any, None)
 
 
 def messages(partition: int, count: int, *, age: float = 0.0) -> dict[TopicPartition, list[Message]]:
-    """`count` messages of a partition, the first made `age` seconds ago."""
+    """`count` messages of a partition, made a second after each other, the first `age` seconds ago."""
     made = int((time.time() - age) * 1000)
     return {
         TopicPartition("updates", partition): [
-            ConsumerRecord("updates", partition, at, made + at, 0, None, b"{}", None, -1, 2, ()) for at in range(count)
+            ConsumerRecord("updates", partition, at, made + 1000 * at, 0, None, b"{}", None, -1, 2, ())
+            for at in range(count)
         ]
     }
 
@@ -83,6 +84,18 @@ async def test_what_came_while_another_batch_was_in_hand_has_waited_already() ->
     polling = worker(batch_wait=30.0)
     await polled(polling, Script(messages(0, 50)))
     assert await polled(polling, Script(messages(0, 1) | messages(1, 1, age=31.0), messages(1, 2))) == {0: 1, 1: 1}
+
+
+async def test_what_comes_meanwhile_does_not_prolong_the_wait() -> None:
+    class Trickle(Script):
+        async def get(self, patience: float, wanted: int) -> Polled:  # noqa: ARG002 - it comes by itself
+            await asyncio.sleep(0.1)
+            return messages(0, 1)
+
+    polling = worker(batch_wait=0.3)
+    await polled(polling, Script(messages(0, 50)))
+    async with asyncio.timeout(30):
+        assert 1 <= (await polled(polling, Trickle()))[0] <= 5
 
 
 async def test_a_poll_takes_some_batches_for_each_lane_and_no_more() -> None:

@@ -163,14 +163,16 @@ async def test_a_new_assignment_drops_the_positions_of_the_former_one(
         assert not reader._partitions.positions
 
 
-async def test_an_incarnation_met_again_before_the_latest_one_has_lost_nothing(
+@pytest.mark.parametrize("number", [0, 1], ids=["before the latest one", "the latest one"])
+async def test_an_incarnation_met_again_has_lost_nothing(
     harness: Harness,
     post: Post,  # noqa: F811 - the fixture
+    number: int,
 ) -> None:
-    """A broker that lags behind describes the former topic once more."""
+    """A broker that lags behind describes the former topic once more; and each new member meets the topic again."""
     worker = member(harness.engine, post)
     worker._unread = (Incarnation(post.topic, 1), {0: (2, 5)})
-    await worker._lose_unread(Incarnation(post.topic, 0))
+    await worker._lose_unread(Incarnation(post.topic, number))
     assert await harness.rows("SELECT * FROM losses") == []
 
 
@@ -181,7 +183,7 @@ async def test_what_was_read_after_the_latest_look_is_not_lost(
     worker = member(harness.engine, post)
     harness.topic = post.topic
     await harness.report(*closings(4))
-    worker._unread = (Incarnation(post.topic, 0), {0: (2, 7), 1: (0, 3)})
+    worker._unread = (Incarnation(post.topic, 0), {0: (2, 7), 1: (0, 3), 2: (5, 5)})
     await worker._lose_unread(Incarnation(post.topic, 1))
     rows = await harness.rows("SELECT partition, from_offset, to_offset, reason FROM losses ORDER BY partition")
     assert [tuple(row) for row in rows] == [(0, 4, 7, Loss.TOPIC_MADE_ANEW), (1, 0, 3, Loss.TOPIC_MADE_ANEW)]

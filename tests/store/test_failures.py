@@ -6,14 +6,17 @@ from contextlib import asynccontextmanager
 from hashlib import blake2b
 from typing import Any
 
+import asyncpg
 import pytest
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, InvalidRequestError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from domain.effort import TooMuch
 from store.engine import connect
-from store.failures import DATABASE_ERRORS, Failure, failure, is_defect, refused_by
+from store.failures import DATABASE_ERRORS, Failure, failure, is_defect, passes, refused_by, sqlstate, was_cancelled
 from store.knowledge import Contended
 from tests.parts.proxy import Proxy
 
@@ -266,3 +269,60 @@ async def test_a_value_of_another_type_is_a_defect_and_one_that_no_text_holds_is
 
     assert [await is_ours(value) for value in ("a\0b", "\ud800")] == [False, False]
     assert [await is_ours(value) for value in (5, b"x")] == [True, True]
+
+
+# --- without a database -------------------------------------------------------------------------------------------
+
+
+def caused_by(cause: BaseException) -> InvalidRequestError:
+    error = InvalidRequestError("the transaction is invalid")
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "does_pass", "rule"),
+    [
+        (Contended(["A"]), Failure.CONTENDED, True, ""),
+        (TooMuch("more than 9 wallets"), Failure.TOO_MUCH, True, "more than 9 wallets"),
+        (MemoryError(), Failure.TOO_MUCH, True, "memory"),
+        (PoolTimeout(), Failure.AWAY, True, ""),
+        (asyncpg.InterfaceError("it is closed"), Failure.AWAY, True, ""),
+        (ConnectionRefusedError(), Failure.AWAY, True, ""),
+        (TimeoutError(), Failure.AWAY, True, ""),
+        (caused_by(ConnectionResetError()), Failure.AWAY, True, ""),
+        (caused_by(caused_by(asyncpg.DeadlockDetectedError())), Failure.CONTENDED, True, ""),
+        (InvalidRequestError("nobody knows"), None, False, ""),
+        (asyncpg.InsufficientPrivilegeError(), Failure.UNUSABLE, True, "42501"),
+        (asyncpg.UndefinedColumnError(), None, False, "42703"),
+        (asyncpg.NumericValueOutOfRangeError(), Failure.REFUSED, False, "22003"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
+)
+def test_an_error_has_a_kind_and_passes_by_itself_or_not(
+    error: BaseException, kind: Failure | None, rule: str, *, does_pass: bool
+) -> None:
+    assert (failure(error), passes(error), refused_by(error)) == (kind, does_pass, rule)
+    assert not is_defect(error)
+
+
+def test_only_a_row_that_is_refused_for_no_value_is_a_defect() -> None:
+    assert is_defect(asyncpg.NotNullViolationError())
+    assert is_defect(asyncpg.DivisionByZeroError())
+    assert not is_defect(asyncpg.CharacterNotInRepertoireError())
+
+
+def test_a_statement_that_ended_before_its_limit_was_cancelled() -> None:
+    ended = asyncpg.QueryCanceledError()
+    assert was_cancelled(ended, after=1.9, limit=2.0)
+    assert not was_cancelled(ended, after=2.0, limit=2.0)
+    assert not was_cancelled(asyncpg.LockNotAvailableError(), after=1.9, limit=2.0)
+
+
+def test_the_reason_for_which_a_server_hung_up_counts() -> None:
+    gone = asyncpg.ConnectionDoesNotExistError("connection was closed")
+    assert sqlstate(gone) == "08003"
+    gone.__cause__ = asyncpg.IdleInTransactionSessionTimeoutError()
+    assert (sqlstate(gone), failure(gone)) == ("25P03", Failure.TOO_MUCH)
+    gone.__cause__ = ConnectionResetError()
+    assert (sqlstate(gone), failure(gone)) == ("08003", Failure.AWAY)

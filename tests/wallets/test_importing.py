@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from domain.effort import Effort, TooMuch
 from domain.refusal import Refused
 from domain.update import UpdateType
 from domain.wallet import Wallet
@@ -40,6 +41,18 @@ async def test_a_wallet_with_a_fingerprint_is_resolved_by_a_fact_that_names_the_
     await harness.report(replaced(("A", ":a"), "B", on=1))
     await harness.import_wallets(wallet(method(":a")))
     assert live(await harness.wallet()).keys() == {"B"}
+
+
+async def test_an_import_looks_at_as_much_as_it_takes_where_a_batch_may_not(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the gate keeps others waiting for it, and a file cannot be cut in two."""
+    await harness.report(replaced("A", "B", on=1), replaced("B", "C", on=2))
+    monkeypatch.setattr(Effort.__init__, "__defaults__", (1,))
+    await harness.import_wallets(wallet(method("A")))
+    with pytest.raises(TooMuch):
+        await harness.report(replaced("C", "D", on=3))
+    assert live(await harness.wallet()).keys() == {"C"}
 
 
 async def kept(harness: Harness) -> dict[str, timedelta]:
