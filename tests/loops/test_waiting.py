@@ -155,6 +155,24 @@ async def test_a_step_that_fails_for_good_is_not_repeated() -> None:
         await retry(step, passes, announce=lambda *_: None)
 
 
+def test_what_is_missing_is_logged_at_first_and_once_a_minute() -> None:
+    waiting = Waiting("the test")
+    with capture_logs() as logs:
+        for missing in ("the broker", "the broker", "the topic", "the topic"):
+            waiting.report_missing(missing)
+        assert [line["reason"] for line in logs] == ["the broker", "the topic"]
+        waiting._reminder._due -= 59
+        waiting.report_missing("the topic")
+        assert len(logs) == 2
+        waiting._reminder._due -= 2
+        waiting.report_missing("the topic")
+        assert len(logs) == 3, "a minute later"
+        waiting.missing = None
+        waiting.report_missing("the topic")
+        assert len(logs) == 4, "missing again"
+    assert waiting.missing == "the topic"
+
+
 @pytest.mark.parametrize(("idle", "is_stalled"), [(STALLED_SECONDS - 5, False), (STALLED_SECONDS + 5, True)])
 def test_a_loop_is_stalled_after_its_time_and_moves_with_its_next_step(idle: float, is_stalled: bool) -> None:  # noqa: FBT001
     assert STALLED_SECONDS == 180

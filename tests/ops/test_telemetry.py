@@ -82,3 +82,10 @@ async def test_a_port_that_is_taken_is_said_at_once() -> None:
         with pytest.raises(OSError, match="address already in use"):
             async with telemetry.serve("127.0.0.1", port, stuck=lambda: None, probes={}):
                 pytest.fail("two servers on one port")
+
+
+async def test_the_port_is_free_again_at_the_end(client: aiohttp.ClientSession) -> None:
+    async with telemetry.serve("127.0.0.1", 0, stuck=lambda: None, probes={}) as port:
+        assert (await asked(client, port, "/livez"))[0] == 200
+    with pytest.raises(aiohttp.ClientConnectionError):
+        await asked(client, port, "/livez")

@@ -179,3 +179,25 @@ async def test_a_dry_migration_changes_nothing_not_even_who_is_named(
     followed = await migrate.upgrade(empty_database_url, ["metadata.patientId"], dry_run=True)
     assert (followed.added, followed.removed, followed.nameless) == ({}, {}, [])
     assert (await migrate.revisions(empty_database_url))[0] is None
+
+
+async def test_a_database_that_does_not_answer_or_was_never_migrated_is_unusable(empty_database_url: str) -> None:
+    away = "postgresql://us:hunter2@127.0.0.1:1/d"
+    explanation = "the database d at 127.0.0.1:1 cannot be reached (REPOINT_DATABASE_URL)"
+    with pytest.raises(connectivity.Unusable) as caught:
+        await connectivity.revisions(away)
+    assert str(caught.value) == explanation
+    with pytest.raises(connectivity.Unusable) as caught:
+        await connectivity.upgrade(away, frozenset())
+    assert str(caught.value) == explanation
+    with pytest.raises(connectivity.Unusable, match=r" was never migrated: run `repoint migrate`$"):
+        async with connectivity.opened(empty_database_url):
+            pytest.fail("it was opened")
+
+
+async def test_an_engine_has_as_many_connections_as_asked_for_until_it_is_closed(database_url: str) -> None:
+    async with connectivity.opened(database_url, pool_size=3) as engine:
+        assert engine.pool.size() == 3  # type: ignore[attr-defined]  # of the pool in use
+        async with engine.connect():
+            assert engine.pool.checkedout() == 1  # type: ignore[attr-defined]  # as above
+    assert engine.pool.checkedin() == 0  # type: ignore[attr-defined]  # as above

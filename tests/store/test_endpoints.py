@@ -29,6 +29,25 @@ async def states(connection: AsyncConnection) -> dict[str, Any]:
     return {id_: tuple(state) for id_, *state in rows}
 
 
+async def test_those_with_some_ids_are_read_or_all_of_them_in_order(outbox: Outbox) -> None:
+    async with outbox.engine.begin() as connection:
+        await endpoints.disable(connection, ["spa"], "by hand")
+        assert [each.id for each in await endpoints.read(connection)] == ["gym", "shop", "spa"]
+        assert await endpoints.read(connection, []) == []
+        gym, spa = await endpoints.read(connection, ["spa", "nobody", "gym"])
+    assert (gym.id, gym.merchant_id, gym.url, gym.status) == ("gym", "gym", "http://127.0.0.1:9/", "ENABLED")
+    assert gym.event_types == ("PAYMENT_METHOD_DELETED",)
+    assert (spa.id, spa.status, spa.disabled_reason, spa.held_until) == ("spa", "DISABLED", "by hand", None)
+
+
+async def test_those_that_are_held_back_at_present_are_named(outbox: Outbox) -> None:
+    async with outbox.engine.begin() as connection:
+        await endpoints.hold(connection, {"spa": timedelta(hours=1), "gym": timedelta(hours=1)})
+        await endpoints.hold(connection, {"shop": -timedelta(hours=1)})
+        assert await endpoints.held_back(connection, ["spa", "shop", "gym", "nobody"]) == ["gym", "spa"]
+        assert await endpoints.held_back(connection, ["spa", "shop"]) == ["spa"]
+
+
 async def test_one_that_is_disabled_already_keeps_its_reason(outbox: Outbox) -> None:
     async with outbox.engine.begin() as connection:
         assert await endpoints.disable(connection, ["shop"], "by hand") == ["shop"]
