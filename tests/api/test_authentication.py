@@ -255,6 +255,28 @@ def test_a_secret_of_sixteen_is_long_enough_and_no_shorter_one(feed: str, shorte
     assert authentication.secret_problem("braintree", "a-long-public-key:short") is not None
 
 
+@pytest.mark.parametrize(
+    ("feed", "secret", "problem"),
+    [
+        ("adyen", "no hexadecimal digits, though long enough", "expected the key as the vendor shows it"),
+        ("cybersource", f"!{b64encode(b'sixteen letters!').decode()}", "expected the key as the vendor shows it"),
+        ("cybersource", b64encode(b"fifteen letters").decode(), "expected a key of 16 bytes or more"),
+        ("braintree", ":sixteen-letters!", "expected the public key, a colon and the private key"),
+        ("braintree", "sixteen-letters!", "expected the public key, a colon and the private key"),
+        ("braintree", "p:fifteen-letters", "expected a private key of 16 characters or more"),
+        ("vgs", "fifteen-letters", "expected 16 characters or more"),
+    ],
+)
+def test_a_secret_that_cannot_be_used_is_refused_by_what_was_expected(feed: str, secret: str, problem: str) -> None:
+    assert authentication.secret_problem(feed, secret) == problem
+
+
+def test_a_request_shows_only_its_content_type() -> None:
+    """All else may hold a secret."""
+    request = PostedRequest({"a": "hunter2"}, {"b": "hunter2"}, {"c": "hunter2"}, b"hunter2")
+    assert repr(request) == "PostedRequest(content_type='application/json')"
+
+
 def test_basic_credentials_are_base64_from_their_first_letter_to_the_last() -> None:
     secret = "user:a long password"
     encoded = b64encode(secret.encode()).decode()

@@ -209,6 +209,16 @@ def test_an_empty_variable_is_one_not_set(environment: Environment) -> None:
             '{"adyen": {"url": "https://x", "allow": "10.0.0.0/8"}}',
             'adyen: allow: expected networks such as ["10.1.0.0/16"]',
         ),
+        (
+            "FEED_FETCH",
+            '{"adyen": {"url": "https://x", "allow": ["10.0.0.0/8", 5]}}',
+            'adyen: allow: expected networks such as ["10.1.0.0/16"]',
+        ),
+        (
+            "FEED_FETCH",
+            '{"adyen": {"url": "https://x", "allow": ["10.0.0.1/8"]}}',
+            'adyen: allow: expected networks such as ["10.1.0.0/16"]',
+        ),
         ("KAFKA_SASL_MECHANISM", "GSSAPI", "expected 'PLAIN', 'SCRAM-SHA-256' or 'SCRAM-SHA-512'"),
     ],
 )
@@ -445,7 +455,23 @@ def test_production_refuses_an_embedded_part(environment: Environment, missing: 
 
 @pytest.mark.parametrize(
     "network",
-    ["0.0.0.0/0", "127.0.0.1/32", "169.254.169.254/32", "::1/128", "::/0", "::ffff:127.0.0.1/128", "64:ff9b::/96"],
+    [
+        "0.0.0.0/0",
+        "0.0.0.0/32",
+        "127.0.0.1/32",
+        "169.254.169.254/32",
+        "168.63.129.16/32",
+        "100.100.100.200/32",
+        "::1/128",
+        "::/0",
+        "fe80::1/128",
+        "fd00:ec2::254/128",
+        "::ffff:127.0.0.1/128",
+        "64:ff9b::/96",
+        "64:ff9b:1::7f00:1/128",
+        "2002:7f00:1::/48",
+        "2001:0:7f00:1::/64",
+    ],
 )
 def test_production_refuses_to_let_webhooks_reach_this_machine(environment: Environment, network: str) -> None:
     environment.set(**PRODUCTION, EGRESS_ALLOW=f"10.1.0.0/16,{network}")

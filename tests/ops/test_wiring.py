@@ -29,6 +29,7 @@ from ops.settings import Settings
 from ops.terminal import Failed
 from producers.vendors.client import VendorAddress
 from schemas.feeds import FEEDS
+from schemas.fingerprint import Fingerprints, Key
 from store.dead_letters import DeadLetterRow
 from wallets import unfinished
 from wallets.change import Retention
@@ -192,6 +193,13 @@ async def test_what_is_kept_for_how_long(
         ((engine,), {"parked_for": timedelta(hours=5), "history_for": timedelta(days=60), "stopping": stopping}),
         ((engine, RETENTION), {"stopping": stopping, "on_due": on_due}),
     ]
+
+
+def test_the_keys_for_fingerprints(settings: Settings) -> None:
+    assert edge.fingerprints(settings) == Fingerprints(Key("v2", b"\x22" * 32), Key("v1", b"\x11" * 32))
+    single = settings.model_copy(update={"fingerprint_key_former": None})
+    assert edge.fingerprints(single) == Fingerprints(Key("v2", b"\x22" * 32), None)
+    assert edge.fingerprints(settings.model_copy(update={"fingerprint_key": None})) is None
 
 
 def test_a_watched_file(settings: Settings, tmp_path: Path) -> None:

@@ -158,6 +158,7 @@ async def test_a_place_among_the_hanging_is_free_again_once_the_look_up_ends(ser
     for wave in range(3):
         await all_at_once(names, [f"dead-{wave}-{number}" for number in range(100)], servers, until_hanging=100)
         servers.revived.clear()
+        assert (names._hanging, names._known.running, names._new.running, names._suspects.running) == (0, 0, 0, 0)
 
 
 async def all_at_once(names: Names, hosts: Sequence[str], servers: Servers, *, until_hanging: int) -> None:
