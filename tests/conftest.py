@@ -18,7 +18,7 @@ from tests.parts.receiver import Receiver
 from tests.parts.shared import Parts, RemoteParts, Server
 
 # Examples are many in CI and few on a developer's machine; a shared machine's slowness is never a failure.
-hypothesis.settings.register_profile("dev", max_examples=60, deadline=None)
+hypothesis.settings.register_profile("dev", max_examples=40, deadline=None)
 hypothesis.settings.register_profile("ci", max_examples=400, deadline=None, print_blob=True, derandomize=False)
 hypothesis.settings.load_profile("ci" if thorough.IS_THOROUGH else "dev")
 

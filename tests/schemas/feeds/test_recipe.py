@@ -57,7 +57,12 @@ def selected(project: Path) -> list[str]:
 
 
 def run(project: Path, *module: str) -> str:
-    environment = os.environ | {"PYTHONPATH": str(project), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = os.environ | {
+        "PYTHONPATH": str(project),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        # Its tables of all characters take two seconds to make, and are here already.
+        "HYPOTHESIS_STORAGE_DIRECTORY": str(ROOT / ".hypothesis"),
+    }
     process = subprocess.run(
         [sys.executable, "-m", *module], cwd=project, env=environment, capture_output=True, text=True, check=False
     )
