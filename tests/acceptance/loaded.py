@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 from functools import cache
+from importlib import import_module
 from threading import Lock
 from typing import Any, NoReturn
 
@@ -65,6 +66,10 @@ def _end() -> NoReturn:
 
 
 def main() -> None:
+    # The program loads a command when it is called, which takes most of a second of CPU time: here once for all forks.
+    for command in cli.COMMANDS.values():
+        import_module(command.module)
+    import_module("uvloop")
     gc.freeze()
     for line in sys.stdin:
         child = os.fork()
