@@ -80,6 +80,7 @@ COMMANDS: Mapping[str, Entry] = {
         "app",
         "Events on their way to endpoints, and those that arrived or did not.",
     ),
+    "audit": Entry("ops.commands.audit", "app", "What people did: who, why, and what stood there before and after."),
     "keys": Entry("ops.commands.keys", "app", "Keys for settings."),
 }
 

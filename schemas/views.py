@@ -163,6 +163,19 @@ class MerchantView(View):
     endpoints: tuple[EndpointView, ...]
 
 
+class ActView(View):
+    """An act of a person, as the audit has it."""
+
+    id: int
+    at: Moment
+    actor: str
+    action: str
+    subject: str
+    reason: str | None
+    before: Mapping[str, Any] | None
+    after: Mapping[str, Any] | None
+
+
 class MethodHistoryView(View):
     """What became of a payment method, as `store.status` finds it."""
 

@@ -58,8 +58,15 @@ _FINISHED = """
     ORDER BY finished_at DESC, delivery.id DESC
 """
 _HISTORY = text(_FINISHED.format(wanted=_WANTED))
-# The dead ones have an index of their own, which is found by the constant.
-_DEAD = text(_FINISHED.format(wanted=_WANTED + " AND status = 'DEAD'"))
+# The dead ones have an index of their own, which is found by the constant. A replay may have delivered an event since.
+_DEAD = text(
+    _FINISHED.format(
+        wanted=f"""{_WANTED} AND status = 'DEAD' AND NOT EXISTS (
+            SELECT FROM delivery_history AS arrived
+            WHERE arrived.event_id = delivery_history.event_id AND arrived.endpoint_id = delivery_history.endpoint_id
+              AND arrived.status = 'DELIVERED')"""
+    )
+)
 
 
 async def deliveries(

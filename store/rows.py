@@ -167,6 +167,10 @@ FETCH = RowType(
 )
 FETCH_CLAIM = RowType("fetch_claim_row", 1, [schema.fetches.c.feed], most="integer")
 
+# --- people ---------------------------------------------------------------------------------------------------------
+
+AUDIT = RowType("audit_row", 1, columns_of(schema.audit, without=("id", "at")))
+
 # --- events and deliveries ----------------------------------------------------------------------------------------
 
 _deliveries = schema.deliveries.c

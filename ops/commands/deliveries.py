@@ -1,15 +1,18 @@
-"""`repoint deliveries list|show`."""
+"""`repoint deliveries list|show|cancel`."""
 
+from collections.abc import Collection
+from dataclasses import replace
 from typing import Annotated
 
 import typer
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from domain.delivery.states import Status
 from ops import filters, parts, terminal
-from ops.terminal import AsJson, Failed, Limit
+from ops.chosen_deliveries import Change, change_in_parts, read_name, require_all, selection
+from ops.terminal import AsJson, DryRun, Failed, Limit
 from schemas.views import AnsweredAttemptView, AnswerView, DeliveryView
-from store import connectivity, delivery_answers, listings
+from store import cancelled_deliveries, connectivity, delivery_answers, listings
 from store.listings import DeliveryRow
 from store.status import DeliveryWithAttempts
 
@@ -83,6 +86,48 @@ def show(
         )
         if attempt.answer is not None:
             _write_answer(attempt.answer)
+
+
+@app.command()
+def cancel(
+    ids: Annotated[
+        list[str] | None, typer.Argument(metavar="[ID…]", help="Deliveries by their numbers, or events (evt_…).")
+    ] = None,
+    *,
+    endpoint: Annotated[str | None, typer.Option(metavar="ENDPOINT_ID", help="Only to this endpoint.")] = None,
+    reason: Annotated[str, typer.Option(help="Why, for `audit list`.")],
+    dry_run: DryRun = False,
+) -> None:
+    """Take deliveries away that are PENDING or PARKED: they are not sent, and the next of each wallet may go.
+
+    A delivery that is being sent just now is left alone, and said so. What is CANCELLED stays so.
+    """
+    if not ids and endpoint is None:
+        raise typer.BadParameter("expected an ID or --endpoint")
+    names = [read_name(text) for text in ids or ()]
+
+    async def work(engine: AsyncEngine) -> tuple[int, int]:
+        async with connectivity.snapshot(engine) as connection:
+            await filters.require_endpoint(connection, endpoint)
+            chosen = await cancelled_deliveries.select(connection, replace(selection(names), endpoint=endpoint))
+            require_all(
+                names,
+                chosen,
+                "a delivery, or its event, that is PENDING or PARKED (`repoint deliveries list`);"
+                " nothing was cancelled",
+            )
+        if dry_run:
+            return len(chosen), len(chosen)
+        return len(chosen), await change_in_parts(engine, chosen, Change(_cancel, "deliveries cancelled", reason))
+
+    wanted, count = parts.on_database(parts.settings_of_a_command(), work)
+    terminal.write_line(f"{'would cancel' if dry_run else 'cancelled'} {terminal.counted(count, 'delivery')}")
+    if left := wanted - count:
+        terminal.remark(f"{terminal.counted(left, 'delivery')} left alone: an attempt is under way, or was finished")
+
+
+async def _cancel(connection: AsyncConnection, ids: Collection[int]) -> int:
+    return len((await cancelled_deliveries.cancel(connection, ids)).ids)
 
 
 def _write_answer(answer: AnswerView) -> None:

@@ -9,10 +9,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from merchants import endpoint_events
 from merchants.endpoint_events import TestSent
 from ops import parts, terminal
+from ops.actor import who
 from ops.terminal import AsJson, DryRun, Failed
 from schemas.signature import event_id
 from schemas.views import EndpointTestView, EndpointView
-from store import connectivity, endpoints
+from store import audit, connectivity, endpoints
+from store.audit import Act
 from store.endpoints import Endpoint
 
 app = typer.Typer(help="The URLs that webhooks go to, and whether they are enabled.", no_args_is_help=True)
@@ -45,8 +47,10 @@ def enable(ids: Ids, *, dry_run: DryRun = False) -> None:
 
     async def work(engine: AsyncEngine) -> None:
         async with connectivity.transaction(engine, dry_run=dry_run) as connection:
-            _require_all(ids, [row.id for row in await endpoints.read(connection, ids)])
+            former = await endpoints.read(connection, ids)
+            _require_all(ids, [row.id for row in former])
             await endpoints.enable(connection, ids)
+            await audit.record(connection, [_act("endpoint enabled", row) for row in former])
 
     parts.on_database(parts.settings_of_a_command(), work)
     terminal.write_line(f"{'would enable' if dry_run else 'enabled'} {', '.join(ids)}")
@@ -68,8 +72,11 @@ def disable(
 
     async def work(engine: AsyncEngine) -> None:
         async with connectivity.transaction(engine, dry_run=dry_run) as connection:
-            _require_all(ids, [row.id for row in await endpoints.read(connection, ids)])
+            former = await endpoints.read(connection, ids)
+            _require_all(ids, [row.id for row in former])
             disabled = await endpoints.disable(connection, ids, reason)
+            acts = [_act("endpoint disabled", row, reason) for row in former if row.id in disabled]
+            await audit.record(connection, acts)
             await endpoint_events.announce_disabled(connection, disabled)
 
     parts.on_database(parts.settings_of_a_command(), work)
@@ -113,6 +120,18 @@ def send_test(
             f"sending the test event {event_id(sent.event_id)} to {endpoint_id}:"
             f" `repoint deliveries show {sent.delivery_id}` shows what came of it"
         )
+
+
+def _act(action: str, former: Endpoint, reason: str | None = None) -> Act:
+    """The act on an endpoint, for the audit, with the state that it ends."""
+    before = {
+        "status": former.status,
+        "disabledReason": former.disabled_reason,
+        "circuit": former.circuit,
+        "failures": former.failures,
+        "heldUntil": former.held_until,
+    }
+    return Act(who(), action, former.id, reason, before=before)
 
 
 def _require_all(wanted: list[str], existing: list[str]) -> None:

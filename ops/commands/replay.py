@@ -1,7 +1,7 @@
 """`repoint replay`."""
 
-import re
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Annotated
 from uuid import UUID
@@ -10,24 +10,11 @@ import typer
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ops import filters, parts, terminal
+from ops.chosen_deliveries import Change, change_in_parts, read_name, require_all, selection
 from ops.commands.options import moment
-from ops.terminal import DryRun, Failed
-from schemas.signature import event_id
+from ops.terminal import DryRun
 from store import connectivity, dead_deliveries, endpoints, postponed_deliveries
 from store.dead_deliveries import Selected, Selection
-
-# The wallets of so many deliveries are locked until the commit, and take in no update meanwhile.
-_AT_ONCE = 1000
-
-_EVENT = re.compile(r"evt_([0-9a-f]{32})")
-
-
-def _name(text: str) -> int | UUID:
-    if text.isascii() and text.isdigit() and len(text) < len(str(1 << 63)):
-        return int(text)
-    if event := _EVENT.fullmatch(text):
-        return UUID(event[1])
-    raise typer.BadParameter(f"{text!r}: expected the number of a delivery, or the id of an event (evt_…)")
 
 
 def replay(
@@ -59,16 +46,8 @@ def replay(
     if not ids and {endpoint, merchant, since, until} == {None}:
         raise typer.BadParameter("expected an ID, or --endpoint, --merchant, --since or --until")
     _check_times(since, until, waiting=waiting)
-    names = [_name(text) for text in ids or ()]
-    wanted = Selection(
-        ids=[name for name in names if isinstance(name, int)] if names else None,
-        event_ids=[name for name in names if isinstance(name, UUID)] if names else None,
-        endpoint=endpoint,
-        merchant=merchant,
-        since=since,
-        until=until,
-    )
-
+    names = [read_name(text) for text in ids or ()]
+    wanted = replace(selection(names), endpoint=endpoint, merchant=merchant, since=since, until=until)
     if waiting:
         _send_now(wanted, names, dry_run=dry_run)
     else:
@@ -87,7 +66,7 @@ def _send_again(wanted: Selection, names: Sequence[int | UUID], *, dry_run: bool
         async with connectivity.snapshot(engine) as connection:
             await _require(connection, wanted)
             chosen = await dead_deliveries.select(connection, wanted)
-            _require_all(
+            require_all(
                 names,
                 chosen,
                 "a dead delivery, or its event, that has not arrived since and is not on its way again"
@@ -96,7 +75,7 @@ def _send_again(wanted: Selection, names: Sequence[int | UUID], *, dry_run: bool
             wait = await _disabled(connection, chosen)
         if dry_run:
             return len({delivery[1:] for delivery in chosen}), wait
-        return await _by_parts(engine, chosen, dead_deliveries.replay), wait
+        return await change_in_parts(engine, chosen, Change(dead_deliveries.replay, "deliveries replayed")), wait
 
     count, wait = parts.on_database(parts.settings_of_a_command(), work)
     terminal.write_line(f"{'would replay' if dry_run else 'replayed'} {terminal.counted(count, 'delivery')}")
@@ -110,7 +89,7 @@ def _send_now(wanted: Selection, names: Sequence[int | UUID], *, dry_run: bool) 
         async with connectivity.snapshot(engine) as connection:
             await _require(connection, wanted)
             chosen = await postponed_deliveries.select(connection, wanted)
-            _require_all(
+            require_all(
                 names,
                 chosen,
                 "a PENDING delivery, or its event, that waits for its next attempt"
@@ -120,7 +99,7 @@ def _send_now(wanted: Selection, names: Sequence[int | UUID], *, dry_run: bool) 
             wait = await _held_back(connection, chosen)
         if dry_run:
             return len(chosen), wait
-        return await _by_parts(engine, chosen, postponed_deliveries.make_due), wait
+        return await change_in_parts(engine, chosen, Change(postponed_deliveries.make_due, "deliveries sent now")), wait
 
     count, wait = parts.on_database(parts.settings_of_a_command(), work)
     terminal.write_line(f"{'would send' if dry_run else 'sending'} {terminal.counted(count, 'delivery')} now")
@@ -139,16 +118,6 @@ async def _require(connection: AsyncConnection, wanted: Selection) -> None:
     await filters.require_merchant(connection, wanted.merchant)
 
 
-def _require_all(names: Sequence[int | UUID], deliveries: Sequence[Selected], expected: str) -> None:
-    """Raise Failed if one of `names` is not among `deliveries`; `expected` says what was expected of it."""
-    missing = set(names).difference(
-        {delivery.id for delivery in deliveries}, {delivery.event_id for delivery in deliveries}
-    )
-    if missing:
-        listed = ", ".join(sorted(str(name) if isinstance(name, int) else event_id(name) for name in missing))
-        raise Failed(f"{listed}: expected {expected}")
-
-
 async def _disabled(connection: AsyncConnection, deliveries: Sequence[Selected]) -> int:
     """How many of the deliveries wait until their endpoint is enabled."""
     at = {delivery.endpoint_id for delivery in deliveries}
@@ -161,16 +130,3 @@ async def _held_back(connection: AsyncConnection, deliveries: Sequence[Selected]
     at = {delivery.endpoint_id for delivery in deliveries}
     held = set(await endpoints.held_back(connection, at))
     return sum(delivery.endpoint_id in held for delivery in deliveries)
-
-
-async def _by_parts(
-    engine: AsyncEngine,
-    deliveries: Sequence[Selected],
-    change: Callable[[AsyncConnection, Collection[int]], Awaitable[int]],
-) -> int:
-    """Change the deliveries, `_AT_ONCE` in a transaction; the sum of what `change` returns."""
-    count = 0
-    for at in range(0, len(deliveries), _AT_ONCE):
-        async with connectivity.transaction(engine, dry_run=False) as connection:
-            count += await change(connection, [delivery.id for delivery in deliveries[at : at + _AT_ONCE]])
-    return count

@@ -10,8 +10,10 @@ wallets ─< wallet_merchants (sequence)    replacement_facts  old → new, each
                                           fetches            thin events that the vendor has to be asked about
                                           events ─< deliveries (live) → delivery_history (finished), attempts,
                                                                attempt_evidence (of failing answers)
+                                          audit              what people did
 """
 
+from store.schema.audit import audit
 from store.schema.deliveries import attempt_evidence, attempts, deliveries, delivery_history, events
 from store.schema.fetches import fetches
 from store.schema.inbox import DEFECT, IS_OPEN_DEFECT, dead_letters, inbox, parked_updates, unfinished_updates
@@ -35,6 +37,7 @@ __all__ = [
     "IS_OPEN_DEFECT",
     "attempt_evidence",
     "attempts",
+    "audit",
     "credentials",
     "customer_identities",
     "dead_letters",

@@ -1,19 +1,25 @@
-"""`repoint deliveries show`: a delivery, its attempts, and what its endpoint answered."""
+"""`repoint deliveries cancel`, and what the audit says of the acts of people."""
 
-from datetime import UTC, datetime, timedelta
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from domain.delivery.outcome import Outcome
-from domain.delivery.schedule import NextState
-from domain.delivery.states import Status
-from store import deliveries, evidence
-from store.deliveries import AttemptResult
-from store.evidence import KeptAnswer
+from ops.actor import who
+from schemas.signature import event_id
+from store import cancelled_deliveries, deliveries
 from tests.acceptance.program import Program
 from tests.store.outbox import Outbox
+
+
+@pytest.fixture
+async def outbox(engine: AsyncEngine) -> Outbox:
+    outbox = Outbox(engine)
+    for name in ("shop", "gym"):
+        await outbox.add_endpoint(name)
+    return outbox
 
 
 @pytest.fixture
@@ -21,48 +27,131 @@ def program(tmp_path: Path, database_url: str) -> Program:
     return Program(tmp_path, DATABASE_URL=database_url)
 
 
-async def attempt(outbox: Outbox, next_: NextState, body: str | None) -> int:
-    """Attempt the only delivery, which is answered 500 with `body`; its number."""
-    async with outbox.engine.begin() as connection:
-        (claimed,) = await deliveries.claim(connection, {"shop": 1}, {}, lease=timedelta(minutes=1))
-        at = datetime.now(UTC)
-        result = AttemptResult(claimed, Outcome.STATUS_REFUSED, 500, 0.012, at.timestamp(), next_)
-        await deliveries.record(connection, [result])
-        if body is not None:
-            await evidence.keep(connection, [KeptAnswer(claimed.id, claimed.attempt, at, ["date", "x-shop"], body)])
-    return claimed.id
+async def ids(outbox: Outbox, endpoint_id: str) -> list[int]:
+    rows = await outbox.execute("SELECT id FROM deliveries WHERE endpoint_id = :id ORDER BY sequence", id=endpoint_id)
+    return [row.id for row in rows]
 
 
-async def test_a_delivery_is_shown_with_its_attempts_and_answers(program: Program, engine: AsyncEngine) -> None:
-    outbox = Outbox(engine)
-    await outbox.add_endpoint("shop")
-    await outbox.tell("shop", await outbox.add_wallet())
-    id_ = await attempt(outbox, NextState(Status.PENDING, timedelta(0)), "broken\nstatus  DELIVERED\x1b[2J")
-    assert await attempt(outbox, NextState(Status.PENDING, timedelta(hours=1)), None) == id_
-    shown = (await program("deliveries", "show", str(id_))).well().out
-    assert "status           PENDING\n" in shown
-    assert "\nattempt 1  " in shown
-    assert "  status_refused 500  12 ms\n  headers: date, x-shop\n  | broken\n  | status  DELIVERED\\x1b[2J\n" in shown
-    assert shown.count("headers:") == 1
-    told = await program("deliveries", "show", str(id_), "--json")
-    assert "\x1b" not in told.out
-    assert [one["answer"] for one in told.json()["attempts"]] == [
-        {"headerNames": ["date", "x-shop"], "body": "broken\nstatus  DELIVERED\x1b[2J"},
-        None,
+async def out(program: Program, *arguments: str) -> str:
+    return (await program(*arguments)).well().out
+
+
+async def acts(program: Program, *arguments: str) -> list[dict[str, Any]]:
+    listed = json.loads(await out(program, "audit", "list", "--json", *arguments))
+    return [{key: value for key, value in act.items() if key not in {"id", "at"}} for act in listed]
+
+
+async def test_a_cancelled_head_lets_the_next_of_its_line_go(outbox: Outbox, program: Program) -> None:
+    wallet = await outbox.add_wallet()
+    made = await outbox.tell("shop", wallet, 3)
+    await outbox.tell("gym", wallet)
+    first, _, third = await ids(outbox, "shop")
+    chosen = (str(first), event_id(made[1]))
+    assert (
+        await out(program, "deliveries", "cancel", *chosen, "--reason", "sent by mail", "--dry-run")
+        == "would cancel 2 deliveries\n"
+    )
+    assert len(await outbox.live()) == 4
+    assert await acts(program) == []
+    assert await out(program, "deliveries", "cancel", *chosen, "--reason", "sent by mail") == "cancelled 2 deliveries\n"
+    assert await outbox.history() == [(1, "CANCELLED", 0), (2, "CANCELLED", 0)]
+    assert await ids(outbox, "shop") == [third]
+    assert await outbox.heads("shop") == [3]
+    assert await outbox.heads("gym") == [1]
+    assert await acts(program) == [
+        {
+            "actor": who(),
+            "action": "deliveries cancelled",
+            "subject": "shop",
+            "reason": "sent by mail",
+            "before": None,
+            "after": {"chosen": [first, first + 1]},
+        }
     ]
 
 
-async def test_a_finished_delivery_is_shown_by_the_same_number(program: Program, engine: AsyncEngine) -> None:
-    outbox = Outbox(engine)
-    await outbox.add_endpoint("shop")
+async def test_all_of_an_endpoint_are_cancelled_parked_ones_too(outbox: Outbox, program: Program) -> None:
+    for name in ("shop", "gym"):
+        await outbox.tell(name, await outbox.add_wallet(), 2)
+    await outbox.execute("UPDATE deliveries SET status = 'PARKED' WHERE endpoint_id = 'shop'")
+    await out(program, "deliveries", "cancel", "--endpoint", "shop", "--reason", "the merchant has left")
+    assert [row.endpoint_id for row in await outbox.live()] == ["gym", "gym"]
+
+
+async def test_a_delivery_under_way_is_left_alone(outbox: Outbox, engine: AsyncEngine) -> None:
+    await outbox.tell("shop", await outbox.add_wallet(), 2)
+    head, second = await ids(outbox, "shop")
+    await outbox.execute("UPDATE deliveries SET leased_until = now() + interval '1 minute' WHERE id = :id", id=head)
+    async with engine.begin() as connection:
+        assert await cancelled_deliveries.cancel(connection, [head, second, 99]) == ([second], set())
+    assert await outbox.heads("shop") == [1]
+    await outbox.execute("UPDATE deliveries SET leased_until = now() - interval '1 minute' WHERE id = :id", id=head)
+    async with engine.begin() as connection:
+        assert await cancelled_deliveries.cancel(connection, [head]) == ([head], set())
+    assert await outbox.live() == []
+
+
+async def test_the_endpoint_of_the_next_head_is_named(outbox: Outbox, engine: AsyncEngine) -> None:
+    await outbox.tell("shop", await outbox.add_wallet(), 2)
+    async with engine.begin() as connection:
+        assert (await cancelled_deliveries.cancel(connection, (await ids(outbox, "shop"))[:1])).due == {"shop"}
+        assert await deliveries.due(connection, {}) == ["shop"]
+
+
+async def listed(program: Program, *arguments: str) -> list[int]:
+    return [delivery["id"] for delivery in json.loads(await out(program, "deliveries", "list", "--json", *arguments))]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["4711"], "4711: expected a delivery, or its event, that is PENDING or PARKED"),
+        (["--endpoint", "nobody"], "there is no endpoint nobody"),
+        ([], "expected an ID or --endpoint"),
+        (["x"], "expected the number of a delivery, or the id of an event"),
+    ],
+)
+async def test_what_is_not_there_is_named(
+    outbox: Outbox, program: Program, arguments: list[str], expected: str
+) -> None:
     await outbox.tell("shop", await outbox.add_wallet())
-    id_ = await attempt(outbox, NextState(Status.DEAD), "")
-    shown = (await program("deliveries", "show", str(id_), "--json")).json()
-    assert (shown["id"], shown["status"], shown["attempts"][0]["answer"]["body"]) == (id_, "DEAD", "")
-    assert shown["finishedAt"] is not None
+    done = await program("deliveries", "cancel", *arguments, "--reason", "none")
+    assert done.code != 0
+    assert expected in done.err
+    assert len(await outbox.live()) == 1
 
 
-async def test_a_number_that_no_delivery_has_is_named(program: Program) -> None:
-    told = await program("deliveries", "show", "7")
-    assert (told.code, told.err) == (1, "repoint: there is no delivery 7\n")
-    assert (await program("deliveries", "show", "0")).code == 2
+async def test_the_audit_says_who_disabled_and_enabled_an_endpoint_and_what_stood_there(
+    outbox: Outbox, program: Program
+) -> None:
+    await outbox.execute("UPDATE endpoints SET circuit = 'OPEN', failures = 12 WHERE id = 'shop'")
+    await out(program, "endpoints", "disable", "shop", "--reason", "asked by mail")
+    await out(program, "endpoints", "disable", "shop", "--reason", "again")
+    await out(program, "endpoints", "enable", "shop", "gym")
+    await out(program, "endpoints", "enable", "gym", "--dry-run")
+    enabled, disabled = await acts(program, "--subject", "shop")
+    state = {"circuit": "OPEN", "failures": 12, "heldUntil": None}
+    assert (disabled["action"], disabled["reason"]) == ("endpoint disabled", "asked by mail")
+    assert disabled["before"] == {"status": "ENABLED", "disabledReason": None, **state}
+    assert (enabled["action"], enabled["reason"]) == ("endpoint enabled", None)
+    assert enabled["before"] == {"status": "DISABLED", "disabledReason": "asked by mail", **state}
+    assert sorted(act["subject"] for act in await acts(program)) == ["gym", "shop", "shop"]
+    assert "asked by mail" in await out(program, "audit", "list")
+
+
+async def test_a_dead_delivery_that_a_replay_delivered_is_not_listed_as_dead(outbox: Outbox, program: Program) -> None:
+    await outbox.tell("shop", await outbox.add_wallet())
+    (row,) = await outbox.execute("SELECT event_id, wallet_id FROM deliveries")
+    history = """
+        INSERT INTO delivery_history
+               (id, event_id, endpoint_id, wallet_id, sequence, status, attempt, created_at, finished_at)
+        VALUES (:id, :event_id, 'shop', :wallet_id, 1, :status, 1, now(), now())
+    """
+    await outbox.execute("DELETE FROM deliveries")
+    await outbox.execute(history, id=501, status="DEAD", **row._mapping)
+    assert [
+        each["id"] for each in json.loads(await out(program, "deliveries", "list", "--status", "DEAD", "--json"))
+    ] == [501]
+    await outbox.execute(history, id=502, status="DELIVERED", **row._mapping)
+    assert json.loads(await out(program, "deliveries", "list", "--status", "DEAD", "--json")) == []
+    assert {each["id"] for each in json.loads(await out(program, "deliveries", "list", "--json"))} == {501, 502}

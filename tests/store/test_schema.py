@@ -74,6 +74,7 @@ ROWS = """
 ROWS_SINCE_0009 = """
     INSERT INTO attempt_evidence (delivery_id, number, attempted_at, header_names, body)
     VALUES (1, 1, 'today', '{date}', 'b');
+    INSERT INTO audit (actor, action, subject) VALUES ('a', 'endpoint disabled', 'e');
 """
 ID = """
     CREATE FUNCTION pg_temp.id(name text) RETURNS uuid IMMUTABLE LANGUAGE SQL
@@ -242,6 +243,7 @@ BROKEN = {
     "pk_delivery_history": "INSERT INTO delivery_history SELECT * FROM delivery_history",
     "ck_delivery_history_status": "UPDATE delivery_history SET status = 'PENDING'",
     "pk_attempts": "INSERT INTO attempts SELECT * FROM attempts",
+    "pk_audit": "INSERT INTO audit OVERRIDING SYSTEM VALUE SELECT * FROM audit",
     "pk_attempt_evidence": "INSERT INTO attempt_evidence SELECT * FROM attempt_evidence",
     "ck_attempt_outcome": "SELECT CAST('ACCEPT' AS attempt_outcome_v2)",
     "ck_attempt_status": "SELECT CAST('CANCELLED' AS attempt_status_v1)",

@@ -1,0 +1,45 @@
+"""`repoint audit list`."""
+
+import json
+from typing import Annotated
+
+import typer
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from ops import parts, terminal
+from ops.terminal import AsJson, Limit
+from schemas.views import ActView
+from store import audit, connectivity
+from store.audit import AuditRow
+
+app = typer.Typer(help="What people did: who, why, and what stood there before and after.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_(
+    *,
+    subject: Annotated[str | None, typer.Option(metavar="ID", help="Only acts on this endpoint or delivery.")] = None,
+    limit: Limit = 100,
+    as_json: AsJson = False,
+) -> None:
+    """List acts of people, the newest first."""
+
+    async def work(engine: AsyncEngine) -> list[AuditRow]:
+        async with connectivity.snapshot(engine) as connection:
+            return await audit.acts(connection, subject=subject, limit=limit)
+
+    views = [ActView.of(row) for row in parts.on_database(parts.settings_of_a_command(), work)]
+    if as_json:
+        terminal.write_json([view.as_json() for view in views])
+        return
+    terminal.write_table(
+        ("at", "who", "action", "subject", "reason", "before", "after"),
+        [
+            (view.at, view.actor, view.action, view.subject, view.reason, _short(view.before), _short(view.after))
+            for view in views
+        ],
+    )
+
+
+def _short(value: object) -> str | None:
+    return None if value is None else json.dumps(value)

@@ -1,0 +1,80 @@
+"""Cancelled deliveries: live ones that a person's command takes away before they arrive."""
+
+from collections.abc import Collection
+from typing import NamedTuple
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from store import deliveries
+from store.dead_deliveries import Selected, Selection
+
+# An event's deliveries are found by their line and number: no index has their `event_id`.
+_LIVE = text("""
+    SELECT id, event_id, endpoint_id
+    FROM deliveries
+    WHERE (CAST(:ids AS bigint[]) IS NULL OR id = ANY(CAST(:ids AS bigint[])) OR id = ANY(ARRAY(
+          SELECT live.id
+          FROM events
+          JOIN endpoints ON endpoints.merchant_id = events.merchant_id
+          CROSS JOIN LATERAL (
+              SELECT id FROM deliveries
+              WHERE endpoint_id = endpoints.id AND wallet_id = coalesce(events.wallet_id, events.id)
+                AND sequence = coalesce(events.sequence, 0)
+              OFFSET 0) AS live
+          WHERE events.id = ANY(CAST(:event_ids AS uuid[])))))
+      AND (CAST(:endpoint AS text) IS NULL OR endpoint_id = :endpoint)
+    ORDER BY id
+""")
+
+
+async def select(connection: AsyncConnection, selection: Selection) -> list[Selected]:
+    """The live deliveries that are chosen by `ids`, `event_ids` and `endpoint`; nothing else of it is read."""
+    named = selection.ids is not None or selection.event_ids is not None
+    rows = await connection.execute(
+        _LIVE,
+        {
+            "ids": list(selection.ids or ()) if named else None,
+            "event_ids": list(selection.event_ids or ()),
+            "endpoint": selection.endpoint,
+        },
+    )
+    return [Selected._make(row) for row in rows]
+
+
+# Of a delivery that an attempt is under way for nobody can say whether it arrives.
+_CANCEL = text("""
+    WITH mine AS MATERIALIZED (
+        SELECT id FROM deliveries
+        WHERE id = ANY(CAST(:ids AS bigint[])) AND (leased_until IS NULL OR leased_until <= now())
+        ORDER BY id
+        FOR UPDATE),
+    cancelled AS (
+        DELETE FROM deliveries
+        WHERE id = ANY(ARRAY(SELECT id FROM mine)) AND (leased_until IS NULL OR leased_until <= now())
+        RETURNING id, event_id, endpoint_id, wallet_id, sequence, attempt, created_at),
+    history AS (
+        INSERT INTO delivery_history
+               (id, event_id, endpoint_id, wallet_id, sequence, status, attempt, created_at, finished_at)
+        SELECT id, event_id, endpoint_id, wallet_id, sequence, 'CANCELLED', attempt, created_at, now()
+        FROM cancelled)
+    SELECT id, endpoint_id, wallet_id FROM cancelled
+""")
+
+
+class Cancelled(NamedTuple):
+    """The ids of cancelled deliveries, and the endpoints whose next deliveries are due by it."""
+
+    ids: list[int]
+    due: set[str]
+
+
+async def cancel(connection: AsyncConnection, ids: Collection[int]) -> Cancelled:
+    """Take live deliveries away: they become CANCELLED, and the next of each line may go.
+
+    A delivery that an attempt is under way for is left alone.
+    """
+    rows = (await connection.execute(_CANCEL, {"ids": list(ids)})).all()
+    # a second statement: what was enqueued behind a deleted row is visible now (see `store.deliveries.record`)
+    _, due = await deliveries.promote(connection, {(row.endpoint_id, row.wallet_id) for row in rows})
+    return Cancelled([row.id for row in rows], due)
