@@ -1,14 +1,18 @@
 """The poster by itself: what is added to it is attempted, whenever it is added."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from math import inf
 from typing import Any, cast
 from uuid import UUID
 
+import pytest
+
 from domain.delivery.backlog import Backlog
 from domain.delivery.outcome import Outcome
-from producers.webhooks.poster import Poster
+from producers.webhooks.poster import Poster, _Ready
 from producers.webhooks.sender import PostResult
 from store.deliveries import ClaimedDelivery
 from tests.store.outbox import SECRET
@@ -24,16 +28,41 @@ class Results:
 
     def __init__(self, then: Callable[[], object]) -> None:
         self.ids: list[int] = []
+        self.outcomes: list[Outcome] = []
+        self.unsent: list[int] = []
         self._then = then
 
-    def add(self, claimed: ClaimedDelivery, *_: object) -> None:
-        self.ids.append(claimed.id)
+    def add(self, delivery: ClaimedDelivery, _started_at: float, result: PostResult, _kept: object) -> None:
+        self.ids.append(delivery.id)
+        self.outcomes.append(result.outcome)
         self._then()
 
+    def put_back(self, delivery: ClaimedDelivery) -> None:
+        self.unsent.append(delivery.id)
 
-def claimed(number: int) -> ClaimedDelivery:
+
+def claimed(number: int, endpoint: str = "m", secret: str = SECRET) -> ClaimedDelivery:
     at, id_ = datetime(2026, 11, 20, tzinfo=UTC), UUID(int=number)
-    return ClaimedDelivery(number, 1, id_, "m", id_, at, at, b"{}", "https://shop.example/", [SECRET])
+    return ClaimedDelivery(number, 1, id_, endpoint, id_, at, at, b"{}", "https://shop.example/", [secret])
+
+
+class SlowSender:
+    """Answers once it is let go."""
+
+    def __init__(self) -> None:
+        self.under_way: list[str] = []
+        self.let_go = asyncio.Event()
+
+    async def post(self, *_: object, endpoint: str) -> PostResult:
+        self.under_way.append(endpoint)
+        await self.let_go.wait()
+        return PostResult(Outcome.ACCEPTED, 0.01, 200)
+
+
+def make(sender: object, results: Results, *, connections: int = 2, patience: float = 3600) -> Poster:
+    return Poster(
+        cast(Any, sender), Backlog(connections), cast(Any, results), connections=connections, patience=patience
+    )
 
 
 async def test_what_is_added_when_an_attempt_has_just_ended_is_attempted() -> None:
@@ -53,3 +82,100 @@ async def test_what_is_added_when_an_attempt_has_just_ended_is_attempted() -> No
         while len(results.ids) < 3:  # noqa: ASYNC110 - a lost delivery gives no sign
             await asyncio.sleep(0.01)
     assert results.ids == [1, 2, 3]
+
+
+async def test_no_more_attempts_run_at_a_time_than_there_are_connections() -> None:
+    sender, results = SlowSender(), Results(lambda: None)
+    poster, now = make(sender, results), asyncio.get_running_loop().time()
+    async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
+        for numbers in ([1, 2, 3], [4, 5]):
+            poster.add([claimed(number) for number in numbers], now, tasks)
+            await asyncio.sleep(0)
+        assert len(sender.under_way) == 2
+        sender.let_go.set()
+    assert sorted(results.ids) == [1, 2, 3, 4, 5]
+    assert results.unsent == []
+
+
+@pytest.mark.parametrize(("ago", "unsent"), [(0, []), (11, [1])])
+async def test_what_has_waited_longer_than_its_patience_is_put_back_and_not_posted(
+    ago: float, unsent: list[int]
+) -> None:
+    sender, results = QuickSender(), Results(lambda: None)
+    poster = make(sender, results, patience=10)
+    async with asyncio.TaskGroup() as tasks:
+        poster.add([claimed(1)], time.monotonic() - ago, tasks)
+    assert results.unsent == unsent
+    assert results.ids == ([] if unsent else [1])
+
+
+async def test_what_is_ready_for_a_paused_endpoint_is_put_back_and_not_posted() -> None:
+    results = Results(lambda: None)
+    poster = make(QuickSender(), results)
+    poster._backlog.pause("m")
+    async with asyncio.TaskGroup() as tasks:
+        poster.add([claimed(1), claimed(2, "n")], time.monotonic(), tasks)
+    assert (results.unsent, results.ids) == ([1], [2])
+
+
+async def test_some_of_what_is_ready_or_all_of_it_is_put_back() -> None:
+    sender, results = SlowSender(), Results(lambda: None)
+    poster = make(sender, results, connections=1)
+    async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
+        poster.add([claimed(number, name) for number, name in enumerate("abcab")], time.monotonic(), tasks)
+        await asyncio.sleep(0)
+        poster.put_back(lambda delivery: delivery.endpoint_id == "b")
+        assert results.unsent == [1, 4]
+        poster.put_back()
+        assert results.unsent == [1, 4, 2, 3]
+        sender.let_go.set()
+    assert results.ids == [0]
+
+
+async def test_endpoints_whose_attempts_are_overdue_have_a_narrower_window_and_what_is_ready_for_them_put_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One attempt began 11 s ago, one a moment ago."""
+    sender, results = SlowSender(), Results(lambda: None)
+    poster = make(sender, results, connections=20)
+    window = poster._backlog._window("late")
+    for _ in range(40):
+        for name in ("late", "quick"):
+            poster._backlog.note_answer(name, Outcome.ACCEPTED, 0.01)
+    wide = poster._backlog._window("quick")
+    assert wide > window
+    async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
+        poster.add([claimed(1, "late"), claimed(2, "quick")], time.monotonic(), tasks)
+        await asyncio.sleep(0)
+        poster._ready.extend([_Ready(claimed(3, "late"), inf), _Ready(claimed(4, "quick"), inf)])
+        poster.narrow_overdue()
+        assert (poster._backlog._window("late"), results.unsent) == (wide, [])
+        poster._under_way[1] = (time.monotonic() - 11, "late")
+        poster.narrow_overdue()
+        assert (poster._backlog._window("late"), poster._backlog._window("quick")) == (window, wide)
+        assert results.unsent == [3]
+        sender.let_go.set()
+    assert sorted(results.ids) == [1, 2, 4]
+    assert poster._under_way == {}
+
+
+async def test_an_attempt_that_is_abandoned_has_no_result() -> None:
+    sender, results = SlowSender(), Results(lambda: None)
+    poster = make(sender, results)
+    async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
+        poster.add([claimed(1)], time.monotonic(), tasks)
+        await asyncio.sleep(0)
+        poster.cancel()
+    assert (sender.under_way, results.ids, results.unsent) == (["m"], [], [])
+
+
+async def test_what_cannot_be_signed_is_not_posted() -> None:
+    results = Results(lambda: None)
+    poster = make(QuickSender(), results)
+    async with asyncio.TaskGroup() as tasks:
+        poster.add([claimed(1, secret="whsec_c2hvcnQ="), claimed(2)], time.monotonic(), tasks)
+    assert results.outcomes == [Outcome.UNSIGNABLE, Outcome.ACCEPTED]
+
+
+def test_a_claimed_delivery_shows_no_secret_no_url_and_no_body() -> None:
+    assert repr(claimed(1)) == "ClaimedDelivery(id=1, attempt=1, endpoint_id='m')"
