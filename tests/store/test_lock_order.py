@@ -1,0 +1,76 @@
+"""Two workers that write the same rows never wait for each other in a circle: rows are written by their keys."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
+from functools import partial
+from uuid import UUID
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from store import fetches, knowledge, topics
+from store.fetches import NewFetch
+from store.topics import Empty, Incarnation
+from tests.parts.until import until
+
+TOPIC = Incarnation("updates", 0)
+
+
+async def ensure_credentials(connection: AsyncConnection, numbers: Sequence[int]) -> None:
+    await knowledge.lock(connection, [f"vau:{number}" for number in numbers], keep=timedelta(hours=1))
+
+
+async def keep_fetches(connection: AsyncConnection, numbers: Sequence[int]) -> None:
+    events = [NewFetch("stripe", bytes([number]), b"{}", "thin", 0, number) for number in numbers]
+    # the earliest of several equal ones is kept, so they are looked through from the last to the first
+    await fetches.keep(connection, events[::-1])
+
+
+async def begin_partitions(connection: AsyncConnection, numbers: Sequence[int]) -> None:
+    await topics.begin(connection, TOPIC, numbers)
+
+
+async def count_empty_messages(connection: AsyncConnection, numbers: Sequence[int]) -> None:
+    await topics.count_empty(connection, TOPIC, [Empty(number, 0) for number in numbers])
+
+
+async def somebody_waits(engine: AsyncEngine) -> bool:
+    async with engine.connect() as connection:
+        waiting = text(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        return bool(await connection.scalar(waiting))
+
+
+@pytest.mark.parametrize("write", [ensure_credentials, keep_fetches, begin_partitions, count_empty_messages])
+async def test_rows_are_written_in_the_order_of_their_keys(
+    engine: AsyncEngine, write: Callable[[AsyncConnection, Sequence[int]], Awaitable[None]]
+) -> None:
+    async with engine.connect() as first, engine.connect() as second:
+        await write(first, [1])
+        writing = asyncio.create_task(write(second, [3, 2, 1]))
+        await until(partial(somebody_waits, engine))
+        await write(first, [2, 3])
+        await first.commit()
+        await writing
+        await second.commit()
+
+
+async def test_two_workers_that_meet_a_topic_at_once_meet_the_same_incarnation(engine: AsyncEngine) -> None:
+    for number in (0, 1):
+        topic_id = UUID(int=number + 1)
+        async with engine.connect() as first, engine.connect() as second:
+            assert await topics.meet(first, "updates", topic_id) == Incarnation("updates", number)
+            meeting = asyncio.create_task(topics.meet(second, "updates", topic_id))
+            await until(partial(somebody_waits, engine))
+            await first.commit()
+            assert await meeting == Incarnation("updates", number)
+            await second.commit()
+
+
+async def test_topics_do_not_wait_for_each_other(engine: AsyncEngine) -> None:
+    async with engine.connect() as first, engine.connect() as second, asyncio.timeout(20):
+        await topics.meet(first, "updates", None)
+        await topics.meet(second, "thin", None)
