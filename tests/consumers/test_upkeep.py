@@ -222,10 +222,10 @@ async def test_what_was_given_up_or_forgotten_is_logged_and_nothing_if_nothing_w
     with capture_logs() as logs:
         await let_pass(harness, PAST)
         await let_pass(harness, PAST)
-        await harness.report(reported(CLOSED, "Z", on=4))
+        await harness.report(replaced("Y", "Z", on=4))
         await harness.rows("DELETE FROM parked_updates")
         await let_pass(harness, PAST)
-    assert [(line["given_up"], line["forgotten"]) for line in logs if line["event"] == "upkeep"] == [(2, 0), (0, 1)]
+    assert [(line["given_up"], line["forgotten"]) for line in logs if line["event"] == "upkeep"] == [(2, 0), (0, 3)]
 
 
 async def test_what_the_database_refuses_ends_it(harness: Harness) -> None:

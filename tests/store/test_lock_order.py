@@ -1,7 +1,7 @@
 """Two workers that write the same rows never wait for each other in a circle: rows are written by their keys."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import timedelta
 from functools import partial
 from uuid import UUID
@@ -46,7 +46,7 @@ async def somebody_waits(engine: AsyncEngine) -> bool:
 
 @pytest.mark.parametrize("write", [ensure_credentials, keep_fetches, begin_partitions, count_empty_messages])
 async def test_rows_are_written_in_the_order_of_their_keys(
-    engine: AsyncEngine, write: Callable[[AsyncConnection, Sequence[int]], Awaitable[None]]
+    engine: AsyncEngine, write: Callable[[AsyncConnection, Sequence[int]], Coroutine[None, None, None]]
 ) -> None:
     async with engine.connect() as first, engine.connect() as second:
         await write(first, [1])

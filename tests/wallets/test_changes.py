@@ -127,3 +127,18 @@ async def test_what_a_wallet_knew_all_along_is_kept_no_longer_for_every_change_o
     assert await kept(harness, "vau:S") < timedelta(days=91)
     assert await kept(harness, "vau:A > vau:B") < timedelta(days=91)
     assert await kept(harness, "vau:B > vau:C") > timedelta(days=700)
+
+
+async def test_what_leads_to_a_known_credential_from_an_unknown_one_is_kept_as_what_nobody_knows(
+    harness: Harness,
+) -> None:
+    await harness.import_wallets(wallet(method("B")))
+    await harness.report(replaced("A", "B", on=1), reported(CLOSED, "A", on=2, id="2"))
+    assert await kept(harness, "vau:A > vau:B") < timedelta(days=4)
+    assert await kept(harness, "vau:A") < timedelta(days=4)
+
+
+async def test_of_a_credential_by_two_names_it_is_enough_that_a_wallet_knows_either(harness: Harness) -> None:
+    await harness.import_wallets(wallet(method(":a")))
+    await harness.report(replaced(("A", ":a"), "B", on=1))
+    assert await kept(harness, "vau:A > vau:B") > timedelta(days=700)
