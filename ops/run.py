@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from api.feeds import FeedIntake
 from api.listener import Listener
 from consumers import batch, thin, upkeep
+from consumers.delivery_gauges import Measuring
 from consumers.worker import Worker
 from loops.progress import Stalled
 from loops.waiting import event_or_timeout
@@ -143,6 +144,7 @@ async def assembled(settings: Settings, role: Role, engine: AsyncEngine | None, 
             on_due = _on_due(parts, engine, dispatcher)
             worker = _worker(settings, engine, servers, on_due=on_due)
             parts.jobs["consumer"] = worker.run
+            parts.jobs["delivery gauges"] = Measuring(engine).run
             parts.jobs["upkeep"] = partial(_keep_up, settings, engine)
             parts.jobs["unfinished updates"] = partial(_finish_updates, settings, engine, on_due)
             parts.ready["consumer"] = worker.ready

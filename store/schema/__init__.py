@@ -9,7 +9,8 @@ wallets ─< wallet_merchants (sequence)    replacement_facts  old → new, each
     └─< lineage                           dead_letters       messages that no update could be made of
                                           fetches            thin events that the vendor has to be asked about
                                           events ─< deliveries (live) → delivery_history (finished), attempts,
-                                                               attempt_evidence (of failing answers)
+                                                               attempt_evidence (of failing answers),
+                                                               delivery_ledger (how many were added and finished)
                                           audit              what people did
 """
 
@@ -18,6 +19,7 @@ from store.schema.deliveries import attempt_evidence, attempts, deliveries, deli
 from store.schema.fetches import fetches
 from store.schema.inbox import DEFECT, IS_OPEN_DEFECT, dead_letters, inbox, parked_updates, unfinished_updates
 from store.schema.knowledge import credentials, replacement_facts
+from store.schema.ledger import delivery_ledger, upkeep_leases
 from store.schema.merchants import endpoints, merchants
 from store.schema.metadata import metadata
 from store.schema.topics import losses, skips, topic_partitions, topics
@@ -43,6 +45,7 @@ __all__ = [
     "dead_letters",
     "deliveries",
     "delivery_history",
+    "delivery_ledger",
     "endpoints",
     "events",
     "fetches",
@@ -60,6 +63,7 @@ __all__ = [
     "topic_partitions",
     "topics",
     "unfinished_updates",
+    "upkeep_leases",
     "wallet_leads",
     "wallet_merchants",
     "wallets",

@@ -5,10 +5,12 @@ import io
 import json
 import re
 from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 from typer.core import TyperGroup
 
 from api import authentication
@@ -39,6 +41,18 @@ COMPOSE = ROOT / "docker-compose.yml"
 
 def test_every_setting_is_described_as_the_program_describes_it() -> None:
     assert tables.settings_of_program() in RUNNING.read_text()
+
+
+def test_every_metric_is_listed() -> None:
+    import_module("ops.run")  # with every part of the process
+    exported = {
+        family.name + ("_total" if family.type == "counter" else "")
+        for family in REGISTRY.collect()
+        if family.name.startswith("repoint_")
+    }
+    table = RUNNING.read_text().partition("\n| Metric | Watch |\n")[2].partition("\n\n")[0]
+    listed = [name for row in table.splitlines() for name in re.findall(r"`(repoint_[a-z_]+)", row.split(" | ")[0])]
+    assert sorted(listed) == sorted(exported)
 
 
 def test_every_topic_is_made_where_no_broker_makes_them_itself() -> None:

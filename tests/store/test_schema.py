@@ -75,6 +75,7 @@ ROWS_SINCE_0009 = """
     INSERT INTO attempt_evidence (delivery_id, number, attempted_at, header_names, body)
     VALUES (1, 1, 'today', '{date}', 'b');
     INSERT INTO audit (actor, action, subject) VALUES ('a', 'endpoint disabled', 'e');
+    INSERT INTO upkeep_leases (name, holder, held_until) VALUES ('n', pg_temp.id('1'), now());
 """
 ID = """
     CREATE FUNCTION pg_temp.id(name text) RETURNS uuid IMMUTABLE LANGUAGE SQL
@@ -246,6 +247,7 @@ BROKEN = {
     "pk_audit": "INSERT INTO audit OVERRIDING SYSTEM VALUE SELECT * FROM audit",
     "pk_attempt_evidence": "INSERT INTO attempt_evidence SELECT * FROM attempt_evidence",
     "ck_attempt_outcome": "SELECT CAST('ACCEPT' AS attempt_outcome_v2)",
+    "pk_upkeep_leases": "INSERT INTO upkeep_leases SELECT * FROM upkeep_leases",
     "ck_attempt_status": "SELECT CAST('CANCELLED' AS attempt_status_v1)",
     "ck_attempt_delay": "SELECT CAST('-1 second' AS attempt_delay_v1)",
     "ck_attempt_tries": "SELECT CAST(2 AS attempt_tries_v1)",
