@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from domain.refusal import Refused
 from ops import run, setting_checks, settings
+from ops.feed_settings import Asked
 from ops.kafka import security
 from ops.setting_checks import SettingsError
 from ops.setting_values import duration, spell
@@ -201,6 +202,19 @@ def test_an_empty_variable_is_one_not_set(environment: Environment) -> None:
         ("FEED_FETCH", '{"adyen": {"url": "https://x", "bearer": ""}}', "adyen: bearer: expected printable ASCII"),
         (
             "FEED_FETCH",
+            '{"adyen": {"url": "https://x", "bearer": "hunter2", "user": "u", "password": "p"}}',
+            "adyen: expected bearer, or user and password, or none",
+        ),
+        (
+            "FEED_FETCH",
+            '{"adyen": {"url": "https://x", "password": "hunter2"}}',
+            "adyen: expected bearer, or user and password, or none",
+        ),
+        ("PARKED_FOR", "5s and more", "expected a duration such as 250ms, 5s, 2m, 72h or 800d"),
+        ("PARKED_FOR", "1h30m", "expected a duration such as 250ms, 5s, 2m, 72h or 800d"),
+        ("PARKED_FOR", "1234567s", "expected a duration such as 250ms, 5s, 2m, 72h or 800d"),
+        (
+            "FEED_FETCH",
             '{"adyen": {"url": "https://x", "allow": 7}}',
             'adyen: allow: expected networks such as ["10.1.0.0/16"]',
         ),
@@ -370,6 +384,7 @@ def test_who_we_are_to_vendors_is_shown_nowhere(environment: Environment) -> Non
     assert own.feed_fetch is not None
     assert own.feed_fetch["adyen"].authorization() == "Basic dTpodW50ZXIy"
     assert own.feed_fetch["apple-pay"].authorization() == "Bearer hunter3"
+    assert Asked(url="https://x").authorization() is None
     assert own.feed_fetch["apple-pay"].allow == (ip_network("10.0.0.5/32"),)
     assert "hunter" not in repr(own) + str(own) + own.model_dump_json()
 

@@ -103,6 +103,20 @@ def assert_reads(worker: Worker, *, topic: str, group: str, lanes: int) -> None:
     assert worker._intake._digit_ids == DIGIT_IDS
 
 
+def test_what_each_role_does_and_needs() -> None:
+    """What it consumes, delivers and listens for; whether it needs a broker and a database."""
+    shown = {
+        role.value: (role.consumes, role.delivers, role.listens, role.needs_broker, role.needs_database)
+        for role in Role
+    }
+    assert shown == {
+        "all": (True, True, True, True, True),
+        "consume": (True, False, False, True, True),
+        "deliver": (False, True, False, False, True),
+        "api": (False, False, True, True, False),
+    }
+
+
 def test_the_worker_of_updates(settings: Settings, engine: AsyncEngine) -> None:
     due: list[Any] = []
     worker = run._worker(settings, engine, "kafka:9093", on_due=due.append)

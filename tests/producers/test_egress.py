@@ -289,3 +289,8 @@ async def test_a_name_that_nobody_knows_yet_may_be_known_when_it_is_dialled() ->
 def test_a_network_that_is_none_is_named() -> None:
     with pytest.raises(ValueError, match="300"):
         parse_networks(["10.0.0.0/8", "300.0.0.0/8"])
+
+
+def test_every_refusal_to_connect_has_one_text() -> None:
+    """Of several addresses of a name, errors with equal texts are raised as they are."""
+    assert str(EgressDenied()) == "the address is not one that webhooks may reach"

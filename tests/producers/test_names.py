@@ -11,7 +11,7 @@ import pytest
 
 from domain.delivery.outcome import Outcome
 from producers.egress import parse_networks
-from producers.names import Addresses, Names, NameUnknown, ResolverUnavailable
+from producers.names import Addresses, Names, NameUnknown, ResolverUnavailable, system_look_up
 from producers.webhooks.sender import Sender
 from tests.parts.receiver import Receiver
 from tests.parts.until import until
@@ -56,6 +56,10 @@ async def is_known(names: Names, host: str) -> bool:
     except NameUnknown:
         return False
     return True
+
+
+def test_the_operating_system_looks_a_host_up_for_streams() -> None:
+    assert system_look_up("127.0.0.1") == [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 0))]
 
 
 async def test_400_names_without_an_answer_keep_no_other_from_its_look_up(servers: Servers) -> None:

@@ -59,6 +59,8 @@ async def test_one_that_is_disabled_already_keeps_its_reason(outbox: Outbox) -> 
         }
         assert await endpoints.disabled_for(connection, ["gym", "shop", "spa"], "by hand") == ["shop"]
         assert await endpoints.disabled_for(connection, ["gym", "spa"], "by hand") == []
+        await endpoints.disable(connection, ["spa"], "by hand")
+        assert await endpoints.disabled_for(connection, ["spa", "shop", "gym"], "by hand") == ["shop", "spa"]
 
 
 async def test_one_that_is_enabled_is_not_held_back_any_more(outbox: Outbox) -> None:
@@ -194,6 +196,7 @@ async def test_a_file_leaves_out_endpoints_of_its_own_merchants_alone(outbox: Ou
         await endpoints.disable(connection, ["shop/3"], "by hand")
         assert await endpoints.left_out(connection, ["shop", "gym"], ["shop/2", "gym"]) == ["shop"]
         assert await endpoints.left_out(connection, ["gym"], ["gym"]) == []
+        assert await endpoints.left_out(connection, ["shop", "gym"], []) == ["gym", "shop", "shop/2"]
         by_merchant = await endpoints.of_merchants(connection, ["shop", "gym"])
         assert {id_: [each.id for each in own] for id_, own in by_merchant.items()} == {
             "gym": ["gym"],
