@@ -33,6 +33,7 @@ from bench.receiver import addresses
 from producers.egress import parse_networks
 from producers.webhooks.dispatcher import Dispatcher, DispatchPoint
 from producers.webhooks.sender import Sender
+from schemas.sealing import BUILT_IN_KEYS
 from schemas.signature import event_id, secret, signature
 from store import deliveries, events
 from store.ids import uuid7
@@ -239,10 +240,11 @@ async def add_endpoints(engine: AsyncEngine, urls: list[str]) -> list[str]:
         )
         await connection.execute(
             text("""
-                INSERT INTO endpoints (id, merchant_id, url, secrets, event_types)
-                SELECT id, id, url, ARRAY[:secret], '{PAYMENT_METHOD_REPLACED, PAYMENT_METHOD_DELETED}'
-                FROM unnest(CAST(:ids AS text[]), CAST(:urls AS text[])) AS endpoint(id, url)"""),
-            {"ids": ids, "urls": urls, "secret": SECRET},
+                INSERT INTO endpoints (id, merchant_id, url, sealed_secrets, event_types)
+                SELECT id, id, url, ARRAY[sealed_secret], '{PAYMENT_METHOD_REPLACED, PAYMENT_METHOD_DELETED}'
+                FROM unnest(CAST(:ids AS text[]), CAST(:urls AS text[]), CAST(:secrets AS text[]))
+                     AS endpoint(id, url, sealed_secret)"""),
+            {"ids": ids, "urls": urls, "secrets": [BUILT_IN_KEYS.seal(SECRET, "secret", id_) for id_ in ids]},
         )
     return ids
 

@@ -22,6 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from bench import databases
 from consumers.letters import Message
+from schemas.sealing import BUILT_IN_KEYS
 from store import merchants
 
 MERCHANTS = 50
@@ -103,7 +104,13 @@ async def _seed(engine: AsyncEngine, wallets: int, endpoint: str) -> None:
             connection,
             [(f"m-{number}", f"Merchant {number}") for number in range(MERCHANTS)],
             [
-                merchants.NewEndpoint(f"e-{number}", f"m-{number}", endpoint, SECRET, EVENT_NAMES)
+                merchants.NewEndpoint(
+                    f"e-{number}",
+                    f"m-{number}",
+                    endpoint,
+                    BUILT_IN_KEYS.seal(SECRET, "secret", f"e-{number}"),
+                    EVENT_NAMES,
+                )
                 for number in range(MERCHANTS)
             ],
         )

@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from demo import story
 from demo.receivers import Receivers, busy_at_first, disabling, healthy, listening
 from demo.story import Printer
-from ops import json_lines, terminal
+from ops import json_lines, secret_keys, terminal
 from ops.commands import merchants as merchant_files
 from ops.commands import wallets as wallet_files
 from ops.jobs import run_together
@@ -125,7 +125,8 @@ async def play(settings: Settings, examples: Path, *, database_url: str, servers
 
 async def _load(stage: _Stage) -> None:
     wallets = stage.examples / "wallets.jsonl"
-    await merchant_files.put(stage.engine, stage.merchants, wallets, dry_run=False)
+    keys = secret_keys.keys(stage.settings)
+    await merchant_files.put(stage.engine, stage.merchants, wallets, keys, dry_run=False)
     retention = wallet_files.retention(stage.settings)
     done = await import_file(stage.engine, wallets, retention, identifiers=stage.settings.identifiers, dry_run=False)
     schedule = ",".join(map(spell, stage.settings.retry_schedule))

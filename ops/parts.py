@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from ops import embedded, logs, loop
+from ops import embedded, logs, loop, secret_keys
 from ops.setting_checks import doubtful
 from ops.settings import Settings, misspelled, read
 from ops.terminal import INTERRUPTED, Failed, remark
@@ -34,7 +34,7 @@ def database(settings: Settings) -> Iterator[str]:
     directory = settings.embedded_directory / "postgres"
     remark(f"REPOINT_DATABASE_URL is not set: using an embedded PostgreSQL, with its data in {directory}")
     with embedded.postgres(directory.resolve()) as url:
-        asyncio.run(migrate.upgrade(url, settings.identifiers))
+        asyncio.run(migrate.upgrade(url, settings.identifiers, seal=secret_keys.seal(settings)))
         yield url
 
 

@@ -21,7 +21,7 @@ from consumers.delivery_gauges import Measuring
 from consumers.worker import Worker
 from loops.progress import Stalled
 from loops.waiting import event_or_timeout
-from ops import edge, kafka, telemetry
+from ops import edge, kafka, secret_keys, telemetry
 from ops.jobs import Job, run_together
 from ops.settings import Settings
 from ops.telemetry import Probe
@@ -287,6 +287,7 @@ def _dispatcher(settings: Settings, engine: AsyncEngine, sender: Sender) -> Disp
         connections=settings.delivery_connections,
         lease=settings.delivery_lease,
         drain_within=settings.drain_timeout.total_seconds(),
+        keys=secret_keys.keys(settings),
     )
 
 

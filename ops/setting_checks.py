@@ -122,6 +122,8 @@ def dangers(settings: "Settings") -> Iterator[str]:
         yield problem("database_url", "expected in production, where no embedded database is started")
     if settings.kafka_bootstrap_servers is None:
         yield problem("kafka_bootstrap_servers", "expected in production, where no embedded broker is started")
+    if settings.secrets_key is None:
+        yield problem("secrets_key", "expected in production, VERSION:HEX: `repoint keys generate` makes one")
     if (settings.kafka_security_protocol, settings.kafka_sasl_mechanism) == ("SASL_PLAINTEXT", "PLAIN"):
         yield problem("kafka_security_protocol", "expected SASL_SSL in production, where no password goes in the open")
     if any(allowed.version == never.version and allowed.overlaps(never)

@@ -12,6 +12,7 @@ from domain.wallet import ALWAYS_IDENTIFY
 from ops import database_service
 from ops.feed_settings import Asked, feed_fetch, feed_secrets
 from producers.egress import Network, parse_networks
+from schemas.sealing import BUILT_IN, KEY_BYTES
 from store import address
 
 _UNITS = {
@@ -23,6 +24,7 @@ _UNITS = {
 }
 
 KEY_VERSION = re.compile(r"[A-Za-z0-9_-]{1,16}")
+_KEY_FOR_SECRETS = re.compile(rf"[0-9a-fA-F]{{{2 * KEY_BYTES}}}")
 
 
 def duration(text: str) -> timedelta:
@@ -86,6 +88,18 @@ def _fingerprint_key(text: str) -> str:
     return text
 
 
+def _secrets_key(text: str) -> str:
+    keys = [part.strip().partition(":") for part in text.split(",")]
+    if not all(KEY_VERSION.fullmatch(version) and _KEY_FOR_SECRETS.fullmatch(digits) for version, _, digits in keys):
+        raise ValueError("expected VERSION:HEX with 64 hexadecimal digits, or several separated by commas")
+    versions = [version for version, _, _ in keys]
+    if len(set(versions)) != len(versions):
+        raise ValueError("expected another version for each key")
+    if BUILT_IN.version in versions or any(bytes.fromhex(digits) == BUILT_IN.key for _, _, digits in keys):
+        raise ValueError(f"expected no version {BUILT_IN.version}, and not its key: it is built in, for development")
+    return ",".join(f"{version}:{digits}" for version, _, digits in keys)
+
+
 # As in updates: a colon would end the vendor in a credential's key.
 _VENDOR = re.compile(r"[^:@\s][^:\s]{0,63}")
 
@@ -123,6 +137,7 @@ DatabaseUrl: TypeAlias = Annotated[str, BeforeValidator(_database_url)]
 Servers: TypeAlias = Annotated[str, BeforeValidator(_servers)]
 Name: TypeAlias = Annotated[str, BeforeValidator(_topic)]
 FingerprintKey: TypeAlias = Annotated[SecretStr, _of_text(_fingerprint_key)]
+SecretsKey: TypeAlias = Annotated[SecretStr, _of_text(_secrets_key)]
 FeedFetch: TypeAlias = Annotated[Mapping[str, Asked] | None, NoDecode, _of_text(feed_fetch)]
 FeedSecrets: TypeAlias = Annotated[Mapping[str, tuple[SecretStr, ...]] | None, NoDecode, _of_text(feed_secrets)]
 Environment: TypeAlias = Annotated[Literal["development", "production"], _in_any_case("development", "production")]

@@ -31,6 +31,7 @@ from ops.setting_values import (
     Networks,
     Protocol,
     Schedule,
+    SecretsKey,
     Servers,
     spell,
 )
@@ -103,6 +104,12 @@ class Settings(BaseSettings):
     )
     fingerprint_key_former: FingerprintKey | None = Field(
         None, repr=False, description="The key before it, as long as wallets hold fingerprints made with that one."
+    )
+    secrets_key: SecretsKey | None = Field(
+        None,
+        repr=False,
+        description="`VERSION:HEX`, or several separated by commas: the first key encrypts secrets of endpoints, and"
+        " all decrypt them. `repoint keys generate` makes one. Production needs one; development has a built-in key.",
     )
     feed_secrets: FeedSecrets = Field(
         None,

@@ -155,6 +155,13 @@ class EndpointTestView(View):
     delivery_id: int | None
 
 
+class ReencryptedView(View):
+    """How many secrets were encrypted anew, and how many are under the key of each version."""
+
+    encrypted: int
+    by_key_version: Mapping[str, int]
+
+
 class MerchantView(View):
     """A merchant with its endpoints."""
 

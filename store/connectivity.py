@@ -12,6 +12,7 @@ from store.address import read
 from store.engine import connect
 from store.failures import DATABASE_ERRORS, Failure, failure
 from store.identities import Followed
+from store.migrate import Seal
 from store.refusals import READ_ONLY, TOO_SLOW, explain, reason
 
 _IS_READ_ONLY = text("SELECT current_setting('transaction_read_only') = 'on'")
@@ -53,10 +54,12 @@ async def revisions(url: str) -> tuple[str | None, str | None]:
         raise Unusable(f"the database {read(url).name} {explain(error)}") from None
 
 
-async def upgrade(url: str, identifiers: Collection[str], *, dry_run: bool = False) -> Followed:
+async def upgrade(
+    url: str, identifiers: Collection[str], *, seal: Seal | None = None, dry_run: bool = False
+) -> Followed:
     """As `store.migrate.upgrade`. Raises Unusable where the database does not answer, or refuses us."""
     try:
-        return await migrate.upgrade(url, identifiers, dry_run=dry_run)
+        return await migrate.upgrade(url, identifiers, seal=seal, dry_run=dry_run)
     except DATABASE_ERRORS as error:
         if failure(error) is None:
             raise

@@ -138,7 +138,7 @@ class ClaimedDelivery(NamedTuple):
     leased_until: datetime
     body: bytes
     url: str
-    secrets: Sequence[str]
+    sealed_secrets: Sequence[str]
     tries: int = 0
     retry_schedule: Sequence[timedelta] | None = None
     is_failing: bool = False
@@ -158,7 +158,8 @@ class ClaimedDelivery(NamedTuple):
 _CLAIM = text(f"""
     WITH wanted AS MATERIALIZED (SELECT * FROM {DELIVERY_CLAIM.array("wanted")}),
     restrained AS MATERIALIZED (
-        SELECT id, url, secrets, retry_schedule, failing_since IS NOT NULL AS is_failing, circuit = 'OPEN' AS is_probe,
+        SELECT id, url, sealed_secrets, retry_schedule,
+               failing_since IS NOT NULL AS is_failing, circuit = 'OPEN' AS is_probe,
                least(CASE circuit WHEN 'OPEN' THEN 1 END,
                      1 + floor(max_per_second * extract(epoch FROM
                          now() + interval '0.2 seconds' - greatest(paced_until, now())))) AS most
@@ -169,17 +170,17 @@ _CLAIM = text(f"""
           AND (circuit = 'OPEN' OR max_per_second IS NOT NULL)
         FOR NO KEY UPDATE SKIP LOCKED),
     allowed AS MATERIALIZED (
-        SELECT id, url, secrets, retry_schedule, failing_since IS NOT NULL AS is_failing, false AS is_probe,
+        SELECT id, url, sealed_secrets, retry_schedule, failing_since IS NOT NULL AS is_failing, false AS is_probe,
                wanted.most, watermark
         FROM wanted
         JOIN endpoints ON id = wanted.endpoint_id AND status = 'ENABLED' AND circuit = 'CLOSED'
                       AND max_per_second IS NULL AND (held_until IS NULL OR held_until <= now())
         UNION ALL
-        SELECT id, url, secrets, retry_schedule, is_failing, is_probe,
+        SELECT id, url, sealed_secrets, retry_schedule, is_failing, is_probe,
                CAST(least(wanted.most, restrained.most) AS int), watermark
         FROM wanted JOIN restrained ON id = wanted.endpoint_id),
     due AS MATERIALIZED (
-        SELECT delivery.id, allowed.id AS endpoint_id, url, secrets, retry_schedule, is_failing, is_probe
+        SELECT delivery.id, allowed.id AS endpoint_id, url, sealed_secrets, retry_schedule, is_failing, is_probe
         FROM allowed
         CROSS JOIN LATERAL (
             SELECT id
@@ -201,7 +202,7 @@ _CLAIM = text(f"""
                 SELECT count(*) FROM due WHERE due.endpoint_id = endpoints.id) * interval '1 second' / max_per_second
         WHERE id = ANY(ARRAY(SELECT endpoint_id FROM due)) AND id = ANY(ARRAY(SELECT id FROM restrained)))
     SELECT claimed.id, attempt, event_id, claimed.endpoint_id, wallet_id, due_at, leased_until,
-           (SELECT body FROM events WHERE events.id = event_id), url, secrets,
+           (SELECT body FROM events WHERE events.id = event_id), url, sealed_secrets,
            tries, retry_schedule, is_failing, is_probe
     FROM claimed JOIN due ON due.id = claimed.id
 """)
@@ -307,7 +308,7 @@ _PROMOTE = text(f"""
     SELECT id, attempt, event_id, endpoint_id, wallet_id, due_at, leased_until,
            CASE WHEN leased_until IS NOT NULL THEN (SELECT body FROM events WHERE events.id = event_id) END,
            (SELECT url FROM endpoints WHERE endpoints.id = endpoint_id),
-           (SELECT secrets FROM endpoints WHERE endpoints.id = endpoint_id),
+           (SELECT sealed_secrets FROM endpoints WHERE endpoints.id = endpoint_id),
            tries,
            (SELECT retry_schedule FROM endpoints WHERE endpoints.id = endpoint_id),
            (SELECT failing_since IS NOT NULL FROM endpoints WHERE endpoints.id = endpoint_id),

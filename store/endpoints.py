@@ -5,7 +5,7 @@ Enabling, disabling and holding back change one row. The deliveries follow: a cl
 batch writes deliveries for it, and no delivery is left behind in between.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.delivery.circuit import Failures
 from store import schema
-from store.rows import ENDPOINT_ATTEMPTS, ENDPOINT_HOLD, columns_of, selected
+from store.rows import ENDPOINT_ATTEMPTS, ENDPOINT_HOLD, ENDPOINT_SECRETS, columns_of, selected
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Endpoint:
 
 
 _COLUMNS = selected(
-    columns_of(schema.endpoints, without=["secrets", "max_per_second", "paced_until", "retry_schedule"])
+    columns_of(schema.endpoints, without=["sealed_secrets", "max_per_second", "paced_until", "retry_schedule"])
 )
 """By the names of the fields of Endpoint."""
 _READ = text(f"""
@@ -153,6 +153,62 @@ _HOLD = text(f"""
 async def hold(connection: AsyncConnection, durations: Mapping[str, timedelta]) -> None:
     """Claim nothing for endpoints (durations by id) for this long from now; a longer hold stays."""
     await connection.execute(_HOLD, {"ids": list(durations), "holds": list(durations.items())})
+
+
+_SECRETS = text("""
+    SELECT id, sealed_secrets FROM endpoints WHERE id = ANY(CAST(:ids AS text[])) ORDER BY id FOR NO KEY UPDATE
+""")
+
+
+async def lock_secrets(connection: AsyncConnection, ids: Collection[str]) -> dict[str, list[str]]:
+    """The sealed secrets of these endpoints, newest first, by endpoint. Locks the endpoints."""
+    rows = await connection.execute(_SECRETS, {"ids": list(ids)})
+    return {id_: list(secrets) for id_, secrets in rows}
+
+
+_UNDER_OTHER_KEYS = text("""
+    SELECT id, sealed_secrets
+    FROM endpoints
+    WHERE id > :after
+      AND EXISTS (SELECT FROM unnest(sealed_secrets) AS sealed WHERE NOT starts_with(sealed, :beginning))
+    ORDER BY id
+    LIMIT :limit
+    FOR NO KEY UPDATE
+""")
+
+
+async def lock_secrets_under_other_keys(
+    connection: AsyncConnection, beginning: str, *, after: str, limit: int
+) -> dict[str, list[str]]:
+    """As `lock_secrets`: the next endpoints after the id `after` that have a sealed secret without this beginning."""
+    wanted = {"beginning": beginning, "after": after, "limit": limit}
+    return {id_: list(secrets) for id_, secrets in await connection.execute(_UNDER_OTHER_KEYS, wanted)}
+
+
+_REPLACE_SECRETS = text(f"""
+    UPDATE endpoints SET sealed_secrets = new.sealed_secrets
+    FROM {ENDPOINT_SECRETS.array("rows")} AS new
+    WHERE endpoints.id = new.id AND endpoints.id = ANY(CAST(:ids AS text[]))
+""")
+
+
+async def replace_secrets(connection: AsyncConnection, sealed_secrets: Mapping[str, Sequence[str]]) -> None:
+    """Give endpoints, which are locked, these sealed secrets, by endpoint."""
+    rows = [ENDPOINT_SECRETS.row(id=id_, sealed_secrets=list(sealed)) for id_, sealed in sealed_secrets.items()]
+    await connection.execute(_REPLACE_SECRETS, {"rows": rows, "ids": list(sealed_secrets)})
+
+
+_KEY_VERSIONS = text("""
+    SELECT split_part(sealed, ':', 2) AS version, count(*)
+    FROM endpoints CROSS JOIN unnest(sealed_secrets) AS sealed
+    GROUP BY version
+    ORDER BY version
+""")
+
+
+async def key_versions(connection: AsyncConnection) -> dict[str, int]:
+    """How many secrets are sealed with the key of each version."""
+    return dict((await connection.execute(_KEY_VERSIONS)).tuples().all())
 
 
 class Undelivered(NamedTuple):

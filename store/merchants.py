@@ -15,7 +15,7 @@ class NewEndpoint:
     id: str
     merchant_id: MerchantId
     url: str
-    secret: str = field(repr=False)
+    sealed_secret: str = field(repr=False)
     event_types: Sequence[str]
 
 
@@ -25,7 +25,8 @@ _UPSERT_ENDPOINTS = text(f"""
     {ENDPOINT.insert("endpoints", "endpoints")}
     ON CONFLICT (id) DO UPDATE
     SET url = EXCLUDED.url, event_types = EXCLUDED.event_types,
-        secrets = CASE WHEN endpoints.secrets[1] = EXCLUDED.secrets[1] THEN endpoints.secrets ELSE EXCLUDED.secrets END,
+        sealed_secrets = CASE WHEN endpoints.sealed_secrets[1] = EXCLUDED.sealed_secrets[1]
+                         THEN endpoints.sealed_secrets ELSE EXCLUDED.sealed_secrets END,
         circuit = CASE WHEN endpoints.url = EXCLUDED.url THEN endpoints.circuit ELSE 'CLOSED' END,
         held_until = CASE WHEN endpoints.url = EXCLUDED.url THEN endpoints.held_until END,
         failing_since = CASE WHEN endpoints.url = EXCLUDED.url THEN endpoints.failing_since END,
@@ -40,6 +41,8 @@ async def put(
 ) -> list[str]:
     """Insert merchants and their endpoints, or bring those that are there to what is given.
 
+    An endpoint whose newest secret is the given sealed text keeps its former one, too.
+
     The ids of endpoints that could not be put, because another merchant has them.
     """
     await connection.execute(_UPSERT, {"merchants": merchants})
@@ -48,7 +51,7 @@ async def put(
             id=endpoint.id,
             merchant_id=endpoint.merchant_id,
             url=endpoint.url,
-            secrets=[endpoint.secret],
+            sealed_secrets=[endpoint.sealed_secret],
             event_types=list(endpoint.event_types),
         )
         for endpoint in endpoints

@@ -2,9 +2,10 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TypeAlias
 
 from alembic import command
 from alembic.config import Config
@@ -31,6 +32,15 @@ _RENAME_REASONS = text("""
     WHERE id > :after AND id <= :last AND reason IN ('ALREADY_TOLD', 'NEWER_TOLD')
 """)
 _LAST_UPDATE = text("SELECT coalesce(max(id), 0) FROM inbox")
+
+# Sealed after 0014 and before 0015, in their transaction: endpoints number thousands.
+_BEFORE_SEALED_SECRETS = "0014"
+_CLEAR_SECRETS = text("SELECT id, secrets FROM endpoints ORDER BY id FOR NO KEY UPDATE")
+_SEAL_SECRETS = text("UPDATE endpoints SET secrets = CAST(:secrets AS text[]) WHERE id = :id")
+
+Seal: TypeAlias = Callable[[str, str], str]
+"""Gives the sealed form of an endpoint's secret: (endpoint, secret)."""
+
 SLICE = 20_000
 """Rows of the inbox in one transaction of a migration: a fraction of a second."""
 
@@ -43,11 +53,15 @@ def config(connection: Connection | None = None) -> Config:
     return config
 
 
-async def upgrade(url: str, identifiers: Collection[str] = IDENTIFIERS, *, dry_run: bool = False) -> Followed:
+async def upgrade(
+    url: str, identifiers: Collection[str] = IDENTIFIERS, *, seal: Seal | None = None, dry_run: bool = False
+) -> Followed:
     """Migrate the database at `url` to the newest revision, and let `identifiers` name customers from then on.
 
-    What the latter changed. A `dry_run` migrates nothing, and rolls back what it changed: of a database that was never
-    migrated that is nothing.
+    Secrets that are stored in the clear are sealed by `seal`; it may be None for a database without such secrets.
+
+    What the identifiers changed. A `dry_run` migrates nothing, and rolls back what it changed: of a database that was
+    never migrated that is nothing.
     """
     engine = connect(url, pool_size=1, patience=_LONGEST_SECONDS)
     try:
@@ -55,6 +69,7 @@ async def upgrade(url: str, identifiers: Collection[str] = IDENTIFIERS, *, dry_r
             await _rename_reasons(engine)
         async with _alone(engine) as connection:
             if not dry_run:
+                await _seal_secrets(connection, seal)
                 await connection.run_sync(lambda sync: command.upgrade(config(sync), "head"))
             elif await connection.run_sync(_revision) is None:
                 return Followed(Counter(), Counter(), [])
@@ -90,6 +105,20 @@ async def _rename_reasons(engine: AsyncEngine) -> None:
                 return
             await connection.execute(_RENAME_REASONS, {"after": after, "last": after + SLICE})
         after += SLICE
+
+
+async def _seal_secrets(connection: AsyncConnection, seal: Seal | None) -> None:
+    """Seal the secrets of a database in which they are stored in the clear."""
+    current = await connection.run_sync(_revision)
+    if current is None or current > _BEFORE_SEALED_SECRETS:
+        return
+    await connection.run_sync(lambda sync: command.upgrade(config(sync), _BEFORE_SEALED_SECRETS))
+    rows = (await connection.execute(_CLEAR_SECRETS)).all()
+    if rows and seal is None:
+        raise ValueError("expected `seal` for a database with secrets in the clear")
+    for id_, secrets in rows:
+        assert seal is not None
+        await connection.execute(_SEAL_SECRETS, {"id": id_, "secrets": [seal(id_, secret) for secret in secrets]})
 
 
 def _revision(connection: Connection) -> str | None:

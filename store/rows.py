@@ -104,7 +104,8 @@ ENDPOINT_STATE = (
     *("max_per_second", "paced_until", "retry_schedule"),
 )
 """The columns of an endpoint that no merchants file sets."""
-ENDPOINT = RowType("endpoint_row", 1, columns_of(schema.endpoints, without=ENDPOINT_STATE))
+ENDPOINT = RowType("endpoint_row", 2, columns_of(schema.endpoints, without=ENDPOINT_STATE))
+ENDPOINT_SECRETS = RowType("endpoint_secrets_row", 1, [_endpoints.id, _endpoints.sealed_secrets])
 ENDPOINT_HOLD = RowType("endpoint_hold_row", 1, [_endpoints.id], duration="interval")
 ENDPOINT_ATTEMPTS = RowType("endpoint_attempts_row", 1, [_endpoints.id], succeeded="boolean", failures="integer")
 

@@ -32,9 +32,9 @@ def generate(
         str, typer.Option("--version", metavar="VERSION", parser=_version, help="Another one for each key.")
     ] = "v1",
 ) -> None:
-    """Write a new random key, VERSION:HEX, for REPOINT_FINGERPRINT_KEY.
+    """Write a new random key, VERSION:HEX, for REPOINT_FINGERPRINT_KEY or REPOINT_SECRETS_KEY.
 
-    The key is not stored. With it, the card numbers behind fingerprints can be found out; without it no new fingerprint
-    matches those of the wallets.
+    The key is not stored. With a key for fingerprints, the card numbers behind them can be found out; without it no new
+    fingerprint matches those of the wallets. Without the key for secrets, no webhook can be signed.
     """
     terminal.write_line(f"{version}:{secrets.token_hex(_KEY_BYTES)}")

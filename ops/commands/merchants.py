@@ -9,13 +9,14 @@ import typer
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from domain.refusal import Refused
-from merchants import endpoint_events
-from ops import json_lines, loop, parts, terminal
+from merchants import endpoint_events, secrets
+from ops import json_lines, loop, parts, secret_keys, terminal
 from ops.files import InputFile
 from ops.json_lines import Faults
 from ops.terminal import AsJson, DryRun
 from producers.egress import Network, check_url
 from producers.names import Names
+from schemas.sealing import Keys
 from schemas.views import EndpointView, MerchantView
 from schemas.wallet import MerchantLine, read_merchant
 from store import connectivity, endpoints, listings, merchants
@@ -37,7 +38,8 @@ def import_(file: InputFile, *, dry_run: DryRun = False) -> None:
     read = _read(file, faults)
     loop.run(_check_urls(read, faults, settings.egress_allow))
     faults.raise_any()
-    switched = parts.on_database(settings, lambda engine: put(engine, read, file, dry_run=dry_run))
+    keys = secret_keys.keys(settings)
+    switched = parts.on_database(settings, lambda engine: put(engine, read, file, keys, dry_run=dry_run))
     at = sum(len(merchant.endpoints) for merchant in read.values())
     count = f"{terminal.counted(len(read), 'merchant')} with {terminal.counted(at, 'endpoint')}"
     _write_switched("disable", switched.disabled, "that the file leaves out", dry_run=dry_run)
@@ -106,17 +108,20 @@ class Switched(NamedTuple):
     enabled: list[str]
 
 
-async def put(engine: AsyncEngine, read: dict[int, MerchantLine], file: Path, *, dry_run: bool) -> Switched:
+async def put(engine: AsyncEngine, read: dict[int, MerchantLine], file: Path, keys: Keys, *, dry_run: bool) -> Switched:
     """Insert or update merchants and their endpoints, and disable endpoints that the file leaves out.
+
+    A secret other than the newest one of an endpoint replaces all of its secrets at once.
 
     Raises Failed, with nothing changed, where another merchant has the id of an endpoint.
     """
-    new = [
-        merchants.NewEndpoint(endpoint.id, merchant.id, endpoint.url, endpoint.secret, endpoint.event_types)
-        for merchant in read.values()
-        for endpoint in merchant.endpoints
-    ]
+    lines = [(merchant, endpoint) for merchant in read.values() for endpoint in merchant.endpoints]
     async with connectivity.transaction(engine, dry_run=dry_run) as connection:
+        sealed = await secrets.seal_given(connection, keys, {endpoint.id: endpoint.secret for _, endpoint in lines})
+        new = [
+            merchants.NewEndpoint(endpoint.id, merchant.id, endpoint.url, sealed[endpoint.id], endpoint.event_types)
+            for merchant, endpoint in lines
+        ]
         duplicates = await merchants.put(connection, [(merchant.id, merchant.name) for merchant in read.values()], new)
         if duplicates:
             _refuse(read, file, frozenset(duplicates))

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from ops import loop, parts, terminal
+from ops import loop, parts, secret_keys, terminal
 from ops.terminal import DryRun
 from store import connectivity
 
@@ -15,7 +15,8 @@ def migrate(*, dry_run: DryRun = False) -> None:
     settings = parts.settings_of_a_command()
     with parts.database(settings) as url:
         current, newest = loop.run(connectivity.revisions(url))
-        followed = loop.run(connectivity.upgrade(url, settings.identifiers, dry_run=dry_run))
+        upgrade = connectivity.upgrade(url, settings.identifiers, seal=secret_keys.seal(settings), dry_run=dry_run)
+        followed = loop.run(upgrade)
     if current == newest:
         terminal.write_line(f"the database stands at revision {newest} already")
     else:

@@ -27,6 +27,7 @@ from producers.webhooks.claimer import Claimer
 from producers.webhooks.poster import AttemptPoint, Poster
 from producers.webhooks.recorder import Recorder, RecordPoint
 from producers.webhooks.sender import Sender
+from schemas.sealing import BUILT_IN_KEYS, Keys
 from store.deliveries import ClaimedDelivery
 from store.failures import passes
 from store.refusals import reason
@@ -59,6 +60,7 @@ class Dispatcher:
         lease: timedelta = timedelta(seconds=60),
         drain_within: float = 25,
         roll: Callable[[], float] = random.random,
+        keys: Keys = BUILT_IN_KEYS,
         on_point: Callable[[DispatchPoint], None] | None = None,
     ) -> None:
         # listing endpoints and claiming are one statement each: a transaction around it costs two round trips
@@ -80,7 +82,13 @@ class Dispatcher:
         )
         patience = (lease.total_seconds() - sender.deadline) / 2
         self._poster = Poster(
-            sender, self._backlog, self._recorder, connections=connections, patience=patience, on_point=on_point
+            sender,
+            self._backlog,
+            self._recorder,
+            keys=keys,
+            connections=connections,
+            patience=patience,
+            on_point=on_point,
         )
         self._tasks: asyncio.TaskGroup
         self._stopping = asyncio.Event()

@@ -7,14 +7,22 @@ from collections.abc import Callable, Sequence
 from itertools import takewhile
 from typing import Literal, NamedTuple, TypeAlias
 
+import structlog
+
 from domain.delivery.backlog import Backlog
 from domain.delivery.circuit import SLUGGISH
 from domain.delivery.outcome import Outcome
 from producers.webhooks.evidence import evidence
 from producers.webhooks.recorder import Recorder
 from producers.webhooks.sender import PostResult, Sender
+from schemas.sealing import CannotOpen, Keys
 from schemas.signature import event_id, signature
 from store.deliveries import ClaimedDelivery
+
+log = structlog.get_logger()
+
+# The log repeats a lasting state once a minute; one claim a minute costs nothing.
+_SET_ASIDE_SECONDS = 60
 
 AttemptPoint: TypeAlias = Literal["claimed", "read"]
 """Where crash tests stop an attempt: before its POST, and when its answer was read."""
@@ -39,6 +47,7 @@ class Poster:
         backlog: Backlog,
         recorder: Recorder,
         *,
+        keys: Keys,
         connections: int,
         patience: float,
         on_point: Callable[[AttemptPoint], None] | None = None,
@@ -46,6 +55,7 @@ class Poster:
         self._sender = sender
         self._backlog = backlog
         self._recorder = recorder
+        self._keys = keys
         self._connections = connections
         self._patience = patience
         self._on_point = on_point
@@ -101,10 +111,15 @@ class Poster:
         if time.monotonic() > begin_before or self._backlog.is_paused(delivery.endpoint_id):
             self._recorder.put_back(delivery)
             return
+        try:
+            secrets = [self._keys.open(sealed, "secret", delivery.endpoint_id) for sealed in delivery.sealed_secrets]
+        except CannotOpen as error:
+            self._set_aside(delivery, str(error))
+            return
         if self._on_point:
             self._on_point("claimed")
         started_at = time.time()
-        headers = _headers(delivery, int(started_at))
+        headers = _headers(delivery, secrets, int(started_at))
         if headers is None:
             result = PostResult(Outcome.UNSIGNABLE, 0.0)
         else:
@@ -117,15 +132,25 @@ class Poster:
             self._on_point("read")
         kept = None
         if result.failing is not None and headers is not None:
-            kept = evidence(result.failing, sent=headers, body=delivery.body, secrets=delivery.secrets)
+            kept = evidence(result.failing, sent=headers, body=delivery.body, secrets=secrets)
         self._recorder.add(delivery, started_at, result, kept)
 
+    def _set_aside(self, delivery: ClaimedDelivery, why: str) -> None:
+        """Put the delivery back, and claim nothing of its endpoint for a minute: no attempt was made.
 
-def _headers(delivery: ClaimedDelivery, timestamp: int) -> dict[str, str] | None:
+        The fault is ours, and another process may have the key. Other endpoints go on.
+        """
+        log.error("the secret of an endpoint cannot be decrypted", endpoint=delivery.endpoint_id, why=why)
+        self._backlog.pause(delivery.endpoint_id)
+        asyncio.get_running_loop().call_later(_SET_ASIDE_SECONDS, self._backlog.resume, delivery.endpoint_id)
+        self._recorder.put_back(delivery)
+
+
+def _headers(delivery: ClaimedDelivery, secrets: Sequence[str], timestamp: int) -> dict[str, str] | None:
     """The headers of a Standard Webhook; None if a secret of the endpoint cannot sign."""
     id_ = event_id(delivery.event_id)
     try:
-        signatures = signature(delivery.secrets, id_, timestamp, delivery.body)
+        signatures = signature(secrets, id_, timestamp, delivery.body)
     except ValueError:
         return None
     return {"webhook-id": id_, "webhook-timestamp": str(timestamp), "webhook-signature": signatures}

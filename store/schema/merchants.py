@@ -17,7 +17,12 @@ endpoints = Table(
     Column("id", Text, primary_key=True),
     Column("merchant_id", Text, ForeignKey("merchants.id"), nullable=False),
     Column("url", Text, nullable=False),
-    Column("secrets", ARRAY(Text), nullable=False, comment="newest first; a second one while a secret rotates"),
+    Column(
+        "sealed_secrets",
+        ARRAY(Text),
+        nullable=False,
+        comment="encrypted (schemas/sealing.py), newest first; a second one while a secret rotates",
+    ),
     Column("event_types", ARRAY(Text), nullable=False),
     Column("status", Text, nullable=False, server_default="ENABLED"),
     Column("disabled_reason", Text),
@@ -31,7 +36,8 @@ endpoints = Table(
     one_of("status", "ENABLED", "DISABLED"),
     one_of("circuit", "CLOSED", "OPEN"),
     CheckConstraint("max_per_second > 0", name="max_per_second"),
-    CheckConstraint("cardinality(secrets) BETWEEN 1 AND 2", name="secrets"),
+    CheckConstraint("cardinality(sealed_secrets) BETWEEN 1 AND 2", name="secrets"),
+    CheckConstraint("array_to_string(sealed_secrets, ',') ~ '^sealed:[^,]+(,sealed:[^,]+)*$'", name="sealed"),
     CheckConstraint("status = 'DISABLED' OR disabled_reason IS NULL", name="disabled_reason"),
 )
 Index(None, endpoints.c.merchant_id)

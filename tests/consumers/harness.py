@@ -19,7 +19,6 @@ from consumers.batch import BatchPoint, BatchResult, take_in
 from consumers.letters import Message
 from domain.update import Credential, Scope, Stamp, Update, UpdateType
 from domain.wallet import Key, Link, Method, Wallet
-from schemas.signature import secret
 from schemas.wallet import write_wallet
 from store import merchants, wallets
 from store.knowledge import Contended
@@ -92,7 +91,7 @@ class Harness:
                 [(each, each.title()) for each in ids],
                 [
                     merchants.NewEndpoint(
-                        endpoint, endpoint.split("/")[0], "http://127.0.0.1:9/", secret(bytes(32)), list(names)
+                        endpoint, endpoint.split("/")[0], "http://127.0.0.1:9/", "sealed:0:", list(names)
                     )
                     for endpoint, names in told.items()
                 ],

@@ -18,6 +18,7 @@ from schemas.wallet import read_wallet, write_wallet
 from store import merchants, wallets
 from store.failures import DATABASE_ERRORS, Failure, failure
 from store.knowledge import Contended
+from tests.store.outbox import sealed
 from wallets.change import Retention
 from wallets.importing import import_wallets
 
@@ -110,7 +111,12 @@ class World:
             await merchants.put(
                 connection,
                 [(name, name.title()) for name in names],
-                [merchants.NewEndpoint(f"to-{name}", name, "http://localhost/", SECRET, event_types) for name in names],
+                [
+                    merchants.NewEndpoint(
+                        f"to-{name}", name, "http://localhost/", sealed(SECRET, f"to-{name}"), event_types
+                    )
+                    for name in names
+                ],
             )
 
     async def wallets(self, *lines: JSON) -> None:

@@ -21,6 +21,7 @@ from tests.crash.child import RETENTION, ProcessPlan
 from tests.crash.processes import ForkServer, WorkerProcess
 from tests.crash.runs import Fed, Run, copied, run_from, run_on
 from tests.crash.stream import MESSAGES, WALLETS, merchants_at
+from tests.store.outbox import sealed
 from wallets.importing import import_wallets
 
 # Seconds: the shortest that a child on a busy machine keeps up with. A broker may insist on more.
@@ -94,7 +95,7 @@ async def begin(databases: Databases, fork_server: ForkServer, fed: Fed) -> Star
 async def _import(url: str) -> None:
     lines = [read_merchant(json.dumps(line)) for line in merchants_at("http://127.0.0.1/")]
     endpoints = [
-        merchants.NewEndpoint(each.id, line.id, each.url, each.secret, each.event_types)
+        merchants.NewEndpoint(each.id, line.id, each.url, sealed(each.secret, each.id), each.event_types)
         for line in lines
         for each in line.endpoints
     ]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from domain.refusal import Refused
-from ops import run, setting_checks, settings
+from ops import run, secret_keys, setting_checks, settings
 from ops.feed_settings import Asked
 from ops.kafka import security
 from ops.setting_checks import SettingsError
@@ -23,6 +23,7 @@ from producers.topic import records
 from schemas.feeds import FEEDS
 from schemas.feeds.feed import Edge, Feed
 from schemas.feeds.reading import parts
+from schemas.sealing import BUILT_IN, CannotOpen
 from store import address
 from tests.schemas.feeds.reading import messages
 
@@ -32,6 +33,7 @@ PRODUCTION = {
     "ENVIRONMENT": "production",
     "DATABASE_URL": "postgresql://repoint:hunter2@db.internal:5432/repoint",
     "KAFKA_BOOTSTRAP_SERVERS": "kafka-1:9092, kafka-2:9092",
+    "SECRETS_KEY": f"v1:{'ab' * 32}",
 }
 
 
@@ -578,3 +580,49 @@ def test_a_variable_of_the_tests_is_no_misspelled_setting(environment: Environme
     environment.set(**PRODUCTION, TEST_KAFKA="apache")
     assert settings.misspelled() == []
     assert read().environment == "production"
+
+
+# --- the keys of secrets ------------------------------------------------------------------------------------------
+
+
+def test_production_needs_a_key_for_secrets_and_says_what_makes_one(environment: Environment) -> None:
+    environment.set(**{name: value for name, value in PRODUCTION.items() if name != "SECRETS_KEY"})
+    assert problems() == (
+        "REPOINT_SECRETS_KEY: expected in production, VERSION:HEX: `repoint keys generate` makes one",
+    )
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("ab" * 32, "expected VERSION:HEX with 64 hexadecimal digits, or several separated by commas"),
+        (f"v1:{'ab' * 31}", "expected VERSION:HEX with 64 hexadecimal digits, or several separated by commas"),
+        (f"v1:{'ab' * 32},", "expected VERSION:HEX with 64 hexadecimal digits, or several separated by commas"),
+        (f"v 1:{'ab' * 32}", "expected VERSION:HEX with 64 hexadecimal digits, or several separated by commas"),
+        (f"v1:{'ab' * 32},v1:{'cd' * 32}", "expected another version for each key"),
+        (f"0:{'ab' * 32}", "expected no version 0, and not its key: it is built in, for development"),
+        (f"v1:{BUILT_IN.key.hex()}", "expected no version 0, and not its key: it is built in, for development"),
+    ],
+)
+def test_a_key_for_secrets_that_cannot_be_one_is_refused_and_not_repeated(
+    environment: Environment, written: str, expected: str
+) -> None:
+    environment.set(SECRETS_KEY=written)
+    assert problems() == (f"REPOINT_SECRETS_KEY: {expected}",)
+
+
+def test_the_first_key_seals_and_all_open_and_the_built_in_one_opens_in_development_alone(
+    environment: Environment,
+) -> None:
+    built_in = secret_keys.keys(read())
+    assert built_in.current_version == "0"
+    at_first = built_in.seal("a secret", "secret", "e")
+    environment.set(SECRETS_KEY=f"v1:{'ab' * 32}")
+    alone = secret_keys.keys(read())
+    assert (alone.current_version, alone.open(at_first, "secret", "e")) == ("v1", "a secret")
+    environment.set(**PRODUCTION | {"SECRETS_KEY": f"v2:{'cd' * 32} , v1:{'AB' * 32}"})
+    both = secret_keys.keys(read())
+    assert (both.current_version, both.open(alone.seal("another", "secret", "e"), "secret", "e")) == ("v2", "another")
+    assert "ab" * 8 not in f"{read()!r} {both!r} {alone}".lower()
+    with pytest.raises(CannotOpen, match="there is no key of version 0"):
+        both.open(at_first, "secret", "e")

@@ -60,6 +60,7 @@ def settings() -> Settings:
             "batch_wait": "70ms",
             "fingerprint_key": f"v2:{'22' * 32}",
             "fingerprint_key_former": f"v1:{'11' * 32}",
+            "secrets_key": f"v3:{'33' * 32}",
             "feed_secrets": '{"vau": ["new secret of 24 chars..", "old secret of 24 chars.."]}',
             "feed_fetch": '{"adyen": {"url": "https://adyen.example/v1", "bearer": "ours", "allow": ["10.2.0.0/16"]}}',
             "parked_for": "5h",
@@ -188,6 +189,7 @@ async def test_the_dispatcher_and_its_sender(settings: Settings, engine: AsyncEn
     assert dispatcher._claimer._lease == dispatcher._recorder._lease == timedelta(seconds=31)
     assert dispatcher._poster._patience == (31 - 11) / 2
     assert dispatcher._drain_within == 17
+    assert repr(dispatcher._poster._keys) == "Keys(['v3', '0'])"
 
 
 async def test_what_is_kept_for_how_long(

@@ -9,11 +9,17 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from schemas.sealing import BUILT_IN_KEYS
 from schemas.signature import event_id, secret
 from store import deliveries, events
 from store.ids import uuid7
 
 SECRET = secret(bytes(range(32)))
+
+
+def sealed(secret: str, endpoint_id: str) -> str:
+    """A secret as it is stored in development."""
+    return BUILT_IN_KEYS.seal(secret, "secret", endpoint_id)
 
 
 class Row(NamedTuple):
@@ -52,12 +58,12 @@ class Outbox:
         merchant = name if merchant is None else merchant
         await self.execute("INSERT INTO merchants (id, name) VALUES (:id, :id) ON CONFLICT DO NOTHING", id=merchant)
         await self.execute(
-            "INSERT INTO endpoints (id, merchant_id, url, secrets, event_types) "
+            "INSERT INTO endpoints (id, merchant_id, url, sealed_secrets, event_types) "
             "VALUES (:name, :merchant, :url, :secrets, :event_types)",
             name=name,
             merchant=merchant,
             url=url,
-            secrets=list(secrets),
+            secrets=[sealed(secret, name) for secret in secrets],
             event_types=list(event_types),
         )
         return name

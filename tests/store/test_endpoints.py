@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from domain.delivery.circuit import Failures
 from schemas.signature import secret
 from store import endpoints, merchants
-from tests.store.outbox import Outbox
+from tests.store.outbox import SECRET, Outbox, sealed
 
 
 @pytest.fixture
@@ -191,7 +191,7 @@ async def test_what_was_parked_has_its_whole_schedule_again_and_is_due_at_once(o
 async def test_a_file_leaves_out_endpoints_of_its_own_merchants_alone(outbox: Outbox) -> None:
     async with outbox.engine.begin() as connection:
         for id_ in ("shop/2", "shop/3"):
-            new = merchants.NewEndpoint(id_, "shop", "http://127.0.0.1:9/", secret(bytes(32)), [])
+            new = merchants.NewEndpoint(id_, "shop", "http://127.0.0.1:9/", sealed(SECRET, id_), [])
             assert await merchants.put(connection, [("shop", "Shop")], [new]) == []
         await endpoints.disable(connection, ["shop/3"], "by hand")
         assert await endpoints.left_out(connection, ["shop", "gym"], ["shop/2", "gym"]) == ["shop"]
@@ -224,7 +224,7 @@ async def test_what_waits_is_parked_and_let_go_again_of_that_endpoint_alone(outb
 async def test_a_file_brings_a_merchant_and_its_endpoints_up_to_date_and_no_other_s(outbox: Outbox) -> None:
     def endpoint(id_: str, merchant: str) -> merchants.NewEndpoint:
         return merchants.NewEndpoint(
-            id_, merchant, "http://127.0.0.1:9/new", secret(b"n" * 32), ["PAYMENT_METHOD_UPDATED"]
+            id_, merchant, "http://127.0.0.1:9/new", sealed(secret(b"n" * 32), id_), ["PAYMENT_METHOD_UPDATED"]
         )
 
     async with outbox.engine.begin() as connection:

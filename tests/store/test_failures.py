@@ -49,7 +49,10 @@ async def test_what_breaks_a_rule_is_refused_by_the_rule_s_name(engine: AsyncEng
         Failure.REFUSED,
         "23514 ck_inbox_outcome",
     )
-    nobody = "INSERT INTO endpoints (id, merchant_id, url, secrets, event_types) VALUES ('e', 'm', '', '{s}', '{}')"
+    nobody = """
+        INSERT INTO endpoints (id, merchant_id, url, sealed_secrets, event_types)
+        VALUES ('e', 'm', '', '{sealed:0:}', '{}')
+    """
     assert await meaning(engine, nobody) == (Failure.REFUSED, "23503 fk_endpoints_merchant_id")
     twice = "INSERT INTO merchants (id, name) VALUES ('m', 'm'), ('m', 'm')"
     assert await meaning(engine, twice) == (Failure.REFUSED, "23505 pk_merchants")

@@ -16,6 +16,8 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from schemas.sealing import BUILT_IN_KEYS
+from schemas.signature import secret
 from store import migrate, rows
 from store.engine import connect
 from store.failures import constraint, sqlstate
@@ -27,7 +29,8 @@ from tests.parts.until import until
 # One row of everything at least, each as it may be. Ids end in a digit: 1 and 2 are wallets, a to d and f are methods.
 ROWS = """
     INSERT INTO merchants (id, name) VALUES ('m', 'M'), ('n', 'N');
-    INSERT INTO endpoints (id, merchant_id, url, secrets, event_types) VALUES ('e', 'm', 'u', '{s}', '{}');
+    INSERT INTO endpoints (id, merchant_id, url, sealed_secrets, event_types)
+    VALUES ('e', 'm', 'u', '{sealed:0:}', '{}');
     INSERT INTO wallets (id, hsid) VALUES (pg_temp.id('1'), 'h'), (pg_temp.id('2'), 'h');
     INSERT INTO customer_identities (name, value, wallet_id) VALUES ('hsid', 'h', pg_temp.id('1'));
     INSERT INTO wallet_merchants (wallet_id, merchant_id) VALUES (pg_temp.id('1'), 'm'), (pg_temp.id('2'), 'n');
@@ -86,11 +89,15 @@ ID = """
 BROKEN = {
     # who is told
     "pk_merchants": "INSERT INTO merchants VALUES ('m', 'again')",
-    "pk_endpoints": "INSERT INTO endpoints (id, merchant_id, url, secrets, event_types)"
-    " VALUES ('e', 'm', 'u', '{s}', '{}')",
+    "pk_endpoints": "INSERT INTO endpoints (id, merchant_id, url, sealed_secrets, event_types)"
+    " VALUES ('e', 'm', 'u', '{sealed:0:}', '{}')",
     "fk_endpoints_merchant_id": "UPDATE endpoints SET merchant_id = 'nobody'",
     "ck_endpoints_status": "UPDATE endpoints SET status = 'BROKEN'",
-    "ck_endpoints_secrets": "UPDATE endpoints SET secrets = '{}'",
+    "ck_endpoints_secrets": "UPDATE endpoints SET sealed_secrets = '{sealed:0:a, sealed:0:b, sealed:0:c}'",
+    "ck_endpoints_sealed": [
+        "UPDATE endpoints SET sealed_secrets = '{whsec_c2VjcmV0}'",
+        "UPDATE endpoints SET sealed_secrets = '{sealed:0:a, whsec_c2VjcmV0}'",
+    ],
     "ck_endpoints_circuit": "UPDATE endpoints SET circuit = 'HALF'",
     "ck_endpoints_max_per_second": "UPDATE endpoints SET max_per_second = 0",
     "ck_endpoints_disabled_reason": "UPDATE endpoints SET disabled_reason = 'GONE'",
@@ -383,7 +390,7 @@ ROW_TYPES = [value for value in vars(rows).values() if isinstance(value, RowType
 # Programs of the release before may be running still.
 FORMER_ROW_TYPES = {
     *("arrival_row", "judged_row", "told_row", "fact_row", "method_row", "method_credential_row", "link_row"),
-    *("lineage_row", "count_row", "event_row", "delivery_row", "line_row", "attempt_result_row_v1"),
+    *("lineage_row", "count_row", "event_row", "delivery_row", "line_row", "attempt_result_row_v1", "endpoint_row_v1"),
 }
 FORMER_DOMAINS = {"attempt_outcome_v1"}
 
@@ -449,6 +456,13 @@ REASONS_OF_0009 = {
 }
 
 
+SECRET, FORMER_SECRET = secret(b"n" * 32), secret(b"f" * 32)
+
+
+def sealed_by(endpoint_id: str, clear: str) -> str:
+    return BUILT_IN_KEYS.seal(clear, "secret", endpoint_id)
+
+
 @pytest.fixture
 async def url_of_0008(databases: Databases) -> AsyncIterator[str]:
     """A database as the version before left it, with a row of everything."""
@@ -457,13 +471,14 @@ async def url_of_0008(databases: Databases) -> AsyncIterator[str]:
     async with engine.begin() as connection:
         await connection.run_sync(lambda sync: command.upgrade(migrate.config(sync), "0008"))
     await engine.dispose()
-    await fill(url, ID + ROWS + REASONS_OF_0008)
+    clear = ROWS.replace("sealed_secrets", "secrets").replace("{sealed:0:}", f"{{{SECRET},{FORMER_SECRET}}}")
+    await fill(url, ID + clear + REASONS_OF_0008)
     yield url
     await databases.drop(url)
 
 
 async def contents(connection: AsyncConnection) -> dict[str, dict[str, list[str]]]:
-    """The values of every column of every table, without the reasons of the inbox."""
+    """The values of every column of every table, without the reasons of the inbox and the secrets."""
     columns: Sequence[Any] = (
         await connection.execute(
             text("""
@@ -475,7 +490,7 @@ async def contents(connection: AsyncConnection) -> dict[str, dict[str, list[str]
     ).all()
     values: dict[str, dict[str, list[str]]] = {}
     for table, column in columns:
-        if (table, column) != ("inbox", "reason"):
+        if (table, column) not in {("inbox", "reason"), ("endpoints", "secrets")}:
             query = text(f"SELECT CAST({column} AS text) FROM {table} ORDER BY 1")  # noqa: S608 - ours
             values.setdefault(table, {})[column] = list(await connection.scalars(query))
     return values
@@ -491,7 +506,7 @@ async def test_reasons_are_renamed_and_nothing_else_changes(url_of_0008: str) ->
     async with engine.connect() as connection:
         before = await contents(connection)
         await connection.rollback()
-        await migrate.upgrade(url_of_0008)
+        await migrate.upgrade(url_of_0008, seal=sealed_by)
         assert await reasons(connection) == REASONS_OF_0009
         after = await contents(connection)
     await engine.dispose()
@@ -513,7 +528,7 @@ async def test_a_reason_is_renamed_while_another_is_waited_for_and_what_was_left
             await reader.rollback()
             return stored[10] == "ALREADY_KNOWN" and stored[20000] == "NEWER_KNOWN"
 
-        migration = asyncio.create_task(migrate.upgrade(url_of_0008))
+        migration = asyncio.create_task(migrate.upgrade(url_of_0008, seal=sealed_by))
         await until(first_slices_are_done)
         migration.cancel()
         await asyncio.wait([migration])
@@ -521,10 +536,25 @@ async def test_a_reason_is_renamed_while_another_is_waited_for_and_what_was_left
         await reader.rollback()
         await worker.rollback()
         assert (await migrate.revisions(url_of_0008))[0] == "0008"
-        await asyncio.gather(*(migrate.upgrade(url_of_0008) for _ in range(2)))
+        await asyncio.gather(*(migrate.upgrade(url_of_0008, seal=sealed_by) for _ in range(2)))
         assert await reasons(reader) == REASONS_OF_0009
     await engine.dispose()
     assert len(set(await migrate.revisions(url_of_0008))) == 1
+
+
+async def test_secrets_that_are_stored_in_the_clear_are_sealed_by_the_migration(url_of_0008: str) -> None:
+    with pytest.raises(ValueError, match="expected `seal`"):
+        await migrate.upgrade(url_of_0008)
+    assert (await migrate.revisions(url_of_0008))[0] == "0008"
+    await migrate.upgrade(url_of_0008, seal=sealed_by)
+    engine = connect(url_of_0008, pool_size=1)
+    async with engine.connect() as connection:
+        rows = (await connection.execute(text("SELECT id, sealed_secrets FROM endpoints"))).all()
+        dump = await contents(connection)
+    await engine.dispose()
+    [(id_, stored)] = rows
+    assert [BUILT_IN_KEYS.open(one, "secret", id_) for one in stored] == [SECRET, FORMER_SECRET]
+    assert "whsec_" not in f"{rows} {dump}"
 
 
 def test_no_migration_changes_what_rows_are_handed_over_as() -> None:

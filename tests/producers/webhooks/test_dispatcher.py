@@ -12,6 +12,7 @@ from sqlalchemy import event as sqlalchemy_event
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 from standardwebhooks.webhooks import Webhook
+from structlog.testing import capture_logs
 
 from domain.delivery.outcome import Outcome
 from producers.egress import parse_networks
@@ -19,6 +20,7 @@ from producers.webhooks import claimer, poster
 from producers.webhooks.dispatcher import Dispatcher, DispatchPoint
 from producers.webhooks.recorder import LATE
 from producers.webhooks.sender import PostResult, Sender
+from schemas.sealing import BUILT_IN, Key, Keys
 from schemas.signature import event_id, secret
 from store import dead_deliveries, deliveries, endpoints
 from store.engine import connect
@@ -338,6 +340,46 @@ async def test_an_endpoint_that_cannot_be_sent_to_hurts_only_itself(
         await outbox.tell(name, await outbox.add_wallet())
     assert await dispatcher.run_once() == 2
     assert sorted(await outbox.attempts()) == sorted([(1, "ACCEPTED", 200), (1, outcome, None)])
+
+
+async def test_a_secret_that_cannot_be_decrypted_fails_no_delivery_and_is_named_once_a_minute(
+    monkeypatch: pytest.MonkeyPatch, engine: AsyncEngine, outbox: Outbox, sender: Sender, receiver: Receiver
+) -> None:
+    for name in ("lost", "m"):
+        await outbox.add_endpoint(name, receiver.url(f"/{name}"))
+        for _ in range(3):
+            await outbox.tell(name, await outbox.add_wallet())
+    theirs = Keys([Key("v9", bytes(32))]).seal(SECRET, "secret", "lost")
+    await outbox.execute("UPDATE endpoints SET sealed_secrets = :theirs WHERE id = 'lost'", theirs=[theirs])
+    dispatcher = Dispatcher(engine, sender, schedule=AT_ONCE)
+    with capture_logs() as logs:
+        async with running(dispatcher):
+            await receiver.arrived(3, "/m", within=WITHIN)
+            await asyncio.sleep(1)  # two looks at what is due
+        assert await dispatcher.run_once() == 0
+    assert [line for line in logs if line.get("endpoint") == "lost"] == [
+        {
+            "event": "the secret of an endpoint cannot be decrypted",
+            "log_level": "error",
+            "endpoint": "lost",
+            "why": "there is no key of version v9",
+        }
+    ]
+    assert receiver.at("/lost") == []
+    assert [(row.endpoint_id, row.status, row.attempt) for row in await outbox.live()] == [("lost", "PENDING", 0)] * 3
+    with_key = Dispatcher(engine, sender, keys=Keys([BUILT_IN, Key("v9", bytes(32))]))
+    assert await with_key.run_once() == 3
+
+    # by the end of the minute it is looked at again
+    monkeypatch.setattr(poster, "_SET_ASIDE_SECONDS", 0)
+    await outbox.tell("lost", await outbox.add_wallet())
+    for _ in range(2):
+        dispatcher = Dispatcher(engine, sender)
+        with capture_logs() as logs:
+            for _ in range(2):
+                assert await dispatcher.run_once() == 1
+                await asyncio.sleep(0)
+        assert [line["why"] for line in logs] == ["there is no key of version v9"] * 2
 
 
 async def test_endpoints_that_hang_do_not_keep_others_waiting(

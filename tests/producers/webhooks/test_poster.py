@@ -14,8 +14,9 @@ from domain.delivery.backlog import Backlog
 from domain.delivery.outcome import Outcome
 from producers.webhooks.poster import Poster, _Ready
 from producers.webhooks.sender import PostResult
+from schemas.sealing import BUILT_IN_KEYS
 from store.deliveries import ClaimedDelivery
-from tests.store.outbox import SECRET
+from tests.store.outbox import SECRET, sealed
 
 
 class QuickSender:
@@ -43,7 +44,9 @@ class Results:
 
 def claimed(number: int, endpoint: str = "m", secret: str = SECRET) -> ClaimedDelivery:
     at, id_ = datetime(2026, 11, 20, tzinfo=UTC), UUID(int=number)
-    return ClaimedDelivery(number, 1, id_, endpoint, id_, at, at, b"{}", "https://shop.example/", [secret])
+    return ClaimedDelivery(
+        number, 1, id_, endpoint, id_, at, at, b"{}", "https://shop.example/", [sealed(secret, endpoint)]
+    )
 
 
 class SlowSender:
@@ -61,7 +64,12 @@ class SlowSender:
 
 def make(sender: object, results: Results, *, connections: int = 2, patience: float = 3600) -> Poster:
     return Poster(
-        cast(Any, sender), Backlog(connections), cast(Any, results), connections=connections, patience=patience
+        cast(Any, sender),
+        Backlog(connections),
+        cast(Any, results),
+        keys=BUILT_IN_KEYS,
+        connections=connections,
+        patience=patience,
     )
 
 
@@ -76,7 +84,9 @@ async def test_what_is_added_when_an_attempt_has_just_ended_is_attempted() -> No
             loop.call_soon(poster.add, [claimed(later.pop(0))], now, tasks)
 
     results = Results(add_next)
-    poster = Poster(cast(Any, QuickSender()), Backlog(1), cast(Any, results), connections=1, patience=3600)
+    poster = Poster(
+        cast(Any, QuickSender()), Backlog(1), cast(Any, results), keys=BUILT_IN_KEYS, connections=1, patience=3600
+    )
     async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
         poster.add([claimed(1)], now, tasks)
         while len(results.ids) < 3:  # noqa: ASYNC110 - a lost delivery gives no sign

@@ -1,0 +1,113 @@
+"""Secrets in the database: encrypted, compared when they are opened, and encrypted anew by a command."""
+
+import json
+from pathlib import Path
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from merchants import secrets
+from schemas.sealing import Key, Keys
+from schemas.signature import secret
+from tests.acceptance.lines import merchant
+from tests.acceptance.program import Program
+from tests.store.outbox import SECRET, Outbox
+
+HEX = {"v1": "11" * 32, "v2": "22" * 32}
+V1, V2 = (Keys([Key(version, bytes.fromhex(digits))]) for version, digits in HEX.items())
+BOTH = f"v2:{HEX['v2']},v1:{HEX['v1']}"
+OTHER = secret(b"o" * 32)
+
+
+@pytest.fixture
+def outbox(engine: AsyncEngine) -> Outbox:
+    return Outbox(engine)
+
+
+@pytest.fixture
+def program(tmp_path: Path, database_url: str) -> Program:
+    return Program(tmp_path, DATABASE_URL=database_url, EGRESS_ALLOW="127.0.0.0/8")
+
+
+async def stored(outbox: Outbox) -> dict[str, list[str]]:
+    rows = await outbox.execute("SELECT id, sealed_secrets FROM endpoints ORDER BY id")
+    return {id_: list(sealed) for id_, sealed in rows}
+
+
+async def seal(outbox: Outbox, id_: str, *sealed: str) -> None:
+    await outbox.execute("UPDATE endpoints SET sealed_secrets = :sealed WHERE id = :id", sealed=list(sealed), id=id_)
+
+
+async def test_an_import_seals_and_only_another_secret_replaces_what_is_stored(
+    program: Program, outbox: Outbox
+) -> None:
+    line = merchant(url="http://127.0.0.1:9/")
+    file = program.write("merchants.jsonl", line)
+    (await program("merchants", "import", file, SECRETS_KEY=f"v1:{HEX['v1']}")).well()
+    [first] = (await stored(outbox))["ep-m-1"]
+    assert V1.open(first, "secret", "ep-m-1") == SECRET
+    await seal(outbox, "ep-m-1", first, V1.seal(OTHER, "secret", "ep-m-1"))
+    before = await stored(outbox)
+    (await program("merchants", "import", file, SECRETS_KEY=BOTH)).well()
+    assert await stored(outbox) == before, "neither the key nor the former secret"
+    line["endpoints"][0]["secret"] = OTHER
+    (await program("merchants", "import", program.write("merchants.jsonl", line), SECRETS_KEY=BOTH)).well()
+    [now] = (await stored(outbox))["ep-m-1"]
+    assert V2.open(now, "secret", "ep-m-1") == OTHER
+
+
+async def test_all_secrets_are_encrypted_with_the_first_key_however_often_it_is_interrupted(
+    monkeypatch: pytest.MonkeyPatch, program: Program, outbox: Outbox
+) -> None:
+    for id_ in ("a", "b", "c"):
+        await outbox.add_endpoint(id_)
+        await seal(outbox, id_, *(V1.seal(each, "secret", id_) for each in (SECRET, OTHER)))
+    await seal(outbox, "b", V2.seal(SECRET, "secret", "b"), V1.seal(OTHER, "secret", "b"))
+    monkeypatch.setattr(secrets, "AT_ONCE", 1)
+    keys = Keys([Key(version, bytes.fromhex(digits)) for version, digits in reversed(HEX.items())])
+    async with outbox.engine.begin() as connection:
+        assert await secrets.reencrypt(connection, keys, after="") == (2, {}, "a")
+    before = await stored(outbox)
+    said = (await program("secrets", "reencrypt", "--dry-run", SECRETS_KEY=BOTH)).well()
+    assert (
+        said.out
+        == "would encrypt 3 secrets with the key v2\nunder the key v1: 3 secrets\nunder the key v2: 3 secrets\n"
+    )
+    assert await stored(outbox) == before
+    shown = await program("secrets", "reencrypt", "--json", SECRETS_KEY=BOTH)
+    assert shown.json() == {"encrypted": 3, "byKeyVersion": {"v2": 6}}
+    after = await stored(outbox)
+    assert after["a"] == before["a"]
+    for id_, sealed in after.items():
+        assert [V2.open(each, "secret", id_) for each in sealed] == [SECRET, OTHER]
+    again = (await program("secrets", "reencrypt", SECRETS_KEY=f"v2:{HEX['v2']}")).well()
+    assert again.out == "encrypted 0 secrets with the key v2\nunder the key v2: 6 secrets\n"
+
+
+async def test_what_no_key_opens_stays_and_is_named(program: Program, outbox: Outbox) -> None:
+    for id_ in ("a", "b"):
+        await outbox.add_endpoint(id_)
+    await seal(outbox, "a", V1.seal(SECRET, "secret", "a"))
+    await seal(outbox, "b", V1.seal(SECRET, "secret", "a"))
+    ended = await program("secrets", "reencrypt", SECRETS_KEY=f"v2:{HEX['v2']}")
+    assert ended.code == 1
+    assert ended.err.splitlines()[-3:] == [
+        "repoint: secrets of 2 endpoints cannot be decrypted (REPOINT_SECRETS_KEY)",
+        "repoint: a: there is no key of version v1",
+        "repoint: b: there is no key of version v1",
+    ]
+    ended = await program("secrets", "reencrypt", SECRETS_KEY=BOTH)
+    assert ended.err.splitlines()[-1] == "repoint: b: the key of version v1 does not open it"
+    assert ended.out.splitlines()[1:] == ["under the key v1: 1 secret", "under the key v2: 1 secret"]
+
+
+async def test_no_list_shows_a_secret_sealed_or_not(program: Program, outbox: Outbox) -> None:
+    await outbox.add_endpoint("m")
+    shown = [await program(noun, "list", "--json") for noun in ("endpoints", "merchants")]
+    assert "m" in json.dumps([ended.json() for ended in shown])
+    assert not any("sealed" in ended.out or "ecret" in ended.out for ended in shown)
+
+
+async def test_a_new_key_is_one_for_secrets(program: Program) -> None:
+    made = (await program("keys", "generate", "--version", "v7")).well().out.strip()
+    (await program("merchants", "list", SECRETS_KEY=made)).well()
