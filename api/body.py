@@ -195,7 +195,7 @@ def deny_too_many_records() -> Denied:
 
 def _refusal_of_body(refusal: Refusal) -> Refusal:
     """The refusal of a posted table, which is no file to its sender."""
-    return refusal._replace(field="body") if refusal.field == "file" else refusal.inside("body")
+    return refusal._replace(field="body") if refusal.field == "file" else refusal
 
 
 def _deny_unusable(feed: Feed, body: bytes, refusal: Refusal) -> Denied:

@@ -67,8 +67,9 @@ _WITH_VALUE = frozenset((RefusalCode.UNKNOWN_CODE, RefusalCode.REPEATED))
 class Refusal(NamedTuple):
     """Why an input cannot be used: what is wrong, in which field, and what was expected there.
 
-    `field` is empty where there is none. `wording` replaces the phrase made of `expected`. Where it shows a value, an
-    unknown code or a repeated key, it is for operators alone.
+    `field` is the path of the field, as in `paymentMethods.0.credentials`; it is empty where there is none. `wording`
+    replaces the phrase made of `expected`. Where it shows a value, an unknown code or a repeated key, it is for
+    operators alone.
     """
 
     code: RefusalCode
@@ -90,8 +91,8 @@ class Refusal(NamedTuple):
         return self._replace(expected=f"{self.expected}{remark}", wording=self.wording and f"{self.wording}{remark}")
 
     def inside(self, field: str) -> "Refusal":
-        """The same for an input that is the value of `field`."""
-        return self._replace(field=f"{field}: {self.field}" if self.field else field)
+        """The same with the path from the outside: `field` has this refusal's input as its value."""
+        return self._replace(field=".".join(filter(None, (field, self.field))))
 
 
 class Refused(ValueError):

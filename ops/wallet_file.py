@@ -3,7 +3,7 @@
 import json
 import os
 import re
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from functools import partial
@@ -24,7 +24,7 @@ from schemas.method_line import NEVER
 from schemas.wallet import WalletLine, read_line
 from store import connectivity
 from wallets.change import Retention
-from wallets.importing import import_wallets
+from wallets.importing import id_paths, import_wallets
 
 # As many as an update's batch may touch: the statements are the same.
 _BATCH = 500
@@ -139,7 +139,7 @@ class _Lines:
         self._skip_invalid = skip_invalid
         self._texts: dict[WalletId, tuple[int, str]] = {}
         self._merged: dict[WalletId, tuple[int, str]] = {}
-        self._places: dict[str, tuple[int, str]] = {}
+        self._lines_by_id: dict[str, int] = {}
 
     async def read(self) -> AsyncIterator[list[Wallet]]:
         with terminal.progress("importing", files.size(self._file)) as advance:
@@ -161,7 +161,7 @@ class _Lines:
         self.check()
 
     def _begin_batch(self) -> None:
-        self._places.clear()
+        self._lines_by_id.clear()
         self._texts.clear()
 
     def check(self) -> None:
@@ -179,13 +179,9 @@ class _Lines:
         number, text = self._texts.get(wallet_id) or self._merged[wallet_id]
         if refusal.code is RefusalCode.WALLET_EXISTS:
             self.done.present += 1
-            self._faults.add(number, refusal._replace(field="id"))
+            self._faults.add(number, refusal)
             return
-        if refusal.field in self._places:
-            _, where = self._places[refusal.field]
-        else:
-            where = "mergedInto" if refusal.field == wallet_id else "merchants"
-        self._fault(number, text, refusal._replace(field=where))
+        self._fault(number, text, refusal)
 
     def _wallet(self, number: int, text: str, advance: Callable[[int], None]) -> Wallet | None:
         advance(len(text))
@@ -195,13 +191,12 @@ class _Lines:
             self._fault(number, text, *refused.refusals)
             return None
         wallet = line.wallet
-        for where, id_ in _ids(wallet):
-            if id_ in self._places:
-                first_line = self._places[id_][0]
-                expected = f"a new id, {id_} is on line {first_line} already"
-                self._fault(number, text, Refusal(RefusalCode.REPEATED, where, expected))
+        for path, id_ in id_paths(wallet):
+            if id_ in self._lines_by_id:
+                expected = f"a new id, {id_} is on line {self._lines_by_id[id_]} already"
+                self._fault(number, text, Refusal(RefusalCode.REPEATED, path, expected))
                 return None
-        self._places.update((id_, (number, where)) for where, id_ in _ids(wallet))
+        self._lines_by_id.update((id_, number) for _, id_ in id_paths(wallet))
         self._texts[wallet.id] = (number, text)
         if wallet.merged_into is not None:
             self._merged[wallet.id] = (number, text)
@@ -225,14 +220,6 @@ class _Lines:
 
     def _at(self, number: int) -> str:
         return f"{files.name(self._file)}:{number}"
-
-
-def _ids(wallet: Wallet) -> Iterator[tuple[str, str]]:
-    yield "id", wallet.id
-    for at, method in enumerate(wallet.methods):
-        yield f"paymentMethods.{at}.id", method.id
-    for at, link in enumerate(wallet.links):
-        yield f"paymentLinks.{at}.id", link.id
 
 
 # The value of a key that no file should hold, as text, number or half of either where the line is broken.

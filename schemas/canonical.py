@@ -36,9 +36,9 @@ from schemas.text import (
     Vendor,
     check_identifiers,
     listed,
-    refusals_of,
     too_long,
 )
+from schemas.validation import refusals_of
 
 UNREADABLE_HEADER = "repoint-unreadable"
 """Header with the reason why the message is unreadable: a masked card number leaves no other trace of it."""

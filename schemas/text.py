@@ -7,8 +7,7 @@ from datetime import UTC, datetime
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import AfterValidator, AwareDatetime, BeforeValidator, StringConstraints, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, StringConstraints
 
 from domain.refusal import Refusal, RefusalCode, Refused
 
@@ -67,12 +66,14 @@ def _bytes(limit: int) -> str:
 Identifier = Annotated[Text, AfterValidator(_at_most(LONGEST_IDENTIFIER))]
 
 # No colon: it ends the vendor in a token's key, and begins a fingerprint's key. No @: it marks a customer.
-Vendor = Annotated[Text, StringConstraints(pattern=r"^[^:@\s][^:\s]*$"), AfterValidator(_at_most(LONGEST_VENDOR))]
+VENDOR = r"^[^:@\s][^:\s]*$"
+Vendor = Annotated[Text, StringConstraints(pattern=VENDOR), AfterValidator(_at_most(LONGEST_VENDOR))]
 
-Last4 = Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z*]{1,4}$")]
+LAST4 = r"^[0-9A-Za-z*]{1,4}$"
+Last4 = Annotated[str, StringConstraints(pattern=LAST4)]
 
-# A key may be as long as its message, and the reason of a refusal, which repeats it, is stored and shown.
-_LONGEST_NAME = 100
+LONGEST_NAME = 100
+"""Of a key in the field of a refusal: a key may be as long as its message, and the refusal is stored and shown."""
 
 Instant = Annotated[AwareDatetime, BeforeValidator(_is_written_out), AfterValidator(_in_utc)]
 
@@ -99,7 +100,7 @@ def too_long(scope: Sequence[tuple[str, str]], field: str) -> Iterator[Refusal]:
     """The refusals of identifiers that are too long for an index; `field` is the customer's."""
     for name, value in scope:
         if max(len(name.encode()), len(value.encode())) > LONGEST_IDENTIFIER:
-            yield Refusal(RefusalCode.TOO_LONG, f"{field}.{name[:_LONGEST_NAME]}", _bytes(LONGEST_IDENTIFIER))
+            yield Refusal(RefusalCode.TOO_LONG, f"{field}.{name[:LONGEST_NAME]}", _bytes(LONGEST_IDENTIFIER))
     if len(json.dumps(scope, ensure_ascii=False).encode()) > LONGEST_SCOPE:
         yield Refusal(RefusalCode.TOO_LONG, field, f"{_bytes(LONGEST_SCOPE)}, all identifiers together")
 
@@ -108,39 +109,3 @@ def listed(identifiers: Collection[str]) -> str:
     """The identifiers of a customer as errors list them: `enterpriseId, hsid or metadata.patientId`."""
     first, last = sorted(identifiers)[:-1], max(identifiers)
     return f"{', '.join(first)} or {last}"
-
-
-# By the kind of an error as pydantic names it; the others are of values in another form than the field has.
-_CODES = {
-    "missing": RefusalCode.REQUIRED,
-    "extra_forbidden": RefusalCode.UNKNOWN_FIELD,
-    "enum": RefusalCode.UNEXPECTED_VALUE,
-    "string_too_long": RefusalCode.TOO_LONG,
-    "string_too_short": RefusalCode.REQUIRED,
-    "too_short": RefusalCode.REQUIRED,
-    "greater_than_equal": RefusalCode.OUT_OF_RANGE,
-    "less_than_equal": RefusalCode.OUT_OF_RANGE,
-    "string_pattern_mismatch": RefusalCode.WRONG_FORMAT,
-    "value_error": RefusalCode.WRONG_FORMAT,
-    "timezone_aware": RefusalCode.WRONG_FORMAT,
-    "json_invalid": RefusalCode.NOT_READABLE,
-}
-
-
-def refusals_of(error: ValidationError) -> list[Refusal]:
-    """The refusals of all errors, each with the path of its field and without the value."""
-    return [_refusal(detail) for detail in error.errors(include_url=False, include_input=False)]
-
-
-def _refusal(detail: ErrorDetails) -> Refusal:
-    """Checks of this program raise `Refused` or ValueError; the text of every other error is pydantic's."""
-    field, raised = _field(detail["loc"]), detail.get("ctx", {}).get("error")
-    if isinstance(raised, Refused):
-        return raised.refusal.inside(field)
-    code = _CODES.get(detail["type"], RefusalCode.WRONG_TYPE)
-    text = str(raised) if isinstance(raised, ValueError) else detail["msg"]
-    return Refusal(code, field, text, text)
-
-
-def _field(path: Sequence[str | int]) -> str:
-    return ".".join(str(name)[:_LONGEST_NAME] for name in path) or "message"

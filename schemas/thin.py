@@ -18,7 +18,8 @@ from schemas.canonical import refuse_by_headers
 from schemas.digit_ids import NO_DIGIT_IDS, DigitIds, pan_in_thin_event
 from schemas.feeds.feed import Fetch
 from schemas.feeds.reading import parse_json
-from schemas.text import Instant, Text, refusals_of
+from schemas.text import Instant, Text
+from schemas.validation import refusals_of
 
 
 @dataclass(frozen=True, slots=True)

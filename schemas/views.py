@@ -213,6 +213,22 @@ class InboxView(View):
     offset: int
 
 
+class AccountsView(View):
+    """How many messages of the update topic had each outcome, or none. `sum` is the number of all messages."""
+
+    applied: int
+    superseded: int
+    duplicate: int
+    parked: int
+    ignored: int
+    quarantined: int
+    unreadable: int
+    empty: int
+    skipped: int
+    lost: int
+    sum: int
+
+
 class DeadLetterView(View):
     """A dead letter, without its headers and body."""
 
@@ -232,7 +248,7 @@ class FetchView(View):
     id: int
     feed: str
     status: str
-    times_received: int = Field(serialization_alias="told")
+    times_received: int
     failures: int
     failure: str | None
     received_at: Moment
@@ -243,12 +259,12 @@ class FetchView(View):
 
 
 class FeedView(View):
-    """A feed, what it can be posted as, and how many codes it has."""
+    """A feed, the content types in which it can be posted (none: it comes in files alone), and its number of codes."""
 
     feed: str
     title: str
-    posted_as: str
-    codes: str
+    posted_as: tuple[str, ...]
+    codes: int
 
 
 class FeedCodeView(View):

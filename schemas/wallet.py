@@ -26,8 +26,9 @@ from schemas.digit_ids import NO_DIGIT_IDS, DigitIds, pan_in_wallet
 from schemas.event import EventName, write_customer
 from schemas.method_line import Id, Line, MethodLine, OptionalDate, OptionalIdentifier
 from schemas.signature import signing_key
-from schemas.text import Text, check_identifiers, listed, refusals_of, too_long
+from schemas.text import Text, check_identifiers, listed, too_long
 from schemas.url import read_url
+from schemas.validation import refusals_of
 from schemas.views import LinkView, MethodView
 
 MOST_METHODS = 10_000
@@ -222,7 +223,7 @@ def _read(shape: type[L], line: str, digit_ids: DigitIds = NO_DIGIT_IDS) -> L:
     try:
         return shape.model_validate(parsed)
     except ValidationError as error:
-        raise Refused.of(*refusals_of(error)) from None
+        raise Refused.of(*refusals_of(error, root="line")) from None
 
 
 def _refusals_of_methods(methods: Sequence[Method]) -> Iterator[Refusal]:

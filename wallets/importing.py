@@ -4,7 +4,8 @@ Imported wallets are resolved before the commit, by what vendors reported of the
 """
 
 from collections import Counter
-from collections.abc import AsyncIterable, Callable, Sequence
+from collections.abc import AsyncIterable, Callable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from typing import TypeAlias
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -17,13 +18,20 @@ from wallets.change import Retention, resolve
 from wallets.loading import known_by, within
 
 OnRefused: TypeAlias = Callable[[WalletId, Refusal], None]
-"""Called with a wallet that cannot be imported. The refusal's `field` is the id at fault in it: its own, that of a
-method, a link or a merchant.
-"""
+"""Called with a wallet that cannot be imported, and why; the refusal's `field` is the path in the wallet's line."""
 
 
 def _raise(_wallet_id: WalletId, refusal: Refusal) -> None:
     raise Refused.of(refusal)
+
+
+def id_paths(wallet: Wallet) -> Iterator[tuple[str, str]]:
+    """Yield the path and the value of each id that must be new: the wallet's, its methods' and its links'."""
+    yield "id", wallet.id
+    for index, method in enumerate(wallet.methods):
+        yield f"paymentMethods.{index}.id", method.id
+    for index, link in enumerate(wallet.links):
+        yield f"paymentLinks.{index}.id", link.id
 
 
 async def import_wallets(
@@ -50,13 +58,14 @@ async def import_wallets(
         accepted = [wallet for wallet in new if wallet.id not in refusals]
         existing = await wallets.insert(connection, accepted)
         if existing:  # by another import, at the same time
-            raise Refused.of(_not_new(min(existing)))
+            id_ = min(existing)
+            raise Refused.of(_not_new(id_, next(path for wallet in accepted for path in _paths(wallet, {id_}))))
         ids += [wallet.id for wallet in accepted]
     astray = await wallets.merged_astray(connection, ids)
     if astray:
         for wallet_id in astray:
             expected = "the id of a wallet that is not merged itself"
-            on_refused(wallet_id, Refusal(RefusalCode.NO_SUCH_REFERENCE, wallet_id, expected))
+            on_refused(wallet_id, Refusal(RefusalCode.NO_SUCH_REFERENCE, "mergedInto", expected))
         await wallets.remove(connection, astray)
         ids = sorted(set(ids).difference(astray))
     await wallets.close_the_gate(connection)
@@ -77,17 +86,22 @@ async def _refusals(connection: AsyncConnection, new: Sequence[Wallet]) -> dict[
     refusals = {}
     for wallet in new:
         if wallet.id in present:
-            refusals[wallet.id] = _not_new(wallet.id, RefusalCode.WALLET_EXISTS)
+            refusals[wallet.id] = _not_new(wallet.id, "id", RefusalCode.WALLET_EXISTS)
         elif missing := sorted(unknown.intersection(wallet.merchants)):
             expected = f"{missing[0]} to be imported first (repoint merchants import)"
-            refusals[wallet.id] = Refusal(RefusalCode.NO_SUCH_REFERENCE, missing[0], expected)
+            refusals[wallet.id] = Refusal(RefusalCode.NO_SUCH_REFERENCE, "merchants", expected)
         elif repeated := sorted(used.intersection(wallets.ids_of(wallet))):
-            refusals[wallet.id] = _not_new(repeated[0])
+            refusals[wallet.id] = _not_new(repeated[0], next(_paths(wallet, {repeated[0]})))
     return refusals
 
 
-def _not_new(id_: str, code: RefusalCode = RefusalCode.REPEATED) -> Refusal:
-    return Refusal(code, id_, f"a new id, {id_} is there already")
+def _not_new(id_: str, path: str, code: RefusalCode = RefusalCode.REPEATED) -> Refusal:
+    return Refusal(code, path, f"a new id, {id_} is there already")
+
+
+def _paths(wallet: Wallet, ids: AbstractSet[str]) -> Iterator[str]:
+    """Yield the paths of the fields that have one of `ids`."""
+    return (path for path, id_ in id_paths(wallet) if id_ in ids)
 
 
 async def _resolve(connection: AsyncConnection, ids: Sequence[WalletId], retention: Retention) -> None:

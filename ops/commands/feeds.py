@@ -27,21 +27,28 @@ def list_(
 ) -> None:
     """List every feed, by the name that --format takes, and what it can be posted as; or the codes of one feed."""
     filters.require_feed(name)
-    rows = [view.as_json() for view in (_feeds() if name is None else _codes(FEEDS[name]))]
+    views: list[View] = [*_feeds()] if name is None else [*_codes(FEEDS[name])]
+    rows = [view.as_json() for view in views]
     if as_json:
         terminal.write_json(rows)
     else:
-        terminal.write_table(list(rows[0]), [list(row.values()) for row in rows])
+        terminal.write_table(list(rows[0]), [[_cell(value) for value in row.values()] for row in rows])
 
 
-def _feeds() -> list[View]:
+def _cell(value: object) -> str:
+    if isinstance(value, list):
+        return " or ".join(value) or "no, in files alone"
+    return str(value)
+
+
+def _feeds() -> list[FeedView]:
     return [
-        FeedView(feed=feed.name, title=feed.title, posted_as=_posted_as(feed), codes=str(len(feed.codes)))
+        FeedView(feed=feed.name, title=feed.title, posted_as=content_types(feed), codes=len(feed.codes))
         for feed in FEEDS.values()
     ]
 
 
-def _codes(feed: Feed) -> list[View]:
+def _codes(feed: Feed) -> list[FeedCodeView]:
     """The codes of a feed, then the kinds of its records that update no payment method."""
     irrelevant = "updates no payment method: counted, not kept"
     return [
@@ -51,7 +58,3 @@ def _codes(feed: Feed) -> list[View]:
         ),
         *(FeedCodeView(code=kind, becomes="irrelevant", meaning=irrelevant) for kind in feed.irrelevant),
     ]
-
-
-def _posted_as(feed: Feed) -> str:
-    return " or ".join(content_types(feed)) or "no, in files alone"

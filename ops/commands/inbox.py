@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from domain.update import Outcome
 from ops import filters, parts, terminal
 from ops.terminal import AsJson, Limit
-from schemas.views import InboxView
+from schemas.views import AccountsView, InboxView
 from store import connectivity, listings
 from store.accounting import Totals, take_stock
 from store.listings import InboxRow
@@ -62,10 +62,21 @@ def accounts(*, as_json: AsJson = False) -> None:
         async with connectivity.snapshot(engine) as connection:
             return await take_stock(connection, settings.kafka_topic)
 
-    counted = parts.on_database(settings, work)
-    lines = {**counted.lines, "sum": counted.received}
+    totals = parts.on_database(settings, work)
     if as_json:
-        terminal.write_json(lines)
+        terminal.write_json(_view(totals).as_json())
         return
-    for name, count in lines.items():
+    for name, count in {**totals.lines, "sum": totals.received}.items():
         terminal.write_line(f"{name:<24}{count:>12,}")
+
+
+def _view(totals: Totals) -> AccountsView:
+    outcomes = {outcome.value.lower(): totals.outcomes.get(outcome.value, 0) for outcome in Outcome}
+    return AccountsView(
+        **outcomes,
+        unreadable=totals.unreadable,
+        empty=totals.empty,
+        skipped=totals.skipped,
+        lost=totals.lost,
+        sum=totals.received,
+    )

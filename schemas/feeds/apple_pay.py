@@ -27,10 +27,20 @@ CODES = (
     Code("UPDATED_MERCHANT_TOKEN_PUBLIC_KEY", "another key to encrypt with", Type.NO_CHANGE),
 )
 _CODES = table(CODES)
+# of a notification
+_NAMES = frozenset(("eventId", "merchantId"))
 _DATE = re.compile(r"(?:20)?(\d\d)(\d\d)(\d\d)|20(\d\d)-(\d\d)", re.ASCII)
 
 
+def _is_notification(record: Record) -> bool:
+    return "eventId" in record and record.keys() <= _NAMES
+
+
 def adapt(notification: Record, _edge: Edge) -> Iterable[UpdateFields | Fetch]:
+    if "eventId" in notification and not _is_notification(notification):
+        raise Refused(
+            RefusalCode.OTHER_FEED, "eventId", "no field beside it but merchantId: a notification has no more"
+        )
     event_id = notification.get("eventId")
     yield Fetch(url_path("merchantToken/event/{eventId}", eventId=event_id), {"eventId": required(event_id, "eventId")})
 
@@ -79,7 +89,7 @@ FEED = Feed(
     name="apple-pay",
     title="Apple Pay merchant token events",
     adapt=adapt,
-    recognises=lambda record: "eventId" in record and record.keys() <= {"eventId", "merchantId"},
+    recognises=_is_notification,
     codes=CODES,
     fetched=fetched,
 )

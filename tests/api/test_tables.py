@@ -102,11 +102,11 @@ UNUSABLE = [
     ("", "body: expected CSV with a line of names"),
     ("  \r\n\r\n", "body: expected CSV with a line of names"),
     ('{"oldCardholderAccountNumber": ""}', "body: expected CSV with a line of names"),
-    (f"{PAN},4111111111111111,2812,A\r\n{PAN},,,C", "body: line of names: expected the names of this feed's columns"),
-    (f"{NAMES},{NAMES}\r\n{PAN},,,C", "body: line of names: expected a name for each column, and each one once"),
+    (f"{PAN},4111111111111111,2812,A\r\n{PAN},,,C", "line of names: expected the names of this feed's columns"),
+    (f"{NAMES},{NAMES}\r\n{PAN},,,C", "line of names: expected a name for each column, and each one once"),
     (f"{NAMES}\r\n{PAN},,,C".encode("utf-16"), "body: expected UTF-8, not UTF-16"),
     (gzip.compress(f"{NAMES}\r\n{PAN},,,C".encode()), "body: expected it unpacked, not as gzip"),
-    (f"{NAMES}{''.join(f',c{n}' for n in range(1_000))}\r\n", "body: line of names: expected 1,000 columns at most"),
+    (f"{NAMES}{''.join(f',c{n}' for n in range(1_000))}\r\n", "line of names: expected 1,000 columns at most"),
 ]
 
 
@@ -153,7 +153,7 @@ async def test_a_table_of_more_lines_than_a_body_may_have_is_not_cut_at_all(
 @pytest.mark.parametrize("unit", [",", '"",', ";"])
 async def test_a_row_of_more_cells_than_a_spreadsheet_has_is_refused_by_that(client: FeedClient, unit: str) -> None:
     answer = await post(client, "vau", NAMES.replace(",", unit[-1]) + "\n" + unit * 200_000)
-    assert (answer.status, answer.body["detail"]) == (422, "body: line: expected 20,000 cells at most")
+    assert (answer.status, answer.body["detail"]) == (422, "line: expected 20,000 cells at most")
 
 
 async def test_a_table_is_taken_from_those_alone_who_send_one(client: FeedClient) -> None:

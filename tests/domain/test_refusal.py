@@ -17,7 +17,7 @@ UNKNOWN = Refusal(RefusalCode.UNKNOWN_CODE, "code", "a code of this feed", "Z is
         (Refusal(RefusalCode.WRONG_FORMAT, "exp", "a month and a year"), "exp: expected a month and a year"),
         (Refusal(RefusalCode.WRONG_FORMAT, "", "a UUID"), "expected a UUID"),
         (Refusal(RefusalCode.REQUIRED, "exp", "required"), "exp: required"),
-        (Refusal(RefusalCode.REQUIRED, "name", "Field required", "Field required"), "name: Field required"),
+        (Refusal(RefusalCode.WRONG_FORMAT, "secret", "a secret", "a secret starts"), "secret: a secret starts"),
         (Refusal(RefusalCode.NO_UPDATE, "code", "Q means no match"), "code: Q means no match"),
         (UNKNOWN, "code: Z is in no table of this feed"),
     ],
@@ -28,13 +28,14 @@ def test_the_text_names_the_field_and_what_was_expected(refusal: Refusal, text: 
 
 def test_the_sender_sees_no_value() -> None:
     assert str(UNKNOWN.without_value()) == "code: expected a code of this feed"
-    other = Refusal(RefusalCode.REQUIRED, "name", "Field required", "Field required")
+    other = Refusal(RefusalCode.WRONG_FORMAT, "secret", "a secret", "a secret starts")
     assert other.without_value() == other
 
 
-def test_a_remark_stands_at_the_end_and_an_outer_field_at_the_beginning() -> None:
-    required = Refusal(RefusalCode.REQUIRED, "exp", "required").adding(" (part 2 of 3)").inside("line")
-    assert str(required) == "line: exp: required (part 2 of 3)"
+def test_a_remark_stands_at_the_end_and_an_outer_field_begins_the_path() -> None:
+    required = Refusal(RefusalCode.REQUIRED, "exp", "required").adding(" (part 2 of 3)").inside("old").inside("card")
+    assert (required.field, str(required)) == ("card.old.exp", "card.old.exp: required (part 2 of 3)")
+    assert required.inside("") == required
     assert str(UNKNOWN.adding(" (part 2 of 3)")) == "code: Z is in no table of this feed (part 2 of 3)"
     assert str(Refusal(RefusalCode.NOT_TEXT, "", "UTF-8").inside("file")) == "file: expected UTF-8"
 

@@ -138,14 +138,17 @@ async def test_the_feeds_that_can_be_read_are_listed(program: Program) -> None:
     assert [each["feed"] for each in listed] == list(FEEDS)
     assert {each["feed"]: (each["title"], each["codes"]) for each in listed}["vau"] == (
         FEEDS["vau"].title,
-        str(len(FEEDS["vau"].codes)),
+        len(FEEDS["vau"].codes),
     )
     posted = {each["feed"]: each["postedAs"] for each in listed}
-    assert (posted["vau"], posted["stripe"]) == ("application/json or text/csv", "application/json")
-    assert (posted["braintree"], posted["nacha"]) == ("application/x-www-form-urlencoded", "no, in files alone")
+    assert (posted["vau"], posted["stripe"]) == (["application/json", "text/csv"], ["application/json"])
+    assert (posted["braintree"], posted["nacha"]) == (["application/x-www-form-urlencoded"], [])
     lines = (await program("feeds", "list")).well().out.splitlines()
     assert lines[0].split() == ["feed", "title", "postedAs", "codes"]
     assert [line.split()[0] for line in lines[1:]] == list(FEEDS)
+    of_feed = {line.split()[0]: line for line in lines[1:]}
+    assert "application/json or text/csv" in of_feed["vau"]
+    assert "no, in files alone" in of_feed["nacha"]
 
 
 async def test_of_one_feed_each_code_is_listed_with_what_becomes_of_it(program: Program) -> None:
@@ -256,7 +259,7 @@ async def test_merchants_are_imported_and_brought_up_to_date(program: Program) -
 @pytest.mark.parametrize(
     ("second", "said"),
     [
-        ({"id": "m-2"}, "merchants.jsonl:2: name: Field required"),
+        ({"id": "m-2"}, "merchants.jsonl:2: name: required"),
         (merchant("m-1", endpoints=[]), "merchants.jsonl:2: id: expected an id of its own, line 1 has it"),
         (merchant("m-2", url="ftp://elsewhere.example"), "merchants.jsonl:2: endpoints.0.url: "),
         ("{", "merchants.jsonl:2: line: expected a JSON object"),
@@ -396,7 +399,7 @@ async def shop(program: Program) -> Program:
     [
         ("not JSON", "wallets.jsonl:4: line: expected a JSON object"),
         (wallet(3) | {"customer": {}}, "wallets.jsonl:4: customer: the customer identifier is missing"),
-        (wallet(3) | {"wallet": 1}, "wallets.jsonl:4: wallet: Extra inputs are not permitted"),
+        (wallet(3) | {"wallet": 1}, "wallets.jsonl:4: wallet: expected no field of this name"),
         (wallet(3, merchants=("m-9",)), "wallets.jsonl:4: merchants: expected m-9 to be imported first"),
         (wallet(1), f"wallets.jsonl:4: id: expected a new id, {wallet(1)['id']} is on line 1 already"),
         (wallet(3) | {"paymentMethods": wallet(1)["paymentMethods"], "paymentLinks": []},
@@ -496,7 +499,7 @@ async def test_a_checked_feed_names_every_line_that_is_not_usable(program: Progr
     ended = await program("ingest", "--format", "canonical", "--dry-run", feed)
     assert ended.code == 1
     assert ended.out.splitlines()[0] == "feed.jsonl: 1 of 5 lines accepted, 1 update found; nothing was sent"
-    assert "  1 refused: occurredAt: Field required" in ended.out.splitlines()
+    assert "  1 refused: occurredAt: required" in ended.out.splitlines()
     reasons = [line.removeprefix("repoint: feed.jsonl:") for line in ended.err.splitlines()]
     assert [reason.split(":")[:2] for reason in reasons[:-1]] == [
         ["3", " message"],

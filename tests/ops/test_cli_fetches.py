@@ -49,9 +49,21 @@ async def program(tmp_path: Path, engine: AsyncEngine, database_url: str) -> Pro
 async def test_what_waits_is_listed_the_next_one_first(program: Program) -> None:
     listed = (await program("fetches", "list", "--json")).json()
     assert sorted(listed[0]) == sorted(
-        ["id", "feed", "status", "told", "failures", "failure", "receivedAt", "dueAt", "topic", "partition", "offset"]
+        [
+            "id",
+            "feed",
+            "status",
+            "timesReceived",
+            "failures",
+            "failure",
+            "receivedAt",
+            "dueAt",
+            "topic",
+            "partition",
+            "offset",
+        ]
     )
-    assert [(one["feed"], one["offset"], one["status"], one["told"], one["failure"]) for one in listed] == [
+    assert [(one["feed"], one["offset"], one["status"], one["timesReceived"], one["failure"]) for one in listed] == [
         ("adyen", 1, "ASKING", 1, None),
         ("adyen", 0, "DUE", 2, None),
         ("visa-tms", 3, "PARKED", 1, None),

@@ -226,7 +226,7 @@ def test_a_binary_cloudevent_is_its_body() -> None:
         ({"data_base64": "no base64!"}, "data_base64: expected base64 of UTF-8 JSON"),
         ({"data_base64": "größe"}, "data_base64: expected base64 of UTF-8 JSON"),
         ({"data_base64": "/w=="}, "data_base64: expected base64 of UTF-8 JSON"),
-        ({"data_base64": "e30="}, "id: Field required"),
+        ({"data_base64": "e30="}, "id: required"),
         ({"data_base64": "W10="}, "data: expected a JSON object"),
         ({"data_base64": None}, "data_base64: expected base64 of UTF-8 JSON"),
         ({"data_base64": 5}, "data_base64: expected base64 of UTF-8 JSON"),
@@ -244,7 +244,7 @@ def test_a_cloudevent_without_an_update_is_refused(event: dict[str, Any], reason
 
 @pytest.mark.parametrize("field", ["id", "vendor", "type", "occurredAt"])
 def test_what_is_required_is_missed_by_its_name(field: str) -> None:
-    assert refusal(without(field)) == f"{field}: Field required"
+    assert refusal(without(field)) == f"{field}: required"
     assert refusal(replaced(**{field: None})).startswith(f"{field}: ")
 
 

@@ -107,7 +107,7 @@ HISTORY = MethodHistory(
         ),
         (
             FetchView.of(FetchRow(1, "adyen", "DUE", 2, 3, "the vendor answered 503", NOON, LATER, "thin", 2, 30)),
-            ('{"id": 1, "feed": "adyen", "status": "DUE", "told": 2, "failures": 3,'
+            ('{"id": 1, "feed": "adyen", "status": "DUE", "timesReceived": 2, "failures": 3,'
             ' "failure": "the vendor answered 503", "receivedAt": "2026-11-20T12:00:00.000Z",'
             ' "dueAt": "2026-11-20T12:00:01.234Z", "topic": "thin", "partition": 2, "offset": 30}'),
         ),

@@ -69,38 +69,40 @@ ONE = wallet(method("A"), removed("R"), links=[link("m-A")])
 
 
 @pytest.mark.parametrize(
-    ("brought", "named"),
+    ("brought", "path", "named"),
     [
-        ([ONE, ONE], "w-e1"),
-        ([ONE, wallet(method("B", id="m-A"))._replace(id="w-e2")], "m-A"),
-        ([ONE, wallet(method("B"), links=[link("m-B", id="l-m-A")])._replace(id="w-e2")], "l-m-A"),
-        ([wallet(method("A"), method("B", id="m-A"))], "m-A"),
-        ([wallet()._replace(merged_into="w-nobody")], "w-e1"),
+        ([ONE, ONE], "id", "w-e1"),
+        ([ONE, wallet(method("B", id="m-A"))._replace(id="w-e2")], "paymentMethods.0.id", "m-A"),
+        ([ONE, wallet(method("B"), links=[link("m-B", id="l-m-A")])._replace(id="w-e2")], "paymentLinks.0.id", "l-m-A"),
+        ([wallet(method("A"), method("B", id="m-A"))], "paymentMethods.0.id", "m-A"),
+        ([wallet()._replace(merged_into="w-nobody")], "mergedInto", ""),
         ([wallet()._replace(merged_into="w-e2"), wallet(customer="e2")._replace(merged_into="w-e3"),
-          wallet(customer="e3")], "w-e1"),
+          wallet(customer="e3")], "mergedInto", ""),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("of", [1, 1000])
-async def test_what_would_be_there_twice_is_refused_by_its_id(
-    harness: Harness, brought: list[Wallet], named: str, of: int
+async def test_what_would_be_there_twice_is_refused_by_the_path_of_its_id(
+    harness: Harness, brought: list[Wallet], path: str, named: str, of: int
 ) -> None:
     with pytest.raises(Refused) as refused:
         await harness.import_wallets(*brought, of=of)
-    assert refused.value.refusal.field == harness.id_of(named)
+    assert refused.value.refusal.field == path
+    assert (harness.id_of(named) if named else "a wallet that is not merged") in refused.value.refusal.expected
     assert await harness.wallets() == {}
 
 
 async def test_what_is_there_already_is_refused(harness: Harness) -> None:
     await harness.import_wallets(ONE)
     before = await harness.exported()
-    for again, named in (
-        (ONE, "w-e1"),
-        (wallet(method("B", id="m-R"))._replace(id="w-e2"), "m-R"),
-        (wallet(method("B"), links=[link("m-B", id="l-m-A")])._replace(id="w-e2"), "l-m-A"),
+    for again, path, named in (
+        (ONE, "id", "w-e1"),
+        (wallet(method("B", id="m-R"))._replace(id="w-e2"), "paymentMethods.0.id", "m-R"),
+        (wallet(method("B"), links=[link("m-B", id="l-m-A")])._replace(id="w-e2"), "paymentLinks.0.id", "l-m-A"),
     ):
         with pytest.raises(Refused) as refused:
             await harness.import_wallets(again)
-        assert refused.value.refusal.field == harness.id_of(named)
+        assert refused.value.refusal.field == path
+        assert harness.id_of(named) in refused.value.refusal.expected
     assert await harness.exported() == before
 
 

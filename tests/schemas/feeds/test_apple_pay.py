@@ -26,6 +26,12 @@ def test_a_notification_leaves_its_event_to_be_fetched() -> None:
     assert asked("apple-pay", NOTIFICATION).path == "merchantToken/event/3f1c%2F0b8a"
     assert refusal("apple-pay", {"eventId": ".."}).startswith("eventId: ")
     assert refusal("apple-pay", {"eventId": None}).startswith("eventId: ")
+    assert asked("apple-pay", NOTIFICATION | {"merchantId": "merchant.example"}).path.endswith("3f1c%2F0b8a")
+
+
+@pytest.mark.parametrize("other", [{"id": "evt_1"}, {"type": "card.updated"}, {"merchantId": "m", "data": {}}])
+def test_an_object_that_has_more_than_a_notification_is_of_another_feed(other: dict[str, Any]) -> None:
+    assert refusal("apple-pay", NOTIFICATION | other).startswith("eventId: expected no field beside it but merchantId")
 
 
 def test_an_event_that_comes_again_later_is_known_by_its_id() -> None:
