@@ -23,13 +23,13 @@ from ops.commands import merchants as merchant_files
 from ops.commands import wallets as wallet_files
 from ops.jobs import run_together
 from ops.run import Role, assembled
-from ops.setting_values import spell
 from ops.settings import Settings
 from ops.terminal import Failed
 from ops.wallet_file import import_file
 from producers.topic import ingest, stream
 from producers.topic.stream import FeedLine
 from schemas.canonical import parse
+from schemas.duration import spell
 from schemas.wallet import MerchantLine, read_wallet
 from store import connectivity, dead_letters, listings
 from store.accounting import Totals, take_stock

@@ -24,9 +24,9 @@ from ops import checkpoint, edge, feed_files, terminal
 from ops.feed_files import Summary
 from ops.folder import Folder
 from ops.open_file import OpenFile
-from ops.setting_values import spell
 from ops.settings import Settings
 from ops.work_folders import WorkFolders
+from schemas.duration import spell
 from schemas.feeds.feed import Edge, Feed
 
 KEPT_FOR = timedelta(days=7)

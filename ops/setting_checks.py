@@ -12,7 +12,7 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ops.setting_values import spell
+from schemas.duration import spell
 from schemas.feeds import FEEDS
 
 if TYPE_CHECKING:

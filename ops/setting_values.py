@@ -12,33 +12,12 @@ from domain.wallet import ALWAYS_IDENTIFY
 from ops import database_service
 from ops.feed_settings import Asked, feed_fetch, feed_secrets
 from producers.egress import Network, parse_networks
+from schemas.duration import duration
 from schemas.sealing import BUILT_IN, KEY_BYTES
 from store import address
 
-_UNITS = {
-    "ms": timedelta(milliseconds=1),
-    "s": timedelta(seconds=1),
-    "m": timedelta(minutes=1),
-    "h": timedelta(hours=1),
-    "d": timedelta(days=1),
-}
-
 KEY_VERSION = re.compile(r"[A-Za-z0-9_-]{1,16}")
 _KEY_FOR_SECRETS = re.compile(rf"[0-9a-fA-F]{{{2 * KEY_BYTES}}}")
-
-
-def duration(text: str) -> timedelta:
-    """Read `250ms`, `5s`, `2m`, `72h` or `800d`. Raises ValueError for anything else."""
-    match = re.fullmatch(r"\s*(\d{1,6})(ms|s|m|h|d)\s*", text, re.ASCII)
-    if match is None:
-        raise ValueError("expected a duration such as 250ms, 5s, 2m, 72h or 800d")
-    return int(match[1]) * _UNITS[match[2]]
-
-
-def spell(length: timedelta) -> str:
-    """Write a duration of whole milliseconds as `duration` reads it, in the largest unit that divides it."""
-    unit = next(unit for unit in reversed(_UNITS) if not length % _UNITS[unit])
-    return f"{length // _UNITS[unit]}{unit}"
 
 
 def _database_url(url: str) -> str:

@@ -33,8 +33,8 @@ from ops.setting_values import (
     Schedule,
     SecretsKey,
     Servers,
-    spell,
 )
+from schemas.duration import spell
 
 
 class Settings(BaseSettings):

@@ -6,7 +6,7 @@ views: `schemas/event.py` renders them, and their keys are part of the contract 
 """
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Enum
 from operator import attrgetter
 from typing import Annotated, Any, Generic, Self, TypeAlias, TypeVar
@@ -16,12 +16,18 @@ from pydantic import AliasGenerator, BaseModel, ConfigDict, Field, PlainSerializ
 from pydantic.alias_generators import to_camel
 
 from domain.wallet import Details, LinkKind, LinkStatus, MethodStatus, MethodType
+from schemas.duration import spell
 from schemas.event import timestamp
 from schemas.payment_method import write_details
 from schemas.signature import event_id
 
 Moment: TypeAlias = Annotated[datetime, PlainSerializer(timestamp, return_type=str)]
 EventId: TypeAlias = Annotated[UUID, PlainSerializer(event_id, return_type=str)]
+
+
+def _short(number: float) -> float:
+    """A number as it was written: the column has seven digits or so."""
+    return float(f"{number:.6g}")
 
 
 class View(BaseModel):
@@ -145,6 +151,8 @@ class EndpointView(View):
     circuit: str
     failing_since: Moment | None
     failures: int
+    max_per_second: Annotated[float, PlainSerializer(_short, return_type=float)] | None
+    retry_schedule: tuple[Annotated[timedelta, PlainSerializer(spell, return_type=str)], ...] | None
 
 
 class EndpointTestView(View):

@@ -3,9 +3,10 @@
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Annotated, Any, NamedTuple, Self, TypeVar
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, Strict, ValidationError, model_validator
 
 from domain import doubles
 from domain.refusal import Refusal, RefusalCode, Refused
@@ -23,6 +24,7 @@ from domain.wallet import (
 )
 from schemas import once
 from schemas.digit_ids import NO_DIGIT_IDS, DigitIds, pan_in_wallet
+from schemas.duration import duration
 from schemas.event import EventName, write_customer
 from schemas.method_line import Id, Line, MethodLine, OptionalDate, OptionalIdentifier
 from schemas.signature import signing_key
@@ -95,11 +97,27 @@ def _checked_url(value: str) -> str:
     return value
 
 
+def _duration(text: str) -> str:
+    if not duration(text):
+        raise ValueError("expected more than 0s")
+    return text
+
+
+# Slower than one in a quarter of an hour is a disabled endpoint; a dispatcher makes a few thousand a second.
+_LEAST_PER_SECOND, _MOST_PER_SECOND = 0.001, 100_000
+# The program's own schedule has nine.
+_MOST_RETRIES = 30
+
+
 class _EndpointJson(Line):
     id: Text
     url: Annotated[str, AfterValidator(_checked_url)]
     secret: Annotated[str, AfterValidator(_checked_secret), Field(repr=False)]
     event_types: Annotated[list[EventName], Field(min_length=1)]
+    max_per_second: Annotated[float, Strict(), Field(ge=_LEAST_PER_SECOND, le=_MOST_PER_SECOND)] | None = None
+    retry_schedule: (
+        Annotated[list[Annotated[str, AfterValidator(_duration)]], Field(min_length=1, max_length=_MOST_RETRIES)] | None
+    ) = None
 
 
 class _MerchantJson(Line):
@@ -179,6 +197,8 @@ class EndpointLine:
     url: str
     secret: str = field(repr=False)
     event_types: tuple[str, ...]
+    max_per_second: float | None = None
+    retry_schedule: tuple[timedelta, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +219,14 @@ def read_merchant(line: str) -> MerchantLine:
         read.id,
         read.name,
         tuple(
-            EndpointLine(endpoint.id, endpoint.url, endpoint.secret, tuple(name.value for name in endpoint.event_types))
+            EndpointLine(
+                endpoint.id,
+                endpoint.url,
+                endpoint.secret,
+                tuple(name.value for name in endpoint.event_types),
+                endpoint.max_per_second,
+                None if endpoint.retry_schedule is None else tuple(map(duration, endpoint.retry_schedule)),
+            )
             for endpoint in read.endpoints
         ),
     )

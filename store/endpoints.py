@@ -35,11 +35,11 @@ class Endpoint:
     circuit: str
     failing_since: datetime | None
     failures: int
+    max_per_second: float | None
+    retry_schedule: tuple[timedelta, ...] | None
 
 
-_COLUMNS = selected(
-    columns_of(schema.endpoints, without=["sealed_secrets", "max_per_second", "paced_until", "retry_schedule"])
-)
+_COLUMNS = selected(columns_of(schema.endpoints, without=["sealed_secrets", "paced_until"]))
 """By the names of the fields of Endpoint."""
 _READ = text(f"""
     SELECT {_COLUMNS}
@@ -72,7 +72,9 @@ async def of_merchants(connection: AsyncConnection, merchant_ids: Collection[str
 
 def _endpoints(rows: Iterable[Row[Any]]) -> Iterator[Endpoint]:
     for row in rows:
-        yield Endpoint(**{**row._mapping, "event_types": tuple(row.event_types)})  # noqa: SLF001 - SQLAlchemy's public name
+        schedule = None if row.retry_schedule is None else tuple(row.retry_schedule)
+        changed = {"event_types": tuple(row.event_types), "retry_schedule": schedule}
+        yield Endpoint(**{**row._mapping, **changed})  # noqa: SLF001 - SQLAlchemy's public name
 
 
 _DISABLE = text("""

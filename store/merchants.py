@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -17,6 +18,8 @@ class NewEndpoint:
     url: str
     sealed_secret: str = field(repr=False)
     event_types: Sequence[str]
+    max_per_second: float | None = None
+    retry_schedule: Sequence[timedelta] | None = None
 
 
 _UPSERT = text(f"{MERCHANT.insert('merchants', 'merchants')} ON CONFLICT (id) DO UPDATE SET name = EXCLUDED.name")
@@ -25,6 +28,7 @@ _UPSERT_ENDPOINTS = text(f"""
     {ENDPOINT.insert("endpoints", "endpoints")}
     ON CONFLICT (id) DO UPDATE
     SET url = EXCLUDED.url, event_types = EXCLUDED.event_types,
+        max_per_second = EXCLUDED.max_per_second, retry_schedule = EXCLUDED.retry_schedule,
         sealed_secrets = CASE WHEN endpoints.sealed_secrets[1] = EXCLUDED.sealed_secrets[1]
                          THEN endpoints.sealed_secrets ELSE EXCLUDED.sealed_secrets END,
         circuit = CASE WHEN endpoints.url = EXCLUDED.url THEN endpoints.circuit ELSE 'CLOSED' END,
@@ -53,6 +57,8 @@ async def put(
             url=endpoint.url,
             sealed_secrets=[endpoint.sealed_secret],
             event_types=list(endpoint.event_types),
+            max_per_second=endpoint.max_per_second,
+            retry_schedule=None if endpoint.retry_schedule is None else list(endpoint.retry_schedule),
         )
         for endpoint in endpoints
     ]

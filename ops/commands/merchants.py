@@ -119,7 +119,15 @@ async def put(engine: AsyncEngine, read: dict[int, MerchantLine], file: Path, ke
     async with connectivity.transaction(engine, dry_run=dry_run) as connection:
         sealed = await secrets.seal_given(connection, keys, {endpoint.id: endpoint.secret for _, endpoint in lines})
         new = [
-            merchants.NewEndpoint(endpoint.id, merchant.id, endpoint.url, sealed[endpoint.id], endpoint.event_types)
+            merchants.NewEndpoint(
+                endpoint.id,
+                merchant.id,
+                endpoint.url,
+                sealed[endpoint.id],
+                endpoint.event_types,
+                endpoint.max_per_second,
+                endpoint.retry_schedule,
+            )
             for merchant, endpoint in lines
         ]
         duplicates = await merchants.put(connection, [(merchant.id, merchant.name) for merchant in read.values()], new)

@@ -4,13 +4,13 @@ from datetime import UTC, datetime, timedelta
 
 import typer
 
-from ops import setting_values
+from schemas import duration as durations
 
 
 def duration(text: str) -> timedelta:
     """Read `250ms`, `5s`, `2m`, `72h` or `800d`. Raises BadParameter: typer would show a ValueError with its class."""
     try:
-        return setting_values.duration(text)
+        return durations.duration(text)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
 

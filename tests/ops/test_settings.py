@@ -17,9 +17,9 @@ from ops import run, secret_keys, setting_checks, settings
 from ops.feed_settings import Asked
 from ops.kafka import security
 from ops.setting_checks import SettingsError
-from ops.setting_values import duration, spell
 from ops.settings import described, read
 from producers.topic import records
+from schemas.duration import duration, spell
 from schemas.feeds import FEEDS
 from schemas.feeds.feed import Edge, Feed
 from schemas.feeds.reading import parts

@@ -1,6 +1,7 @@
 """A line of a wallets file: what real exports hold is taken, and what cannot be is named, all of it, by its field."""
 
 import json
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -350,6 +351,18 @@ MERCHANT = {
 }
 
 
+@pytest.mark.parametrize("rate", [0.001, 5, 2.5, 100_000, None])
+def test_an_endpoint_has_a_rate_and_a_retry_schedule_of_its_own(rate: float | None) -> None:
+    (plain,) = MERCHANT["endpoints"]
+    own = plain | {"maxPerSecond": rate, "retrySchedule": ["250ms", "5s", "2h"] * 10}  # type: ignore[operator]
+    (endpoint,) = read_merchant(json.dumps(MERCHANT | {"endpoints": [own]})).endpoints
+    assert endpoint.max_per_second == rate
+    assert endpoint.retry_schedule == (timedelta(milliseconds=250), timedelta(seconds=5), timedelta(hours=2)) * 10
+    for unset in (plain, own | {"retrySchedule": None, "maxPerSecond": None}):
+        (endpoint,) = read_merchant(json.dumps(MERCHANT | {"endpoints": [unset]})).endpoints
+        assert (endpoint.max_per_second, endpoint.retry_schedule) == (None, None)
+
+
 def test_a_merchant_is_read_with_its_endpoints_and_shows_no_secret() -> None:
     read = read_merchant(json.dumps(MERCHANT))
     (endpoint,) = read.endpoints
@@ -371,6 +384,19 @@ def test_a_merchant_is_read_with_its_endpoints_and_shows_no_secret() -> None:
         ({"secret": "whsec_AAAA"}, "endpoints.0.secret"),
         ({"eventTypes": []}, "endpoints.0.eventTypes"),
         ({"eventTypes": ["PAYMENT_METHOD_GONE"]}, "endpoints.0.eventTypes.0"),
+        ({"maxPerSecond": 0}, "endpoints.0.maxPerSecond"),
+        ({"maxPerSecond": -1}, "endpoints.0.maxPerSecond"),
+        ({"maxPerSecond": 0.0009}, "endpoints.0.maxPerSecond"),
+        ({"maxPerSecond": 100_001}, "endpoints.0.maxPerSecond"),
+        ({"maxPerSecond": "5"}, "endpoints.0.maxPerSecond"),
+        ({"maxPerSecond": True}, "endpoints.0.maxPerSecond"),
+        ({"maxPerSecond": float("nan")}, "endpoints.0.maxPerSecond"),
+        ({"retrySchedule": []}, "endpoints.0.retrySchedule"),
+        ({"retrySchedule": ["5s"] * 31}, "endpoints.0.retrySchedule"),
+        ({"retrySchedule": ["5s", "0s"]}, "endpoints.0.retrySchedule.1"),
+        ({"retrySchedule": ["5 minutes"]}, "endpoints.0.retrySchedule.0"),
+        ({"retrySchedule": "5s"}, "endpoints.0.retrySchedule"),
+        ({"retrySchedule": [5]}, "endpoints.0.retrySchedule.0"),
     ],
 )
 def test_a_wrong_field_of_an_endpoint_is_named_without_its_value(changes: dict[str, Any], field: str) -> None:

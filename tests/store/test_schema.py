@@ -390,7 +390,16 @@ ROW_TYPES = [value for value in vars(rows).values() if isinstance(value, RowType
 # Programs of the release before may be running still.
 FORMER_ROW_TYPES = {
     *("arrival_row", "judged_row", "told_row", "fact_row", "method_row", "method_credential_row", "link_row"),
-    *("lineage_row", "count_row", "event_row", "delivery_row", "line_row", "attempt_result_row_v1", "endpoint_row_v1"),
+    *(
+        "lineage_row",
+        "count_row",
+        "event_row",
+        "delivery_row",
+        "line_row",
+        "attempt_result_row_v1",
+        "endpoint_row_v1",
+        "endpoint_row_v2",
+    ),
 }
 FORMER_DOMAINS = {"attempt_outcome_v1"}
 
