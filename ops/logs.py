@@ -9,6 +9,7 @@ import re
 import sys
 import time
 from collections.abc import Mapping
+from math import inf
 from types import TracebackType
 from typing import Literal, TextIO
 
@@ -35,19 +36,31 @@ _TALKATIVE = ("aiohttp.access", "aiokafka", "alembic", "asyncio", "httpcore", "h
 # Its loops say the same some ten times a second for as long as a broker or a topic is away.
 _REPETITIVE = "aiokafka"
 _REPEAT_SECONDS = 60
+# The first group of a new cluster has the broker make the topic of all groups, and a broker that is started again loads
+# it. The client calls that an error, and has a coordinator a second later.
+_USUAL_AT_A_START = "Group Coordinator Request failed: %s"
+_START_SECONDS = 10
 
 
 class _OnceAMinute(logging.Filter):
-    """A filter that lets each line of a repetitive library through once a minute, whatever values it has."""
+    """A filter that lets each line of a repetitive library through once a minute, whatever values it has.
+
+    A line that is usual at a start passes only if it comes for longer than a start takes.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self._due: dict[tuple[str, object], float] = {}
+        self._latest_at_a_start = -inf
 
     def filter(self, record: logging.LogRecord) -> bool:
         if not record.name.startswith(_REPETITIVE):
             return True
         line, now = (record.name, record.msg), time.monotonic()
+        if record.msg == _USUAL_AT_A_START:
+            if now - self._latest_at_a_start > _REPEAT_SECONDS:
+                self._due[line] = now + _START_SECONDS
+            self._latest_at_a_start = now
         if now < self._due.get(line, 0):
             return False
         self._due[line] = now + _REPEAT_SECONDS

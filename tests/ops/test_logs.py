@@ -78,6 +78,20 @@ def test_a_line_of_kafkas_client_comes_once_a_minute(stream: io.StringIO, monkey
     assert len(said) == 7
 
 
+def test_a_coordinator_that_is_not_there_yet_is_no_error_until_it_has_lasted(
+    stream: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moment = 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: moment)
+    client = logging.getLogger("aiokafka.consumer.group_coordinator")
+    starts, away = (1000.0, 1000.1, 1001.0), (2000.0, 2005.0, 2009.9, 2010.1, 2040.0, 2070.2)
+    for moment in (*starts, *away):
+        client.error("Group Coordinator Request failed: %s", moment)
+        if moment == starts[-1]:
+            assert lines(stream) == []
+    assert [line["event"].rpartition(" ")[2] for line in lines(stream)] == ["2010.1", "2070.2"]
+
+
 @pytest.mark.parametrize(
     "text",
     [
