@@ -151,3 +151,7 @@ def test_a_digest_is_of_the_bytes_before_the_place_alone(file: Path) -> None:
         digest = Digest(source)
         digest.interrupt()
         assert digest.before(8) == ""
+
+
+def test_each_file_has_a_checkpoint_of_its_own_that_is_no_upload() -> None:
+    assert checkpoint.beside("feed.csv") == ".feed.csv.checkpoint"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ops import open_file
-from ops.refused_lines import RefusedLines, beside
+from ops.refused_lines import RefusedLines, beside, is_beside
 from producers.topic.stream import FeedLine
 from schemas.intake import TopicMessage
 
@@ -117,6 +117,11 @@ def test_twenty_lines_are_named_and_the_others_counted(
     where = f", all in {feed}.refused" if written else ""
     assert rest.endswith(f"… and 2 lines more{where}")
     assert feed.with_name("feed.refused").exists() is written
+
+
+def test_a_file_of_refused_lines_is_known_by_the_end_of_its_name() -> None:
+    assert beside("feed.csv") == "feed.csv.refused"
+    assert [is_beside(name) for name in ("feed.csv.refused", ".refused.csv", "feed.csv")] == [True, False, False]
 
 
 def test_names_that_are_too_long_for_a_suffix_have_files_of_their_own_beside_them() -> None:

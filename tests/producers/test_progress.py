@@ -66,7 +66,7 @@ NAMES = [(Dispatcher, "the dispatcher", "deliveries wait"), (Fetcher, "the fetch
 async def test_a_loop_that_works_makes_progress(kind: type[Loop], name: str, line: str, engine: AsyncEngine) -> None:
     async with loop_of(kind, engine) as loop:
         stand_still(loop._progress)
-        assert loop.stalled() == f"{name} has made no progress for 200 s"
+        assert (loop.stalled() or "").startswith(f"{name} has made no progress for 20")
         async with running(loop):
             await until(moves(loop))
             # with its next step, too

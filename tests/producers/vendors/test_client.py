@@ -56,6 +56,18 @@ async def test_path_and_query_go_out_byte_for_byte(target: str) -> None:
     assert f"host: 127.0.0.1:{port}\r\n".encode() in head.lower()
 
 
+async def test_a_reports_own_url_may_be_longer_than_a_merchants() -> None:
+    """Its signature is in it."""
+    async with vendor() as (port, heads):
+        path = f"reports?{'s' * 7000}"
+        where = VendorAddress(f"http://127.0.0.1:{port}", None, LOOPBACK)
+        async with VendorClient({"adyen": where}, version="0") as vendors:
+            assert await vendors.ask("adyen", Fetch(path, {})) == b"{}"
+            with pytest.raises(Unanswered, match="the vendor's address cannot be used"):
+                await vendors.ask("adyen", Fetch(f"{path}{'s' * 1000}", {}))
+    assert len(heads) == 1
+
+
 async def test_a_reports_own_url_goes_out_byte_for_byte_and_without_its_fragment() -> None:
     """At the address of an event, which is public: the request is looked at before it is dialled."""
     async with VendorClient({}, version="0") as vendors:

@@ -147,10 +147,11 @@ async def test_named_endpoints_are_claimed_of_without_a_look_and_unnamed_ones_af
 async def test_what_was_put_back_is_claimed_after_the_next_sweep(claiming: Claiming, outbox: Outbox) -> None:
     """It is due before the watermark of its endpoint, which a sweep drops; sweeps are 5 s apart."""
     await add(outbox, "m", 1)
+    before = time.monotonic()
     assert await claiming.run_once() == ["m"]
     (delivery,) = claiming.claimed
     assert claiming.claimer._watermarks == {"m": delivery.due_at}
-    assert 4 < claiming.claimer._sweep_at - time.monotonic() <= 5
+    assert before + 5 <= claiming.claimer._sweep_at <= time.monotonic() + 5
     await outbox.execute("UPDATE deliveries SET leased_until = NULL, due_at = due_at - interval '1 minute'")
     claiming.backlog.release("m")
     claiming.claimer.wake(None)
@@ -209,6 +210,23 @@ async def test_told_to_stop_it_claims_nothing_more(claiming: Claiming, outbox: O
     claiming.claimer.begin_anew()
     assert await claiming.run_once() == []
     assert [row.attempt for row in await outbox.live()] == [0]
+
+
+@pytest.mark.parametrize("due", [(), ["m"], None])
+async def test_a_wish_to_claim_ends_its_wait(claiming: Claiming, due: list[str] | None) -> None:
+    await claiming.run_once()
+    claiming.claimer._look_at = claiming.claimer._sweep_at = inf
+    waiting = asyncio.create_task(claiming.claimer.wait())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    claiming.claimer.wake(due)
+    async with asyncio.timeout(30):
+        await waiting
+        await claiming.run_once()
+        claiming.claimer._look_at = claiming.claimer._sweep_at = inf
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await claiming.claimer.wait()
 
 
 @pytest.mark.parametrize(("look_in", "sweep_in"), [(0.05, HOUR), (HOUR, 0.05)])

@@ -1,6 +1,7 @@
 """The recorder by itself: what it keeps of attempts, what it hands on, and what it counts."""
 
-from collections.abc import AsyncIterator, Collection, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from datetime import timedelta
 
 import pytest
@@ -209,3 +210,42 @@ async def test_the_claimer_is_told_when_it_is_time_for_the_next_claim(recording:
     recording.backlog.add_due(["m"])
     recording.recorder.put_back(second)
     assert recording.due == [()], "an endpoint with due deliveries has none in hand"
+
+
+async def test_it_waits_for_something_to_record(recording: Recording, outbox: Outbox) -> None:
+    for _ in range(2):
+        await outbox.tell("m", await outbox.add_wallet())
+    first, second = await recording.claim(m=2)
+    recorder = recording.recorder
+    causes: list[Callable[[], None]] = [
+        recorder.wake,
+        lambda: recorder.add(first, 0.0, ACCEPTED),
+        lambda: recorder.put_back(second),
+    ]
+    for cause in causes:
+        waiting = asyncio.create_task(recorder.wait())
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        cause()
+        async with asyncio.timeout(30):
+            await waiting
+        await recorder.run_once()
+
+
+async def test_after_a_large_batch_it_waits_a_little_for_the_next_large_batch(
+    monkeypatch: pytest.MonkeyPatch, recording: Recording, outbox: Outbox
+) -> None:
+    monkeypatch.setattr(module, "_MANY", 2)
+    monkeypatch.setattr(module, "_GATHER_SECONDS", 3600)
+    for _ in range(3):
+        await outbox.tell("m", await outbox.add_wallet())
+    first, *others = await recording.claim(m=3)
+    await recording.end([first], ACCEPTED)
+    recording.recorder.wake()
+    async with asyncio.timeout(30):
+        await recording.recorder.wait()
+    await recording.end(others, ACCEPTED, ACCEPTED)
+    recording.recorder.wake()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await recording.recorder.wait()
