@@ -184,3 +184,15 @@ async def test_credentials_that_came_within_reach_stay_there_until_a_transaction
     await unfinished.run(harness.engine, RETENTION, stopping=stopping, on_due=told.append)
     assert seen == [frozenset(), frozenset({"vau:A"}), frozenset({"vau:A", "vau:B"}), frozenset(), frozenset()]
     assert told == [{"shop"}]
+
+
+async def test_what_waited_for_a_customer_has_its_outcome_from_the_wallet_that_was_left(harness: Harness) -> None:
+    names = await import_hub(harness, 3)
+    await take(harness, reported(CLOSED, "B", on=5, id="newer"))
+    customer = names[-1].removeprefix("w-")
+    await take(harness, reported(UpdateType.RESUMED, "B", on=3, id="older", customer=customer))
+    await take(harness, replaced("A", "B", on=1))
+    assert await harness.outcome("older") == ("QUARANTINED", "OWNER_MISMATCH")
+    while await unfinished.run_once(harness.engine, RETENTION, _Pace(at_once=2)) is not None:
+        pass
+    assert await harness.outcome("older") == ("SUPERSEDED", "NEWER_KNOWN")
