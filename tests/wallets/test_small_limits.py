@@ -12,8 +12,8 @@ from domain.effort import TooMuch
 from domain.update import Update, UpdateType
 from store.knowledge import Contended
 from tests.consumers.harness import RETENTION, Harness
-from tests.domain.build import Names, link, method, replaced, reported, wallet
-from wallets import unfinished
+from tests.domain.build import Names, link, method, removed, replaced, reported, wallet
+from wallets import loading, unfinished
 from wallets.announcements import Announced
 from wallets.loading import Limits
 from wallets.unfinished import _Pace
@@ -196,3 +196,49 @@ async def test_what_waited_for_a_customer_has_its_outcome_from_the_wallet_that_w
     while await unfinished.run_once(harness.engine, RETENTION, _Pace(at_once=2)) is not None:
         pass
     assert await harness.outcome("older") == ("SUPERSEDED", "NEWER_KNOWN")
+
+
+async def test_a_wallet_without_the_card_takes_no_outcome_back(harness: Harness) -> None:
+    names = sorted((f"w-e{n}" for n in range(3)), key=harness.id_of)
+    cards = (method("A", id="m-0"), method("A", id="m-1"), removed("A", id="m-2"))
+    await harness.import_wallets(
+        *(wallet(card, customer=name.removeprefix("w-")) for name, card in zip(names, cards, strict=True))
+    )
+    await take(harness, reported(CLOSED, "A", on=5, id="newer"), limits=Limits())
+    await take(harness, reported(UpdateType.RESUMED, "A", on=1, id="older"))
+    assert await harness.outcome("older") == ("SUPERSEDED", "NEWER_KNOWN")
+    while await unfinished.run_once(harness.engine, RETENTION, _Pace(at_once=2)) is not None:
+        pass
+    assert await harness.outcome("older") == ("SUPERSEDED", "NEWER_KNOWN")
+
+
+async def test_updates_of_one_token_that_differ_in_the_fingerprint_go_on_apart(harness: Harness) -> None:
+    """The one by the token alone reaches no wallet that knows the fingerprint alone."""
+    names = sorted((f"w-e{n}" for n in range(4)), key=harness.id_of)
+    await harness.import_wallets(
+        *(
+            wallet(method(key, id=f"m-{name}"), customer=name.removeprefix("w-"))
+            for name, key in zip(names, ("A", "A", "A", ":a"), strict=True)
+        )
+    )
+    await take(harness, replaced("A", "B", on=1, id="token"))
+    await take(harness, replaced(("A", ":a"), "C", on=2, id="both"))
+    assert await left(harness) == 2
+    while await unfinished.run_once(harness.engine, RETENTION, _Pace(at_once=2)) is not None:
+        pass
+    assert await wallets_with(harness, "vau:C") == set(names)
+
+
+@pytest.mark.parametrize(("limit", "is_too_much"), [(4, True), (5, False)])
+async def test_credentials_within_reach_count_over_all_rounds(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch, limit: int, *, is_too_much: bool
+) -> None:
+    await harness.import_wallets(wallet(method("A")))
+    await take(harness, *(replaced(*pair, on=day, id=pair) for day, pair in enumerate(("BC", "CD", "DE"), 2)))
+    monkeypatch.setattr(loading, "_KEYS_LIMIT", limit)
+    if is_too_much:
+        with pytest.raises(TooMuch, match="more than 4 credentials are within reach"):
+            await take(harness, replaced("A", "B", on=1))
+    else:
+        await take(harness, replaced("A", "B", on=1))
+        assert await wallets_with(harness, "vau:E") == {"w-e1"}
