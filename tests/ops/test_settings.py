@@ -511,6 +511,13 @@ def test_no_form_of_the_settings_shows_a_secret(environment: Environment) -> Non
     assert "hunter2" not in repr(read()) + str(read())
 
 
+def test_several_keys_name_a_customer_each_once(environment: Environment) -> None:
+    environment.set(CUSTOMER_IDENTIFIERS="metadata.a, metadata.b,hsid,metadata.a")
+    own = read()
+    assert own.customer_identifiers == ("metadata.a", "metadata.b", "hsid")
+    assert own.identifiers == {"enterpriseId", "hsid", "metadata.a", "metadata.b"}
+
+
 @given(st.integers(0, 999_999), st.sampled_from(["ms", "s", "m", "h", "d"]))
 def test_a_duration_is_spelled_as_it_is_read(count: int, unit: str) -> None:
     length = duration(f"{count}{unit}")

@@ -157,6 +157,11 @@ async def test_the_fetcher_and_its_vendors(settings: Settings, engine: AsyncEngi
     assert made.fingerprints == edge.fingerprints(settings)
 
 
+async def test_without_addresses_no_vendor_is_asked(settings: Settings) -> None:
+    assert run._vendors(settings).feeds == {"adyen"}
+    assert run._vendors(settings.model_copy(update={"feed_fetch": None})).feeds == frozenset()
+
+
 def test_the_publisher(settings: Settings) -> None:
     publisher = run._publisher(settings, "kafka:9093")
     assert (publisher._topic, publisher._thin_topic) == ("updates", "thin")

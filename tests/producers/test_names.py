@@ -74,6 +74,20 @@ async def test_400_names_without_an_answer_keep_no_other_from_its_look_up(server
     await asyncio.gather(*dead)
 
 
+async def test_hosts_are_looked_up_in_the_order_in_which_they_were_asked_for() -> None:
+    asked: list[str] = []
+
+    def look_up(host: str) -> Addresses:
+        asked.append(host)
+        return HERE
+
+    names = Names(look_up, within=30)
+    names._new.width = 1
+    hosts = [f"host-{number}" for number in range(5)]
+    assert await asyncio.gather(*(is_known(names, host) for host in hosts)) == [True] * 5
+    assert asked == hosts
+
+
 async def test_hosts_that_answered_before_have_places_of_their_own(servers: Servers) -> None:
     """Also where more names than there are places for have no answer."""
     clock = Clock()
