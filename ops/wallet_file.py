@@ -75,7 +75,7 @@ async def import_file(
             try:
                 lines.done.wallets = await import_wallets(connection, lines.read(), keep, on_refused=lines.refuse)
             except Refused as refused:  # `lines` takes every other one
-                raise Failed(f"another import has id {refused.refusal.field}; nothing was imported") from None
+                raise Failed(f"{refused.refusal}, by another import; nothing was imported") from None
             lines.check()
         lines.done.beside = beside.keep()
     return lines.done

@@ -215,5 +215,7 @@ async def test_an_import_that_another_one_outran_says_which_id_it_has(
 
         await until(waits)
     ended = await importing
-    expected = f"repoint: another import has id {ids[of]}; nothing was imported\n"
+    path = {"wallet": "id", "method": "paymentMethods.0.id"}[of]
+    known = f"{path}: expected a new id, {ids[of]} is there already, by another import"
+    expected = f"repoint: {known}; nothing was imported\n"
     assert (ended.code, ended.out, ended.err) == (1, "", expected)
