@@ -1,6 +1,7 @@
 """Signing secrets of endpoints, as they are stored: sealed (schemas/sealing.py)."""
 
 from collections.abc import Mapping
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -31,6 +32,19 @@ def _opened(keys: Keys, sealed: str, endpoint_id: str) -> str | None:
         return keys.open(sealed, "secret", endpoint_id)
     except CannotOpen:
         return None
+
+
+async def is_newest(connection: AsyncConnection, keys: Keys, endpoint_id: str, secret: str) -> bool:
+    """Whether the endpoint has this secret already. Locks the endpoint."""
+    stored = await endpoints.lock_secrets(connection, [endpoint_id])
+    return _opened(keys, stored[endpoint_id][0], endpoint_id) == secret
+
+
+async def rotate(
+    connection: AsyncConnection, keys: Keys, endpoint_id: str, secret: str, overlap: timedelta
+) -> datetime | None:
+    """Give an endpoint a new secret; the newest one signs beside it for `overlap`. Until when; None without overlap."""
+    return await endpoints.rotate_secret(connection, endpoint_id, keys.seal(secret, "secret", endpoint_id), overlap)
 
 
 class Reencrypted(NamedTuple):

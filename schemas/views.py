@@ -153,6 +153,15 @@ class EndpointView(View):
     failures: int
     max_per_second: Annotated[float, PlainSerializer(_short, return_type=float)] | None
     retry_schedule: tuple[Annotated[timedelta, PlainSerializer(spell, return_type=str)], ...] | None
+    former_secret_until: Moment | None
+
+
+class RotatedSecretView(View):
+    """A new secret of an endpoint, where the program made it, and until when the former one signs beside it."""
+
+    endpoint_id: str
+    secret: str | None = Field(repr=False)
+    former_secret_until: Moment | None
 
 
 class EndpointTestView(View):

@@ -37,6 +37,7 @@ class Endpoint:
     failures: int
     max_per_second: float | None
     retry_schedule: tuple[timedelta, ...] | None
+    former_secret_until: datetime | None
 
 
 _COLUMNS = selected(columns_of(schema.endpoints, without=["sealed_secrets", "paced_until"]))
@@ -166,6 +167,38 @@ async def lock_secrets(connection: AsyncConnection, ids: Collection[str]) -> dic
     """The sealed secrets of these endpoints, newest first, by endpoint. Locks the endpoints."""
     rows = await connection.execute(_SECRETS, {"ids": list(ids)})
     return {id_: list(secrets) for id_, secrets in rows}
+
+
+_ROTATE = text("""
+    UPDATE endpoints
+    SET sealed_secrets = CASE WHEN CAST(:overlap AS interval) > interval '0'
+                         THEN ARRAY[CAST(:sealed AS text), sealed_secrets[1]] ELSE ARRAY[CAST(:sealed AS text)] END,
+        former_secret_until = CASE WHEN CAST(:overlap AS interval) > interval '0'
+                              THEN now() + CAST(:overlap AS interval) END
+    WHERE id = :id
+    RETURNING former_secret_until
+""")
+
+
+async def rotate_secret(
+    connection: AsyncConnection, endpoint_id: str, sealed_secret: str, overlap: timedelta
+) -> datetime | None:
+    """Give an endpoint a new secret; its newest one signs beside it for `overlap`. Until when; None without overlap."""
+    row = {"id": endpoint_id, "sealed": sealed_secret, "overlap": overlap}
+    until: datetime | None = await connection.scalar(_ROTATE, row)
+    return until
+
+
+_END_OVERLAPS = text("""
+    UPDATE endpoints SET sealed_secrets = sealed_secrets[1:1], former_secret_until = NULL
+    WHERE id = ANY(ARRAY(
+        SELECT id FROM endpoints WHERE former_secret_until <= now() ORDER BY id FOR NO KEY UPDATE SKIP LOCKED))
+""")
+
+
+async def end_overlaps(connection: AsyncConnection) -> None:
+    """Drop the former secrets whose end has come."""
+    await connection.execute(_END_OVERLAPS)
 
 
 _UNDER_OTHER_KEYS = text("""

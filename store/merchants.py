@@ -31,6 +31,8 @@ _UPSERT_ENDPOINTS = text(f"""
         max_per_second = EXCLUDED.max_per_second, retry_schedule = EXCLUDED.retry_schedule,
         sealed_secrets = CASE WHEN endpoints.sealed_secrets[1] = EXCLUDED.sealed_secrets[1]
                          THEN endpoints.sealed_secrets ELSE EXCLUDED.sealed_secrets END,
+        former_secret_until = CASE WHEN endpoints.sealed_secrets[1] = EXCLUDED.sealed_secrets[1]
+                              THEN endpoints.former_secret_until END,
         circuit = CASE WHEN endpoints.url = EXCLUDED.url THEN endpoints.circuit ELSE 'CLOSED' END,
         held_until = CASE WHEN endpoints.url = EXCLUDED.url THEN endpoints.held_until END,
         failing_since = CASE WHEN endpoints.url = EXCLUDED.url THEN endpoints.failing_since END,

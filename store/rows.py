@@ -99,7 +99,16 @@ def _value(column: Column[Any]) -> str:
 _endpoints = schema.endpoints.c
 
 MERCHANT = RowType("merchant_row", 1, columns_of(schema.merchants))
-ENDPOINT_STATE = ("status", "disabled_reason", "held_until", "circuit", "failing_since", "failures", "paced_until")
+ENDPOINT_STATE = (
+    "status",
+    "disabled_reason",
+    "held_until",
+    "circuit",
+    "failing_since",
+    "failures",
+    "paced_until",
+    "former_secret_until",
+)
 """The columns of an endpoint that no merchants file sets."""
 ENDPOINT = RowType("endpoint_row", 3, columns_of(schema.endpoints, without=ENDPOINT_STATE))
 ENDPOINT_SECRETS = RowType("endpoint_secrets_row", 1, [_endpoints.id, _endpoints.sealed_secrets])

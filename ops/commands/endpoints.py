@@ -1,18 +1,23 @@
-"""`repoint endpoints list|enable|disable|test`."""
+"""`repoint endpoints list|enable|disable|test|rotate-secret`."""
 
-from datetime import UTC, datetime
+import secrets
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from merchants import endpoint_events
+from merchants import secrets as sealed_secrets
 from merchants.endpoint_events import TestSent
-from ops import parts, terminal
+from ops import parts, secret_keys, terminal
 from ops.actor import who
+from ops.commands.options import duration
 from ops.terminal import AsJson, DryRun, Failed
+from schemas import signature
 from schemas.signature import event_id
-from schemas.views import EndpointTestView, EndpointView
+from schemas.views import EndpointTestView, EndpointView, RotatedSecretView
 from store import audit, connectivity, endpoints
 from store.audit import Act
 from store.endpoints import Endpoint
@@ -120,6 +125,72 @@ def send_test(
             f"sending the test event {event_id(sent.event_id)} to {endpoint_id}:"
             f" `repoint deliveries show {sent.delivery_id}` shows what came of it"
         )
+
+
+@app.command()
+def rotate_secret(
+    endpoint_id: Annotated[str, typer.Argument(metavar="ENDPOINT_ID", help="Its id.")],
+    *,
+    overlap: Annotated[
+        timedelta,
+        typer.Option(
+            metavar="DURATION",
+            parser=duration,
+            help="How long the former secret signs beside the new one; 0s: no more.",
+        ),
+    ] = "24h",  # type: ignore[assignment] # the parser reads the default, too
+    secret_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A file with the new secret, whsec_…; one is made if not given.")
+    ] = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Give an endpoint a new secret. Webhooks are signed with both secrets until the overlap ends.
+
+    A secret that is made here is written once, to stdout.
+    """
+    new = _read_secret(secret_file) if secret_file else signature.secret(secrets.token_bytes(32))
+    settings = parts.settings_of_a_command()
+    keys = secret_keys.keys(settings)
+
+    async def work(engine: AsyncEngine) -> datetime | None:
+        async with connectivity.transaction(engine, dry_run=dry_run) as connection:
+            former = await endpoints.read(connection, [endpoint_id])
+            _require_all([endpoint_id], [row.id for row in former])
+            if overlap and former[0].former_secret_until is not None:
+                raise Failed(
+                    f"nothing was changed: two secrets sign until {_moment(former[0].former_secret_until)};"
+                    " --overlap 0s replaces both at once"
+                )
+            if await sealed_secrets.is_newest(connection, keys, endpoint_id, new):
+                raise Failed("nothing was changed: the endpoint has this secret already")
+            until = await sealed_secrets.rotate(connection, keys, endpoint_id, new, overlap)
+            await audit.record(connection, [_act("endpoint secret rotated", former[0])])
+            return until
+
+    until = parts.on_database(settings, work)
+    shown = None if dry_run or secret_file else new
+    if as_json:
+        view = RotatedSecretView(endpoint_id=endpoint_id, secret=shown, former_secret_until=until)
+        terminal.write_json(view.as_json())
+        return
+    former = "the former one signs no more" if until is None else f"the former one signs, too, until {_moment(until)}"
+    terminal.write_line(f"{'would rotate' if dry_run else 'rotated'} the secret of {endpoint_id}: {former}")
+    if shown is not None:
+        terminal.write_line(f"the new secret, which is shown this once: {shown}")
+
+
+def _read_secret(file: Path) -> str:
+    secret = file.read_text(encoding="utf-8", errors="replace").strip()
+    try:
+        signature.signing_key(secret)
+    except ValueError as error:
+        raise Failed(f"{terminal.file_name(str(file))}: {error}") from None
+    return secret
+
+
+def _moment(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _act(action: str, former: Endpoint, reason: str | None = None) -> Act:

@@ -84,6 +84,7 @@ class Claimer:
             if time.monotonic() >= self._sweep_at:
                 # a sweep that moved deliveries may have left some: sweep again at once
                 moved = await endpoints.sort(connection)
+                await endpoints.end_overlaps(connection)
                 self._sweep_at = -inf if moved else time.monotonic() + _SWEEP_SECONDS
                 self._watermarks.clear()
                 self._look_at = -inf

@@ -33,10 +33,12 @@ endpoints = Table(
     Column("max_per_second", REAL, comment="deliveries; NULL is any number"),
     Column("paced_until", Instant, comment="from then on max_per_second allows the next delivery"),
     Column("retry_schedule", ARRAY(Interval), comment="in place of the program's"),
+    Column("former_secret_until", Instant, comment="the end of the second secret; NULL: it has no end"),
     one_of("status", "ENABLED", "DISABLED"),
     one_of("circuit", "CLOSED", "OPEN"),
     CheckConstraint("max_per_second > 0", name="max_per_second"),
     CheckConstraint("cardinality(sealed_secrets) BETWEEN 1 AND 2", name="secrets"),
+    CheckConstraint("former_secret_until IS NULL OR cardinality(sealed_secrets) = 2", name="former_secret_until"),
     CheckConstraint("array_to_string(sealed_secrets, ',') ~ '^sealed:[^,]+(,sealed:[^,]+)*$'", name="sealed"),
     CheckConstraint("status = 'DISABLED' OR disabled_reason IS NULL", name="disabled_reason"),
 )

@@ -31,7 +31,8 @@ LATER = datetime(2026, 11, 20, 12, 0, 1, 234567, tzinfo=UTC)
 EVENT = UUID(int=10)
 EVENT_ID = "evt_0000000000000000000000000000000a"
 ENDPOINT = Endpoint("ep-1", "m-1", "https://shop.example/", ("PAYMENT_METHOD_DELETED",), "ENABLED", None, LATER,
-                    "OPEN", NOON, 12, 0.10000000149011612, (timedelta(seconds=5), timedelta(hours=2)))  # fmt: skip
+                    "OPEN", NOON, 12, 0.10000000149011612, (timedelta(seconds=5), timedelta(hours=2)),
+                    NOON)  # fmt: skip
 CARD = Details("1234", "VISA", Expiry(2028, 12), "John Doe", "12345", False, extra={"color": "blue"})  # noqa: FBT003
 OLD = Method("pm-1", MethodType.CARD, MethodStatus.DELETED, frozenset({"vau:tok_A"}), CARD, replaced_by="pm-2",
              deleted_reason="REISSUED")  # fmt: skip
@@ -86,7 +87,8 @@ HISTORY = MethodHistory(
             ('{"id": "ep-1", "merchantId": "m-1", "url": "https://shop.example/",'
             ' "eventTypes": ["PAYMENT_METHOD_DELETED"], "status": "ENABLED", "disabledReason": null,'
             ' "heldUntil": "2026-11-20T12:00:01.234Z", "circuit": "OPEN", "failingSince": "2026-11-20T12:00:00.000Z",'
-             ' "failures": 12, "maxPerSecond": 0.1, "retrySchedule": ["5s", "2h"]}'),
+             ' "failures": 12, "maxPerSecond": 0.1, "retrySchedule": ["5s", "2h"],'
+             ' "formerSecretUntil": "2026-11-20T12:00:00.000Z"}'),
         ),
         (
             MerchantView(id="m-1", name="Café", endpoints=()),

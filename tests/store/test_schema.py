@@ -98,6 +98,7 @@ BROKEN = {
         "UPDATE endpoints SET sealed_secrets = '{whsec_c2VjcmV0}'",
         "UPDATE endpoints SET sealed_secrets = '{sealed:0:a, whsec_c2VjcmV0}'",
     ],
+    "ck_endpoints_former_secret_until": "UPDATE endpoints SET former_secret_until = now()",
     "ck_endpoints_circuit": "UPDATE endpoints SET circuit = 'HALF'",
     "ck_endpoints_max_per_second": "UPDATE endpoints SET max_per_second = 0",
     "ck_endpoints_disabled_reason": "UPDATE endpoints SET disabled_reason = 'GONE'",
