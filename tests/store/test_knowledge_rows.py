@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from domain.knowledge import CardFace, CredentialState, Dated, Fact, Knowledge
@@ -95,3 +96,27 @@ async def test_what_is_reported_anew_takes_the_place_of_what_was(engine: AsyncEn
     fact = FACTS["all"]._replace(later=None, stamp=stamp(7), reason=Reason.EXPIRED)
     read = await read_back(engine, "vau:A", reporting_fact(FACTS["all"]), reporting_fact(fact))
     assert list(read.facts.values()) == [fact]
+
+
+async def test_facts_lead_on_from_either_name_to_every_name_and_never_back(engine: AsyncEngine) -> None:
+    further = Fact(Credential("vau:X", ":b"), Credential("vau:C"), stamp(2))
+    async with engine.connect() as connection:
+        for fact in (FACTS["all"], further):
+            await knowledge.save(connection, reporting_fact(fact), frozenset(), keep=KEEP, keep_unknown=KEEP)
+        everything = {"vau:A", ":a", "vau:B", ":b", "vau:X", "vau:C"}
+        assert await knowledge.reach(connection, ["vau:A"]) == everything
+        assert await knowledge.reach(connection, [":a"]) == everything
+        assert await knowledge.reach(connection, ["vau:B"]) == {"vau:B"}
+        assert await knowledge.reach(connection, [":b", "vau:Q"]) == {":b", "vau:X", "vau:C", "vau:Q"}
+
+
+async def test_nothing_is_kept_for_a_shorter_time_because_a_wallet_knows_it(engine: AsyncEngine) -> None:
+    async with engine.connect() as connection:
+        for reported in (reporting_fact(FACTS["all"]), reporting_state(STATES["status"], ())):
+            await knowledge.save(connection, reported, frozenset(), keep=KEEP, keep_unknown=10 * KEEP)
+        kept = text(
+            "SELECT kept_until - now() FROM credentials UNION ALL SELECT kept_until - now() FROM replacement_facts"
+        )
+        for keep, expected in ((KEEP, 10 * KEEP), (20 * KEEP, 20 * KEEP)):
+            await knowledge.keep_longer(connection, ["vau:A"], keep=keep)
+            assert list(await connection.scalars(kept)) == [expected, expected]

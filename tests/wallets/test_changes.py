@@ -142,3 +142,11 @@ async def test_of_a_credential_by_two_names_it_is_enough_that_a_wallet_knows_eit
     await harness.import_wallets(wallet(method(":a")))
     await harness.report(replaced(("A", ":a"), "B", on=1))
     assert await kept(harness, "vau:A > vau:B") > timedelta(days=700)
+
+
+async def test_what_is_known_of_a_name_that_an_update_adds_is_followed_to_its_end(harness: Harness) -> None:
+    """The wallet knows the token alone; earlier reports were about the fingerprint that the update has beside it."""
+    await harness.report(replaced(":a", "Y", on=5, id="5"), replaced("Y", "Z", on=6, id="6"))
+    await harness.import_wallets(wallet(method("A")))
+    await harness.report(replaced(("A", ":a"), "B", on=1))
+    assert live(await harness.wallet()).keys() == {"Z"}

@@ -43,6 +43,14 @@ async def test_a_wallet_with_a_fingerprint_is_resolved_by_a_fact_that_names_the_
     assert live(await harness.wallet()).keys() == {"B"}
 
 
+async def test_what_replaced_what_is_brought_with_its_reason(harness: Harness) -> None:
+    lost = removed("A")._replace(replaced_by="m-C", deleted_reason="LOST_OR_STOLEN")
+    await harness.import_wallets(wallet(lost, removed("B")._replace(replaced_by="m-C"), removed("R"), method("C")))
+    rows = await harness.rows("SELECT CAST(old_id AS text), CAST(new_id AS text), reason, vendor FROM lineage")
+    named = [(harness.name_of(old), harness.name_of(new), reason, vendor) for old, new, reason, vendor in rows]
+    assert sorted(named) == [("m-A", "m-C", "LOST_OR_STOLEN", None), ("m-B", "m-C", "REPLACED", None)]
+
+
 async def test_an_import_looks_at_as_much_as_it_takes_where_a_batch_may_not(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -62,6 +62,8 @@ async def test_each_transaction_takes_the_next_wallets_in_the_order_of_their_ids
         assert REGISTRY.get_sample_value("repoint_updates_unfinished") == 1
         done += 2
         assert await wallets_with(harness, "vau:B") == set(names[:done])
+        rows = await harness.rows("SELECT CAST(after_wallet AS text) AS id FROM unfinished_updates")
+        assert {harness.name_of(row.id) for row in rows} <= {names[min(done, count) - 1]}
     assert REGISTRY.get_sample_value("repoint_updates_unfinished") == 0
     assert await wallets_with(harness, "vau:A") == set()
     assert await left(harness) == 0
