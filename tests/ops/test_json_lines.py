@@ -56,13 +56,13 @@ def test_a_line_that_is_no_text_is_named_and_the_others_are_read(file: Path) -> 
 def test_a_line_that_is_too_long_is_skipped_to_its_end(monkeypatch: pytest.MonkeyPatch, file: Path) -> None:
     monkeypatch.setattr(json_lines, "LONGEST_LINE", 20)
     monkeypatch.setattr(json_lines, "_SHOWN", 7)
+    monkeypatch.setattr(json_lines, "_CHUNK", 16)
     content = b'{"a": 1}\n{"b": "' + b"x" * 200 + b'"}\n{"c": 1}\n{"d": "01234567890"}\n{"e": "0123456789a"}'
     too_long = "line: expected 16,000,000 bytes at most"
     assert read_leniently(file, content) == (
         [(1, '{"a": 1}'), (3, '{"c": 1}'), (5, '{"e": "0123456789a"}')],
         [(2, b'{"b": "', too_long), (4, b'{"d": "', too_long)],
     )
-    monkeypatch.setattr(json_lines, "_CHUNK", 16)
     monkeypatch.setattr(json_lines, "_LONGEST_SEARCH", 64)
     with pytest.raises(Failed, match=rf"file\.jsonl:2: {too_long}$"):
         read(file, content)
@@ -76,7 +76,7 @@ def test_a_line_that_is_too_long_is_skipped_to_its_end(monkeypatch: pytest.Monke
         (b'\n[{"a": 1}]', ": it looks like a JSON array: expected one JSON object a line (jq -c '.[]')"),
         (b'{\n"a": 1\n}', ": it looks like one JSON text: expected one object a line (jq -c .)"),
         (b"PK\x03\x04....", ": expected it unpacked, not as zip"),
-        (gzip.compress(b'{"a": 1}\n' * 9)[:-9], ": the gzip file is cut off"),
+        (gzip.compress(b'{"a": 1}\n' * 9)[:-9], ":10: the gzip file is cut off"),
     ],
 )
 def test_a_file_of_another_kind_is_refused_as_a_whole(file: Path, content: bytes, problem: str) -> None:

@@ -4,6 +4,7 @@ import io
 import json
 import re
 from contextlib import redirect_stderr
+from datetime import UTC, datetime
 
 import pytest
 from rich.progress import Task, TaskID
@@ -107,3 +108,8 @@ def test_in_a_pipe_there_is_no_bar(capsys: pytest.CaptureFixture[str]) -> None:
         for _ in range(200):
             advance(5)
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_moment_is_written_as_in_events() -> None:
+    assert terminal.moment(datetime(2026, 11, 20, 9, 14, 13, 512_900, tzinfo=UTC)) == "2026-11-20T09:14:13.512Z"
+    assert terminal.moment(None) is None

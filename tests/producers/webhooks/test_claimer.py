@@ -144,6 +144,14 @@ async def test_named_endpoints_are_claimed_of_without_a_look_and_unnamed_ones_af
     assert await claiming.run_once() == ["n"]
 
 
+async def test_an_endpoint_that_a_look_does_not_find_is_not_claimed_of(claiming: Claiming) -> None:
+    """It was named before the look, which would have found its deliveries."""
+    claiming.claimer.wake(["without"])
+    claiming.claimer.wake(None)
+    assert await claiming.run_once() == []
+    assert claiming.leased_after == []
+
+
 async def test_what_was_put_back_is_claimed_after_the_next_sweep(claiming: Claiming, outbox: Outbox) -> None:
     """It is due before the watermark of its endpoint, which a sweep drops; sweeps are 5 s apart."""
     await add(outbox, "m", 1)
