@@ -74,7 +74,7 @@ class _BodyResult:
         return counts | ({"irrelevant": self.irrelevant.total()} if self.irrelevant else {})
 
 
-class _Answer(NamedTuple):
+class _FeedResponse(NamedTuple):
     """Status, detail of a refusal, members of the JSON body and headers of an answer."""
 
     status: int
@@ -121,7 +121,7 @@ class FeedIntake:
         started_at = time.monotonic()
         feed = self._feeds.get(request.match_info["format"])
         result = _BodyResult()
-        answer = _Answer(404, "no such feed") if feed is None else await self._accept(feed, request, result)
+        answer = _FeedResponse(404, "no such feed") if feed is None else await self._accept(feed, request, result)
         seconds = time.monotonic() - started_at
         # an unauthenticated path must not become a metric's label
         name = "unknown" if feed is None else feed.name
@@ -142,7 +142,7 @@ class FeedIntake:
         id_ = request_id(request)
         return problem(answer.status, id_, answer.detail, headers=answer.headers, **answer.members)
 
-    async def _accept(self, feed: Feed, request: web.Request, result: _BodyResult) -> _Answer:
+    async def _accept(self, feed: Feed, request: web.Request, result: _BodyResult) -> _FeedResponse:
         refusal = None
         try:
             posted = await body.read(feed, request)
@@ -152,24 +152,24 @@ class FeedIntake:
             await _adapt(feed, records, self._edge(), result)
         except Denied as denied:
             if denied.refusal is None:
-                return _Answer(denied.status, str(denied))
+                return _FeedResponse(denied.status, str(denied))
             refusal = str(denied)
             result.refused[denied.refusal] += 1
             result.messages += denied.letters
         if not await self._send(result.messages):
             headers = {"Retry-After": str(_RETRY_AFTER_SECONDS)}
-            return _Answer(503, "not taken in time: post it again", headers=headers)
+            return _FeedResponse(503, "not taken in time: post it again", headers=headers)
         RECORDS.labels(feed.name, "accepted").inc(result.accepted)
         RECORDS.labels(feed.name, "irrelevant").inc(result.irrelevant.total())
         RECORDS.labels(feed.name, "refused").inc(result.refused.total())
         if result.refused and not result.accepted and not result.irrelevant:
-            return _Answer(422, refusal or "no record can be used", result.members())
-        return _Answer(202, members=result.members())
+            return _FeedResponse(422, refusal or "no record can be used", result.members())
+        return _FeedResponse(202, members=result.members())
 
 
-def _deny_unauthenticated(feed: Feed, posted: PostedRequest) -> _Answer:
+def _deny_unauthenticated(feed: Feed, posted: PostedRequest) -> _FeedResponse:
     expected = authentication.expected(feed.name, posted)
-    return _Answer(401, expected, headers={"WWW-Authenticate": authentication.challenge(feed.name)})
+    return _FeedResponse(401, expected, headers={"WWW-Authenticate": authentication.challenge(feed.name)})
 
 
 def _split(feed: Feed, rows: Sequence[PostedRow]) -> list[_RecordParts]:
