@@ -11,7 +11,7 @@ from domain.update import Outcome
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Counts of all rows: updates by outcome, dead letters, events, and deliveries by status.
+    """Counts of all rows: updates by outcome, dead letters, events of wallets, and their deliveries by status.
 
     `empty` messages had no value (tombstones), `skipped` ones lay in a corrupt batch that an operator had skipped,
     `lost` ones were gone before they were read. The latter two are counted in offsets.
@@ -52,10 +52,13 @@ _UNREAD = text("""
            (SELECT sum(to_offset - from_offset) FROM losses
             WHERE topic = coalesce(CAST(:topic AS text), topic)) AS lost
 """)
-_EVENTS = text("SELECT count(*) FROM events")
+# Events about endpoints have no wallet, and may have no receiver. The wallet of their deliveries is the event itself.
+_EVENTS = text("SELECT count(*) FROM events WHERE wallet_id IS NOT NULL")
 _DELIVERIES = text("""
     SELECT status, count(*)
-    FROM (SELECT status FROM deliveries UNION ALL SELECT status FROM delivery_history) AS delivery
+    FROM (SELECT status FROM deliveries WHERE wallet_id <> event_id
+          UNION ALL
+          SELECT status FROM delivery_history WHERE wallet_id <> event_id) AS delivery
     GROUP BY status
 """)
 
