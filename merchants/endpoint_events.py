@@ -21,7 +21,7 @@ async def announce_disabled(connection: AsyncConnection, ids: Collection[str]) -
     """Write an ENDPOINT_DISABLED for each of these endpoints, which this transaction has disabled.
 
     It goes to the other enabled endpoints of the merchant that subscribed to it. Call it after the transaction has
-    recorded results: it counts the undelivered events.
+    recorded results: it counts the undelivered events. An event that no endpoint receives is not written.
 
     Return the endpoints that have deliveries due by it, for the caller to wake a dispatcher after the commit.
     """
@@ -34,6 +34,9 @@ async def announce_disabled(connection: AsyncConnection, ids: Collection[str]) -
     written: list[Event] = []
     new: list[NewDelivery] = []
     for endpoint in disabled:
+        subscribed = [other.id for other in by_merchant[endpoint.merchant_id] if _subscribed_to_disabled(other)]
+        if not subscribed:
+            continue
         number, oldest_at = undelivered[endpoint.id]
         payload = wire.endpoint_disabled(
             endpoint.id,
@@ -46,17 +49,13 @@ async def announce_disabled(connection: AsyncConnection, ids: Collection[str]) -
         event_id = uuid7()
         body = wire.render_notice(EventName.ENDPOINT_DISABLED, event_id, wire.timestamp(now), payload)
         written.append(_event(event_id, endpoint.merchant_id, EventName.ENDPOINT_DISABLED, body, now))
-        new += [
-            NewDelivery.of(written[-1], other.id)
-            for other in by_merchant[endpoint.merchant_id]
-            if _is_told_of_disabled(other)
-        ]
+        new += [NewDelivery.of(written[-1], endpoint_id) for endpoint_id in subscribed]
     await events.insert(connection, written)
     await deliveries.enqueue(connection, new)
     return {delivery.endpoint_id for delivery in new}
 
 
-def _is_told_of_disabled(endpoint: Endpoint) -> bool:
+def _subscribed_to_disabled(endpoint: Endpoint) -> bool:
     return endpoint.status == "ENABLED" and EventName.ENDPOINT_DISABLED in endpoint.event_types
 
 

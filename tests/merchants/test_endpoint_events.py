@@ -96,6 +96,7 @@ async def test_what_is_undelivered_is_counted_and_dated_by_the_oldest_event(outb
     for name in ("m", "n"):
         await outbox.add_endpoint(name)
         await outbox.tell(name, await outbox.add_wallet(), 2)
+    await outbox.add_endpoint("m/alarm", merchant="m", event_types=ALL)
     await outbox.execute("DELETE FROM deliveries WHERE endpoint_id = 'm'")
     oldest = min(await outbox.tell("m", await outbox.add_wallet(), 2))  # made in one millisecond: in no order
     await outbox.execute("UPDATE events SET created_at = '2026-11-20T09:14:14.02Z'")
@@ -110,10 +111,19 @@ async def test_what_is_undelivered_is_counted_and_dated_by_the_oldest_event(outb
 
 async def test_an_endpoint_without_undelivered_events_or_a_usable_url_is_announced(outbox: Outbox) -> None:
     await outbox.add_endpoint("m", "http://127.1/")
-    assert await disable(outbox, "m") == set()
+    await outbox.add_endpoint("m/alarm", merchant="m", event_types=ALL)
+    assert await disable(outbox, "m") == {"m/alarm"}
     (told,) = await bodies(outbox)
     assert told["payload"]["endpoint"]["urlHost"] is None
     assert (told["payload"]["undeliveredCount"], told["payload"]["oldestUndeliveredAt"]) == (0, None)
+
+
+async def test_where_no_other_endpoint_subscribed_no_event_is_written(outbox: Outbox) -> None:
+    """Each event has a delivery: otherwise the accounts of events and deliveries would not balance."""
+    await outbox.add_endpoint("m", event_types=ALL)
+    await outbox.add_endpoint("m/plain", merchant="m")
+    assert await disable(outbox, "m") == set()
+    assert await bodies(outbox) == []
 
 
 async def test_two_merchants_endpoints_disabled_at_once_are_events_of_their_own(outbox: Outbox) -> None:

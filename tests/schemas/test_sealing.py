@@ -55,6 +55,7 @@ SEALED = OLD.seal(SECRET, "secret", "m")
         (Keys([Key("v1", bytes(32))]).seal(SECRET, "secret", "m"), "m", "the key of version v1 does not open it"),
         (SECRET, "m", "it is not sealed"),
     ],
+    ids=range(9),  # the sealed texts are others in each process that collects the tests
 )
 def test_what_was_changed_or_moved_or_never_sealed_does_not_open(sealed: str, endpoint_id: str, why: str) -> None:
     with pytest.raises(CannotOpen) as refused:
