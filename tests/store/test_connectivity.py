@@ -201,3 +201,10 @@ async def test_an_engine_has_as_many_connections_as_asked_for_until_it_is_closed
         async with engine.connect():
             assert engine.pool.checkedout() == 1  # type: ignore[attr-defined]  # as above
     assert engine.pool.checkedin() == 0  # type: ignore[attr-defined]  # as above
+
+
+async def test_a_database_that_is_away_is_called_that_and_not_slow() -> None:
+    engine = connect("postgresql://127.0.0.1:1/d")
+    for look in (connectivity.answers, connectivity.keeps_up):
+        assert await look(engine) == "the database cannot be reached"
+    await engine.dispose()
