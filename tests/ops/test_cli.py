@@ -41,7 +41,8 @@ async def test_a_misspelled_setting_is_a_warning_in_development_and_refused_in_p
     for arguments in (("merchants", "list"), ("run", "--role", "deliver")):
         ended = await Program(tmp_path, **own)(*arguments)
         assert (ended.code, ended.err.splitlines()[0]) == (1, named.format("warning: "))
-        refused = await Program(tmp_path, **own, ENVIRONMENT="production")(*arguments)
+        keys = {"SECRETS_KEY": f"v1:{'ab' * 32}"}
+        refused = await Program(tmp_path, **own, **keys, ENVIRONMENT="production")(*arguments)
         assert (refused.code, refused.err.splitlines()) == (2, [named.format("")])
 
 

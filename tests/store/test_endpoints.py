@@ -156,7 +156,7 @@ async def test_enabling_and_another_url_forget_failures_and_the_same_url_does_no
             await endpoints.count_attempts(connection, {id_: (False, 10)})
             await endpoints.open_circuits(connection, {id_: timedelta(minutes=1)})
         await merchants.put(
-            connection, [("shop", "Shop")], [merchants.NewEndpoint("shop", "shop", url, secret(bytes(32)), [])]
+            connection, [("shop", "Shop")], [merchants.NewEndpoint("shop", "shop", url, sealed(SECRET, "shop"), [])]
         )
         forgotten = Health("CLOSED", 0, is_failing=False, is_held=False)
         kept = Health("OPEN", 10, is_failing=True, is_held=True)
