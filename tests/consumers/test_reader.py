@@ -205,3 +205,21 @@ async def test_the_broker_is_asked_to_answer_with_the_first_message(
 ) -> None:
     async with reading(harness, post) as (reader, _):
         assert reader._consumer._fetcher._fetch_min_bytes == 1
+
+
+async def test_a_member_neither_loses_nor_repeats_work_by_its_settings(
+    harness: Harness,
+    post: Post,  # noqa: F811 - the fixture
+) -> None:
+    """aiokafka's defaults commit by themselves, begin at the end, read what is aborted, and give a batch 10 s."""
+    async with reading(harness, post) as (reader, _):
+        consumer = reader._consumer
+        assert consumer._enable_auto_commit is False
+        assert consumer._auto_offset_reset == "none"
+        assert consumer._isolation_level == "read_committed"
+        assert (consumer._session_timeout_ms, consumer._heartbeat_interval_ms) == (20_000, 1333)
+        assert (consumer._rebalance_timeout_ms, consumer._max_poll_interval_ms) == (60_000, 300_000)
+        assert consumer._client._request_timeout_ms == 90_000
+        assert consumer._client._metadata_max_age_ms == 30_000
+        assert (consumer._fetch_max_wait_ms, consumer._fetch_max_bytes) == (50, 16 * 1024 * 1024)
+        assert [assignor.name for assignor in consumer._partition_assignment_strategy] == ["roundrobin"]
