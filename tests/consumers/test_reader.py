@@ -211,7 +211,7 @@ async def test_a_member_neither_loses_nor_repeats_work_by_its_settings(
     harness: Harness,
     post: Post,  # noqa: F811 - the fixture
 ) -> None:
-    """aiokafka's defaults commit by themselves, begin at the end, read what is aborted, and give a batch 10 s."""
+    """Aiokafka's defaults commit by themselves, begin at the end, read what is aborted, and give a batch 10 s."""
     async with reading(harness, post) as (reader, _):
         consumer = reader._consumer
         assert consumer._enable_auto_commit is False

@@ -1,6 +1,6 @@
 """A changed wallet is written back whole: whatever of it has changed is read back so."""
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 from uuid import UUID
 
@@ -24,7 +24,8 @@ def method(id_: str, *keys: str, **more: Any) -> Method:
 
 
 def wallet(*methods: Method) -> Wallet:
-    customer = Customer(frozenset({("enterpriseId", "e1")}), None, {})
+    named = {("enterpriseId", "e1"), ("hsid", "h1"), ("metadata.patientId", "rx")}
+    customer = Customer(frozenset(named), date(1980, 1, 31), {"patientId": "rx", "tier": "gold"})
     return Wallet(
         id=WALLET, customer=customer, merchants=("pharmacy",), methods=methods, links=(), leads=frozenset(),
         former_identities=frozenset(), merged_into=None,

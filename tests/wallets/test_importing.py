@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from domain.effort import Effort, TooMuch
-from domain.refusal import Refused
+from domain.refusal import Refusal, Refused
 from domain.update import UpdateType
 from domain.wallet import Wallet
 from schemas.wallet import read_wallet
@@ -112,6 +112,25 @@ async def test_what_is_there_already_is_refused(harness: Harness) -> None:
         assert refused.value.refusal.field == path
         assert harness.id_of(named) in refused.value.refusal.expected
     assert await harness.exported() == before
+
+
+async def test_the_rest_of_a_file_is_imported_where_refusals_are_taken(harness: Harness) -> None:
+    await harness.import_wallets(ONE)
+    brought = [
+        wallet(method("B", id="m-A"), customer="e2"),
+        wallet(method("C"), links=[link("m-C", id="l-m-A")], customer="e3"),
+        wallet(method("D"), customer="e4"),
+    ]
+    refused: dict[str, str | None] = {}
+
+    def note(wallet_id: str, refusal: Refusal) -> None:
+        refused[harness.name_of(wallet_id)] = refusal.field
+
+    async with harness.engine.begin() as connection:
+        batches = in_batches([harness.stored(each) for each in brought], 10)
+        assert await import_wallets(connection, batches, RETENTION, on_refused=note) == 1
+    assert refused == {"w-e2": "paymentMethods.0.id", "w-e3": "paymentLinks.0.id"}
+    assert (await harness.wallets()).keys() == {"w-e1", "w-e4"}
 
 
 async def test_a_wallet_of_an_unknown_merchant_is_refused(harness: Harness, engine: AsyncEngine) -> None:
