@@ -48,7 +48,7 @@ def require_all(names: Sequence[int | UUID], deliveries: Sequence[Selected], exp
         raise Failed(f"{listed}: expected {expected}")
 
 
-class Change(NamedTuple):
+class DeliveryChange(NamedTuple):
     """A change of deliveries by their ids, which returns how many it changed; and what the audit says of it."""
 
     change: Callable[[AsyncConnection, Collection[int]], Awaitable[int]]
@@ -56,8 +56,8 @@ class Change(NamedTuple):
     reason: str | None = None
 
 
-async def change_in_parts(engine: AsyncEngine, deliveries: Sequence[Selected], change: Change) -> int:
-    """Change the deliveries, some in a transaction. The audit names those that were chosen, by endpoint.
+async def change_in_parts(engine: AsyncEngine, deliveries: Sequence[Selected], change: DeliveryChange) -> int:
+    """DeliveryChange the deliveries, some in a transaction. The audit names those that were chosen, by endpoint.
 
     Return the sum of what the changes returned.
     """

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from domain.delivery.states import Status
 from ops import filters, parts, terminal
-from ops.chosen_deliveries import Change, change_in_parts, read_name, require_all, selection
+from ops.chosen_deliveries import DeliveryChange, change_in_parts, read_name, require_all, selection
 from ops.terminal import AsJson, DryRun, Failed, Limit
 from schemas.views import AnsweredAttemptView, AnswerView, DeliveryView
 from store import cancelled_deliveries, connectivity, delivery_answers, listings
@@ -118,7 +118,9 @@ def cancel(
             )
         if dry_run:
             return len(chosen), len(chosen)
-        return len(chosen), await change_in_parts(engine, chosen, Change(_cancel, "deliveries cancelled", reason))
+        return len(chosen), await change_in_parts(
+            engine, chosen, DeliveryChange(_cancel, "deliveries cancelled", reason)
+        )
 
     wanted, count = parts.on_database(parts.settings_of_a_command(), work)
     terminal.write_line(f"{'would cancel' if dry_run else 'cancelled'} {terminal.counted(count, 'delivery')}")

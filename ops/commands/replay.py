@@ -10,7 +10,7 @@ import typer
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ops import filters, parts, terminal
-from ops.chosen_deliveries import Change, change_in_parts, read_name, require_all, selection
+from ops.chosen_deliveries import DeliveryChange, change_in_parts, read_name, require_all, selection
 from ops.commands.options import moment
 from ops.terminal import DryRun
 from store import connectivity, dead_deliveries, endpoints, postponed_deliveries
@@ -75,7 +75,9 @@ def _send_again(wanted: Selection, names: Sequence[int | UUID], *, dry_run: bool
             wait = await _disabled(connection, chosen)
         if dry_run:
             return len({delivery[1:] for delivery in chosen}), wait
-        return await change_in_parts(engine, chosen, Change(dead_deliveries.replay, "deliveries replayed")), wait
+        return await change_in_parts(
+            engine, chosen, DeliveryChange(dead_deliveries.replay, "deliveries replayed")
+        ), wait
 
     count, wait = parts.on_database(parts.settings_of_a_command(), work)
     terminal.write_line(f"{'would replay' if dry_run else 'replayed'} {terminal.counted(count, 'delivery')}")
@@ -99,7 +101,9 @@ def _send_now(wanted: Selection, names: Sequence[int | UUID], *, dry_run: bool) 
             wait = await _held_back(connection, chosen)
         if dry_run:
             return len(chosen), wait
-        return await change_in_parts(engine, chosen, Change(postponed_deliveries.make_due, "deliveries sent now")), wait
+        return await change_in_parts(
+            engine, chosen, DeliveryChange(postponed_deliveries.make_due, "deliveries sent now")
+        ), wait
 
     count, wait = parts.on_database(parts.settings_of_a_command(), work)
     terminal.write_line(f"{'would send' if dry_run else 'sending'} {terminal.counted(count, 'delivery')} now")

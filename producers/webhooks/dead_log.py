@@ -17,14 +17,14 @@ DEAD = Counter("repoint_deliveries_dead_total", "Deliveries that were given up a
 _EVERY_SECONDS = 60.0
 
 
-class _Gathered(NamedTuple):
+class _DeadDeliveries(NamedTuple):
     """Deliveries to one endpoint that are not in the log yet, and the outcome of the last attempt at the latest."""
 
     number: int
     outcome: Outcome | None
 
 
-_NOTHING = _Gathered(0, None)
+_NOTHING = _DeadDeliveries(0, None)
 
 
 class DeadLog:
@@ -33,21 +33,21 @@ class DeadLog:
     def __init__(self, every: float = _EVERY_SECONDS) -> None:
         self._every = every
         # by endpoint that had a line within the last minute: what has gathered since
-        self._gathered: dict[str, _Gathered] = {}
+        self._gathered: dict[str, _DeadDeliveries] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
 
     def add(self, dead: Iterable[tuple[str, Outcome]]) -> None:
         """Count dead deliveries: the endpoint of each, and the outcome of its last attempt."""
-        added: dict[str, _Gathered] = {}
+        added: dict[str, _DeadDeliveries] = {}
         for endpoint_id, outcome in dead:
-            added[endpoint_id] = _Gathered(added.get(endpoint_id, _NOTHING).number + 1, outcome)
-        for endpoint_id, gathered in added.items():
-            DEAD.inc(gathered.number)
+            added[endpoint_id] = _DeadDeliveries(added.get(endpoint_id, _NOTHING).number + 1, outcome)
+        for endpoint_id, dead_deliveries in added.items():
+            DEAD.inc(dead_deliveries.number)
             if endpoint_id in self._gathered:
-                number = self._gathered[endpoint_id].number + gathered.number
-                self._gathered[endpoint_id] = gathered._replace(number=number)
+                number = self._gathered[endpoint_id].number + dead_deliveries.number
+                self._gathered[endpoint_id] = dead_deliveries._replace(number=number)
             else:
-                _write(endpoint_id, gathered)
+                _write(endpoint_id, dead_deliveries)
                 self._wait(endpoint_id)
 
     def close(self) -> None:
@@ -72,13 +72,13 @@ class DeadLog:
             self._wait(endpoint_id)
 
 
-def _write(endpoint_id: str, gathered: _Gathered) -> None:
+def _write(endpoint_id: str, deliveries: _DeadDeliveries) -> None:
     endpoint = quote(endpoint_id)
     log.warning(
         "deliveries are dead: given up after their last attempt",
         endpoint=endpoint_id,
-        count=gathered.number,
-        last_outcome=gathered.outcome,
+        count=deliveries.number,
+        last_outcome=deliveries.outcome,
         list=f"repoint deliveries list --status DEAD --endpoint {endpoint}",
         replay=f"repoint replay --endpoint {endpoint}",
     )

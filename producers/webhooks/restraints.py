@@ -33,12 +33,12 @@ class Gathered(NamedTuple):
     `attempts` of endpoints that have failed: whether one succeeded, and how many have failed since.
     """
 
-    gone: Collection[str]
+    to_disable: Collection[str]
     holds: Mapping[str, timedelta]
     attempts: Mapping[str, tuple[bool, int]]
 
     def __bool__(self) -> bool:
-        return bool(self.gone or self.holds or self.attempts)
+        return bool(self.to_disable or self.holds or self.attempts)
 
 
 class Written(NamedTuple):
@@ -56,7 +56,7 @@ class Restraints:
 
     def __init__(self, backlog: Backlog) -> None:
         self._backlog = backlog
-        self._gone: set[str] = set()
+        self._to_disable: set[str] = set()
         self._holds: dict[str, timedelta] = {}
         self._attempts: dict[str, tuple[bool, int]] = {}
         # have failed, as far as this process has seen
@@ -79,7 +79,7 @@ class Restraints:
             self._attempts[id_] = (succeeded, failures + 1)
         hold = hold_after(outcome, result.retry_after)
         if outcome is Outcome.GONE:
-            self._gone.add(id_)
+            self._to_disable.add(id_)
             self._backlog.pause(id_)
         elif hold is not None:
             self._holds[id_] = max(hold, self._holds.get(id_, hold))
@@ -88,25 +88,25 @@ class Restraints:
 
     def pauses(self) -> bool:
         """Whether some endpoint is paused."""
-        return bool(self._gone or self._holds)
+        return bool(self._to_disable or self._holds)
 
     def gathered(self) -> Gathered:
         """A copy of what was gathered, to be written and then dropped."""
-        return Gathered(self._gone.copy(), self._holds.copy(), self._attempts.copy())
+        return Gathered(self._to_disable.copy(), self._holds.copy(), self._attempts.copy())
 
     def drop(self, gathered: Gathered, opened: Collection[str]) -> None:
         """Drop what was written; what was added meanwhile stays. The database says now who may be claimed of.
 
         The endpoints whose circuits were `opened` have been paused for as long as it took to put back what was ready.
         """
-        self._gone.difference_update(gathered.gone)
+        self._to_disable.difference_update(gathered.to_disable)
         self._holds = {id_: hold for id_, hold in self._holds.items() if gathered.holds.get(id_) != hold}
         self._attempts = {
             id_: _since(gathered.attempts.get(id_), counts)
             for id_, counts in self._attempts.items()
             if gathered.attempts.get(id_) != counts
         }
-        for id_ in {*gathered.gone, *gathered.holds, *opened}.difference(self._gone, self._holds):
+        for id_ in {*gathered.to_disable, *gathered.holds, *opened}.difference(self._to_disable, self._holds):
             self._backlog.resume(id_)
 
     def pause(self, endpoint_ids: Collection[str]) -> None:
@@ -129,7 +129,7 @@ async def write(connection: AsyncConnection, gathered: Gathered) -> Written:
     opened: list[str] = []
     if gathered.holds:
         await endpoints.hold(connection, gathered.holds)
-    reasons = dict.fromkeys(gathered.gone, "answered 410 Gone")
+    reasons = dict.fromkeys(gathered.to_disable, "answered 410 Gone")
     if gathered.attempts:
         counted = await endpoints.count_attempts(connection, gathered.attempts)
         restraints = {id_: restraint(failures) for id_, (failures, _) in counted.items()}

@@ -27,20 +27,15 @@ CODES = (
     Code("UPDATED_MERCHANT_TOKEN_PUBLIC_KEY", "another key to encrypt with", Type.NO_CHANGE),
 )
 _CODES = table(CODES)
-# of a notification
+# of a notification today
 _NAMES = frozenset(("eventId", "merchantId"))
 _DATE = re.compile(r"(?:20)?(\d\d)(\d\d)(\d\d)|20(\d\d)-(\d\d)", re.ASCII)
 
 
-def _is_notification(record: Record) -> bool:
-    return "eventId" in record and record.keys() <= _NAMES
-
-
 def adapt(notification: Record, _edge: Edge) -> Iterable[UpdateFields | Fetch]:
-    if "eventId" in notification and not _is_notification(notification):
-        raise Refused(
-            RefusalCode.OTHER_FEED, "eventId", "no field beside it but merchantId: a notification has no more"
-        )
+    # a further field may be a later version's; what Apple tells stands in the answer, never in the notification
+    if any(isinstance(value, dict | list) for value in notification.values()):
+        raise Refused(RefusalCode.OTHER_FEED, "eventId", "no object and no list beside it: a notification has none")
     event_id = notification.get("eventId")
     yield Fetch(url_path("merchantToken/event/{eventId}", eventId=event_id), {"eventId": required(event_id, "eventId")})
 
@@ -89,7 +84,7 @@ FEED = Feed(
     name="apple-pay",
     title="Apple Pay merchant token events",
     adapt=adapt,
-    recognises=_is_notification,
+    recognises=lambda record: "eventId" in record and record.keys() <= _NAMES,
     codes=CODES,
     fetched=fetched,
 )

@@ -29,9 +29,15 @@ def test_a_notification_leaves_its_event_to_be_fetched() -> None:
     assert asked("apple-pay", NOTIFICATION | {"merchantId": "merchant.example"}).path.endswith("3f1c%2F0b8a")
 
 
-@pytest.mark.parametrize("other", [{"id": "evt_1"}, {"type": "card.updated"}, {"merchantId": "m", "data": {}}])
-def test_an_object_that_has_more_than_a_notification_is_of_another_feed(other: dict[str, Any]) -> None:
-    assert refusal("apple-pay", NOTIFICATION | other).startswith("eventId: expected no field beside it but merchantId")
+@pytest.mark.parametrize("other", [{"data": {"object": 1}}, {"type": "card.updated", "data": {}}, {"cards": []}])
+def test_an_object_that_tells_more_than_a_notification_is_of_another_feed(other: dict[str, Any]) -> None:
+    assert refusal("apple-pay", NOTIFICATION | other) == (
+        "eventId: expected no object and no list beside it: a notification has none"
+    )
+
+
+def test_a_further_value_may_be_of_a_later_version_of_the_notification() -> None:
+    assert asked("apple-pay", NOTIFICATION | {"version": 2}).path == "merchantToken/event/3f1c%2F0b8a"
 
 
 def test_an_event_that_comes_again_later_is_known_by_its_id() -> None:
