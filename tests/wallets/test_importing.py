@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from domain.effort import Effort, TooMuch
 from domain.refusal import Refusal, Refused
 from domain.update import UpdateType
-from domain.wallet import Wallet
+from domain.wallet import Expiry, Wallet
 from schemas.wallet import read_wallet
 from tests.consumers.harness import RETENTION, Harness, in_batches, merging
 from tests.domain.build import link, live, method, removed, replaced, reported, wallet, who
@@ -41,6 +41,23 @@ async def test_a_wallet_with_a_fingerprint_is_resolved_by_a_fact_that_names_the_
     await harness.report(replaced(("A", ":a"), "B", on=1))
     await harness.import_wallets(wallet(method(":a")))
     assert live(await harness.wallet()).keys() == {"B"}
+
+
+async def test_a_wallet_takes_what_was_reported_of_its_card_while_another_s_had_it(harness: Harness) -> None:
+    """No update waits for it any more: each was applied to the other wallet."""
+    for name, update in (
+        ("A", reported(UpdateType.CLOSED, "A", on=1, id="A")),
+        ("B", reported(UpdateType.EXPIRY_UPDATED, "B", on=1, id="B", expiry=Expiry(2039, 1))),
+        ("C", reported(UpdateType.DETAILS_UPDATED, "C", on=1, id="C", holder_name="Jo")),
+    ):
+        brought = method(name, id=f"first-{name}")
+        await harness.import_wallets(wallet(brought, customer=f"first-{name}"))
+        await harness.report(update)
+        await harness.import_wallets(wallet(method(name), customer=f"second-{name}"))
+        (first,) = (await harness.wallet(f"first-{name}")).methods
+        (second,) = (await harness.wallet(f"second-{name}")).methods
+        assert (first.status, first.details) != (brought.status, brought.details)
+        assert (second.status, second.details) == (first.status, first.details)
 
 
 async def test_what_replaced_what_is_brought_with_its_reason(harness: Harness) -> None:
