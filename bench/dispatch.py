@@ -35,7 +35,7 @@ from producers.webhooks.dispatcher import Dispatcher, DispatchPoint
 from producers.webhooks.sender import Sender
 from schemas.sealing import BUILT_IN_KEYS
 from schemas.signature import event_id, secret, signature
-from store import deliveries, events
+from store import events, new_deliveries
 from store.ids import uuid7
 
 BARE = "bare aiohttp"
@@ -268,9 +268,9 @@ async def enqueue(engine: AsyncEngine, endpoint_ids: list[str], number: int) -> 
                                      datetime.now(UTC))
                     )  # fmt: skip
             await events.insert(connection, new_events)
-            await deliveries.enqueue(
+            await new_deliveries.enqueue(
                 connection,
-                [deliveries.NewDelivery.of(new_event, new_event.merchant_id) for new_event in new_events],
+                [new_deliveries.NewDelivery.of(new_event, new_event.merchant_id) for new_event in new_events],
             )
 
 

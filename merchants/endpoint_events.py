@@ -10,11 +10,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from schemas import event as wire
 from schemas.event import EventName
-from store import deliveries, endpoints, events
-from store.deliveries import NewDelivery
+from store import endpoints, events, new_deliveries
 from store.endpoints import Endpoint
 from store.events import Event
 from store.ids import uuid7
+from store.new_deliveries import NewDelivery
 
 
 async def announce_disabled(connection: AsyncConnection, ids: Collection[str]) -> AbstractSet[str]:
@@ -51,7 +51,7 @@ async def announce_disabled(connection: AsyncConnection, ids: Collection[str]) -
         written.append(_event(event_id, endpoint.merchant_id, EventName.ENDPOINT_DISABLED, body, now))
         new += [NewDelivery.of(written[-1], endpoint_id) for endpoint_id in subscribed]
     await events.insert(connection, written)
-    await deliveries.enqueue(connection, new)
+    await new_deliveries.enqueue(connection, new)
     return {delivery.endpoint_id for delivery in new}
 
 
@@ -74,8 +74,8 @@ async def send_test(connection: AsyncConnection, endpoint: Endpoint) -> TestSent
     event = _event(event_id, endpoint.merchant_id, EventName.ENDPOINT_TEST, body, now)
     await events.insert(connection, [event])
     delivery = NewDelivery.of(event, endpoint.id)
-    await deliveries.enqueue(connection, [delivery])
-    return TestSent(event_id, await deliveries.id_of(connection, delivery))
+    await new_deliveries.enqueue(connection, [delivery])
+    return TestSent(event_id, await new_deliveries.id_of(connection, delivery))
 
 
 def _event(id_: UUID, merchant_id: str, name: EventName, body: bytes, created_at: datetime) -> Event:

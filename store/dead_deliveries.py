@@ -10,7 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.wallet import WalletId
-from store import deliveries
+from store import deliveries, new_deliveries
 from store.rows import DELIVERY, LINE
 
 # A delivery whose event arrived meanwhile, by another replay, is not dead any more.
@@ -130,7 +130,7 @@ async def replay(connection: AsyncConnection, ids: Collection[int]) -> int:
     its line, and goes out before them; after the head if an attempt at the head is under way.
     """
     dead = [
-        deliveries.NewDelivery(row.event_id, row.endpoint_id, str(row.wallet_id), row.sequence)
+        new_deliveries.NewDelivery(row.event_id, row.endpoint_id, str(row.wallet_id), row.sequence)
         for row in await connection.execute(_REPLAYABLE, {"ids": list(ids)})
     ]
     # as the batch does it: no other transaction adds to a line of these wallets meanwhile
@@ -139,7 +139,7 @@ async def replay(connection: AsyncConnection, ids: Collection[int]) -> int:
         await connection.execute(lock, {"wallet_ids": line_ids})
     live = {(row.event_id, row.endpoint_id) for row in await connection.execute(_LIVE, {"deliveries": dead})}
     replayed = [delivery for delivery in dead if (delivery.event_id, delivery.endpoint_id) not in live]
-    await deliveries.enqueue(connection, replayed)
+    await new_deliveries.enqueue(connection, replayed)
     await _overtake(connection, {(delivery.endpoint_id, delivery.wallet_id) for delivery in replayed})
     return len(replayed)
 

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.decide import ChangedWallet
 from schemas import event as wire
-from store import deliveries, events, merchants
+from store import events, merchants, new_deliveries
 from store.ids import uuid7
 
 EVENTS = Counter("repoint_events_total", "Events made for merchants")
@@ -56,10 +56,10 @@ async def announce(connection: AsyncConnection, changed: Sequence[ChangedWallet]
 async def _enqueue(connection: AsyncConnection, written: Sequence[events.Event]) -> AbstractSet[str]:
     subscribed = await merchants.subscribed(connection, {event.merchant_id for event in written})
     new = [
-        deliveries.NewDelivery.of(event, endpoint_id)
+        new_deliveries.NewDelivery.of(event, endpoint_id)
         for event in written
         for endpoint_id, event_types in subscribed.get(event.merchant_id, ())
         if event.name in event_types
     ]
-    await deliveries.enqueue(connection, new)
+    await new_deliveries.enqueue(connection, new)
     return {delivery.endpoint_id for delivery in new}

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from schemas.sealing import BUILT_IN_KEYS
 from schemas.signature import event_id, secret
-from store import deliveries, events
+from store import events, new_deliveries
 from store.ids import uuid7
 
 SECRET = secret(bytes(range(32)))
@@ -78,10 +78,10 @@ class Outbox:
         made = [self._event(endpoint_id, wallet_id) for _ in range(count)]
         async with self.engine.begin() as connection:
             await events.insert(connection, made)
-            await deliveries.enqueue(connection, to(endpoint_id, made))
+            await new_deliveries.enqueue(connection, to(endpoint_id, made))
         return [event.id for event in made]
 
-    async def write(self, endpoint_id: str, wallet_id: str, count: int = 1) -> list[deliveries.NewDelivery]:
+    async def write(self, endpoint_id: str, wallet_id: str, count: int = 1) -> list[new_deliveries.NewDelivery]:
         """Write so many events and leave their enqueueing to the caller."""
         made = [self._event(endpoint_id, wallet_id) for _ in range(count)]
         async with self.engine.begin() as connection:
@@ -135,5 +135,5 @@ class Outbox:
         )
 
 
-def to(endpoint_id: str, made: Sequence[events.Event]) -> list[deliveries.NewDelivery]:
-    return [deliveries.NewDelivery.of(event, endpoint_id) for event in made]
+def to(endpoint_id: str, made: Sequence[events.Event]) -> list[new_deliveries.NewDelivery]:
+    return [new_deliveries.NewDelivery.of(event, endpoint_id) for event in made]

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from domain.delivery.outcome import Outcome
 from domain.delivery.schedule import NextState
 from domain.delivery.states import Status, Trigger, transition
-from store import dead_deliveries, deliveries, endpoints, postponed_deliveries
+from store import dead_deliveries, deliveries, endpoints, new_deliveries, postponed_deliveries
 from store.deliveries import AttemptResult, ClaimedDelivery
 from store.failures import sqlstate
 from tests.store.outbox import Outbox, Row
@@ -91,7 +91,7 @@ async def test_enqueueing_takes_two_statements_whatever_the_number(outbox: Outbo
         outbox.engine.sync_engine, "before_cursor_execute", lambda *call: statements.append(call[2]), named=False
     )
     async with outbox.engine.begin() as connection:
-        await deliveries.enqueue(connection, new)
+        await new_deliveries.enqueue(connection, new)
     assert len(statements) == 2
     assert len(await outbox.heads("m")) == 50
 
@@ -131,7 +131,7 @@ async def test_an_unknown_endpoint_or_event_is_refused(outbox: Outbox) -> None:
     (known,) = await outbox.write("m", wallet)
     with pytest.raises(IntegrityError):
         async with outbox.engine.begin() as connection:
-            await deliveries.enqueue(connection, [deliveries.NewDelivery(known.event_id, "nobody", wallet, 1)])
+            await new_deliveries.enqueue(connection, [new_deliveries.NewDelivery(known.event_id, "nobody", wallet, 1)])
 
 
 async def test_a_claim_is_a_lease(outbox: Outbox) -> None:
@@ -357,7 +357,7 @@ async def test_enqueueing_behind_a_head_that_is_just_finished_leaves_no_one_wait
     (claimed,) = await claim(outbox, "m")
     second = await outbox.write("m", wallet)
     async with outbox.engine.begin() as enqueuer:
-        await deliveries.enqueue(enqueuer, second)
+        await new_deliveries.enqueue(enqueuer, second)
         finisher = asyncio.create_task(record(outbox, attempted(claimed, DELIVERED)))
         await until_blocked(outbox)
     assert await finisher == {claimed.id}
@@ -385,7 +385,7 @@ async def test_enqueueing_while_two_of_its_line_are_finished_one_after_the_other
     async with outbox.engine.begin() as enqueuer:
         async with outbox.engine.begin() as finishing:
             await deliveries.record(finishing, [attempted(first, DELIVERED)])
-            enqueuing = asyncio.create_task(deliveries.enqueue(enqueuer, third))
+            enqueuing = asyncio.create_task(new_deliveries.enqueue(enqueuer, third))
             await asyncio.wait((enqueuing,), timeout=1)
         await enqueuing
         (second,) = await claim(outbox, "m")
@@ -596,9 +596,9 @@ async def test_only_dead_ones_are_replayed(outbox: Outbox) -> None:
     assert await replay(outbox, claimed.id, 4711) == 0
 
 
-async def enqueue(outbox: Outbox, new: list[deliveries.NewDelivery]) -> None:
+async def enqueue(outbox: Outbox, new: list[new_deliveries.NewDelivery]) -> None:
     async with outbox.engine.begin() as connection:
-        await deliveries.enqueue(connection, new)
+        await new_deliveries.enqueue(connection, new)
 
 
 async def put_back(outbox: Outbox, unsent: list[ClaimedDelivery]) -> None:
@@ -681,7 +681,7 @@ async def test_what_arrived_at_one_endpoint_or_is_on_its_way_there_is_dead_at_an
         await outbox.add_endpoint(name)
     (new,) = await outbox.write("m", wallet)
     async with outbox.engine.begin() as connection:
-        await deliveries.enqueue(connection, [new, new._replace(endpoint_id="n")])
+        await new_deliveries.enqueue(connection, [new, new._replace(endpoint_id="n")])
     results = [
         attempted(claimed, DEAD if claimed.endpoint_id == "m" else DELIVERED)
         for claimed in await claim(outbox, "m", "n")

@@ -19,7 +19,7 @@ from domain.delivery.schedule import NextState
 from domain.delivery.states import Status
 from domain.update import UpdateType
 from domain.wallet import Expiry
-from store import dead_deliveries, deliveries, endpoints, unfinished
+from store import dead_deliveries, deliveries, endpoints, new_deliveries, unfinished
 from store.deliveries import AttemptResult
 from store.engine import connect
 from tests.consumers.harness import Harness, merging
@@ -166,7 +166,7 @@ async def test_a_line_is_found_by_its_own_index_among_many_of_an_endpoint(outbox
     plans = Plans(outbox.engine)
     plans.watching = True
     async with outbox.engine.begin() as connection:
-        await deliveries.enqueue(connection, new)
+        await new_deliveries.enqueue(connection, new)
     used = {
         node["Index Name"]
         for plan in plans.by_statement.values()
