@@ -7,7 +7,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from store import deliveries
-from store.dead_deliveries import Selected, Selection
+from store.dead_deliveries import Selected, Selection, lock_lines
 
 # An event's deliveries are found by their line and number: no index has their `event_id`.
 _LIVE = text("""
@@ -42,6 +42,8 @@ async def select(connection: AsyncConnection, selection: Selection) -> list[Sele
     return [Selected._make(row) for row in rows]
 
 
+_WALLETS = text("SELECT DISTINCT CAST(wallet_id AS text) FROM deliveries WHERE id = ANY(CAST(:ids AS bigint[]))")
+
 # Of a delivery that an attempt is under way for nobody can say whether it arrives.
 _CANCEL = text("""
     WITH mine AS MATERIALIZED (
@@ -74,6 +76,9 @@ async def cancel(connection: AsyncConnection, ids: Collection[int]) -> Cancelled
 
     A delivery that an attempt is under way for is left alone.
     """
+    # `enqueue` relies on the last delivery of a line, which goes here although the line may not be empty
+    wallet_ids = (await connection.scalars(_WALLETS, {"ids": list(ids)})).all()
+    await lock_lines(connection, wallet_ids)
     rows = (await connection.execute(_CANCEL, {"ids": list(ids)})).all()
     # a second statement: what was enqueued behind a deleted row is visible now (see `store.deliveries.record`)
     _, due = await deliveries.promote(connection, {(row.endpoint_id, row.wallet_id) for row in rows})

@@ -93,6 +93,13 @@ _LOCK_EVENTS = text("""
     SELECT id FROM events WHERE id = ANY(CAST(:wallet_ids AS uuid[])) ORDER BY id FOR NO KEY UPDATE
 """)
 
+
+async def lock_lines(connection: AsyncConnection, wallet_ids: Collection[WalletId]) -> None:
+    """Let no other transaction add to the lines of these wallets, or cancel deliveries of theirs, until the commit."""
+    for lock in (_LOCK_WALLETS, _LOCK_EVENTS):
+        await connection.execute(lock, {"wallet_ids": wallet_ids})
+
+
 _LIVE = text(f"""
     SELECT live.event_id, live.endpoint_id
     FROM {DELIVERY.array("deliveries")} AS dead
@@ -133,10 +140,7 @@ async def replay(connection: AsyncConnection, ids: Collection[int]) -> int:
         new_deliveries.NewDelivery(row.event_id, row.endpoint_id, str(row.wallet_id), row.sequence)
         for row in await connection.execute(_REPLAYABLE, {"ids": list(ids)})
     ]
-    # as the batch does it: no other transaction adds to a line of these wallets meanwhile
-    line_ids = [delivery.wallet_id for delivery in dead]
-    for lock in (_LOCK_WALLETS, _LOCK_EVENTS):
-        await connection.execute(lock, {"wallet_ids": line_ids})
+    await lock_lines(connection, [delivery.wallet_id for delivery in dead])
     live = {(row.event_id, row.endpoint_id) for row in await connection.execute(_LIVE, {"deliveries": dead})}
     replayed = [delivery for delivery in dead if (delivery.event_id, delivery.endpoint_id) not in live]
     await new_deliveries.enqueue(connection, replayed)

@@ -1,0 +1,93 @@
+"""Deliveries are cancelled while a dispatcher finishes the head of their line, and while a batch adds to its end."""
+
+import asyncio
+from datetime import timedelta
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from domain.delivery.outcome import Outcome
+from domain.delivery.schedule import NextState
+from domain.delivery.states import Status
+from store import cancelled_deliveries, deliveries
+from store.deliveries import AttemptResult
+from tests.parts.until import until
+from tests.store.outbox import Outbox, Row
+
+
+async def claim_head(outbox: Outbox) -> AttemptResult:
+    """The result with which the head of the only line is delivered."""
+    async with outbox.engine.begin() as connection:
+        (claimed,) = await deliveries.claim(connection, {"m": 1}, {}, lease=timedelta(minutes=1))
+    return AttemptResult(claimed, Outcome.ACCEPTED, 200, 0.01, 0.0, NextState(Status.DELIVERED))
+
+
+async def record(outbox: Outbox, result: AttemptResult) -> None:
+    async with outbox.engine.begin() as connection:
+        await deliveries.record(connection, [result])
+
+
+async def id_of(outbox: Outbox, sequence: int) -> int:
+    ((id_,),) = await outbox.execute("SELECT id FROM deliveries WHERE sequence = :sequence", sequence=sequence)
+    return int(id_)
+
+
+async def lock_wallet(connection: AsyncConnection, wallet: str) -> None:
+    """Lock as a batch does before it adds to the lines of a wallet."""
+    lock = text("SELECT FROM wallets WHERE id = CAST(:id AS uuid) FOR NO KEY UPDATE")
+    await connection.execute(lock, {"id": wallet})
+
+
+async def waiting(outbox: Outbox) -> int:
+    """How many locks are waited for in this database."""
+    ((number,),) = await outbox.execute(
+        "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid)"
+        " WHERE NOT granted AND datname = current_database()"
+    )
+    return int(number)
+
+
+async def test_a_line_has_a_head_if_the_next_delivery_is_cancelled_while_the_head_is_finished(
+    engine: AsyncEngine,
+) -> None:
+    outbox = Outbox(engine)
+    await outbox.add_endpoint("m")
+    wallet = await outbox.add_wallet()
+    await outbox.tell("m", wallet, 3)
+    result = await claim_head(outbox)
+
+    async with engine.connect() as command:
+        await cancelled_deliveries.cancel(command, [await id_of(outbox, 2)])
+        recording = asyncio.create_task(record(outbox, result))
+        await until(lambda: waiting(outbox))
+        await command.commit()
+        await recording
+    assert await outbox.live() == [Row("m", wallet, 3, "PENDING", "head", 0)]
+
+
+async def test_a_line_has_a_head_if_its_last_delivery_is_cancelled_while_a_batch_adds_to_it(
+    engine: AsyncEngine,
+) -> None:
+    outbox = Outbox(engine)
+    await outbox.add_endpoint("m")
+    wallet = await outbox.add_wallet()
+    await outbox.tell("m", wallet, 2)
+    result = await claim_head(outbox)
+    last = await id_of(outbox, 2)
+    new = await outbox.write("m", wallet)
+
+    async def enqueue(batch: AsyncConnection) -> None:
+        await lock_wallet(batch, wallet)
+        await deliveries.enqueue(batch, new)
+
+    async with engine.connect() as command, engine.connect() as batch:
+        await cancelled_deliveries.cancel(command, [last])
+        enqueueing = asyncio.create_task(enqueue(batch))
+        await until(lambda: waiting(outbox))
+        await command.commit()
+        await enqueueing
+        recording = asyncio.create_task(record(outbox, result))
+        await asyncio.wait((recording,), timeout=0.2)  # it waits for the batch, unless the batch locked nothing
+        await batch.commit()
+        await recording
+    assert await outbox.live() == [Row("m", wallet, 3, "PENDING", "head", 0)]
