@@ -57,7 +57,7 @@ class DeliveryChange(NamedTuple):
 
 
 async def change_in_parts(engine: AsyncEngine, deliveries: Sequence[Selected], change: DeliveryChange) -> int:
-    """DeliveryChange the deliveries, some in a transaction. The audit names those that were chosen, by endpoint.
+    """Change the deliveries, some in a transaction. The audit names those that were chosen, by endpoint.
 
     Return the sum of what the changes returned.
     """
