@@ -8,17 +8,19 @@ from uuid import UUID
 
 import pytest
 from prometheus_client import REGISTRY
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from domain.delivery.backlog import Backlog
 from domain.delivery.outcome import Outcome
 from producers.egress import parse_networks
 from producers.webhooks.dispatcher import Dispatcher
-from producers.webhooks.restraints import Gathered, Restraints
+from producers.webhooks.restraints import Gathered, Restraints, write
 from producers.webhooks.sender import PostResult, Sender
 from store import deliveries, endpoints
 from store.deliveries import ClaimedDelivery
 from tests.parts.receiver import Answer, Receiver, unavailable
+from tests.parts.until import until
 from tests.store.outbox import SECRET, Outbox
 
 LOOPBACK = parse_networks(["127.0.0.0/8"])
@@ -256,6 +258,40 @@ async def test_a_pause_that_an_endpoint_asks_for_uses_up_no_try(
         assert [(row.status, row.attempt) for row in await outbox.live()] == [("PENDING", attempt)]
         await outbox.make_due()
     assert await tries(outbox) == [0]
+
+
+async def test_a_pause_asked_for_after_a_success_that_closes_the_circuit_stays(
+    engine: AsyncEngine, outbox: Outbox
+) -> None:
+    await outbox.add_endpoint("m")
+    await outbox.execute("UPDATE endpoints SET circuit = 'OPEN', failing_since = now(), failures = 10")
+    async with engine.begin() as connection:
+        await write(connection, Gathered((), {"m": timedelta(hours=1)}, {"m": (True, 1)}))
+        (endpoint,) = await endpoints.read(connection)
+    assert endpoint.circuit == "CLOSED"
+    assert endpoint.held_until is not None
+
+
+async def test_dispatchers_lock_failing_endpoints_in_one_order(engine: AsyncEngine, outbox: Outbox) -> None:
+    for name in ("a", "b"):
+        await outbox.add_endpoint(name)
+
+    async def write_failures() -> None:
+        async with engine.begin() as connection:
+            await write(connection, Gathered((), {"b": timedelta(hours=1)}, {"a": (False, 1), "b": (False, 1)}))
+
+    lock = text("SELECT FROM endpoints WHERE id = :id FOR NO KEY UPDATE NOWAIT")
+    async with engine.connect() as other:
+        await other.execute(lock, {"id": "a"})
+        writing = asyncio.create_task(write_failures())
+        await until(
+            lambda: outbox.execute("""
+            SELECT 1 FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE NOT granted AND datname = current_database()
+        """)
+        )
+        await other.execute(lock, {"id": "b"})
+        await other.rollback()
+        await writing
 
 
 async def test_a_503_without_a_time_uses_up_tries(outbox: Outbox, dispatcher: Dispatcher, receiver: Receiver) -> None:
