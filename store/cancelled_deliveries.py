@@ -1,6 +1,6 @@
 """Cancelled deliveries: live ones that a person's command takes away before they arrive."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from sqlalchemy import text
@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from store import deliveries
 from store.dead_deliveries import Selected, Selection, lock_lines
+from store.rows import LINE
 
 # An event's deliveries are found by their line and number: no index has their `event_id`.
 _LIVE = text("""
@@ -42,7 +43,20 @@ async def select(connection: AsyncConnection, selection: Selection) -> list[Sele
     return [Selected._make(row) for row in rows]
 
 
-_WALLETS = text("SELECT DISTINCT CAST(wallet_id AS text) FROM deliveries WHERE id = ANY(CAST(:ids AS bigint[]))")
+_LINES = text("SELECT DISTINCT endpoint_id, wallet_id FROM deliveries WHERE id = ANY(CAST(:ids AS bigint[]))")
+
+# FOR UPDATE as `record` locks them: whoever finishes a head waits, and promotes after the commit.
+_LOCK_HEADS = text(f"""
+    SELECT id FROM deliveries
+    WHERE id = ANY(ARRAY(
+        SELECT (SELECT id FROM deliveries
+                WHERE endpoint_id = line.endpoint_id AND wallet_id = line.wallet_id
+                ORDER BY sequence
+                LIMIT 1)
+        FROM {LINE.array("lines")} AS line))
+    ORDER BY id
+    FOR UPDATE
+""")
 
 # Of a delivery that an attempt is under way for nobody can say whether it arrives.
 _CANCEL = text("""
@@ -76,10 +90,22 @@ async def cancel(connection: AsyncConnection, ids: Collection[int]) -> Cancelled
 
     A delivery that an attempt is under way for is left alone.
     """
-    # `enqueue` relies on the last delivery of a line, which goes here although the line may not be empty
-    wallet_ids = (await connection.scalars(_WALLETS, {"ids": list(ids)})).all()
-    await lock_lines(connection, wallet_ids)
+    lines = [(row.endpoint_id, row.wallet_id) for row in await connection.execute(_LINES, {"ids": list(ids)})]
+    await _lock(connection, lines)
     rows = (await connection.execute(_CANCEL, {"ids": list(ids)})).all()
     # a second statement: what was enqueued behind a deleted row is visible now (see `store.deliveries.record`)
     _, due = await deliveries.promote(connection, {(row.endpoint_id, row.wallet_id) for row in rows})
     return Cancelled([row.id for row in rows], due)
+
+
+async def _lock(connection: AsyncConnection, lines: Sequence[deliveries.Line]) -> None:
+    """Let nobody change the ends of these lines until the commit.
+
+    `enqueue` relies on the last delivery of a line, which may go here although the line is not empty. `record` promotes
+    the delivery behind the head that it finishes, which may go here at the same time.
+    """
+    await lock_lines(connection, [str(wallet_id) for _, wallet_id in lines])
+    former: Sequence[int] | None = None
+    # a head that we waited for has been finished: another one stands there now
+    while (heads := (await connection.scalars(_LOCK_HEADS, {"lines": lines})).all()) != former:
+        former = heads

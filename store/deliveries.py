@@ -210,15 +210,13 @@ _RECORD = text(f"""
     SELECT id FROM mine
 """)
 
-# After the deletion, in a second statement: what was enqueued behind the deleted row is visible now. A head that is
-# being cancelled is waited for by its lock, which then goes on to the delivery behind it.
+# After the deletion, in a second statement: what was enqueued behind the deleted row is visible now.
 _PROMOTE = text(f"""
     WITH head AS MATERIALIZED (
         SELECT (SELECT id FROM deliveries
                 WHERE endpoint_id = line.endpoint_id AND wallet_id = line.wallet_id
                 ORDER BY sequence
-                LIMIT 1
-                FOR NO KEY UPDATE)
+                LIMIT 1)
         FROM {LINE.array("lines")} AS line),
     wanted AS MATERIALIZED (
         SELECT (SELECT id FROM deliveries

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from domain.delivery.outcome import Outcome
 from domain.delivery.schedule import NextState
 from domain.delivery.states import Status
-from store import cancelled_deliveries, deliveries
+from store import cancelled_deliveries, deliveries, new_deliveries
 from store.deliveries import AttemptResult
 from tests.parts.until import until
 from tests.store.outbox import Outbox, Row
@@ -78,7 +78,7 @@ async def test_a_line_has_a_head_if_its_last_delivery_is_cancelled_while_a_batch
 
     async def enqueue(batch: AsyncConnection) -> None:
         await lock_wallet(batch, wallet)
-        await deliveries.enqueue(batch, new)
+        await new_deliveries.enqueue(batch, new)
 
     async with engine.connect() as command, engine.connect() as batch:
         await cancelled_deliveries.cancel(command, [last])
@@ -90,4 +90,25 @@ async def test_a_line_has_a_head_if_its_last_delivery_is_cancelled_while_a_batch
         await asyncio.wait((recording,), timeout=0.2)  # it waits for the batch, unless the batch locked nothing
         await batch.commit()
         await recording
+    assert await outbox.live() == [Row("m", wallet, 3, "PENDING", "head", 0)]
+
+
+async def test_a_line_has_a_head_if_the_head_is_finished_while_the_command_waits_for_it(engine: AsyncEngine) -> None:
+    outbox = Outbox(engine)
+    await outbox.add_endpoint("m")
+    wallet = await outbox.add_wallet()
+    await outbox.tell("m", wallet, 3)
+    result = await claim_head(outbox)
+    second = await id_of(outbox, 2)
+
+    async def cancel() -> list[int]:
+        async with engine.begin() as command:
+            return (await cancelled_deliveries.cancel(command, [second])).ids
+
+    async with engine.connect() as recording:
+        await deliveries.record(recording, [result])
+        cancelling = asyncio.create_task(cancel())
+        await until(lambda: waiting(outbox))
+        await recording.commit()
+        assert await cancelling == [second]
     assert await outbox.live() == [Row("m", wallet, 3, "PENDING", "head", 0)]
