@@ -105,7 +105,8 @@ async def test_no_list_shows_a_secret_sealed_or_not(program: Program, outbox: Ou
     await outbox.add_endpoint("m")
     shown = [await program(noun, "list", "--json") for noun in ("endpoints", "merchants")]
     assert "m" in json.dumps([ended.json() for ended in shown])
-    assert not any("sealed" in ended.out or "ecret" in ended.out for ended in shown)
+    assert not any("sealed" in ended.out or "whsec_" in ended.out for ended in shown)
+    assert {key for endpoint in shown[0].json() for key in endpoint if "ecret" in key} == {"formerSecretUntil"}
 
 
 async def test_a_new_key_is_one_for_secrets(program: Program) -> None:

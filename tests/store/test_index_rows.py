@@ -37,6 +37,10 @@ NAMES: Mapping[str, int] = {
 LONGEST: Mapping[str, int] = {
     "customer_identities.name": LONGEST_IDENTIFIER,
     "customer_identities.value": LONGEST_IDENTIFIER,
+    # the id of an endpoint
+    "audit.subject": TEXT,
+    # a word of ours
+    "upkeep_leases.name": 20,
     # a customer that a merge waits for: @name=value
     "parked_updates.key": 2 * LONGEST_IDENTIFIER + len("@="),
 }

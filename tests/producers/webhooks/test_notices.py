@@ -34,7 +34,7 @@ async def test_a_connection_that_ends_is_made_anew(
     monkeypatch: pytest.MonkeyPatch, engine: AsyncEngine, database_url: str
 ) -> None:
     """What was missed in between is unknown, and what comes after it is heard."""
-    monkeypatch.setattr(notices, "_AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr(notices, "_RETRY_SECONDS", 0.01)
     stopping = asyncio.Event()
     arrived: asyncio.Queue[object] = asyncio.Queue()
     working = connect(database_url)
