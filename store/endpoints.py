@@ -298,19 +298,28 @@ async def count_attempts(
     return {id_: (Failures(duration, number), is_open) for id_, duration, number, is_open in counted}
 
 
+# The claim of a probe holds its endpoint for the whole lease, in case the dispatcher dies.
 _OPEN = text(f"""
-    UPDATE endpoints SET circuit = 'OPEN', held_until = greatest(held_until, now() + hold.duration)
+    UPDATE endpoints
+    SET circuit = 'OPEN',
+        held_until = greatest(CASE WHEN endpoints.id <> ALL(CAST(:probed AS text[])) THEN held_until END,
+                              now() + hold.duration)
     FROM {ENDPOINT_HOLD.array("holds")} AS hold
     WHERE endpoints.id = hold.id AND endpoints.id = ANY(CAST(:ids AS text[]))
 """)
 
 
-async def open_circuits(connection: AsyncConnection, until_probe: Mapping[str, timedelta]) -> None:
-    """Open the circuits of endpoints, by id for how long until the next probe.
+async def open_circuits(
+    connection: AsyncConnection, until_probe: Mapping[str, timedelta], *, probed: Collection[str] = ()
+) -> None:
+    """Open the circuits of endpoints, by id for how long until the next probe; a longer hold stays.
 
-    For the transaction that counted the attempts, which has locked the rows.
+    The probe of those that are `probed` has failed: the hold for its lease ends. For the transaction that counted the
+    attempts, which has locked the rows.
     """
-    await connection.execute(_OPEN, {"ids": list(until_probe), "holds": list(until_probe.items())})
+    await connection.execute(
+        _OPEN, {"ids": list(until_probe), "holds": list(until_probe.items()), "probed": list(probed)}
+    )
 
 
 # A thousand of each endpoint at a time keeps the transaction short where a million wait. SKIP LOCKED: a row

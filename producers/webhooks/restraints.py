@@ -30,12 +30,14 @@ OPENED = Counter("repoint_endpoint_circuits_opened_total", "Circuits opened: the
 class Gathered(NamedTuple):
     """What endpoints bring upon themselves by their latest answers.
 
-    `attempts` of endpoints that have failed: whether one succeeded, and how many have failed since.
+    `attempts` of endpoints that have failed: whether one succeeded, and how many have failed since. `probed` are those
+    whose probe failed.
     """
 
     to_disable: Collection[str]
     holds: Mapping[str, timedelta]
     attempts: Mapping[str, tuple[bool, int]]
+    probed: Collection[str] = frozenset()
 
     def __bool__(self) -> bool:
         return bool(self.to_disable or self.holds or self.attempts)
@@ -59,6 +61,7 @@ class Restraints:
         self._to_disable: set[str] = set()
         self._holds: dict[str, timedelta] = {}
         self._attempts: dict[str, tuple[bool, int]] = {}
+        self._probed: set[str] = set()
         # have failed, as far as this process has seen
         self._failing: set[str] = set()
 
@@ -77,6 +80,8 @@ class Restraints:
             self._failing.add(id_)
             succeeded, failures = self._attempts.get(id_, (False, 0))
             self._attempts[id_] = (succeeded, failures + 1)
+            if delivery.is_probe:
+                self._probed.add(id_)
         hold = hold_after(outcome, result.retry_after)
         if outcome is Outcome.GONE:
             self._to_disable.add(id_)
@@ -92,7 +97,7 @@ class Restraints:
 
     def gathered(self) -> Gathered:
         """A copy of what was gathered, to be written and then dropped."""
-        return Gathered(self._to_disable.copy(), self._holds.copy(), self._attempts.copy())
+        return Gathered(self._to_disable.copy(), self._holds.copy(), self._attempts.copy(), frozenset(self._probed))
 
     def drop(self, gathered: Gathered, opened: Collection[str]) -> None:
         """Drop what was written; what was added meanwhile stays. The database says now who may be claimed of.
@@ -100,6 +105,7 @@ class Restraints:
         The endpoints whose circuits were `opened` have been paused for as long as it took to put back what was ready.
         """
         self._to_disable.difference_update(gathered.to_disable)
+        self._probed.difference_update(gathered.probed)
         self._holds = {id_: hold for id_, hold in self._holds.items() if gathered.holds.get(id_) != hold}
         self._attempts = {
             id_: _since(gathered.attempts.get(id_), counts)
@@ -133,7 +139,7 @@ async def write(connection: AsyncConnection, gathered: Gathered) -> Written:
         restraints = {id_: restraint(failures) for id_, (failures, _) in counted.items()}
         open_ = {id_: until_probe(counted[id_][0]) for id_, kind in restraints.items() if kind is Restraint.OPEN}
         if open_:
-            await endpoints.open_circuits(connection, open_)
+            await endpoints.open_circuits(connection, open_, probed=gathered.probed)
             opened = [id_ for id_ in open_ if not counted[id_][1]]
         reasons |= {
             id_: _without_a_success(counted[id_][0])

@@ -174,6 +174,24 @@ async def test_a_circuit_opens_probes_and_closes_and_its_deliveries_lose_no_try(
     assert [status for _, status, _ in await outbox.history()] == ["DELIVERED"] * 10
 
 
+@pytest.mark.parametrize(("answer", "seconds"), [(Answer(500), 15), (unavailable("90"), 90)])
+async def test_after_a_failed_probe_the_next_one_waits_for_the_circuit_and_not_for_the_lease(
+    outbox: Outbox, dispatcher: Dispatcher, receiver: Receiver, answer: Answer, seconds: float
+) -> None:
+    receiver.answer("/m", answer)
+    await outbox.add_endpoint("m", receiver.url("/m"))
+    await add_events(outbox, "m", 3)
+    await outbox.execute(
+        "UPDATE endpoints SET circuit = 'OPEN', failures = 10, failing_since = now() - interval '60 s'"
+    )
+    ((before,),) = await outbox.execute("SELECT now()")
+    assert await dispatcher.run_once() == 1
+    ((held_until, after),) = await outbox.execute("SELECT held_until, now() FROM endpoints")
+    # a quarter of the time for which it has failed, which grew meanwhile
+    grown = (after - before) / 4
+    assert before + timedelta(seconds=seconds) <= held_until <= after + timedelta(seconds=seconds) + grown
+
+
 async def test_of_two_dispatchers_one_probes(engine: AsyncEngine, outbox: Outbox) -> None:
     await outbox.add_endpoint("m")
     await add_events(outbox, "m", 3)
