@@ -155,6 +155,8 @@ def rotate_secret(
 
     async def work(engine: AsyncEngine) -> datetime | None:
         async with connectivity.transaction(engine, dry_run=dry_run) as connection:
+            # before the read: of two rotations at the same time, the second one sees the overlap of the first one
+            await endpoints.lock_secrets(connection, [endpoint_id])
             former = await endpoints.read(connection, [endpoint_id])
             _require_all([endpoint_id], [row.id for row in former])
             if overlap and former[0].former_secret_until is not None:

@@ -1,5 +1,6 @@
 """A new secret of an endpoint: both sign until the overlap ends, and then the new one alone."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -9,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 from svix.webhooks import Webhook as SvixWebhook
 
+from merchants.secrets import rotate
 from producers.egress import parse_networks
 from producers.webhooks.dispatcher import Dispatcher
 from producers.webhooks.sender import Sender
@@ -17,6 +19,7 @@ from schemas.signature import secret
 from tests.acceptance.lines import merchant
 from tests.acceptance.program import Program
 from tests.parts.receiver import Receiver
+from tests.parts.until import until
 from tests.store.outbox import SECRET, Outbox
 
 OTHER = secret(b"o" * 32)
@@ -95,6 +98,25 @@ async def test_a_secret_that_is_made_is_shown_once_and_without_overlap_replaces_
     [act] = (await program("audit", "list", "--json")).json()
     assert act["action"] == "endpoint secret rotated"
     assert "whsec_" not in str(act)
+
+
+async def test_of_two_rotations_at_the_same_time_the_second_is_refused(
+    program: Program, outbox: Outbox, engine: AsyncEngine
+) -> None:
+    await outbox.add_endpoint("m")
+    async with engine.connect() as first:
+        await rotate(first, BUILT_IN_KEYS, "m", OTHER, timedelta(hours=1))
+        second = asyncio.create_task(program("endpoints", "rotate-secret", "m"))
+        await until(
+            lambda: outbox.execute(
+                "SELECT 1 FROM pg_locks JOIN pg_stat_activity USING (pid)"
+                " WHERE NOT granted AND datname = current_database()"
+            )
+        )
+        await first.commit()
+    ended = await second
+    assert "nothing was changed: two secrets sign until" in ended.err
+    assert (await stored(outbox))[0] == [OTHER, SECRET]
 
 
 async def test_what_is_no_other_secret_changes_nothing(program: Program, outbox: Outbox) -> None:
