@@ -18,7 +18,9 @@ app = typer.Typer(help="What people did: who, why, and what stood there before a
 @app.command("list")
 def list_(
     *,
-    subject: Annotated[str | None, typer.Option(metavar="ID", help="Only acts on this endpoint or delivery.")] = None,
+    subject: Annotated[
+        str | None, typer.Option(metavar="ENDPOINT_ID", help="Only acts on this endpoint and its deliveries.")
+    ] = None,
     limit: Limit = 100,
     as_json: AsJson = False,
 ) -> None:
