@@ -22,6 +22,8 @@ from producers.webhooks.sender import FailingAnswer
 MOST_OF_A_BODY = 1024
 """Bytes of UTF-8 that are kept of a body."""
 
+_REST = MOST_OF_AN_EXCERPT - MOST_OF_A_BODY
+
 # What is shorter occurs in answers that repeat nothing.
 _SHORTEST_VALUE = 6
 # An answer may say which event or status it does not know, and the time is no secret.
@@ -51,7 +53,10 @@ def evidence(answer: FailingAnswer, *, sent: Mapping[str, str], body: bytes, sec
     values = [value.lower() for value in _values(sent, body, secrets)]
     if any(value in reading for reading in readings for value in values):
         return None
-    kept = hide_secrets(pan.mask(text)).encode()[:MOST_OF_A_BODY].decode(errors="ignore")
+    masked = hide_secrets(pan.mask(text)).encode()
+    # masking shortens: what the cut of the excerpt left of a card number may have come nearer
+    most = MOST_OF_A_BODY if len(answer.excerpt) < MOST_OF_AN_EXCERPT else len(masked) - _REST
+    kept = masked[: max(0, min(most, MOST_OF_A_BODY))].decode(errors="ignore")
     return Evidence([pan.mask(name) for name in answer.header_names], kept)
 
 

@@ -75,6 +75,13 @@ def test_a_card_number_at_the_cut_is_masked(before: int) -> None:
     assert not any(character.isdigit() for character in text)
 
 
+@pytest.mark.parametrize("digits", range(1, len(CARD) + 1))
+def test_a_card_number_at_the_end_of_the_excerpt_comes_no_nearer_where_masking_shortens(digits: int) -> None:
+    before = b"Bearer " + b"a" * (MOST_OF_AN_EXCERPT - 8 - digits) + b" "
+    text = text_kept((before + CARD.encode())[:MOST_OF_AN_EXCERPT])
+    assert not any(character.isdigit() for character in text)
+
+
 def test_the_cut_is_between_characters() -> None:
     whole = "ä" * 2000
     assert text_kept(whole.encode()[:MOST_OF_AN_EXCERPT]) == "ä" * (MOST_OF_A_BODY // 2)
