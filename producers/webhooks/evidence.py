@@ -9,6 +9,7 @@ import codecs
 import html
 import json
 import re
+import time
 from base64 import urlsafe_b64decode
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -23,6 +24,10 @@ MOST_OF_A_BODY = 1024
 """Bytes of UTF-8 that are kept of a body."""
 
 _REST = MOST_OF_AN_EXCERPT - MOST_OF_A_BODY
+
+# An answer that was made for it takes a hundred times as long to mask as usual ones do; nothing else runs meanwhile.
+_SHARE = 0.1
+_SECONDS_AT_ONCE = 0.25
 
 # What is shorter occurs in answers that repeat nothing.
 _SHORTEST_VALUE = 6
@@ -43,6 +48,25 @@ class Evidence(NamedTuple):
 
     header_names: Sequence[str]
     body: str
+
+
+class Allowance:
+    """The CPU time of a process that evidence may take: a tenth, and a quarter of a second at once."""
+
+    def __init__(self) -> None:
+        self._seconds = _SECONDS_AT_ONCE
+        self._counted_at = time.monotonic()
+
+    def is_left(self) -> bool:
+        """Whether the next answer may be read."""
+        now = time.monotonic()
+        self._seconds = min(_SECONDS_AT_ONCE, self._seconds + (now - self._counted_at) * _SHARE)
+        self._counted_at = now
+        return self._seconds > 0
+
+    def take(self, seconds: float) -> None:
+        """Note that reading an answer took so long."""
+        self._seconds -= seconds
 
 
 def evidence(answer: FailingAnswer, *, sent: Mapping[str, str], body: bytes, secrets: Sequence[str]) -> Evidence | None:

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import takewhile
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -12,9 +12,9 @@ import structlog
 from domain.delivery.backlog import Backlog
 from domain.delivery.circuit import SLUGGISH
 from domain.delivery.outcome import Outcome
-from producers.webhooks.evidence import evidence
+from producers.webhooks.evidence import Allowance, Evidence, evidence
 from producers.webhooks.recorder import Recorder
-from producers.webhooks.sender import PostResult, Sender
+from producers.webhooks.sender import FailingAnswer, PostResult, Sender
 from schemas.sealing import CannotOpen, Keys
 from schemas.signature import event_id, signature
 from store.deliveries import ClaimedDelivery
@@ -59,6 +59,7 @@ class Poster:
         self._connections = connections
         self._patience = patience
         self._on_point = on_point
+        self._allowance = Allowance()
         self._ready: deque[_Ready] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
         # by delivery: when its attempt began, in monotonic seconds, and its endpoint; the longest under way first
@@ -132,8 +133,19 @@ class Poster:
             self._on_point("read")
         kept = None
         if result.failing is not None and headers is not None:
-            kept = evidence(result.failing, sent=headers, body=delivery.body, secrets=secrets)
+            kept = self._read(result.failing, headers, delivery.body, secrets)
         self._recorder.add(delivery, started_at, result, kept)
+
+    def _read(
+        self, answer: FailingAnswer, sent: Mapping[str, str], body: bytes, secrets: Sequence[str]
+    ) -> Evidence | None:
+        """What is kept of the answer; nothing if earlier answers took too long to read."""
+        if not self._allowance.is_left():
+            return None
+        began = time.thread_time()
+        kept = evidence(answer, sent=sent, body=body, secrets=secrets)
+        self._allowance.take(time.thread_time() - began)
+        return kept
 
     def _set_aside(self, delivery: ClaimedDelivery, why: str) -> None:
         """Put the delivery back, and claim nothing of its endpoint for a minute: no attempt was made.

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from producers.egress import parse_networks
 from producers.webhooks.connections import MOST_OF_AN_EXCERPT, header_names
 from producers.webhooks.dispatcher import Dispatcher
-from producers.webhooks.evidence import MOST_OF_A_BODY, Evidence, evidence
+from producers.webhooks.evidence import MOST_OF_A_BODY, Allowance, Evidence, evidence
 from producers.webhooks.sender import FailingAnswer, Sender
 from schemas.signature import secret
 from store import delivery_answers
@@ -140,6 +140,26 @@ def test_names_are_those_of_the_last_head_and_bounded() -> None:
     many = header_names(b"HTTP/1.1 500 No\r\n" + b"".join(b"X%d%b: 1\r\n" % (n, b"y" * 200) for n in range(80)))
     assert (len(many), max(map(len, many))) == (50, 100)
     assert header_names(b"nonsense") == []
+
+
+def test_evidence_may_take_a_quarter_of_a_second_at_once_and_a_tenth_of_the_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 100.0
+    monkeypatch.setattr("producers.webhooks.evidence.time.monotonic", lambda: now)
+    allowance = Allowance()
+    allowance.take(0.2)
+    assert allowance.is_left()
+    allowance.take(0.25)
+    assert not allowance.is_left()
+    now += 1.9
+    assert not allowance.is_left()
+    now += 0.2
+    assert allowance.is_left()
+    now += 1000
+    assert allowance.is_left()
+    allowance.take(0.26)
+    assert not allowance.is_left()
 
 
 # --- through the dispatcher ---------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ import pytest
 from domain.delivery.backlog import Backlog
 from domain.delivery.outcome import Outcome
 from producers.webhooks.poster import Poster, _Ready
-from producers.webhooks.sender import PostResult
+from producers.webhooks.sender import FailingAnswer, PostResult
 from schemas.sealing import BUILT_IN_KEYS
 from store.deliveries import ClaimedDelivery
 from tests.store.outbox import SECRET, sealed
@@ -105,6 +105,33 @@ async def test_no_more_attempts_run_at_a_time_than_there_are_connections() -> No
         sender.let_go.set()
     assert sorted(results.ids) == [1, 2, 3, 4, 5]
     assert results.unsent == []
+
+
+@pytest.mark.parametrize("name", ["a", "b"])
+async def test_answers_that_take_long_to_read_keep_nothing_of_those_after_them(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    used, evidence_of = 0.0, list[object]()
+
+    class Refusing:
+        async def post(self, *_: object, **__: object) -> PostResult:
+            return PostResult(Outcome.STATUS_REFUSED, 0.01, 500, None, FailingAnswer([], b"no"))
+
+    class Kept(Results):
+        def add(self, _delivery: ClaimedDelivery, _started_at: float, _result: PostResult, kept: object) -> None:
+            evidence_of.append(kept)
+
+    def slowly(*_: object, **__: object) -> str:
+        nonlocal used
+        used += 0.3
+        return "kept"
+
+    monkeypatch.setattr("producers.webhooks.poster.evidence", slowly)
+    monkeypatch.setattr("producers.webhooks.poster.time.thread_time", lambda: used)
+    poster = make(Refusing(), Kept(lambda: None), connections=1)
+    async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
+        poster.add([claimed(1, "a"), claimed(2, name)], time.monotonic(), tasks)
+    assert evidence_of == ["kept", None]
 
 
 @pytest.mark.parametrize(("ago", "unsent"), [(0, []), (11, [1])])
