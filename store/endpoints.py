@@ -78,6 +78,24 @@ def _endpoints(rows: Iterable[Row[Any]]) -> Iterator[Endpoint]:
         yield Endpoint(**{**row._mapping, **changed})  # noqa: SLF001 - SQLAlchemy's public name
 
 
+_LOCK = text("""
+    SELECT id
+    FROM endpoints
+    WHERE id = ANY(CAST(:ids AS text[])) OR merchant_id = ANY(CAST(:merchant_ids AS text[]))
+    ORDER BY id
+    FOR NO KEY UPDATE
+""")
+
+
+async def lock(connection: AsyncConnection, ids: Collection[str], merchant_ids: Collection[str] = ()) -> None:
+    """Lock these endpoints and those of these merchants, for a transaction with several statements about them.
+
+    Each statement locks in the order of the ids; two after each other do not, and two transactions would wait for each
+    other in a circle.
+    """
+    await connection.execute(_LOCK, {"ids": list(ids), "merchant_ids": list(merchant_ids)})
+
+
 _DISABLE = text("""
     UPDATE endpoints SET status = 'DISABLED', disabled_reason = :reason
     WHERE status = 'ENABLED' AND id = ANY(ARRAY(

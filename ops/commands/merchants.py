@@ -117,6 +117,8 @@ async def put(engine: AsyncEngine, read: dict[int, MerchantLine], file: Path, ke
     """
     lines = [(merchant, endpoint) for merchant in read.values() for endpoint in merchant.endpoints]
     async with connectivity.transaction(engine, dry_run=dry_run) as connection:
+        merchant_ids = {merchant.id for merchant in read.values()}
+        await endpoints.lock(connection, {endpoint.id for _, endpoint in lines}, merchant_ids)
         sealed = await secrets.seal_given(connection, keys, {endpoint.id: endpoint.secret for _, endpoint in lines})
         new = [
             merchants.NewEndpoint(
@@ -133,7 +135,7 @@ async def put(engine: AsyncEngine, read: dict[int, MerchantLine], file: Path, ke
         duplicates = await merchants.put(connection, [(merchant.id, merchant.name) for merchant in read.values()], new)
         if duplicates:
             _refuse(read, file, frozenset(duplicates))
-        return await _switch(connection, {merchant.id for merchant in read.values()}, {endpoint.id for endpoint in new})
+        return await _switch(connection, merchant_ids, {endpoint.id for endpoint in new})
 
 
 async def _switch(connection: AsyncConnection, merchant_ids: Collection[str], ids: Collection[str]) -> Switched:

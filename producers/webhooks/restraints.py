@@ -133,6 +133,7 @@ async def write(connection: AsyncConnection, gathered: Gathered) -> Written:
     """Write down, in the caller's transaction, what endpoints bring upon themselves."""
     disabled: dict[str, str] = {}
     opened: list[str] = []
+    await endpoints.lock(connection, {*gathered.to_disable, *gathered.holds, *gathered.attempts})
     reasons = dict.fromkeys(gathered.to_disable, "answered 410 Gone")
     if gathered.attempts:
         counted = await endpoints.count_attempts(connection, gathered.attempts)
@@ -146,7 +147,7 @@ async def write(connection: AsyncConnection, gathered: Gathered) -> Written:
             for id_, kind in restraints.items()
             if kind is Restraint.DISABLE and id_ not in reasons
         }
-    # after the attempts: counting locks all of these endpoints in one order, and a success ends former holds alone
+    # after the attempts: a success among them ends former holds alone
     if gathered.holds:
         await endpoints.hold(connection, gathered.holds)
     for reason in sorted(set(reasons.values())):

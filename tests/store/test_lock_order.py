@@ -4,16 +4,23 @@ import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 from uuid import UUID
 
 import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from store import fetches, knowledge, topics
+from ops.commands import merchants
+from producers.webhooks import restraints
+from producers.webhooks.restraints import Gathered
+from schemas.sealing import BUILT_IN_KEYS
+from schemas.wallet import EndpointLine, MerchantLine
+from store import endpoints, fetches, knowledge, topics
 from store.fetches import NewFetch
 from store.topics import Empty, Incarnation
 from tests.parts.until import until
+from tests.store.outbox import SECRET, Outbox
 
 TOPIC = Incarnation("updates", 0)
 
@@ -56,6 +63,33 @@ async def test_rows_are_written_in_the_order_of_their_keys(
         await first.commit()
         await writing
         await second.commit()
+
+
+async def record_holds_and_failures(engine: AsyncEngine) -> None:
+    async with engine.begin() as connection:
+        await restraints.write(connection, Gathered((), {"b": timedelta(hours=1)}, {"a": (False, 1)}))
+
+
+async def import_without_one(engine: AsyncEngine) -> None:
+    endpoint = EndpointLine("b", "https://shop.example/", SECRET, ("PAYMENT_METHOD_DELETED",))
+    read = {1: MerchantLine("m", "m", (endpoint,))}
+    await merchants.put(engine, read, Path("merchants.jsonl"), BUILT_IN_KEYS, dry_run=False)
+
+
+@pytest.mark.parametrize("write", [record_holds_and_failures, import_without_one])
+async def test_endpoints_are_locked_in_the_order_of_their_ids_before_several_statements(
+    engine: AsyncEngine, write: Callable[[AsyncEngine], Coroutine[None, None, None]]
+) -> None:
+    outbox = Outbox(engine)
+    for name in ("a", "b"):
+        await outbox.add_endpoint(name, merchant="m")
+    async with engine.connect() as first:
+        await endpoints.hold(first, {"a": timedelta(minutes=1)})
+        writing = asyncio.create_task(write(engine))
+        await until(partial(somebody_waits, engine))
+        await endpoints.hold(first, {"b": timedelta(minutes=1)})
+        await first.commit()
+        await writing
 
 
 async def test_two_workers_that_meet_a_topic_at_once_meet_the_same_incarnation(engine: AsyncEngine) -> None:
