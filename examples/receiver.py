@@ -1,11 +1,11 @@
-"""A merchant's endpoint, as small as it can be: it verifies every webhook and says what it was told.
+"""A merchant's endpoint, as small as it can be: it verifies every webhook and prints its event.
 
     python examples/receiver.py FILE [--host 127.0.0.1] [--port 8080]
 
 FILE holds the endpoint's secret, `whsec_…`: among the arguments every process of the machine would see it.
 
 The verification is Standard Webhooks' by hand, to show that it is no more than this. A real endpoint uses one of that
-project's libraries, and answers before it works on what it was told.
+project's libraries, and answers before it works on the event.
 """
 
 import argparse

@@ -26,6 +26,7 @@ from schemas.canonical import UNREADABLE_HEADER, parse
 from schemas.event import EventName
 from schemas.feeds import FEEDS
 from schemas.feeds.feed import Edge
+from schemas.signature import signature as sign
 from schemas.wallet import read_merchant, read_wallet
 from tests.schemas.feeds.reading import messages
 
@@ -121,6 +122,22 @@ def test_the_page_for_merchants_shows_the_body_of_every_event() -> None:
     assert updated["payload"]["previous"] == {"expiryMonth": 12, "expiryYear": 2028}
     assert disabled["payload"]["endpoint"].items() >= test["payload"]["endpoint"].items()
     assert [body[key] for body in (disabled, test) for key in ("walletId", "sequence", "reason")] == [None] * 6
+
+
+def test_the_request_that_merchants_are_shown_is_signed_with_the_secret_of_the_page() -> None:
+    """An engineer checks the code that verifies by hand with it."""
+    page = WEBHOOKS.read_text()
+    id_, timestamp, signature = re.findall(r"^webhook-(?:id|timestamp|signature): (.+)$", page, re.MULTILINE)
+    body = bodies.bodies()[EventName.REPLACED]
+    (secret,) = set(re.findall(r"\bwhsec_[A-Za-z0-9+/=]+", page))
+    assert sign([secret], id_, int(timestamp), body) == signature
+    event = json.loads(body)
+    assert (event["id"], datetime.fromisoformat(event["createdAt"]).timestamp() // 1) == (id_, int(timestamp))
+
+
+def test_no_row_of_a_table_for_merchants_stands_without_its_head() -> None:
+    tables_ = re.findall(r"(?:^\|.*\n)+", WEBHOOKS.read_text(), re.MULTILINE)
+    assert [table for table in tables_ if "\n|---|" not in table] == []
 
 
 def test_the_page_for_merchants_explains_every_status_and_reason() -> None:
