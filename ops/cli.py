@@ -120,7 +120,16 @@ def loaded(name: str) -> Command:
         single.command()(entry)
         command = typer.main.get_command(single)
     command.name = name
+    _join_lines(command)
     return command
+
+
+def _join_lines(command: Command) -> None:
+    """Make each paragraph of the help one line, also of commands within: typer keeps all line ends but the first's."""
+    if command.help:
+        command.help = "\n\n".join(paragraph.replace("\n", " ") for paragraph in command.help.split("\n\n"))
+    for inner in getattr(command, "commands", {}).values():
+        _join_lines(inner)
 
 
 app = typer.Typer(

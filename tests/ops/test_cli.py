@@ -212,6 +212,12 @@ async def test_a_key_is_generated_that_the_settings_take(program: Program) -> No
     assert (unusable.code, unusable.out) == (2, "")
 
 
+async def test_a_paragraph_of_a_help_breaks_only_at_the_width_of_the_terminal(program: Program) -> None:
+    lines = (await program("replay", "--help")).well().out.splitlines()
+    (line,) = (line for line in lines if "can be repeated." in line)
+    assert "can be repeated. With --waiting" in line
+
+
 async def test_the_help_of_run_offers_the_roles_there_are(program: Program) -> None:
     offered = " ".join((await program("run", "--help")).well().out.split())
     assert "<all|consume|deliver|api>" in offered
