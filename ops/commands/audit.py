@@ -12,6 +12,9 @@ from schemas.views import ActView
 from store import audit, connectivity
 from store.audit import AuditRow
 
+# An act may name thousands of deliveries, and a cell that is wider than a screen makes every line of the table so wide.
+_WIDEST = 120
+
 app = typer.Typer(help="What people did: who, why, and what stood there before and after.", no_args_is_help=True)
 
 
@@ -24,7 +27,7 @@ def list_(
     limit: Limit = 100,
     as_json: AsJson = False,
 ) -> None:
-    """List acts of people, the newest first."""
+    """List acts of people, the newest first. The table cuts what is long; --json shows all of it."""
 
     async def work(engine: AsyncEngine) -> list[AuditRow]:
         async with connectivity.snapshot(engine) as connection:
@@ -44,4 +47,7 @@ def list_(
 
 
 def _short(value: object) -> str | None:
-    return None if value is None else json.dumps(value)
+    if value is None:
+        return None
+    text = json.dumps(value)
+    return text if len(text) <= _WIDEST else f"{text[: _WIDEST - 1]}…"

@@ -139,6 +139,18 @@ async def test_the_audit_says_who_disabled_and_enabled_an_endpoint_and_what_stoo
     assert "asked by mail" in await out(program, "audit", "list")
 
 
+async def test_the_table_of_the_audit_cuts_what_is_long_and_json_does_not(outbox: Outbox, program: Program) -> None:
+    await outbox.execute(
+        "INSERT INTO audit (actor, action, subject, after) VALUES ('ann@host', 'deliveries cancelled', 'shop',"
+        " jsonb_build_object('chosen', (SELECT jsonb_agg(number) FROM generate_series(1, 1000) number)))"
+    )
+    head, line = (await out(program, "audit", "list")).splitlines()
+    assert line.rstrip().endswith("…")
+    assert max(len(head), len(line)) < 250
+    (act,) = await acts(program)
+    assert act["after"] == {"chosen": list(range(1, 1001))}
+
+
 async def test_a_dead_delivery_that_a_replay_delivered_is_not_listed_as_dead(outbox: Outbox, program: Program) -> None:
     await outbox.tell("shop", await outbox.add_wallet())
     (row,) = await outbox.execute("SELECT event_id, wallet_id FROM deliveries")
