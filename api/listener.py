@@ -1,4 +1,4 @@
-"""The HTTP listener for feeds: bounded connections, and a graceful end that answers the requests under way."""
+"""The HTTP listener for feeds: its routes, its bounds, and a graceful end that answers the requests under way."""
 
 import asyncio
 from contextlib import suppress

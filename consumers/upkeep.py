@@ -1,4 +1,4 @@
-"""Work that is due by the clock: parked updates are given up, knowledge expires, days of tables begin and end."""
+"""Work that is due by the clock: parked updates are given up; old knowledge, history and evidence are dropped."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

@@ -1,4 +1,4 @@
-"""Decide a batch of updates: the outcome of each, and what every wallet that they are about should be.
+"""Decide a batch of updates: the outcome of each with its reason, and what every wallet that they are about should be.
 
     outcome      the update …
     APPLIED      changed some wallet
