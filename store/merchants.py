@@ -23,12 +23,14 @@ class NewEndpoint:
 
 
 _UPSERT = text(f"{MERCHANT.insert('merchants', 'merchants')} ON CONFLICT (id) DO UPDATE SET name = EXCLUDED.name")
-# What was seen of an endpoint's server says nothing about the server of another URL.
+# What was seen of an endpoint's server says nothing about the server of another URL. A pace is that of its rate.
 _UPSERT_ENDPOINTS = text(f"""
     {ENDPOINT.insert("endpoints", "endpoints")}
     ON CONFLICT (id) DO UPDATE
     SET url = EXCLUDED.url, event_types = EXCLUDED.event_types,
-        max_per_second = EXCLUDED.max_per_second, retry_schedule = EXCLUDED.retry_schedule,
+        max_per_second = EXCLUDED.max_per_second,
+        paced_until = CASE WHEN endpoints.max_per_second = EXCLUDED.max_per_second THEN endpoints.paced_until END,
+        retry_schedule = EXCLUDED.retry_schedule,
         sealed_secrets = CASE WHEN endpoints.sealed_secrets[1] = EXCLUDED.sealed_secrets[1]
                          THEN endpoints.sealed_secrets ELSE EXCLUDED.sealed_secrets END,
         former_secret_until = CASE WHEN endpoints.sealed_secrets[1] = EXCLUDED.sealed_secrets[1]
