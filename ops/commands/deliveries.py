@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from domain.delivery.states import Status
 from ops import filters, parts, terminal
 from ops.chosen_deliveries import DeliveryChange, change_in_parts, read_name, require_all, selection
+from ops.commands.options import masked
 from ops.terminal import AsJson, DryRun, Failed, Limit
 from schemas.views import AnsweredAttemptView, AnswerView, DeliveryView
 from store import cancelled_deliveries, connectivity, delivery_answers, listings
@@ -95,7 +96,7 @@ def cancel(
     ] = None,
     *,
     endpoint: Annotated[str | None, typer.Option(metavar="ENDPOINT_ID", help="Only to this endpoint.")] = None,
-    reason: Annotated[str, typer.Option(help="Why, for `audit list`.")],
+    reason: Annotated[str, typer.Option(callback=masked, help="Why, for `audit list`.")],
     dry_run: DryRun = False,
 ) -> None:
     """Take deliveries away that are PENDING or PARKED: they are not sent, and the next of each wallet may go.

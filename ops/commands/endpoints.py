@@ -13,7 +13,7 @@ from merchants import secrets as sealed_secrets
 from merchants.endpoint_events import TestSent
 from ops import parts, secret_keys, terminal
 from ops.actor import who
-from ops.commands.options import duration
+from ops.commands.options import duration, masked
 from ops.terminal import AsJson, DryRun, Failed
 from schemas import signature
 from schemas.signature import event_id
@@ -66,7 +66,7 @@ def disable(
     ids: Ids,
     *,
     reason: Annotated[
-        str, typer.Option(help="What `endpoints list` shows, and the merchant reads.")
+        str, typer.Option(callback=masked, help="What `endpoints list` shows, and the merchant reads.")
     ] = "disabled by hand",
     dry_run: DryRun = False,
 ) -> None:

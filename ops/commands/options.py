@@ -4,6 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import typer
 
+from domain import pan
+from domain.secret_text import hide_secrets
 from schemas import duration as durations
 
 
@@ -22,3 +24,8 @@ def moment(text: str) -> datetime:
     except ValueError:
         raise typer.BadParameter(f"{text!r}: expected a moment such as 2026-11-20T09:14:00Z, or a day") from None
     return at if at.tzinfo else at.replace(tzinfo=UTC)
+
+
+def masked(text: str | None) -> str | None:
+    """A person's words, which are kept, with stars for card numbers and secrets in them."""
+    return None if text is None else hide_secrets(pan.mask(text))

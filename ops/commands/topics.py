@@ -7,7 +7,7 @@ import typer
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ops import kafka, loop, parts, terminal
-from ops.commands.options import duration
+from ops.commands.options import duration, masked
 from ops.terminal import AsJson, DryRun, Failed
 from ops.topics import Action, Administration, TopicResult, Wanted
 from schemas.views import CorruptBatchView, TopicView
@@ -69,7 +69,7 @@ def skip(
     partition: Annotated[int, typer.Argument(metavar="PARTITION", min=0)],
     offset: Annotated[int, typer.Argument(metavar="OFFSET", min=0)],
     *,
-    reason: Annotated[str, typer.Option(help="Why; it stays on record.", metavar="TEXT")],
+    reason: Annotated[str, typer.Option(callback=masked, help="Why; it stays on record.", metavar="TEXT")],
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:

@@ -11,7 +11,7 @@ from ops.actor import who
 from schemas.signature import event_id
 from store import cancelled_deliveries, deliveries
 from tests.acceptance.program import Program
-from tests.store.outbox import Outbox
+from tests.store.outbox import SECRET, Outbox
 
 
 @pytest.fixture
@@ -167,3 +167,16 @@ async def test_a_dead_delivery_that_a_replay_delivered_is_not_listed_as_dead(out
     await outbox.execute(history, id=502, status="DELIVERED", **row._mapping)
     assert json.loads(await out(program, "deliveries", "list", "--status", "DEAD", "--json")) == []
     assert {each["id"] for each in json.loads(await out(program, "deliveries", "list", "--json"))} == {501, 502}
+
+
+async def test_a_reason_is_kept_and_sent_without_card_numbers_and_secrets(outbox: Outbox, program: Program) -> None:
+    await outbox.add_endpoint("till", merchant="shop", event_types=["ENDPOINT_DISABLED"])
+    await outbox.tell("shop", await outbox.add_wallet())
+    ((delivery,),) = await outbox.execute("SELECT id FROM deliveries")
+    reason = f"customer of 4111 1111 1111 1111 asked; was {SECRET}"
+    await out(program, "deliveries", "cancel", str(delivery), "--reason", reason)
+    await out(program, "endpoints", "disable", "shop", "--reason", reason)
+    shown = "customer of **** **** **** **** asked; was whsec_***"
+    assert [act["reason"] for act in await acts(program)] == [shown, shown]
+    ((body,),) = await outbox.execute("SELECT body FROM events WHERE name = 'ENDPOINT_DISABLED'")
+    assert json.loads(body)["payload"]["endpoint"]["disabledReason"] == shown
