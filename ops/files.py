@@ -78,7 +78,7 @@ InputFile = Annotated[
     Path, typer.Argument(metavar="FILE", parser=_readable, help="One JSON object a line; - is stdin.")
 ]
 InputFiles = Annotated[
-    list[Path], typer.Argument(metavar="FILE…", parser=_readable, help="One JSON object a line; - is stdin.")
+    list[Path], typer.Argument(metavar="FILE", parser=_readable, help="One JSON object a line; - is stdin.")
 ]
 
 

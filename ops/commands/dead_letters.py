@@ -28,7 +28,7 @@ from store.dead_letters import DeadLetterRow, LetterSelection, MaskedHeaders, Ra
 app = typer.Typer(help="Messages that no update could be made of.", no_args_is_help=True)
 
 Id = Annotated[int, typer.Argument(metavar="ID")]
-Ids = Annotated[list[int], typer.Argument(metavar="ID…")]
+Ids = Annotated[list[int], typer.Argument(metavar="ID")]
 
 _RANGE = re.compile(r"([0-9]{1,18})(?:-([0-9]{1,18}))?")
 
@@ -130,7 +130,7 @@ def replay(
 @app.command()
 def discard(
     ranges: Annotated[
-        list[Range] | None, typer.Argument(metavar="[ID…]", parser=_range, help="Numbers, or ranges of them as 12-40.")
+        list[Range] | None, typer.Argument(metavar="ID", parser=_range, help="Numbers, or ranges of them as 12-40.")
     ] = None,
     *,
     reason: Annotated[

@@ -92,7 +92,7 @@ def show(
 @app.command()
 def cancel(
     ids: Annotated[
-        list[str] | None, typer.Argument(metavar="[ID…]", help="Deliveries by their numbers, or events (evt_…).")
+        list[str] | None, typer.Argument(metavar="ID", help="Deliveries by their numbers, or events (evt_…).")
     ] = None,
     *,
     endpoint: Annotated[str | None, typer.Option(metavar="ENDPOINT_ID", help="Only to this endpoint.")] = None,

@@ -24,7 +24,7 @@ from store.endpoints import Endpoint
 
 app = typer.Typer(help="The URLs that webhooks go to, and whether they are enabled.", no_args_is_help=True)
 
-Ids = Annotated[list[str], typer.Argument(metavar="ENDPOINT_ID…", help="Their ids.")]
+Ids = Annotated[list[str], typer.Argument(metavar="ENDPOINT_ID", help="Their ids.")]
 
 
 @app.command("list")

@@ -84,7 +84,7 @@ def ingest(
     if written_in is None:
         raise typer.BadParameter("expected the feed's format; --detect finds it out", param_hint="--format")
     if bool(feeds) == (watch is not None):
-        raise typer.BadParameter("expected files, or a folder to watch", param_hint="FILE…")
+        raise typer.BadParameter("expected files, or a folder to watch", param_hint="FILE")
     if watch is None and (work is not None or keep_processed is not None):
         raise typer.BadParameter("expected only with --watch", param_hint="--work, --keep-processed")
     settings = parts.settings_of_a_command()
@@ -150,7 +150,7 @@ def _fail_where_of_no_use(summaries: Mapping[Path, Summary]) -> None:
 
 def _detect(feeds: list[Path]) -> None:
     if files.STDIN in feeds:
-        raise typer.BadParameter("expected files; stdin cannot be read twice", param_hint="FILE…")
+        raise typer.BadParameter("expected files; stdin cannot be read twice", param_hint="FILE")
 
     async def detect(file: Path) -> str | None:
         with open_file.opened(file) as opened:

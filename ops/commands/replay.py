@@ -20,7 +20,7 @@ from store.dead_deliveries import Selected, Selection
 def replay(
     *,
     ids: Annotated[
-        list[str] | None, typer.Argument(metavar="[ID…]", help="Deliveries by their numbers, or events (evt_…).")
+        list[str] | None, typer.Argument(metavar="ID", help="Deliveries by their numbers, or events (evt_…).")
     ] = None,
     endpoint: Annotated[str | None, typer.Option(metavar="ENDPOINT_ID", help="Only to this endpoint.")] = None,
     merchant: Annotated[str | None, typer.Option(metavar="MERCHANT_ID", help="Only to this merchant.")] = None,

@@ -218,6 +218,24 @@ async def test_a_paragraph_of_a_help_breaks_only_at_the_width_of_the_terminal(pr
     assert "can be repeated. With --waiting" in line
 
 
+@pytest.mark.parametrize(
+    ("command", "usage"),
+    [
+        (("replay",), "[ID]..."),
+        (("ingest",), "[FILE]..."),
+        (("endpoints", "enable"), "{ENDPOINT_ID}..."),
+        (("deliveries", "cancel"), "[ID]..."),
+        (("dead-letters", "replay"), "{ID}..."),
+        (("dead-letters", "discard"), "[ID]..."),
+    ],
+)
+async def test_an_argument_that_may_be_repeated_is_said_so_once(
+    program: Program, command: tuple[str, ...], usage: str
+) -> None:
+    words = " ".join((await program(*command, "--help")).well().out.split())
+    assert f"{command[-1]} [OPTIONS] {usage} " in words
+
+
 async def test_the_help_of_run_offers_the_roles_there_are(program: Program) -> None:
     offered = " ".join((await program("run", "--help")).well().out.split())
     assert "<all|consume|deliver|api>" in offered
