@@ -68,7 +68,7 @@ def write(line: str) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="A merchant's endpoint that says what it was told.")
+    parser = argparse.ArgumentParser(description="A merchant's endpoint that prints the events of webhooks.")
     parser.add_argument("secret", type=Path, metavar="FILE", help="with the secret of the endpoint in it, whsec_…")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8080)
