@@ -75,7 +75,7 @@ def disable(
     Other endpoints of the merchant that subscribed to ENDPOINT_DISABLED receive it.
     """
 
-    async def work(engine: AsyncEngine) -> None:
+    async def work(engine: AsyncEngine) -> list[Endpoint]:
         async with connectivity.transaction(engine, dry_run=dry_run) as connection:
             former = await endpoints.read(connection, ids)
             _require_all(ids, [row.id for row in former])
@@ -83,9 +83,13 @@ def disable(
             acts = [_act("endpoint disabled", row, reason) for row in former if row.id in disabled]
             await audit.record(connection, acts)
             await endpoint_events.announce_disabled(connection, disabled)
+        return [row for row in former if row.id not in disabled]
 
-    parts.on_database(parts.settings_of_a_command(), work)
-    terminal.write_line(f"{'would disable' if dry_run else 'disabled'} {', '.join(ids)}")
+    idle = parts.on_database(parts.settings_of_a_command(), work)
+    for endpoint in idle:
+        terminal.remark(f"{endpoint.id} was disabled already, and its reason stays: {endpoint.disabled_reason}")
+    if changed := [id_ for id_ in ids if id_ not in {endpoint.id for endpoint in idle}]:
+        terminal.write_line(f"{'would disable' if dry_run else 'disabled'} {', '.join(changed)}")
 
 
 @app.command("test")

@@ -125,8 +125,10 @@ async def test_the_audit_says_who_disabled_and_enabled_an_endpoint_and_what_stoo
     outbox: Outbox, program: Program
 ) -> None:
     await outbox.execute("UPDATE endpoints SET circuit = 'OPEN', failures = 12 WHERE id = 'shop'")
-    await out(program, "endpoints", "disable", "shop", "--reason", "asked by mail")
-    await out(program, "endpoints", "disable", "shop", "--reason", "again")
+    assert await out(program, "endpoints", "disable", "shop", "--reason", "asked by mail") == "disabled shop\n"
+    again = (await program("endpoints", "disable", "shop", "--reason", "again")).well()
+    assert again.out == ""
+    assert "shop was disabled already, and its reason stays: asked by mail\n" in again.err
     await out(program, "endpoints", "enable", "shop", "gym")
     await out(program, "endpoints", "enable", "gym", "--dry-run")
     enabled, disabled = await acts(program, "--subject", "shop")
