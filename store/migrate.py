@@ -12,17 +12,32 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from domain.wallet import IDENTIFIERS
-from store import identities
+from store import identities, schema
 from store.engine import connect
+from store.failures import sqlstate
 from store.identities import Followed
 
 # over every migration, so that two replicas starting together do not both run it
 _LOCK = 0x7265706F  # "repo"
 # one statement over a large table takes far longer than any of the running program's
 _LONGEST_SECONDS = 3600
+
+# A transaction that waits for another one of ours looks for a deadlock after a second (deadlock_timeout).
+_LOCK_TIMEOUT = "200ms"
+_LOCK_PAUSE_SECONDS = 0.1
+_LOCK_TRIES = 200  # a minute
+_LONGEST_LOCK = "60s"
+_NOT_LOCKED = {"55P03", "40P01"}  # lock_not_available, deadlock_detected
+_SET_LOCK_TIMEOUT = text("SELECT set_config('lock_timeout', :timeout, true)")
+_TABLES = text("""
+    SELECT quote_ident(relname) FROM pg_class
+    WHERE relnamespace = CAST(current_schema() AS regnamespace) AND relname = ANY(CAST(:names AS text[]))
+    ORDER BY relname
+""")
 
 # Renamed in the inbox after 0008 and before 0009, a slice of the rows in each transaction: the table is large, and
 # workers update rows of it. The program reads no reason back, and runs with the former ones and the new.
@@ -69,6 +84,7 @@ async def upgrade(
             await _rename_reasons(engine)
         async with _alone(engine) as connection:
             if not dry_run:
+                await _lock_tables(connection)
                 await _seal_secrets(connection, seal)
                 await connection.run_sync(lambda sync: command.upgrade(config(sync), "head"))
             elif await connection.run_sync(_revision) is None:
@@ -85,10 +101,34 @@ async def upgrade(
 async def _alone(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
     """A transaction in which no other process migrates."""
     async with engine.begin() as connection:
-        await connection.exec_driver_sql("SET LOCAL lock_timeout = '60s'")
+        await connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_LONGEST_LOCK}'")
         await connection.exec_driver_sql(f"SET LOCAL statement_timeout = '{_LONGEST_SECONDS}s'")
         await connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
         yield connection
+
+
+async def _lock_tables(connection: AsyncConnection) -> None:
+    """Lock all tables of a database that is to be migrated, before anything is changed.
+
+    The running program reads and writes them in several orders, so that a migration which locks one after another while
+    it changes them ends in a deadlock. Here, locks that are not given in time are released, and asked for again.
+    """
+    head = ScriptDirectory.from_config(config()).get_current_head()
+    if await connection.run_sync(_revision) in {None, head}:
+        return
+    tables = ", ".join(await connection.scalars(_TABLES, {"names": list(schema.metadata.tables)}))
+    for tries_left in reversed(range(_LOCK_TRIES)):
+        try:
+            async with connection.begin_nested():
+                await connection.execute(_SET_LOCK_TIMEOUT, {"timeout": _LOCK_TIMEOUT})
+                await connection.exec_driver_sql(f"LOCK TABLE {tables} IN ACCESS EXCLUSIVE MODE")
+                await connection.execute(_SET_LOCK_TIMEOUT, {"timeout": _LONGEST_LOCK})
+        except DBAPIError as error:
+            if not tries_left or sqlstate(error) not in _NOT_LOCKED:
+                raise
+        else:
+            return
+        await asyncio.sleep(_LOCK_PAUSE_SECONDS)
 
 
 async def _rename_reasons(engine: AsyncEngine) -> None:
