@@ -46,6 +46,9 @@ _AS_BYTES = re.compile(rf"3[0-9](?:{_GAP}(?:{_SEPARATOR}{_GAP}){{0,5}}3[0-9]){{1
 _NO_BYTES = re.compile(r"[ :,\-\0]")
 # Letters of a byte, and more bytes than a card number has with a separator of three after each digit.
 _BYTE, _MOST_BYTES = 2, 76
+# Of a card number.
+_FEWEST_DIGITS, _MOST_DIGITS = 13, 19
+_DIGITS = frozenset(b"0123456789")
 _ALONE, _END = "(?<![0-9A-Za-z])", "(?![0-9A-Za-z])"
 # Track 2 is the number, D for the separator, and the expiry as YYMM; what is short of a whole byte is filled with F.
 _TRACK_2 = re.compile(rf"{_ALONE}([0-9]{{13,19}})[dD][0-9]{{2}}(?:0[1-9]|1[0-2])")
@@ -136,12 +139,26 @@ def _contents(text: str, start: int, end: int) -> Iterator[str]:
 
 
 def _contents_of(pieces: Sequence[str]) -> Iterator[str]:
+    """What some pieces in a row may say, if a number may begin in the first of them and end in the last.
+
+    Between those two the number has all digits, so that few rows of pieces come into question.
+    """
+    digits = [sum(byte in _DIGITS for byte in bytes.fromhex(piece)) for piece in pieces]
     for first in range(len(pieces)):
-        joined = ""
-        for piece in pieces[first:]:
-            joined += piece
-            yield _content(joined)
-            if len(joined) > _BYTE * _MOST_BYTES:
+        if not digits[first]:
+            continue
+        between = size = 0
+        for last in range(first, len(pieces)):
+            size += len(pieces[last])
+            if digits[last]:
+                ends = digits[first] + (digits[last] if last > first else 0)
+                if between + ends >= _FEWEST_DIGITS:
+                    content = _content("".join(pieces[first : last + 1]))
+                    # most often a row of digits that is no number: not worth a thorough look
+                    if not content.isdecimal() or brands.is_card_number(content.encode()):
+                        yield content
+                between += digits[last] if last > first else 0
+            if between > _MOST_DIGITS or size > _BYTE * _MOST_BYTES:
                 break
 
 

@@ -9,8 +9,10 @@
     PENDING     an attempt is answered 410                PARKED: its endpoint is disabled, no event is lost
     PENDING     its endpoint is disabled                  PARKED
     PENDING     its endpoint is removed                   CANCELLED
+    PENDING     a person cancels it                       CANCELLED
     PARKED      its endpoint is enabled                   PENDING
     PARKED      its endpoint is removed                   CANCELLED
+    PARKED      a person cancels it                       CANCELLED
     PARKED      an attempt that began before is accepted  DELIVERED
     PARKED      an attempt that began before fails        PARKED, or DEAD if the schedule is over
     DEAD        a person replays it                       PENDING: a new delivery of the same event and body
@@ -43,6 +45,7 @@ class Trigger(StrEnum):
     ENDPOINT_DISABLED = "ENDPOINT_DISABLED"
     ENDPOINT_ENABLED = "ENDPOINT_ENABLED"
     ENDPOINT_REMOVED = "ENDPOINT_REMOVED"
+    CANCELLED = "CANCELLED"
     REPLAYED = "REPLAYED"
 
 
@@ -58,6 +61,7 @@ TRANSITIONS: Mapping[Status, Mapping[Trigger, Status]] = {
         Trigger.GONE: Status.PARKED,
         Trigger.ENDPOINT_DISABLED: Status.PARKED,
         Trigger.ENDPOINT_REMOVED: Status.CANCELLED,
+        Trigger.CANCELLED: Status.CANCELLED,
     },
     Status.PARKED: {
         Trigger.ACCEPTED: Status.DELIVERED,
@@ -66,6 +70,7 @@ TRANSITIONS: Mapping[Status, Mapping[Trigger, Status]] = {
         Trigger.GONE: Status.PARKED,
         Trigger.ENDPOINT_ENABLED: Status.PENDING,
         Trigger.ENDPOINT_REMOVED: Status.CANCELLED,
+        Trigger.CANCELLED: Status.CANCELLED,
     },
     Status.DEAD: {Trigger.REPLAYED: Status.PENDING},
     Status.DELIVERED: {},

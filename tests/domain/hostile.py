@@ -29,8 +29,9 @@ REPEATED: Mapping[str, str] = {
     "numbers": f"{NUMBER} ", "numbers beside letters": f"{NUMBER}g", "mistyped numbers": f"{MISTYPED} ",
     "dates": "2026-11-20 ", "addresses": "192.168.100.200:8080 ", "UUIDs": "12345678-1234-4321-8765-000041111111 ",
     "digests": f"{NUMBER}{'a' * 16} ", "tag 57": f"5713{NUMBER}D2512 ", "filled": f"{NUMBER}{'F' * 16} ",
-    "tag 5A": "5A08", "hexadecimal": "34", "hexadecimal, dashes": "343131312D", "exponents": "4e4", "mantissas":
-    f"{'3' * 40}e0 ", "backslashes": "\\", "escapes": "\\u0034", "surrogates": "\\ud835\\udfd2", "percent": "%34",
+    "tag 5A": "5A08", "hexadecimal": "34", "hexadecimal, dashes": "343131312D", "pieces of hexadecimal": "-3431",
+    "exponents": "4e4", "mantissas": f"{'3' * 40}e0 ", "backslashes": "\\", "escapes": "\\u0034",
+    "surrogates": "\\ud835\\udfd2", "percent": "%34",
     "percent, twice": "%25", "entities": "&#52;", "entities begun": "&#", "invisible": "4" + "\0" * 1000,
     "far apart": "4" + "." * 1000, "full width": "\uff14", "marks": "\u0301", "letters": "\u4e2d4",
 }  # fmt: skip

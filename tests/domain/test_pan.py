@@ -11,6 +11,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
+from domain import encoded
 from domain.pan import contains_pan, mask, pan_in_json
 from tests.parts.card_numbers import NUMBER_IN_JSON, forms, in_json, is_left
 from tests.parts.thorough import IS_THOROUGH, sampled
@@ -356,6 +357,20 @@ def test_json_text_is_never_cleared_when_its_values_hold_one(value: object) -> N
     if pan_in_json(value) is not None:
         assert contains_pan(json.dumps(value, ensure_ascii=True))
         assert contains_pan(json.dumps(value, ensure_ascii=False))
+
+
+def test_few_rows_of_pieces_in_hexadecimal_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where every piece may begin a number, those that end too near or too far are left out: a message has a MB."""
+    looks: list[str] = []
+    content = encoded._content
+
+    def look(hexadecimal: str) -> str:
+        looks.append(hexadecimal)
+        return content(hexadecimal)
+
+    monkeypatch.setattr(encoded, "_content", look)
+    assert not contains_pan("-3431" * 1000)
+    assert len(looks) <= 6 * 1000
 
 
 @pytest.mark.parametrize("row", ["2030,{},2031", "x2030 {}", "{},3031a", "30,{}", "20{}", "2030,{} 3031", "2030,31,{}"])

@@ -13,6 +13,8 @@ LEGAL = [
     (Status.PENDING, Trigger.ENDPOINT_REMOVED, Status.CANCELLED),
     (Status.PARKED, Trigger.ENDPOINT_ENABLED, Status.PENDING),
     (Status.PARKED, Trigger.ENDPOINT_REMOVED, Status.CANCELLED),
+    (Status.PENDING, Trigger.CANCELLED, Status.CANCELLED),
+    (Status.PARKED, Trigger.CANCELLED, Status.CANCELLED),
     (Status.PARKED, Trigger.ACCEPTED, Status.DELIVERED),
     (Status.PARKED, Trigger.FAILED, Status.PARKED),
     (Status.PARKED, Trigger.EXHAUSTED, Status.DEAD),
