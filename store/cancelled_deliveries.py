@@ -1,7 +1,6 @@
 """Cancelled deliveries: live ones that a person's command takes away before they arrive."""
 
 from collections.abc import Collection, Sequence
-from typing import NamedTuple
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -78,15 +77,8 @@ _CANCEL = text("""
 """)
 
 
-class Cancelled(NamedTuple):
-    """The ids of cancelled deliveries, and the endpoints whose next deliveries are due by it."""
-
-    ids: list[int]
-    due: set[str]
-
-
-async def cancel(connection: AsyncConnection, ids: Collection[int]) -> Cancelled:
-    """Take live deliveries away: they become CANCELLED, and the next of each line may go.
+async def cancel(connection: AsyncConnection, ids: Collection[int]) -> list[int]:
+    """Take live deliveries away: they become CANCELLED, and the next of each line may go. Return their ids.
 
     A delivery that an attempt is under way for is left alone.
     """
@@ -94,8 +86,8 @@ async def cancel(connection: AsyncConnection, ids: Collection[int]) -> Cancelled
     await _lock(connection, lines)
     rows = (await connection.execute(_CANCEL, {"ids": list(ids)})).all()
     # a second statement: what was enqueued behind a deleted row is visible now (see `store.deliveries.record`)
-    _, due = await deliveries.promote(connection, {(row.endpoint_id, row.wallet_id) for row in rows})
-    return Cancelled([row.id for row in rows], due)
+    await deliveries.promote(connection, {(row.endpoint_id, row.wallet_id) for row in rows})
+    return [row.id for row in rows]
 
 
 async def _lock(connection: AsyncConnection, lines: Sequence[deliveries.Line]) -> None:

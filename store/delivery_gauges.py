@@ -70,16 +70,25 @@ class DeliveryGauges:
 # SAMPLE of another state are older, a sample of the state itself is what is left to look at.
 _READ = text("""
     WITH sample AS (
-        (SELECT status, due_at, created_at FROM deliveries ORDER BY id LIMIT :sample)
+        (SELECT status, due_at, endpoint_id, created_at FROM deliveries ORDER BY id LIMIT :sample)
         UNION ALL
-        (SELECT status, due_at, created_at FROM deliveries WHERE status = 'PENDING' LIMIT :sample)
+        (SELECT status, due_at, endpoint_id, created_at FROM deliveries WHERE status = 'PENDING' LIMIT :sample)
         UNION ALL
-        (SELECT status, due_at, created_at FROM deliveries WHERE status = 'PARKED' LIMIT :sample)),
+        (SELECT status, due_at, endpoint_id, created_at FROM deliveries WHERE status = 'PARKED' LIMIT :sample)),
+    held AS MATERIALIZED (
+        SELECT coalesce(array_agg(id), '{}') AS ids FROM endpoints WHERE held_until > now()),
+    sorted AS (
+        SELECT created_at,
+               CASE WHEN status = 'PARKED' THEN 'parked'
+                    WHEN due_at IS NULL THEN 'behind another one'
+                    WHEN due_at > now() OR endpoint_id = ANY(held.ids) THEN 'waiting'
+                    ELSE 'due' END AS state
+        FROM sample, held),
     oldest AS MATERIALIZED (
-        SELECT min(created_at) FILTER (WHERE status = 'PENDING' AND due_at <= now()) AS due,
-               min(created_at) FILTER (WHERE status = 'PENDING' AND due_at > now()) AS waiting,
-               min(created_at) FILTER (WHERE status = 'PARKED') AS parked
-        FROM sample),
+        SELECT min(created_at) FILTER (WHERE state = 'due') AS due,
+               min(created_at) FILTER (WHERE state = 'waiting') AS waiting,
+               min(created_at) FILTER (WHERE state = 'parked') AS parked
+        FROM sorted),
     counted AS MATERIALIZED (
         SELECT (SELECT count(*) FROM (SELECT FROM deliveries WHERE status = 'PENDING' LIMIT :most) AS live) AS pending,
                (SELECT count(*) FROM (SELECT FROM deliveries WHERE status = 'PARKED' LIMIT :most) AS live) AS parked,

@@ -271,20 +271,19 @@ class Undelivered(NamedTuple):
     oldest_at: datetime | None
 
 
-# Ids of events begin with their time (store.ids), so the lowest is the oldest: a million deliveries are read once, and
-# one event is looked up. Texts, because PostgreSQL knows no lowest UUID.
+# Ids of events begin with their time (store.ids), so the lowest is the oldest: deliveries are read once, and one event
+# is looked up. Texts, because PostgreSQL knows no lowest UUID. A bound, because a recorder waits for it.
 _UNDELIVERED = text("""
     SELECT wanted.id, live.number, (SELECT created_at FROM events WHERE events.id = CAST(live.oldest AS uuid))
     FROM unnest(CAST(:ids AS text[])) AS wanted(id)
     CROSS JOIN LATERAL (
         SELECT count(*) AS number, min(CAST(event_id AS text) COLLATE "C") AS oldest
-        FROM deliveries
-        WHERE endpoint_id = wanted.id) AS live
+        FROM (SELECT event_id FROM deliveries WHERE endpoint_id = wanted.id LIMIT 100000) AS some_live) AS live
 """)
 
 
 async def undelivered(connection: AsyncConnection, ids: Collection[str]) -> dict[str, Undelivered]:
-    """The undelivered events of each of these endpoints, by endpoint. Reads all of their live deliveries."""
+    """The undelivered events of each of these endpoints, by endpoint: of 100,000 live deliveries at most."""
     rows = await connection.execute(_UNDELIVERED, {"ids": list(ids)})
     return {id_: Undelivered(*row) for id_, *row in rows}
 

@@ -130,7 +130,7 @@ def cancel(
 
 
 async def _cancel(connection: AsyncConnection, ids: Collection[int]) -> int:
-    return len((await cancelled_deliveries.cancel(connection, ids)).ids)
+    return len(await cancelled_deliveries.cancel(connection, ids))
 
 
 def _write_answer(answer: AnswerView) -> None:

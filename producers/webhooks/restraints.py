@@ -74,6 +74,8 @@ class Restraints:
         if outcome is Outcome.ACCEPTED:
             if delivery.is_failing or id_ in self._failing:
                 self._failing.discard(id_)
+                if delivery.is_probe:
+                    log.info("endpoint works again: a probe was accepted, and its circuit closes", endpoint=id_)
                 self._attempts[id_] = (True, 0)
             return None
         if outcome not in NOT_THE_ENDPOINTS:

@@ -28,12 +28,15 @@ upkeep_leases = Table(
     Column("held_until", Instant, nullable=False),
 )
 
-_COUNT_ACCEPTED = """CREATE FUNCTION count_accepted() RETURNS trigger LANGUAGE plpgsql AS $$
+# With the rights of their owner: who writes deliveries need not have any on the ledger.
+_COUNT_ACCEPTED = """CREATE FUNCTION count_accepted() RETURNS trigger LANGUAGE plpgsql
+SECURITY DEFINER SET search_path FROM CURRENT AS $$
 BEGIN
     INSERT INTO delivery_ledger (accepted) SELECT count(*) FROM added HAVING count(*) > 0;
     RETURN NULL;
 END $$"""
-_COUNT_FINISHED = """CREATE FUNCTION count_finished() RETURNS trigger LANGUAGE plpgsql AS $$
+_COUNT_FINISHED = """CREATE FUNCTION count_finished() RETURNS trigger LANGUAGE plpgsql
+SECURITY DEFINER SET search_path FROM CURRENT AS $$
 BEGIN
     INSERT INTO delivery_ledger (delivered, dead, cancelled)
     SELECT count(*) FILTER (WHERE status = 'DELIVERED'), count(*) FILTER (WHERE status = 'DEAD'),

@@ -84,6 +84,17 @@ async def test_states_and_ages_and_endpoints_are_gauges(engine: AsyncEngine, out
     assert sample("repoint_deliveries_unaccounted") == 0
 
 
+async def test_what_is_due_at_an_endpoint_that_is_held_back_waits(engine: AsyncEngine, outbox: Outbox) -> None:
+    await outbox.add_endpoint("held")
+    await outbox.tell("held", await outbox.add_wallet(), 2)
+    await move_back(outbox, "held", 500)
+    async with engine.begin() as connection:
+        await endpoints.hold(connection, {"held": timedelta(hours=1)})
+    await Measuring(engine).run_once()
+    assert sample("repoint_delivery_oldest_seconds", state="due") == 0
+    assert sample("repoint_delivery_oldest_seconds", state="waiting") == pytest.approx(500, abs=30)
+
+
 async def test_of_nothing_the_age_is_zero(engine: AsyncEngine) -> None:
     await Measuring(engine).run_once()
     assert [sample("repoint_delivery_oldest_seconds", state=state) for state in ("due", "waiting", "parked")] == [

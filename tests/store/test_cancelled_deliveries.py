@@ -103,7 +103,7 @@ async def test_a_line_has_a_head_if_the_head_is_finished_while_the_command_waits
 
     async def cancel() -> list[int]:
         async with engine.begin() as command:
-            return (await cancelled_deliveries.cancel(command, [second])).ids
+            return await cancelled_deliveries.cancel(command, [second])
 
     async with engine.connect() as recording:
         await deliveries.record(recording, [result])

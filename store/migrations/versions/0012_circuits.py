@@ -17,6 +17,10 @@ def upgrade() -> None:
     op.create_check_constraint(op.f("ck_endpoints_max_per_second"), "endpoints", "max_per_second > 0")
     op.alter_column("endpoints", "held_until", comment="a Retry-After, or an open circuit until its next probe")
     op.add_column("deliveries", _TRIES)
+    # all attempts before used up a try; one that is under way has not ended
+    op.execute(
+        "UPDATE deliveries SET tries = attempt - CASE WHEN leased_until > now() THEN 1 ELSE 0 END WHERE attempt > 0"
+    )
     for name, definition in _DOMAINS.items():
         op.execute(f"CREATE DOMAIN {name} AS {definition}")
     for name, attributes in _ROW_TYPES.items():
