@@ -488,6 +488,17 @@ def test_what_a_token_showed_rests_on_the_update_that_told_it_first() -> None:
         assert set(live(resolve(wallet(method("A", "mdes:T")), without, Ids()).wallet)) == {"A B mdes:T"}
 
 
+@pytest.mark.parametrize(
+    "again",
+    [replaced(("A", ":fp_1"), ("B", ":fp_B"), on=2), replaced(("A", ":fp_A"), ("B", ":fp_1"), on=2)],
+    ids=["old", "new"],
+)
+def test_which_name_a_credential_keeps_does_not_depend_on_which_was_told_first(again: Update) -> None:
+    first = replaced(("A", ":fp_A"), ("B", ":fp_B"), on=1)
+
+    assert knowledge(first, again).facts == knowledge(again, first).facts
+
+
 def test_details_are_taken_by_stamp_one_by_one() -> None:
     start = wallet(method("A", details=Details(holder_name="J. Doe", zip_code="00000")))
     early = reported(UpdateType.DETAILS_UPDATED, "A", on=1, holder_name="John Doe", zip_code="12345")
