@@ -149,6 +149,15 @@ async def test_a_success_does_not_end_the_hold_of_a_closed_circuit(outbox: Outbo
         assert await health(connection) == Health("CLOSED", 0, is_failing=False, is_held=True)
 
 
+async def test_a_circuit_that_opens_does_not_shorten_a_hold(outbox: Outbox) -> None:
+    hour, minute = timedelta(hours=1), timedelta(minutes=1)
+    async with outbox.engine.begin() as connection:
+        await endpoints.hold(connection, {"shop": hour, "gym": minute})
+        await endpoints.open_circuits(connection, {"shop": minute, "gym": hour})
+        held = await connection.scalars(text("SELECT held_until - now() FROM endpoints WHERE held_until IS NOT NULL"))
+        assert list(held) == [hour, hour]
+
+
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9/", "http://127.0.0.1:9/moved"])
 async def test_enabling_and_another_url_forget_failures_and_the_same_url_does_not(outbox: Outbox, url: str) -> None:
     async with outbox.engine.begin() as connection:
