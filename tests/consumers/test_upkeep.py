@@ -306,6 +306,20 @@ async def test_a_day_is_dropped_whole_when_it_is_old(harness: Harness) -> None:
         assert f"{table}_{tomorrow:%Y%m%d}" not in await days_of(harness, table)
 
 
+async def test_a_history_shorter_than_a_month_is_as_short_for_answers(harness: Harness) -> None:
+    week, day = timedelta(days=7), timedelta(days=1)
+    now = datetime.now(UTC).replace(hour=12)
+    await upkeep.run_once(harness.engine, parked_for=RETENTION.unknown, now=now)
+    for statement in ROWS_OF_A_MOMENT:
+        for at in (now, now + day):  # the first lies in the default partition
+            await harness.rows(statement, at=at)
+    for later, left in ((week, [2, 2, 2]), (week + day, [1, 1, 1]), (week + 2 * day, [0, 0, 0])):
+        await upkeep.run_once(
+            harness.engine, parked_for=RETENTION.unknown, history_for=week, now=now + later - timedelta(hours=1)
+        )
+        assert await counts(harness) == left
+
+
 async def test_a_table_that_is_in_use_is_not_waited_for(harness: Harness) -> None:
     now = datetime.now(UTC)
     await upkeep.run_once(harness.engine, parked_for=RETENTION.unknown)
