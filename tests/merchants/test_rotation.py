@@ -89,6 +89,7 @@ async def test_a_secret_that_is_made_is_shown_once_and_without_overlap_replaces_
     program: Program, outbox: Outbox
 ) -> None:
     await outbox.add_endpoint("m", secrets=[SECRET, OTHER])
+    await outbox.execute("UPDATE endpoints SET former_secret_until = now() + interval '1 hour'")
     tried = (await program("endpoints", "rotate-secret", "m", "--overlap", "0s", "--dry-run")).well()
     assert tried.out == "would rotate the secret of m: the former one signs no more\n"
     assert (await stored(outbox))[0] == [SECRET, OTHER]
