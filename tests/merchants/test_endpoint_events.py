@@ -233,6 +233,8 @@ async def test_a_test_is_sent_by_a_command(outbox: Outbox, program: Program) -> 
         f"sending the test event {event_id(row.event_id)} to m:"
         f" `repoint deliveries show {row.id}` shows what came of it\n"
     )
+    await outbox.execute("UPDATE endpoints SET held_until = now() - interval '1 second'")
+    assert "held back" not in (await program("endpoints", "test", "m", "--dry-run")).well().err
     await outbox.execute("UPDATE endpoints SET held_until = '2096-11-20T09:14:00Z'")
     shown = await program("endpoints", "test", "m", "--json")
     [_, row] = await outbox.execute("SELECT id, event_id FROM deliveries ORDER BY id")
