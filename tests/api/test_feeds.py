@@ -163,6 +163,13 @@ async def test_a_form_of_braintrees_is_read_where_it_is_signed(
     assert await on_topic(kafka, topic) == []
 
 
+async def test_the_dead_letter_of_a_form_is_without_its_signature(client: FeedClient, kafka: str, topic: str) -> None:
+    signed = vendors.braintree(SECRETS["braintree"][0], report(kind="payment_method_revoked_by_customer"))
+    assert (await client.send("braintree", signed.body, FORM)).status == 422
+    [letter] = await on_topic(kafka, topic)
+    assert json.loads(letter.value or b"") == {"bt_payload": signed.form["bt_payload"]}
+
+
 async def test_what_braintree_sends_to_try_the_url_is_taken_and_tells_nothing(
     client: FeedClient, kafka: str, topic: str, thin_topic: str
 ) -> None:
