@@ -338,3 +338,4 @@ async def test_every_request_that_is_under_way_at_the_stop_is_answered(monkeypat
         await serving
     # `{}` is no update: kept as a dead letter
     assert [answer.status for answer in answers] == [422, 422]
+    assert [answer.headers["connection"] for answer in answers] == ["close", "close"]
