@@ -21,7 +21,7 @@ from consumers import batch, thin, upkeep
 from consumers.worker import Worker
 from loops.progress import Stalled
 from ops import drop_folder, edge, run, work_folders
-from ops.commands import dead_letters
+from ops.commands import dead_letters, wallets
 from ops.drop_folder import Watch
 from ops.open_file import opened
 from ops.run import Parts, Role, assembled
@@ -232,6 +232,10 @@ def test_a_watched_file(settings: Settings, tmp_path: Path) -> None:
         made = drop_folder._edge(Watch(folders, FEEDS["vau"], settings, "kafka:9093", traces), file)
     assert (made.at, made.traces, made.digit_ids) == (AT, traces, DIGIT_IDS)
     assert made.fingerprints == edge.fingerprints(settings)
+
+
+def test_how_long_an_import_keeps_what_is_known(settings: Settings) -> None:
+    assert wallets.retention(settings) == RETENTION
 
 
 # Digits that pass for a card number: an id of Visa's where its settings say so.
