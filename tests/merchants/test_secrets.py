@@ -99,6 +99,9 @@ async def test_what_no_key_opens_stays_and_is_named(program: Program, outbox: Ou
     ended = await program("secrets", "reencrypt", SECRETS_KEY=BOTH)
     assert ended.err.splitlines()[-1] == "repoint: b: the key of version v1 does not open it"
     assert ended.out.splitlines()[1:] == ["under the key v1: 1 secret", "under the key v2: 1 secret"]
+    ended = await program("secrets", "reencrypt", "--json", SECRETS_KEY=BOTH)
+    assert (ended.code, json.loads(ended.out)) == (1, {"encrypted": 0, "byKeyVersion": {"v1": 1, "v2": 1}})
+    assert "b: the key of version v1 does not open it" in ended.err
 
 
 async def test_no_list_shows_a_secret_sealed_or_not(program: Program, outbox: Outbox) -> None:
