@@ -1,6 +1,7 @@
 """Bringing a database to the current schema, by Alembic."""
 
 import asyncio
+import random
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
@@ -28,7 +29,8 @@ _LONGEST_SECONDS = 3600
 
 # A transaction that waits for another one of ours looks for a deadlock after a second (deadlock_timeout).
 _LOCK_TIMEOUT = "200ms"
-_LOCK_PAUSE_SECONDS = 0.1
+# By chance: transactions that waited for these locks go on together, and would meet the next try at the same step.
+_LOCK_PAUSE_SECONDS = (0.02, 0.2)
 _LOCK_TRIES = 200  # a minute
 _LONGEST_LOCK = "60s"
 _NOT_LOCKED = {"55P03", "40P01"}  # lock_not_available, deadlock_detected
@@ -128,7 +130,7 @@ async def _lock_tables(connection: AsyncConnection) -> None:
                 raise
         else:
             return
-        await asyncio.sleep(_LOCK_PAUSE_SECONDS)
+        await asyncio.sleep(random.uniform(*_LOCK_PAUSE_SECONDS))  # noqa: S311 - nothing to guess
 
 
 async def _rename_reasons(engine: AsyncEngine) -> None:

@@ -296,7 +296,7 @@ async def test_a_message_that_aiokafka_cannot_read_is_given_and_all_others_go_ba
     scene.consumer.committed_to = {0: 1, 2: 8}
     scene.brokers.batches = {0: batch(3, b"3", b"4") + strange(5), 1: batch(6, b"6"), 2: batch(8, b"8")}
     assert await scene.past() == {0: [4, 5]}
-    assert scene.brokers.asked == [(0, 4), (1, 6), (2, 8)]
+    assert sorted(scene.brokers.asked) == [(0, 4), (1, 6), (2, 8)]
     assert scene.consumer.sought == {0: 6, 1: 6, 2: 8}
     assert scene.partitions.positions == {at(0): 6, at(1): 6}
 
