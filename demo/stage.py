@@ -20,8 +20,8 @@ from demo.receivers import Receivers, busy_at_first, disabling, healthy, listeni
 from demo.story import Printer
 from ops import json_lines, secret_keys, terminal
 from ops.commands import merchants as merchant_files
-from ops.commands import wallets as wallet_files
 from ops.jobs import run_together
+from ops.retention import retention
 from ops.run import Role, assembled
 from ops.settings import Settings
 from ops.terminal import Failed
@@ -127,8 +127,8 @@ async def _load(stage: _Stage) -> None:
     wallets = stage.examples / "wallets.jsonl"
     keys = secret_keys.keys(stage.settings)
     await merchant_files.put(stage.engine, stage.merchants, wallets, keys, dry_run=False)
-    retention = wallet_files.retention(stage.settings)
-    done = await import_file(stage.engine, wallets, retention, identifiers=stage.settings.identifiers, dry_run=False)
+    kept = retention(stage.settings)
+    done = await import_file(stage.engine, wallets, kept, identifiers=stage.settings.identifiers, dry_run=False)
     schedule = ",".join(map(spell, stage.settings.retry_schedule))
     stage.write.title("Repoint, on an embedded database and broker, with three merchants on loopback")
     stage.write("loaded", f"{terminal.counted(done.wallets, 'wallet')} of {', '.join(stage.names.values())}")

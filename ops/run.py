@@ -23,6 +23,7 @@ from loops.progress import Stalled
 from loops.waiting import event_or_timeout
 from ops import edge, kafka, secret_keys, telemetry
 from ops.jobs import Job, run_together
+from ops.retention import retention
 from ops.settings import Settings
 from ops.telemetry import Probe
 from ops.terminal import Failed
@@ -37,7 +38,6 @@ from store import connectivity
 from store.engine import is_pooled
 from wallets import unfinished
 from wallets.announcements import OnDue
-from wallets.change import Retention
 
 log = structlog.get_logger()
 
@@ -184,7 +184,7 @@ def _worker(settings: Settings, engine: AsyncEngine, servers: str, *, on_due: On
         bootstrap_servers=servers,
         topic=settings.kafka_topic,
         group=settings.kafka_group,
-        retention=_retention(settings),
+        retention=retention(settings),
         batch_size=settings.batch_size,
         batch_wait=settings.batch_wait.total_seconds(),
         lanes=settings.consumer_lanes,
@@ -208,7 +208,7 @@ def _thin_worker(settings: Settings, engine: AsyncEngine, servers: str) -> Worke
         bootstrap_servers=servers,
         topic=settings.kafka_thin_topic,
         group=f"{settings.kafka_group}-thin",
-        retention=_retention(settings),
+        retention=retention(settings),
         batch_size=settings.batch_size,
         batch_wait=settings.batch_wait.total_seconds(),
         lanes=1,
@@ -313,11 +313,7 @@ async def _keep_up(settings: Settings, engine: AsyncEngine, stopping: asyncio.Ev
 
 
 async def _finish_updates(settings: Settings, engine: AsyncEngine, on_due: OnDue, stopping: asyncio.Event) -> None:
-    await unfinished.run(engine, _retention(settings), stopping=stopping, on_due=on_due)
-
-
-def _retention(settings: Settings) -> Retention:
-    return Retention(known=settings.knowledge_for, unknown=settings.parked_for)
+    await unfinished.run(engine, retention(settings), stopping=stopping, on_due=on_due)
 
 
 async def _watch(parts: Parts, stopping: asyncio.Event) -> None:

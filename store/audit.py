@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from store.rows import AUDIT
+from store import schema
+from store.rows import AUDIT, columns_of, selected
 
 
 class Act(NamedTuple):
@@ -51,8 +52,8 @@ class AuditRow:
     after: Mapping[str, Any] | None
 
 
-_LIST = text("""
-    SELECT id, at, actor, action, subject, reason, before, after
+_LIST = text(f"""
+    SELECT {selected(columns_of(schema.audit))}
     FROM audit
     WHERE (CAST(:subject AS text) IS NULL OR subject = :subject)
     ORDER BY id DESC
@@ -66,5 +67,5 @@ async def acts(connection: AsyncConnection, *, subject: str | None, limit: int) 
     return [AuditRow(*row[:6], *map(_read, row[6:])) for row in rows]
 
 
-def _read(value: object) -> Any:  # noqa: ANN401 - as the column has it
-    return json.loads(value) if isinstance(value, str) else value
+def _read(value: str | None) -> Mapping[str, Any] | None:
+    return None if value is None else json.loads(value)

@@ -5,41 +5,16 @@ from collections.abc import Collection, Sequence
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from store import deliveries
+from store import deliveries, live_deliveries
 from store.dead_deliveries import Selected, Selection, lock_lines
 from store.rows import LINE
 
-# An event's deliveries are found by their line and number: no index has their `event_id`.
-_LIVE = text("""
-    SELECT id, event_id, endpoint_id
-    FROM deliveries
-    WHERE (CAST(:ids AS bigint[]) IS NULL OR id = ANY(CAST(:ids AS bigint[])) OR id = ANY(ARRAY(
-          SELECT live.id
-          FROM events
-          JOIN endpoints ON endpoints.merchant_id = events.merchant_id
-          CROSS JOIN LATERAL (
-              SELECT id FROM deliveries
-              WHERE endpoint_id = endpoints.id AND wallet_id = coalesce(events.wallet_id, events.id)
-                AND sequence = coalesce(events.sequence, 0)
-              OFFSET 0) AS live
-          WHERE events.id = ANY(CAST(:event_ids AS uuid[])))))
-      AND (CAST(:endpoint AS text) IS NULL OR endpoint_id = :endpoint)
-    ORDER BY id
-""")
+_LIVE = text(live_deliveries.chosen("true"))
 
 
 async def select(connection: AsyncConnection, selection: Selection) -> list[Selected]:
-    """The live deliveries that are chosen by `ids`, `event_ids` and `endpoint`; nothing else of it is read."""
-    named = selection.ids is not None or selection.event_ids is not None
-    rows = await connection.execute(
-        _LIVE,
-        {
-            "ids": list(selection.ids or ()) if named else None,
-            "event_ids": list(selection.event_ids or ()),
-            "endpoint": selection.endpoint,
-        },
-    )
-    return [Selected._make(row) for row in rows]
+    """The live deliveries of the selection; its `since` and `until` are not read."""
+    return await live_deliveries.select(connection, _LIVE, selection)
 
 
 _LINES = text("SELECT DISTINCT endpoint_id, wallet_id FROM deliveries WHERE id = ANY(CAST(:ids AS bigint[]))")

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import text
@@ -58,24 +58,26 @@ class Selection:
     since: datetime | None = None
     until: datetime | None = None
 
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """As the statements that choose take them."""
+        named = self.ids is not None or self.event_ids is not None
+        return {
+            "ids": list(self.ids or ()) if named else None,
+            "event_ids": list(self.event_ids or ()),
+            "endpoint": self.endpoint,
+            "merchant": self.merchant,
+            "since": self.since,
+            "until": self.until,
+        }
+
 
 async def select(connection: AsyncConnection, selection: Selection) -> list[Selected]:
     """The dead deliveries that can be replayed, in the order in which their events must go out.
 
     An event that was given up twice at one endpoint is included twice; `replay` sends it once.
     """
-    named = selection.ids is not None or selection.event_ids is not None
-    rows = await connection.execute(
-        _DEAD,
-        {
-            "ids": list(selection.ids or ()) if named else None,
-            "event_ids": list(selection.event_ids or ()),
-            "endpoint": selection.endpoint,
-            "merchant": selection.merchant,
-            "since": selection.since,
-            "until": selection.until,
-        },
-    )
+    rows = await connection.execute(_DEAD, selection.parameters)
     return [Selected._make(row) for row in rows]
 
 

@@ -10,12 +10,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from domain.wallet import Wallet
 from ops import files, parts, terminal
 from ops.files import InputFile, OutputFile
-from ops.settings import Settings
+from ops.retention import retention
 from ops.terminal import DryRun, Failed
 from ops.wallet_file import import_file
 from schemas.wallet import write_wallet
 from store import connectivity, wallets
-from wallets.change import Retention
 
 app = typer.Typer(help="Customers' payment methods and payment links, as files.", no_args_is_help=True)
 
@@ -81,10 +80,6 @@ def export(
     finally:
         unfinished.unlink(missing_ok=True)
     terminal.remark(f"exported {terminal.counted(count, 'wallet')} to {file}")
-
-
-def retention(settings: Settings) -> Retention:
-    return Retention(known=settings.knowledge_for, unknown=settings.parked_for)
 
 
 async def _export(engine: AsyncEngine, stream: TextIO, advance: terminal.Advance = lambda _: None) -> int:

@@ -50,7 +50,7 @@ class Evidence(NamedTuple):
     body: str
 
 
-class Allowance:
+class ReadingBudget:
     """The CPU time of a process that evidence may take: a tenth, and a quarter of a second at once."""
 
     def __init__(self) -> None:
@@ -64,7 +64,7 @@ class Allowance:
         self._counted_at = now
         return self._seconds > 0
 
-    def take(self, seconds: float) -> None:
+    def spend(self, seconds: float) -> None:
         """Note that reading an answer took so long."""
         self._seconds -= seconds
 

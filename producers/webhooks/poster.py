@@ -12,7 +12,7 @@ import structlog
 from domain.delivery.backlog import Backlog
 from domain.delivery.circuit import SLUGGISH
 from domain.delivery.outcome import Outcome
-from producers.webhooks.evidence import Allowance, Evidence, evidence
+from producers.webhooks.evidence import Evidence, ReadingBudget, evidence
 from producers.webhooks.recorder import Recorder
 from producers.webhooks.sender import FailingAnswer, PostResult, Sender
 from schemas.sealing import CannotOpen, Keys
@@ -59,7 +59,7 @@ class Poster:
         self._connections = connections
         self._patience = patience
         self._on_point = on_point
-        self._allowance = Allowance()
+        self._reading_budget = ReadingBudget()
         self._ready: deque[_Ready] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
         # by delivery: when its attempt began, in monotonic seconds, and its endpoint; the longest under way first
@@ -140,11 +140,11 @@ class Poster:
         self, answer: FailingAnswer, sent: Mapping[str, str], body: bytes, secrets: Sequence[str]
     ) -> Evidence | None:
         """What is kept of the answer; nothing if earlier answers took too long to read."""
-        if not self._allowance.is_left():
+        if not self._reading_budget.is_left():
             return None
         began = time.thread_time()
         kept = evidence(answer, sent=sent, body=body, secrets=secrets)
-        self._allowance.take(time.thread_time() - began)
+        self._reading_budget.spend(time.thread_time() - began)
         return kept
 
     def _set_aside(self, delivery: ClaimedDelivery, why: str) -> None:

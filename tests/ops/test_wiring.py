@@ -21,9 +21,10 @@ from consumers import batch, thin, upkeep
 from consumers.worker import Worker
 from loops.progress import Stalled
 from ops import drop_folder, edge, run, work_folders
-from ops.commands import dead_letters, wallets
+from ops.commands import dead_letters
 from ops.drop_folder import Watch
 from ops.open_file import opened
+from ops.retention import retention
 from ops.run import Parts, Role, assembled
 from ops.settings import Settings
 from ops.terminal import Failed
@@ -235,7 +236,7 @@ def test_a_watched_file(settings: Settings, tmp_path: Path) -> None:
 
 
 def test_how_long_an_import_keeps_what_is_known(settings: Settings) -> None:
-    assert wallets.retention(settings) == RETENTION
+    assert retention(settings) == RETENTION
 
 
 # Digits that pass for a card number: an id of Visa's where its settings say so.

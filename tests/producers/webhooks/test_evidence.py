@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from producers.egress import parse_networks
 from producers.webhooks.connections import MOST_OF_AN_EXCERPT, header_names
 from producers.webhooks.dispatcher import Dispatcher
-from producers.webhooks.evidence import MOST_OF_A_BODY, Allowance, Evidence, evidence
+from producers.webhooks.evidence import MOST_OF_A_BODY, Evidence, ReadingBudget, evidence
 from producers.webhooks.sender import FailingAnswer, Sender
 from schemas.signature import secret
 from store import delivery_answers
@@ -147,19 +147,19 @@ def test_evidence_may_take_a_quarter_of_a_second_at_once_and_a_tenth_of_the_time
 ) -> None:
     now = 100.0
     monkeypatch.setattr("producers.webhooks.evidence.time.monotonic", lambda: now)
-    allowance = Allowance()
-    allowance.take(0.2)
-    assert allowance.is_left()
-    allowance.take(0.25)
-    assert not allowance.is_left()
+    budget = ReadingBudget()
+    budget.spend(0.2)
+    assert budget.is_left()
+    budget.spend(0.25)
+    assert not budget.is_left()
     now += 1.9
-    assert not allowance.is_left()
+    assert not budget.is_left()
     now += 0.2
-    assert allowance.is_left()
+    assert budget.is_left()
     now += 1000
-    assert allowance.is_left()
-    allowance.take(0.26)
-    assert not allowance.is_left()
+    assert budget.is_left()
+    budget.spend(0.26)
+    assert not budget.is_left()
 
 
 # --- through the dispatcher ---------------------------------------------------------------------------------------
