@@ -47,11 +47,6 @@ class Claiming:
 
 
 @pytest.fixture
-def outbox(engine: AsyncEngine) -> Outbox:
-    return Outbox(engine)
-
-
-@pytest.fixture
 async def claiming(engine: AsyncEngine) -> AsyncIterator[Claiming]:
     async with ReusedConnection(engine.execution_options(isolation_level="AUTOCOMMIT")) as connection:
         yield Claiming(connection)

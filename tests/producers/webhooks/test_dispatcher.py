@@ -25,32 +25,15 @@ from schemas.signature import event_id, secret
 from store import dead_deliveries, deliveries, endpoints
 from store.engine import connect
 from tests.parts.receiver import Answer, Receiver, redirect, unavailable
+from tests.producers.webhooks.conftest import AT_ONCE
 from tests.store.outbox import SECRET, Outbox, Row
 
 LOOPBACK = parse_networks(["127.0.0.0/8"])
-# Fast-forwarded: what is retried is due again by the next look.
-AT_ONCE = (timedelta(0), timedelta(0), timedelta(0))
 WITHIN = 30.0
 
 
 class Killed(BaseException):
     """Ends a dispatcher where it stands."""
-
-
-@pytest.fixture
-def outbox(engine: AsyncEngine) -> Outbox:
-    return Outbox(engine)
-
-
-@pytest.fixture
-async def sender() -> AsyncIterator[Sender]:
-    async with Sender(version="1", deadline=5, allow=LOOPBACK) as sender:
-        yield sender
-
-
-@pytest.fixture
-def dispatcher(engine: AsyncEngine, sender: Sender) -> Dispatcher:
-    return Dispatcher(engine, sender, schedule=AT_ONCE)
 
 
 @asynccontextmanager

@@ -28,11 +28,6 @@ def asking_for(pause: timedelta) -> PostResult:
     return PostResult(Outcome.UNAVAILABLE, 0.25, 503, pause)
 
 
-@pytest.fixture
-def outbox(engine: AsyncEngine) -> Outbox:
-    return Outbox(engine)
-
-
 class Recording:
     """A recorder, its backlog, and what it hands on."""
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -13,7 +12,6 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from domain.delivery.backlog import Backlog
 from domain.delivery.outcome import Outcome
-from producers.egress import parse_networks
 from producers.webhooks.dispatcher import Dispatcher
 from producers.webhooks.restraints import Gathered, Restraints, write
 from producers.webhooks.sender import PostResult, Sender
@@ -21,10 +19,8 @@ from store import deliveries, endpoints
 from store.deliveries import ClaimedDelivery
 from tests.parts.receiver import Answer, Receiver, unavailable
 from tests.parts.until import until
+from tests.producers.webhooks.conftest import AT_ONCE
 from tests.store.outbox import SECRET, Outbox
-
-LOOPBACK = parse_networks(["127.0.0.0/8"])
-AT_ONCE = (timedelta(0),) * 3
 
 
 def claimed(endpoint_id: str = "m", *, is_failing: bool = False, is_probe: bool = False) -> ClaimedDelivery:
@@ -96,22 +92,6 @@ def test_what_happens_while_attempts_are_written_down_is_written_the_next_time(
 
 
 # --- the whole dispatcher -------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def outbox(engine: AsyncEngine) -> Outbox:
-    return Outbox(engine)
-
-
-@pytest.fixture
-async def sender() -> AsyncIterator[Sender]:
-    async with Sender(version="1", deadline=5, allow=LOOPBACK) as sender:
-        yield sender
-
-
-@pytest.fixture
-def dispatcher(engine: AsyncEngine, sender: Sender) -> Dispatcher:
-    return Dispatcher(engine, sender, schedule=AT_ONCE)
 
 
 async def add_events(outbox: Outbox, endpoint_id: str, count: int) -> None:
