@@ -30,7 +30,8 @@ from producers.topic import ingest, stream
 from producers.topic.stream import FeedLine
 from schemas.canonical import parse
 from schemas.duration import spell
-from schemas.wallet import MerchantLine, read_wallet
+from schemas.merchant import MerchantLine
+from schemas.wallet import read_wallet
 from store import connectivity, dead_letters, listings
 from store.accounting import Totals, take_stock
 from store.status import MethodHistory, find

@@ -8,7 +8,8 @@ from typing import Any
 from pydantic import BaseModel
 
 from schemas.canonical import _UpdateJson
-from schemas.wallet import _MerchantJson, _WalletJson
+from schemas.merchant import _MerchantJson
+from schemas.wallet import _WalletJson
 
 SCHEMAS = Path(__file__).parent / "schemas"
 MODELS: Mapping[str, type[BaseModel]] = {

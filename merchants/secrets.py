@@ -21,7 +21,7 @@ async def seal_given(connection: AsyncConnection, keys: Keys, secrets: Mapping[s
     stored = await endpoints.lock_secrets(connection, list(secrets))
     return {
         id_: stored[id_][0]
-        if id_ in stored and _opened(keys, stored[id_][0], id_) == secret
+        if stored.get(id_) and _opened(keys, stored[id_][0], id_) == secret
         else keys.seal(secret, "secret", id_)
         for id_, secret in secrets.items()
     }

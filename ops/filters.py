@@ -8,8 +8,8 @@ from store import endpoints, listings, merchants
 
 
 async def require_endpoint(connection: AsyncConnection, endpoint: str | None) -> None:
-    """Raises Failed where `endpoint` is the id of no endpoint; None is no filter, here and below."""
-    if endpoint is not None and not await endpoints.read(connection, [endpoint]):
+    """Raises Failed where `endpoint` is and was the id of no endpoint; None is no filter, here and below."""
+    if endpoint is not None and not await endpoints.read(connection, [endpoint], with_removed=True):
         raise Failed(f"there is no endpoint {printable(endpoint)}")
 
 

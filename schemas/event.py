@@ -84,12 +84,15 @@ def endpoint_test(endpoint_id: str, url: str) -> dict[str, Any]:
 
 
 def _endpoint(endpoint_id: str, url: str) -> dict[str, Any]:
-    """An endpoint as its merchant knows it. The path and the query of its URL may hold a secret."""
+    return {"id": endpoint_id, "urlHost": url_host(url)}
+
+
+def url_host(url: str) -> str | None:
+    """The host of an endpoint's URL, without the rest, which may be secret; None if no request can be sent to it."""
     try:
-        host = read_url(url).host
-    except Refused:  # no request can be sent there, which may be why the endpoint is disabled
-        host = None
-    return {"id": endpoint_id, "urlHost": host}
+        return read_url(url).host
+    except Refused:
+        return None
 
 
 def timestamp(moment: datetime) -> str:

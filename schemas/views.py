@@ -154,6 +154,21 @@ class EndpointView(View):
     max_per_second: Annotated[float, PlainSerializer(_short, return_type=float)] | None
     retry_schedule: tuple[Annotated[timedelta, PlainSerializer(spell, return_type=str)], ...] | None
     former_secret_until: Moment | None
+    removed_at: Moment | None
+
+
+class AddedEndpointView(View):
+    """An endpoint that was added, and its secret where the program made it."""
+
+    endpoint: EndpointView
+    secret: str | None = Field(repr=False)
+
+
+class RemovedEndpointView(View):
+    """An endpoint that was removed, and how many of its undelivered events were cancelled."""
+
+    endpoint_id: str
+    cancelled: int
 
 
 class RotatedSecretView(View):

@@ -1,12 +1,10 @@
-"""Wallets files and merchants files: one JSON object a line (design.md §6)."""
+"""Wallets files: one JSON object a line (design.md §6)."""
 
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import timedelta
-from typing import Annotated, Any, NamedTuple, Self, TypeVar
+from typing import Annotated, Any, NamedTuple, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, Strict, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from domain import doubles
 from domain.refusal import Refusal, RefusalCode, Refused
@@ -16,21 +14,16 @@ from domain.wallet import (
     Link,
     LinkKind,
     LinkStatus,
-    MerchantId,
     Method,
     Wallet,
     identifying,
     is_fingerprint,
 )
-from schemas import once
-from schemas.digit_ids import NO_DIGIT_IDS, DigitIds, pan_in_wallet
-from schemas.duration import duration
-from schemas.event import EventName, write_customer
+from schemas.digit_ids import NO_DIGIT_IDS, DigitIds
+from schemas.event import write_customer
+from schemas.file_line import parse
 from schemas.method_line import Id, Line, MethodLine, OptionalDate, OptionalIdentifier
-from schemas.signature import signing_key
 from schemas.text import Text, check_identifiers, listed, too_long
-from schemas.url import read_url
-from schemas.validation import refusals_of
 from schemas.views import LinkView, MethodView
 
 MOST_METHODS = 10_000
@@ -87,45 +80,6 @@ class _WalletJson(Line):
     merged_into: Id | None = None
 
 
-def _checked_secret(value: str) -> str:
-    signing_key(value)
-    return value
-
-
-def _checked_url(value: str) -> str:
-    read_url(value)
-    return value
-
-
-def _duration(text: str) -> str:
-    if not duration(text):
-        raise ValueError("expected more than 0s")
-    return text
-
-
-# Slower than one in a quarter of an hour is a disabled endpoint; a dispatcher makes a few thousand a second.
-_LEAST_PER_SECOND, _MOST_PER_SECOND = 0.001, 100_000
-# The program's own schedule has nine.
-_MOST_RETRIES = 30
-
-
-class _EndpointJson(Line):
-    id: Text
-    url: Annotated[str, AfterValidator(_checked_url)]
-    secret: Annotated[str, AfterValidator(_checked_secret), Field(repr=False)]
-    event_types: Annotated[list[EventName], Field(min_length=1)]
-    max_per_second: Annotated[float, Strict(), Field(ge=_LEAST_PER_SECOND, le=_MOST_PER_SECOND)] | None = None
-    retry_schedule: (
-        Annotated[list[Annotated[str, AfterValidator(_duration)]], Field(min_length=1, max_length=_MOST_RETRIES)] | None
-    ) = None
-
-
-class _MerchantJson(Line):
-    id: Text
-    name: Text
-    endpoints: list[_EndpointJson] = Field(default_factory=list)
-
-
 def read_wallet(line: str, identifiers: Collection[str] = IDENTIFIERS, digit_ids: DigitIds = NO_DIGIT_IDS) -> Wallet:
     """The wallet of `read_line`, without its doubles."""
     return read_line(line, identifiers, digit_ids).wallet
@@ -137,7 +91,7 @@ def read_line(line: str, identifiers: Collection[str] = IDENTIFIERS, digit_ids: 
     Raises:
         Refused: it is no JSON object of the shape in design.md §6, contradicts itself, or holds a card number.
     """
-    read = _read(_WalletJson, line, digit_ids)
+    read = parse(_WalletJson, line, digit_ids)
     methods = tuple(method.method() for method in read.payment_methods)
     links = tuple(
         Link(link.id, link.merchant_id, link.payment_method_id, link.kind, link.reference, link.status)
@@ -189,68 +143,6 @@ def write_wallet(wallet: Wallet) -> str:
     if wallet.merged_into is not None:
         line["mergedInto"] = wallet.merged_into
     return json.dumps(line, ensure_ascii=False)
-
-
-@dataclass(frozen=True, slots=True)
-class EndpointLine:
-    id: str
-    url: str
-    secret: str = field(repr=False)
-    event_types: tuple[str, ...]
-    max_per_second: float | None = None
-    retry_schedule: tuple[timedelta, ...] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class MerchantLine:
-    id: MerchantId
-    name: str
-    endpoints: tuple[EndpointLine, ...]
-
-
-def read_merchant(line: str) -> MerchantLine:
-    """Read one line of a merchants file.
-
-    Raises:
-        Refused: it is no JSON object of the shape in design.md §6.
-    """
-    read = _read(_MerchantJson, line)
-    return MerchantLine(
-        read.id,
-        read.name,
-        tuple(
-            EndpointLine(
-                endpoint.id,
-                endpoint.url,
-                endpoint.secret,
-                tuple(name.value for name in endpoint.event_types),
-                endpoint.max_per_second,
-                None if endpoint.retry_schedule is None else tuple(map(duration, endpoint.retry_schedule)),
-            )
-            for endpoint in read.endpoints
-        ),
-    )
-
-
-L = TypeVar("L", bound=Line)
-
-
-def _read(shape: type[L], line: str, digit_ids: DigitIds = NO_DIGIT_IDS) -> L:
-    try:
-        parsed = once.loads(line)
-    except ValueError as error:
-        raise Refused(RefusalCode.NOT_READABLE, "line", f"a JSON object ({error})") from None
-    except RecursionError:
-        raise Refused(RefusalCode.TOO_DEEP, "line", "a JSON object that is less deep") from None
-    if key := once.repeated_key(parsed):
-        raise Refused(RefusalCode.REPEATED, key, "once in its object")
-    path = pan_in_wallet(parsed, digit_ids)
-    if path is not None:
-        raise Refused(RefusalCode.CARD_NUMBER_REFUSED, path, "no card number")
-    try:
-        return shape.model_validate(parsed)
-    except ValidationError as error:
-        raise Refused.of(*refusals_of(error, root="line")) from None
 
 
 def _refusals_of_methods(methods: Sequence[Method]) -> Iterator[Refusal]:

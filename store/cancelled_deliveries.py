@@ -1,4 +1,7 @@
-"""Cancelled deliveries: live ones that a person's command takes away before they arrive."""
+"""Cancelled deliveries: live ones that a person's command takes away before they arrive.
+
+The command names them, or removes their endpoint.
+"""
 
 from collections.abc import Collection, Sequence
 
@@ -76,3 +79,44 @@ async def _lock(connection: AsyncConnection, lines: Sequence[deliveries.Line]) -
     # a head that we waited for has been finished: another one stands there now
     while (heads := (await connection.scalars(_LOCK_HEADS, {"lines": lines})).all()) != former:
         former = heads
+
+
+# By the two partial indexes, as `endpoints.sort`, and as many at a time. SKIP LOCKED: a row that a dispatcher or a
+# batch has locked is cancelled the next time. Every delivery of the endpoint goes, so no line needs a new head.
+_CANCEL_REMOVED = text("""
+    WITH mine AS MATERIALIZED (
+        SELECT live.id
+        FROM endpoints CROSS JOIN LATERAL (
+            SELECT id FROM deliveries
+            WHERE endpoint_id = endpoints.id AND status = 'PARKED' AND (leased_until IS NULL OR leased_until <= now())
+            LIMIT 1000
+            FOR UPDATE SKIP LOCKED) AS live
+        WHERE removed_at IS NOT NULL AND (CAST(:endpoint AS text) IS NULL OR endpoints.id = :endpoint)
+        UNION ALL
+        SELECT live.id
+        FROM endpoints CROSS JOIN LATERAL (
+            SELECT id FROM deliveries
+            WHERE endpoint_id = endpoints.id AND status = 'PENDING' AND (leased_until IS NULL OR leased_until <= now())
+            LIMIT 1000
+            FOR UPDATE SKIP LOCKED) AS live
+        WHERE removed_at IS NOT NULL AND (CAST(:endpoint AS text) IS NULL OR endpoints.id = :endpoint)),
+    cancelled AS (
+        DELETE FROM deliveries
+        WHERE id = ANY(ARRAY(SELECT id FROM mine)) AND (leased_until IS NULL OR leased_until <= now())
+        RETURNING id, event_id, endpoint_id, wallet_id, sequence, attempt, created_at),
+    history AS (
+        INSERT INTO delivery_history
+               (id, event_id, endpoint_id, wallet_id, sequence, status, attempt, created_at, finished_at)
+        SELECT id, event_id, endpoint_id, wallet_id, sequence, 'CANCELLED', attempt, created_at, now()
+        FROM cancelled)
+    SELECT count(*) FROM cancelled
+""")
+
+
+async def cancel_removed(connection: AsyncConnection, endpoint_id: str | None = None) -> int:
+    """Cancel live deliveries of removed endpoints, or of one of them; how many.
+
+    A call cancels a limited number: call it until it cancels none. A delivery that an attempt is under way for is left
+    alone until its lease ends or its result is recorded.
+    """
+    return int((await connection.execute(_CANCEL_REMOVED, {"endpoint": endpoint_id})).scalar_one())

@@ -28,6 +28,7 @@ _DEAD = text("""
           SELECT FROM delivery_history AS arrived
           WHERE arrived.event_id = dead.event_id AND arrived.endpoint_id = dead.endpoint_id
             AND arrived.status = 'DELIVERED')
+      AND (SELECT removed_at IS NULL FROM endpoints WHERE endpoints.id = dead.endpoint_id)
       AND NOT EXISTS (
           SELECT FROM deliveries AS live
           WHERE live.endpoint_id = dead.endpoint_id AND live.wallet_id = dead.wallet_id
@@ -85,6 +86,7 @@ _REPLAYABLE = text("""
     SELECT DISTINCT event_id, endpoint_id, wallet_id, sequence
     FROM delivery_history
     WHERE status = 'DEAD' AND id = ANY(CAST(:ids AS bigint[]))
+      AND (SELECT removed_at IS NULL FROM endpoints WHERE endpoints.id = endpoint_id)
 """)
 
 _LOCK_WALLETS = text("""
@@ -135,8 +137,9 @@ _STEP_BACK = text(f"""
 async def replay(connection: AsyncConnection, ids: Collection[int]) -> int:
     """Send dead deliveries again: the same events and bodies, as new deliveries; how many.
 
-    A delivery that is not dead, or that is on its way again, is left out. A replayed event is older than the others of
-    its line, and goes out before them; after the head if an attempt at the head is under way.
+    A delivery that is not dead, that is on its way again, or whose endpoint was removed, is left out. A replayed event
+    is older than the others of its line, and goes out before them; after the head if an attempt at the head is under
+    way.
     """
     dead = [
         new_deliveries.NewDelivery(row.event_id, row.endpoint_id, str(row.wallet_id), row.sequence)

@@ -100,7 +100,7 @@ _READ = text("""
            CASE WHEN counted.pending < :most AND counted.parked < :most THEN
                (SELECT CAST(coalesce(sum(accepted - delivered - dead - cancelled), 0) AS bigint) FROM delivery_ledger)
                - counted.pending - counted.parked END,
-           (SELECT count(*) FROM endpoints WHERE status = 'DISABLED'),
+           (SELECT count(*) FROM endpoints WHERE status = 'DISABLED' AND removed_at IS NULL),
            (SELECT count(*) FROM endpoints WHERE held_until > now())
     FROM oldest, counted
 """)

@@ -1,8 +1,10 @@
 """Endpoints: the URLs that webhooks go to, and whether they are enabled.
 
-Enabling, disabling and holding back change one row. The deliveries follow: a claim looks at the endpoint's row, and
-`sort` parks and releases deliveries until all agree with their endpoint. So no lock on an endpoint is needed while a
-batch writes deliveries for it, and no delivery is left behind in between.
+Enabling, disabling, holding back and removing change one row. The deliveries follow: a claim looks at the endpoint's
+row, `sort` parks and releases deliveries until all agree with their endpoint, and
+`store.cancelled_deliveries.cancel_removed` cancels those of removed endpoints. So no lock on an endpoint is needed
+while a batch writes deliveries for it, and no delivery is left behind in between. The row of a removed endpoint stays:
+its foreign keys hold, and its id is never given out again.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -38,6 +40,7 @@ class Endpoint:
     max_per_second: float | None
     retry_schedule: tuple[timedelta, ...] | None
     former_secret_until: datetime | None
+    removed_at: datetime | None
 
 
 _COLUMNS = selected(columns_of(schema.endpoints, without=["sealed_secrets", "paced_until"]))
@@ -45,26 +48,29 @@ _COLUMNS = selected(columns_of(schema.endpoints, without=["sealed_secrets", "pac
 _READ = text(f"""
     SELECT {_COLUMNS}
     FROM endpoints
-    WHERE CAST(:ids AS text[]) IS NULL OR id = ANY(CAST(:ids AS text[]))
+    WHERE (CAST(:ids AS text[]) IS NULL OR id = ANY(CAST(:ids AS text[]))) AND (:with_removed OR removed_at IS NULL)
     ORDER BY id
 """)
 
 
-async def read(connection: AsyncConnection, ids: Collection[str] | None = None) -> list[Endpoint]:
-    """The endpoints with these ids, or all of them, by id."""
-    return list(_endpoints(await connection.execute(_READ, {"ids": None if ids is None else list(ids)})))
+async def read(
+    connection: AsyncConnection, ids: Collection[str] | None = None, *, with_removed: bool = False
+) -> list[Endpoint]:
+    """The endpoints with these ids, or all of them, by id; removed ones only if asked for."""
+    wanted = {"ids": None if ids is None else list(ids), "with_removed": with_removed}
+    return list(_endpoints(await connection.execute(_READ, wanted)))
 
 
 _OF_MERCHANTS = text(f"""
     SELECT {_COLUMNS}
     FROM endpoints
-    WHERE merchant_id = ANY(CAST(:merchant_ids AS text[]))
+    WHERE merchant_id = ANY(CAST(:merchant_ids AS text[])) AND removed_at IS NULL
     ORDER BY id
 """)
 
 
 async def of_merchants(connection: AsyncConnection, merchant_ids: Collection[str]) -> dict[str, list[Endpoint]]:
-    """The endpoints of these merchants, by merchant; a merchant without endpoints is left out."""
+    """The endpoints of these merchants, without removed ones, by merchant; a merchant without any is left out."""
     by_merchant: dict[str, list[Endpoint]] = {}
     for endpoint in _endpoints(await connection.execute(_OF_MERCHANTS, {"merchant_ids": list(merchant_ids)})):
         by_merchant.setdefault(endpoint.merchant_id, []).append(endpoint)
@@ -128,7 +134,7 @@ async def left_out(connection: AsyncConnection, merchant_ids: Collection[str], i
 _DISABLED_FOR = text("""
     SELECT id
     FROM endpoints
-    WHERE status = 'DISABLED' AND disabled_reason = :reason AND id = ANY(CAST(:ids AS text[]))
+    WHERE status = 'DISABLED' AND removed_at IS NULL AND disabled_reason = :reason AND id = ANY(CAST(:ids AS text[]))
     ORDER BY id
 """)
 
@@ -142,7 +148,8 @@ _ENABLE = text("""
     UPDATE endpoints
     SET status = 'ENABLED', disabled_reason = NULL, held_until = NULL,
         circuit = 'CLOSED', failing_since = NULL, failures = 0
-    WHERE id = ANY(ARRAY(SELECT id FROM endpoints WHERE id = ANY(CAST(:ids AS text[])) ORDER BY id FOR NO KEY UPDATE))
+    WHERE removed_at IS NULL AND id = ANY(ARRAY(
+        SELECT id FROM endpoints WHERE id = ANY(CAST(:ids AS text[])) ORDER BY id FOR NO KEY UPDATE))
     RETURNING id
 """)
 
@@ -151,6 +158,20 @@ async def enable(connection: AsyncConnection, ids: Collection[str]) -> list[str]
     """Send to endpoints again, end their holds, and forget their failures. The ids that exist."""
     enabled = await connection.scalars(_ENABLE, {"ids": list(ids)})
     return list(enabled)
+
+
+_REMOVE = text("""
+    UPDATE endpoints
+    SET removed_at = now(), status = 'DISABLED', disabled_reason = :reason, sealed_secrets = '{}',
+        former_secret_until = NULL, held_until = NULL, circuit = 'CLOSED', failing_since = NULL, failures = 0
+    WHERE id = :id AND removed_at IS NULL
+    RETURNING id
+""")
+
+
+async def remove(connection: AsyncConnection, endpoint_id: str, reason: str) -> bool:
+    """Send nothing more to an endpoint, and drop its secrets; False if there is none. Its row stays."""
+    return await connection.scalar(_REMOVE, {"id": endpoint_id, "reason": reason}) is not None
 
 
 _HELD_BACK = text("""

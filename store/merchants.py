@@ -3,6 +3,7 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -39,7 +40,7 @@ _UPSERT_ENDPOINTS = text(f"""
         held_until = CASE WHEN endpoints.url = EXCLUDED.url THEN endpoints.held_until END,
         failing_since = CASE WHEN endpoints.url = EXCLUDED.url THEN endpoints.failing_since END,
         failures = CASE WHEN endpoints.url = EXCLUDED.url THEN endpoints.failures ELSE 0 END
-    WHERE endpoints.merchant_id = EXCLUDED.merchant_id
+    WHERE endpoints.merchant_id = EXCLUDED.merchant_id AND endpoints.removed_at IS NULL
     RETURNING id
 """)
 
@@ -51,23 +52,31 @@ async def put(
 
     An endpoint whose newest secret is the given sealed text keeps its former one, too.
 
-    The ids of endpoints that could not be put, because another merchant has them.
+    The ids of endpoints that could not be put, because another merchant has them, or they were removed.
     """
     await connection.execute(_UPSERT, {"merchants": merchants})
-    rows = [
-        ENDPOINT.row(
-            id=endpoint.id,
-            merchant_id=endpoint.merchant_id,
-            url=endpoint.url,
-            sealed_secrets=[endpoint.sealed_secret],
-            event_types=list(endpoint.event_types),
-            max_per_second=endpoint.max_per_second,
-            retry_schedule=None if endpoint.retry_schedule is None else list(endpoint.retry_schedule),
-        )
-        for endpoint in endpoints
-    ]
-    put_ids = await connection.scalars(_UPSERT_ENDPOINTS, {"endpoints": rows})
+    put_ids = await connection.scalars(_UPSERT_ENDPOINTS, {"endpoints": list(map(_row, endpoints))})
     return sorted({endpoint.id for endpoint in endpoints}.difference(put_ids))
+
+
+_ADD_ENDPOINT = text(f"{ENDPOINT.insert('endpoints', 'endpoints')} ON CONFLICT (id) DO NOTHING RETURNING id")
+
+
+async def add_endpoint(connection: AsyncConnection, endpoint: NewEndpoint) -> bool:
+    """Insert an endpoint of a merchant that exists; False if its id is or was an endpoint's."""
+    return await connection.scalar(_ADD_ENDPOINT, {"endpoints": [_row(endpoint)]}) is not None
+
+
+def _row(endpoint: NewEndpoint) -> tuple[Any, ...]:
+    return ENDPOINT.row(
+        id=endpoint.id,
+        merchant_id=endpoint.merchant_id,
+        url=endpoint.url,
+        sealed_secrets=[endpoint.sealed_secret],
+        event_types=list(endpoint.event_types),
+        max_per_second=endpoint.max_per_second,
+        retry_schedule=None if endpoint.retry_schedule is None else list(endpoint.retry_schedule),
+    )
 
 
 _KNOWN = text("SELECT id FROM merchants WHERE id = ANY(CAST(:ids AS text[]))")
@@ -78,7 +87,10 @@ async def known(connection: AsyncConnection, ids: Collection[MerchantId]) -> set
     return set(await connection.scalars(_KNOWN, {"ids": list(ids)}))
 
 
-_SUBSCRIBED = text("SELECT merchant_id, id, event_types FROM endpoints WHERE merchant_id = ANY(CAST(:ids AS text[]))")
+_SUBSCRIBED = text("""
+    SELECT merchant_id, id, event_types FROM endpoints
+    WHERE merchant_id = ANY(CAST(:ids AS text[])) AND removed_at IS NULL
+""")
 
 
 async def subscribed(

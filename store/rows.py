@@ -108,6 +108,7 @@ ENDPOINT_STATE = (
     "failures",
     "paced_until",
     "former_secret_until",
+    "removed_at",
 )
 """The columns of an endpoint that no merchants file sets."""
 ENDPOINT = RowType("endpoint_row", 3, columns_of(schema.endpoints, without=ENDPOINT_STATE))

@@ -1,6 +1,8 @@
-"""`repoint endpoints list|enable|disable|test|rotate-secret`."""
+"""`repoint endpoints list|add|remove|enable|disable|test|rotate-secret`."""
 
+import json
 import secrets
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
@@ -8,29 +10,50 @@ from typing import Annotated
 import typer
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from merchants import endpoint_events
+from domain.refusal import Refused
+from merchants import endpoint_changes, endpoint_events
 from merchants import secrets as sealed_secrets
+from merchants.endpoint_changes import NotAdded
 from merchants.endpoint_events import TestSent
-from ops import parts, secret_keys, terminal
+from ops import endpoint_urls, loop, parts, secret_keys, terminal
 from ops.actor import who
 from ops.commands.options import duration, masked
+from ops.settings import Settings
 from ops.terminal import AsJson, DryRun, Failed
 from schemas import signature
+from schemas.event import EventName
+from schemas.merchant import EndpointLine, read_endpoint
 from schemas.signature import event_id
-from schemas.views import EndpointTestView, EndpointView, RotatedSecretView
+from schemas.views import AddedEndpointView, EndpointTestView, EndpointView, RemovedEndpointView, RotatedSecretView
 from store import audit, connectivity, endpoints
 from store.audit import Act
 from store.endpoints import Endpoint
+from store.ids import uuid7
+
+_ABOUT_METHODS = [name.value for name in EventName if name.value.startswith("PAYMENT_METHOD_")]
 
 app = typer.Typer(help="The URLs that webhooks go to, and whether they are enabled.", no_args_is_help=True)
 
+SecretFile = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="A file with the new secret, whsec_…; one is made if not given.")
+]
 Ids = Annotated[list[str], typer.Argument(metavar="ENDPOINT_ID", help="Their ids.")]
 
 
 @app.command("list")
-def list_(*, as_json: AsJson = False) -> None:
-    """List all endpoints, without their secrets."""
-    views = [EndpointView.of(row) for row in parts.on_database(parts.settings_of_a_command(), _all)]
+def list_(
+    *,
+    removed: Annotated[bool, typer.Option("--removed", help="Only those that were removed.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List all endpoints, without their secrets; removed ones with --removed alone."""
+
+    async def work(engine: AsyncEngine) -> list[Endpoint]:
+        async with connectivity.snapshot(engine) as connection:
+            rows = await endpoints.read(connection, with_removed=True)
+        return [row for row in rows if (row.removed_at is not None) == removed]
+
+    views = [EndpointView.of(row) for row in parts.on_database(parts.settings_of_a_command(), work)]
     if as_json:
         terminal.write_json([view.as_json() for view in views])
         return
@@ -44,6 +67,106 @@ def list_(*, as_json: AsJson = False) -> None:
             for view in views
         ],
     )
+
+
+@app.command()
+def add(
+    merchant_id: Annotated[str, typer.Argument(metavar="MERCHANT_ID", help="Its merchant's id.")],
+    url: Annotated[str, typer.Argument(metavar="URL", help="Where its webhooks go.")],
+    *,
+    id_: Annotated[str | None, typer.Option("--id", metavar="ID", help="Its id; one is made if not given.")] = None,
+    events: Annotated[
+        str, typer.Option(metavar="NAMES", help="The events that it receives, separated by commas.")
+    ] = ",".join(_ABOUT_METHODS),
+    max_per_second: Annotated[float | None, typer.Option(metavar="NUMBER", help="Deliveries a second at most.")] = None,
+    retry_schedule: Annotated[
+        str | None, typer.Option(metavar="DURATIONS", help="In place of REPOINT_RETRY_SCHEDULE, such as 5s,5m,2h.")
+    ] = None,
+    secret_file: SecretFile = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Add an endpoint to a merchant. A secret that is made here is written once, to stdout.
+
+    A merchants file that names the merchant must have the endpoint, too, or its import disables it.
+    """
+    secret = _read_secret(secret_file) if secret_file else signature.secret(secrets.token_bytes(32))
+    described = {
+        "id": id_ or f"ep_{uuid7().hex}",
+        "url": url,
+        "secret": secret,
+        "eventTypes": [name.strip() for name in events.split(",")],
+        "maxPerSecond": max_per_second,
+        "retrySchedule": None if retry_schedule is None else retry_schedule.split(","),
+    }
+    settings = parts.settings_of_a_command()
+    line = _checked(described, settings)
+    keys = secret_keys.keys(settings)
+
+    async def work(engine: AsyncEngine) -> Endpoint:
+        async with connectivity.transaction(engine, dry_run=dry_run) as connection:
+            added = await endpoint_changes.add(connection, keys, merchant_id, line, actor=who())
+            if isinstance(added, NotAdded):
+                about = merchant_id if added is NotAdded.NO_MERCHANT else line.id
+                raise Failed(f"nothing was changed: {added.value}: {terminal.printable(about)}")
+            return added
+
+    added = parts.on_database(settings, work)
+    shown = None if dry_run or secret_file else secret
+    if as_json:
+        terminal.write_json(AddedEndpointView(endpoint=EndpointView.of(added), secret=shown).as_json())
+        return
+    terminal.write_line(f"{'would add' if dry_run else 'added'} {added.id} to {merchant_id}")
+    if shown is not None:
+        terminal.write_line(f"its secret, which is shown this once: {shown}")
+
+
+def _checked(described: Mapping[str, object], settings: Settings) -> EndpointLine:
+    """The endpoint that options describe. Raises Failed if webhooks cannot go there."""
+    try:
+        line = read_endpoint(json.dumps(described))
+    except Refused as refused:
+        raise Failed("\n".join(map(str, refused.refusals))) from None
+    for expected in loop.run(endpoint_urls.refusals([line.url], settings)).values():
+        raise Failed(f"url: {expected}")
+    return line
+
+
+@app.command()
+def remove(
+    endpoint_id: Annotated[str, typer.Argument(metavar="ENDPOINT_ID", help="Its id.")],
+    *,
+    reason: Annotated[str, typer.Option(callback=masked, help="Why, for the audit.")],
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Remove an endpoint for good: its undelivered events are cancelled, its secrets dropped, its history stays.
+
+    Its id is not given out again. An attempt that is under way ends as it does; the rest is cancelled after it.
+    """
+
+    async def work(engine: AsyncEngine) -> int:
+        async with connectivity.transaction(engine, dry_run=dry_run) as connection:
+            removed = await endpoint_changes.remove(connection, endpoint_id, reason, actor=who())
+        if removed is None:
+            _require_all([endpoint_id], [])
+        elif dry_run:
+            return removed.undelivered
+        count = 0
+        while True:
+            async with connectivity.transaction(engine, dry_run=False) as connection:
+                cancelled = await endpoint_changes.cancel_undelivered(connection, endpoint_id)
+            count += cancelled
+            if not cancelled:
+                return count
+
+    count = parts.on_database(parts.settings_of_a_command(), work)
+    if as_json:
+        terminal.write_json(RemovedEndpointView(endpoint_id=endpoint_id, cancelled=count).as_json())
+        return
+    verb = "would remove" if dry_run else "removed"
+    cancel = "would cancel" if dry_run else "cancelled"
+    terminal.write_line(f"{verb} {endpoint_id}, and {cancel} {terminal.counted(count, 'undelivered delivery')}")
 
 
 @app.command()
@@ -143,9 +266,7 @@ def rotate_secret(
             help="How long the former secret signs beside the new one; 0s: no more.",
         ),
     ] = "24h",  # type: ignore[assignment] # the parser reads the default, too
-    secret_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="A file with the new secret, whsec_…; one is made if not given.")
-    ] = None,
+    secret_file: SecretFile = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
@@ -215,8 +336,3 @@ def _require_all(wanted: list[str], existing: list[str]) -> None:
     missing = set(wanted).difference(existing)
     if missing:
         raise Failed(f"nothing was changed: there is no endpoint {', '.join(sorted(missing))}")
-
-
-async def _all(engine: AsyncEngine) -> list[Endpoint]:
-    async with connectivity.snapshot(engine) as connection:
-        return await endpoints.read(connection)

@@ -1,7 +1,6 @@
 """`repoint merchants import|list`."""
 
-import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,20 +8,16 @@ import typer
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from domain.refusal import Refused
-from merchants import endpoint_events, secrets
-from ops import json_lines, loop, parts, secret_keys, terminal
+from merchants import endpoint_changes, endpoint_events, secrets
+from ops import endpoint_urls, json_lines, loop, parts, secret_keys, terminal
 from ops.files import InputFile
 from ops.json_lines import Faults
+from ops.settings import Settings
 from ops.terminal import AsJson, DryRun
-from producers.egress import Network, check_url
-from producers.names import Names
+from schemas.merchant import MerchantLine, read_merchant
 from schemas.sealing import Keys
 from schemas.views import EndpointView, MerchantView
-from schemas.wallet import MerchantLine, read_merchant
 from store import connectivity, endpoints, listings, merchants
-
-# A person waits for the command; a resolver asks a second server after 5 s.
-_LOOK_UP_SECONDS = 10
 
 # An endpoint disabled for this reason is enabled again by a file that has it, unlike one that a person disabled.
 _LEFT_OUT = "left out of the merchants file"
@@ -36,7 +31,7 @@ def import_(file: InputFile, *, dry_run: DryRun = False) -> None:
     settings = parts.settings_of_a_command()
     faults = Faults(file)
     read = _read(file, faults)
-    loop.run(_check_urls(read, faults, settings.egress_allow))
+    loop.run(_check_urls(read, faults, settings))
     faults.raise_any()
     keys = secret_keys.keys(settings)
     switched = parts.on_database(settings, lambda engine: put(engine, read, file, keys, dry_run=dry_run))
@@ -113,7 +108,7 @@ async def put(engine: AsyncEngine, read: dict[int, MerchantLine], file: Path, ke
 
     A secret other than the newest one of an endpoint replaces all of its secrets at once.
 
-    Raises Failed, with nothing changed, where another merchant has the id of an endpoint.
+    Raises Failed, with nothing changed, where another merchant has the id of an endpoint, or the endpoint was removed.
     """
     lines = [(merchant, endpoint) for merchant in read.values() for endpoint in merchant.endpoints]
     async with connectivity.transaction(engine, dry_run=dry_run) as connection:
@@ -121,20 +116,15 @@ async def put(engine: AsyncEngine, read: dict[int, MerchantLine], file: Path, ke
         await endpoints.lock(connection, {endpoint.id for _, endpoint in lines}, merchant_ids)
         sealed = await secrets.seal_given(connection, keys, {endpoint.id: endpoint.secret for _, endpoint in lines})
         new = [
-            merchants.NewEndpoint(
-                endpoint.id,
-                merchant.id,
-                endpoint.url,
-                sealed[endpoint.id],
-                endpoint.event_types,
-                endpoint.max_per_second,
-                endpoint.retry_schedule,
-            )
+            endpoint_changes.as_stored(merchant.id, endpoint, sealed_secret=sealed[endpoint.id])
             for merchant, endpoint in lines
         ]
         duplicates = await merchants.put(connection, [(merchant.id, merchant.name) for merchant in read.values()], new)
         if duplicates:
-            _refuse(read, file, frozenset(duplicates))
+            removed = {
+                row.id for row in await endpoints.read(connection, duplicates, with_removed=True) if row.removed_at
+            }
+            _refuse(read, file, {id_: id_ in removed for id_ in duplicates})
         return await _switch(connection, merchant_ids, {endpoint.id for endpoint in new})
 
 
@@ -150,25 +140,28 @@ async def _switch(connection: AsyncConnection, merchant_ids: Collection[str], id
     return Switched(disabled, enabled)
 
 
-def _refuse(read: Mapping[int, MerchantLine], file: Path, duplicates: Collection[str]) -> None:
+def _refuse(read: Mapping[int, MerchantLine], file: Path, duplicates: Mapping[str, bool]) -> None:
+    """Raise Failed that names the endpoints whose ids are not free, with whether an endpoint of that id was removed."""
     faults = Faults(file)
     for number, merchant in read.items():
         for at, endpoint in enumerate(merchant.endpoints):
             if endpoint.id in duplicates:
-                faults.add(
-                    number, f"endpoints.{at}.id: expected another id than {endpoint.id}, which another merchant has"
+                why = (
+                    "an endpoint that was removed has: ids are not given out again"
+                    if duplicates[endpoint.id]
+                    else "another merchant has"
                 )
+                faults.add(number, f"endpoints.{at}.id: expected another id than {endpoint.id}, which {why}")
     faults.raise_any()
 
 
-async def _check_urls(read: Mapping[int, MerchantLine], faults: Faults, allow: Sequence[Network]) -> None:
+async def _check_urls(read: Mapping[int, MerchantLine], faults: Faults, settings: Settings) -> None:
     """Add a fault for each endpoint that webhooks may not go to."""
     urls = {endpoint.url for merchant in read.values() for endpoint in merchant.endpoints}
-    names = Names(within=_LOOK_UP_SECONDS)
-    refusals = dict(zip(urls, await asyncio.gather(*(check_url(url, allow, names) for url in urls)), strict=True))
+    refusals = await endpoint_urls.refusals(urls, settings)
     for number, merchant in read.items():
         for at, endpoint in enumerate(merchant.endpoints):
-            if expected := refusals[endpoint.url]:
+            if expected := refusals.get(endpoint.url):
                 faults.add(number, f"endpoints.{at}.url: {expected}")
 
 

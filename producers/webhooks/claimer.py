@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from domain.delivery.backlog import Backlog
 from loops.waiting import event_or_timeout
 from producers.webhooks.measures import CLAIM_SECONDS
-from store import deliveries, endpoints
+from store import cancelled_deliveries, deliveries, endpoints
 from store.deliveries import ClaimedDelivery
 from store.reused_connection import ReusedConnection
 
@@ -25,7 +25,7 @@ CLAIMED = Gauge("repoint_deliveries_claimed", "Deliveries claimed by this proces
 
 # Shortest and longest interval of looks for endpoints with due deliveries; it doubles while nothing is due.
 _LOOK_SECONDS = (0.1, 0.5)
-# Interval of sweeps: they drop the watermarks, and park or un-park deliveries by the status of their endpoint.
+# Interval of sweeps: they drop the watermarks, and park, un-park or cancel deliveries by the status of their endpoint.
 _SWEEP_SECONDS = 5.0
 
 OnClaimed = Callable[[Sequence[ClaimedDelivery], float], None]
@@ -83,7 +83,7 @@ class Claimer:
         async with self._connection.begin() as connection:
             if time.monotonic() >= self._sweep_at:
                 # a sweep that moved deliveries may have left some: sweep again at once
-                moved = await endpoints.sort(connection)
+                moved = await endpoints.sort(connection) + await cancelled_deliveries.cancel_removed(connection)
                 await endpoints.end_overlaps(connection)
                 self._sweep_at = -inf if moved else time.monotonic() + _SWEEP_SECONDS
                 self._watermarks.clear()

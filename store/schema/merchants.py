@@ -34,12 +34,21 @@ endpoints = Table(
     Column("paced_until", Instant, comment="from then on max_per_second allows the next delivery"),
     Column("retry_schedule", ARRAY(Interval), comment="in place of the program's"),
     Column("former_secret_until", Instant, comment="the end of the second secret; NULL: it has no end"),
+    Column("removed_at", Instant, comment="a removed endpoint has no secrets, and its id is not given out again"),
     one_of("status", "ENABLED", "DISABLED"),
     one_of("circuit", "CLOSED", "OPEN"),
     CheckConstraint("max_per_second > 0", name="max_per_second"),
-    CheckConstraint("cardinality(sealed_secrets) BETWEEN 1 AND 2", name="secrets"),
+    CheckConstraint("removed_at IS NULL OR status = 'DISABLED'", name="removed"),
+    CheckConstraint(
+        "CASE WHEN removed_at IS NULL THEN cardinality(sealed_secrets) BETWEEN 1 AND 2"
+        " ELSE cardinality(sealed_secrets) = 0 END",
+        name="secrets",
+    ),
     CheckConstraint("former_secret_until IS NULL OR cardinality(sealed_secrets) = 2", name="former_secret_until"),
-    CheckConstraint("array_to_string(sealed_secrets, ',') ~ '^sealed:[^,]+(,sealed:[^,]+)*$'", name="sealed"),
+    CheckConstraint(
+        "removed_at IS NOT NULL OR array_to_string(sealed_secrets, ',') ~ '^sealed:[^,]+(,sealed:[^,]+)*$'",
+        name="sealed",
+    ),
     CheckConstraint("status = 'DISABLED' OR disabled_reason IS NULL", name="disabled_reason"),
 )
 Index(None, endpoints.c.merchant_id)

@@ -11,7 +11,8 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from domain.wallet import Wallet
-from schemas.wallet import read_merchant, read_wallet
+from schemas.merchant import read_merchant
+from schemas.wallet import read_wallet
 from store import merchants
 from store.engine import connect
 from testbed.kafka import Broker

@@ -26,8 +26,9 @@ from schemas.canonical import UNREADABLE_HEADER, parse
 from schemas.event import EventName
 from schemas.feeds import FEEDS
 from schemas.feeds.feed import Edge
+from schemas.merchant import read_merchant
 from schemas.signature import signature as sign
-from schemas.wallet import read_merchant, read_wallet
+from schemas.wallet import read_wallet
 from tests.schemas.feeds.reading import messages
 
 ROOT = Path(__file__).parents[2]

@@ -7,8 +7,9 @@ import pytest
 
 from domain.refusal import RefusalCode, Refused
 from schemas.canonical import parse
+from schemas.merchant import read_merchant
 from schemas.validation import _EXPECTED
-from schemas.wallet import read_merchant, read_wallet
+from schemas.wallet import read_wallet
 from tests.acceptance.lines import merchant, wallet
 
 METHOD = "paymentMethods.0"

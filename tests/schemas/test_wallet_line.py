@@ -8,7 +8,8 @@ import pytest
 
 from domain.refusal import Refused
 from domain.wallet import Expiry
-from schemas.wallet import read_line, read_merchant, read_wallet, write_wallet
+from schemas.merchant import read_merchant
+from schemas.wallet import read_line, read_wallet, write_wallet
 from tests.acceptance.lines import wallet
 
 

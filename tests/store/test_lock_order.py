@@ -14,8 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from ops.commands import merchants
 from producers.webhooks import restraints
 from producers.webhooks.restraints import Gathered
+from schemas.merchant import EndpointLine, MerchantLine
 from schemas.sealing import BUILT_IN_KEYS
-from schemas.wallet import EndpointLine, MerchantLine
 from store import endpoints, fetches, knowledge, topics
 from store.fetches import NewFetch
 from store.topics import Empty, Incarnation

@@ -93,7 +93,11 @@ BROKEN = {
     " VALUES ('e', 'm', 'u', '{sealed:0:}', '{}')",
     "fk_endpoints_merchant_id": "UPDATE endpoints SET merchant_id = 'nobody'",
     "ck_endpoints_status": "UPDATE endpoints SET status = 'BROKEN'",
-    "ck_endpoints_secrets": "UPDATE endpoints SET sealed_secrets = '{sealed:0:a, sealed:0:b, sealed:0:c}'",
+    "ck_endpoints_secrets": [
+        "UPDATE endpoints SET sealed_secrets = '{sealed:0:a, sealed:0:b, sealed:0:c}'",
+        "UPDATE endpoints SET removed_at = now(), status = 'DISABLED'",
+    ],
+    "ck_endpoints_removed": "UPDATE endpoints SET removed_at = now(), sealed_secrets = '{}'",
     "ck_endpoints_sealed": [
         "UPDATE endpoints SET sealed_secrets = '{whsec_c2VjcmV0}'",
         "UPDATE endpoints SET sealed_secrets = '{sealed:0:a, whsec_c2VjcmV0}'",
