@@ -114,10 +114,11 @@ def replay(
         raise typer.BadParameter("expected one ID beside --body")
     servers = None if dry_run else parts.running_broker(settings)
     mended = None if body is None else body.read_bytes().strip()
+    ids = list(dict.fromkeys(ids))
 
     async def work(engine: AsyncEngine) -> None:
         async with connectivity.snapshot(engine) as connection:
-            letters = [await _find(connection, letter_id) for letter_id in dict.fromkeys(ids)]
+            letters = [await _find(connection, letter_id) for letter_id in ids]
         lines = [_line(letter, headers, kept, mended, settings) for letter, headers, kept in letters]
         if servers is not None:
             await _send(lines, servers, settings)

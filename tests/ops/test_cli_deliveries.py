@@ -1,15 +1,18 @@
 """`repoint deliveries cancel`, and what the audit says of the acts of people."""
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from ops import chosen_deliveries
 from ops.actor import who
 from schemas.signature import event_id
 from store import cancelled_deliveries, deliveries
+from store.dead_deliveries import Selected
 from tests.acceptance.program import Program
 from tests.store.outbox import SECRET, Outbox
 
@@ -89,6 +92,37 @@ async def test_a_delivery_under_way_is_left_alone(outbox: Outbox, engine: AsyncE
     async with engine.begin() as connection:
         assert await cancelled_deliveries.cancel(connection, [head]) == [head]
     assert await outbox.live() == []
+
+
+async def test_how_many_are_left_alone_is_said(outbox: Outbox, program: Program) -> None:
+    await outbox.tell("shop", await outbox.add_wallet(), 2)
+    await outbox.execute("UPDATE deliveries SET leased_until = now() + interval '1 minute' WHERE due_at IS NOT NULL")
+    done = (await program("deliveries", "cancel", "--endpoint", "shop", "--reason", "none")).well()
+    assert done.out == "cancelled 1 delivery\n"
+    assert done.err == "repoint: 1 delivery left alone: an attempt is under way, or was finished\n"
+
+
+async def test_many_deliveries_are_changed_in_parts_each_with_its_acts(
+    outbox: Outbox, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chosen_deliveries, "_AT_ONCE", 2)
+    for name, count in (("gym", 1), ("shop", 4)):
+        await outbox.tell(name, await outbox.add_wallet(), count)
+    rows = await outbox.execute("SELECT id, event_id, endpoint_id FROM deliveries ORDER BY id")
+    parts: list[list[int]] = []
+
+    async def change(_: AsyncConnection, part: Collection[int]) -> int:
+        parts.append(list(part))
+        return 10
+
+    change_of_all = chosen_deliveries.DeliveryChange(change, "tried")
+    assert await chosen_deliveries.change_in_parts(engine, [Selected._make(row) for row in rows], change_of_all) == 30
+    first, *others = (row.id for row in rows)
+    assert parts == [[first, others[0]], others[1:3], others[3:]]
+    acts = await outbox.execute("SELECT subject, after FROM audit ORDER BY id")
+    assert [(act.subject, act.after["chosen"]) for act in acts] == [
+        ("gym", [first]), ("shop", others[:1]), ("shop", others[1:3]), ("shop", others[3:]),
+    ]  # fmt: skip
 
 
 async def test_the_next_of_a_cancelled_head_is_due(outbox: Outbox, engine: AsyncEngine) -> None:

@@ -79,7 +79,10 @@ async def test_what_is_named_goes_out_again_in_order(
     told = (await program("replay", third, first, "--dry-run")).well()
     assert told.out == "would replay 2 deliveries\n"
     assert await outbox.live() == []
-    assert (await program("replay", third, first)).well().out == "replayed 2 deliveries\n"
+    replayed = (await program("replay", third, first)).well()
+    assert (replayed.out, replayed.err) == ("replayed 2 deliveries\n", "")
+    (act,) = (await program("audit", "list", "--json")).json()
+    assert (act["action"], act["after"]) == ("deliveries replayed", {"chosen": [dead.shop[0], dead.shop[2]]})
     assert await delivered(outbox, receiver, 2) == [dead.events[0], dead.events[2]]
     bodies = await outbox.execute("SELECT body FROM events WHERE merchant_id = 'shop' ORDER BY sequence")
     assert [request.body for request in receiver.requests] == [bodies[0].body, bodies[2].body]
@@ -89,7 +92,9 @@ async def test_the_same_command_again_sends_only_what_has_not_arrived(
     program: Program, outbox: Outbox, receiver: Receiver, dead: Given
 ) -> None:
     assert (await program("replay", "--endpoint", "shop")).well().out == "replayed 3 deliveries\n"
-    assert (await program("replay", "--endpoint", "shop")).well().out == "replayed 0 deliveries\n"
+    again = (await program("replay", "--endpoint", "shop")).well()
+    assert again.out == "replayed 0 deliveries\n"
+    assert again.err == "repoint: nothing of that is DEAD: `repoint deliveries list --status DEAD` shows what is\n"
     assert await delivered(outbox, receiver, 3) == dead.events
     assert (await program("replay", "--merchant", "shop")).well().out == "replayed 0 deliveries\n"
     again = await program("replay", str(dead.gym), str(dead.shop[0]), dead.events[1])
@@ -109,8 +114,18 @@ async def test_what_died_within_a_time(program: Program, outbox: Outbox, dead: G
     ):
         told = (await program("replay", "--since", since, "--until", until, "--dry-run")).well()
         assert told.out == f"would replay {count} deliveries\n"
-    told = (await program("replay", "--until", "2026-11-21", "--endpoint", "gym", "--dry-run")).well()
-    assert told.out == "would replay 0 deliveries\n"
+    for narrowed, count in (("--endpoint", "gym"), 0), ((), 2):
+        told = (await program("replay", "--until", "2026-11-21", *narrowed, "--dry-run")).well()
+        assert told.out == f"would replay {count} deliveries\n"
+
+
+async def test_an_event_that_was_given_up_twice_is_counted_once(program: Program, outbox: Outbox, dead: Given) -> None:
+    (await program("replay", str(dead.gym))).well()
+    assert len(await claim(outbox)) == 1
+    (await program("endpoints", "disable", "gym")).well()
+    ended = (await program("replay", "--endpoint", "gym", "--dry-run")).well()
+    assert ended.out == "would replay 1 delivery\n"
+    assert ended.err == "repoint: 1 of them waits until its endpoint is enabled: see `repoint endpoints list`\n"
 
 
 async def test_what_waits_for_its_endpoint_is_said(program: Program, outbox: Outbox, dead: Given) -> None:
@@ -153,17 +168,39 @@ async def test_what_waits_for_its_next_try_is_sent_now_in_the_order_of_its_line(
     assert (await program("replay", "--waiting", "--endpoint", "gym")).well().out == "sending 1 delivery now\n"
 
 
+async def test_what_is_to_be_sent_now_and_waits_for_the_end_of_a_hold_is_said(program: Program, outbox: Outbox) -> None:
+    for name in ("shop", "gym"):
+        await outbox.add_endpoint(name)
+        await outbox.tell(name, await outbox.add_wallet())
+    await claim(outbox, NextState(Status.PENDING, timedelta(hours=24)))
+    await outbox.execute("UPDATE endpoints SET held_until = now() + interval '1 hour' WHERE id = 'shop'")
+    until = "is held back no more: `repoint endpoints enable` ends a hold"
+    for endpoint, said in (("shop", f"repoint: 1 of them waits until its endpoint {until}\n"), ("gym", "")):
+        ended = (await program("replay", "--waiting", "--endpoint", endpoint)).well()
+        assert (ended.out, ended.err) == ("sending 1 delivery now\n", said)
+    acts = (await program("audit", "list", "--json")).json()
+    assert [(act["action"], act["subject"]) for act in acts] == [
+        ("deliveries sent now", "gym"), ("deliveries sent now", "shop"),
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
         ((), 2, "expected an ID, or --endpoint"),
         (("evt_1",), 2, "expected the number of a delivery, or the id of an event"),
-        (("99999999999999999999",), 2, "expected the number of a delivery, or the id of an event"),
+        ((str(1 << 63),), 2, "expected the number of a delivery, or the id of an event"),
         (("--waiting",), 2, "expected an ID, or --endpoint"),
         (("--waiting", "--endpoint", "shop", "--since", "2026-11-20"), 2, "expected --waiting without --since"),
+        (
+            ("--waiting", "--endpoint", "shop", "--until", "2026-11-20"),
+            2,
+            "expected --waiting without --since and --until",
+        ),
         (("--waiting", "4711"), 1, "repoint: 4711: expected a PENDING delivery"),
         (("--since", "yesterday"), 2, "expected a moment"),
         (("--since", "2026-11-21", "--until", "2026-11-20"), 2, "expected --since to be before --until"),
+        (("--since", "2026-11-20", "--until", "2026-11-20"), 2, "expected --since to be before --until"),
         (("4711",), 1, "repoint: 4711: expected a dead delivery"),
         (("evt_" + 32 * "0",), 1, f"repoint: evt_{32 * '0'}: expected a dead delivery"),
         (("--endpoint", "nobody"), 1, "repoint: there is no endpoint nobody\n"),

@@ -269,6 +269,21 @@ async def test_a_topic_that_is_not_there_is_said_once(broker: Broker) -> None:
         await send(lines, bootstrap_servers=broker.servers, topic="nowhere")
 
 
+async def test_a_topic_of_thin_events_that_is_not_there_ends_the_sending_once_it_is_needed(
+    kafka: str, topic: str, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not broker.real:
+        pytest.skip("the stand-in broker makes every topic that it is asked for")
+
+    async def lines() -> AsyncIterator[FeedLine]:
+        yield ingest.read_update(1, json.dumps(replaced(1)).encode())
+        monkeypatch.setattr(stream, "_TOPIC_SECONDS", 0.5)
+        yield FeedLine(2, 0, [TopicMessage(b"k", b"{}", (), thin=True)])
+
+    with pytest.raises(Unreachable, match=r"topic nowhere at .* is not known there \(REPOINT_KAFKA_THIN_TOPIC\)"):
+        await send(lines(), bootstrap_servers=kafka, topic=topic, thin_topic="nowhere")
+
+
 async def test_a_broker_that_goes_away_is_not_waited_for_for_ever() -> None:
     gone = asyncio.Event()
 

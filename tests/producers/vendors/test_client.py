@@ -229,3 +229,20 @@ async def test_the_connection_of_a_file_that_is_not_read_to_its_end_is_closed() 
             async with vendors.open_file("adyen", Fetch("r.csv", {})) as chunks:
                 assert await anext(chunks) == b"the first line\n"
             await closed.wait()
+
+
+async def test_a_vendor_whose_bytes_make_no_chunk_is_waited_for_as_long_as_for_a_chunk() -> None:
+    """Each byte comes soon after the last one, but the length of the first chunk never ends."""
+
+    async def drips(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;")
+        while True:
+            writer.write(b"x")
+            await writer.drain()
+            await asyncio.sleep(0.05)
+
+    async with raw.server(drips) as url:
+        where = VendorAddress(url, None, LOOPBACK)
+        async with VendorClient({"adyen": where}, version="0", deadline=1) as vendors, asyncio.timeout(60):
+            with pytest.raises(Unanswered, match="the vendor did not answer in time"):
+                await read_file(vendors)
