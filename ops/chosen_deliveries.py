@@ -13,7 +13,7 @@ from ops.terminal import Failed
 from schemas.signature import event_id
 from store import audit, connectivity
 from store.audit import Act
-from store.dead_deliveries import Selected, Selection
+from store.selection import Selected, Selection
 
 # The wallets of so many deliveries are locked until the commit, and take in no update meanwhile.
 _AT_ONCE = 1000

@@ -57,11 +57,7 @@ COMMANDS: Mapping[str, Entry] = {
         "status",
         "Show what became of a payment method: the current one, the chain that leads there, links, deliveries.",
     ),
-    "replay": Entry(
-        "ops.commands.replay",
-        "replay",
-        "Send dead deliveries again: same ids and bodies, each wallet's in order, with the whole retry schedule.",
-    ),
+    "replay": Entry("ops.commands.replay", "app", "Send events again: at once, or by a job at a rate."),
     "migrate": Entry("ops.commands.migrate", "migrate", "Bring the database to the schema of this version."),
     "merchants": Entry("ops.commands.merchants", "app", "Merchants and their endpoints, as files."),
     "endpoints": Entry("ops.commands.endpoints", "app", "The URLs that webhooks go to, and whether they are enabled."),

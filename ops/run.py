@@ -32,6 +32,7 @@ from producers.vendors.client import VendorAddress, VendorClient
 from producers.vendors.fetcher import Fetcher
 from producers.webhooks.dispatcher import Dispatcher
 from producers.webhooks.notices import NoticeListener, NoticeSender
+from producers.webhooks.replaying import Replaying
 from producers.webhooks.sender import Sender
 from schemas.feeds import FEEDS
 from store import connectivity
@@ -135,6 +136,7 @@ async def assembled(settings: Settings, role: Role, engine: AsyncEngine | None, 
             parts.jobs["dispatcher"] = dispatcher.run
             parts.ready["dispatcher"] = dispatcher.ready
             parts.stalled.append(dispatcher.stalled)
+            parts.jobs["replays"] = Replaying(engine, dispatcher.wake).run
             if is_pooled(engine):
                 log.info("new deliveries of other processes are looked for: a pooler passes no notices on")
             else:

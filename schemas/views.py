@@ -15,6 +15,7 @@ from uuid import UUID
 from pydantic import AliasGenerator, BaseModel, ConfigDict, Field, PlainSerializer, ValidationInfo, field_validator
 from pydantic.alias_generators import to_camel
 
+from domain.delivery.replay import ReplayScope, ReplayStatus
 from domain.wallet import Details, LinkKind, LinkStatus, MethodStatus, MethodType
 from schemas.duration import spell
 from schemas.event import timestamp
@@ -213,6 +214,27 @@ class ActView(View):
     reason: str | None
     before: Mapping[str, Any] | None
     after: Mapping[str, Any] | None
+
+
+class ReplayJobView(View):
+    """A replay job: what was asked for, and how many of its deliveries are enqueued, left alone, and still to come."""
+
+    id: int
+    scope: ReplayScope
+    selection: Mapping[str, Any]
+    per_second: float
+    status: ReplayStatus
+    selected: int
+    enqueued: int
+    left_alone: int
+    remaining: int
+    created_at: Moment
+    finished_at: Moment | None
+
+    @field_validator("per_second", mode="after")
+    @classmethod
+    def _short_rate(cls, rate: float) -> float:
+        return _short(rate)
 
 
 class MethodHistoryView(View):

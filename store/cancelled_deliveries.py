@@ -9,8 +9,9 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from store import deliveries, live_deliveries
-from store.dead_deliveries import Selected, Selection, lock_lines
+from store.replays import lock_lines
 from store.rows import LINE
+from store.selection import Selected, Selection
 
 _LIVE = text(live_deliveries.chosen("true"))
 

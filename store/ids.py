@@ -2,6 +2,7 @@
 
 import os
 import time
+from datetime import datetime
 from random import Random
 
 from asyncpg.pgproto.pgproto import UUID
@@ -24,3 +25,8 @@ def uuid7() -> UUID:
         | random & 0x3FFF_FFFF_FFFF_FFFF
     )
     return UUID(number.to_bytes(16, "big"))
+
+
+def first_at(moment: datetime) -> UUID:
+    """The lowest id of this moment: every id that is made then or later is as high, or higher."""
+    return UUID((int(moment.timestamp() * 1000) << 80).to_bytes(16, "big"))

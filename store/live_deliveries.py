@@ -3,7 +3,7 @@
 from sqlalchemy import TextClause
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from store.dead_deliveries import Selected, Selection
+from store.selection import Selected, Selection
 
 
 def chosen(condition: str) -> str:

@@ -6,7 +6,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from store import live_deliveries
-from store.dead_deliveries import Selected, Selection
+from store.selection import Selected, Selection
 
 _POSTPONED = text(live_deliveries.chosen("status = 'PENDING' AND due_at > now()"))
 

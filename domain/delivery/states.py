@@ -16,9 +16,10 @@
     PARKED      an attempt that began before is accepted  DELIVERED
     PARKED      an attempt that began before fails        PARKED, or DEAD if the schedule is over
     DEAD        a person replays it                       PENDING: a new delivery of the same event and body
+    DELIVERED   a person replays it                       PENDING: a new delivery of the same event and body
 
 A delivery that an attempt is under way for is PENDING too: its claim is a lease, `leased_until`. A delivery that is
-DELIVERED or CANCELLED stays so.
+CANCELLED stays so.
 """
 
 from collections.abc import Mapping
@@ -73,7 +74,7 @@ TRANSITIONS: Mapping[Status, Mapping[Trigger, Status]] = {
         Trigger.CANCELLED: Status.CANCELLED,
     },
     Status.DEAD: {Trigger.REPLAYED: Status.PENDING},
-    Status.DELIVERED: {},
+    Status.DELIVERED: {Trigger.REPLAYED: Status.PENDING},
     Status.CANCELLED: {},
 }
 

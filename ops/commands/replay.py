@@ -1,22 +1,54 @@
-"""`repoint replay`."""
+"""`repoint replay ID…`, and `repoint replay start|list|pause|resume|cancel` for jobs."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Annotated
+from functools import partial
+from typing import Annotated, Any
 from uuid import UUID
 
 import typer
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from typer.core import TyperGroup
 
 from ops import filters, parts, terminal
 from ops.chosen_deliveries import DeliveryChange, change_in_parts, read_name, require_all, selection
+from ops.commands import replay_jobs
 from ops.commands.options import moment
 from ops.terminal import DryRun
-from store import connectivity, dead_deliveries, endpoints, postponed_deliveries
-from store.dead_deliveries import Selected, Selection
+from store import connectivity, endpoints, finished_deliveries, postponed_deliveries
+from store.selection import Selected, Selection
+
+_EXPECTED_DEAD = (
+    "a dead delivery, or its event, that has not arrived since and is not on its way again"
+    " (`repoint deliveries list --status DEAD`; of PENDING ones see --waiting, of DELIVERED ones --delivered);"
+    " nothing was replayed"
+)
+_EXPECTED_FINISHED = (
+    "a dead or delivered delivery, or its event, that is not on its way again (`repoint deliveries list`);"
+    " nothing was replayed"
+)
 
 
+class _Replay(TyperGroup):
+    """The group of commands; `repoint replay ID…` is `repoint replay now ID…`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - typer names no class of click's
+        if not args or (args[0] not in self.commands and args[0] not in ctx.help_option_names):
+            args = ["now", *args]
+        parsed: list[str] = super().parse_args(ctx, args)
+        return parsed
+
+
+app = typer.Typer(cls=_Replay, help="Send events again: at once, or by a job at a rate.")
+app.command()(replay_jobs.start)
+app.command("list")(replay_jobs.list_)
+app.command()(replay_jobs.pause)
+app.command()(replay_jobs.resume)
+app.command()(replay_jobs.cancel)
+
+
+@app.command("now")
 def replay(
     *,
     ids: Annotated[
@@ -36,13 +68,19 @@ def replay(
     waiting: Annotated[
         bool, typer.Option("--waiting", help="Send PENDING deliveries now that wait for their next attempt.")
     ] = False,
+    delivered: Annotated[
+        bool, typer.Option("--delivered", help="Send those that are named again although they arrived.")
+    ] = False,
     dry_run: DryRun = False,
 ) -> None:
     """Send dead deliveries again: same ids and bodies, each wallet's in order, with the whole retry schedule.
 
-    A delivery that arrived since, or is on its way again, is left alone; so the same command can be repeated. With
-    --waiting, send deliveries now that wait for their next attempt: their order and the count of their attempts stay.
+    `repoint replay ID…` is short for `repoint replay now ID…`. A delivery that arrived since, or is on its way again,
+    is left alone; so the same command can be repeated. With --waiting, send deliveries now that wait for their next
+    attempt: their order and the count of their attempts stay.
     """
+    if delivered and (waiting or not ids):
+        raise typer.BadParameter("expected --delivered with an ID, and without --waiting")
     if not ids and {endpoint, merchant, since, until} == {None}:
         raise typer.BadParameter("expected an ID, or --endpoint, --merchant, --since or --until")
     _check_times(since, until, waiting=waiting)
@@ -51,7 +89,7 @@ def replay(
     if waiting:
         _send_now(wanted, names, dry_run=dry_run)
     else:
-        _send_again(wanted, names, dry_run=dry_run)
+        _send_again(wanted, names, delivered=delivered, dry_run=dry_run)
 
 
 def _check_times(since: datetime | None, until: datetime | None, *, waiting: bool) -> None:
@@ -61,22 +99,23 @@ def _check_times(since: datetime | None, until: datetime | None, *, waiting: boo
         raise typer.BadParameter("expected --since to be before --until")
 
 
-def _send_again(wanted: Selection, names: Sequence[int | UUID], *, dry_run: bool) -> None:
+def _send_again(wanted: Selection, names: Sequence[int | UUID], *, delivered: bool, dry_run: bool) -> None:
     async def work(engine: AsyncEngine) -> tuple[int, int]:
         async with connectivity.snapshot(engine) as connection:
             await _require(connection, wanted)
-            chosen = await dead_deliveries.select(connection, wanted)
+            chosen = await finished_deliveries.select(connection, wanted, delivered=delivered)
             require_all(
                 names,
                 chosen,
-                "a dead delivery, or its event, that has not arrived since and is not on its way again"
-                " (`repoint deliveries list --status DEAD`; of PENDING ones see --waiting); nothing was replayed",
+                _EXPECTED_FINISHED if delivered else _EXPECTED_DEAD,
             )
             wait = await _disabled(connection, chosen)
         if dry_run:
             return len({delivery[1:] for delivery in chosen}), wait
         return await change_in_parts(
-            engine, chosen, DeliveryChange(dead_deliveries.replay, "deliveries replayed")
+            engine,
+            chosen,
+            DeliveryChange(partial(finished_deliveries.replay, delivered=delivered), "deliveries replayed"),
         ), wait
 
     count, wait = parts.on_database(parts.settings_of_a_command(), work)

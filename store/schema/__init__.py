@@ -12,6 +12,7 @@ wallets ─< wallet_merchants (sequence)    replacement_facts  old → new, each
                                                                attempt_evidence (of failing answers),
                                                                delivery_ledger (how many were added and finished)
                                           audit              what people did
+                                          replay_jobs ─< replay_job_events
 """
 
 from store.schema.audit import audit
@@ -22,6 +23,7 @@ from store.schema.knowledge import credentials, replacement_facts
 from store.schema.ledger import delivery_ledger, upkeep_leases
 from store.schema.merchants import endpoints, merchants
 from store.schema.metadata import metadata
+from store.schema.replays import replay_job_events, replay_jobs
 from store.schema.topics import losses, skips, topic_partitions, topics
 from store.schema.wallets import (
     customer_identities,
@@ -59,6 +61,8 @@ __all__ = [
     "payment_method_credentials",
     "payment_methods",
     "replacement_facts",
+    "replay_job_events",
+    "replay_jobs",
     "skips",
     "topic_partitions",
     "topics",

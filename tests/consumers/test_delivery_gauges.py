@@ -14,11 +14,11 @@ from consumers.delivery_gauges import GAUGES, Measuring
 from producers.egress import parse_networks
 from producers.webhooks.dispatcher import Dispatcher
 from producers.webhooks.sender import Sender
-from store import dead_deliveries, endpoints
 from store import delivery_gauges as rows
-from store.dead_deliveries import Selection
+from store import endpoints, finished_deliveries
 from store.engine import connect
 from store.ids import uuid7
+from store.selection import Selection
 from tests.parts.receiver import Answer, Receiver
 from tests.parts.until import until
 from tests.store.outbox import Outbox
@@ -141,8 +141,8 @@ async def test_under_load_all_are_accounted_for_at_every_moment(
             await asyncio.sleep(0.02)
             async with engine.begin() as connection:
                 await endpoints.enable(connection, ["off"])
-                given_up = await dead_deliveries.select(connection, Selection())
-                await dead_deliveries.replay(connection, [one.id for one in given_up[:2]])
+                given_up = await finished_deliveries.select(connection, Selection())
+                await finished_deliveries.replay(connection, [one.id for one in given_up[:2]])
 
     tasks = [delivering, asyncio.create_task(measure()), asyncio.create_task(toggle())]
     for _ in range(15):

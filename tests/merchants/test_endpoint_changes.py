@@ -16,8 +16,8 @@ from producers.egress import parse_networks
 from producers.webhooks.dispatcher import Dispatcher
 from producers.webhooks.sender import Sender
 from schemas.sealing import BUILT_IN_KEYS
-from store import cancelled_deliveries, dead_deliveries, endpoints, new_deliveries
-from store.dead_deliveries import Selection
+from store import cancelled_deliveries, endpoints, finished_deliveries, new_deliveries
+from store.selection import Selection
 from tests.acceptance.lines import EVENTS, merchant
 from tests.acceptance.program import Ended, Program
 from tests.consumers.harness import Harness
@@ -210,7 +210,9 @@ async def test_a_merchants_file_that_names_a_removed_endpoint_is_refused(program
     assert said.out == "imported 1 merchant with 1 endpoint\n"
 
 
-async def test_the_dead_deliveries_of_a_removed_endpoint_are_not_replayed(outbox: Outbox, engine: AsyncEngine) -> None:
+async def test_the_finished_deliveries_of_a_removed_endpoint_are_not_replayed(
+    outbox: Outbox, engine: AsyncEngine
+) -> None:
     await outbox.add_endpoint("m")
     await outbox.tell("m", await outbox.add_wallet())
     await outbox.execute("""
@@ -220,11 +222,11 @@ async def test_the_dead_deliveries_of_a_removed_endpoint_are_not_replayed(outbox
         SELECT id, event_id, endpoint_id, wallet_id, sequence, 'DEAD', 1, created_at, now() FROM gone
     """)
     async with engine.begin() as connection:
-        [dead] = await dead_deliveries.select(connection, Selection(merchant="m"))
+        [dead] = await finished_deliveries.select(connection, Selection(merchant="m"))
     assert await remove(engine, "m") == 0
     async with engine.begin() as connection:
-        assert await dead_deliveries.select(connection, Selection(merchant="m")) == []
-        assert await dead_deliveries.replay(connection, [dead.id]) == 0
+        assert await finished_deliveries.select(connection, Selection(merchant="m")) == []
+        assert await finished_deliveries.replay(connection, [dead.id]) == 0
     assert await outbox.live() == []
 
 

@@ -19,7 +19,7 @@ from producers.egress import parse_networks
 from producers.webhooks.dispatcher import Dispatcher
 from producers.webhooks.sender import Sender
 from schemas.signature import event_id
-from store import dead_deliveries, deliveries, endpoints
+from store import deliveries, endpoints, finished_deliveries
 from tests.acceptance.program import Program
 from tests.parts.receiver import Answer, Receiver
 from tests.store.outbox import SECRET, Outbox
@@ -299,8 +299,8 @@ async def test_two_replays_of_a_test_at_once_make_one_delivery(outbox: Outbox, e
         result = deliveries.AttemptResult(claimed, Outcome.UNAVAILABLE, 503, 0.1, 0.0, NextState(Status.DEAD))
         await deliveries.record(connection, [result])
     async with engine.begin() as first, engine.begin() as second:
-        assert await dead_deliveries.replay(first, [claimed.id]) == 1
-        later = asyncio.create_task(dead_deliveries.replay(second, [claimed.id]))
+        assert await finished_deliveries.replay(first, [claimed.id]) == 1
+        later = asyncio.create_task(finished_deliveries.replay(second, [claimed.id]))
         assert (await asyncio.wait([later], timeout=0.3))[0] == set()
         await first.commit()
         assert await later == 0

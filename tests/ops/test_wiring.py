@@ -271,7 +271,7 @@ def test_a_dead_letter_that_is_replayed(settings: Settings, topic: str, body: ob
     ("role", "jobs", "ready", "watched"),
     [
         (Role.API, ["feeds"], ["feeds"], []),
-        (Role.DELIVER, ["dispatcher", "notices"], ["dispatcher"], ["dispatcher"]),
+        (Role.DELIVER, ["dispatcher", "notices", "replays"], ["dispatcher"], ["dispatcher"]),
         (
             Role.CONSUME,
             ["consumer", "delivery gauges", "fetcher", "notices", "thin events", "unfinished updates", "upkeep"],
@@ -287,6 +287,7 @@ def test_a_dead_letter_that_is_replayed(settings: Settings, topic: str, body: ob
                 "feeds",
                 "fetcher",
                 "notices",
+                "replays",
                 "thin events",
                 "unfinished updates",
                 "upkeep",

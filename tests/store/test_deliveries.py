@@ -15,9 +15,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from domain.delivery.outcome import Outcome
 from domain.delivery.schedule import NextState
 from domain.delivery.states import Status, Trigger, transition
-from store import dead_deliveries, deliveries, endpoints, new_deliveries, postponed_deliveries
+from store import deliveries, endpoints, finished_deliveries, new_deliveries, postponed_deliveries
 from store.deliveries import AttemptResult, ClaimedDelivery
 from store.failures import sqlstate
+from store.selection import Selection
 from tests.store.outbox import Outbox, Row
 
 LEASE = timedelta(seconds=60)
@@ -545,7 +546,7 @@ async def test_dead_ones_are_found_by_what_they_have_in_common(outbox: Outbox) -
 
     async def dead(**wanted: Any) -> list[tuple[str, int]]:
         async with outbox.engine.connect() as connection:
-            found = [one.id for one in await dead_deliveries.select(connection, dead_deliveries.Selection(**wanted))]
+            found = [one.id for one in await finished_deliveries.select(connection, Selection(**wanted))]
         return [next(name for name, id_ in ids.items() if id_ == each) for each in found]
 
     assert await dead() == [("a", 1), ("a", 2), ("b", 1), ("b", 2)]
@@ -581,7 +582,7 @@ async def test_what_died_at_one_endpoint_is_replayed_though_another_endpoint_has
         await record(outbox, attempted(arrived, DELIVERED))
     await record(outbox, attempted(dead, DEAD))
     async with outbox.engine.connect() as connection:
-        found = await dead_deliveries.select(connection, dead_deliveries.Selection(event_ids=[to_a.event_id]))
+        found = await finished_deliveries.select(connection, Selection(event_ids=[to_a.event_id]))
     assert [one.id for one in found] == [dead.id]
     assert await replay(outbox, dead.id) == 1
     assert await outbox.heads("b") == [1]
@@ -608,7 +609,7 @@ async def put_back(outbox: Outbox, unsent: list[ClaimedDelivery]) -> None:
 
 async def replay(outbox: Outbox, *ids: int) -> int:
     async with outbox.engine.begin() as connection:
-        return await dead_deliveries.replay(connection, ids)
+        return await finished_deliveries.replay(connection, ids)
 
 
 async def until_blocked(outbox: Outbox) -> None:
@@ -636,7 +637,7 @@ async def test_a_replay_waits_for_the_batch_that_writes_to_the_same_wallet(outbo
         async with outbox.engine.connect() as connection:
             await connection.execute(text("SET LOCAL lock_timeout = '50ms'"))
             with pytest.raises(DBAPIError) as refused:
-                await dead_deliveries.replay(connection, [died.id])
+                await finished_deliveries.replay(connection, [died.id])
             assert sqlstate(refused.value) == "55P03"
 
 
@@ -650,8 +651,8 @@ async def test_what_died_is_found_from_its_moment_on_and_not_until_then(outbox: 
             (None, died.finished_at, 0),
             (None, died.finished_at + instant, 1),
         ):
-            selection = dead_deliveries.Selection(since=since, until=until)
-            assert len(await dead_deliveries.select(connection, selection)) == count
+            selection = Selection(since=since, until=until)
+            assert len(await finished_deliveries.select(connection, selection)) == count
 
 
 async def test_one_that_became_due_a_moment_before_the_watermark_is_not_passed_over(outbox: Outbox) -> None:
@@ -689,11 +690,11 @@ async def test_what_arrived_at_one_endpoint_or_is_on_its_way_there_is_dead_at_an
     await record(outbox, *results)
     await outbox.tell("m", other)
     async with outbox.engine.begin() as connection:
-        (dead,) = await dead_deliveries.select(connection, dead_deliveries.Selection())
+        (dead,) = await finished_deliveries.select(connection, Selection())
         assert dead.endpoint_id == "m"
-        assert await dead_deliveries.replay(connection, [dead.id]) == 1
-        assert await dead_deliveries.select(connection, dead_deliveries.Selection()) == []
-        assert await dead_deliveries.replay(connection, [dead.id]) == 0
+        assert await finished_deliveries.replay(connection, [dead.id]) == 1
+        assert await finished_deliveries.select(connection, Selection()) == []
+        assert await finished_deliveries.replay(connection, [dead.id]) == 0
 
 
 async def test_a_head_that_waits_for_its_retry_is_not_due_sooner_for_what_is_replayed_behind_it(outbox: Outbox) -> None:
@@ -704,10 +705,10 @@ async def test_a_head_that_waits_for_its_retry_is_not_due_sooner_for_what_is_rep
     (second,) = await claim(outbox, "m")
     await record(outbox, attempted(second, DEAD))
     async with outbox.engine.begin() as connection:
-        assert await dead_deliveries.replay(connection, [first.id]) == 1
+        assert await finished_deliveries.replay(connection, [first.id]) == 1
     (again,) = await claim(outbox, "m")
     await record(outbox, attempted(again, LATER, Outcome.UNAVAILABLE))
     async with outbox.engine.begin() as connection:
-        assert await dead_deliveries.replay(connection, [second.id]) == 1
+        assert await finished_deliveries.replay(connection, [second.id]) == 1
     assert await outbox.heads("m") == [1]
     assert await claim(outbox, "m") == []

@@ -79,6 +79,9 @@ ROWS_SINCE_0009 = """
     VALUES (1, 1, 'today', '{date}', 'b');
     INSERT INTO audit (actor, action, subject) VALUES ('a', 'endpoint disabled', 'e');
     INSERT INTO upkeep_leases (name, holder, held_until) VALUES ('n', pg_temp.id('1'), now());
+    INSERT INTO replay_jobs (scope, selection, per_second) VALUES ('ALL', '{}', 1);
+    INSERT INTO replay_job_events (job_id, place, event_id, endpoint_id)
+    SELECT id, 1, pg_temp.id('1'), 'e' FROM replay_jobs;
 """
 ID = """
     CREATE FUNCTION pg_temp.id(name text) RETURNS uuid IMMUTABLE LANGUAGE SQL
@@ -259,6 +262,18 @@ BROKEN = {
     "pk_audit": "INSERT INTO audit OVERRIDING SYSTEM VALUE SELECT * FROM audit",
     "pk_attempt_evidence": "INSERT INTO attempt_evidence SELECT * FROM attempt_evidence",
     "ck_attempt_outcome": "SELECT CAST('ACCEPT' AS attempt_outcome_v2)",
+    "pk_replay_jobs": "INSERT INTO replay_jobs (id, scope, selection, per_second) OVERRIDING SYSTEM VALUE"
+    " SELECT id, 'ALL', '{}', 1 FROM replay_jobs",
+    "ck_replay_jobs_scope": "UPDATE replay_jobs SET scope = 'SOME'",
+    "ck_replay_jobs_status": "UPDATE replay_jobs SET status = 'LOST', finished_at = NULL",
+    "ck_replay_jobs_per_second": "UPDATE replay_jobs SET per_second = 0",
+    "ck_replay_jobs_finished_at": [
+        "UPDATE replay_jobs SET finished_at = now()",
+        "UPDATE replay_jobs SET status = 'DONE'",
+        "UPDATE replay_jobs SET status = 'CANCELLED'",
+    ],
+    "pk_replay_job_events": "INSERT INTO replay_job_events SELECT * FROM replay_job_events",
+    "fk_replay_job_events_job_id": "UPDATE replay_job_events SET job_id = -1",
     "pk_upkeep_leases": "INSERT INTO upkeep_leases SELECT * FROM upkeep_leases",
     "ck_attempt_status": "SELECT CAST('CANCELLED' AS attempt_status_v1)",
     "ck_attempt_delay": "SELECT CAST('-1 second' AS attempt_delay_v1)",

@@ -20,6 +20,7 @@ LEGAL = [
     (Status.PARKED, Trigger.EXHAUSTED, Status.DEAD),
     (Status.PARKED, Trigger.GONE, Status.PARKED),
     (Status.DEAD, Trigger.REPLAYED, Status.PENDING),
+    (Status.DELIVERED, Trigger.REPLAYED, Status.PENDING),
 ]
 ILLEGAL = [
     (status, trigger)

@@ -22,7 +22,7 @@ from producers.webhooks.recorder import LATE
 from producers.webhooks.sender import PostResult, Sender
 from schemas.sealing import BUILT_IN, Key, Keys
 from schemas.signature import event_id, secret
-from store import dead_deliveries, deliveries, endpoints
+from store import deliveries, endpoints, finished_deliveries
 from store.engine import connect
 from tests.parts.receiver import Answer, Receiver, redirect, unavailable
 from tests.producers.webhooks.conftest import AT_ONCE
@@ -141,7 +141,7 @@ async def test_after_the_last_retry_it_is_dead_and_a_replay_sends_the_same_again
     receiver.answer("/m", Answer(200))
     ((dead,),) = await outbox.execute("SELECT id FROM delivery_history")
     async with outbox.engine.begin() as connection:
-        assert await dead_deliveries.replay(connection, [dead]) == 1
+        assert await finished_deliveries.replay(connection, [dead]) == 1
     assert await dispatcher.run_once() == 1
     assert [status for _, status, _ in await outbox.history()] == ["DEAD", "DELIVERED"]
     assert len({(request.headers["webhook-id"], request.body) for request in receiver.requests}) == 1
