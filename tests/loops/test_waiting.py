@@ -110,6 +110,18 @@ async def test_the_tries_are_further_and_further_apart_but_for_a_few_seconds_at_
     assert set(waiting.slept[10:]) == {5}
 
 
+async def test_a_loop_that_waits_for_a_resource_makes_progress_with_every_try() -> None:
+    waiting = Sleepless("the test")
+    stalled: list[str | None] = []
+    async for attempt in waiting.attempts(passes, AWAY):
+        with attempt:
+            stalled.append(waiting.progress.stalled())
+            waiting.progress._advanced_at -= STALLED_SECONDS + 1
+            if len(stalled) < 3:
+                raise ConnectionError
+    assert stalled == [None] * 3
+
+
 async def test_an_event_is_waited_for_and_no_longer_than_asked() -> None:
     event = asyncio.Event()
     await event_or_timeout(event, 0.001)

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.delivery.backlog import Backlog
+from domain.delivery.circuit import SLUGGISH
 from domain.delivery.outcome import Outcome
 
 A, B, C = "a", "b", "c"
@@ -69,6 +70,11 @@ def test_new_endpoints_together_hold_half_until_they_have_answered(backlog: Back
     backlog.note_answer("new-0", Outcome.ACCEPTED, 0.01)
     backlog.release("new-0")
     assert backlog.quotas() == {"new-5": 10, "new-0": 2, A: 11}
+
+
+def test_what_proven_endpoints_are_given_is_not_taken_from_the_half_for_new_ones(backlog: Backlog) -> None:
+    backlog.list_due([A, "new-0"])
+    assert backlog.quotas() == {A: 50, "new-0": 10}
 
 
 def test_the_next_of_a_line_of_a_new_endpoint_counts_among_what_new_endpoints_hold(backlog: Backlog) -> None:
@@ -223,6 +229,13 @@ def test_attempts_that_hang_do_not_delay_the_next_claim(backlog: Backlog) -> Non
     assert [backlog.release(B) for _ in range(25)] == [False] * 24 + [True]
 
 
+def test_an_endpoint_with_nothing_due_asks_for_no_claim_for_the_others(backlog: Backlog) -> None:
+    backlog.list_due([A])
+    claim(backlog, a=50)
+    backlog.add_outstanding(B)
+    assert backlog.release(B) is False
+
+
 def test_an_endpoint_with_nothing_in_hand_does_not_wait_for_the_others(backlog: Backlog) -> None:
     backlog.list_due([A, *(f"m-{number}" for number in range(200))])
     claim(backlog, a=4, **{f"m-{number}": 4 for number in range(200)})
@@ -247,6 +260,18 @@ def test_the_next_of_a_line_is_not_claimed_beyond_what_may_be_held(backlog: Back
     for number in range(40):
         backlog.add_outstanding(f"m-{number}", 20)
     assert backlog.room_for_next(A) == 0
+
+
+def test_an_endpoint_whose_window_became_narrow_has_no_room_for_the_next_of_a_line(backlog: Backlog) -> None:
+    backlog.add_outstanding(A, 50)
+    backlog.narrow(A)
+    assert backlog.room_for_next(A) == 0
+
+
+def test_an_answer_of_just_a_second_is_a_quick_one(backlog: Backlog) -> None:
+    backlog.note_answer(A, Outcome.ACCEPTED, SLUGGISH)
+    backlog.list_due([A, "new-0"])
+    assert backlog.quotas() == {A: 50, "new-0": 10}
 
 
 @given(

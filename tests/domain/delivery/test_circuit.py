@@ -109,6 +109,7 @@ def test_holds_probes_and_faults_of_our_own_use_up_no_try(
         (7, Outcome.STATUS_REFUSED, 1.0, 8),
         (49, Outcome.ACCEPTED, 0.04, 50),
         (50, Outcome.ACCEPTED, 0.04, 50),
+        (10, Outcome.ACCEPTED, 1.0, 11),
         (1, Outcome.ACCEPTED, 1.1, 2),
         (9, Outcome.UNAVAILABLE, 3.0, 10),
         (10, Outcome.ACCEPTED, 3.0, 10),

@@ -40,6 +40,20 @@ def test_a_failure_that_is_not_held_against_the_delivery_is_never_its_last(tries
     assert following == NextState(status, minute, uses_a_try=False)
 
 
+def test_a_delay_that_uses_up_no_try_is_spread_like_any_other() -> None:
+    minute = timedelta(minutes=1)
+    following = after_attempt(
+        Status.PENDING, 0, Outcome.RESPONSE_TIMEOUT, free_delay=minute, schedule=SCHEDULE, roll=0.0
+    )
+    assert following == NextState(Status.PENDING, minute * (1 - JITTER), uses_a_try=False)
+
+
+def test_a_probe_that_is_answered_410_parks_its_delivery() -> None:
+    """A probe that fails is due again at once; but this endpoint is disabled, and its deliveries wait for a person."""
+    following = after_attempt(Status.PENDING, 0, Outcome.GONE, free_delay=timedelta(0), schedule=SCHEDULE, roll=0.5)
+    assert following == NextState(Status.PARKED, None, uses_a_try=False)
+
+
 def test_an_endpoint_without_retries_has_one_try() -> None:
     assert after_attempt(Status.PENDING, 0, Outcome.UNAVAILABLE, schedule=(), roll=0.5).status is Status.DEAD
 
