@@ -96,6 +96,17 @@ def test_a_number_is_taken_whatever_its_check_digit(feed: str, of: str) -> None:
 
 
 @each_feed
+@pytest.mark.parametrize("of", ["old", "new"])
+@pytest.mark.parametrize(
+    "written", ["400005665566555O", "\N{FULLWIDTH DIGIT FOUR}000056655665556", "4000056655665556²"]
+)
+def test_what_is_written_with_anything_but_digits_is_no_number_of_a_card(feed: str, of: str, written: str) -> None:
+    field = getattr(NUMBERS[feed], of)
+    reason = refusal(feed, with_value(replacement(feed), field, written))
+    assert reason == f"{field}: expected a card number of 13 to 19 digits"
+
+
+@each_feed
 def test_a_number_that_stays_is_looked_up_whatever_its_check_digit(feed: str) -> None:
     stays = with_value(with_value(replacement(feed), NUMBERS[feed].old, MISTYPED), NUMBERS[feed].new, MISTYPED)
     report = update(feed, stays)
