@@ -126,6 +126,14 @@ async def test_where_no_other_endpoint_subscribed_no_event_is_written(outbox: Ou
     assert await bodies(outbox) == []
 
 
+async def test_an_endpoint_that_nobody_is_told_of_keeps_no_other_one_from_being_announced(outbox: Outbox) -> None:
+    for name in ("m", "n", "o"):
+        await outbox.add_endpoint(name, event_types=ALL)
+    await outbox.add_endpoint("n/alarm", merchant="n", event_types=ALL)
+    assert await disable(outbox, "m", "n", "o") == {"n/alarm"}
+    assert [told["payload"]["endpoint"]["id"] for told in await bodies(outbox)] == ["n"]
+
+
 async def test_two_merchants_endpoints_disabled_at_once_are_events_of_their_own(outbox: Outbox) -> None:
     for name in ("m", "n"):
         await outbox.add_endpoint(name, event_types=ALL)

@@ -104,6 +104,24 @@ async def test_what_no_key_opens_stays_and_is_named(program: Program, outbox: Ou
     assert "b: the key of version v1 does not open it" in ended.err
 
 
+async def test_secrets_that_no_key_opens_do_not_end_the_encryption_of_those_behind_them(
+    monkeypatch: pytest.MonkeyPatch, outbox: Outbox
+) -> None:
+    """Two endpoints at a time: of the first two no secret can be opened, of the next two only that of the first."""
+    for id_ in ("a", "b", "c", "d", "e"):
+        await outbox.add_endpoint(id_)
+        await seal(outbox, id_, V1.seal(SECRET, "secret", id_ if id_ in "ce" else "another"))
+    monkeypatch.setattr(secrets, "AT_ONCE", 2)
+    keys = Keys([Key(version, bytes.fromhex(digits)) for version, digits in reversed(HEX.items())])
+    after, opened, refused = "", 0, []
+    for last in ("b", "d", "e", None):
+        async with outbox.engine.begin() as connection:
+            done = await secrets.reencrypt(connection, keys, after=after)
+        assert done.last_id == last
+        after, opened, refused = done.last_id or after, opened + done.number, [*refused, *done.refused]
+    assert (opened, refused) == (2, ["a", "b", "d"])
+
+
 async def test_no_list_shows_a_secret_sealed_or_not(program: Program, outbox: Outbox) -> None:
     await outbox.add_endpoint("m")
     shown = [await program(noun, "list", "--json") for noun in ("endpoints", "merchants")]

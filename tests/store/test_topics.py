@@ -1,5 +1,6 @@
 """Which incarnation of a topic is read, how far it was taken in, and what is counted of it."""
 
+import asyncio
 from collections.abc import Mapping
 from uuid import UUID
 
@@ -24,6 +25,17 @@ async def test_an_incarnation_is_known_by_its_id_and_a_new_id_begins_the_next(en
         assert await topics.latest(connection, "updates") == Incarnation("updates", 1)
         assert (await topics.meet(connection, "thin", SECOND)).number == 0
         assert await topics.latest(connection, "never met") == Incarnation("never met", 0)
+
+
+async def test_two_workers_that_meet_a_new_incarnation_at_once_agree_on_its_number(engine: AsyncEngine) -> None:
+    async with engine.begin() as connection:
+        await topics.meet(connection, "updates", FIRST)
+    async with engine.begin() as first, engine.begin() as second:
+        met = await topics.meet(first, "updates", SECOND)
+        later = asyncio.create_task(topics.meet(second, "updates", SECOND))
+        assert (await asyncio.wait([later], timeout=0.3))[0] == set()
+        await first.commit()
+        assert met == await later == Incarnation("updates", 1)
 
 
 async def test_partitions_are_begun_once_in_each_incarnation(engine: AsyncEngine) -> None:
