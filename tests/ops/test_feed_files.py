@@ -13,6 +13,8 @@ from domain.wallet import ALWAYS_IDENTIFY
 from ops import drop_folder, feed_files, open_file, work_folders
 from ops.drop_folder import Refusals, Watch
 from ops.feed_files import Summary
+from ops.folder import Folder
+from ops.open_file import OpenFile
 from ops.settings import Settings
 from producers.topic.stream import FeedLine
 from schemas.feeds import FEEDS
@@ -118,6 +120,20 @@ async def test_a_check_refuses_what_the_worker_would_refuse_and_writes_nothing(t
     assert (summary.lines, summary.sent, summary.refused) == (2, 0, 2)
     assert sum("occurredAt" in reason for reason in summary.reasons) == 1
     assert [file.name for file in tmp_path.iterdir()] == ["feed"]
+
+
+async def test_a_file_of_the_right_format_looks_like_no_other_though_none_of_it_can_be_used(tmp_path: Path) -> None:
+    (tmp_path / "feed").write_text(OF_A_TIME_TO_COME)
+    with open_file.opened(tmp_path / "feed") as source:
+        summary = await feed_files.check(source, None, Edge(datetime.now(UTC)), ALWAYS_IDENTIFY)
+    assert (summary.lines, summary.refused, summary.looks_like) == (1, 1, None)
+
+
+async def test_a_file_that_cannot_be_read_any_further_is_damaged(tmp_path: Path) -> None:
+    with Folder(tmp_path) as folder:
+        source = OpenFile("feed", "feed", folder.descriptor, None)
+        summary = await feed_files.check(source, None, Edge(datetime.now(UTC)), ALWAYS_IDENTIFY)
+    assert summary.problem == "it cannot be read to its end (Is a directory)"
 
 
 # --- a watched folder -----------------------------------------------------------------------------------------------

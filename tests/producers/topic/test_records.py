@@ -262,6 +262,12 @@ async def test_a_line_of_names_that_is_no_csv_is_refused(names: bytes, problem: 
     assert (refusal_text(found), found.body) == (f"line of names: expected {problem}", names)
 
 
+@pytest.mark.parametrize("names", [b"a," * LONGEST, b"a,a", b"a,\xff"], ids=["too long", "repeated", "no UTF-8"])
+async def test_reading_never_begins_behind_a_line_of_names_that_is_refused(names: bytes) -> None:
+    (found,) = await cut(names + b"\n1,2\n")
+    assert (found.record, found.end) == (None, 0)
+
+
 async def test_a_document_may_stand_in_one_long_line() -> None:
     several = [{"a": number, "b": "x" * 1000} for number in range(2000)]
     assert [each.record for each in await cut(json.dumps(several).encode())] == several
@@ -383,6 +389,11 @@ async def test_cybersources_file_needs_no_line_of_names_and_may_have_one(head: b
     ]
     assert found[0].record is not None
     assert (found[0].record["New Card Number"], found[0].record["Reason Code"]) == ("4012888888881881", "800")
+
+
+async def test_a_first_row_says_nothing_of_columns_without_a_name() -> None:
+    first, *_ = await cut_of("cybersource", CYBERSOURCE.replace(b",800\r\nD,2", b",800,\r\nD,2"))
+    assert refusal_text(first) == "line: expected 12 columns, not 13"
 
 
 def ach(*batches: Sequence[str]) -> bytes:
