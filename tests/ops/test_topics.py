@@ -60,6 +60,9 @@ async def test_topics_are_made_once_and_grow_where_it_is_asked_for(
     ]
     again = (await program("topics", "create")).well()
     assert again.out == f"{updates} is there already, with 8 partitions\n{thin} is there already, with 2 partitions\n"
+    dry = await program("topics", "create", "--thin-partitions", "4", "--dry-run")
+    assert dry.out == f"{updates} is there already, with 8 partitions\n{thin} would be grown: 4 partitions\n"
+    assert (await program("topics", "create")).out == again.out
     grown = await program("topics", "create", "--thin-partitions", "4", "--partitions", "3")
     assert grown.out == f"{updates} is there already, with 8 partitions\n{thin} grown: 4 partitions\n"
     assert await settings_of(opened, updates) >= {
@@ -98,6 +101,8 @@ async def test_a_corrupt_batch_is_skipped_by_order_and_nothing_else_is(
 ) -> None:
     topic = names[0]
     assert (await program("topics", "create", "--partitions", "3")).code == 0
+    # fewer than a new topic would have, but nobody asked for more
+    assert f"{topic} is there already, with 3 partitions\n" in (await program("topics", "create")).well().out
     corrupt = records.batch([(b"flip this", ()), (b"{", ())])
     await records.put(opened.servers, topic, 1, corrupt, records.batch([(b"[", ())]))
     records.flip(opened.log, topic, 1, b"flip this")
@@ -110,6 +115,7 @@ async def test_a_corrupt_batch_is_skipped_by_order_and_nothing_else_is(
         for place, why in (
             (("1", "2"), "offset 2 of partition 1 of {} can be read: there is nothing to skip"),
             (("1", "3"), "partition 1 of {} has offsets 0 to 2"),
+            (("2", "0"), "partition 2 of {} is empty"),
             (("3", "0"), "{} has no partition 3"),
         ):
             refused = await program("topics", "skip", topic, *place, "--reason", "broken disk")
@@ -118,8 +124,10 @@ async def test_a_corrupt_batch_is_skipped_by_order_and_nothing_else_is(
         assert "that holds offset 1 and ends before 2 would be skipped: the checksum" in dry.out
         assert await harness.rows("SELECT id FROM skips") == []
         assert worker.ready() is not None
-        ordered = await program("topics", "skip", topic, "1", "1", "--reason", "broken disk", "--json")
+        why = "broken disk, with 4111 1111 1111 1111"
+        ordered = await program("topics", "skip", topic, "1", "1", "--reason", why, "--json")
         assert ordered.json()["end"] == 2
+        assert await harness.rows("SELECT reason FROM skips") == [("broken disk, with **** **** **** ****",)]
         await received(harness, 5)
         await until(lambda: is_well(worker))
     await engine.dispose()
