@@ -20,6 +20,7 @@ from producers.webhooks.dispatcher import Dispatcher
 from producers.webhooks.sender import Sender
 from schemas.signature import event_id
 from store import deliveries, endpoints, finished_deliveries
+from store.accounting import take_stock
 from tests.acceptance.program import Program
 from tests.parts.receiver import Answer, Receiver
 from tests.store.outbox import SECRET, Outbox
@@ -219,6 +220,9 @@ async def test_a_test_goes_to_its_endpoint_alone_and_waits_for_nothing(
     Webhook(SECRET).verify(request.body, dict(request.headers))
     [history] = await outbox.execute("SELECT id, status FROM delivery_history")
     assert tuple(history) == (sent.delivery_id, "DELIVERED")
+    async with outbox.engine.connect() as connection:
+        accounted = await take_stock(connection)
+    assert (accounted.events, accounted.deliveries) == (1, {"PENDING": 1}), "of the wallet's event alone"
 
 
 async def test_two_tests_do_not_wait_for_each_other(outbox: Outbox) -> None:

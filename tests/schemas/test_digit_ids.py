@@ -86,6 +86,11 @@ def test_elsewhere_digits_are_refused_and_masked(wrap: Any, changed: Mapping[str
     assert "expected no card number" in str(ingest.read_update(1, body, digit_ids=digit_ids).refusal_text)
 
 
+@pytest.mark.parametrize("deep", ["[" * 100_000, "[" * 100_000 + "]" * 100_000], ids=["cut off", "whole"])
+def test_a_message_that_is_too_deep_to_be_read_is_masked_all_the_same(deep: str) -> None:
+    assert TOKEN not in mask_message(f'{{"x": "{TOKEN}", "y": {deep}'.encode(), IDS)
+
+
 def test_a_merge_may_name_customers_by_digits() -> None:
     merge = {name: {"enterpriseId": CUSTOMER} for name in ("from", "into")}
     merge["into"] = {"hsid": TOKEN}

@@ -1,16 +1,22 @@
 """Why a payment method was updated, as its merchants are told."""
 
 import json
+from typing import Any
 
 import pytest
 
 from domain.merge import merge
 from domain.resolve import Updated
-from domain.wallet import Details, Expiry, MethodStatus
+from domain.wallet import Details, Expiry, Method, MethodStatus
 from schemas.event import announcements
+from schemas.payment_method import write_details
 from tests.domain.build import method, wallet
 
 BEFORE = Details(last4="1111", brand="VISA", expiry=Expiry(2026, 6), zip_code="12345")
+
+
+def details(of: Method) -> dict[str, Any]:
+    return write_details(of.type, of.details)
 
 
 @pytest.mark.parametrize(
@@ -31,7 +37,11 @@ def test_an_expiry_is_the_reason_only_where_the_number_stayed(changes: dict[str,
     after = before._replace(details=BEFORE._replace(**changes))  # type: ignore[arg-type]
     events = announcements(wallet(after), (Updated(before, after),))
     assert [event.reason for event in events] == [reason, reason]
-    previous = json.loads(events[0].payload)["previous"]
+    payload = json.loads(events[0].payload)
+    previous = payload["previous"]
+    shown = payload["paymentMethod"]["paymentMethodDetails"]
+    assert previous == {key: value for key, value in details(before).items() if shown[key] != value}
+    assert shown.items() >= details(after).items()
     assert {"expiryMonth", "expiryYear", "last4", "cardBrand", "zipCode"} & previous.keys()
     suspended = after._replace(status=MethodStatus.SUSPENDED)
     assert {event.reason for event in announcements(wallet(suspended), (Updated(before, suspended),))} == {"SUSPENDED"}

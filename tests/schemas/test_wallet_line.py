@@ -9,6 +9,7 @@ import pytest
 from domain.refusal import Refused
 from domain.wallet import Expiry
 from schemas.merchant import read_merchant
+from schemas.payment_method import write_details
 from schemas.wallet import read_line, read_wallet, write_wallet
 from tests.acceptance.lines import wallet
 
@@ -307,11 +308,24 @@ def test_a_method_that_cannot_be_is_named(changes: dict[str, Any], said: str) ->
 
 
 @pytest.mark.parametrize(
-    "key", ["pan", "cardNumber", "accountNumber", "iban", "CVV", "cvc2", "pin", "track1", "SecurityCode"]
+    "key",
+    [
+        *("pan", "cardNumber", "accountNumber", "iban", "CVV", "cvv2", "cvc", "cvc2", "CID", "SecurityCode", "pin"),
+        *("track1", "track2"),
+    ],
 )
 def test_a_detail_that_holds_a_secret_is_refused_by_its_name(key: str) -> None:
     (fault,) = faults(changed(**{key: "1"}))
     assert fault == f"paymentMethods.0.details.{key}: expected no such secret, nowhere"
+
+
+def test_a_gift_card_has_the_details_of_a_card() -> None:
+    line = wallet(1)
+    line["paymentMethods"][0] |= {"type": "GIFT_CARD", "default": False, "subscriptionDefault": False}
+    read = read_wallet(json.dumps(line)).methods[0]
+    given = line["paymentMethods"][0]["details"]
+    assert (read.details.last4, read.details.brand) == (given["last4"], given["cardBrand"])
+    assert write_details(read.type, read.details).items() >= given.items()
 
 
 def test_every_credential_of_a_method_is_one_of_its_names() -> None:
