@@ -12,7 +12,7 @@ from ops import chosen_deliveries
 from ops.actor import who
 from schemas.signature import event_id
 from store import cancelled_deliveries, deliveries
-from store.dead_deliveries import Selected
+from store.selection import Selected
 from tests.acceptance.program import Program
 from tests.store.outbox import SECRET, Outbox
 
