@@ -212,40 +212,50 @@ _RECORD = text(f"""
 
 # After the deletion, in a second statement: what was enqueued behind the deleted row is visible now.
 _PROMOTE = text(f"""
-    WITH head AS MATERIALIZED (
-        SELECT (SELECT id FROM deliveries
-                WHERE endpoint_id = line.endpoint_id AND wallet_id = line.wallet_id
-                ORDER BY sequence
-                LIMIT 1)
-        FROM {LINE.array("lines")} AS line),
-    wanted AS MATERIALIZED (
-        SELECT (SELECT id FROM deliveries
-                WHERE endpoint_id = line.endpoint_id AND wallet_id = line.wallet_id AND status = 'PENDING'
-                ORDER BY sequence
-                LIMIT 1)
+    WITH allowed AS MATERIALIZED (
+        SELECT id, url, sealed_secrets, retry_schedule, failing_since IS NOT NULL AS is_failing
+        FROM endpoints
+        WHERE id = ANY(ARRAY(SELECT DISTINCT endpoint_id FROM {LINE.array("to_claim")}))
+          AND status = 'ENABLED' AND circuit = 'CLOSED' AND max_per_second IS NULL
+          AND (held_until IS NULL OR held_until <= now())),
+    head AS MATERIALIZED (
+        SELECT delivery.id, false AS is_claimed
+        FROM {LINE.array("lines")} AS line
+        CROSS JOIN LATERAL (
+            SELECT id
+            FROM deliveries
+            WHERE endpoint_id = line.endpoint_id AND wallet_id = line.wallet_id
+            ORDER BY sequence
+            LIMIT 1) AS delivery
+        UNION ALL
+        SELECT delivery.id, status = 'PENDING' AND line.endpoint_id IN (SELECT id FROM allowed)
         FROM {LINE.array("to_claim")} AS line
-        WHERE (SELECT status = 'ENABLED' AND circuit = 'CLOSED' AND max_per_second IS NULL
-                      AND (held_until IS NULL OR held_until <= now())
-               FROM endpoints WHERE id = line.endpoint_id)),
-    promoted AS (
+        CROSS JOIN LATERAL (
+            SELECT id, status
+            FROM deliveries
+            WHERE endpoint_id = line.endpoint_id AND wallet_id = line.wallet_id
+            ORDER BY sequence
+            LIMIT 1) AS delivery),
+    claimed AS (
         UPDATE deliveries
-        SET due_at = now(),
-            attempt = attempt + CASE WHEN id = ANY(ARRAY(SELECT id FROM wanted)) THEN 1 ELSE 0 END,
-            leased_until = CASE WHEN id = ANY(ARRAY(SELECT id FROM wanted)) THEN now() + CAST(:lease AS interval) END
-        WHERE due_at IS NULL AND id = ANY(ARRAY(SELECT id FROM head))
-        RETURNING id, attempt, event_id, endpoint_id, wallet_id, due_at, leased_until, tries)
-    SELECT id, attempt, event_id, endpoint_id, wallet_id, due_at, leased_until,
-           CASE WHEN leased_until IS NOT NULL THEN (SELECT body FROM events WHERE events.id = event_id) END,
-           (SELECT url FROM endpoints WHERE endpoints.id = endpoint_id),
-           (SELECT sealed_secrets FROM endpoints WHERE endpoints.id = endpoint_id),
-           tries,
-           (SELECT retry_schedule FROM endpoints WHERE endpoints.id = endpoint_id),
-           (SELECT failing_since IS NOT NULL FROM endpoints WHERE endpoints.id = endpoint_id),
-           false
-    FROM promoted
+        SET due_at = now(), attempt = attempt + 1, leased_until = now() + CAST(:lease AS interval)
+        WHERE due_at IS NULL AND id = ANY(ARRAY(SELECT id FROM head WHERE is_claimed))
+        RETURNING id, attempt, event_id, endpoint_id, wallet_id, due_at, leased_until, tries),
+    promoted AS (
+        UPDATE deliveries SET due_at = now()
+        WHERE due_at IS NULL AND id = ANY(ARRAY(SELECT id FROM head WHERE NOT is_claimed))
+        RETURNING endpoint_id)
+    SELECT claimed.id, attempt, event_id, endpoint_id, wallet_id, due_at, leased_until,
+           (SELECT body FROM events WHERE events.id = event_id), url, sealed_secrets,
+           tries, retry_schedule, is_failing, false
+    FROM claimed JOIN allowed ON allowed.id = endpoint_id
+    UNION ALL
+    SELECT NULL, NULL, NULL, endpoint_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+    FROM promoted GROUP BY endpoint_id
 """)
 
-_FINISHED = frozenset({Status.DELIVERED, Status.DEAD})
+FINISHED = (Status.DELIVERED, Status.DEAD)
+"""What ends a delivery's life here. A tuple with the usual one first: hashing an enum's member costs more."""
 
 
 class RecordResult(NamedTuple):
@@ -277,12 +287,12 @@ async def record(
     """
     rows = await connection.scalars(_RECORD, {"results": [_result_row(result) for result in results]})
     ids = set(rows)
-    lines = {
+    lines = [
         (delivery.endpoint_id, delivery.wallet_id)
         for delivery, *_, next_state in results
-        if delivery.id in ids and next_state.status in _FINISHED
-    }
-    claimed, due = await promote(connection, lines, to_claim=lines.intersection(to_claim), lease=lease)
+        if delivery.id in ids and next_state.status in FINISHED
+    ]
+    claimed, due = await promote(connection, lines, to_claim=to_claim, lease=lease)
     return RecordResult(ids, claimed, due)
 
 
@@ -293,16 +303,21 @@ async def promote(
     to_claim: Collection[Line] = (),
     lease: timedelta = timedelta(0),
 ) -> tuple[list[ClaimedDelivery], set[str]]:
-    """Make the first delivery of each line its head: due now, and claimed where the line is one `to_claim`.
+    """Make the first delivery of each line its head: due now, and claimed where the line is also one `to_claim`.
 
     Return the claimed heads, and the endpoints of the other new heads.
     """
     claimed: list[ClaimedDelivery] = []
     due: set[str] = set()
     if lines:
-        parameters = {"lines": list(lines), "to_claim": list(to_claim), "lease": lease}
+        wanted = set(to_claim)
+        parameters = {
+            "lines": [line for line in lines if line not in wanted],
+            "to_claim": [line for line in lines if line in wanted],
+            "lease": lease,
+        }
         for row in await connection.execute(_PROMOTE, parameters):
-            if row.leased_until is None:
+            if row.id is None:
                 due.add(row.endpoint_id)
             else:
                 claimed.append(ClaimedDelivery._make(row))

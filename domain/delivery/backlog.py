@@ -72,15 +72,18 @@ class Backlog:
         free = self._capacity - self.outstanding
         share = ceil(free / max(1, len(self._due)))
         not_prompt = self._outstanding_not_prompt
+        # equal, too: 50 new endpoints that get one delivery each have all answered a moment later
+        share_not_prompt = ceil((self._widest_window - not_prompt) / max(1, len(self._due.keys() - self._prompt)))
         quotas = {}
         for id_ in self._due:
             if id_ in self._paused:
                 continue
+            is_prompt = id_ in self._prompt
             room = self._room(id_, outstanding_not_prompt=not_prompt)
-            if (quota := min(free, share, room)) > 0:
+            if (quota := min(free, share if is_prompt else share_not_prompt, room)) > 0:
                 quotas[id_] = quota
                 free -= quota
-                not_prompt += 0 if id_ in self._prompt else quota
+                not_prompt += 0 if is_prompt else quota
         for id_ in quotas:
             del self._due[id_]
         return quotas

@@ -25,6 +25,8 @@ CLAIMED = Gauge("repoint_deliveries_claimed", "Deliveries claimed by this proces
 
 # Shortest and longest interval of looks for endpoints with due deliveries; it doubles while nothing is due.
 _LOOK_SECONDS = (0.1, 0.5)
+# The share of the time that looks may take, as far as the longest interval allows.
+_LOOKS_SHARE = 0.02
 # Interval of sweeps: they drop the watermarks, and park, un-park or cancel deliveries by the status of their endpoint.
 _SWEEP_SECONDS = 5.0
 
@@ -104,7 +106,8 @@ class Claimer:
 
     async def _look(self, connection: AsyncConnection) -> None:
         # set before the look: a call of `wake` during it may ask for another look
-        self._look_at = time.monotonic() + self._look_interval
+        began = time.monotonic()
+        self._look_at = began + self._look_interval
         self._backlog.begin_look()
         try:
             due = await deliveries.due(connection, self._watermarks)
@@ -112,18 +115,17 @@ class Claimer:
             self._look_at = -inf
             raise
         self._backlog.list_due(due)
-        self._look_interval = _LOOK_SECONDS[0] if due else min(2 * self._look_interval, _LOOK_SECONDS[1])
+        shortest, longest = _LOOK_SECONDS
+        if due:
+            # a backlog makes looks slow, and claims find what they need without them
+            took = time.monotonic() - began
+            self._look_interval = min(max(shortest, took / _LOOKS_SHARE), longest)
+        else:
+            self._look_interval = min(2 * self._look_interval, longest)
 
     def _hand_over(self, claimed: Sequence[ClaimedDelivery], quotas: dict[str, int], leased_after: float) -> None:
-        counts: Counter[str] = Counter()
-        # the endpoints take turns: two deliveries at a time to one host would need a second connection
-        turns: list[list[ClaimedDelivery]] = []
         for delivery in claimed:
             id_ = delivery.endpoint_id
-            if (turn := counts[id_]) == len(turns):
-                turns.append([])
-            turns[turn].append(delivery)
-            counts[id_] += 1
             self._watermarks[id_] = max(delivery.due_at, self._watermarks.get(id_, delivery.due_at))
-        self._backlog.note_claim(quotas, counts)
-        self._on_claimed([delivery for turn in turns for delivery in turn], leased_after)
+        self._backlog.note_claim(quotas, Counter([delivery.endpoint_id for delivery in claimed]))
+        self._on_claimed(claimed, leased_after)

@@ -155,7 +155,7 @@ class Dispatcher:
             await self._retry(partial(self._recorder.run_once, claims_next=claims_next))
 
     def _put_paused_back(self) -> None:
-        self._poster.put_back(lambda delivery: self._backlog.is_paused(delivery.endpoint_id))
+        self._poster.put_back(self._backlog.is_paused)
 
     # --- stopping and waiting ---------------------------------------------------------------------------------------
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from itertools import takewhile
 from typing import Literal, NamedTuple, TypeAlias
@@ -12,6 +11,7 @@ import structlog
 from domain.delivery.backlog import Backlog
 from domain.delivery.circuit import SLUGGISH
 from domain.delivery.outcome import Outcome
+from domain.delivery.turns import Turns
 from producers.webhooks.evidence import Evidence, ReadingBudget, evidence
 from producers.webhooks.recorder import Recorder
 from producers.webhooks.sender import FailingAnswer, PostResult, Sender
@@ -60,25 +60,23 @@ class Poster:
         self._patience = patience
         self._on_point = on_point
         self._reading_budget = ReadingBudget()
-        self._ready: deque[_Ready] = deque()
+        self._ready: Turns[_Ready] = Turns()
         self._tasks: set[asyncio.Task[None]] = set()
         # by delivery: when its attempt began, in monotonic seconds, and its endpoint; the longest under way first
         self._under_way: dict[int, tuple[float, str]] = {}
 
     def add(self, claimed: Sequence[ClaimedDelivery], leased_after: float, tasks: asyncio.TaskGroup) -> None:
         """Post `claimed`, whose leases began after `leased_after` (monotonic seconds), in `tasks`."""
-        self._ready.extend(_Ready(delivery, leased_after + self._patience) for delivery in claimed)
+        begin_before = leased_after + self._patience
+        for delivery in claimed:
+            self._ready.add(delivery.endpoint_id, _Ready(delivery, begin_before))
         for _ in range(min(len(self._ready), self._connections - len(self._tasks))):
             self._tasks.add(tasks.create_task(self._post_ready()))
 
-    def put_back(self, which: Callable[[ClaimedDelivery], bool] = lambda _: True) -> None:
-        """Put back the ready deliveries that `which` names; all of them if it is left out."""
-        attempts, self._ready = self._ready, deque()
-        for attempt in attempts:
-            if which(attempt.delivery):
-                self._recorder.put_back(attempt.delivery)
-            else:
-                self._ready.append(attempt)
+    def put_back(self, which: Callable[[str], bool] = lambda _: True) -> None:
+        """Put back the ready deliveries of the endpoints that `which` names; all of them if it is left out."""
+        for delivery, _ in self._ready.remove(which):
+            self._recorder.put_back(delivery)
 
     def narrow_overdue(self) -> None:
         """Narrow the windows of the endpoints whose attempts are under way for too long, and put back what is ready.
@@ -91,7 +89,7 @@ class Poster:
         for endpoint_id in endpoint_ids:
             self._backlog.narrow(endpoint_id)
         if endpoint_ids and self._ready:
-            self.put_back(lambda delivery: delivery.endpoint_id in endpoint_ids)
+            self.put_back(endpoint_ids.__contains__)
 
     def cancel(self) -> None:
         """Abandon the attempts under way."""
@@ -101,7 +99,7 @@ class Poster:
     async def _post_ready(self) -> None:
         try:
             while self._ready:
-                await self._post(*self._ready.popleft())
+                await self._post(*self._ready.pop())
         finally:
             # at once: a task that has ended, and is counted, would keep the next delivery from its own
             task = asyncio.current_task()

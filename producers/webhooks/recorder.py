@@ -16,6 +16,7 @@ from prometheus_client import Counter
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.delivery.backlog import Backlog
+from domain.delivery.outcome import Outcome
 from domain.delivery.schedule import after_attempt
 from domain.delivery.states import Status
 from merchants import endpoint_events
@@ -26,7 +27,7 @@ from producers.webhooks.evidence import Evidence
 from producers.webhooks.restraints import NOTHING_WRITTEN, Restraints
 from producers.webhooks.sender import PostResult
 from store import deliveries, endpoints, evidence
-from store.deliveries import AttemptResult, ClaimedDelivery, Line
+from store.deliveries import FINISHED, AttemptResult, ClaimedDelivery, Line
 from store.evidence import KeptAnswer
 from store.reused_connection import ReusedConnection
 
@@ -39,6 +40,9 @@ _MANY = 20
 _GATHER_SECONDS = 0.01
 # Unrecorded results at which claiming pauses: after a crash their deliveries are sent again.
 _MOST_RESULTS = 5000
+
+_ACCEPTED = after_attempt(Status.PENDING, 0, Outcome.ACCEPTED, schedule=(), roll=0.0)
+"""Made once: nearly every attempt ends so."""
 
 RecordPoint: TypeAlias = Literal["recorded"]
 """Where crash tests stop a recorder: after its COMMIT."""
@@ -92,14 +96,18 @@ class Recorder:
         """Take the result of an attempt that began at `started_at` (Unix seconds), and what is kept of its answer."""
         id_ = delivery.endpoint_id
         outcome, seconds, status_code, *_ = result
-        next_state = after_attempt(
-            Status.PENDING,
-            delivery.tries,
-            outcome,
-            free_delay=self._restraints.add(delivery, result),
-            schedule=self._schedule if delivery.retry_schedule is None else delivery.retry_schedule,
-            roll=self._roll(),
-        )
+        free_delay = self._restraints.add(delivery, result)
+        if outcome is Outcome.ACCEPTED:
+            next_state = _ACCEPTED
+        else:
+            next_state = after_attempt(
+                Status.PENDING,
+                delivery.tries,
+                outcome,
+                free_delay=free_delay,
+                schedule=self._schedule if delivery.retry_schedule is None else delivery.retry_schedule,
+                roll=self._roll(),
+            )
         self._results.append(AttemptResult(delivery, outcome, status_code, seconds, started_at, next_state))
         if kept is not None:
             self._evidence[delivery.id, delivery.attempt] = kept
@@ -213,11 +221,12 @@ class Recorder:
         lines: list[Line] = []
         for delivery, *_, next_state in results:
             id_ = delivery.endpoint_id
-            if next_state.status in {Status.DELIVERED, Status.DEAD} and not self._backlog.is_paused(id_):
-                room = rooms.setdefault(id_, self._backlog.room_for_next(id_))
+            if next_state.status in FINISHED and not self._backlog.is_paused(id_):
+                if (room := rooms.get(id_)) is None:
+                    room = self._backlog.room_for_next(id_)
                 if room > 0:
                     lines.append((id_, delivery.wallet_id))
-                    rooms[id_] -= 1
+                rooms[id_] = room - 1
         return lines
 
     def _hand_on(self, recorded: deliveries.RecordResult, leased_after: float, announced: AbstractSet[str]) -> None:

@@ -110,26 +110,23 @@ class Sender:
             body,
         )
         key = ConnectionKey(endpoint, url)
-        connection: Connection | None = None
-        is_late = False
-        try:
-            async with asyncio.timeout(self.deadline):
-                connection = self._connections.reuse(key) or await self._connections.open(target.url)
-                completion = connection.post(request)
-                if self._on_sent is not None:
-                    # the loop writes the request before it runs this callback
-                    asyncio.get_running_loop().call_soon(self._on_sent)
-                await completion
-        except OSError as error:
-            if connection is None:
+        if (connection := self._connections.reuse(key)) is None:
+            try:
+                async with asyncio.timeout(self.deadline):
+                    connection = await self._connections.open(target.url)
+            except OSError as error:
                 return PostResult(_outcome_of(error), time.perf_counter() - started_at)
-            is_late = True
+        try:
+            completion = connection.post(request, within=self.deadline - (time.perf_counter() - started_at))
+            if self._on_sent is not None:
+                # the loop writes the request before it runs this callback
+                asyncio.get_running_loop().call_soon(self._on_sent)
+            await completion
         finally:
-            if connection is not None:
-                self._connections.keep(connection, key)
+            self._connections.keep(connection, key)
         seconds = time.perf_counter() - started_at
         if connection.status is None:
-            return PostResult(_outcome_without_answer(connection, is_late=is_late), seconds)
+            return PostResult(_outcome_without_answer(connection), seconds)
         outcome = outcome_of_status(connection.status)
         if outcome is Outcome.ACCEPTED:
             return PostResult(outcome, seconds, connection.status)
@@ -154,8 +151,8 @@ def _outcome_of(error: OSError) -> Outcome:
     return next(outcome for kind, outcome in _OUTCOMES if isinstance(error, kind))
 
 
-def _outcome_without_answer(connection: Connection, *, is_late: bool) -> Outcome:
-    if is_late:
+def _outcome_without_answer(connection: Connection) -> Outcome:
+    if connection.is_late:
         return Outcome.RESPONSE_TIMEOUT
     return Outcome.RESPONSE_UNREADABLE if connection.is_unreadable else Outcome.CONNECTION_CLOSED
 

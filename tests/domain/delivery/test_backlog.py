@@ -66,10 +66,22 @@ def test_new_endpoints_together_hold_half_until_they_have_answered(backlog: Back
     """However many of them hang from the start, the proven ones have the other half."""
     ids = [f"new-{number}" for number in range(20)]
     backlog.list_due([*ids, A])
-    assert claim(backlog, a=99, **dict.fromkeys(ids, 99)) == {**dict.fromkeys(ids[:5], 10), A: 39}
+    assert claim(backlog, a=99, **dict.fromkeys(ids, 99)) == {**dict.fromkeys(ids[:16], 3), ids[16]: 2, A: 39}
     backlog.note_answer("new-0", Outcome.ACCEPTED, 0.01)
     backlog.release("new-0")
-    assert backlog.quotas() == {"new-5": 10, "new-0": 2, A: 11}
+    # the two that "new-0" still holds count no more among what new endpoints hold
+    assert backlog.quotas() == {"new-17": 1, "new-18": 1, "new-19": 1, "new-0": 9, A: 11}
+
+
+def test_new_endpoints_share_their_half_equally(backlog: Backlog) -> None:
+    """A moment later all of them have answered. Few endpoints with many deliveries each would need more answers."""
+    ids = [f"new-{number}" for number in range(200)]
+    backlog.list_due(ids)
+    assert claim(backlog, **dict.fromkeys(ids, 99)) == dict.fromkeys(ids[:50], 1)
+    for id_ in ids[:50]:
+        backlog.note_answer(id_, Outcome.ACCEPTED, 0.01)
+        backlog.release(id_)
+    assert backlog.quotas() == dict.fromkeys(ids[50:100], 1) | dict.fromkeys(ids[:50], 4)
 
 
 def test_what_proven_endpoints_are_given_is_not_taken_from_the_half_for_new_ones(backlog: Backlog) -> None:

@@ -69,12 +69,12 @@ def fail_once(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setattr(deliveries, name, fails)
 
 
-async def test_the_endpoints_take_turns_in_what_is_handed_on(claiming: Claiming, outbox: Outbox) -> None:
+async def test_what_is_due_is_leased_and_handed_on(claiming: Claiming, outbox: Outbox) -> None:
     await add(outbox, "m", 2)
     await add(outbox, "n", 2)
     begun = time.monotonic()
     names = await claiming.run_once()
-    assert [sorted(names[:2]), sorted(names[2:])] == [["m", "n"], ["m", "n"]]
+    assert sorted(names) == ["m", "m", "n", "n"]
     assert claiming.backlog.outstanding == 4
     assert begun <= claiming.leased_after[0] <= time.monotonic()
     ((shortest, longest),) = await outbox.execute(
@@ -108,8 +108,11 @@ async def test_a_look_that_fails_is_made_again_at_once(
     assert await claiming.run_once() == ["m"]
 
 
-async def test_looks_are_further_apart_while_nothing_is_due(claiming: Claiming, outbox: Outbox) -> None:
-    """0.1 s, doubled up to half a second."""
+async def test_looks_are_further_apart_while_nothing_is_due(
+    monkeypatch: pytest.MonkeyPatch, claiming: Claiming, outbox: Outbox
+) -> None:
+    """0.1 s, doubled up to half a second; however slow a look is here."""
+    monkeypatch.setattr(module, "_LOOKS_SHARE", inf)
     intervals = []
     for _ in range(4):
         claiming.claimer.wake(None)
@@ -122,6 +125,23 @@ async def test_looks_are_further_apart_while_nothing_is_due(claiming: Claiming, 
     assert await claiming.run_once() == ["m"]
     assert claiming.claimer._look_interval == 0.1
     assert before + 0.4 < claiming.claimer._look_at <= time.monotonic() + 0.5, "by the interval before this look"
+
+
+@pytest.mark.parametrize(("seconds", "interval"), [(0.001, 0.1), (0.004, 0.2), (0.1, 0.5)])
+async def test_looks_take_a_fiftieth_of_the_time_while_something_is_due(
+    monkeypatch: pytest.MonkeyPatch, claiming: Claiming, outbox: Outbox, seconds: float, interval: float
+) -> None:
+    now = 0.0
+
+    async def slow(*_: object) -> list[str]:
+        nonlocal now
+        now += seconds
+        return ["m"]
+
+    monkeypatch.setattr(deliveries, "due", slow)
+    monkeypatch.setattr("producers.webhooks.claimer.time.monotonic", lambda: now)
+    await claiming.run_once()
+    assert claiming.claimer._look_interval == pytest.approx(interval)
 
 
 async def test_named_endpoints_are_claimed_of_without_a_look_and_unnamed_ones_after_it(

@@ -64,7 +64,7 @@ async def pair() -> AsyncIterator[Pair]:
 
 async def test_a_connection_serves_again_after_a_whole_answer(pair: Pair) -> None:
     for _ in range(3):
-        ended = pair.connection.post(REQUEST)
+        ended = pair.connection.post(REQUEST, within=60)
         assert not pair.connection.serves_again()
         await pair.answer(OK, b"{}")
         await ended
@@ -76,7 +76,7 @@ async def test_a_connection_serves_again_after_a_whole_answer(pair: Pair) -> Non
 async def test_after_a_long_request_it_serves_no_other(pair: Pair) -> None:
     """Its answer may have come before all of it was sent."""
     body = b"x" * (module._LONGEST_BEFORE_ANOTHER + 1)
-    ended = pair.connection.post(REQUEST + body)
+    ended = pair.connection.post(REQUEST + body, within=60)
     await pair.answer(OK + b"{}")
     await ended
     assert pair.connection.status == 200
@@ -84,12 +84,12 @@ async def test_after_a_long_request_it_serves_no_other(pair: Pair) -> None:
 
 
 async def test_only_the_head_of_the_final_answer_asks_for_a_pause(pair: Pair) -> None:
-    ended = pair.connection.post(REQUEST)
+    ended = pair.connection.post(REQUEST, within=60)
     await pair.answer(b"HTTP/1.1 103 Early Hints\r\nretry-after: 7200\r\n\r\n", b"HTTP/1.1 503 Busy\r\n")
     await pair.answer(b"Retry-After: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\nretry-after: 3600\r\n\r\n")
     await ended
     assert (pair.connection.status, pair.connection.retry_after) == (503, b"5")
-    ended = pair.connection.post(REQUEST)
+    ended = pair.connection.post(REQUEST, within=60)
     await pair.answer(b"HTTP/1.1 103 Early Hints\r\nretry-after: 7200\r\n\r\n", b"HTTP/1.1 503 Busy\r\n")
     await pair.answer(b"content-length: 0\r\n\r\n")
     await ended
@@ -97,7 +97,7 @@ async def test_only_the_head_of_the_final_answer_asks_for_a_pause(pair: Pair) ->
 
 
 async def test_a_long_head_leaves_the_body_its_own_bound(pair: Pair) -> None:
-    ended = pair.connection.post(REQUEST)
+    ended = pair.connection.post(REQUEST, within=60)
     padding = [b"x-padding-%d: %b\r\n" % (n, b"x" * 9_000) for n in range(3)]
     await pair.answer(b"HTTP/1.1 200 OK\r\n", *padding, b"content-length: 2000\r\n\r\n", b"y" * 2000)
     await ended
@@ -107,7 +107,7 @@ async def test_a_long_head_leaves_the_body_its_own_bound(pair: Pair) -> None:
 
 @pytest.mark.parametrize(("size", "serves"), [(MOST_OF_A_BODY - 100, True), (MOST_OF_A_BODY + 3000, False)])
 async def test_a_body_is_read_up_to_its_bound(pair: Pair, size: int, serves: bool) -> None:  # noqa: FBT001
-    ended = pair.connection.post(REQUEST)
+    ended = pair.connection.post(REQUEST, within=60)
     await pair.answer(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % size)
     for at in range(0, size, 1000):
         await pair.answer(b"y" * min(1000, size - at))
@@ -119,7 +119,7 @@ async def test_a_body_is_read_up_to_its_bound(pair: Pair, size: int, serves: boo
 @pytest.mark.parametrize("how", ["closed by us", "ended by the peer"])
 async def test_what_is_unsent_goes_with_the_connection(pair: Pair, how: str) -> None:
     request = REQUEST + b"x" * (16 * 1024 * 1024)
-    ended = pair.connection.post(request)
+    ended = pair.connection.post(request, within=60)
     if how == "closed by us":
         pair.connection.close()
     else:
@@ -130,7 +130,7 @@ async def test_what_is_unsent_goes_with_the_connection(pair: Pair, how: str) -> 
 
 
 async def test_a_second_answer_that_has_begun_ends_the_use_of_the_connection(pair: Pair) -> None:
-    ended = pair.connection.post(REQUEST)
+    ended = pair.connection.post(REQUEST, within=60)
     await pair.answer(OK + b"{}" + b"HTTP/1.1 200 OK\r\ncontent-")
     await ended
     assert pair.connection.status == 200
@@ -138,7 +138,7 @@ async def test_a_second_answer_that_has_begun_ends_the_use_of_the_connection(pai
 
 
 async def test_bytes_that_nobody_asked_for_close_the_connection(pair: Pair) -> None:
-    ended = pair.connection.post(REQUEST)
+    ended = pair.connection.post(REQUEST, within=60)
     await pair.answer(OK + b"{}")
     await ended
     await pair.answer(b"HTTP/1.1 410 Gone\r\n\r\n")
@@ -160,7 +160,7 @@ async def serve() -> AsyncIterator[Serve]:
 
     async def served() -> Pair:
         pairs.append(pair := await connect())
-        ended = pair.connection.post(REQUEST)
+        ended = pair.connection.post(REQUEST, within=60)
         await pair.answer(OK + b"{}")
         await ended
         return pair

@@ -155,13 +155,22 @@ async def test_what_is_ready_for_a_paused_endpoint_is_put_back_and_not_posted() 
     assert (results.unsent, results.ids) == ([1], [2])
 
 
+async def test_the_endpoints_take_turns() -> None:
+    results = Results(lambda: None)
+    poster = make(QuickSender(), results, connections=1)
+    async with asyncio.TaskGroup() as tasks:
+        poster.add([claimed(number, name) for number, name in enumerate("aaab")], time.monotonic(), tasks)
+        poster.add([claimed(number, name) for number, name in enumerate("cb", 4)], time.monotonic(), tasks)
+    assert results.ids == [0, 3, 4, 1, 5, 2]
+
+
 async def test_some_of_what_is_ready_or_all_of_it_is_put_back() -> None:
     sender, results = SlowSender(), Results(lambda: None)
     poster = make(sender, results, connections=1)
     async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
         poster.add([claimed(number, name) for number, name in enumerate("abcab")], time.monotonic(), tasks)
         await asyncio.sleep(0)
-        poster.put_back(lambda delivery: delivery.endpoint_id == "b")
+        poster.put_back(lambda endpoint_id: endpoint_id == "b")
         assert results.unsent == [1, 4]
         poster.put_back()
         assert results.unsent == [1, 4, 2, 3]
@@ -184,7 +193,8 @@ async def test_endpoints_whose_attempts_are_overdue_have_a_narrower_window_and_w
     async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
         poster.add([claimed(1, "late"), claimed(2, "quick")], time.monotonic(), tasks)
         await asyncio.sleep(0)
-        poster._ready.extend([_Ready(claimed(3, "late"), inf), _Ready(claimed(4, "quick"), inf)])
+        poster._ready.add("late", _Ready(claimed(3, "late"), inf))
+        poster._ready.add("quick", _Ready(claimed(4, "quick"), inf))
         poster.narrow_overdue()
         assert (poster._backlog._window("late"), results.unsent) == (wide, [])
         poster._under_way[1] = (time.monotonic() - 11, "late")
