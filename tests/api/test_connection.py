@@ -339,3 +339,23 @@ async def test_every_request_that_is_under_way_at_the_stop_is_answered(monkeypat
     # `{}` is no update: kept as a dead letter
     assert [answer.status for answer in answers] == [422, 422]
     assert [answer.headers["connection"] for answer in answers] == ["close", "close"]
+
+
+async def test_a_request_that_takes_longer_than_the_drain_is_broken_off() -> None:
+    asked, stopping = asyncio.Event(), asyncio.Event()
+
+    async def send(_messages: Sequence[TopicMessage]) -> bool:
+        asked.set()
+        return await asyncio.get_running_loop().create_future()
+
+    intake = FeedIntake(
+        FEEDS, {"vgs": [SECRET]}, edge=lambda: Edge(datetime(2026, 11, 20, tzinfo=UTC)), send=send, rows=edge.rows
+    )
+    async with asyncio.timeout(60), Listener(intake, "127.0.0.1", 0, drain_within=0.1) as listener:
+        serving = asyncio.create_task(listener.run(stopping))
+        posting = asyncio.create_task(exchange(listener.port, request(f"{POST} HTTP/1.1", HEAD + BEARER + TWO)))
+        await asked.wait()
+        stopping.set()
+        await serving
+        await asyncio.wait((posting,))
+    assert isinstance(posting.exception(), asyncio.IncompleteReadError | ConnectionError)

@@ -286,6 +286,9 @@ async def test_who_comes_when_all_connections_are_taken_is_hung_up_on(monkeypatc
         async with half_a_header(client):
             await until(partial(negated, partial(answers, client)))
             assert not await answers(client)
+            async with asyncio.timeout(60), half_a_header(client) as reader:
+                with suppress(ConnectionError):
+                    assert await reader.read() == b""
         await until(partial(answers, client))
 
 

@@ -106,6 +106,7 @@ class Harness:
         allow: Any = LOOPBACK,
         servers: str | None = None,
         digit_ids: DigitIds = NO_DIGIT_IDS,
+        drain_within: float = 25,
         **address: Any,
     ) -> AsyncIterator[Fetcher]:
         where = VendorAddress(self.vendor.url("/v71"), f"Basic {b64encode(b'u:p').decode()}", allow)
@@ -125,6 +126,7 @@ class Harness:
                 digit_ids=digit_ids,
                 schedule=schedule,
                 lease=lease,
+                drain_within=drain_within,
                 on_point=at,
             )
 
@@ -447,6 +449,47 @@ async def test_it_runs_until_told_to_stop_and_finishes_what_is_under_way(harness
         await work
         assert fetcher.stalled() is None
     assert (await harness.rows(), len(await harness.updates())) == ([], 1)
+
+
+async def test_what_takes_longer_than_the_drain_is_left_for_another_process(harness: Harness) -> None:
+    stopping = asyncio.Event()
+    harness.vendor.answer("/v71/storedPaymentMethods", Answer(200, {}, answer("adyen").body, delay=60))
+    await harness.waiting(*thin_events("adyen")[:1])
+    async with harness.fetcher(deadline=60, drain_within=0.1) as fetcher, asyncio.timeout(40):
+        work = asyncio.create_task(fetcher.run(stopping))
+        await harness.vendor.arrived(1)
+        stopping.set()
+        await work
+    assert [row[:3] for row in await harness.rows()] == [("adyen", 0, None)]
+
+
+async def test_what_waits_for_an_address_is_asked_about_once_a_process_starts_with_one(harness: Harness) -> None:
+    await harness.waiting(*thin_events("adyen")[:1])
+
+    async def send(_: object) -> bool:
+        return True
+
+    async with VendorClient({}, version="0") as nobody:
+        await Fetcher(harness.engine, nobody, FEEDS, send=send, edge=Edge).run_once()
+    harness.vendor.answer("/v71/storedPaymentMethods", answer("adyen"))
+    stopping = asyncio.Event()
+    async with harness.fetcher() as fetcher:
+        work = asyncio.create_task(fetcher.run(stopping))
+        await harness.vendor.arrived(1)
+        stopping.set()
+        await work
+    assert await harness.rows() == []
+
+
+async def test_a_vendor_is_asked_four_questions_at_a_time(harness: Harness) -> None:
+    (event,) = thin_events("adyen")[:1]
+    harness.vendor.answer("/v71/storedPaymentMethods", answer("adyen"))
+    async with harness.engine.begin() as connection:
+        new = [NewFetch("adyen", bytes([number] * 16), event.value, "thin", 0, number) for number in range(5)]
+        await fetches.keep(connection, new)
+    async with harness.fetcher() as fetcher:
+        assert [await fetcher.run_once() for _ in range(3)] == [4, 1, 0]
+    assert await harness.rows() == []
 
 
 # --- and onto the table -------------------------------------------------------------------------------------------
