@@ -346,7 +346,7 @@ async def test_a_request_that_takes_longer_than_the_drain_is_broken_off() -> Non
 
     async def send(_messages: Sequence[TopicMessage]) -> bool:
         asked.set()
-        return await asyncio.get_running_loop().create_future()
+        return await asyncio.Event().wait()
 
     intake = FeedIntake(
         FEEDS, {"vgs": [SECRET]}, edge=lambda: Edge(datetime(2026, 11, 20, tzinfo=UTC)), send=send, rows=edge.rows

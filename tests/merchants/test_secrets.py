@@ -113,7 +113,8 @@ async def test_secrets_that_no_key_opens_do_not_end_the_encryption_of_those_behi
         await seal(outbox, id_, V1.seal(SECRET, "secret", id_ if id_ in "ce" else "another"))
     monkeypatch.setattr(secrets, "AT_ONCE", 2)
     keys = Keys([Key(version, bytes.fromhex(digits)) for version, digits in reversed(HEX.items())])
-    after, opened, refused = "", 0, []
+    refused: list[str] = []
+    after, opened = "", 0
     for last in ("b", "d", "e", None):
         async with outbox.engine.begin() as connection:
             done = await secrets.reencrypt(connection, keys, after=after)
