@@ -27,6 +27,7 @@ async def test_what_gathers_while_a_notice_is_on_its_way_is_one_notice(engine: A
         assert await arrived.get() == ["a", "b"]
         sender.add(["c"])
         assert await arrived.get() == ["c"]
+        assert not sender._added.is_set(), "it waits for the next endpoint, and does not turn in a circle"
         stopping.set()
 
 
