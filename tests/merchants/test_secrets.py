@@ -123,6 +123,16 @@ async def test_secrets_that_no_key_opens_do_not_end_the_encryption_of_those_behi
     assert (opened, refused) == (2, ["a", "b", "d"])
 
 
+async def test_of_many_endpoints_that_no_key_opens_twenty_are_named(program: Program, outbox: Outbox) -> None:
+    names = [f"e{number:02}" for number in range(21)]
+    for id_ in names:
+        await outbox.add_endpoint(id_)
+        await seal(outbox, id_, V1.seal(SECRET, "secret", id_))
+    ended = await program("secrets", "reencrypt", SECRETS_KEY=f"v2:{HEX['v2']}")
+    named = [f"repoint: {id_}: there is no key of version v1" for id_ in names[:20]]
+    assert (ended.code, ended.err.splitlines()[-21:]) == (1, [*named, "repoint: and 1 more"])
+
+
 async def test_no_list_shows_a_secret_sealed_or_not(program: Program, outbox: Outbox) -> None:
     await outbox.add_endpoint("m")
     shown = [await program(noun, "list", "--json") for noun in ("endpoints", "merchants")]

@@ -145,6 +145,13 @@ async def test_a_binary_cloud_event_is_sent_again_with_its_headers(
     assert parse(message.value, message.headers).update.stamp.update_id == "vau-4"
 
 
+async def test_each_byte_of_a_body_that_is_no_text_is_shown(program: Program, engine: AsyncEngine, topic: str) -> None:
+    letter = await keep(engine, topic, b'{"a": "\xff\x80"}\nb', [])
+    assert (await program("dead-letters", "show", letter)).well().out.endswith('\n\n{"a": "\\xff\\x80"}\nb\n')
+    shown = (await program("dead-letters", "show", letter, "--json")).json()
+    assert shown["body"] == '{"a": "\\xff\\x80"}\nb'
+
+
 @pytest.mark.parametrize(
     ("masked", "left"),
     [
