@@ -104,6 +104,22 @@ async def test_what_no_key_opens_stays_and_is_named(program: Program, outbox: Ou
     assert "b: the key of version v1 does not open it" in ended.err
 
 
+async def test_of_two_secrets_the_first_is_the_newest(outbox: Outbox) -> None:
+    await outbox.add_endpoint("m")
+    await seal(outbox, "m", *(V1.seal(each, "secret", "m") for each in (OTHER, SECRET)))
+    async with outbox.engine.begin() as connection:
+        newest = [await secrets.is_newest(connection, V1, "m", each) for each in (OTHER, SECRET)]
+    assert newest == [True, False]
+
+
+async def test_an_import_replaces_a_secret_that_no_key_opens(outbox: Outbox) -> None:
+    await outbox.add_endpoint("m")
+    await seal(outbox, "m", V1.seal(SECRET, "secret", "m"))
+    async with outbox.engine.begin() as connection:
+        sealed = await secrets.seal_given(connection, V2, {"m": SECRET})
+    assert V2.open(sealed["m"], "secret", "m") == SECRET
+
+
 async def test_secrets_that_no_key_opens_do_not_end_the_encryption_of_those_behind_them(
     monkeypatch: pytest.MonkeyPatch, outbox: Outbox
 ) -> None:

@@ -55,3 +55,13 @@ def test_after_a_merge_each_merchant_is_told_of_the_methods_that_are_new_to_it_a
     events = announcements(merged.target, merged.changes)
     assert {(event.merchant_id, event.method_id) for event in events} == {("grocer", "m-A"), ("optician", "m-S")}
     assert [event.reason for event in events] == ["WALLET_MERGE", "WALLET_MERGE"]
+
+
+@pytest.mark.parametrize(("default", "subscription_default"), [(True, False), (False, True)])
+def test_each_of_the_two_flags_is_shown_under_its_own_name(*, default: bool, subscription_default: bool) -> None:
+    before = method("A", details=BEFORE)
+    after = before._replace(default=default, subscription_default=subscription_default)
+    event = announcements(wallet(after), (Updated(before, after),))[0]
+    payload = json.loads(event.payload)
+    shown = payload["paymentMethod"]
+    assert (shown["default"], shown["subscriptionDefault"]) == (default, subscription_default)

@@ -319,6 +319,18 @@ def test_a_detail_that_holds_a_secret_is_refused_by_its_name(key: str) -> None:
     assert fault == f"paymentMethods.0.details.{key}: expected no such secret, nowhere"
 
 
+@pytest.mark.parametrize("key", ["", "a\0", "x" * 256], ids=["empty", "NUL", "too long"])
+def test_the_name_of_a_detail_is_one_that_can_be_stored(key: str) -> None:
+    (fault,) = faults(changed(**{key: "1"}))
+    assert fault == "paymentMethods.0.details: expected names of 1 to 255 characters, none of them NUL"
+
+
+def test_a_missing_customer_identifier_is_named_as_the_setting_has_it() -> None:
+    line = wallet(1) | {"customer": {"metadata": {"patientId": "1"}}}
+    with pytest.raises(Refused, match=r"expected enterpriseId, hsid or metadata\.tier$"):
+        read_wallet(json.dumps(line), ["enterpriseId", "hsid", "metadata.tier"])
+
+
 def test_a_gift_card_has_the_details_of_a_card() -> None:
     line = wallet(1)
     line["paymentMethods"][0] |= {"type": "GIFT_CARD", "default": False, "subscriptionDefault": False}

@@ -72,7 +72,7 @@ async def test_a_wallet_that_was_merged_or_has_another_name_is_not_left_without_
     outbox = Outbox(engine)
     await add_wallet(outbox, 1, enterprise_id="e")
     await add_wallet(outbox, 2, hsid="h")
-    await add_wallet(outbox, 3, rx="3", merged_into=1)
+    await add_wallet(outbox, 3, tier="gold", merged_into=1)
     for number in (5, 4):
         await add_wallet(outbox, number, tier="gold")
     async with engine.begin() as connection:

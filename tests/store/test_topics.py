@@ -100,6 +100,10 @@ async def test_an_offset_is_lost_once_however_often_that_is_noted(engine: AsyncE
         assert [await lose(3, 10), await lose(3, 10), await lose(3, 12), await lose(3, 11)] == [7, 0, 2, 0]
         assert await lose(20, 21) == 1
         assert (await take_stock(connection, "updates")).lost == 10
+        # the same offsets of another partition, and of another incarnation
+        for other, partition in ((of, 1), (Incarnation("updates", of.number + 1), 0)):
+            lost = await topics.lose(connection, other, partition, start=3, end=5, reason=Loss.RETENTION)
+            assert lost == 2
 
 
 async def add_one_of_each(connection: AsyncConnection, topic: str) -> None:
