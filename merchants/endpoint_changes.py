@@ -6,6 +6,7 @@ from typing import NamedTuple
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.wallet import MerchantId
+from schemas import endpoint_headers
 from schemas.event import url_host
 from schemas.merchant import EndpointLine
 from schemas.sealing import Keys
@@ -16,8 +17,9 @@ from store.endpoints import Endpoint
 from store.merchants import NewEndpoint
 
 
-def as_stored(merchant_id: MerchantId, endpoint: EndpointLine, *, sealed_secret: str) -> NewEndpoint:
+def as_stored(keys: Keys, merchant_id: MerchantId, endpoint: EndpointLine, *, sealed_secret: str) -> NewEndpoint:
     """The row of an endpoint that a file or a command describes."""
+    headers = endpoint_headers.write(endpoint.headers)
     return NewEndpoint(
         endpoint.id,
         merchant_id,
@@ -26,6 +28,8 @@ def as_stored(merchant_id: MerchantId, endpoint: EndpointLine, *, sealed_secret:
         endpoint.event_types,
         endpoint.max_per_second,
         endpoint.retry_schedule,
+        keys.seal(headers, "headers", endpoint.id) if endpoint.headers else None,
+        sorted(endpoint.headers),
     )
 
 
@@ -46,7 +50,7 @@ async def add(
     """
     if not await merchants.known(connection, [merchant_id]):
         return NotAdded.NO_MERCHANT
-    new = as_stored(merchant_id, endpoint, sealed_secret=keys.seal(endpoint.secret, "secret", endpoint.id))
+    new = as_stored(keys, merchant_id, endpoint, sealed_secret=keys.seal(endpoint.secret, "secret", endpoint.id))
     if not await merchants.add_endpoint(connection, new):
         [existing] = await endpoints.read(connection, [endpoint.id], with_removed=True)
         return NotAdded.ID_IN_USE if existing.removed_at is None else NotAdded.ID_OF_REMOVED
@@ -89,5 +93,5 @@ def _settings(endpoint: Endpoint) -> dict[str, object]:
     shown = EndpointView.of(endpoint).as_json()
     return {
         "urlHost": url_host(endpoint.url),
-        **{key: shown[key] for key in ("merchantId", "eventTypes", "maxPerSecond", "retrySchedule")},
+        **{key: shown[key] for key in ("merchantId", "eventTypes", "headerNames", "maxPerSecond", "retrySchedule")},
     }

@@ -1,4 +1,4 @@
-"""Signing secrets of endpoints, as they are stored: sealed (schemas/sealing.py)."""
+"""Signing secrets and headers of endpoints, as they are stored: sealed (schemas/sealing.py)."""
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -7,7 +7,8 @@ from typing import NamedTuple
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from schemas.sealing import PREFIX, CannotOpen, Keys
-from store import endpoints
+from store import endpoint_secrets
+from store.endpoint_secrets import Sealed
 
 AT_ONCE = 500
 """Endpoints whose secrets are sealed anew in one transaction: a few milliseconds, and no import waits for longer."""
@@ -18,7 +19,7 @@ async def seal_given(connection: AsyncConnection, keys: Keys, secrets: Mapping[s
 
     Sealing gives another text each time, so only opened texts can be compared.
     """
-    stored = await endpoints.lock_secrets(connection, list(secrets))
+    stored = await endpoint_secrets.lock(connection, list(secrets))
     return {
         id_: stored[id_][0]
         if stored.get(id_) and _opened(keys, stored[id_][0], id_) == secret
@@ -36,7 +37,7 @@ def _opened(keys: Keys, sealed: str, endpoint_id: str) -> str | None:
 
 async def is_newest(connection: AsyncConnection, keys: Keys, endpoint_id: str, secret: str) -> bool:
     """Whether the endpoint has this secret already. Locks the endpoint."""
-    stored = await endpoints.lock_secrets(connection, [endpoint_id])
+    stored = await endpoint_secrets.lock(connection, [endpoint_id])
     return _opened(keys, stored[endpoint_id][0], endpoint_id) == secret
 
 
@@ -44,7 +45,7 @@ async def rotate(
     connection: AsyncConnection, keys: Keys, endpoint_id: str, secret: str, overlap: timedelta
 ) -> datetime | None:
     """Give an endpoint a new secret; the newest one signs beside it for `overlap`. Until when; None without overlap."""
-    return await endpoints.rotate_secret(connection, endpoint_id, keys.seal(secret, "secret", endpoint_id), overlap)
+    return await endpoint_secrets.rotate(connection, endpoint_id, keys.seal(secret, "secret", endpoint_id), overlap)
 
 
 class Reencrypted(NamedTuple):
@@ -58,21 +59,27 @@ class Reencrypted(NamedTuple):
 async def reencrypt(connection: AsyncConnection, keys: Keys, *, after: str) -> Reencrypted:
     """Seal the secrets of the next AT_ONCE endpoints after `after` with the first key, where another key sealed them.
 
-    `last_id` is None if there are no more. A secret that cannot be opened stays as it is.
+    The headers of an endpoint count as one secret. `last_id` is None if there are no more. The secrets of an endpoint
+    stay as they are if one of them cannot be opened.
     """
     beginning = f"{PREFIX}{keys.current_version}:"
-    stored = await endpoints.lock_secrets_under_other_keys(connection, beginning, after=after, limit=AT_ONCE)
-    replaced: dict[str, list[str]] = {}
+    stored = await endpoint_secrets.lock_under_other_keys(connection, beginning, after=after, limit=AT_ONCE)
+    replaced: dict[str, Sealed] = {}
     refused: dict[str, str] = {}
     number = 0
-    for id_, sealed_secrets in stored.items():
+    for id_, (sealed_secrets, sealed_headers) in stored.items():
         try:
-            opened = [keys.open(sealed, "secret", id_) for sealed in sealed_secrets]
+            secrets = [keys.open(sealed, "secret", id_) for sealed in sealed_secrets]
+            headers = None if sealed_headers is None else keys.open(sealed_headers, "headers", id_)
         except CannotOpen as why:
             refused[id_] = str(why)
             continue
-        number += sum(not sealed.startswith(beginning) for sealed in sealed_secrets)
-        replaced[id_] = [keys.seal(secret, "secret", id_) for secret in opened]
+        all_sealed = [*sealed_secrets, *([sealed_headers] if sealed_headers else [])]
+        number += sum(not sealed.startswith(beginning) for sealed in all_sealed)
+        replaced[id_] = Sealed(
+            [keys.seal(secret, "secret", id_) for secret in secrets],
+            None if headers is None else keys.seal(headers, "headers", id_),
+        )
     if replaced:
-        await endpoints.replace_secrets(connection, replaced)
+        await endpoint_secrets.replace(connection, replaced)
     return Reencrypted(number, refused, max(stored, default=None))

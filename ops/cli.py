@@ -77,7 +77,7 @@ COMMANDS: Mapping[str, Entry] = {
         "Events on their way to endpoints, and those that arrived or did not.",
     ),
     "audit": Entry("ops.commands.audit", "app", "What people did: who, why, and what stood there before and after."),
-    "secrets": Entry("ops.commands.secrets", "app", "Signing secrets of endpoints, as they are stored."),
+    "secrets": Entry("ops.commands.secrets", "app", "Signing secrets and headers of endpoints, as they are stored."),
     "keys": Entry("ops.commands.keys", "app", "Keys for settings."),
 }
 

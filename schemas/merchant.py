@@ -1,5 +1,6 @@
 """Merchants files: one JSON object a line (design.md §6), and an endpoint as a line or a command describes it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Annotated
@@ -7,6 +8,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, Strict
 
 from domain.wallet import MerchantId
+from schemas import endpoint_headers
 from schemas.duration import duration
 from schemas.event import EventName
 from schemas.file_line import parse
@@ -44,6 +46,9 @@ class _EndpointJson(Line):
     secret: Annotated[str, AfterValidator(_checked_secret), Field(repr=False)]
     event_types: Annotated[list[EventName], Field(min_length=1)]
     max_per_second: Annotated[float, Strict(), Field(ge=_LEAST_PER_SECOND, le=_MOST_PER_SECOND)] | None = None
+    headers: Annotated[dict[str, str], AfterValidator(endpoint_headers.checked), Field(repr=False)] = Field(
+        default_factory=dict
+    )
     retry_schedule: (
         Annotated[list[Annotated[str, AfterValidator(_duration)]], Field(min_length=1, max_length=_MOST_RETRIES)] | None
     ) = None
@@ -63,6 +68,7 @@ class EndpointLine:
     event_types: tuple[str, ...]
     max_per_second: float | None = None
     retry_schedule: tuple[timedelta, ...] | None = None
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,4 +101,5 @@ def _endpoint(read: _EndpointJson) -> EndpointLine:
         tuple(name.value for name in read.event_types),
         read.max_per_second,
         None if read.retry_schedule is None else tuple(map(duration, read.retry_schedule)),
+        read.headers,
     )

@@ -19,10 +19,11 @@ PREFIX = "sealed:"
 KEY_BYTES = 32
 
 _NONCE_BYTES = 12  # NIST SP 800-38D, 8.2.2: random nonces of 96 bits serve 2^32 texts
-# Opened texts kept in memory: a secret or two of each endpoint in use, twice the keyed HMACs of schemas/signature.py.
+# Opened texts kept in memory: a secret or two of each endpoint in use, or a secret and its headers; twice the keyed
+# HMACs of schemas/signature.py.
 _MOST_OPENED = 8192
 
-Kind: TypeAlias = Literal["secret"]
+Kind: TypeAlias = Literal["secret", "headers"]
 """What is sealed."""
 
 

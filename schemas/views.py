@@ -140,7 +140,7 @@ class DeliveryView(View, Generic[Attempts]):
 
 
 class EndpointView(View):
-    """An endpoint, without its secrets."""
+    """An endpoint, without its secrets and the values of its headers."""
 
     id: str
     merchant_id: str
@@ -155,6 +155,7 @@ class EndpointView(View):
     max_per_second: Annotated[float, PlainSerializer(_short, return_type=float)] | None
     retry_schedule: tuple[Annotated[timedelta, PlainSerializer(spell, return_type=str)], ...] | None
     former_secret_until: Moment | None
+    header_names: tuple[str, ...]
     removed_at: Moment | None
 
 

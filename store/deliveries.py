@@ -72,6 +72,7 @@ class ClaimedDelivery(NamedTuple):
     retry_schedule: Sequence[timedelta] | None = None
     is_failing: bool = False
     is_probe: bool = False
+    sealed_headers: str | None = None
 
     def __repr__(self) -> str:
         """Without the secrets, the URL, which may hold some, and the body."""
@@ -87,7 +88,7 @@ class ClaimedDelivery(NamedTuple):
 _CLAIM = text(f"""
     WITH wanted AS MATERIALIZED (SELECT * FROM {DELIVERY_CLAIM.array("wanted")}),
     restrained AS MATERIALIZED (
-        SELECT id, url, sealed_secrets, retry_schedule,
+        SELECT id, url, sealed_secrets, sealed_headers, retry_schedule,
                failing_since IS NOT NULL AS is_failing, circuit = 'OPEN' AS is_probe,
                least(CASE circuit WHEN 'OPEN' THEN 1 END,
                      1 + floor(max_per_second * extract(epoch FROM
@@ -99,17 +100,18 @@ _CLAIM = text(f"""
           AND (circuit = 'OPEN' OR max_per_second IS NOT NULL)
         FOR NO KEY UPDATE SKIP LOCKED),
     allowed AS MATERIALIZED (
-        SELECT id, url, sealed_secrets, retry_schedule, failing_since IS NOT NULL AS is_failing, false AS is_probe,
-               wanted.most, watermark
+        SELECT id, url, sealed_secrets, sealed_headers, retry_schedule,
+               failing_since IS NOT NULL AS is_failing, false AS is_probe, wanted.most, watermark
         FROM wanted
         JOIN endpoints ON id = wanted.endpoint_id AND status = 'ENABLED' AND circuit = 'CLOSED'
                       AND max_per_second IS NULL AND (held_until IS NULL OR held_until <= now())
         UNION ALL
-        SELECT id, url, sealed_secrets, retry_schedule, is_failing, is_probe,
+        SELECT id, url, sealed_secrets, sealed_headers, retry_schedule, is_failing, is_probe,
                CAST(least(wanted.most, restrained.most) AS int), watermark
         FROM wanted JOIN restrained ON id = wanted.endpoint_id),
     due AS MATERIALIZED (
-        SELECT delivery.id, allowed.id AS endpoint_id, url, sealed_secrets, retry_schedule, is_failing, is_probe
+        SELECT delivery.id, allowed.id AS endpoint_id, url, sealed_secrets, sealed_headers, retry_schedule,
+               is_failing, is_probe
         FROM allowed
         CROSS JOIN LATERAL (
             SELECT id
@@ -132,7 +134,7 @@ _CLAIM = text(f"""
         WHERE id = ANY(ARRAY(SELECT endpoint_id FROM due)) AND id = ANY(ARRAY(SELECT id FROM restrained)))
     SELECT claimed.id, attempt, event_id, claimed.endpoint_id, wallet_id, due_at, leased_until,
            (SELECT body FROM events WHERE events.id = event_id), url, sealed_secrets,
-           tries, retry_schedule, is_failing, is_probe
+           tries, retry_schedule, is_failing, is_probe, sealed_headers
     FROM claimed JOIN due ON due.id = claimed.id
 """)
 
@@ -213,7 +215,7 @@ _RECORD = text(f"""
 # After the deletion, in a second statement: what was enqueued behind the deleted row is visible now.
 _PROMOTE = text(f"""
     WITH allowed AS MATERIALIZED (
-        SELECT id, url, sealed_secrets, retry_schedule, failing_since IS NOT NULL AS is_failing
+        SELECT id, url, sealed_secrets, sealed_headers, retry_schedule, failing_since IS NOT NULL AS is_failing
         FROM endpoints
         WHERE id = ANY(ARRAY(SELECT DISTINCT endpoint_id FROM {LINE.array("to_claim")}))
           AND status = 'ENABLED' AND circuit = 'CLOSED' AND max_per_second IS NULL
@@ -247,10 +249,10 @@ _PROMOTE = text(f"""
         RETURNING endpoint_id)
     SELECT claimed.id, attempt, event_id, endpoint_id, wallet_id, due_at, leased_until,
            (SELECT body FROM events WHERE events.id = event_id), url, sealed_secrets,
-           tries, retry_schedule, is_failing, false
+           tries, retry_schedule, is_failing, false, sealed_headers
     FROM claimed JOIN allowed ON allowed.id = endpoint_id
     UNION ALL
-    SELECT NULL, NULL, NULL, endpoint_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+    SELECT NULL, NULL, NULL, endpoint_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
     FROM promoted GROUP BY endpoint_id
 """)
 

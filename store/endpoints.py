@@ -7,7 +7,7 @@ while a batch writes deliveries for it, and no delivery is left behind in betwee
 its foreign keys hold, and its id is never given out again.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -17,12 +17,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.delivery.circuit import Failures
 from store import schema
-from store.rows import ENDPOINT_ATTEMPTS, ENDPOINT_HOLD, ENDPOINT_SECRETS, columns_of, selected
+from store.rows import ENDPOINT_ATTEMPTS, ENDPOINT_HOLD, columns_of, selected
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A row of `endpoints` without its secrets.
+    """A row of `endpoints` without its secrets and the values of its headers.
 
     `circuit` is CLOSED or OPEN; the `failures` since its latest success began at `failing_since`.
     """
@@ -40,10 +40,11 @@ class Endpoint:
     max_per_second: float | None
     retry_schedule: tuple[timedelta, ...] | None
     former_secret_until: datetime | None
+    header_names: tuple[str, ...]
     removed_at: datetime | None
 
 
-_COLUMNS = selected(columns_of(schema.endpoints, without=["sealed_secrets", "paced_until"]))
+_COLUMNS = selected(columns_of(schema.endpoints, without=["sealed_secrets", "sealed_headers", "paced_until"]))
 """By the names of the fields of Endpoint."""
 _READ = text(f"""
     SELECT {_COLUMNS}
@@ -80,7 +81,11 @@ async def of_merchants(connection: AsyncConnection, merchant_ids: Collection[str
 def _endpoints(rows: Iterable[Row[Any]]) -> Iterator[Endpoint]:
     for row in rows:
         schedule = None if row.retry_schedule is None else tuple(row.retry_schedule)
-        changed = {"event_types": tuple(row.event_types), "retry_schedule": schedule}
+        changed = {
+            "event_types": tuple(row.event_types),
+            "retry_schedule": schedule,
+            "header_names": tuple(row.header_names),
+        }
         yield Endpoint(**{**row._mapping, **changed})  # noqa: SLF001 - SQLAlchemy's public name
 
 
@@ -163,14 +168,15 @@ async def enable(connection: AsyncConnection, ids: Collection[str]) -> list[str]
 _REMOVE = text("""
     UPDATE endpoints
     SET removed_at = now(), status = 'DISABLED', disabled_reason = :reason, sealed_secrets = '{}',
-        former_secret_until = NULL, held_until = NULL, circuit = 'CLOSED', failing_since = NULL, failures = 0
+        former_secret_until = NULL, sealed_headers = NULL, header_names = '{}', held_until = NULL,
+        circuit = 'CLOSED', failing_since = NULL, failures = 0
     WHERE id = :id AND removed_at IS NULL
     RETURNING id
 """)
 
 
 async def remove(connection: AsyncConnection, endpoint_id: str, reason: str) -> bool:
-    """Send nothing more to an endpoint, and drop its secrets; False if there is none. Its row stays."""
+    """Send nothing more to an endpoint, and drop its secrets and headers; False if there is none. Its row stays."""
     return await connection.scalar(_REMOVE, {"id": endpoint_id, "reason": reason}) is not None
 
 
@@ -195,94 +201,6 @@ _HOLD = text(f"""
 async def hold(connection: AsyncConnection, durations: Mapping[str, timedelta]) -> None:
     """Claim nothing for endpoints (durations by id) for this long from now; a longer hold stays."""
     await connection.execute(_HOLD, {"ids": list(durations), "holds": list(durations.items())})
-
-
-_SECRETS = text("""
-    SELECT id, sealed_secrets FROM endpoints WHERE id = ANY(CAST(:ids AS text[])) ORDER BY id FOR NO KEY UPDATE
-""")
-
-
-async def lock_secrets(connection: AsyncConnection, ids: Collection[str]) -> dict[str, list[str]]:
-    """The sealed secrets of these endpoints, newest first, by endpoint. Locks the endpoints."""
-    rows = await connection.execute(_SECRETS, {"ids": list(ids)})
-    return {id_: list(secrets) for id_, secrets in rows}
-
-
-_ROTATE = text("""
-    UPDATE endpoints
-    SET sealed_secrets = CASE WHEN CAST(:overlap AS interval) > interval '0'
-                         THEN ARRAY[CAST(:sealed AS text), sealed_secrets[1]] ELSE ARRAY[CAST(:sealed AS text)] END,
-        former_secret_until = CASE WHEN CAST(:overlap AS interval) > interval '0'
-                              THEN now() + CAST(:overlap AS interval) END
-    WHERE id = :id
-    RETURNING former_secret_until
-""")
-
-
-async def rotate_secret(
-    connection: AsyncConnection, endpoint_id: str, sealed_secret: str, overlap: timedelta
-) -> datetime | None:
-    """Give an endpoint a new secret; its newest one signs beside it for `overlap`. Until when; None without overlap."""
-    row = {"id": endpoint_id, "sealed": sealed_secret, "overlap": overlap}
-    until: datetime | None = await connection.scalar(_ROTATE, row)
-    return until
-
-
-_END_OVERLAPS = text("""
-    UPDATE endpoints SET sealed_secrets = sealed_secrets[1:1], former_secret_until = NULL
-    WHERE id = ANY(ARRAY(
-        SELECT id FROM endpoints WHERE former_secret_until <= now() ORDER BY id FOR NO KEY UPDATE SKIP LOCKED))
-""")
-
-
-async def end_overlaps(connection: AsyncConnection) -> None:
-    """Drop the former secrets whose end has come."""
-    await connection.execute(_END_OVERLAPS)
-
-
-_UNDER_OTHER_KEYS = text("""
-    SELECT id, sealed_secrets
-    FROM endpoints
-    WHERE id > :after
-      AND EXISTS (SELECT FROM unnest(sealed_secrets) AS sealed WHERE NOT starts_with(sealed, :beginning))
-    ORDER BY id
-    LIMIT :limit
-    FOR NO KEY UPDATE
-""")
-
-
-async def lock_secrets_under_other_keys(
-    connection: AsyncConnection, beginning: str, *, after: str, limit: int
-) -> dict[str, list[str]]:
-    """As `lock_secrets`: the next endpoints after the id `after` that have a sealed secret without this beginning."""
-    wanted = {"beginning": beginning, "after": after, "limit": limit}
-    return {id_: list(secrets) for id_, secrets in await connection.execute(_UNDER_OTHER_KEYS, wanted)}
-
-
-_REPLACE_SECRETS = text(f"""
-    UPDATE endpoints SET sealed_secrets = new.sealed_secrets
-    FROM {ENDPOINT_SECRETS.array("rows")} AS new
-    WHERE endpoints.id = new.id AND endpoints.id = ANY(CAST(:ids AS text[]))
-""")
-
-
-async def replace_secrets(connection: AsyncConnection, sealed_secrets: Mapping[str, Sequence[str]]) -> None:
-    """Give endpoints, which are locked, these sealed secrets, by endpoint."""
-    rows = [ENDPOINT_SECRETS.row(id=id_, sealed_secrets=list(sealed)) for id_, sealed in sealed_secrets.items()]
-    await connection.execute(_REPLACE_SECRETS, {"rows": rows, "ids": list(sealed_secrets)})
-
-
-_KEY_VERSIONS = text("""
-    SELECT split_part(sealed, ':', 2) AS version, count(*)
-    FROM endpoints CROSS JOIN unnest(sealed_secrets) AS sealed
-    GROUP BY version
-    ORDER BY version
-""")
-
-
-async def key_versions(connection: AsyncConnection) -> dict[str, int]:
-    """How many secrets are sealed with the key of each version."""
-    return dict((await connection.execute(_KEY_VERSIONS)).tuples().all())
 
 
 class Undelivered(NamedTuple):

@@ -21,6 +21,8 @@ class NewEndpoint:
     event_types: Sequence[str]
     max_per_second: float | None = None
     retry_schedule: Sequence[timedelta] | None = None
+    sealed_headers: str | None = field(default=None, repr=False)
+    header_names: Sequence[str] = ()
 
 
 _UPSERT = text(f"{MERCHANT.insert('merchants', 'merchants')} ON CONFLICT (id) DO UPDATE SET name = EXCLUDED.name")
@@ -32,6 +34,7 @@ _UPSERT_ENDPOINTS = text(f"""
         max_per_second = EXCLUDED.max_per_second,
         paced_until = CASE WHEN endpoints.max_per_second = EXCLUDED.max_per_second THEN endpoints.paced_until END,
         retry_schedule = EXCLUDED.retry_schedule,
+        sealed_headers = EXCLUDED.sealed_headers, header_names = EXCLUDED.header_names,
         sealed_secrets = CASE WHEN endpoints.sealed_secrets[1] = EXCLUDED.sealed_secrets[1]
                          THEN endpoints.sealed_secrets ELSE EXCLUDED.sealed_secrets END,
         former_secret_until = CASE WHEN endpoints.sealed_secrets[1] = EXCLUDED.sealed_secrets[1]
@@ -76,6 +79,8 @@ def _row(endpoint: NewEndpoint) -> tuple[Any, ...]:
         event_types=list(endpoint.event_types),
         max_per_second=endpoint.max_per_second,
         retry_schedule=None if endpoint.retry_schedule is None else list(endpoint.retry_schedule),
+        sealed_headers=endpoint.sealed_headers,
+        header_names=list(endpoint.header_names),
     )
 
 

@@ -111,8 +111,10 @@ ENDPOINT_STATE = (
     "removed_at",
 )
 """The columns of an endpoint that no merchants file sets."""
-ENDPOINT = RowType("endpoint_row", 3, columns_of(schema.endpoints, without=ENDPOINT_STATE))
-ENDPOINT_SECRETS = RowType("endpoint_secrets_row", 1, [_endpoints.id, _endpoints.sealed_secrets])
+ENDPOINT = RowType("endpoint_row", 4, columns_of(schema.endpoints, without=ENDPOINT_STATE))
+ENDPOINT_SEALED = RowType(
+    "endpoint_sealed_row", 1, [_endpoints.id, _endpoints.sealed_secrets, _endpoints.sealed_headers]
+)
 ENDPOINT_HOLD = RowType("endpoint_hold_row", 1, [_endpoints.id], duration="interval")
 ENDPOINT_ATTEMPTS = RowType("endpoint_attempts_row", 1, [_endpoints.id], succeeded="boolean", failures="integer")
 

@@ -25,7 +25,7 @@ from schemas.event import EventName
 from schemas.merchant import EndpointLine, read_endpoint
 from schemas.signature import event_id
 from schemas.views import AddedEndpointView, EndpointTestView, EndpointView, RemovedEndpointView, RotatedSecretView
-from store import audit, connectivity, endpoints
+from store import audit, connectivity, endpoint_secrets, endpoints
 from store.audit import Act
 from store.endpoints import Endpoint
 from store.ids import uuid7
@@ -83,6 +83,9 @@ def add(
         str | None, typer.Option(metavar="DURATIONS", help="In place of REPOINT_RETRY_SCHEDULE, such as 5s,5m,2h.")
     ] = None,
     secret_file: SecretFile = None,
+    headers_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A file with a JSON object: headers that its webhooks carry.")
+    ] = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
@@ -96,6 +99,7 @@ def add(
         "url": url,
         "secret": secret,
         "eventTypes": [name.strip() for name in events.split(",")],
+        "headers": _read_headers(headers_file) if headers_file else {},
         "maxPerSecond": max_per_second,
         "retrySchedule": None if retry_schedule is None else retry_schedule.split(","),
     }
@@ -119,6 +123,13 @@ def add(
     terminal.write_line(f"{'would add' if dry_run else 'added'} {added.id} to {merchant_id}")
     if shown is not None:
         terminal.write_line(f"its secret, which is shown this once: {shown}")
+
+
+def _read_headers(file: Path) -> object:
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # the error of a JSON text may show a part of it
+        raise Failed(f"{terminal.file_name(str(file))}: expected a JSON object of headers that can be read") from None
 
 
 def _checked(described: Mapping[str, object], settings: Settings) -> EndpointLine:
@@ -281,7 +292,7 @@ def rotate_secret(
     async def work(engine: AsyncEngine) -> datetime | None:
         async with connectivity.transaction(engine, dry_run=dry_run) as connection:
             # before the read: of two rotations at the same time, the second one sees the overlap of the first one
-            await endpoints.lock_secrets(connection, [endpoint_id])
+            await endpoint_secrets.lock(connection, [endpoint_id])
             former = await endpoints.read(connection, [endpoint_id])
             _require_all([endpoint_id], [row.id for row in former])
             if overlap and former[0].former_secret_until is not None:

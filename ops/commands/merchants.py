@@ -116,7 +116,7 @@ async def put(engine: AsyncEngine, read: dict[int, MerchantLine], file: Path, ke
         await endpoints.lock(connection, {endpoint.id for _, endpoint in lines}, merchant_ids)
         sealed = await secrets.seal_given(connection, keys, {endpoint.id: endpoint.secret for _, endpoint in lines})
         new = [
-            endpoint_changes.as_stored(merchant.id, endpoint, sealed_secret=sealed[endpoint.id])
+            endpoint_changes.as_stored(keys, merchant.id, endpoint, sealed_secret=sealed[endpoint.id])
             for merchant, endpoint in lines
         ]
         duplicates = await merchants.put(connection, [(merchant.id, merchant.name) for merchant in read.values()], new)

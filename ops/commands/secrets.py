@@ -7,16 +7,16 @@ from merchants import secrets
 from ops import parts, secret_keys, terminal
 from ops.terminal import AsJson, DryRun, Failed
 from schemas.views import ReencryptedView
-from store import connectivity, endpoints
+from store import connectivity, endpoint_secrets
 
-app = typer.Typer(help="Signing secrets of endpoints, as they are stored.", no_args_is_help=True)
+app = typer.Typer(help="Signing secrets and headers of endpoints, as they are stored.", no_args_is_help=True)
 
 _SHOWN = 20
 
 
 @app.callback()
 def main() -> None:
-    """Signing secrets of endpoints, as they are stored."""
+    """Signing secrets and headers of endpoints, as they are stored."""
 
 
 @app.command()
@@ -39,7 +39,7 @@ def reencrypt(*, dry_run: DryRun = False, as_json: AsJson = False) -> None:
                 break
             last_id = done.last_id
         async with connectivity.snapshot(engine) as connection:
-            return number, refused, await endpoints.key_versions(connection)
+            return number, refused, await endpoint_secrets.key_versions(connection)
 
     number, refused, versions = parts.on_database(settings, work)
     if as_json:

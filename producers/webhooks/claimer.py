@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from domain.delivery.backlog import Backlog
 from loops.waiting import event_or_timeout
 from producers.webhooks.measures import CLAIM_SECONDS
-from store import cancelled_deliveries, deliveries, endpoints
+from store import cancelled_deliveries, deliveries, endpoint_secrets, endpoints
 from store.deliveries import ClaimedDelivery
 from store.reused_connection import ReusedConnection
 
@@ -86,7 +86,7 @@ class Claimer:
             if time.monotonic() >= self._sweep_at:
                 # a sweep that moved deliveries may have left some: sweep again at once
                 moved = await endpoints.sort(connection) + await cancelled_deliveries.cancel_removed(connection)
-                await endpoints.end_overlaps(connection)
+                await endpoint_secrets.end_overlaps(connection)
                 self._sweep_at = -inf if moved else time.monotonic() + _SWEEP_SECONDS
                 self._watermarks.clear()
                 self._look_at = -inf

@@ -10,8 +10,9 @@ import html
 import json
 import re
 import time
-from base64 import urlsafe_b64decode
+from base64 import b64decode, urlsafe_b64decode
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 from urllib.parse import unquote_plus
 
@@ -38,6 +39,9 @@ _NO_SECRETS = {"webhook-timestamp"}
 
 _SIGNING_SECRETS = ("whsec_", "whsk_")
 _ESCAPE = re.compile(r"\\u([0-9a-fA-F]{4})")
+# An answer may say how it expects to be asked.
+_SCHEMES = {"bearer", "digest"}
+_WORDS = re.compile(r"[\s,;=\"]+")
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{16,}")
 _URL_SAFE = str.maketrans("+/", "-_")
 _HEXADECIMAL = re.compile(r"(?:[0-9a-fA-F]{2}){16,}")
@@ -97,12 +101,25 @@ def _values(sent: Mapping[str, str], body: bytes, secrets: Sequence[str]) -> Ite
     for secret in secrets:
         yield secret.rpartition("_")[2]
     for name, value in sent.items():
-        if name not in _NO_SECRETS:
+        if not name.startswith("webhook-"):
+            yield from _words_of_header(value)
+        elif name not in _NO_SECRETS:
             yield from (part.rpartition(",")[2] for part in value.split())
     try:
         yield from _strings(json.loads(body))
     except ValueError:  # no JSON
         yield body.decode(errors="replace")
+
+
+def _words_of_header(value: str) -> Iterator[str]:
+    """A header of the endpoint's own, its words, and the words in the base64 of `Basic …`: all that name something."""
+    words = [value, *_WORDS.split(value)]
+    scheme, _, credentials = value.partition(" ")
+    if scheme.lower() == "basic":
+        with suppress(binascii.Error):
+            decoded = b64decode(credentials).decode(errors="replace")
+            words += [decoded, decoded.partition(":")[2]]
+    yield from (word for word in words if len(word) >= _SHORTEST_VALUE and word.lower() not in _SCHEMES)
 
 
 def _strings(value: object, key: str = "", *, of_customer: bool = False) -> Iterator[str]:

@@ -15,6 +15,7 @@ from domain.delivery.turns import Turns
 from producers.webhooks.evidence import Evidence, ReadingBudget, evidence
 from producers.webhooks.recorder import Recorder
 from producers.webhooks.sender import FailingAnswer, PostResult, Sender
+from schemas import endpoint_headers
 from schemas.sealing import CannotOpen, Keys
 from schemas.signature import event_id, signature
 from store.deliveries import ClaimedDelivery
@@ -23,6 +24,8 @@ log = structlog.get_logger()
 
 # The log repeats a lasting state once a minute; one claim a minute costs nothing.
 _SET_ASIDE_SECONDS = 60
+
+_NO_HEADERS: Mapping[str, str] = {}
 
 AttemptPoint: TypeAlias = Literal["claimed", "read"]
 """Where crash tests stop an attempt: before its POST, and when its answer was read."""
@@ -111,14 +114,15 @@ class Poster:
             self._recorder.put_back(delivery)
             return
         try:
-            secrets = [self._keys.open(sealed, "secret", delivery.endpoint_id) for sealed in delivery.sealed_secrets]
+            secrets, own = self._open(delivery)
         except CannotOpen as error:
             self._set_aside(delivery, str(error))
             return
         if self._on_point:
             self._on_point("claimed")
         started_at = time.time()
-        headers = _headers(delivery, secrets, int(started_at))
+        signed = _headers(delivery, secrets, int(started_at))
+        headers = signed if not own or signed is None else {**signed, **own}
         if headers is None:
             result = PostResult(Outcome.UNSIGNABLE, 0.0)
         else:
@@ -133,6 +137,14 @@ class Poster:
         if result.failing is not None and headers is not None:
             kept = self._read(result.failing, headers, delivery.body, secrets)
         self._recorder.add(delivery, started_at, result, kept)
+
+    def _open(self, delivery: ClaimedDelivery) -> tuple[list[str], Mapping[str, str]]:
+        """The secrets and the headers of the delivery's endpoint. Raises CannotOpen."""
+        id_ = delivery.endpoint_id
+        secrets = [self._keys.open(sealed, "secret", id_) for sealed in delivery.sealed_secrets]
+        if delivery.sealed_headers is None:
+            return secrets, _NO_HEADERS
+        return secrets, endpoint_headers.read(self._keys.open(delivery.sealed_headers, "headers", id_))
 
     def _read(
         self, answer: FailingAnswer, sent: Mapping[str, str], body: bytes, secrets: Sequence[str]

@@ -35,6 +35,8 @@ endpoints = Table(
     Column("retry_schedule", ARRAY(Interval), comment="in place of the program's"),
     Column("former_secret_until", Instant, comment="the end of the second secret; NULL: it has no end"),
     Column("removed_at", Instant, comment="a removed endpoint has no secrets, and its id is not given out again"),
+    Column("sealed_headers", Text, comment="an encrypted JSON object; NULL: none"),
+    Column("header_names", ARRAY(Text), nullable=False, server_default="{}", comment="of sealed_headers"),
     one_of("status", "ENABLED", "DISABLED"),
     one_of("circuit", "CLOSED", "OPEN"),
     CheckConstraint("max_per_second > 0", name="max_per_second"),
@@ -43,6 +45,11 @@ endpoints = Table(
         "CASE WHEN removed_at IS NULL THEN cardinality(sealed_secrets) BETWEEN 1 AND 2"
         " ELSE cardinality(sealed_secrets) = 0 END",
         name="secrets",
+    ),
+    CheckConstraint(
+        "CASE WHEN sealed_headers IS NULL THEN cardinality(header_names) = 0"
+        " ELSE cardinality(header_names) > 0 AND starts_with(sealed_headers, 'sealed:') AND removed_at IS NULL END",
+        name="headers",
     ),
     CheckConstraint("former_secret_until IS NULL OR cardinality(sealed_secrets) = 2", name="former_secret_until"),
     CheckConstraint(

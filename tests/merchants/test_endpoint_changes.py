@@ -101,6 +101,7 @@ async def test_an_added_endpoint_receives_what_happens_from_then_on(
             "urlHost": "127.0.0.1",
             "merchantId": "m",
             "eventTypes": added["endpoint"]["eventTypes"],
+            "headerNames": [],
             "maxPerSecond": 5,
             "retrySchedule": None,
         },

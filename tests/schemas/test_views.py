@@ -32,7 +32,7 @@ EVENT = UUID(int=10)
 EVENT_ID = "evt_0000000000000000000000000000000a"
 ENDPOINT = Endpoint("ep-1", "m-1", "https://shop.example/", ("PAYMENT_METHOD_DELETED",), "ENABLED", None, LATER,
                     "OPEN", NOON, 12, 0.10000000149011612, (timedelta(seconds=5), timedelta(hours=2)),
-                    NOON, None)  # fmt: skip
+                    NOON, ("X-Tenant",), None)  # fmt: skip
 CARD = Details("1234", "VISA", Expiry(2028, 12), "John Doe", "12345", False, extra={"color": "blue"})  # noqa: FBT003
 OLD = Method("pm-1", MethodType.CARD, MethodStatus.DELETED, frozenset({"vau:tok_A"}), CARD, replaced_by="pm-2",
              deleted_reason="REISSUED")  # fmt: skip
@@ -88,7 +88,7 @@ HISTORY = MethodHistory(
             ' "eventTypes": ["PAYMENT_METHOD_DELETED"], "status": "ENABLED", "disabledReason": null,'
             ' "heldUntil": "2026-11-20T12:00:01.234Z", "circuit": "OPEN", "failingSince": "2026-11-20T12:00:00.000Z",'
              ' "failures": 12, "maxPerSecond": 0.1, "retrySchedule": ["5s", "2h"],'
-             ' "formerSecretUntil": "2026-11-20T12:00:00.000Z", "removedAt": null}'),
+             ' "formerSecretUntil": "2026-11-20T12:00:00.000Z", "headerNames": ["X-Tenant"], "removedAt": null}'),
         ),
         (
             MerchantView(id="m-1", name="Café", endpoints=()),

@@ -101,6 +101,15 @@ BROKEN = {
         "UPDATE endpoints SET removed_at = now(), status = 'DISABLED'",
     ],
     "ck_endpoints_removed": "UPDATE endpoints SET removed_at = now(), sealed_secrets = '{}'",
+    "ck_endpoints_headers": [
+        "UPDATE endpoints SET sealed_headers = '{}', header_names = '{X-Tenant}'",
+        "UPDATE endpoints SET sealed_headers = 'sealed:0:a'",
+        "UPDATE endpoints SET header_names = '{X-Tenant}'",
+        (
+            "UPDATE endpoints SET sealed_headers = 'sealed:0:a', header_names = '{X-Tenant}', removed_at = now(),"
+            " status = 'DISABLED', sealed_secrets = '{}'"
+        ),
+    ],
     "ck_endpoints_sealed": [
         "UPDATE endpoints SET sealed_secrets = '{whsec_c2VjcmV0}'",
         "UPDATE endpoints SET sealed_secrets = '{sealed:0:a, whsec_c2VjcmV0}'",
@@ -419,6 +428,8 @@ FORMER_ROW_TYPES = {
         "attempt_result_row_v1",
         "endpoint_row_v1",
         "endpoint_row_v2",
+        "endpoint_row_v3",
+        "endpoint_secrets_row_v1",
     ),
 }
 FORMER_DOMAINS = {"attempt_outcome_v1"}
