@@ -14,6 +14,7 @@ from api.authentication import content_types
 from docs import bodies, formats
 from domain.refusal import RefusalCode
 from ops import settings
+from schemas import endpoint_headers
 from schemas.feeds import FEEDS
 from schemas.feeds.feed import Feed
 
@@ -81,6 +82,15 @@ def refusals() -> str:
     return "\n".join(["| Code | Means |", "|---|---|", *(f"| `{code.name}` | {code.value} |" for code in RefusalCode)])
 
 
+def reserved_headers() -> str:
+    """The names of headers that no endpoint may set, and why."""
+    by_reason: dict[str, list[str]] = {}
+    for name, reason in endpoint_headers.RESERVED.items():
+        by_reason.setdefault(reason, []).append(f"`{name}`")
+    rows = [f"| {', '.join(names)} | {reason} |" for reason, names in by_reason.items()]
+    return "\n".join(["| Reserved | Because |", "|---|---|", *rows])
+
+
 def settings_of_program() -> str:
     """Every setting, its default and its reason."""
     rows = ["| Setting | Default | Why |", "|---|---|---|"]
@@ -105,6 +115,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "format-wallets": formats.wallets,
     "irrelevant-kinds": irrelevant_kinds,
     "refusals": refusals,
+    "reserved-headers": reserved_headers,
     "settings": settings_of_program,
 }
 

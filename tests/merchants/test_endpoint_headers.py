@@ -113,7 +113,8 @@ async def test_they_are_encrypted_at_rest_and_only_their_names_are_shown(program
     assert [row["headerNames"] for row in shown[1].json()] == [["Authorization", "X-Tenant"], ["X-Api-Key"]]
     assert shown[5].json()[1]["after"]["headerNames"] == ["X-Api-Key"]
     tables = await outbox.execute(
-        "SELECT quote_ident(relname) AS name FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
+        "SELECT quote_ident(relname) AS name FROM pg_class"
+        " WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
     )
     for table in tables:
         for row in await outbox.execute(f"SELECT CAST(t AS text) FROM {table.name} AS t"):  # noqa: S608 - our tables
