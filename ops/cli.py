@@ -78,7 +78,7 @@ COMMANDS: Mapping[str, Entry] = {
     ),
     "audit": Entry("ops.commands.audit", "app", "What people did: who, why, and what stood there before and after."),
     "secrets": Entry("ops.commands.secrets", "app", "Signing secrets and headers of endpoints, as they are stored."),
-    "keys": Entry("ops.commands.keys", "app", "Keys for settings."),
+    "keys": Entry("ops.commands.keys", "app", "Keys for settings, and public keys for merchants."),
 }
 
 

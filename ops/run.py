@@ -290,6 +290,7 @@ def _dispatcher(settings: Settings, engine: AsyncEngine, sender: Sender) -> Disp
         lease=settings.delivery_lease,
         drain_within=settings.drain_timeout.total_seconds(),
         keys=secret_keys.keys(settings),
+        signing_keys=secret_keys.signing_keys(settings),
     )
 
 

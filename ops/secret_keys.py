@@ -1,9 +1,12 @@
-"""The keys that secrets are sealed with, from the settings."""
+"""The keys that secrets are sealed with, and those that webhooks are signed with, from the settings."""
 
 from collections.abc import Callable
 
+from pydantic import SecretStr
+
 from ops.settings import Settings
 from schemas.sealing import BUILT_IN, Key, Keys
+from schemas.signing_keys import SigningKeys
 
 
 def keys(settings: Settings) -> Keys:
@@ -11,8 +14,7 @@ def keys(settings: Settings) -> Keys:
 
     So a database of development can be given a key of its own.
     """
-    written = "" if settings.secrets_key is None else settings.secrets_key.get_secret_value()
-    read = [_key(text) for text in written.split(",") if text]
+    read = _keys(settings.secrets_key)
     if settings.environment == "development":
         read.append(BUILT_IN)
     return Keys(read)
@@ -24,6 +26,11 @@ def seal(settings: Settings) -> Callable[[str, str], str]:
     return lambda endpoint_id, secret: made.seal(secret, "secret", endpoint_id)
 
 
-def _key(text: str) -> Key:
-    version, _, digits = text.partition(":")
-    return Key(version, bytes.fromhex(digits))
+def signing_keys(settings: Settings) -> SigningKeys:
+    """The keys of REPOINT_SIGNING_KEY, each of which signs; none where it is not set."""
+    return SigningKeys(_keys(settings.signing_key))
+
+
+def _keys(setting: SecretStr | None) -> list[Key]:
+    texts = () if setting is None else setting.get_secret_value().split(",")
+    return [Key(version, bytes.fromhex(digits)) for version, _, digits in (text.partition(":") for text in texts)]

@@ -12,6 +12,8 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pydantic import SecretStr
+
 from schemas.duration import spell
 from schemas.feeds import FEEDS
 
@@ -82,10 +84,17 @@ def contradictions(settings: "Settings") -> Iterator[str]:
         yield problem("knowledge_for", "expected no shorter than REPOINT_PARKED_FOR")
     if settings.history_for < sum(settings.retry_schedule, timedelta(days=1)):
         yield problem("history_for", "expected a day longer than all of REPOINT_RETRY_SCHEDULE together")
+    if settings.signing_key is not None and _digits(settings.signing_key) & _digits(settings.secrets_key):
+        yield problem("signing_key", "expected other keys than those of REPOINT_SECRETS_KEY")
     needing = needing_key(settings.feed_secrets or ())
     if needing and settings.fingerprint_key is None:
         yield problem("fingerprint_key", _expected_with(needing))
     yield from _contradictions_of_kafka(settings)
+
+
+def _digits(keys: SecretStr | None) -> set[str]:
+    """The hexadecimal digits of keys, without their versions."""
+    return set() if keys is None else {key.partition(":")[2] for key in keys.get_secret_value().split(",")}
 
 
 def _contradictions_of_kafka(settings: "Settings") -> Iterator[str]:

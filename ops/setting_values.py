@@ -17,6 +17,8 @@ from schemas.sealing import BUILT_IN, KEY_BYTES
 from store import address
 
 KEY_VERSION = re.compile(r"[A-Za-z0-9_-]{1,16}")
+# One that is used, and one that takes its place.
+MOST_SIGNING_KEYS = 2
 _KEY_FOR_SECRETS = re.compile(rf"[0-9a-fA-F]{{{2 * KEY_BYTES}}}")
 
 
@@ -67,7 +69,7 @@ def _fingerprint_key(text: str) -> str:
     return text
 
 
-def _secrets_key(text: str) -> str:
+def _keys(text: str) -> str:
     keys = [part.strip().partition(":") for part in text.split(",")]
     if not all(KEY_VERSION.fullmatch(version) and _KEY_FOR_SECRETS.fullmatch(digits) for version, _, digits in keys):
         raise ValueError("expected VERSION:HEX with 64 hexadecimal digits, or several separated by commas")
@@ -76,7 +78,14 @@ def _secrets_key(text: str) -> str:
         raise ValueError("expected another version for each key")
     if BUILT_IN.version in versions or any(bytes.fromhex(digits) == BUILT_IN.key for _, _, digits in keys):
         raise ValueError(f"expected no version {BUILT_IN.version}, and not its key: it is built in, for development")
-    return ",".join(f"{version}:{digits}" for version, _, digits in keys)
+    return ",".join(f"{version}:{digits.lower()}" for version, _, digits in keys)
+
+
+def _signing_key(text: str) -> str:
+    keys = _keys(text)
+    if keys.count(",") >= MOST_SIGNING_KEYS:
+        raise ValueError(f"expected {MOST_SIGNING_KEYS} keys at most, each of which signs every webhook")
+    return keys
 
 
 # As in updates: a colon would end the vendor in a credential's key.
@@ -116,7 +125,8 @@ DatabaseUrl: TypeAlias = Annotated[str, BeforeValidator(_database_url)]
 Servers: TypeAlias = Annotated[str, BeforeValidator(_servers)]
 Name: TypeAlias = Annotated[str, BeforeValidator(_topic)]
 FingerprintKey: TypeAlias = Annotated[SecretStr, _of_text(_fingerprint_key)]
-SecretsKey: TypeAlias = Annotated[SecretStr, _of_text(_secrets_key)]
+SecretsKey: TypeAlias = Annotated[SecretStr, _of_text(_keys)]
+SigningKey: TypeAlias = Annotated[SecretStr, _of_text(_signing_key)]
 FeedFetch: TypeAlias = Annotated[Mapping[str, Asked] | None, NoDecode, _of_text(feed_fetch)]
 FeedSecrets: TypeAlias = Annotated[Mapping[str, tuple[SecretStr, ...]] | None, NoDecode, _of_text(feed_secrets)]
 Environment: TypeAlias = Annotated[Literal["development", "production"], _in_any_case("development", "production")]

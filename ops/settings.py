@@ -33,6 +33,7 @@ from ops.setting_values import (
     Schedule,
     SecretsKey,
     Servers,
+    SigningKey,
 )
 from schemas.duration import spell
 
@@ -110,6 +111,13 @@ class Settings(BaseSettings):
         repr=False,
         description="`VERSION:HEX`, or several separated by commas: the first key encrypts secrets of endpoints, and"
         " all decrypt them. `repoint keys generate` makes one. Production needs one; development has a built-in key.",
+    )
+    signing_key: SigningKey | None = Field(
+        None,
+        repr=False,
+        description="`VERSION:HEX`, or two separated by a comma: webhooks are signed with ed25519 (`v1a`), too, under"
+        " each of them. `repoint keys generate` makes one, `repoint keys signing` shows the public keys. None: webhooks"
+        " are signed with the secrets of their endpoints alone.",
     )
     feed_secrets: FeedSecrets = Field(
         None,

@@ -181,6 +181,15 @@ class RotatedSecretView(View):
     former_secret_until: Moment | None
 
 
+class SigningKeyView(View):
+    """A public key of an endpoint, for `v1a` signatures, and the version of the signing key behind it."""
+
+    endpoint_id: str
+    merchant_id: str
+    key_version: str
+    public_key: str
+
+
 class EndpointTestView(View):
     """A test event for an endpoint and its delivery; null where it was only tried."""
 

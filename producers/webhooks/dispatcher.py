@@ -28,6 +28,7 @@ from producers.webhooks.poster import AttemptPoint, Poster
 from producers.webhooks.recorder import Recorder, RecordPoint
 from producers.webhooks.sender import Sender
 from schemas.sealing import BUILT_IN_KEYS, Keys
+from schemas.signing_keys import NO_SIGNING_KEYS, SigningKeys
 from store.deliveries import ClaimedDelivery
 from store.failures import passes
 from store.refusals import reason
@@ -61,6 +62,7 @@ class Dispatcher:
         drain_within: float = 25,
         roll: Callable[[], float] = random.random,
         keys: Keys = BUILT_IN_KEYS,
+        signing_keys: SigningKeys = NO_SIGNING_KEYS,
         on_point: Callable[[DispatchPoint], None] | None = None,
     ) -> None:
         # listing endpoints and claiming are one statement each: a transaction around it costs two round trips
@@ -86,6 +88,7 @@ class Dispatcher:
             self._backlog,
             self._recorder,
             keys=keys,
+            signing_keys=signing_keys,
             connections=connections,
             patience=patience,
             on_point=on_point,

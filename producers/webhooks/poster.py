@@ -18,6 +18,7 @@ from producers.webhooks.sender import FailingAnswer, PostResult, Sender
 from schemas import endpoint_headers
 from schemas.sealing import CannotOpen, Keys
 from schemas.signature import event_id, signature
+from schemas.signing_keys import NO_SIGNING_KEYS, SigningKeys
 from store.deliveries import ClaimedDelivery
 
 log = structlog.get_logger()
@@ -51,6 +52,7 @@ class Poster:
         recorder: Recorder,
         *,
         keys: Keys,
+        signing_keys: SigningKeys = NO_SIGNING_KEYS,
         connections: int,
         patience: float,
         on_point: Callable[[AttemptPoint], None] | None = None,
@@ -59,6 +61,7 @@ class Poster:
         self._backlog = backlog
         self._recorder = recorder
         self._keys = keys
+        self._signing_keys = signing_keys
         self._connections = connections
         self._patience = patience
         self._on_point = on_point
@@ -121,7 +124,7 @@ class Poster:
         if self._on_point:
             self._on_point("claimed")
         started_at = time.time()
-        signed = _headers(delivery, secrets, int(started_at))
+        signed = self._sign(delivery, secrets, int(started_at))
         headers = signed if not own or signed is None else {**signed, **own}
         if headers is None:
             result = PostResult(Outcome.UNSIGNABLE, 0.0)
@@ -146,6 +149,18 @@ class Poster:
             return secrets, _NO_HEADERS
         return secrets, endpoint_headers.read(self._keys.open(delivery.sealed_headers, "headers", id_))
 
+    def _sign(self, delivery: ClaimedDelivery, secrets: Sequence[str], timestamp: int) -> dict[str, str] | None:
+        """The headers of a Standard Webhook; None if a secret of the endpoint cannot sign."""
+        id_ = event_id(delivery.event_id)
+        try:
+            signatures = signature(secrets, id_, timestamp, delivery.body)
+        except ValueError:
+            return None
+        if self._signing_keys:
+            public = self._signing_keys.signatures(delivery.endpoint_id, id_, timestamp, delivery.body)
+            signatures = " ".join([signatures, *public])
+        return {"webhook-id": id_, "webhook-timestamp": str(timestamp), "webhook-signature": signatures}
+
     def _read(
         self, answer: FailingAnswer, sent: Mapping[str, str], body: bytes, secrets: Sequence[str]
     ) -> Evidence | None:
@@ -166,13 +181,3 @@ class Poster:
         self._backlog.pause(delivery.endpoint_id)
         asyncio.get_running_loop().call_later(_SET_ASIDE_SECONDS, self._backlog.resume, delivery.endpoint_id)
         self._recorder.put_back(delivery)
-
-
-def _headers(delivery: ClaimedDelivery, secrets: Sequence[str], timestamp: int) -> dict[str, str] | None:
-    """The headers of a Standard Webhook; None if a secret of the endpoint cannot sign."""
-    id_ = event_id(delivery.event_id)
-    try:
-        signatures = signature(secrets, id_, timestamp, delivery.body)
-    except ValueError:
-        return None
-    return {"webhook-id": id_, "webhook-timestamp": str(timestamp), "webhook-signature": signatures}
