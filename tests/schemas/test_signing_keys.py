@@ -77,13 +77,12 @@ def both(endpoint_id: str, body: bytes, at: int) -> dict[str, str]:
 
 
 def test_libraries_that_do_not_know_the_version_verify_the_other_signature() -> None:
-    for headers in (both("a", b"{}", int(time.time())),):
-        Webhook(SECRET).verify(b"{}", headers)
-        SvixWebhook(SECRET).verify(b"{}", headers)
-        first, *others = headers["webhook-signature"].split(" ")
-        turned = headers | {"webhook-signature": " ".join([*others, first])}
-        Webhook(SECRET).verify(b"{}", turned)
-        SvixWebhook(SECRET).verify(b"{}", turned)
+    headers = both("a", b"{}", int(time.time()))
+    first, *others = headers["webhook-signature"].split(" ")
+    for signatures in ([first, *others], [*others, first]):
+        sent = headers | {"webhook-signature": " ".join(signatures)}
+        Webhook(SECRET).verify(b"{}", sent)
+        SvixWebhook(SECRET).verify(b"{}", sent)
 
 
 def test_the_example_for_merchants_verifies_and_refuses() -> None:
