@@ -94,3 +94,10 @@ async def test_after_a_failure_the_connection_is_made_anew() -> None:
         await cluster._answer(fails(), "updates")
     assert closed == [True]
     assert cluster._client is None
+
+
+async def test_a_partition_that_the_topic_does_not_have_is_a_trouble() -> None:
+    """No broker is asked: the description of the topic has no leader of such a partition."""
+    async with Cluster(bootstrap_servers="127.0.0.1:9") as cluster:
+        with pytest.raises(Trouble, match="the broker cannot be used: KeyError"):
+            await cluster.ends(Topic("updates", FIRST, {0: 1}), 3)

@@ -272,6 +272,13 @@ async def test_reading_goes_on_at_an_offset_that_is_there(
     )
 
 
+async def test_after_a_reset_the_leaders_are_asked_that_the_partitions_have_now(harness: Harness) -> None:
+    scene = Scene(harness, 0, 1)
+    scene.brokers.ends_of = {1: (5, 9)}
+    await scene.partitions.reset(at(1), 7)
+    assert scene.partitions.topic.leaders == {0: 2, 1: 2, 2: 2}
+
+
 async def test_a_partition_of_another_member_is_not_reset(harness: Harness) -> None:
     scene = Scene(harness, 0)
     scene.brokers.ends_of = {1: (5, 9)}
