@@ -267,10 +267,10 @@ async def enqueue(engine: AsyncEngine, endpoint_ids: list[str], number: int) -> 
                         events.Event(id_, wallet, merchant, sequence, name, str(uuid7()), body_of(event_id(id_)),
                                      datetime.now(UTC))
                     )  # fmt: skip
-            await events.insert(connection, new_events)
             await new_deliveries.enqueue(
                 connection,
                 [new_deliveries.NewDelivery.of(new_event, new_event.merchant_id) for new_event in new_events],
+                events=new_events,
             )
 
 

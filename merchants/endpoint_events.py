@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from schemas import event as wire
 from schemas.event import EventName
-from store import endpoints, events, new_deliveries
+from store import endpoints, new_deliveries
 from store.endpoints import Endpoint
 from store.events import Event
 from store.ids import uuid7
@@ -50,8 +50,7 @@ async def announce_disabled(connection: AsyncConnection, ids: Collection[str]) -
         body = wire.render_notice(EventName.ENDPOINT_DISABLED, event_id, wire.timestamp(now), payload)
         written.append(_event(event_id, endpoint.merchant_id, EventName.ENDPOINT_DISABLED, body, now))
         new += [NewDelivery.of(written[-1], endpoint_id) for endpoint_id in subscribed]
-    await events.insert(connection, written)
-    await new_deliveries.enqueue(connection, new)
+    await new_deliveries.enqueue(connection, new, events=written)
     return {delivery.endpoint_id for delivery in new}
 
 
@@ -72,9 +71,8 @@ async def send_test(connection: AsyncConnection, endpoint: Endpoint) -> TestSent
     payload = wire.endpoint_test(endpoint.id, endpoint.url)
     body = wire.render_notice(EventName.ENDPOINT_TEST, event_id, wire.timestamp(now), payload)
     event = _event(event_id, endpoint.merchant_id, EventName.ENDPOINT_TEST, body, now)
-    await events.insert(connection, [event])
     delivery = NewDelivery.of(event, endpoint.id)
-    await new_deliveries.enqueue(connection, [delivery])
+    await new_deliveries.enqueue(connection, [delivery], events=[event])
     return TestSent(event_id, await new_deliveries.id_of(connection, delivery))
 
 

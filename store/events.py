@@ -1,7 +1,7 @@
 """Events for merchants, numbered for each wallet and merchant without gaps."""
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
@@ -10,7 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.wallet import MerchantId, MethodId, WalletId
-from store.rows import EVENT, EVENT_COUNT
+from store.rows import EVENT_COUNT
 
 
 class Event(NamedTuple):
@@ -49,10 +49,3 @@ async def number(
     wallet_ids = list({wallet_id for wallet_id, _ in lines})
     rows = await connection.execute(_NUMBER, {"counts": counts, "wallet_ids": wallet_ids})
     return {(wallet_id, merchant_id): first for wallet_id, merchant_id, first in rows}
-
-
-_INSERT = text(EVENT.insert("events", "events"))
-
-
-async def insert(connection: AsyncConnection, events: Sequence[Event]) -> None:
-    await connection.execute(_INSERT, {"events": events})

@@ -27,13 +27,12 @@ class Contended(Exception):
         self.keys = frozenset(keys)
 
 
-_ENSURE = text("""
-    INSERT INTO credentials (key, kept_until)
-    SELECT key, now() + CAST(:keep AS interval) FROM unnest(CAST(:keys AS text[])) AS key ORDER BY key
-    ON CONFLICT DO NOTHING
-""")
+# A row that exists is locked, and not written: no row meets the WHERE. Insertions and locks are in one order, so no two
+# transactions wait for each other.
 _LOCK = text("""
-    SELECT key FROM credentials WHERE key = ANY(CAST(:keys AS text[])) AND scope = '' ORDER BY key FOR UPDATE
+    INSERT INTO credentials AS known (key, kept_until)
+    SELECT key, now() + CAST(:keep AS interval) FROM unnest(CAST(:keys AS text[])) AS key ORDER BY key
+    ON CONFLICT (key, scope) DO UPDATE SET kept_until = known.kept_until WHERE false
 """)
 _TRY_LOCK = text("""
     SELECT key FROM credentials WHERE key = ANY(CAST(:keys AS text[])) AND scope = '' ORDER BY key
@@ -42,15 +41,8 @@ _TRY_LOCK = text("""
 
 
 async def lock(connection: AsyncConnection, keys: Collection[Key], *, keep: timedelta) -> None:
-    """Lock the credentials of `keys` until the transaction ends. Missing rows are created.
-
-    Raises:
-        Contended: the retention deleted a row at the same time.
-    """
-    await connection.execute(_ENSURE, {"keys": list(keys), "keep": keep})
-    locked = (await connection.execute(_LOCK, {"keys": list(keys)})).scalars()
-    if missing := set(keys).difference(locked):
-        raise Contended(missing)
+    """Lock the credentials of `keys`, each named once, until the transaction ends. Missing rows are created."""
+    await connection.execute(_LOCK, {"keys": list(keys), "keep": keep})
 
 
 async def try_lock(connection: AsyncConnection, keys: Collection[Key]) -> None:

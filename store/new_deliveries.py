@@ -1,4 +1,4 @@
-"""New deliveries: events put at the end of their lines (`store.deliveries`), in the transaction that writes them."""
+"""New events and their deliveries, which are put at the end of their lines (`store.deliveries`)."""
 
 from collections.abc import Sequence
 from typing import NamedTuple, Self
@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.wallet import WalletId
 from store.events import Event
-from store.rows import DELIVERY, LINE
+from store.rows import DELIVERY, EVENT, LINE
 
 
 class NewDelivery(NamedTuple):
@@ -28,7 +28,8 @@ class NewDelivery(NamedTuple):
 
 # The last of a line, for it alone cannot go without the line being empty: were the head locked, it could be recorded
 # while we wait for it, and the next one after it before we commit. KEY SHARE keeps it from being deleted, not released.
-_LOCK_LASTS = text(f"""
+_INSERT_EVENTS_AND_LOCK_LASTS = text(f"""
+    WITH written AS ({EVENT.insert("events", "events")})
     SELECT id
     FROM deliveries
     WHERE id = ANY(ARRAY(
@@ -57,17 +58,20 @@ _ENQUEUE = text(f"""
 """)
 
 
-async def enqueue(connection: AsyncConnection, deliveries: Sequence[NewDelivery]) -> None:
-    """Put deliveries at the end of their lines, in two statements whatever their number.
+async def enqueue(
+    connection: AsyncConnection, deliveries: Sequence[NewDelivery], *, events: Sequence[Event] = ()
+) -> None:
+    """Write new `events`, and put deliveries at the end of their lines, in two statements whatever their number.
 
-    For the transaction that inserts the events, with their wallets locked: nobody else may add to a line of
-    theirs meanwhile. Waits for a dispatcher that is just finishing a line's head.
+    The caller has locked the wallets of the events: no other transaction may add to a line of theirs meanwhile. Waits
+    for a dispatcher that is just finishing a line's head.
     """
-    if not deliveries:
+    if not deliveries and not events:
         return
     lines = {(delivery.endpoint_id, delivery.wallet_id) for delivery in deliveries}
-    await connection.execute(_LOCK_LASTS, {"lines": list(lines)})
-    await connection.execute(_ENQUEUE, {"deliveries": deliveries})
+    await connection.execute(_INSERT_EVENTS_AND_LOCK_LASTS, {"events": events, "lines": list(lines)})
+    if deliveries:
+        await connection.execute(_ENQUEUE, {"deliveries": deliveries})
 
 
 _ID = text("""

@@ -49,7 +49,6 @@ async def announce(connection: AsyncConnection, changed: Sequence[ChangedWallet]
         body = wire.render(announcement, event_id, wallet_id, sequence, created_at)
         merchant_id, name, method_id = announcement.merchant_id, announcement.name.value, announcement.method_id
         written.append(events.Event(event_id, wallet_id, merchant_id, sequence, name, method_id, body, now))
-    await events.insert(connection, written)
     return Announced(len(written), await _enqueue(connection, written))
 
 
@@ -61,5 +60,5 @@ async def _enqueue(connection: AsyncConnection, written: Sequence[events.Event])
         for endpoint_id, event_types in subscribed.get(event.merchant_id, ())
         if event.name in event_types
     ]
-    await new_deliveries.enqueue(connection, new)
+    await new_deliveries.enqueue(connection, new, events=written)
     return {delivery.endpoint_id for delivery in new}

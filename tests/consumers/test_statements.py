@@ -86,6 +86,17 @@ async def test_a_batch_of_one_kind_runs_as_many_statements_whatever_its_size(har
     assert counts[0] < 32
 
 
+async def test_a_lone_replacement_runs_few_statements(harness: Harness) -> None:
+    """For each of them the server is asked once, whoever waits for the answer."""
+    await harness.add_merchants("pharmacy")
+    await harness.import_wallets(
+        wallet(method("A"), links=[link("m-A", merchant="pharmacy")], customer="e1", merchants=("pharmacy",))
+    )
+    with counted(harness) as statements:
+        await harness.report(replaced("A", ("B", ":b"), on=1, id="a", last4="1234"))
+    assert len(statements) <= 21
+
+
 @pytest.mark.parametrize("length", [1, 5, 20])
 async def test_a_chain_that_was_not_loaded_costs_a_round_for_each_of_its_steps_and_no_more(
     harness: Harness, length: int

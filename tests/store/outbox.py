@@ -77,15 +77,14 @@ class Outbox:
         """Write and enqueue so many events of a wallet for an endpoint, in one transaction."""
         made = [self._event(endpoint_id, wallet_id) for _ in range(count)]
         async with self.engine.begin() as connection:
-            await events.insert(connection, made)
-            await new_deliveries.enqueue(connection, to(endpoint_id, made))
+            await new_deliveries.enqueue(connection, to(endpoint_id, made), events=made)
         return [event.id for event in made]
 
     async def write(self, endpoint_id: str, wallet_id: str, count: int = 1) -> list[new_deliveries.NewDelivery]:
         """Write so many events and leave their enqueueing to the caller."""
         made = [self._event(endpoint_id, wallet_id) for _ in range(count)]
         async with self.engine.begin() as connection:
-            await events.insert(connection, made)
+            await new_deliveries.enqueue(connection, [], events=made)
         return to(endpoint_id, made)
 
     async def live(self) -> list[Row]:

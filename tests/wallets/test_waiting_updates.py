@@ -1,5 +1,6 @@
 """Updates that wait: for which names, until when, and what an id means that comes again and again."""
 
+import asyncio
 from datetime import timedelta
 
 import pytest
@@ -103,6 +104,31 @@ async def test_a_credential_is_locked_until_the_transaction_ends(harness: Harnes
         with pytest.raises(DBAPIError) as waited:
             await knowledge.lock(second, ["vau:A"], keep=hour)
         assert sqlstate(waited.value) == "55P03"
+
+
+async def test_a_credential_that_has_a_row_is_locked_without_writing_it(harness: Harness) -> None:
+    hour = timedelta(hours=1)
+    async with harness.engine.begin() as connection:
+        await knowledge.lock(connection, ["vau:A"], keep=hour)
+    before = await harness.rows("SELECT key, ctid, kept_until FROM credentials ORDER BY key")
+    async with harness.engine.begin() as connection:
+        await knowledge.lock(connection, ["vau:B", "vau:A"], keep=2 * hour)
+    after = await harness.rows("SELECT key, ctid, kept_until FROM credentials ORDER BY key")
+    assert after[: len(before)] == before
+    assert [key for key, *_ in after] == ["vau:A", "vau:B"]
+
+
+async def test_transactions_that_lock_and_make_the_same_credentials_wait_in_one_order(harness: Harness) -> None:
+    """One of them makes rows that the other one locks, and the other way round."""
+    keys = [f"vau:{number}" for number in range(20)]
+
+    async def lock(order: int, number: int) -> None:
+        async with harness.engine.begin() as connection:
+            await knowledge.lock(connection, [*keys[::order], f"vau:new-{number // 2}"], keep=timedelta(hours=1))
+
+    for number in range(20):
+        async with asyncio.timeout(30):
+            await asyncio.gather(lock(1, number), lock(-1, number))
 
 
 async def test_a_credential_that_has_no_row_cannot_be_locked_out_of_order(harness: Harness) -> None:
