@@ -58,6 +58,9 @@ COMMANDS: Mapping[str, Entry] = {
         "Show what became of a payment method: the current one, the chain that leads there, links, deliveries.",
     ),
     "replay": Entry("ops.commands.replay", "app", "Send events again: at once, or by a job at a rate."),
+    "reconcile": Entry(
+        "ops.commands.reconcile", "reconcile", "Find what is not as it should be, and repair it, beside all else."
+    ),
     "migrate": Entry("ops.commands.migrate", "migrate", "Bring the database to the schema of this version."),
     "merchants": Entry("ops.commands.merchants", "app", "Merchants and their endpoints, as files."),
     "endpoints": Entry("ops.commands.endpoints", "app", "The URLs that webhooks go to, and whether they are enabled."),

@@ -16,6 +16,7 @@ from pydantic import AliasGenerator, BaseModel, ConfigDict, Field, PlainSerializ
 from pydantic.alias_generators import to_camel
 
 from domain.delivery.replay import ReplayScope, ReplayStatus
+from domain.reconciliation import FindingKind, JobName
 from domain.wallet import Details, LinkKind, LinkStatus, MethodStatus, MethodType
 from schemas.duration import spell
 from schemas.event import timestamp
@@ -256,6 +257,28 @@ class MethodHistoryView(View):
     chain: tuple[ReplacementView, ...]
     payment_links: tuple[LinkView, ...] = Field(validation_alias="links")
     deliveries: tuple[DeliveryView[tuple[AttemptView, ...]], ...]
+
+
+# --- reconciliation -----------------------------------------------------------------------------------------------
+
+
+class FindingView(View):
+    """A difference that reconciliation found at a subject."""
+
+    kind: FindingKind
+    subject: str
+    expected: str | None
+    found: str | None
+    repaired: bool
+
+
+class ReportView(View):
+    """The result of a run of a job."""
+
+    job: JobName
+    run: int
+    examined: int
+    findings: tuple[FindingView, ...]
 
 
 # --- vendors ------------------------------------------------------------------------------------------------------

@@ -222,3 +222,9 @@ ATTEMPT_RESULT = RowType(
 
 `tries` is 1 if the attempt used up a try, else 0."""
 ATTEMPT_EVIDENCE = RowType("attempt_evidence_row", 1, columns_of(schema.attempt_evidence))
+
+# --- reconciliation -----------------------------------------------------------------------------------------------
+
+RECONCILIATION_FINDING = RowType(
+    "reconciliation_finding_row", 1, columns_of(schema.reconciliation_findings, without=["id"])
+)

@@ -13,6 +13,7 @@ wallets ─< wallet_merchants (sequence)    replacement_facts  old → new, each
                                                                delivery_ledger (how many were added and finished)
                                           audit              what people did
                                           replay_jobs ─< replay_job_events
+                                          reconciliation_runs ─< reconciliation_findings
 """
 
 from store.schema.audit import audit
@@ -23,6 +24,7 @@ from store.schema.knowledge import credentials, replacement_facts
 from store.schema.ledger import delivery_ledger, upkeep_leases
 from store.schema.merchants import endpoints, merchants
 from store.schema.metadata import metadata
+from store.schema.reconciliation import reconciliation_findings, reconciliation_runs
 from store.schema.replays import replay_job_events, replay_jobs
 from store.schema.topics import losses, skips, topic_partitions, topics
 from store.schema.wallets import (
@@ -60,6 +62,8 @@ __all__ = [
     "payment_links",
     "payment_method_credentials",
     "payment_methods",
+    "reconciliation_findings",
+    "reconciliation_runs",
     "replacement_facts",
     "replay_job_events",
     "replay_jobs",

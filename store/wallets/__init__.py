@@ -9,17 +9,19 @@ from store.wallets.inserting import (
     remove,
     to_resolve,
 )
-from store.wallets.locking import keys_of, lock
-from store.wallets.reading import load, page
+from store.wallets.locking import keys_of, lock, lock_by_id
+from store.wallets.reading import BEFORE_ALL, load, page
 from store.wallets.saving import save
 
 __all__ = [
+    "BEFORE_ALL",
     "close_the_gate",
     "ids_of",
     "insert",
     "keys_of",
     "load",
     "lock",
+    "lock_by_id",
     "merged_astray",
     "page",
     "present",

@@ -53,6 +53,16 @@ async def lock(
     return list(rows.scalars())
 
 
+_LOCK_BY_ID = text("""
+    SELECT id FROM wallets WHERE id = ANY(CAST(:ids AS uuid[])) ORDER BY id FOR NO KEY UPDATE
+""")
+
+
+async def lock_by_id(connection: AsyncConnection, ids: Collection[WalletId]) -> None:
+    """Lock these wallets; the caller has locked the credentials that they know."""
+    await connection.execute(_LOCK_BY_ID, {"ids": list(ids)})
+
+
 _KEYS_OF = text(f"""
     WITH named AS MATERIALIZED ({_OF_CUSTOMERS})
     SELECT key FROM payment_method_credentials WHERE payment_method_id = ANY(ARRAY(

@@ -54,9 +54,9 @@ async def load(connection: AsyncConnection, ids: Collection[WalletId]) -> list[W
 _PAGE = text("""
     SELECT CAST(id AS text) FROM wallets WHERE id > CAST(:after AS uuid) ORDER BY wallets.id LIMIT :limit
 """)
-_BEFORE_ALL = "00000000-0000-0000-0000-000000000000"
+BEFORE_ALL = "00000000-0000-0000-0000-000000000000"
 
 
-async def page(connection: AsyncConnection, *, after: WalletId = _BEFORE_ALL, limit: int = 1000) -> list[Wallet]:
+async def page(connection: AsyncConnection, *, after: WalletId = BEFORE_ALL, limit: int = 1000) -> list[Wallet]:
     """Up to `limit` wallets after the id `after`, ordered by id."""
     return await load(connection, list(await connection.scalars(_PAGE, {"after": after, "limit": limit})))

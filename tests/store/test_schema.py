@@ -82,6 +82,9 @@ ROWS_SINCE_0009 = """
     INSERT INTO replay_jobs (scope, selection, per_second) VALUES ('ALL', '{}', 1);
     INSERT INTO replay_job_events (job_id, place, event_id, endpoint_id)
     SELECT id, 1, pg_temp.id('1'), 'e' FROM replay_jobs;
+    INSERT INTO reconciliation_runs (job, repairs, held_until) VALUES ('links', true, now());
+    INSERT INTO reconciliation_findings (run_id, kind, subject, repaired)
+    SELECT id, 'OVERDUE', '1', false FROM reconciliation_runs;
 """
 ID = """
     CREATE FUNCTION pg_temp.id(name text) RETURNS uuid IMMUTABLE LANGUAGE SQL
@@ -283,6 +286,18 @@ BROKEN = {
     ],
     "pk_replay_job_events": "INSERT INTO replay_job_events SELECT * FROM replay_job_events",
     "fk_replay_job_events_job_id": "UPDATE replay_job_events SET job_id = -1",
+    "pk_reconciliation_runs": "INSERT INTO reconciliation_runs (id, job, repairs, held_until)"
+    " OVERRIDING SYSTEM VALUE SELECT id, 'lineage', true, now() FROM reconciliation_runs",
+    "uq_reconciliation_runs_running": "INSERT INTO reconciliation_runs (job, repairs, held_until)"
+    " VALUES ('links', false, now())",
+    "ck_reconciliation_runs_status": "UPDATE reconciliation_runs SET status = 'LOST', finished_at = NULL",
+    "ck_reconciliation_runs_finished_at": [
+        "UPDATE reconciliation_runs SET status = 'DONE'",
+        "UPDATE reconciliation_runs SET finished_at = now()",
+    ],
+    "pk_reconciliation_findings": "INSERT INTO reconciliation_findings OVERRIDING SYSTEM VALUE"
+    " SELECT * FROM reconciliation_findings",
+    "fk_reconciliation_findings_run_id": "UPDATE reconciliation_findings SET run_id = -1",
     "pk_upkeep_leases": "INSERT INTO upkeep_leases SELECT * FROM upkeep_leases",
     "ck_attempt_status": "SELECT CAST('CANCELLED' AS attempt_status_v1)",
     "ck_attempt_delay": "SELECT CAST('-1 second' AS attempt_delay_v1)",

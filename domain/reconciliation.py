@@ -1,0 +1,61 @@
+"""Findings of reconciliation: what is, what should be, and the jobs that look for differences.
+
+kind                             is                                                     should be
+──────────────────────────────   ────────────────────────────────────────────────────   ────────────────────────────
+LINK_ON_DELETED_METHOD           a link that pays with a deleted method                 on the method that replaced it
+LINK_IN_OTHER_WALLET             a link in another wallet than its method               in the method's wallet
+LINK_WITHOUT_MERCHANT            a link of a merchant that does not share the wallet    the merchant shares the wallet
+SUCCESSOR_WITHOUT_LINEAGE        a replaced method without its row of lineage           a row of lineage
+LINEAGE_WITHOUT_SUCCESSOR        a row of lineage of a method that is not replaced      the method is replaced by it
+OTHER_SUCCESSOR                  a row of lineage that leads to another method          both lead to the same
+UNRESOLVED_WALLET                a wallet that is not as reports say                    resolved, and announced
+PARKED_AT_ENABLED_ENDPOINT       a parked delivery of an enabled endpoint               pending
+PENDING_AT_DISABLED_ENDPOINT     a pending delivery of a disabled endpoint              parked
+LINE_WITHOUT_HEAD                a line of which no delivery is due                     its first one is due
+HEAD_NOT_FIRST                   a due delivery before which an older one waits         the older one is due
+SECOND_HEAD                      two deliveries of a line that are due                  the first one alone
+LEASE_TOO_LONG                   a lease that ends in a day or later                    it ends within the day
+OTHER_LINE                       a delivery in another line or place than its event     the event's wallet and number
+OVERDUE                          a delivery that has been due for an hour               delivered
+"""
+
+from enum import StrEnum
+from typing import NamedTuple
+
+
+class JobName(StrEnum):
+    """A job of reconciliation."""
+
+    LINKS = "links"
+    LINEAGE = "lineage"
+    WALLETS = "wallets"
+    DELIVERIES = "deliveries"
+
+
+class FindingKind(StrEnum):
+    """The kinds of differences, see the table of this module."""
+
+    LINK_ON_DELETED_METHOD = "LINK_ON_DELETED_METHOD"
+    LINK_IN_OTHER_WALLET = "LINK_IN_OTHER_WALLET"
+    LINK_WITHOUT_MERCHANT = "LINK_WITHOUT_MERCHANT"
+    SUCCESSOR_WITHOUT_LINEAGE = "SUCCESSOR_WITHOUT_LINEAGE"
+    LINEAGE_WITHOUT_SUCCESSOR = "LINEAGE_WITHOUT_SUCCESSOR"
+    OTHER_SUCCESSOR = "OTHER_SUCCESSOR"
+    UNRESOLVED_WALLET = "UNRESOLVED_WALLET"
+    PARKED_AT_ENABLED_ENDPOINT = "PARKED_AT_ENABLED_ENDPOINT"
+    PENDING_AT_DISABLED_ENDPOINT = "PENDING_AT_DISABLED_ENDPOINT"
+    LINE_WITHOUT_HEAD = "LINE_WITHOUT_HEAD"
+    HEAD_NOT_FIRST = "HEAD_NOT_FIRST"
+    SECOND_HEAD = "SECOND_HEAD"
+    LEASE_TOO_LONG = "LEASE_TOO_LONG"
+    OTHER_LINE = "OTHER_LINE"
+    OVERDUE = "OVERDUE"
+
+
+class Finding(NamedTuple):
+    """A difference at `subject`, the id of a link, method or delivery. None: nothing is there, or nothing is known."""
+
+    kind: FindingKind
+    subject: str
+    expected: str | None
+    found: str | None

@@ -1,0 +1,127 @@
+"""Deliveries that nothing moves on, or that move out of order."""
+
+from collections.abc import Collection
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from domain.reconciliation import Finding, FindingKind
+from store import deliveries, endpoints
+from store.reconciliation.page import Page, page_of
+from store.replays import lock_lines
+from store.rows import LINE
+
+# A lease is a minute by default; a delivery of an endpoint that answers is due for seconds.
+_PAGE = text("""
+    SELECT live.id,
+           CASE WHEN (live.wallet_id, live.sequence)
+                     <> (coalesce(event.wallet_id, event.id), coalesce(event.sequence, 0)) THEN 'OTHER_LINE'
+                WHEN endpoint.status = 'ENABLED' AND live.status = 'PARKED' THEN 'PARKED_AT_ENABLED_ENDPOINT'
+                WHEN endpoint.status = 'DISABLED' AND live.status = 'PENDING' THEN 'PENDING_AT_DISABLED_ENDPOINT'
+                WHEN live.leased_until > now() + interval '1 day' THEN 'LEASE_TOO_LONG'
+                WHEN line.first = live.sequence AND line.heads = 0 THEN 'LINE_WITHOUT_HEAD'
+                WHEN line.first = live.sequence AND live.due_at IS NULL AND NOT line.leased THEN 'HEAD_NOT_FIRST'
+                WHEN line.first < live.sequence AND live.due_at IS NOT NULL AND live.leased_until IS NULL
+                     AND line.heads > 1 THEN 'SECOND_HEAD'
+                WHEN live.due_at < now() - interval '1 hour' AND live.status = 'PENDING'
+                     AND (live.leased_until IS NULL OR live.leased_until < now())
+                     AND endpoint.circuit = 'CLOSED' AND endpoint.max_per_second IS NULL
+                     AND (endpoint.held_until IS NULL OR endpoint.held_until < now()) THEN 'OVERDUE' END AS kind,
+           CASE WHEN (live.wallet_id, live.sequence)
+                     <> (coalesce(event.wallet_id, event.id), coalesce(event.sequence, 0))
+                THEN coalesce(event.wallet_id, event.id) || ' ' || coalesce(event.sequence, 0) END AS expected,
+           live.wallet_id || ' ' || live.sequence || ' ' || live.status AS found
+    FROM (SELECT * FROM deliveries WHERE id > CAST(:after AS bigint) ORDER BY id LIMIT :limit) AS live
+    JOIN endpoints AS endpoint ON endpoint.id = live.endpoint_id
+    JOIN events AS event ON event.id = live.event_id
+    CROSS JOIN LATERAL (
+        SELECT min(sequence) AS first, count(due_at) AS heads, bool_or(leased_until IS NOT NULL) AS leased
+        FROM deliveries
+        WHERE endpoint_id = live.endpoint_id AND wallet_id = live.wallet_id) AS line
+    ORDER BY live.id
+""")
+
+
+async def examine(connection: AsyncConnection, after: str, limit: int) -> Page:
+    """The next live deliveries after the id `after`; an empty text is the beginning."""
+    return page_of(await connection.execute(_PAGE, {"after": int(after or 0), "limit": limit}), limit)
+
+
+_LINES = text("SELECT DISTINCT endpoint_id, wallet_id FROM deliveries WHERE id = ANY(CAST(:ids AS bigint[]))")
+_PUT_IN_LINE = text("""
+    UPDATE deliveries AS live
+    SET wallet_id = coalesce(event.wallet_id, event.id), sequence = coalesce(event.sequence, 0), due_at = NULL,
+        leased_until = NULL
+    FROM events AS event
+    WHERE live.id = ANY(CAST(:ids AS bigint[])) AND event.id = live.event_id
+""")
+_END_LEASES = text("""
+    UPDATE deliveries SET leased_until = now()
+    WHERE id = ANY(CAST(:ids AS bigint[])) AND leased_until > now() + interval '1 day'
+""")
+_LOCK = text(f"""
+    SELECT id FROM deliveries
+    WHERE id = ANY(ARRAY(
+        SELECT live.id
+        FROM {LINE.array("lines")} AS line
+        JOIN deliveries AS live ON live.endpoint_id = line.endpoint_id AND live.wallet_id = line.wallet_id
+        WHERE live.due_at IS NOT NULL))
+    ORDER BY id
+    FOR NO KEY UPDATE
+""")
+_STEP_BACK = text(f"""
+    UPDATE deliveries SET due_at = NULL
+    WHERE id = ANY(ARRAY(
+        SELECT live.id
+        FROM {LINE.array("lines")} AS line
+        JOIN deliveries AS live ON live.endpoint_id = line.endpoint_id AND live.wallet_id = line.wallet_id
+        WHERE live.due_at IS NOT NULL AND live.leased_until IS NULL
+          AND live.sequence > (SELECT min(sequence) FROM deliveries
+                               WHERE endpoint_id = line.endpoint_id AND wallet_id = line.wallet_id)))
+""")
+_HEADLESS = text(f"""
+    SELECT endpoint_id, CAST(wallet_id AS text)
+    FROM {LINE.array("lines")} AS line
+    WHERE NOT EXISTS (SELECT FROM deliveries AS live
+                      WHERE live.endpoint_id = line.endpoint_id AND live.wallet_id = line.wallet_id
+                        AND live.due_at IS NOT NULL)
+""")
+
+_OF_HEADS = {
+    FindingKind.OTHER_LINE,
+    FindingKind.LINE_WITHOUT_HEAD,
+    FindingKind.HEAD_NOT_FIRST,
+    FindingKind.SECOND_HEAD,
+}
+_OF_ENDPOINTS = {FindingKind.PARKED_AT_ENABLED_ENDPOINT, FindingKind.PENDING_AT_DISABLED_ENDPOINT}
+
+
+async def repair(connection: AsyncConnection, findings: Collection[Finding]) -> set[Finding]:
+    """Put deliveries in their lines, give each line one head, the first, and end leases. Return the repaired.
+
+    What is overdue stays: nothing is wrong with its row.
+    """
+    await _put_lines_in_order(connection, [finding for finding in findings if finding.kind in _OF_HEADS])
+    leased = [int(finding.subject) for finding in findings if finding.kind is FindingKind.LEASE_TOO_LONG]
+    if leased:
+        await connection.execute(_END_LEASES, {"ids": leased})
+    if any(finding.kind in _OF_ENDPOINTS for finding in findings):
+        while await endpoints.sort(connection):
+            pass
+    return {finding for finding in findings if finding.kind is not FindingKind.OVERDUE}
+
+
+async def _put_lines_in_order(connection: AsyncConnection, findings: Collection[Finding]) -> None:
+    if not findings:
+        return
+    ids = [int(finding.subject) for finding in findings]
+    astray = [int(finding.subject) for finding in findings if finding.kind is FindingKind.OTHER_LINE]
+    former = (await connection.execute(_LINES, {"ids": astray})).all()
+    await connection.execute(_PUT_IN_LINE, {"ids": astray})
+    present = (await connection.execute(_LINES, {"ids": ids})).all()
+    lines = [LINE.row(*line) for line in {*former, *present}]
+    await lock_lines(connection, [str(wallet_id) for _, wallet_id in lines])
+    await connection.execute(_LOCK, {"lines": lines})
+    await connection.execute(_STEP_BACK, {"lines": lines})
+    headless = await connection.execute(_HEADLESS, {"lines": lines})
+    await deliveries.promote(connection, [LINE.row(*line) for line in headless])

@@ -1,0 +1,40 @@
+"""Reconciliation: the runs of its jobs, and what they found and repaired."""
+
+from sqlalchemy import BigInteger, Boolean, CheckConstraint, Column, ForeignKey, Identity, Index, Table, Text
+
+from store.schema.metadata import NOW, Instant, metadata, one_of
+
+reconciliation_runs = Table(
+    "reconciliation_runs",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("job", Text, nullable=False),
+    Column("started_at", Instant, nullable=False, server_default=NOW),
+    Column("repairs", Boolean, nullable=False, comment="false: findings are written down, and nothing is changed"),
+    Column("status", Text, nullable=False, server_default="RUNNING"),
+    Column("held_until", Instant, nullable=False, comment="the process that works on it has died if this has passed"),
+    Column("after", Text, nullable=False, server_default="", comment="the last subject that was examined"),
+    Column("examined", BigInteger, nullable=False, server_default="0"),
+    Column("finished_at", Instant),
+    one_of("status", "RUNNING", "DONE"),
+    CheckConstraint("(finished_at IS NOT NULL) = (status = 'DONE')", name="finished_at"),
+)
+Index(
+    "uq_reconciliation_runs_running",
+    reconciliation_runs.c.job,
+    unique=True,
+    postgresql_where=reconciliation_runs.c.status == "RUNNING",
+)
+
+reconciliation_findings = Table(
+    "reconciliation_findings",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("run_id", BigInteger, ForeignKey("reconciliation_runs.id", ondelete="CASCADE"), nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("subject", Text, nullable=False, comment="the id of a link, a method, a wallet or a delivery"),
+    Column("expected", Text),
+    Column("found", Text),
+    Column("repaired", Boolean, nullable=False),
+)
+Index(None, reconciliation_findings.c.run_id)

@@ -1,0 +1,1 @@
+"""Planted differences are found and repaired, a second run finds none, and nothing else changes."""

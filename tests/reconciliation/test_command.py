@@ -1,0 +1,64 @@
+"""`repoint reconcile`: what it writes, as a table and as JSON, and how it exits."""
+
+from pathlib import Path
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from tests.acceptance.program import Program
+from tests.consumers.harness import Harness
+from tests.domain.build import link, method, replaced, wallet
+
+
+@pytest.fixture
+async def harness(engine: AsyncEngine) -> Harness:
+    """A wallet in which a card was replaced."""
+    harness = Harness(engine)
+    await harness.import_wallets(wallet(method("A"), links=[link("m-A")]))
+    await harness.report(replaced("A", "B", on=1))
+    return harness
+
+
+@pytest.fixture
+def program(tmp_path: Path, database_url: str) -> Program:
+    return Program(tmp_path, DATABASE_URL=database_url)
+
+
+async def test_a_clean_database_has_no_findings(program: Program, harness: Harness) -> None:
+    ended = (await program("reconcile")).well()
+    assert ended.out.splitlines() == [
+        "links: 1 examined, 0 findings",
+        "lineage: 2 examined, 0 findings",
+        "wallets: 1 examined, 0 findings",
+        "deliveries: 4 examined, 0 findings",
+    ]
+
+
+async def test_findings_are_written_as_json_and_repaired(program: Program, harness: Harness) -> None:
+    ((new_id,),) = await harness.rows("SELECT CAST(new_id AS text) FROM lineage")
+    await harness.rows("DELETE FROM lineage")
+    dry = await program("reconcile", "lineage", "--dry-run", "--json")
+    assert dry.code == 1
+    assert dry.err.endswith("repoint: 1 finding not repaired (--dry-run)\n")
+    finding = {
+        "kind": "SUCCESSOR_WITHOUT_LINEAGE",
+        "subject": harness.id_of("m-A"),
+        "expected": new_id,
+        "found": None,
+        "repaired": False,
+    }
+    done = (await program("reconcile", "lineage", "--json")).json()
+    assert done == [{"job": "lineage", "run": 2, "examined": 2, "findings": [finding | {"repaired": True}]}]
+    assert (await program("reconcile", "lineage")).well().out == "lineage: 2 examined, 0 findings\n"
+
+
+async def test_what_a_person_must_decide_is_an_exit_code(program: Program, harness: Harness) -> None:
+    await harness.rows("UPDATE deliveries SET due_at = now() - interval '2 hours' WHERE sequence = 1")
+    ended = await program("reconcile", "deliveries")
+    assert ended.code == 1
+    assert "OVERDUE" in ended.out
+    assert "repoint: 2 findings not repaired\n" in ended.err
+    assert (await program("reconcile", "nothing")).code == 2
+    await harness.rows("UPDATE reconciliation_runs SET status = 'RUNNING', finished_at = NULL, held_until = 'infinity'")
+    busy = await program("reconcile", "deliveries")
+    assert (busy.code, "deliveries: another process is at it" in busy.err) == (1, True)

@@ -1,0 +1,332 @@
+"""The jobs links, lineage, wallets and deliveries, on rows that were changed behind the program's back."""
+
+import asyncio
+from collections.abc import Collection, Sequence
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from domain.reconciliation import Finding, FindingKind, JobName
+from reconciliation import jobs
+from reconciliation.jobs import Job, Report
+from store import deliveries
+from store.reconciliation import runs
+from store.reconciliation.page import Page
+from store.reconciliation.runs import AlreadyRunning
+from tests.consumers.harness import RETENTION, Harness
+from tests.domain.build import link, method, replaced, wallet
+from tests.store.outbox import Outbox
+
+Kinds = list[tuple[FindingKind, str, bool]]
+
+
+@pytest.fixture
+async def harness(engine: AsyncEngine) -> Harness:
+    """Two wallets: of one the card A was replaced by B, which a link followed."""
+    harness = Harness(engine)
+    await harness.import_wallets(
+        wallet(method("A"), links=[link("m-A")]), wallet(method("C"), method("D"), links=[link("m-C")], customer="e2")
+    )
+    await harness.report(replaced("A", "B", on=1))
+    return harness
+
+
+async def plant(harness: Harness, statement: str, **values: object) -> None:
+    """Change rows as a script of a superuser does, without constraints and triggers."""
+    async with harness.engine.begin() as connection:
+        await connection.execute(text("SET LOCAL session_replication_role = replica"))
+        await connection.execute(text(statement), values)
+
+
+async def run(harness: Harness, name: JobName, *, repairs: bool = True) -> Report:
+    return await jobs.reconcile(harness.engine, name, RETENTION, repairs=repairs)
+
+
+async def kinds(harness: Harness, name: JobName, *, repairs: bool = True) -> Kinds:
+    """Kind, subject by its name, and whether it was repaired, of each finding."""
+    report = await run(harness, name, repairs=repairs)
+    return [(finding.kind, harness.name_of(finding.subject), repaired) for finding, repaired in report.findings]
+
+
+async def method_of(harness: Harness, link_id: str) -> str:
+    ((id_,),) = await harness.rows(
+        "SELECT CAST(payment_method_id AS text) FROM payment_links WHERE id = :id", id=harness.id_of(link_id)
+    )
+    return harness.name_of(id_)
+
+
+async def state(harness: Harness) -> Sequence[Any]:
+    """Everything that a job could change."""
+    return [
+        await harness.exported(),
+        *[
+            (await harness.rows(f"SELECT * FROM {table} ORDER BY 1, 2")).__repr__()  # noqa: S608
+            for table in ("lineage", "wallet_merchants", "events", "deliveries", "credentials")
+        ],
+    ]
+
+
+@pytest.mark.parametrize("name", list(JobName))
+async def test_nothing_changes_where_nothing_differs(harness: Harness, name: JobName) -> None:
+    before = await state(harness)
+    report = await run(harness, name)
+    assert report.findings == []
+    assert report.run.examined > 0
+    assert await state(harness) == before
+
+
+# --- links --------------------------------------------------------------------------------------------------------
+
+
+async def test_a_link_moves_on_to_the_method_that_replaced_its_own(harness: Harness) -> None:
+    current = await method_of(harness, "l-m-A")
+    await plant(
+        harness, "UPDATE payment_links SET payment_method_id = :id WHERE id = :link",
+        id=harness.id_of("m-A"), link=harness.id_of("l-m-A"),
+    )  # fmt: skip
+    assert await kinds(harness, JobName.LINKS) == [(FindingKind.LINK_ON_DELETED_METHOD, "l-m-A", True)]
+    assert await method_of(harness, "l-m-A") == current
+    assert await kinds(harness, JobName.LINKS) == []
+
+
+async def test_a_link_on_a_method_without_a_successor_waits_for_a_person(harness: Harness) -> None:
+    await plant(harness, "UPDATE payment_methods SET status = 'DELETED' WHERE id = :id", id=harness.id_of("m-C"))
+    finding = (FindingKind.LINK_ON_DELETED_METHOD, "l-m-C", False)
+    assert await kinds(harness, JobName.LINKS) == [finding]
+    assert await kinds(harness, JobName.LINKS) == [finding]
+    assert await method_of(harness, "l-m-C") == "m-C"
+
+
+async def test_a_circle_of_successors_ends_the_look_for_the_current_method(harness: Harness) -> None:
+    circle = "UPDATE payment_methods SET status = 'DELETED', replaced_by = :by WHERE id = :id"
+    for id_, by in (("m-C", "m-D"), ("m-D", "m-C")):
+        await plant(harness, circle, id=harness.id_of(id_), by=harness.id_of(by))
+    assert await kinds(harness, JobName.LINKS) == [(FindingKind.LINK_ON_DELETED_METHOD, "l-m-C", False)]
+
+
+async def test_a_link_in_another_wallet_goes_to_that_of_its_method(harness: Harness) -> None:
+    await plant(
+        harness, "UPDATE payment_links SET wallet_id = :wallet WHERE id = :link",
+        wallet=harness.id_of("w-e1"), link=harness.id_of("l-m-C"),
+    )  # fmt: skip
+    assert await kinds(harness, JobName.LINKS) == [(FindingKind.LINK_IN_OTHER_WALLET, "l-m-C", True)]
+    assert [each.id for each in (await harness.wallet("e2")).links] == ["l-m-C"]
+    assert await kinds(harness, JobName.LINKS) == []
+
+
+async def test_the_merchant_of_a_link_shares_its_wallet(harness: Harness) -> None:
+    await plant(harness, "DELETE FROM wallet_merchants WHERE merchant_id = 'pharmacy'")
+    found = await kinds(harness, JobName.LINKS)
+    assert {(kind, repaired) for kind, _, repaired in found} == {(FindingKind.LINK_WITHOUT_MERCHANT, True)}
+    assert sorted(subject for _, subject, _ in found) == ["l-m-A", "l-m-C"]
+    assert (await harness.wallet("e2")).merchants == ("optician", "pharmacy")
+    assert await kinds(harness, JobName.LINKS) == []
+
+
+async def test_a_difference_behind_another_is_repaired_in_the_same_run(harness: Harness) -> None:
+    """The link is in another wallet, on a deleted method, and its merchant does not share the method's wallet."""
+    await plant(
+        harness, "UPDATE payment_links SET wallet_id = :wallet, payment_method_id = :id WHERE id = :link",
+        wallet=harness.id_of("w-e2"), id=harness.id_of("m-A"), link=harness.id_of("l-m-A"),
+    )  # fmt: skip
+    assert await kinds(harness, JobName.LINKS) == [
+        (FindingKind.LINK_IN_OTHER_WALLET, "l-m-A", True),
+        (FindingKind.LINK_ON_DELETED_METHOD, "l-m-A", True),
+    ]
+    assert await kinds(harness, JobName.LINKS) == []
+
+
+# --- lineage ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("planted", "kind"),
+    [
+        ("DELETE FROM lineage WHERE old_id = :id", FindingKind.SUCCESSOR_WITHOUT_LINEAGE),
+        ("UPDATE payment_methods SET replaced_by = NULL WHERE id = :id", FindingKind.LINEAGE_WITHOUT_SUCCESSOR),
+        (
+            "UPDATE lineage SET new_id = (SELECT id FROM payment_methods WHERE id <> :id LIMIT 1) WHERE old_id = :id",
+            FindingKind.OTHER_SUCCESSOR,
+        ),
+    ],
+)
+async def test_lineage_and_successors_agree_after_a_run(harness: Harness, planted: str, kind: FindingKind) -> None:
+    before = await harness.rows("SELECT old_id, new_id, replaced_by FROM lineage JOIN payment_methods ON id = old_id")
+    if kind is FindingKind.OTHER_SUCCESSOR:
+        planted = planted.replace("<> :id", f"= '{harness.id_of('m-C')}'")
+    await plant(harness, planted, id=harness.id_of("m-A"))
+    assert await kinds(harness, JobName.LINEAGE) == [(kind, "m-A", True)]
+    after = await harness.rows("SELECT old_id, new_id, replaced_by FROM lineage JOIN payment_methods ON id = old_id")
+    assert after == before
+    assert await kinds(harness, JobName.LINEAGE) == []
+
+
+async def test_lineage_of_a_live_method_waits_for_a_person(harness: Harness) -> None:
+    await plant(
+        harness, "UPDATE payment_methods SET status = 'ACTIVE', replaced_by = NULL WHERE id = :id",
+        id=harness.id_of("m-A"),
+    )  # fmt: skip
+    finding = (FindingKind.LINEAGE_WITHOUT_SUCCESSOR, "m-A", False)
+    assert await kinds(harness, JobName.LINEAGE) == [finding]
+
+
+# --- wallets ------------------------------------------------------------------------------------------------------
+
+
+async def test_a_wallet_that_missed_a_report_is_resolved_and_announced(harness: Harness) -> None:
+    await plant(
+        harness,
+        "INSERT INTO replacement_facts (old_key, new_key, vendor, update_id, occurred_at, reason, kept_until)"
+        " VALUES ('vau:C', 'vau:E', 'vau', 'u', '2026-01-02', 'REISSUED', now() + interval '1 day')",
+    )
+    await plant(harness, "INSERT INTO credentials (key, kept_until) VALUES ('vau:E', now() + interval '1 day')")
+    assert await kinds(harness, JobName.WALLETS, repairs=False) == [(FindingKind.UNRESOLVED_WALLET, "w-e2", False)]
+    assert await harness.told("pharmacy", "w-e2") == []
+    assert await kinds(harness, JobName.WALLETS) == [(FindingKind.UNRESOLVED_WALLET, "w-e2", True)]
+    assert [name for name, _ in await harness.told("pharmacy", "w-e2")] == ["REPLACED", "DELETED"]
+    assert await method_of(harness, "l-m-C") not in {"m-C", "m-D"}
+    assert await kinds(harness, JobName.WALLETS) == []
+
+
+# --- deliveries ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def outbox(engine: AsyncEngine) -> Outbox:
+    """Three deliveries of a wallet to the endpoint `shop`, and one of another."""
+    outbox = Outbox(engine)
+    await outbox.add_endpoint("shop")
+    await outbox.tell("shop", await outbox.add_wallet(), 3)
+    await outbox.tell("shop", await outbox.add_wallet(), 1)
+    return outbox
+
+
+@pytest.mark.parametrize(
+    ("planted", "found"),
+    [
+        ("status = 'PARKED'", {FindingKind.PARKED_AT_ENABLED_ENDPOINT: 1}),
+        ("due_at = NULL", {FindingKind.LINE_WITHOUT_HEAD: 1}),
+        ("due_at = now(), leased_until = now() + interval '2 days'", {FindingKind.LEASE_TOO_LONG: 1}),
+    ],
+)
+async def test_the_first_delivery_of_a_line_is_put_right(
+    outbox: Outbox, planted: str, found: dict[FindingKind, int]
+) -> None:
+    harness = Harness(outbox.engine)
+    before = await outbox.live()
+    first = "(SELECT min(id) FROM deliveries)"
+    await plant(harness, f"UPDATE deliveries SET {planted} WHERE id = {first}")  # noqa: S608
+    report = await run(harness, JobName.DELIVERIES)
+    assert {finding.kind: 1 for finding, repaired in report.findings if repaired} == found
+    assert await outbox.live() == before
+    assert await kinds(harness, JobName.DELIVERIES) == []
+
+
+async def test_the_first_delivery_of_a_line_is_its_only_head(outbox: Outbox) -> None:
+    harness = Harness(outbox.engine)
+    before = await outbox.live()
+    await plant(harness, "UPDATE deliveries SET due_at = now() WHERE due_at IS NULL")
+    assert [(kind, repaired) for kind, _, repaired in await kinds(harness, JobName.DELIVERIES)] == [
+        (FindingKind.SECOND_HEAD, True)
+    ] * 2
+    assert await outbox.live() == before
+    await plant(
+        harness, "UPDATE deliveries SET due_at = CASE sequence WHEN 2 THEN now() END WHERE sequence < 3 AND id < 4"
+    )
+    assert [kind for kind, _, _ in await kinds(harness, JobName.DELIVERIES)] == [FindingKind.HEAD_NOT_FIRST]
+    assert await outbox.live() == before
+
+
+async def test_an_older_delivery_behind_an_attempt_that_is_under_way_is_in_order(outbox: Outbox) -> None:
+    """As a replay leaves it."""
+    harness = Harness(outbox.engine)
+    await plant(
+        harness,
+        "UPDATE deliveries SET due_at = CASE sequence WHEN 2 THEN now() END,"
+        " leased_until = CASE sequence WHEN 2 THEN now() + interval '1 minute' END WHERE sequence < 3 AND id < 4",
+    )
+    before = await outbox.live()
+    assert await kinds(harness, JobName.DELIVERIES) == []
+    assert await outbox.live() == before
+
+
+async def test_a_pending_delivery_of_a_disabled_endpoint_is_parked(outbox: Outbox) -> None:
+    await outbox.execute("UPDATE endpoints SET status = 'DISABLED'")
+    found = await kinds(Harness(outbox.engine), JobName.DELIVERIES)
+    assert [(kind, repaired) for kind, _, repaired in found] == [(FindingKind.PENDING_AT_DISABLED_ENDPOINT, True)] * 4
+    assert {row.status for row in await outbox.live()} == {"PARKED"}
+
+
+async def test_a_delivery_goes_to_the_line_and_place_of_its_event(outbox: Outbox) -> None:
+    harness = Harness(outbox.engine)
+    before = await outbox.live()
+    await plant(harness, "UPDATE deliveries SET sequence = 9 WHERE id = 1")
+    found = await kinds(harness, JobName.DELIVERIES)
+    assert found[0] == (FindingKind.OTHER_LINE, "1", True)
+    assert await outbox.live() == before
+    assert await kinds(harness, JobName.DELIVERIES) == []
+
+
+async def test_what_is_overdue_is_reported(outbox: Outbox) -> None:
+    harness = Harness(outbox.engine)
+    await plant(harness, "UPDATE deliveries SET due_at = now() - interval '2 hours' WHERE id = 1")
+    assert [(kind, repaired) for kind, _, repaired in await kinds(harness, JobName.DELIVERIES)] == [
+        (FindingKind.OVERDUE, False)
+    ]
+    async with outbox.engine.begin() as connection:
+        await deliveries.claim(connection, {"shop": 1}, {}, lease=timedelta(minutes=1))
+    assert await kinds(harness, JobName.DELIVERIES) == []
+
+
+# --- runs ---------------------------------------------------------------------------------------------------------
+
+
+async def test_a_dry_run_writes_findings_down_and_changes_nothing(harness: Harness) -> None:
+    await plant(harness, "DELETE FROM lineage")
+    before = await state(harness)
+    report = await run(harness, JobName.LINEAGE, repairs=False)
+    assert await state(harness) == before
+    async with harness.engine.begin() as connection:
+        stored = await runs.findings(connection, report.run.id, limit=10)
+    assert stored == report.findings
+    assert [repaired for _, repaired in stored] == [False]
+
+
+async def test_two_runs_of_a_job_do_not_work_at_once(harness: Harness) -> None:
+    async with harness.engine.begin() as connection:
+        await runs.begin(connection, JobName.LINKS, repairs=True, lease=timedelta(minutes=1))
+    with pytest.raises(AlreadyRunning):
+        await run(harness, JobName.LINKS)
+    await run(harness, JobName.LINEAGE)
+
+
+async def test_a_run_whose_process_died_is_continued(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It dies in the second page. Its findings of the first are kept, and none is found twice."""
+    monkeypatch.setattr(jobs, "_PAGE", 1)
+    await plant(harness, "DELETE FROM lineage")
+    real = jobs.jobs(RETENTION)[JobName.LINEAGE]
+    looks = 0
+
+    async def dies(connection: AsyncConnection, after: str, limit: int) -> Page:
+        nonlocal looks
+        looks += 1
+        if after and looks > 2:
+            raise asyncio.CancelledError
+        return await real.examine(connection, after, limit)
+
+    monkeypatch.setattr(jobs, "jobs", lambda _: {JobName.LINEAGE: Job(dies, real.repair)})
+    with pytest.raises(asyncio.CancelledError):
+        await run(harness, JobName.LINEAGE)
+    await harness.rows("UPDATE reconciliation_runs SET held_until = now()")
+    monkeypatch.setattr(jobs, "jobs", lambda _: {JobName.LINEAGE: real})
+    report = await run(harness, JobName.LINEAGE)
+    methods = await harness.rows("SELECT id FROM payment_methods")
+    ((run_id, examined, status),) = await harness.rows("SELECT id, examined, status FROM reconciliation_runs")
+    assert (examined, status) == (len(methods), "DONE")
+    assert report.run.examined == len(methods)
+    async with harness.engine.begin() as connection:
+        stored: Collection[tuple[Finding, bool]] = await runs.findings(connection, run_id, limit=10)
+    assert [(finding.kind, repaired) for finding, repaired in stored] == [(FindingKind.SUCCESSOR_WITHOUT_LINEAGE, True)]
