@@ -16,6 +16,7 @@ from testbed.postgres import Databases
 from tests.parts import thorough
 from tests.parts.receiver import Receiver
 from tests.parts.shared import Parts, RemoteParts, Server
+from tests.parts.until import until
 
 # Examples are many in CI and few on a developer's machine; a shared machine's slowness is never a failure.
 hypothesis.settings.register_profile("dev", max_examples=40, deadline=None)
@@ -130,10 +131,18 @@ async def topic(broker: Broker, request: pytest.FixtureRequest) -> AsyncIterator
     await admin.start()
     try:
         await admin.create_topics([NewTopic(name, num_partitions=count, replication_factor=1)])
+        await until(lambda: _is_led(admin, name, count))
         yield name
         await admin.delete_topics([name])
     finally:
         await admin.close()
+
+
+async def _is_led(admin: AIOKafkaAdminClient, topic: str, partitions: int) -> bool:
+    """Whether the broker's metadata have the topic: they follow the controller's answer a moment later."""
+    (described,) = await admin.describe_topics([topic])
+    leaders = [partition["leader"] for partition in described["partitions"]]
+    return len(leaders) == partitions and min(leaders) >= 0
 
 
 @pytest.fixture
