@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Collection
 
+from ops import egress
 from ops.settings import Settings
 from producers.egress import check_url
 from producers.names import Names
@@ -14,5 +15,6 @@ _LOOK_UP_SECONDS = 10
 async def refusals(urls: Collection[str], settings: Settings) -> dict[str, str]:
     """What was expected of each URL that webhooks cannot go to, by URL."""
     names = Names(within=_LOOK_UP_SECONDS)
-    checked = await asyncio.gather(*(check_url(url, settings.egress_allow, names) for url in urls))
+    permitted = egress.of(settings)
+    checked = await asyncio.gather(*(check_url(url, permitted, names) for url in urls))
     return {url: expected for url, expected in zip(urls, checked, strict=True) if expected is not None}

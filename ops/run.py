@@ -21,7 +21,7 @@ from consumers.delivery_gauges import Measuring
 from consumers.worker import Worker
 from loops.progress import Stalled
 from loops.waiting import event_or_timeout
-from ops import edge, kafka, secret_keys, telemetry
+from ops import edge, egress, kafka, secret_keys, telemetry
 from ops.jobs import Job, run_together
 from ops.retention import retention
 from ops.settings import Settings
@@ -276,8 +276,14 @@ async def _listener(settings: Settings, publisher: Publisher) -> AsyncIterator[L
 
 
 def _sender(settings: Settings) -> Sender:
+    permitted = egress.of(settings)
     return Sender(
-        version=version("repoint"), deadline=settings.delivery_timeout.total_seconds(), allow=settings.egress_allow
+        version=version("repoint"),
+        deadline=settings.delivery_timeout.total_seconds(),
+        allow=permitted.allow,
+        ports=permitted.ports,
+        https_only=permitted.https_only,
+        proxy=settings.egress_proxy,
     )
 
 

@@ -12,6 +12,7 @@ from domain.wallet import ALWAYS_IDENTIFY
 from ops import database_service
 from ops.feed_settings import Asked, feed_fetch, feed_secrets
 from producers.egress import Network, parse_networks
+from producers.webhooks.tunnels import EgressProxy
 from schemas.duration import duration
 from schemas.sealing import BUILT_IN, KEY_BYTES
 from store import address
@@ -37,6 +38,13 @@ def _networks(text: str) -> tuple[Network, ...]:
         return tuple(parse_networks(part.strip() for part in text.split(",")))
     except ValueError:
         raise ValueError("expected networks such as 10.1.0.0/16, separated by commas") from None
+
+
+def _ports(text: str) -> tuple[int, ...]:
+    ports = [part.strip() for part in text.split(",")]
+    if not all(re.fullmatch(r"[0-9]{1,5}", port) and 0 < int(port) < 1 << 16 for port in ports):
+        raise ValueError("expected ports from 1 to 65535 such as 443,8443, separated by commas")
+    return tuple(sorted(set(map(int, ports))))
 
 
 def _identifiers(text: str) -> tuple[str, ...]:
@@ -121,6 +129,8 @@ Schedule: TypeAlias = Annotated[tuple[timedelta, ...], NoDecode, _of_text(_durat
 Identifiers: TypeAlias = Annotated[tuple[str, ...], NoDecode, _of_text(_identifiers)]
 DigitIds: TypeAlias = Annotated[frozenset[str], NoDecode, _of_text(_digit_ids)]
 Networks: TypeAlias = Annotated[tuple[Network, ...], NoDecode, _of_text(_networks)]
+Ports: TypeAlias = Annotated[tuple[int, ...], NoDecode, _of_text(_ports)]
+EgressProxyUrl: TypeAlias = Annotated[EgressProxy, _of_text(EgressProxy.read)]
 DatabaseUrl: TypeAlias = Annotated[str, BeforeValidator(_database_url)]
 Servers: TypeAlias = Annotated[str, BeforeValidator(_servers)]
 Name: TypeAlias = Annotated[str, BeforeValidator(_topic)]

@@ -19,6 +19,7 @@ from ops.setting_values import (
     DatabaseUrl,
     DigitIds,
     Duration,
+    EgressProxyUrl,
     Environment,
     FeedFetch,
     FeedSecrets,
@@ -29,6 +30,7 @@ from ops.setting_values import (
     Mechanism,
     Name,
     Networks,
+    Ports,
     Protocol,
     Schedule,
     SecretsKey,
@@ -158,6 +160,17 @@ class Settings(BaseSettings):
         (),
         description="Networks that webhooks may reach beside public addresses, such as 10.1.0.0/16,10.2.0.0/16; none,"
         " because a merchant chooses the URL and must not reach what only we can.",
+    )
+    egress_ports: Ports | None = Field(
+        None,
+        description="Ports that webhooks may go to, such as 443,8443; if not set 443 alone in production, and any in"
+        " development. For all addresses, those of REPOINT_EGRESS_ALLOW too: a merchant must not try our ports.",
+    )
+    egress_proxy: EgressProxyUrl | None = Field(
+        None,
+        repr=False,
+        description="`http://host:port`, or with `user:password@`: the HTTP proxy that webhooks go through, by CONNECT."
+        " It is asked for addresses that were looked up and checked here. HTTP_PROXY and the like are not read.",
     )
     retry_schedule: Schedule = Field(
         RETRY_SCHEDULE,

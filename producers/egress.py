@@ -1,4 +1,4 @@
-"""The addresses that webhooks may reach: public ones, and the networks of REPOINT_EGRESS_ALLOW.
+"""Where webhooks may go: public addresses and networks of REPOINT_EGRESS_ALLOW, on ports of REPOINT_EGRESS_PORTS.
 
 Merchants choose the URLs, so a URL is untrusted. It is checked at import, for a clear answer, and again at every
 connection, on the address of the socket that is about to be dialled. A name may resolve to another address by then, and
@@ -6,7 +6,8 @@ an address has many spellings.
 """
 
 import socket
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import TypeAlias
 
@@ -55,6 +56,25 @@ class EgressDenied(OSError):
         super().__init__("the address is not one that webhooks may reach")
 
 
+@dataclass(frozen=True, slots=True)
+class Egress:
+    """Where webhooks may go. `ports` are all ports if None. Plain http goes to addresses in `allow`, if at all."""
+
+    allow: Sequence[Network] = ()
+    ports: Collection[int] | None = None
+    https_only: bool = False
+
+    def permits(self, address: str, port: int, *, tls: bool) -> bool:
+        """Whether a socket may be opened to `address`, a numeric address as the operating system writes it."""
+        return self.permits_port(port) and self._permits(unmap(address), tls=tls)
+
+    def permits_port(self, port: int) -> bool:
+        return self.ports is None or port in self.ports
+
+    def _permits(self, ip: Address, *, tls: bool) -> bool:
+        return _is_permitted(ip, self.allow) if tls else not self.https_only and is_in(ip, self.allow)
+
+
 def parse_networks(texts: Iterable[str]) -> list[Network]:
     """Parse CIDRs. Raises ValueError that names the malformed text."""
     return [ip_network(text) for text in texts]
@@ -86,12 +106,12 @@ def unmap(address: str) -> Address:
     return ip.ipv4_mapped or ip if isinstance(ip, IPv6Address) else ip
 
 
-def guard_sockets(allow: Sequence[Network]) -> Callable[[AddrInfoType], socket.socket]:
-    """A socket factory that raises EgressDenied for an address that is not permitted."""
+def guard_sockets(egress: Egress, *, tls: bool = True) -> Callable[[AddrInfoType], socket.socket]:
+    """A socket factory that raises EgressDenied for an address or a port that is not permitted."""
 
     def open_socket(address: AddrInfoType) -> socket.socket:
         family, kind, protocol, _, name = address
-        if not is_permitted(str(name[0]), allow):
+        if not egress.permits(str(name[0]), name[1], tls=tls):
             raise EgressDenied
         new_socket = socket.socket(family, kind, protocol)
         new_socket.setblocking(False)  # noqa: FBT003 - the standard library's signature
@@ -100,20 +120,24 @@ def guard_sockets(allow: Sequence[Network]) -> Callable[[AddrInfoType], socket.s
     return open_socket
 
 
-async def check_url(url: str, allow: Sequence[Network], names: Names) -> str | None:
+async def check_url(url: str, egress: Egress, names: Names) -> str | None:
     """Return why webhooks cannot go to `url`, for the person who registers it; None if they can. Looks the host up.
 
     An unknown name is accepted: it may exist when it is dialled, and its addresses are checked again then. Plain http
-    is only for addresses in `allow`: elsewhere anybody could read the body on its way.
+    is only for addresses that are allowed: elsewhere anybody could read the body on its way.
     """
     try:
         parsed = read_url(url)
     except ValueError as error:
         return str(error)
+    if not egress.permits_port(parsed.port):
+        return f"expected a port of REPOINT_EGRESS_PORTS: {', '.join(map(str, sorted(egress.ports or ())))}"
     addresses = await addresses_of(parsed, names)
-    if not all(_is_permitted(ip, allow) for ip in addresses):
+    if not all(_is_permitted(ip, egress.allow) for ip in addresses):
         return "expected a host whose addresses are public, or in REPOINT_EGRESS_ALLOW"
-    if not parsed.tls and not (addresses and all(is_in(ip, allow) for ip in addresses)):
+    if not parsed.tls and egress.https_only:
+        return "expected https: production sends nothing in the open"
+    if not parsed.tls and not (addresses and all(is_in(ip, egress.allow) for ip in addresses)):
         return "expected https: plain http is for addresses in REPOINT_EGRESS_ALLOW"
     return None
 

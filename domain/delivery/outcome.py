@@ -27,6 +27,7 @@ class Outcome(StrEnum):
     URL_UNUSABLE = "url_unusable"
     UNSIGNABLE = "unsignable"
     RESOLVER_UNAVAILABLE = "resolver_unavailable"
+    EGRESS_PROXY_FAILED = "egress_proxy_failed"
 
 
 ANSWERED = (
@@ -39,7 +40,7 @@ ANSWERED = (
 )
 """A status line came back. A tuple with the usual one first: hashing an enum's member costs more than looking."""
 
-NOT_THE_ENDPOINTS = frozenset({Outcome.UNSIGNABLE, Outcome.RESOLVER_UNAVAILABLE})
+NOT_THE_ENDPOINTS = frozenset({Outcome.UNSIGNABLE, Outcome.RESOLVER_UNAVAILABLE, Outcome.EGRESS_PROXY_FAILED})
 """Faults of this program or of its surroundings, which are not held against the endpoint."""
 
 _BY_STATUS_CODE = {

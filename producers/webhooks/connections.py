@@ -19,8 +19,9 @@ import httptools
 from aiohappyeyeballs import AddrInfoType, start_connection
 
 from domain.delivery.outcome import Outcome, outcome_of_status
-from producers.egress import Network, guard_sockets
+from producers.egress import Egress, EgressDenied, guard_sockets
 from producers.names import LookUp, Names, system_look_up
+from producers.webhooks.tunnels import EgressProxy, Tunnels
 from schemas.url import Url, read_url
 
 # Only the status and one header of an accepted answer are used. Its body is read so that the connection can serve the
@@ -39,6 +40,9 @@ KEEP_IDLE = 4.0
 
 # RFC 8305: seconds that an address has to answer before the next one is dialled beside it.
 _NEXT_ADDRESS = 0.25
+
+# Of the time to connect: the rest is for TLS with the endpoint inside the tunnel.
+_TUNNEL_SHARE = 0.75
 
 # Idle connections to all endpoints together: each needs an open file, and other parts of the process need files too.
 _MOST_IDLE = 500
@@ -267,23 +271,25 @@ class Connection(asyncio.Protocol):
 class Connections:
     """The idle connections, and the way to open new ones.
 
-    Looking up a name and connecting have `within` seconds each. `allow` are networks that may be reached beside public
-    addresses. An idle connection is kept for `keep_idle` seconds.
+    Looking up a name and connecting have `within` seconds each. Connections go where `egress` permits, through `proxy`
+    if there is one. An idle connection is kept for `keep_idle` seconds.
     """
 
     def __init__(
         self,
         *,
         within: float,
-        allow: Sequence[Network],
+        egress: Egress,
         trust: ssl.SSLContext | None,
+        proxy: EgressProxy | None = None,
         look_up: LookUp = system_look_up,
         keep_idle: float = KEEP_IDLE,
     ) -> None:
         self._within = within
-        self._socket = guard_sockets(allow)
+        self._egress = egress
         self._trust = ssl.create_default_context() if trust is None else trust
         self._names = Names(look_up, within=within)
+        self._tunnels = None if proxy is None else Tunnels(proxy, self._names)
         self._keep_idle = keep_idle
         self._loop = asyncio.get_running_loop()
         self._idle: dict[ConnectionKey, list[Connection]] = {}
@@ -307,7 +313,8 @@ class Connections:
         """Open a new connection.
 
         Raises:
-            OSError: NameUnknown, EgressDenied, TimeoutError, HandshakeFailed, ssl.SSLError or another failure.
+            OSError: NameUnknown, EgressDenied, ProxyFailed, TimeoutError, HandshakeFailed, ssl.SSLError or another
+                failure.
         """
         addresses = await self._addresses(url)
         try:
@@ -317,9 +324,13 @@ class Connections:
             raise OSError("the connection failed") from error  # uvloop raises either for the same failure
 
     async def _dial(self, addresses: Sequence[AddrInfoType], url: Url) -> Connection:
-        opened = await start_connection(
-            addresses, happy_eyeballs_delay=_NEXT_ADDRESS, interleave=1, socket_factory=self._socket
-        )
+        if self._tunnels is None:
+            guarded = guard_sockets(self._egress, tls=url.tls)
+            opened = await start_connection(
+                addresses, happy_eyeballs_delay=_NEXT_ADDRESS, interleave=1, socket_factory=guarded
+            )
+        else:
+            opened = await self._tunnels.open(self._permitted(addresses, url), within=_TUNNEL_SHARE * self._within)
         if not url.tls:
             return (await self._loop.create_connection(Connection, sock=opened))[1]
         try:
@@ -329,6 +340,12 @@ class Connections:
         except ConnectionError as error:
             raise HandshakeFailed("the server hung up on the TLS handshake") from error
         return connection
+
+    def _permitted(self, addresses: Sequence[AddrInfoType], url: Url) -> Sequence[AddrInfoType]:
+        permitted = [info for info in addresses if self._egress.permits(str(info[4][0]), info[4][1], tls=url.tls)]
+        if not permitted:
+            raise EgressDenied
+        return permitted
 
     async def _addresses(self, url: Url) -> Sequence[AddrInfoType]:
         if url.address is None:

@@ -3,13 +3,13 @@
 import asyncio
 import ssl
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import NamedTuple, Self
 
 from domain.delivery.outcome import Outcome, outcome_of_status
-from producers.egress import EgressDenied, Network
+from producers.egress import Egress, EgressDenied, Network
 from producers.names import LookUp, NameUnknown, ResolverUnavailable, system_look_up
 from producers.retry_after import delay
 from producers.webhooks.connections import (
@@ -20,6 +20,7 @@ from producers.webhooks.connections import (
     HandshakeFailed,
     parse_target,
 )
+from producers.webhooks.tunnels import EgressProxy, ProxyFailed, Unreachable
 
 
 class FailingAnswer(NamedTuple):
@@ -48,10 +49,11 @@ class PostResult(NamedTuple):
 class Sender:
     """An async context manager over the connections to all endpoints.
 
-    `deadline` in seconds is for the whole request, name look-up to last byte; connecting may take half of it. `allow`
-    are networks that may be reached beside public addresses. `on_sent` is called when a request has been written:
-    before `post` returns, and as a rule before the response is read. The caller of `post` bounds the number of requests
-    at a time. `look_up` looks up the addresses of a name. An idle connection is kept for `keep_idle` seconds.
+    `deadline` in seconds is for the whole request, name look-up to last byte; connecting may take half of it. `allow`,
+    `ports` and `https_only` are of `producers.egress.Egress`. Requests go through `proxy` if there is one. `on_sent` is
+    called when a request has been written: before `post` returns, and as a rule before the response is read. The caller
+    of `post` bounds the number of requests at a time. `look_up` looks up the addresses of a name. An idle connection is
+    kept for `keep_idle` seconds.
     """
 
     def __init__(
@@ -60,6 +62,9 @@ class Sender:
         version: str,
         deadline: float = 15.0,
         allow: Sequence[Network] = (),
+        ports: Collection[int] | None = None,
+        https_only: bool = False,
+        proxy: EgressProxy | None = None,
         trust: ssl.SSLContext | None = None,
         on_sent: Callable[[], None] | None = None,
         look_up: LookUp = system_look_up,
@@ -69,7 +74,8 @@ class Sender:
         self._headers = (
             f"user-agent: Repoint/{version}\r\ncontent-type: application/json\r\naccept-encoding: identity\r\n"
         ).encode("ascii")
-        self._allow = allow
+        self._egress = Egress(allow, ports, https_only)
+        self._proxy = proxy
         self._trust = trust
         self._on_sent = on_sent
         self._look_up = look_up
@@ -78,7 +84,8 @@ class Sender:
     async def __aenter__(self) -> Self:
         self._connections = Connections(
             within=self.deadline / 2,
-            allow=self._allow,
+            egress=self._egress,
+            proxy=self._proxy,
             trust=self._trust,
             look_up=self._look_up,
             keep_idle=self._keep_idle,
@@ -139,6 +146,8 @@ _OUTCOMES: Sequence[tuple[type[Exception], Outcome]] = [
     (ResolverUnavailable, Outcome.RESOLVER_UNAVAILABLE),
     (NameUnknown, Outcome.DNS_LOOKUP_FAILED),
     (EgressDenied, Outcome.EGRESS_DENIED),
+    (ProxyFailed, Outcome.EGRESS_PROXY_FAILED),
+    (Unreachable, Outcome.CONNECTION_FAILED),
     (ssl.SSLError, Outcome.TLS_FAILED),
     (HandshakeFailed, Outcome.TLS_FAILED),
     (ConnectionRefusedError, Outcome.CONNECTION_REFUSED),

@@ -187,7 +187,7 @@ async def test_the_listener(settings: Settings) -> None:
 
 async def test_the_dispatcher_and_its_sender(settings: Settings, engine: AsyncEngine) -> None:
     sender = run._sender(settings)
-    assert (sender.deadline, sender._allow) == (11, (NETWORK,))
+    assert (sender.deadline, sender._egress.allow) == (11, (NETWORK,))
     dispatcher = run._dispatcher(settings, engine, sender)
     assert dispatcher._recorder._schedule == (timedelta(seconds=1), timedelta(seconds=2))
     assert (dispatcher._poster._sender, dispatcher._poster._connections) == (sender, 13)

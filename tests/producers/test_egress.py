@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producers.egress import EgressDenied, Network, check_url, guard_sockets, is_permitted, parse_networks
+from producers.egress import Egress, EgressDenied, Network, check_url, guard_sockets, is_permitted, parse_networks
 from producers.names import Addresses, Names
 
 LOOPBACK = parse_networks(["127.0.0.0/8"])
@@ -62,7 +62,7 @@ def test_public_addresses_are_permitted(address: str) -> None:
 def test_others_are_not(address: str) -> None:
     assert not is_permitted(address, ())
     with pytest.raises(EgressDenied):
-        guard_sockets(())((socket.AF_INET, socket.SOCK_STREAM, 0, "", (address, 443)))
+        guard_sockets(Egress())((socket.AF_INET, socket.SOCK_STREAM, 0, "", (address, 443)))
 
 
 # Written down once more, with both ends: a network that is left out, or too narrow, lets its addresses through.
@@ -92,7 +92,7 @@ def test_a_network_is_denied_from_its_first_address_to_its_last(first: str, last
 
 
 def test_a_socket_is_opened_for_the_loop_which_waits_for_none() -> None:
-    opened = guard_sockets(LOOPBACK)((socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", 443)))
+    opened = guard_sockets(Egress(LOOPBACK))((socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", 443)))
     assert not opened.getblocking()
     opened.close()
 
@@ -163,7 +163,7 @@ def test_an_ipv4_address_in_ipv6_clothes_is_the_same_address(ip: object) -> None
 
 
 async def refusal(url: str, allow: Sequence[Network]) -> str | None:
-    return await check_url(url, allow, Names(within=10))
+    return await check_url(url, Egress(allow), Names(within=10))
 
 
 @pytest.mark.parametrize(
@@ -272,13 +272,13 @@ async def test_all_addresses_of_a_name_must_be_permitted(
     addresses: list[str], allow: Sequence[Network], expected: str
 ) -> None:
     scheme = "http" if expected.startswith("https") else "https"
-    refused = await check_url(f"{scheme}://shop.example/", allow, answers(*addresses))
+    refused = await check_url(f"{scheme}://shop.example/", Egress(allow), answers(*addresses))
     assert refused is not None
     assert refused.startswith(f"expected {expected}")
 
 
 async def test_plain_http_goes_where_all_addresses_are_allowed() -> None:
-    assert await check_url("http://shop.example/", LOOPBACK, answers("127.0.0.1", "127.0.0.2")) is None
+    assert await check_url("http://shop.example/", Egress(LOOPBACK), answers("127.0.0.1", "127.0.0.2")) is None
 
 
 async def test_a_name_that_nobody_knows_yet_may_be_known_when_it_is_dialled() -> None:

@@ -273,7 +273,7 @@ BROKEN = {
     "pk_attempts": "INSERT INTO attempts SELECT * FROM attempts",
     "pk_audit": "INSERT INTO audit OVERRIDING SYSTEM VALUE SELECT * FROM audit",
     "pk_attempt_evidence": "INSERT INTO attempt_evidence SELECT * FROM attempt_evidence",
-    "ck_attempt_outcome": "SELECT CAST('ACCEPT' AS attempt_outcome_v2)",
+    "ck_attempt_outcome": "SELECT CAST('ACCEPT' AS attempt_outcome_v3)",
     "pk_replay_jobs": "INSERT INTO replay_jobs (id, scope, selection, per_second) OVERRIDING SYSTEM VALUE"
     " SELECT id, 'ALL', '{}', 1 FROM replay_jobs",
     "ck_replay_jobs_scope": "UPDATE replay_jobs SET scope = 'SOME'",
@@ -441,13 +441,14 @@ FORMER_ROW_TYPES = {
         "delivery_row",
         "line_row",
         "attempt_result_row_v1",
+        "attempt_result_row_v2",
         "endpoint_row_v1",
         "endpoint_row_v2",
         "endpoint_row_v3",
         "endpoint_secrets_row_v1",
     ),
 }
-FORMER_DOMAINS = {"attempt_outcome_v1"}
+FORMER_DOMAINS = {"attempt_outcome_v1", "attempt_outcome_v2"}
 
 
 async def catalog(connection: AsyncConnection) -> dict[tuple[str, str], str]:

@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from domain.delivery.outcome import Outcome
-from producers.egress import check_url, is_in, is_permitted, parse_networks, unmap
+from producers.egress import Egress, check_url, is_in, is_permitted, parse_networks, unmap
 from producers.names import Addresses, Names
 from producers.webhooks.sender import PostResult, Sender
 from schemas.url import read_url
@@ -170,7 +170,7 @@ async def test_nothing_makes_a_post_raise(seed: int) -> None:
             answer = await sender.post(url, {"webhook-id": "evt_1"}, b"{}", endpoint=dice.choice("abc"))
             assert isinstance(answer, PostResult), ascii(url)
             outcomes[answer.outcome] += 1
-            expected = await check_url(url, LOOPBACK, names)
+            expected = await check_url(url, Egress(LOOPBACK), names)
             as_imported = expected is None or expected.startswith((REFUSED, "expected https:"))
             assert as_imported == (answer.outcome is not Outcome.URL_UNUSABLE), ascii(url)
 

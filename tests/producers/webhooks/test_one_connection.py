@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from producers import retry_after
+from producers.egress import Egress
 from producers.webhooks import connections as module
 from producers.webhooks.connections import MOST_OF_A_BODY, Connection, ConnectionKey, Connections, read_head
 from producers.webhooks.sender import Sender
@@ -175,7 +176,7 @@ async def test_so_many_are_kept_and_each_that_is_taken_makes_room(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_MOST_IDLE", 2)
-    kept = Connections(within=1, allow=(), trust=None)
+    kept = Connections(within=1, egress=Egress(), trust=None)
     first, second, third = [(await serve()).connection for _ in range(3)]
     for connection in (first, second, third):
         kept.keep(connection, KEY)
@@ -190,7 +191,7 @@ async def test_so_many_are_kept_and_each_that_is_taken_makes_room(
 
 
 async def test_nothing_is_kept_once_the_sender_has_ended(serve: Serve) -> None:
-    kept = Connections(within=1, allow=(), trust=None)
+    kept = Connections(within=1, egress=Egress(), trust=None)
     kept.close()
     late = (await serve()).connection
     kept.keep(late, KEY)
@@ -199,7 +200,7 @@ async def test_nothing_is_kept_once_the_sender_has_ended(serve: Serve) -> None:
 
 
 async def test_a_sweep_lets_go_of_what_the_server_has_closed(serve: Serve) -> None:
-    kept = Connections(within=1, allow=(), trust=None, keep_idle=60)
+    kept = Connections(within=1, egress=Egress(), trust=None, keep_idle=60)
     ended, fresh = (await serve()).connection, (await serve()).connection
     for connection in (ended, fresh):
         kept.keep(connection, KEY)
@@ -211,7 +212,7 @@ async def test_a_sweep_lets_go_of_what_the_server_has_closed(serve: Serve) -> No
 
 
 async def test_one_that_has_been_idle_for_long_or_has_news_serves_nobody(serve: Serve) -> None:
-    kept = Connections(within=1, allow=(), trust=None, keep_idle=60)
+    kept = Connections(within=1, egress=Egress(), trust=None, keep_idle=60)
     old, noisy, other = [await serve() for _ in range(3)]
     kept.keep(old.connection, KEY)
     old.connection.idle_since -= 60
@@ -228,7 +229,7 @@ async def test_one_that_has_been_idle_for_long_or_has_news_serves_nobody(serve: 
 
 
 async def test_a_sweep_closes_what_is_idle_for_long_and_goes_on_while_any_is_left(serve: Serve) -> None:
-    kept = Connections(within=1, allow=(), trust=None, keep_idle=60)
+    kept = Connections(within=1, egress=Egress(), trust=None, keep_idle=60)
     old, fresh = (await serve()).connection, (await serve()).connection
     for connection in (old, fresh):
         kept.keep(connection, KEY)
@@ -283,7 +284,7 @@ def test_of_a_malformed_answer_the_final_status_line_and_its_own_head_count(
 async def test_an_address_is_dialled_at_the_port_of_the_url(
     url: str, family: socket.AddressFamily, name: tuple[object, ...]
 ) -> None:
-    kept = Connections(within=1, allow=(), trust=None)
+    kept = Connections(within=1, egress=Egress(), trust=None)
     ((dialled, _, _, _, to),) = await kept._addresses(read_url(url))
     assert (dialled, to) == (family, name)
     kept.close()
