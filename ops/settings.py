@@ -161,12 +161,12 @@ class Settings(BaseSettings):
         description="Networks that webhooks may reach beside public addresses, such as 10.1.0.0/16,10.2.0.0/16; none,"
         " because a merchant chooses the URL and must not reach what only we can.",
     )
-    egress_ports: Ports | None = Field(
+    egress_ports: Ports = Field(
         None,
         description="Ports that webhooks may go to, such as 443,8443; if not set 443 alone in production, and any in"
         " development. For all addresses, those of REPOINT_EGRESS_ALLOW too: a merchant must not try our ports.",
     )
-    egress_proxy: EgressProxyUrl | None = Field(
+    egress_proxy: EgressProxyUrl = Field(
         None,
         repr=False,
         description="`http://host:port`, or with `user:password@`: the HTTP proxy that webhooks go through, by CONNECT."

@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ops import egress, run
+from ops.setting_values import Environment
 from ops.settings import Settings
 from producers.egress import Egress
 from producers.webhooks.tunnels import EgressProxy
@@ -28,7 +29,7 @@ PROXY = EgressProxy("proxy", 3128)
     ],
 )
 async def test_production_has_https_on_its_port_alone(
-    environment: str, ports: tuple[int, ...] | None, expected: Egress
+    environment: Environment, ports: tuple[int, ...] | None, expected: Egress
 ) -> None:
     settings = Settings.model_construct(
         environment=environment, egress_allow=(NETWORK,), egress_ports=ports, egress_proxy=PROXY
@@ -44,6 +45,7 @@ async def test_ports_hold_for_a_file_and_for_a_command(tmp_path: Path, engine: A
     ended = await program("endpoints", "add", "m", "https://127.0.0.1:9/")
     assert (ended.code, "url: expected a port of REPOINT_EGRESS_PORTS: 443, 8443" in ended.err) == (1, True)
     (await program("endpoints", "add", "m", "https://127.0.0.1:8443/")).well()
+    (await program("endpoints", "add", "m", "https://127.0.0.1/", EGRESS_PORTS="443")).well()
     ended = await program("merchants", "import", program.write("merchants.jsonl", merchant(url="http://127.0.0.1/")))
     assert "endpoints.0.url: expected a port of REPOINT_EGRESS_PORTS: 443, 8443" in ended.err
 

@@ -598,7 +598,7 @@ async def test_many_deliveries_take_few_statements(
     prove(dispatcher, *(f"m{number}" for number in range(10)))
     attempts = await dispatcher.run_once()
     assert attempts == 200
-    assert len(statements) == 6, "a sweep of two, a look, a claim, the results, the next of each line"
+    assert len(statements) == 7, "a sweep of three, a look, a claim, the results, the next of each line"
 
 
 async def test_connections_that_the_database_ends_are_made_anew(
