@@ -6,14 +6,14 @@ import os
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-from bench import dispatch, feeds, ingest, latency, wallets
+from bench import dispatch, feeds, ingest, isolation, latency, wallets
 from ops import embedded, loop
 from testbed.kafka import Broker, kafka
 
 # What is measured warm must fit: a million wallets take 3 GB.
 MEMORY = "5GB"
 
-SECTIONS = ("ingest", "dispatch", "latency", "wallets", "feeds")
+SECTIONS = ("ingest", "dispatch", "latency", "isolation", "wallets", "feeds")
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,7 @@ class Sizes:
     ingest: ingest.IngestSize
     dispatch: dispatch.DispatchSize
     latency: latency.LatencySize
+    isolation: isolation.IsolationSize
     wallets: wallets.WalletsSize
     feeds: feeds.FeedsSize
 
@@ -29,6 +30,7 @@ WHOLE = Sizes(
     ingest.IngestSize(wallets=50_000, number=8000, by_orm=250, rounds=5),
     dispatch.DispatchSize(number=50_000, rounds=5),
     latency.LatencySize(wallets=50_000, number=4000, rounds=3, seconds=30),
+    isolation.IsolationSize(rates=(50, 150, 1000), seconds=20, rounds=5),
     wallets.WalletsSize(few=10_000, many=1_000_000, number=4000, rounds=4),
     feeds.FeedsSize(few=100_000, many=1_000_000, rounds=3),
 )
@@ -36,6 +38,7 @@ QUICK = Sizes(
     ingest.IngestSize(wallets=20_000, number=4000, by_orm=200, rounds=3),
     dispatch.DispatchSize(number=5000, rounds=3),
     latency.LatencySize(wallets=10_000, number=1000, rounds=2, seconds=5),
+    isolation.IsolationSize(rates=(50, 1000), seconds=5, rounds=3),
     wallets.WalletsSize(few=10_000, many=100_000, number=4000, rounds=2),
     feeds.FeedsSize(few=20_000, many=100_000, rounds=2),
 )
@@ -70,6 +73,8 @@ def run(section: str, sizes: Sizes) -> None:
                 loop.run(ingest.compare(url, sizes.ingest))
             case "dispatch":
                 loop.run(dispatch.compare(url, sizes.dispatch))
+            case "isolation":
+                loop.run(isolation.compare(url, sizes.isolation))
             case "wallets":
                 loop.run(wallets.compare(url, sizes.wallets))
             case "latency":

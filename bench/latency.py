@@ -6,12 +6,8 @@ the former ones have come through, and each one's time counts from when it was d
 
 import asyncio
 import json
-import os
-import signal
-import sys
 from collections import defaultdict
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median, quantiles
 from typing import Self
@@ -20,7 +16,7 @@ from aiokafka import AIOKafkaProducer
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from bench import ingest, load, topics
+from bench import ingest, load, processes, topics
 from bench.meter import Meter, cpu_seconds
 from bench.receiver import Protocol
 from testbed.kafka import Broker
@@ -60,13 +56,16 @@ async def measure(url: str, broker: Broker, size: LatencySize) -> None:
         ):
             updates = list(load.updates(first, int(rate * size.seconds), size.wallets))
             first += len(updates)
-            async with topics.temporary(broker, load.TOPIC), _running(engine, broker, roles) as processes:
+            async with (
+                topics.temporary(broker, load.TOPIC),
+                processes.running(engine, roles, KAFKA_BOOTSTRAP_SERVERS=broker.servers) as ids,
+            ):
                 await _all_delivered(engine)
                 # until its first webhooks come, a process starts, joins its group and makes its connections
                 await _produce(broker, updates[:_FIRST], rate, arrivals)
                 await arrivals.all()
                 arrivals.seconds.clear()
-                costs = await _Costs.begin(engine, processes)
+                costs = await _Costs.begin(engine, ids)
                 await _produce(broker, updates[_FIRST:], rate, arrivals)
                 await arrivals.all()
                 print(
@@ -150,31 +149,6 @@ async def _top_rate(engine: AsyncEngine, size: LatencySize) -> float:
             await ingest.take_in(engine, polls)
         await load.analyze(engine)
     return meter.rate(ingest.REPOINT)
-
-
-@asynccontextmanager
-async def _running(engine: AsyncEngine, broker: Broker, roles: Sequence[str]) -> AsyncIterator[list[int]]:
-    """A process of the program for each of `roles`; gives their ids."""
-    settings = {
-        "DATABASE_URL": engine.url.render_as_string(hide_password=False),
-        "KAFKA_BOOTSTRAP_SERVERS": broker.servers,
-        "KAFKA_TOPIC": load.TOPIC,
-        "EGRESS_ALLOW": "127.0.0.0/8",
-        "HTTP_PORT": "0",
-        "LOG_LEVEL": "WARNING",
-    }
-    environment = os.environ | {f"REPOINT_{name}": value for name, value in settings.items()}
-    processes = [
-        await asyncio.create_subprocess_exec(sys.executable, "-m", "ops.cli", "run", "--role", role, env=environment)
-        for role in roles
-    ]
-    try:
-        yield [process.pid for process in processes]
-    finally:
-        for process in processes:
-            process.send_signal(signal.SIGTERM)
-        for process in processes:
-            await process.wait()
 
 
 async def _all_delivered(engine: AsyncEngine) -> None:
