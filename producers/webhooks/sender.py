@@ -20,7 +20,7 @@ from producers.webhooks.connections import (
     HandshakeFailed,
     parse_target,
 )
-from producers.webhooks.tunnels import EgressProxy, ProxyFailed, Unreachable
+from producers.webhooks.tunnels import EgressProxy, EndpointUnreachable, ProxyFailed
 
 
 class FailingAnswer(NamedTuple):
@@ -147,7 +147,7 @@ _OUTCOMES: Sequence[tuple[type[Exception], Outcome]] = [
     (NameUnknown, Outcome.DNS_LOOKUP_FAILED),
     (EgressDenied, Outcome.EGRESS_DENIED),
     (ProxyFailed, Outcome.EGRESS_PROXY_FAILED),
-    (Unreachable, Outcome.CONNECTION_FAILED),
+    (EndpointUnreachable, Outcome.CONNECTION_FAILED),
     (ssl.SSLError, Outcome.TLS_FAILED),
     (HandshakeFailed, Outcome.TLS_FAILED),
     (ConnectionRefusedError, Outcome.CONNECTION_REFUSED),

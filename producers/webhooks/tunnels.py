@@ -50,7 +50,7 @@ class ProxyFailed(OSError):
     """The egress proxy opened no tunnel, by a fault that is not the endpoint's."""
 
 
-class Unreachable(OSError):
+class EndpointUnreachable(OSError):
     """The egress proxy works, and cannot reach the address."""
 
 
@@ -91,7 +91,7 @@ class Tunnels:
 
         Raises:
             ProxyFailed: the proxy opened no tunnel, by a fault of its own as far as can be seen.
-            Unreachable: it reaches none of the addresses.
+            EndpointUnreachable: it reaches none of the addresses.
         """
         began_at = self._clock()
         try:
@@ -144,15 +144,15 @@ class Tunnels:
         except OSError as error:
             raise self._fault(f"it hung up ({type(error).__name__})") from None
         status = _STATUS_LINE.match(received)
-        _, end, rest = received.partition(b"\r\n\r\n")
+        _, end, following = received.partition(b"\r\n\r\n")
         # the endpoint speaks second: bytes behind the head would be taken for its answer
-        if status is None or not end or (rest and int(status[1]) in _OK):
+        if status is None or not end or (following and int(status[1]) in _OK):
             raise self._fault("it answered no HTTP")
         return int(status[1])
 
     def _failure(self, why: str, *, worked_since: float) -> OSError:
         """Whose failure it is that a tunnel was not opened, if the endpoint may be the reason."""
-        return Unreachable(why) if self._opened_at >= worked_since else self._fault(why)
+        return EndpointUnreachable(why) if self._opened_at >= worked_since else self._fault(why)
 
     def _fault(self, why: str) -> ProxyFailed:
         if self._reminder.is_due(self._proxy):

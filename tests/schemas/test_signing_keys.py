@@ -99,4 +99,6 @@ def test_the_example_for_merchants_verifies_and_refuses() -> None:
             key, headers | {"webhook-signature": headers["webhook-signature"].split(" ")[0]}, b'{"id": 1}'
         )
         assert not verify(key, both("a", b'{"id": 1}', int(time.time()) - 400), b'{"id": 1}')
+        assert not verify(key, headers | {"webhook-signature": "v1a,AAAA v1a,=a v1a v1,AAAA"}, b'{"id": 1}')
+        assert verify(key, headers | {"webhook-signature": f"v1a,=a {headers['webhook-signature']}"}, b'{"id": 1}')
         assert not verify(key, both("b", b'{"id": 1}', int(time.time())), b'{"id": 1}')

@@ -19,7 +19,7 @@ from domain.delivery.schedule import NextState
 from domain.delivery.states import Status
 from domain.update import UpdateType
 from domain.wallet import Expiry
-from store import deliveries, endpoints, finished_deliveries, new_deliveries, unfinished
+from store import cancelled_deliveries, deliveries, endpoints, finished_deliveries, new_deliveries, unfinished
 from store.deliveries import AttemptResult
 from store.engine import connect
 from tests.consumers.harness import Harness, merging
@@ -139,6 +139,8 @@ async def test_no_plan_compares_each_row_of_a_table(engine: AsyncEngine) -> None
         assert await endpoints.disable(connection, ["m"], "for a test") == ["m"]
         assert await endpoints.sort(connection) > 0
         await finished_deliveries.replay(connection, [1, 2])
+        assert await endpoints.remove(connection, "m", "for a test")
+        assert await cancelled_deliveries.cancel_removed(connection) > 0
     assert len(plans.by_statement) > 50
     assert [
         (statement, node["Join Filter"])
