@@ -209,7 +209,7 @@ _RECORD = text(f"""
         INSERT INTO attempts (delivery_id, number, outcome, status_code, took_ms, attempted_at)
         SELECT id, attempt, outcome, status_code, took_ms, to_timestamp(attempted_at) FROM mine
         ON CONFLICT DO NOTHING)
-    SELECT id FROM mine
+    SELECT ARRAY(SELECT id FROM mine)
 """)
 
 # After the deletion, in a second statement: what was enqueued behind the deleted row is visible now.
@@ -287,8 +287,7 @@ async def record(
     Of an attempt whose lease has passed to another claim nothing is written. Recording the same results again
     (the first COMMIT's answer was lost) changes nothing.
     """
-    rows = await connection.scalars(_RECORD, {"results": [_result_row(result) for result in results]})
-    ids = set(rows)
+    ids = set(await connection.scalar(_RECORD, {"results": [_result_row(result) for result in results]}))
     lines = [
         (delivery.endpoint_id, delivery.wallet_id)
         for delivery, *_, next_state in results

@@ -56,25 +56,30 @@ async def try_lock(connection: AsyncConnection, keys: Collection[Key]) -> None:
         raise Contended(missing)
 
 
-_STATES = text(f"""
-    SELECT {CREDENTIAL_STATE.selected}
-    FROM credentials
-    WHERE key = ANY(CAST(:keys AS text[])) AND (status IS NOT NULL OR expiry_year IS NOT NULL OR details IS NOT NULL)
-""")
-_FACTS = text(f"""
-    SELECT {REPLACEMENT_FACT.selected}
-    FROM replacement_facts
-    WHERE old_key = ANY(CAST(:keys AS text[])) OR old_alias = ANY(CAST(:keys AS text[]))
+# Each row is a state or a fact. The last attribute of their types, `keep`, is for statements that write.
+_LOAD = text(f"""
+    SELECT CAST(state AS {CREDENTIAL_STATE.name}), CAST(NULL AS {REPLACEMENT_FACT.name})
+    FROM (
+        SELECT {CREDENTIAL_STATE.selected}, CAST(NULL AS interval) AS keep
+        FROM credentials
+        WHERE key = ANY(CAST(:keys AS text[]))
+          AND (status IS NOT NULL OR expiry_year IS NOT NULL OR details IS NOT NULL)) AS state
+    UNION ALL
+    SELECT NULL, CAST(fact AS {REPLACEMENT_FACT.name})
+    FROM (
+        SELECT {REPLACEMENT_FACT.selected}, CAST(NULL AS interval) AS keep
+        FROM replacement_facts
+        WHERE old_key = ANY(CAST(:keys AS text[])) OR old_alias = ANY(CAST(:keys AS text[]))) AS fact
 """)
 
 
 async def load(connection: AsyncConnection, keys: Collection[Key], into: Knowledge) -> None:
     """Add to `into` what is known of the credentials `keys`, and the facts that lead from them."""
-    parameters = {"keys": list(keys)}
-    for row in await connection.execute(_STATES, parameters):
-        into.add_state(*read_state(row))
-    for row in await connection.execute(_FACTS, parameters):
-        into.add_fact(read_fact(row))
+    for state, fact in await connection.execute(_LOAD, {"keys": list(keys)}):
+        if state is not None:
+            into.add_state(*read_state(state[:-1]))
+        else:
+            into.add_fact(read_fact(fact[:-1]))
 
 
 _REACH = text("""
