@@ -147,20 +147,13 @@ def _split_late(
     return in_time, [dead_letter(message, str(_TOO_FAR_AHEAD), digit_ids) for message in late_messages]
 
 
-def refusal(
-    value: bytes,
-    headers: MessageHeaders,
-    *,
-    now: datetime,
-    identifiers: AbstractSet[str] = IDENTIFIERS,
-    digit_ids: DigitIds = NO_DIGIT_IDS,
-) -> Refusal | None:
-    """The refusal for which a batch would make a dead letter of a message; None for a message that it can read."""
+def refusal(update: Update, *, now: datetime, identifiers: AbstractSet[str] = IDENTIFIERS) -> Refusal | None:
+    """The refusal for which a batch makes a dead letter of a message although `update` can be read in it, or None."""
     try:
-        canonical = _canonical(value, headers, identifiers, digit_ids)
+        with_identifiers(update, identifiers)
     except Refused as refused:
         return refused.refusal
-    return _TOO_FAR_AHEAD if _is_too_far_ahead(canonical.update, now) else None
+    return _TOO_FAR_AHEAD if _is_too_far_ahead(update, now) else None
 
 
 def _is_too_far_ahead(update: Update, now: datetime) -> bool:

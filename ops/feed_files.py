@@ -20,7 +20,6 @@ from ops.unpacked import Unpacked
 from producers.lines import Damaged, FilePosition
 from producers.topic import ingest, stream
 from producers.topic.stream import FeedLine
-from schemas.digit_ids import DigitIds
 from schemas.feeds.feed import Edge, Feed
 
 CANONICAL = "canonical"
@@ -105,7 +104,7 @@ async def send(
     begun = await _begun(source, feed, at, digest, anew=anew, growing=growing)
     with _progress(source, begun, digest, growing=growing) as progress:
         summary, dated = progress.summary, replace(at, at=progress.begun.dated)
-        lines = _lines(feed, source, dated, progress.begun.place, summary)
+        lines = _lines(feed, source, dated, progress.begun.place, summary, identifiers=settings.identifiers)
         head = [] if force or progress.begun.offset else await _head(lines)
         if await _is_of_another_format(head, source, feed, summary):
             await lines.aclose()
@@ -135,12 +134,18 @@ async def _send_lines(
     summary.first_refusal = sent.first_refusal
 
 
-async def check(source: OpenFile, feed: Feed | None, at: Edge, identifiers: AbstractSet[str]) -> Summary:
-    """Read a file and send nothing. Lines are refused for the reasons of the worker, too."""
-    summary, now = Summary(), datetime.now(UTC)
+async def check(source: OpenFile, feed: Feed | None, at: Edge, settings: Settings, *, force: bool = False) -> Summary:
+    """Read a file as `send` does, and send nothing."""
+    summary = Summary()
+    lines = _lines(feed, source, at, FilePosition(), summary, identifiers=settings.identifiers)
+    head = [] if force else await _head(lines)
     with RefusedLines(source, written=False) as report:
-        async for sent in _lines(feed, source, at, FilePosition(), summary):
-            line = _as_the_worker_reads(sent, now, identifiers, at.digit_ids)
+        if await _is_of_another_format(head, source, feed, summary):
+            for line in head:
+                report.add(line)
+            await lines.aclose()
+            return summary
+        async for line in _after(head, lines):
             summary.add(line)
             if line.refusal_text is not None:
                 report.add(line)
@@ -148,16 +153,14 @@ async def check(source: OpenFile, feed: Feed | None, at: Edge, identifiers: Abst
     return summary
 
 
-def _as_the_worker_reads(line: FeedLine, now: datetime, identifiers: AbstractSet[str], digit_ids: DigitIds) -> FeedLine:
-    if line.refusal_text is not None:
-        return line
-    for message in line.messages:
-        # a thin event was read before it became a message
-        if message.thin:
-            continue
-        reason = batch.refusal(message.value, message.headers, now=now, identifiers=identifiers, digit_ids=digit_ids)
-        if reason is not None:
-            return line._replace(messages=[message], refusal_text=str(reason))
+def _as_the_worker_reads(line: FeedLine, now: datetime, identifiers: AbstractSet[str]) -> FeedLine:
+    """The line, refused if a worker would make a dead letter of a message of it."""
+    if line.refusal_text is None:
+        for message in line.messages:
+            if message.update is not None:
+                refusal = batch.refusal(message.update, now=now, identifiers=identifiers)
+                if refusal is not None:
+                    return line._replace(refusal_text=str(refusal))
     return line
 
 
@@ -191,10 +194,19 @@ def moment(seconds: float) -> datetime:
 
 
 async def _lines(
-    feed: Feed | None, source: OpenFile, at: Edge, begin: FilePosition, summary: Summary
+    feed: Feed | None,
+    source: OpenFile,
+    at: Edge,
+    begin: FilePosition,
+    summary: Summary,
+    *,
+    identifiers: AbstractSet[str],
 ) -> AsyncGenerator[FeedLine]:
-    """The lines from `begin` to the end, or to the place where the file is damaged: `summary` says so."""
-    stream = source.stream()
+    """The lines from `begin` to the end, or to the place where the file is damaged: `summary` says so.
+
+    Lines are refused for the reasons of the worker, too. They are sent all the same, and become dead letters there.
+    """
+    stream, now = source.stream(), datetime.now(UTC)
     try:
         lines = (
             ingest.read_updates(stream, begin, at.digit_ids)
@@ -202,7 +214,7 @@ async def _lines(
             else ingest.read_feed(feed, stream, at, begin)
         )
         async for line in lines:
-            yield line
+            yield _as_the_worker_reads(line, now, identifiers)
     except Damaged as damage:
         summary.damaged = str(damage)
     except OSError as error:

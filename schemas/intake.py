@@ -10,6 +10,7 @@ from typing import NamedTuple, TypeAlias
 
 from domain import pan
 from domain.refusal import Refusal, RefusalCode, Refused
+from domain.update import Update
 from schemas import thin
 from schemas.canonical import UNREADABLE_HEADER, update_in
 from schemas.feeds.feed import Edge, Feed, Fetch, Irrelevant
@@ -27,12 +28,16 @@ LONGEST = 1_000_000
 
 
 class TopicMessage(NamedTuple):
-    """A message for Kafka; a `thin` one goes onto the topic of thin events."""
+    """A message for Kafka; a `thin` one goes onto the topic of thin events.
+
+    `update` is what a worker will read in it; None in a thin event or a message for the dead letters.
+    """
 
     key: bytes | None
     value: bytes
     headers: MessageHeaders = ()
     thin: bool = False
+    update: Update | None = None
 
 
 def to_messages(feed: Feed, record: Record, edge: Edge) -> list[TopicMessage] | Irrelevant:
@@ -70,7 +75,12 @@ def _thin(feed: Feed, fetch: Fetch, edge: Edge) -> TopicMessage:
 def _message(update_json: dict[str, object], edge: Edge) -> TopicMessage:
     value = encode(update_json)
     update = update_in(value, digit_ids=edge.digit_ids, ours=True)
-    return TopicMessage(None if update.old is None else update.old.key.encode(), value)
+    return update_message(update, value)
+
+
+def update_message(update: Update, value: bytes, headers: MessageHeaders = ()) -> TopicMessage:
+    """The message `value`, in which `update` was read: in order with the other updates of its old credential."""
+    return TopicMessage(None if update.old is None else update.old.key.encode(), value, headers, update=update)
 
 
 def refused(feed: Feed, body: bytes, refusal: Refusal) -> TopicMessage:

@@ -100,15 +100,15 @@ def ingest(
     fingerprints, known = edge.fingerprints(settings), edge.traces(traces)
     edges = {file: edge.of(fingerprints, at or feed_files.dated(file), known, settings.digit_ids) for file in feeds}
     if dry_run:
-        _check(feeds, feed, edges, settings)
+        _check(feeds, feed, edges, settings, force=force)
     else:
         _send(feeds, feed, edges, settings, anew=anew, force=force)
 
 
-def _check(feeds: list[Path], feed: Feed | None, edges: dict[Path, Edge], settings: Settings) -> None:
+def _check(feeds: list[Path], feed: Feed | None, edges: dict[Path, Edge], settings: Settings, *, force: bool) -> None:
     async def check(file: Path) -> Summary:
         with open_file.opened(file) as opened:
-            return await feed_files.check(opened, feed, edges[file], settings.identifiers)
+            return await feed_files.check(opened, feed, edges[file], settings, force=force)
 
     summaries = {}
     for file in feeds:

@@ -87,9 +87,7 @@ def read_update(
         update = update_in(text, headers, digit_ids)
     except Refused as refused:
         return FeedLine(number, end, (_dead_letter(text, refused.refusal, digit_ids),), pan.mask(str(refused)))
-    return FeedLine(
-        number, end, (TopicMessage(None if update.old is None else update.old.key.encode(), text, headers),)
-    )
+    return FeedLine(number, end, (intake.update_message(update, text, headers),))
 
 
 async def read_feed(

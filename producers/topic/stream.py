@@ -249,7 +249,7 @@ class _LineSender:
             await self._append(message, open_line)
 
     async def _append(self, message: TopicMessage, open_line: _UnacknowledgedLine) -> None:
-        key, value, headers, thin = message
+        key, value, headers, thin, _ = message
         topic = self.thin_topic if thin else self.topic
         if topic not in self.partitions:
             self.partitions[topic] = await self.partitions_of_thin()
@@ -290,7 +290,7 @@ class _LineSender:
         await self._send(topic, partition)
         if self.in_flight:
             await asyncio.wait(self.in_flight)
-        key, value, headers, _ = message
+        key, value, headers, *_ = message
         try:
             if not self.long_producer_started:
                 await self.long_producer.start()

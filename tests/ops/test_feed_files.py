@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from domain.wallet import ALWAYS_IDENTIFY
 from ops import drop_folder, feed_files, open_file, work_folders
 from ops.drop_folder import Refusals, Watch
 from ops.feed_files import Summary
@@ -116,10 +115,18 @@ OF_A_TIME_TO_COME = json.dumps(
 async def test_a_check_refuses_what_the_worker_would_refuse_and_writes_nothing(tmp_path: Path) -> None:
     (tmp_path / "feed").write_text(f'{{"id": "half a\n{OF_A_TIME_TO_COME}')
     with open_file.opened(tmp_path / "feed") as source:
-        summary = await feed_files.check(source, None, Edge(datetime.now(UTC)), ALWAYS_IDENTIFY)
+        summary = await feed_files.check(source, None, Edge(datetime.now(UTC)), Settings())
     assert (summary.lines, summary.sent, summary.refused) == (2, 0, 2)
     assert sum("occurredAt" in reason for reason in summary.reasons) == 1
     assert [file.name for file in tmp_path.iterdir()] == ["feed"]
+
+
+async def test_a_check_holds_a_file_of_another_format_back_as_sending_does(tmp_path: Path) -> None:
+    (tmp_path / "feed").write_text("oldCardholderAccountNumber,serviceIdentifier\n4111111111111111,C\n")
+    for force in (False, True):
+        with open_file.opened(tmp_path / "feed") as source:
+            summary = await feed_files.check(source, None, Edge(datetime.now(UTC)), Settings(), force=force)
+        assert (summary.looks_like, summary.held_back) == ("vau", not force)
 
 
 async def test_a_file_of_the_right_format_looks_like_no_other_though_none_of_it_can_be_used(tmp_path: Path) -> None:
@@ -127,14 +134,14 @@ async def test_a_file_of_the_right_format_looks_like_no_other_though_none_of_it_
     without_key = Edge(datetime.now(UTC))
     for feed, looks_like in (("vau", None), ("discover", "vau")):
         with open_file.opened(tmp_path / "feed") as source:
-            summary = await feed_files.check(source, FEEDS[feed], without_key, ALWAYS_IDENTIFY)
+            summary = await feed_files.check(source, FEEDS[feed], without_key, Settings())
         assert (summary.lines, summary.refused, summary.looks_like) == (1, 1, looks_like)
 
 
 async def test_a_file_that_cannot_be_read_any_further_is_damaged(tmp_path: Path) -> None:
     with Folder(tmp_path) as folder:
         source = OpenFile("feed", "feed", folder.descriptor, None)
-        summary = await feed_files.check(source, None, Edge(datetime.now(UTC)), ALWAYS_IDENTIFY)
+        summary = await feed_files.check(source, None, Edge(datetime.now(UTC)), Settings())
     assert summary.problem == "it cannot be read to its end (Is a directory)"
 
 
