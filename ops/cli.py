@@ -59,7 +59,7 @@ COMMANDS: Mapping[str, Entry] = {
     ),
     "replay": Entry("ops.commands.replay", "app", "Send events again: at once, or by a job at a rate."),
     "reconcile": Entry(
-        "ops.commands.reconcile", "reconcile", "Find what is not as it should be, and repair it, beside all else."
+        "ops.commands.reconcile", "reconcile", "Find what is not as it should be, and repair it, beside all other work."
     ),
     "migrate": Entry("ops.commands.migrate", "migrate", "Bring the database to the schema of this version."),
     "merchants": Entry("ops.commands.merchants", "app", "Merchants and their endpoints, as files."),

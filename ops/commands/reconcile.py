@@ -23,10 +23,11 @@ def reconcile(
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Find what is not as it should be, and repair it. Exits with 1 where something is left that a person must decide.
+    """Find what is not as it should be, and repair it, beside all other work.
 
-    A run goes through the rows in short transactions, while updates and deliveries go on. One that was interrupted goes
-    on where it was. Repaired wallets are announced to merchants as any change is.
+    Exits with 1 where something is left that a person must decide. A run goes through the rows in short transactions,
+    while updates and deliveries go on. One that was interrupted goes on where it was. Repaired wallets are announced to
+    merchants as any change is.
     """
     settings = parts.settings_of_a_command()
 

@@ -75,9 +75,9 @@ def replay(
 ) -> None:
     """Send dead deliveries again: same ids and bodies, each wallet's in order, with the whole retry schedule.
 
-    `repoint replay ID…` is short for `repoint replay now ID…`. A delivery that arrived since, or is on its way again,
-    is left alone; so the same command can be repeated. With --waiting, send deliveries now that wait for their next
-    attempt: their order and the count of their attempts stay.
+    A delivery that arrived since, or is on its way again, is left alone; so the same command can be repeated. With
+    --waiting, send deliveries now that wait for their next attempt: their order and the count of their attempts stay.
+    `repoint replay ID…` is short for `repoint replay now ID…`.
     """
     if delivered and (waiting or not ids):
         raise typer.BadParameter("expected --delivered with an ID, and without --waiting")

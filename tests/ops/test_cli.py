@@ -213,7 +213,7 @@ async def test_a_key_is_generated_that_the_settings_take(program: Program) -> No
 
 
 async def test_a_paragraph_of_a_help_breaks_only_at_the_width_of_the_terminal(program: Program) -> None:
-    lines = (await program("replay", "--help")).well().out.splitlines()
+    lines = (await program("replay", "now", "--help")).well().out.splitlines()
     (line,) = (line for line in lines if "can be repeated." in line)
     assert "can be repeated. With --waiting" in line
 
@@ -221,7 +221,7 @@ async def test_a_paragraph_of_a_help_breaks_only_at_the_width_of_the_terminal(pr
 @pytest.mark.parametrize(
     ("command", "usage"),
     [
-        (("replay",), "[ID]..."),
+        (("replay", "now"), "[ID]..."),
         (("ingest",), "[FILE]..."),
         (("endpoints", "enable"), "{ENDPOINT_ID}..."),
         (("deliveries", "cancel"), "[ID]..."),
