@@ -68,6 +68,22 @@ def test_faults_of_our_own_are_not_counted(restraints: Restraints, outcome: Outc
     assert not restraints.gathered()
 
 
+def held(seconds: int) -> PostResult:
+    return PostResult(Outcome.UNAVAILABLE, 0.1, 503, retry_after=timedelta(seconds=seconds))
+
+
+def test_a_longer_pause_asked_for_while_a_shorter_one_is_written_down_is_written_the_next_time() -> None:
+    restraints = Restraints(backlog := Backlog(100))
+    restraints.add(claimed(), held(1))
+    gathered = restraints.gathered()
+    restraints.add(claimed(), held(3600))
+    restraints.drop(gathered, ())
+    assert restraints.gathered().holds == {"m": timedelta(hours=1)}
+    assert backlog.is_paused("m")
+    restraints.drop(restraints.gathered(), ())
+    assert not backlog.is_paused("m")
+
+
 @pytest.mark.parametrize(
     ("written", "later", "left"),
     [
