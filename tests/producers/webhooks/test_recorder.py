@@ -36,6 +36,7 @@ class Recording:
         self.claimed: list[ClaimedDelivery] = []
         self.due: list[Collection[str]] = []
         self.paused: list[bool] = []
+        self.once_recorded: Callable[[], None] = lambda: None
         self.connection = connection
         self.recorder = Recorder(
             connection,
@@ -46,6 +47,7 @@ class Recording:
             on_claimed=self._take,
             on_due=self.due.append,
             on_paused=lambda: self.paused.append(self.backlog.is_paused("m")),
+            on_point=lambda _point: self.once_recorded(),
         )
 
     def _take(self, claimed: Sequence[ClaimedDelivery], begun: float) -> None:
@@ -164,6 +166,27 @@ async def test_deliveries_that_were_not_sent_are_put_back(recording: Recording, 
     assert recording.backlog.outstanding == 0
     assert [row.attempt for row in await outbox.live()] == [0]
     assert [claimed.id for claimed in await recording.claim(m=2)] == [unsent.id]
+
+
+async def test_what_ends_while_others_are_recorded_is_recorded_the_next_time(
+    recording: Recording, outbox: Outbox
+) -> None:
+    for _ in range(3):
+        await outbox.tell("m", await outbox.add_wallet())
+    first, second, unsent = await recording.claim(m=3)
+
+    def end_others() -> None:
+        recording.once_recorded = lambda: None
+        recording.recorder.add(second, 0.0, ACCEPTED)
+        recording.recorder.put_back(unsent)
+
+    recording.once_recorded = end_others
+    await recording.end([first], ACCEPTED)
+    assert not recording.recorder.is_empty()
+    await recording.recorder.run_once()
+    assert recording.recorder.is_empty()
+    assert len(await outbox.live()) == 1
+    assert [claimed.id for claimed in await recording.claim(m=3)] == [unsent.id]
 
 
 async def test_it_is_behind_when_results_and_deliveries_to_put_back_are_too_many_together(
