@@ -158,6 +158,7 @@ def test_all_is_well_where_all_is_well() -> None:
         (4, replace(ACCOUNTS, deliveries={"DELIVERED": 2, "PARKED": 1, "PENDING": 1}), [received(1), received(2)],
          "the deliveries do not add up"),
         (4, ACCOUNTS, [received(1), received(2, genuine=False)], "a signature was wrong"),
+        (4, ACCOUNTS, [received(1), received(2), received(3, answered=503, genuine=False)], "a signature was wrong"),
         (4, ACCOUNTS, [received(1), received(2, answered=503), received(2, body=b"other")], "with two bodies"),
         (4, ACCOUNTS, [received(1)], "merchants accepted other events"),
         (4, ACCOUNTS, [received(1), received(1)], "merchants accepted other events"),
