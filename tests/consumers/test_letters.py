@@ -77,3 +77,15 @@ def test_of_what_is_too_long_the_beginning_is_kept() -> None:
     assert kept.body.decode() == "x" * 4096 + "… (5000 bytes)"
     assert shortened_letter(message(key=b"k" * 4609), "").key == "k" * 4096
     assert shortened_letter(message(b"x" * 4096), "").body.decode() == "x" * 4096 + "… (4096 bytes)"
+
+
+@pytest.mark.parametrize("shown", range(4, 16))
+def test_a_card_number_that_the_cut_goes_through_is_masked(shown: int) -> None:
+    """`shown` digits are before the cut of the stored text, or before that of the searched text."""
+    for cut in (4096, 4608):
+        text = (b"-" * (cut - shown) + PAN).ljust(5000, b"-")
+        kept = shortened_letter(message(text, key=text, headers=[(text.decode(), text)]), "too long")
+        beginning = ("-" * (cut - shown) + MASKED)[:4096]
+        assert kept.key == beginning
+        assert kept.headers == [(beginning, beginning)]
+        assert kept.body.decode() == beginning + "… (5000 bytes)"
