@@ -11,6 +11,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from ops import supervisor
+from ops.commands.run import _environment
+from ops.settings import Settings
 from ops.supervisor import supervise
 
 WITHIN = 30.0
@@ -96,3 +98,15 @@ async def test_a_child_that_does_not_stop_in_time_is_killed(tmp_path: Path) -> N
         [-signal.SIGKILL],
         ["child did not stop in time: killed"],
     )
+
+
+@pytest.mark.parametrize(
+    ("first", "ports"),
+    [((0, 0), [("0", "0")] * 3), ((9464, 8080), [("9464", "8080"), ("9465", "8081"), ("9466", "8082")])],
+)
+def test_each_child_has_the_next_ports_or_any_free_ones(first: tuple[int, int], ports: list[tuple[str, str]]) -> None:
+    http_port, api_port = first
+    settings = Settings(http_port=http_port, api_port=api_port)
+    environments = [_environment(settings, number, "", "kafka-1:9092") for number in range(3)]
+    assert [(child["REPOINT_HTTP_PORT"], child["REPOINT_API_PORT"]) for child in environments] == ports
+    assert all("REPOINT_DATABASE_URL" not in child for child in environments), "not chosen: the setting counts"
