@@ -14,12 +14,11 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from testbed.kafka import Broker
 from tests.acceptance.program import COMMAND, Program
 from tests.acceptance.test_feeds import KEY, NAMES, everything, row, there
+from tests.parts.small_batches import limit_batches
 from tests.parts.until import until
 
 SAMPLES = Path(__file__).parents[2] / "examples" / "feeds"
@@ -302,15 +301,7 @@ async def test_a_file_that_was_rewritten_begins_anew_though_its_size_and_time_ar
 async def test_lines_that_the_broker_does_not_acknowledge_are_a_failure(
     program: Program, broker: Broker, topic: str
 ) -> None:
-    if not broker.real:
-        pytest.skip("the stand-in broker takes messages of any length")
-    admin = AIOKafkaAdminClient(bootstrap_servers=broker.servers)
-    await admin.start()
-    try:
-        resource = ConfigResource(ConfigResourceType.TOPIC, topic, {"max.message.bytes": "1000"})
-        await admin.alter_configs([resource])
-    finally:
-        await admin.close()
+    await limit_batches(broker, topic, 1_000)
     (program.directory / "feed.csv").write_text("\n".join([NAMES, *(row(of) for of in range(5_000))]))
     ended = await program("ingest", "--format", "vau", "feed.csv")
     assert ended.code == 1

@@ -19,8 +19,6 @@ from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer
-from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from ops import drop_folder, feed_files, open_file, work_folders
 from ops import edge as edges
@@ -31,6 +29,7 @@ from schemas.feeds import FEEDS
 from schemas.feeds.feed import Edge, Feed
 from testbed.kafka import Broker
 from tests.acceptance.test_feeds import KEY, NAMES, everything, number, row, there
+from tests.parts.small_batches import limit_batches
 from tests.parts.until import until
 
 AT = datetime(2026, 11, 20, tzinfo=UTC)
@@ -319,15 +318,7 @@ def test_several_that_watch_get_each_file_once(folder: Path) -> None:
 @pytest.fixture
 async def narrow(broker: Broker, topic: str, request: pytest.FixtureRequest) -> str:
     """The topic, taking batches of so many bytes at the most."""
-    if not broker.real:
-        pytest.skip("the stand-in broker takes messages of any length")
-    admin = AIOKafkaAdminClient(bootstrap_servers=broker.servers)
-    await admin.start()
-    try:
-        config = {"max.message.bytes": str(request.param)}
-        await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, config)])
-    finally:
-        await admin.close()
+    await limit_batches(broker, topic, request.param)
     return topic
 
 

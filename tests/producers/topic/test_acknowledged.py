@@ -1,6 +1,7 @@
 """A message counts as sent once every in-sync replica has it: seen in what is asked of the broker."""
 
 import json
+import random
 import struct
 from collections.abc import AsyncIterator, Iterator
 
@@ -8,7 +9,9 @@ from producers.topic import stream
 from producers.topic.publisher import Publisher
 from producers.topic.stream import FeedLine
 from schemas.intake import TopicMessage
+from testbed.kafka import Broker
 from tests.consumers.test_worker import broker_on_a_leash, make_topic
+from tests.parts.small_batches import limit_batches
 
 _EVERY_REPLICA = -1
 _PRODUCE = 0
@@ -59,3 +62,13 @@ async def test_a_publisher_is_not_ready_from_a_failure_until_the_next_acknowledg
         assert (publisher.ready() or "").startswith("the broker: ")
         assert await publisher.send([update])
         assert publisher.ready() is None
+
+
+async def test_one_message_that_the_broker_refuses_is_a_failure_of_all(broker: Broker, topic: str) -> None:
+    """The vendor posts the whole body again."""
+    await limit_batches(broker, topic, 1_000)
+    short, long = (TopicMessage(b"key", random.randbytes(size), ()) for size in (10, 5_000))
+    async with Publisher(bootstrap_servers=broker.servers, topic=topic, thin_topic="thin") as publisher:
+        assert await publisher.send([short])
+        assert not await publisher.send([short, long])
+        assert publisher.ready() == "the broker: MessageSizeTooLargeError"
