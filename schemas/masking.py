@@ -23,10 +23,14 @@ def _has_only_ids(text: str, digit_ids: DigitIds) -> bool:
     """Whether every apparent card number in an update or a thin event is an id."""
     try:
         message = once.loads(text)
-    except (ValueError, RecursionError):
+        has_base64 = isinstance(message, dict) and "data_base64" in message
+        update = once.loads(base64.b64decode(message["data_base64"], validate=True)) if has_base64 else None
+    except (ValueError, TypeError, RecursionError):
         return False
-    paths = pan_in_update(message, digit_ids), pan_in_thin_event(message, digit_ids)
-    return None in paths and once.repeated_key(message) is None
+    # Only the last value of a repeated key was searched.
+    if once.repeated_key(message) is not None or once.repeated_key(update) is not None:
+        return False
+    return pan_in_update(message, digit_ids) is None or pan_in_thin_event(message, digit_ids) is None
 
 
 # A key of eleven characters, each as it is or as an escape, and its value.

@@ -86,6 +86,16 @@ def test_elsewhere_digits_are_refused_and_masked(wrap: Any, changed: Mapping[str
     assert "expected no card number" in str(ingest.read_update(1, body, digit_ids=digit_ids).refusal_text)
 
 
+@pytest.mark.parametrize(
+    "event", ["{}", '{{"specversion": "1.0", "data": {}}}', '{{"specversion": "1.0", "data_base64": "{}"}}']
+)
+def test_in_an_update_with_a_repeated_key_digits_are_masked_as_without_the_setting(event: str) -> None:
+    """A JSON reader keeps the last of two values, and the card number may be the first."""
+    text = json.dumps(update()).replace('"new": {', f'"new": {{"nameOnCard": "{TOKEN}", "nameOnCard": "J. Doe", ')
+    body = event.format(base64.b64encode(text.encode()).decode() if "base64" in event else text).encode()
+    assert mask_message(body, IDS) == mask_message(body) != body.decode()
+
+
 @pytest.mark.parametrize("deep", ["[" * 100_000, "[" * 100_000 + "]" * 100_000], ids=["cut off", "whole"])
 def test_a_message_that_is_too_deep_to_be_read_is_masked_all_the_same(deep: str) -> None:
     assert TOKEN not in mask_message(f'{{"x": "{TOKEN}", "y": {deep}'.encode(), IDS)
