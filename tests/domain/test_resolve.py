@@ -35,7 +35,7 @@ def both_ways(start: Wallet, one: Update, other: Update) -> Wallet:
     after, turned = one_by_one(start, one, other), one_by_one(start, other, one)
     seen = [
         {
-            name: (method.status, method.details.expiry, method.default, method.subscription_default)
+            name: (method.status, method.details, method.default, method.subscription_default)
             for name, method in live(end).items()
         }
         for end in (after, turned)
@@ -507,6 +507,21 @@ def test_details_are_taken_by_stamp_one_by_one() -> None:
     after = both_ways(start, early, late)
 
     assert live(after)["A"].details == Details(holder_name="John H. Doe", zip_code="12345")
+
+
+def test_of_statuses_of_the_same_instant_the_later_id_counts_in_either_order() -> None:
+    suspended = reported(UpdateType.SUSPENDED, "A", on=1, id="1")
+    closed = reported(UpdateType.CLOSED, "A", on=1, id="2")
+
+    assert live(both_ways(wallet(method("A")), suspended, closed))["A"].status is MethodStatus.CLOSED
+
+
+def test_of_details_of_the_same_instant_the_later_id_counts_in_either_order() -> None:
+    start = wallet(method("A", details=Details(holder_name="J. Doe")))
+    first = reported(UpdateType.DETAILS_UPDATED, "A", on=1, id="1", holder_name="John Doe")
+    second = reported(UpdateType.DETAILS_UPDATED, "A", on=1, id="2", holder_name="Jane Roe")
+
+    assert live(both_ways(start, first, second))["A"].details.holder_name == "Jane Roe"
 
 
 @pytest.mark.parametrize("what", [UpdateType.OPTED_OUT, UpdateType.NO_CHANGE, UpdateType.NO_MATCH])
