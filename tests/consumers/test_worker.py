@@ -431,8 +431,9 @@ async def test_a_loop_that_hangs_ends_itself(harness: Harness, post: Post) -> No
         running = asyncio.create_task(worker.run(asyncio.Event()))
         await until(somebody_waits)
         worker._waiting.progress._advanced_at -= 1000
-        with pytest.raises(Stalled, match="has made no progress for 10"):
-            await running
+        async with asyncio.timeout(60):
+            with pytest.raises(Stalled, match="has made no progress for 10"):
+                await running
     async with working(harness.engine, post):
         await taken_in(harness, 2)
 
