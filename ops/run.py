@@ -30,7 +30,9 @@ from ops.terminal import Failed
 from producers.topic.publisher import Publisher
 from producers.vendors.client import VendorAddress, VendorClient
 from producers.vendors.fetcher import Fetcher
+from producers.webhooks.destination import Destinations
 from producers.webhooks.dispatcher import Dispatcher
+from producers.webhooks.kafka_topics import KafkaTopics
 from producers.webhooks.notices import NoticeListener, NoticeSender
 from producers.webhooks.replaying import Replaying
 from producers.webhooks.sender import Sender
@@ -132,7 +134,9 @@ async def assembled(settings: Settings, role: Role, engine: AsyncEngine | None, 
         dispatcher = None
         if role.delivers:
             assert engine is not None
-            dispatcher = _dispatcher(settings, engine, await stack.enter_async_context(_sender(settings)))
+            sender = await stack.enter_async_context(_sender(settings))
+            topics = await stack.enter_async_context(_topics(settings, servers))
+            dispatcher = _dispatcher(settings, engine, sender, {topics.scheme: topics})
             parts.jobs["dispatcher"] = dispatcher.run
             parts.ready["dispatcher"] = dispatcher.ready
             parts.stalled.append(dispatcher.stalled)
@@ -287,7 +291,16 @@ def _sender(settings: Settings) -> Sender:
     )
 
 
-def _dispatcher(settings: Settings, engine: AsyncEngine, sender: Sender) -> Dispatcher:
+def _topics(settings: Settings, servers: str) -> KafkaTopics:
+    """The endpoints that are topics. The broker is not waited for: most installations have no such endpoint."""
+    return KafkaTopics(
+        bootstrap_servers=servers,
+        security=kafka.security(settings),
+        deadline=settings.delivery_timeout.total_seconds(),
+    )
+
+
+def _dispatcher(settings: Settings, engine: AsyncEngine, sender: Sender, destinations: Destinations) -> Dispatcher:
     return Dispatcher(
         engine,
         sender,
@@ -297,6 +310,7 @@ def _dispatcher(settings: Settings, engine: AsyncEngine, sender: Sender) -> Disp
         drain_within=settings.drain_timeout.total_seconds(),
         keys=secret_keys.keys(settings),
         signing_keys=secret_keys.signing_keys(settings),
+        destinations=destinations,
     )
 
 

@@ -15,6 +15,7 @@ from schemas.file_line import parse
 from schemas.method_line import Line
 from schemas.signature import signing_key
 from schemas.text import Text
+from schemas.topic_url import is_topic_url, read_topic
 from schemas.url import read_url
 
 
@@ -24,7 +25,10 @@ def _checked_secret(value: str) -> str:
 
 
 def _checked_url(value: str) -> str:
-    read_url(value)
+    if is_topic_url(value):
+        read_topic(value)
+    else:
+        read_url(value)
     return value
 
 

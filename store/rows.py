@@ -200,7 +200,7 @@ CLAIMED_DELIVERY = RowType("claimed_delivery_row", 1, [_deliveries.id, _deliveri
 
 _OUTCOMES = ", ".join(repr(outcome.value) for outcome in Outcome)
 DOMAINS: Mapping[str, str] = {
-    "attempt_outcome_v3": f"text NOT NULL CONSTRAINT ck_attempt_outcome CHECK (VALUE IN ({_OUTCOMES}))",
+    "attempt_outcome_v4": f"text NOT NULL CONSTRAINT ck_attempt_outcome CHECK (VALUE IN ({_OUTCOMES}))",
     "attempt_status_v1": "text NOT NULL CONSTRAINT ck_attempt_status"
     " CHECK (VALUE IN ('PENDING', 'PARKED', 'DELIVERED', 'DEAD'))",
     "attempt_delay_v1": "interval NOT NULL CONSTRAINT ck_attempt_delay CHECK (VALUE >= interval '0')",
@@ -210,9 +210,9 @@ DOMAINS: Mapping[str, str] = {
 
 ATTEMPT_RESULT = RowType(
     "attempt_result_row",
-    3,
+    4,
     [_deliveries.id, _deliveries.attempt, _attempts.status_code, _attempts.took_ms],
-    outcome="attempt_outcome_v3",
+    outcome="attempt_outcome_v4",
     attempted_at="float8",
     becomes="attempt_status_v1",
     delay="attempt_delay_v1",

@@ -28,6 +28,9 @@ class Outcome(StrEnum):
     UNSIGNABLE = "unsignable"
     RESOLVER_UNAVAILABLE = "resolver_unavailable"
     EGRESS_PROXY_FAILED = "egress_proxy_failed"
+    # of endpoints that are Kafka topics
+    BROKER_UNAVAILABLE = "broker_unavailable"
+    TOPIC_REFUSED = "topic_refused"
 
 
 ANSWERED = (
@@ -40,7 +43,9 @@ ANSWERED = (
 )
 """A status line came back. A tuple with the usual one first: hashing an enum's member costs more than looking."""
 
-NOT_THE_ENDPOINTS = frozenset({Outcome.UNSIGNABLE, Outcome.RESOLVER_UNAVAILABLE, Outcome.EGRESS_PROXY_FAILED})
+NOT_THE_ENDPOINTS = frozenset(
+    {Outcome.UNSIGNABLE, Outcome.RESOLVER_UNAVAILABLE, Outcome.EGRESS_PROXY_FAILED, Outcome.BROKER_UNAVAILABLE}
+)
 """Faults of this program or of its surroundings, which are not held against the endpoint."""
 
 _BY_STATUS_CODE = {

@@ -36,7 +36,9 @@ def run(
     logs.configure(form=settings.log_format, level=settings.log_level)
     with ExitStack() as stack:
         url = stack.enter_context(parts.database(settings)) if role.needs_database else ""
-        servers = stack.enter_context(parts.broker(settings)) if role.needs_broker else ""
+        servers = (
+            stack.enter_context(parts.broker(settings)) if role.needs_broker else settings.kafka_bootstrap_servers or ""
+        )
         if processes == 1:
             loop.run(_run(settings, role, url, servers, with_parent=with_parent))
         else:

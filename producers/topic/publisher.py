@@ -10,10 +10,10 @@ from types import TracebackType
 from typing import Any, Self
 
 import structlog
-from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from prometheus_client import Counter
 
+from producers.lazy_producer import LazyProducer
 from schemas.intake import TopicMessage
 
 log = structlog.get_logger()
@@ -22,9 +22,6 @@ NOT_ACKNOWLEDGED = Counter("repoint_publications_failed_total", "Attempts to put
 
 # Vendors wait 10 s at least for the answer, including the transfer of the request.
 _PATIENCE_SECONDS = 7.0
-# `send` has waited for a lost broker already.
-_STOP_SECONDS = 5
-
 _NO_SECURITY: Mapping[str, Any] = {}
 
 
@@ -43,7 +40,7 @@ class Publisher:
         security: Mapping[str, Any] = _NO_SECURITY,
         patience: float = _PATIENCE_SECONDS,
     ) -> None:
-        self._settings = {
+        settings = {
             "bootstrap_servers": bootstrap_servers,
             "client_id": "repoint-intake",
             "acks": "all",
@@ -55,8 +52,7 @@ class Publisher:
         self._topic = topic
         self._thin_topic = thin_topic
         self._patience = patience
-        self._producer: AIOKafkaProducer | None = None
-        self._connecting = asyncio.Lock()
+        self._producer = LazyProducer(settings)
         self._waits_for: str | None = None
 
     async def __aenter__(self) -> Self:
@@ -65,8 +61,7 @@ class Publisher:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._producer is not None:
-            await _stop(self._producer)
+        await self._producer.close()
 
     def ready(self) -> str | None:
         """Why the latest `send` failed; None if it succeeded."""
@@ -77,7 +72,7 @@ class Publisher:
         in_flight: list[asyncio.Future[Any]] = []
         try:
             async with asyncio.timeout(self._patience):
-                producer = await self._connected()
+                producer = await self._producer.connected()
                 for message in messages:
                     topic = self._thin_topic if message.thin else self._topic
                     sending = producer.send(topic, message.value, key=message.key, headers=list(message.headers))
@@ -93,23 +88,3 @@ class Publisher:
                 future.cancel()
         self._waits_for = None
         return True
-
-    async def _connected(self) -> AIOKafkaProducer:
-        async with self._connecting:
-            if self._producer is None:
-                producer = AIOKafkaProducer(**self._settings)
-                try:
-                    await producer.start()
-                    self._producer = producer
-                finally:
-                    if self._producer is None:
-                        await _stop(producer)
-            return self._producer
-
-
-async def _stop(producer: AIOKafkaProducer) -> None:
-    try:
-        async with asyncio.timeout(_STOP_SECONDS):
-            await producer.stop()
-    except TimeoutError:
-        log.warning("the producer did not end in time")

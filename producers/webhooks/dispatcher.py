@@ -24,6 +24,7 @@ from domain.delivery.schedule import RETRY_SCHEDULE
 from loops.progress import Progress
 from loops.waiting import Reminder, retry
 from producers.webhooks.claimer import Claimer
+from producers.webhooks.destination import NO_DESTINATIONS, Destinations
 from producers.webhooks.poster import AttemptPoint, Poster
 from producers.webhooks.recorder import Recorder, RecordPoint
 from producers.webhooks.sender import Sender
@@ -63,6 +64,7 @@ class Dispatcher:
         roll: Callable[[], float] = random.random,
         keys: Keys = BUILT_IN_KEYS,
         signing_keys: SigningKeys = NO_SIGNING_KEYS,
+        destinations: Destinations = NO_DESTINATIONS,
         on_point: Callable[[DispatchPoint], None] | None = None,
     ) -> None:
         # listing endpoints and claiming are one statement each: a transaction around it costs two round trips
@@ -89,6 +91,7 @@ class Dispatcher:
             self._recorder,
             keys=keys,
             signing_keys=signing_keys,
+            destinations=destinations,
             connections=connections,
             patience=patience,
             on_point=on_point,

@@ -12,6 +12,7 @@ from domain.delivery.backlog import Backlog
 from domain.delivery.circuit import SLUGGISH
 from domain.delivery.outcome import Outcome
 from domain.delivery.turns import Turns
+from producers.webhooks.destination import NO_DESTINATIONS, Destination, Destinations, OutgoingEvent
 from producers.webhooks.evidence import Evidence, ReadingBudget, evidence
 from producers.webhooks.recorder import Recorder
 from producers.webhooks.sender import FailingAnswer, PostResult, Sender
@@ -42,6 +43,8 @@ class _Ready(NamedTuple):
 class Poster:
     """Attempts deliveries on `connections` at a time, and gives the results to `recorder`.
 
+    Endpoints that are no receivers of webhooks are sent to by `destinations`, by the scheme of their URL.
+
     A delivery may wait for `patience` seconds from its claim on; then it is put back.
     """
 
@@ -53,6 +56,7 @@ class Poster:
         *,
         keys: Keys,
         signing_keys: SigningKeys = NO_SIGNING_KEYS,
+        destinations: Destinations = NO_DESTINATIONS,
         connections: int,
         patience: float,
         on_point: Callable[[AttemptPoint], None] | None = None,
@@ -62,6 +66,7 @@ class Poster:
         self._recorder = recorder
         self._keys = keys
         self._signing_keys = signing_keys
+        self._destinations = destinations
         self._connections = connections
         self._patience = patience
         self._on_point = on_point
@@ -116,6 +121,10 @@ class Poster:
         if time.monotonic() > begin_before or self._backlog.is_paused(delivery.endpoint_id):
             self._recorder.put_back(delivery)
             return
+        destination = self._destinations.get(delivery.url.partition(":")[0])
+        if destination is not None:
+            await self._send_to(destination, delivery)
+            return
         try:
             secrets, own = self._open(delivery)
         except CannotOpen as error:
@@ -140,6 +149,20 @@ class Poster:
         if result.failing is not None and headers is not None:
             kept = self._read(result.failing, headers, delivery.body, secrets)
         self._recorder.add(delivery, started_at, result, kept)
+
+    async def _send_to(self, destination: Destination, delivery: ClaimedDelivery) -> None:
+        if self._on_point:
+            self._on_point("claimed")
+        started_at = time.time()
+        event = OutgoingEvent(event_id(delivery.event_id), str(delivery.wallet_id), delivery.body)
+        self._under_way[delivery.id] = (time.monotonic(), delivery.endpoint_id)
+        try:
+            result = await destination.send(delivery.url, event)
+        finally:
+            self._under_way.pop(delivery.id, None)
+        if self._on_point:
+            self._on_point("read")
+        self._recorder.add(delivery, started_at, result, None)
 
     def _open(self, delivery: ClaimedDelivery) -> tuple[list[str], Mapping[str, str]]:
         """The secrets and the headers of the delivery's endpoint. Raises CannotOpen."""

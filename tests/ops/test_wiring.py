@@ -166,8 +166,8 @@ async def test_without_addresses_no_vendor_is_asked(settings: Settings) -> None:
 def test_the_publisher(settings: Settings) -> None:
     publisher = run._publisher(settings, "kafka:9093")
     assert (publisher._topic, publisher._thin_topic) == ("updates", "thin")
-    assert publisher._settings["bootstrap_servers"] == "kafka:9093"
-    assert publisher._settings.items() >= SECURITY.items()
+    assert publisher._producer._arguments["bootstrap_servers"] == "kafka:9093"
+    assert publisher._producer._arguments.items() >= SECURITY.items()
 
 
 async def test_the_listener(settings: Settings) -> None:
@@ -188,7 +188,11 @@ async def test_the_listener(settings: Settings) -> None:
 async def test_the_dispatcher_and_its_sender(settings: Settings, engine: AsyncEngine) -> None:
     sender = run._sender(settings)
     assert (sender.deadline, sender._egress.allow) == (11, (NETWORK,))
-    dispatcher = run._dispatcher(settings, engine, sender)
+    topics = run._topics(settings, "kafka:9093")
+    assert topics._deadline == 11
+    assert topics._producer._arguments.items() >= {**SECURITY, "bootstrap_servers": "kafka:9093", "acks": "all"}.items()
+    dispatcher = run._dispatcher(settings, engine, sender, {"kafka": topics})
+    assert dispatcher._poster._destinations == {"kafka": topics}
     assert dispatcher._recorder._schedule == (timedelta(seconds=1), timedelta(seconds=2))
     assert (dispatcher._poster._sender, dispatcher._poster._connections) == (sender, 13)
     assert dispatcher._backlog._connections == 13
@@ -327,7 +331,7 @@ async def test_behind_a_pooler_no_notices_are_sent_or_listened_to(
 async def test_new_deliveries_go_to_the_dispatcher_of_the_process_or_are_noticed_to_others(
     settings: Settings, engine: AsyncEngine
 ) -> None:
-    dispatcher = run._dispatcher(settings, engine, run._sender(settings))
+    dispatcher = run._dispatcher(settings, engine, run._sender(settings), {})
     parts = Parts()
     assert run._on_due(parts, engine, dispatcher) == dispatcher.wake
     assert parts.jobs == {}

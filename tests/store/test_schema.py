@@ -442,13 +442,14 @@ FORMER_ROW_TYPES = {
         "line_row",
         "attempt_result_row_v1",
         "attempt_result_row_v2",
+        "attempt_result_row_v3",
         "endpoint_row_v1",
         "endpoint_row_v2",
         "endpoint_row_v3",
         "endpoint_secrets_row_v1",
     ),
 }
-FORMER_DOMAINS = {"attempt_outcome_v1", "attempt_outcome_v2"}
+FORMER_DOMAINS = {"attempt_outcome_v1", "attempt_outcome_v2", "attempt_outcome_v3"}
 
 
 async def catalog(connection: AsyncConnection) -> dict[tuple[str, str], str]:
