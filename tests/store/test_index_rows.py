@@ -32,7 +32,7 @@ NAMES: Mapping[str, int] = {
     "scope": LONGEST_SCOPE,
     **dict.fromkeys(("key", "old_key", "new_key", "old_alias"), KEY),
     # words of ours
-    **dict.fromkeys(("type", "status"), 20),
+    **dict.fromkeys(("type", "status", "job"), 20),
 }
 LONGEST: Mapping[str, int] = {
     "customer_identities.name": LONGEST_IDENTIFIER,
