@@ -19,7 +19,6 @@ from store.reconciliation import deliveries, lineage, links, runs
 from store.reconciliation.page import Page
 from store.reconciliation.runs import Run
 from wallets import revising
-from wallets.announcements import EVENTS
 from wallets.change import Retention
 
 Examine: TypeAlias = Callable[[AsyncConnection, str, int], Awaitable[Page]]
@@ -37,8 +36,7 @@ def jobs(retention: Retention) -> Mapping[JobName, Job]:
     """All jobs. `retention` is how long knowledge is kept that a repaired wallet gives away or takes on."""
 
     async def repair_wallets(connection: AsyncConnection, findings: Collection[Finding]) -> set[Finding]:
-        announced = await revising.resolve_again(connection, [finding.subject for finding in findings], retention)
-        EVENTS.inc(announced.events)
+        await revising.resolve_again(connection, [finding.subject for finding in findings], retention)
         return set(findings)
 
     return {

@@ -37,13 +37,7 @@ _LOCK_HEADS = text(f"""
 """)
 
 # Of a delivery that an attempt is under way for nobody can say whether it arrives.
-_CANCEL = text("""
-    WITH mine AS MATERIALIZED (
-        SELECT id FROM deliveries
-        WHERE id = ANY(CAST(:ids AS bigint[])) AND (leased_until IS NULL OR leased_until <= now())
-        ORDER BY id
-        FOR UPDATE),
-    cancelled AS (
+_MOVE = """cancelled AS (
         DELETE FROM deliveries
         WHERE id = ANY(ARRAY(SELECT id FROM mine)) AND (leased_until IS NULL OR leased_until <= now())
         RETURNING id, event_id, endpoint_id, wallet_id, sequence, attempt, created_at),
@@ -51,7 +45,16 @@ _CANCEL = text("""
         INSERT INTO delivery_history
                (id, event_id, endpoint_id, wallet_id, sequence, status, attempt, created_at, finished_at)
         SELECT id, event_id, endpoint_id, wallet_id, sequence, 'CANCELLED', attempt, created_at, now()
-        FROM cancelled)
+        FROM cancelled)"""
+"""Moves the deliveries of `mine`, which are locked, into the history."""
+
+_CANCEL = text(f"""
+    WITH mine AS MATERIALIZED (
+        SELECT id FROM deliveries
+        WHERE id = ANY(CAST(:ids AS bigint[])) AND (leased_until IS NULL OR leased_until <= now())
+        ORDER BY id
+        FOR UPDATE),
+    {_MOVE}
     SELECT id, endpoint_id, wallet_id FROM cancelled
 """)
 
@@ -84,7 +87,7 @@ async def _lock(connection: AsyncConnection, lines: Sequence[deliveries.Line]) -
 
 # By the two partial indexes, as `endpoints.sort`, and as many at a time. SKIP LOCKED: a row that a dispatcher or a
 # batch has locked is cancelled the next time. Every delivery of the endpoint goes, so no line needs a new head.
-_CANCEL_REMOVED = text("""
+_CANCEL_REMOVED = text(f"""
     WITH mine AS MATERIALIZED (
         SELECT live.id
         FROM endpoints CROSS JOIN LATERAL (
@@ -101,15 +104,7 @@ _CANCEL_REMOVED = text("""
             LIMIT 1000
             FOR UPDATE SKIP LOCKED) AS live
         WHERE removed_at IS NOT NULL AND (CAST(:endpoint AS text) IS NULL OR endpoints.id = :endpoint)),
-    cancelled AS (
-        DELETE FROM deliveries
-        WHERE id = ANY(ARRAY(SELECT id FROM mine)) AND (leased_until IS NULL OR leased_until <= now())
-        RETURNING id, event_id, endpoint_id, wallet_id, sequence, attempt, created_at),
-    history AS (
-        INSERT INTO delivery_history
-               (id, event_id, endpoint_id, wallet_id, sequence, status, attempt, created_at, finished_at)
-        SELECT id, event_id, endpoint_id, wallet_id, sequence, 'CANCELLED', attempt, created_at, now()
-        FROM cancelled)
+    {_MOVE}
     SELECT count(*) FROM cancelled
 """)
 

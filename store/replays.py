@@ -6,13 +6,10 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.wallet import WalletId
-from store import deliveries, new_deliveries
+from store import deliveries, new_deliveries, wallets
 from store.new_deliveries import NewDelivery
 from store.rows import DELIVERY, LINE
 
-_LOCK_WALLETS = text("""
-    SELECT id FROM wallets WHERE id = ANY(CAST(:wallet_ids AS uuid[])) ORDER BY id FOR NO KEY UPDATE
-""")
 # An event that speaks of no wallet's change is a line of its own.
 _LOCK_EVENTS = text("""
     SELECT id FROM events WHERE id = ANY(CAST(:wallet_ids AS uuid[])) ORDER BY id FOR NO KEY UPDATE
@@ -21,8 +18,8 @@ _LOCK_EVENTS = text("""
 
 async def lock_lines(connection: AsyncConnection, wallet_ids: Collection[WalletId]) -> None:
     """Let no other transaction add to the lines of these wallets, or cancel deliveries of theirs, until the commit."""
-    for lock in (_LOCK_WALLETS, _LOCK_EVENTS):
-        await connection.execute(lock, {"wallet_ids": wallet_ids})
+    await wallets.lock_by_id(connection, wallet_ids)
+    await connection.execute(_LOCK_EVENTS, {"wallet_ids": wallet_ids})
 
 
 _LIVE = text(f"""

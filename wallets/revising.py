@@ -10,7 +10,6 @@ from domain.reconciliation import Finding, FindingKind
 from domain.wallet import WalletId
 from store import inbox, knowledge, wallets
 from store.reconciliation.page import Page
-from wallets.announcements import Announced
 from wallets.change import Retention, method_ids, resolve
 from wallets.loading import ORDINARY, known_by, within
 
@@ -37,7 +36,7 @@ def _summary(wallet: ChangedWallet) -> str:
     return ", ".join(f"{count} {name}" for name, count in sorted(counts.items())) or "other credentials"
 
 
-async def resolve_again(connection: AsyncConnection, ids: Collection[WalletId], retention: Retention) -> Announced:
+async def resolve_again(connection: AsyncConnection, ids: Collection[WalletId], retention: Retention) -> None:
     """Resolve wallets by everything that is known, as an update of their credentials would, and announce what changes.
 
     Raises:
@@ -51,5 +50,4 @@ async def resolve_again(connection: AsyncConnection, ids: Collection[WalletId], 
     if not known_by(affected) <= keys:
         raise knowledge.Contended(known_by(affected) - keys)
     loaded = await within(connection, affected, keys)
-    _, announced = await resolve(connection, loaded, retention, known_before=known_by(affected))
-    return announced
+    await resolve(connection, loaded, retention, known_before=known_by(affected))

@@ -68,13 +68,14 @@ def start(
     if len(event_ids) < len(ids or ()):
         raise typer.BadParameter("expected ids of events (evt_…); `repoint replay now` takes deliveries by number")
     settings = parts.settings_of_a_command()
+    event_names = [name.value for name in names or ()]
     selection = _selection(
         endpoint=endpoint,
         merchant=merchant,
         events=[event_id(id_) for id_ in event_ids],
         since=terminal.moment(since),
         until=terminal.moment(until),
-        names=[name.value for name in names or ()],
+        names=event_names,
     )
 
     async def work(engine: AsyncEngine) -> ReplayJob:
@@ -85,7 +86,7 @@ def start(
                 per_second=per_second,
                 kept_for=settings.history_for,
                 event_ids=event_ids or None,
-                names=[name.value for name in names or ()] or None,
+                names=event_names or None,
                 since=since,
                 until=until,
             )

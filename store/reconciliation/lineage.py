@@ -8,8 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.reconciliation import Finding, FindingKind
 from store.reconciliation.page import Page, page_of
-
-_BEFORE_ALL = "00000000-0000-0000-0000-000000000000"
+from store.wallets import BEFORE_ALL
 
 _PAGE = text("""
     SELECT method.id,
@@ -27,7 +26,7 @@ _PAGE = text("""
 
 async def examine(connection: AsyncConnection, after: str, limit: int) -> Page:
     """The next methods after the id `after`; an empty text is the beginning."""
-    return page_of(await connection.execute(_PAGE, {"after": UUID(after or _BEFORE_ALL), "limit": limit}), limit)
+    return page_of(await connection.execute(_PAGE, {"after": UUID(after or BEFORE_ALL), "limit": limit}), limit)
 
 
 _LOCK = text("""

@@ -9,8 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.reconciliation import Finding, FindingKind
 from store.reconciliation.page import Page, page_of
-
-_BEFORE_ALL = "00000000-0000-0000-0000-000000000000"
+from store.wallets import BEFORE_ALL
 
 # 100 steps: a circle of successors must not keep the statement going.
 _CURRENT = """
@@ -23,26 +22,28 @@ _CURRENT = """
      SELECT id FROM successors WHERE status <> 'DELETED')
 """
 _PAGE = text(f"""
-    SELECT link.id,
-           CASE WHEN link.wallet_id <> method.wallet_id THEN 'LINK_IN_OTHER_WALLET'
-                WHEN link.status <> 'CANCELLED' AND method.status = 'DELETED' THEN 'LINK_ON_DELETED_METHOD'
-                WHEN NOT EXISTS (SELECT FROM wallet_merchants AS shared
-                                 WHERE (shared.wallet_id, shared.merchant_id) = (link.wallet_id, link.merchant_id))
-                THEN 'LINK_WITHOUT_MERCHANT' END AS kind,
-           CASE WHEN link.wallet_id <> method.wallet_id THEN CAST(method.wallet_id AS text)
-                WHEN link.status <> 'CANCELLED' AND method.status = 'DELETED' THEN CAST({_CURRENT} AS text)
-                ELSE link.merchant_id END AS expected,
-           CASE WHEN link.wallet_id <> method.wallet_id THEN CAST(link.wallet_id AS text)
-                WHEN link.status <> 'CANCELLED' AND method.status = 'DELETED' THEN CAST(method.id AS text) END AS found
+    SELECT link.id, difference.kind,
+           CASE difference.kind WHEN 'LINK_IN_OTHER_WALLET' THEN CAST(method.wallet_id AS text)
+                                WHEN 'LINK_ON_DELETED_METHOD' THEN CAST({_CURRENT} AS text)
+                                WHEN 'LINK_WITHOUT_MERCHANT' THEN link.merchant_id END AS expected,
+           CASE difference.kind WHEN 'LINK_IN_OTHER_WALLET' THEN CAST(link.wallet_id AS text)
+                                WHEN 'LINK_ON_DELETED_METHOD' THEN CAST(method.id AS text) END AS found
     FROM (SELECT * FROM payment_links WHERE id > CAST(:after AS uuid) ORDER BY id LIMIT :limit) AS link
     JOIN payment_methods AS method ON method.id = link.payment_method_id
+    CROSS JOIN LATERAL (
+        SELECT CASE
+            WHEN link.wallet_id <> method.wallet_id THEN 'LINK_IN_OTHER_WALLET'
+            WHEN link.status <> 'CANCELLED' AND method.status = 'DELETED' THEN 'LINK_ON_DELETED_METHOD'
+            WHEN NOT EXISTS (SELECT FROM wallet_merchants AS shared
+                             WHERE (shared.wallet_id, shared.merchant_id) = (link.wallet_id, link.merchant_id))
+            THEN 'LINK_WITHOUT_MERCHANT' END AS kind) AS difference
     ORDER BY link.id
 """)
 
 
 async def examine(connection: AsyncConnection, after: str, limit: int) -> Page:
     """The next links after the id `after`; an empty text is the beginning."""
-    return page_of(await connection.execute(_PAGE, {"after": UUID(after or _BEFORE_ALL), "limit": limit}), limit)
+    return page_of(await connection.execute(_PAGE, {"after": UUID(after or BEFORE_ALL), "limit": limit}), limit)
 
 
 # The wallets that updates lock too: a link is not moved while one of them changes it.

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -17,7 +17,6 @@ class Run:
 
     id: int
     job: JobName
-    started_at: datetime
     repairs: bool
     after: str
     examined: int
@@ -33,7 +32,7 @@ _BEGIN = text("""
     ON CONFLICT (job) WHERE status = 'RUNNING'
     DO UPDATE SET held_until = excluded.held_until, repairs = excluded.repairs
     WHERE reconciliation_runs.held_until < now()
-    RETURNING id, job, started_at, repairs, after, examined
+    RETURNING id, job, repairs, after, examined
 """)
 
 
@@ -46,7 +45,7 @@ async def begin(connection: AsyncConnection, job: JobName, *, repairs: bool, lea
     row = (await connection.execute(_BEGIN, {"job": job, "repairs": repairs, "lease": lease})).one_or_none()
     if row is None:
         raise AlreadyRunning(job)
-    return Run(row.id, JobName(row.job), row.started_at, row.repairs, row.after, row.examined)
+    return Run(row.id, JobName(row.job), row.repairs, row.after, row.examined)
 
 
 _ADVANCE = text("""

@@ -59,7 +59,7 @@ _LOCK_BY_ID = text("""
 
 
 async def lock_by_id(connection: AsyncConnection, ids: Collection[WalletId]) -> None:
-    """Lock these wallets; the caller has locked the credentials that they know."""
+    """Lock these wallets. A caller that changes their contents has locked the credentials that they know."""
     await connection.execute(_LOCK_BY_ID, {"ids": list(ids)})
 
 

@@ -1,9 +1,7 @@
 """Endpoints that a person adds and removes, beside batches and dispatchers that use them at the same time."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,9 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from domain.update import UpdateType
 from merchants import endpoint_changes
 from ops.actor import who
-from producers.egress import parse_networks
 from producers.webhooks.dispatcher import Dispatcher
-from producers.webhooks.sender import Sender
 from schemas.sealing import BUILT_IN_KEYS
 from store import cancelled_deliveries, endpoints, finished_deliveries, new_deliveries
 from store.selection import Selection
@@ -28,22 +24,6 @@ from tests.parts.until import until
 from tests.store.outbox import SECRET, Outbox
 
 BRIEF = timedelta(0)
-
-
-@pytest.fixture
-def outbox(engine: AsyncEngine) -> Outbox:
-    return Outbox(engine)
-
-
-@pytest.fixture
-def program(tmp_path: Path, database_url: str) -> Program:
-    return Program(tmp_path, DATABASE_URL=database_url, EGRESS_ALLOW="127.0.0.0/8")
-
-
-@pytest.fixture
-async def dispatcher(engine: AsyncEngine) -> AsyncIterator[Dispatcher]:
-    async with Sender(version="1", deadline=5, allow=parse_networks(["127.0.0.0/8"])) as sender:
-        yield Dispatcher(engine, sender, schedule=(BRIEF, BRIEF))
 
 
 async def remove(engine: AsyncEngine, endpoint_id: str) -> int:

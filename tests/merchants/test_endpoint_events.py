@@ -30,11 +30,6 @@ SHOWN = {"walletId": None, "sequence": None, "reason": None, "version": 1}
 
 
 @pytest.fixture
-def outbox(engine: AsyncEngine) -> Outbox:
-    return Outbox(engine)
-
-
-@pytest.fixture
 async def dispatcher(engine: AsyncEngine) -> AsyncIterator[Dispatcher]:
     async with Sender(version="1", deadline=5, allow=parse_networks(["127.0.0.0/8"])) as sender:
         yield Dispatcher(engine, sender, schedule=(timedelta(hours=1),))

@@ -2,18 +2,12 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from datetime import timedelta
-from pathlib import Path
 
 import pytest
-from sqlalchemy.ext.asyncio import AsyncEngine
 from standardwebhooks.webhooks import Webhook
 from structlog.testing import capture_logs
 
-from producers.egress import parse_networks
 from producers.webhooks.dispatcher import Dispatcher
-from producers.webhooks.sender import Sender
 from schemas.sealing import BUILT_IN_KEYS, Key, Keys
 from tests.acceptance.lines import SECRET, merchant
 from tests.acceptance.program import Program
@@ -24,22 +18,6 @@ TOKEN = "tok-s3cret-4f1c"
 HEADERS = {"Authorization": f"Bearer {TOKEN}", "X-Tenant": "tenant-s3cret"}
 V1, V2 = (Key(version, digits * 32) for version, digits in (("v1", b"\x11"), ("v2", b"\x22")))
 BOTH = f"v2:{'22' * 32},v1:{'11' * 32}"
-
-
-@pytest.fixture
-def outbox(engine: AsyncEngine) -> Outbox:
-    return Outbox(engine)
-
-
-@pytest.fixture
-def program(tmp_path: Path, database_url: str) -> Program:
-    return Program(tmp_path, DATABASE_URL=database_url, EGRESS_ALLOW="127.0.0.0/8")
-
-
-@pytest.fixture
-async def dispatcher(engine: AsyncEngine) -> AsyncIterator[Dispatcher]:
-    async with Sender(version="1", deadline=5, allow=parse_networks(["127.0.0.0/8"])) as sender:
-        yield Dispatcher(engine, sender, schedule=(timedelta(0), timedelta(0)))
 
 
 async def tell(outbox: Outbox, count: int = 1) -> None:

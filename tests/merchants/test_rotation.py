@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -26,19 +25,9 @@ OTHER = secret(b"o" * 32)
 
 
 @pytest.fixture
-def outbox(engine: AsyncEngine) -> Outbox:
-    return Outbox(engine)
-
-
-@pytest.fixture
 async def dispatcher(engine: AsyncEngine) -> AsyncIterator[Dispatcher]:
     async with Sender(version="1", deadline=5, allow=parse_networks(["127.0.0.0/8"])) as sender:
         yield Dispatcher(engine, sender)
-
-
-@pytest.fixture
-def program(tmp_path: Path, database_url: str) -> Program:
-    return Program(tmp_path, DATABASE_URL=database_url, EGRESS_ALLOW="127.0.0.0/8")
 
 
 async def stored(outbox: Outbox) -> tuple[list[str], datetime | None]:

@@ -1,10 +1,8 @@
 """Secrets in the database: encrypted, compared when they are opened, and encrypted anew by a command."""
 
 import json
-from pathlib import Path
 
 import pytest
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from merchants import secrets
 from schemas.sealing import Key, Keys
@@ -17,16 +15,6 @@ HEX = {"v1": "11" * 32, "v2": "22" * 32}
 V1, V2 = (Keys([Key(version, bytes.fromhex(digits))]) for version, digits in HEX.items())
 BOTH = f"v2:{HEX['v2']},v1:{HEX['v1']}"
 OTHER = secret(b"o" * 32)
-
-
-@pytest.fixture
-def outbox(engine: AsyncEngine) -> Outbox:
-    return Outbox(engine)
-
-
-@pytest.fixture
-def program(tmp_path: Path, database_url: str) -> Program:
-    return Program(tmp_path, DATABASE_URL=database_url, EGRESS_ALLOW="127.0.0.0/8")
 
 
 async def stored(outbox: Outbox) -> dict[str, list[str]]:
