@@ -78,8 +78,9 @@ def test_zeros_and_blanks_are_no_expiry(expiry: dict[str, object]) -> None:
     assert read_wallet(json.dumps(changed(**expiry))).methods[0].details.expiry is None
 
 
-def test_half_an_expiry_is_still_a_fault_where_the_other_half_is_missing() -> None:
-    assert faults(changed(expiryMonth=None)) == (
+@pytest.mark.parametrize("missing", ["expiryMonth", "expiryYear"])
+def test_half_an_expiry_is_still_a_fault_where_the_other_half_is_missing(missing: str) -> None:
+    assert faults(changed(**{missing: None})) == (
         "paymentMethods.0.details: expected expiryMonth and expiryYear together",
     )
     assert read_wallet(json.dumps(changed())).methods[0].details.expiry == Expiry(2026, 12)
@@ -362,6 +363,28 @@ def test_every_credential_of_a_method_is_one_of_its_names() -> None:
             {"fingerprint": "f3"},
         ],
     )
+
+
+def test_details_that_its_type_does_not_know_are_written_as_they_were_read() -> None:
+    line = changed(color="red", steps=3, chip=True, none=None)
+    method = line["paymentMethods"][0]
+    (written,) = json.loads(write_wallet(read_wallet(json.dumps(line))))["paymentMethods"]
+    assert written["details"].items() >= {"color": "red", "steps": 3, "chip": True, "none": None}.items()
+    assert written["details"].items() >= method["details"].items()
+
+
+def test_what_a_method_has_beside_its_details_is_written_as_it_was_read() -> None:
+    line = wallet(1) | {"paymentLinks": []}
+    ids = [f"00000000-0000-0000-0000-0000000000d{number}" for number in (1, 2)]
+    live = line["paymentMethods"][0] | {"id": ids[0], "par": "V0010013", "status": "CLOSED", "default": False}
+    gone = live | {
+        "id": ids[1], "credentials": [{"vendor": "vau", "token": "old"}], "par": "V0010014", "nickname": "Old",
+        "status": "DELETED", "subscriptionDefault": False, "replacedBy": ids[0], "deletedReason": "LOST_OR_STOLEN",
+    }  # fmt: skip
+    line["paymentMethods"] = [live | {"subscriptionDefault": True, "nickname": "New"}, gone]
+    written = json.loads(write_wallet(read_wallet(json.dumps(line))))["paymentMethods"]
+    for before, after in zip(line["paymentMethods"], written, strict=True):
+        assert after.items() >= {key: value for key, value in before.items() if key != "details"}.items()
 
 
 MERCHANT = {

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from domain.delivery.outcome import Outcome
 from domain.delivery.schedule import NextState
 from domain.delivery.states import Status, Trigger, transition
-from store import deliveries, endpoints, finished_deliveries, new_deliveries, postponed_deliveries
+from store import deliveries, endpoints, finished_deliveries, listings, new_deliveries, postponed_deliveries
 from store.deliveries import AttemptResult, ClaimedDelivery
 from store.failures import sqlstate
 from store.selection import Selection
@@ -82,6 +82,20 @@ async def test_lines_are_of_one_wallet_to_one_endpoint(outbox: Outbox) -> None:
         await outbox.tell(name, second, 2)
     assert await outbox.heads("m") == [1, 1]
     assert len(await claim(outbox, "m", "n")) == 4
+
+
+async def test_a_line_is_in_the_order_of_its_sequences_however_its_deliveries_are_given(outbox: Outbox) -> None:
+    """The list of deliveries is in the order of their ids."""
+    wallets = [await outbox.add_wallet() for _ in range(3)]
+    await outbox.add_endpoint("m")
+    new = [delivery for wallet in wallets for delivery in await outbox.write("m", wallet, 40)]
+    random.Random(5).shuffle(new)
+    await enqueue(outbox, new)
+    assert await outbox.heads("m") == [1] * 3
+    async with outbox.engine.connect() as connection:
+        rows = await listings.deliveries(connection, status=None, endpoint="m", merchant=None, limit=200)
+    for wallet in wallets:
+        assert [row.sequence for row in rows if row.wallet_id == wallet] == list(range(40, 0, -1))
 
 
 async def test_enqueueing_takes_two_statements_whatever_the_number(outbox: Outbox) -> None:

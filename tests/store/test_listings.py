@@ -17,6 +17,7 @@ from store.accounting import take_stock
 from store.dead_letters import DeadLetter
 from store.deliveries import AttemptResult
 from store.fetches import NewFetch
+from store.listings import FetchRow, InboxRow
 from store.status import MethodHistory
 from tests.consumers.harness import Harness
 from tests.domain.build import link, method, removed, replaced, reported, wallet
@@ -82,10 +83,44 @@ async def test_deliveries_are_listed_live_ones_first_and_filtered_by_each_option
     async with engine.connect() as connection:
         accounted = (await take_stock(connection)).deliveries
     assert accounted == {"PARKED": 2, "PENDING": 2, "DEAD": 2, "DELIVERED": 1, "CANCELLED": 1}
+    async with engine.connect() as connection:
+        rows = await listings.deliveries(connection, status=None, endpoint="shop", merchant=None, limit=9)
+    # when each is due: the head alone; and when it was finished: those that are
+    assert [(row.due_at is None, row.finished_at is None) for row in rows] == [
+        (True, True), (False, True), (True, False), (True, False),
+    ]  # fmt: skip
+    times = await outbox.execute(
+        "SELECT CAST(NULL AS timestamptz), created_at, due_at FROM deliveries WHERE endpoint_id = 'shop'"
+        " UNION ALL SELECT finished_at, created_at, NULL FROM delivery_history WHERE endpoint_id = 'shop'"
+    )
+    assert {(row.finished_at, row.created_at, row.due_at) for row in rows} == {tuple(row) for row in times}
     # the limit is of both kinds together
     for limit in (1, 4, 5, 7):
         assert await listed(outbox, limit=limit) == [*of_gym[:2], *of_shop[:2], *finished][:limit]
     assert await listed(outbox, status="DEAD", limit=1) == of_gym[2:3]
+
+
+async def test_what_died_at_one_endpoint_is_listed_though_another_endpoint_has_it(engine: AsyncEngine) -> None:
+    outbox = Outbox(engine)
+    wallet_id = await outbox.add_wallet()
+    for name in ("shop", "gym"):
+        await outbox.add_endpoint(name)
+    await outbox.tell("shop", wallet_id)
+    await end(outbox, "shop", Status.DEAD)
+    await outbox.execute(
+        "INSERT INTO delivery_history"
+        " (id, event_id, endpoint_id, wallet_id, sequence, status, attempt, created_at, finished_at)"
+        " SELECT id + 1000, event_id, 'gym', wallet_id, sequence, 'DELIVERED', 1, created_at, now()"
+        " FROM delivery_history"
+    )
+    assert await listed(outbox, status="DEAD") == [("shop", 1, "DEAD")]
+    await outbox.execute(
+        "INSERT INTO delivery_history"
+        " (id, event_id, endpoint_id, wallet_id, sequence, status, attempt, created_at, finished_at)"
+        " SELECT id + 2000, event_id, 'shop', wallet_id, sequence, 'DELIVERED', 1, created_at, now()"
+        " FROM delivery_history WHERE endpoint_id = 'shop'"
+    )
+    assert await listed(outbox, status="DEAD") == []
 
 
 async def test_the_inbox_is_listed_newest_first_and_filtered_by_each_option(harness: Harness) -> None:
@@ -105,6 +140,14 @@ async def test_the_inbox_is_listed_newest_first_and_filtered_by_each_option(harn
 
     assert await found() == [("mdes", "3"), ("vau", "3"), ("vau", "2"), ("vau", "1")]
     assert await found(limit=2) == [("mdes", "3"), ("vau", "3")]
+    async with harness.engine.connect() as connection:
+        (row,) = await listings.inbox(connection, outcome=None, vendor="vau", update_id="2", limit=9)
+    (stored,) = await harness.rows("SELECT id, received_at FROM inbox WHERE update_id = '2'")
+    assert row == InboxRow(
+        stored.id, "vau", "2", "NUMBER_REPLACED", "DUPLICATE", "ALREADY_KNOWN", row.occurred_at, stored.received_at,
+        "updates", 0, 1,
+    )  # fmt: skip
+    assert row.occurred_at == replaced("A", "B", on=1, id="2").stamp.occurred_at
     assert await found(outcome="PARKED") == [("mdes", "3"), ("vau", "3")]
     assert await found(outcome="DUPLICATE") == [("vau", "2")]
     assert await found(vendor="mdes") == [("mdes", "3")]
@@ -134,6 +177,12 @@ async def test_fetches_are_listed_in_the_order_in_which_they_are_due(engine: Asy
         ):
             rows = await listings.fetches(connection, feed=feed, limit=limit)
             assert [(row.offset, row.status) for row in rows] == expected
+        await connection.execute(text("UPDATE fetches SET told = 5, failures = 3, failure = 'no answer'"))
+        (row,) = await listings.fetches(connection, feed=None, limit=1)
+        columns = "id, created_at, due_at FROM fetches ORDER BY due_at LIMIT 1"
+        id_, received_at, due_at = (await connection.execute(text(f"SELECT {columns}"))).one()
+        assert received_at != due_at
+        assert row == FetchRow(id_, "adyen", "DUE", 5, 3, "no answer", received_at, due_at, "thin", 0, 3)
 
 
 def letter(offset: int) -> DeadLetter:

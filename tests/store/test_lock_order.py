@@ -1,6 +1,7 @@
 """Two workers that write the same rows never wait for each other in a circle: rows are written by their keys."""
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine, Sequence
 from datetime import timedelta
 from functools import partial
@@ -11,12 +12,16 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from domain.delivery.outcome import Outcome
+from domain.delivery.schedule import NextState
+from domain.delivery.states import Status
 from ops.commands import merchants
 from producers.webhooks import restraints
 from producers.webhooks.restraints import Gathered
 from schemas.merchant import EndpointLine, MerchantLine
 from schemas.sealing import BUILT_IN_KEYS
-from store import endpoints, fetches, knowledge, topics
+from store import deliveries, endpoints, fetches, knowledge, new_deliveries, topics
+from store.deliveries import AttemptResult
 from store.fetches import NewFetch
 from store.topics import Empty, Incarnation
 from tests.parts.until import until
@@ -90,6 +95,37 @@ async def test_endpoints_are_locked_in_the_order_of_their_ids_before_several_sta
         await endpoints.hold(first, {"b": timedelta(minutes=1)})
         await first.commit()
         await writing
+
+
+async def test_the_ends_of_lines_are_locked_in_the_order_of_their_ids(engine: AsyncEngine) -> None:
+    """A dispatcher records its results in that order, while a batch adds to the same lines."""
+    outbox = Outbox(engine)
+    await outbox.add_endpoint("m")
+    wallets = [await outbox.add_wallet() for _ in range(2)]
+    for wallet in wallets:
+        await outbox.tell("m", wallet)
+    # a row that was written again lies behind the others
+    await outbox.execute("UPDATE deliveries SET due_at = now() WHERE id = (SELECT min(id) FROM deliveries)")
+    async with engine.begin() as connection:
+        claimed = await deliveries.claim(connection, {"m": 2}, {}, lease=timedelta(minutes=1))
+    first, second = (
+        AttemptResult(delivery, Outcome.ACCEPTED, 200, 0.1, time.time(), NextState(Status.DELIVERED))
+        for delivery in sorted(claimed, key=lambda delivery: delivery.id)
+    )
+    new = [delivery for wallet in wallets[::-1] for delivery in await outbox.write("m", wallet)]
+
+    async def enqueue() -> None:
+        async with engine.begin() as connection:
+            await new_deliveries.enqueue(connection, new)
+
+    async with engine.connect() as recording:
+        await deliveries.record(recording, [first])
+        enqueuing = asyncio.create_task(enqueue())
+        await until(partial(somebody_waits, engine))
+        await deliveries.record(recording, [second])
+        await recording.commit()
+        await enqueuing
+    assert await outbox.heads("m") == [2, 2]
 
 
 async def test_two_workers_that_meet_a_topic_at_once_meet_the_same_incarnation(engine: AsyncEngine) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from domain.brands import BRANDS, Brand
 from domain.refusal import Refused
 from domain.resolve import Replaced, resolve
 from domain.update import Update
@@ -204,3 +205,11 @@ def test_every_boundary_of_every_range(brand_: str | None, digits: str) -> None:
 def test_every_number_of_mastercards_second_range_and_none_beside_it() -> None:
     assert [four for four in range(2000, 3000) if brand_of(str(four)) == "MASTERCARD"] == [*range(2221, 2721)]
     assert {brand_of(f"{four}00") for four in (2220, 2721)} == {None}
+
+
+@pytest.mark.parametrize("known", BRANDS, ids=lambda known: f"{known.name} {known.begins}")
+def test_only_brands_that_have_an_account_updater_are_told_by_a_number(known: Brand) -> None:
+    first = known.begins.split()[0].partition("-")[0]
+    number = first.ljust(known.lengths[0], "0")
+    has_updater = known.name in {"VISA", "MASTERCARD", "AMEX", "DISCOVER"}
+    assert brand_of(number) == (known.name if has_updater else None)

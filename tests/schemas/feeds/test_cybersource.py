@@ -82,6 +82,13 @@ def test_what_cybersource_refused_is_refused_with_its_reason(code: str, reason: 
     assert why in refusal("cybersource", row(code, **{"Reason Code": reason}))
 
 
+@pytest.mark.parametrize("reason", ["803", "852", "862"])
+def test_a_reason_counts_beside_a_refusal_alone(reason: str) -> None:
+    """Reports of updates have a reason too."""
+    assert update("cybersource", reported("NED", reason=reason)).type is UpdateType.EXPIRY_UPDATED
+    assert update("cybersource", row("ACL", **{"Reason Code": reason})).type is UpdateType.CLOSED
+
+
 @pytest.mark.parametrize("code", ["NUP", "UNA", "DEC", "ERR", "XXX", "", OLD])
 def test_a_code_of_unknown_meaning_is_refused(code: str) -> None:
     assert refusal("cybersource", reported(code)).startswith("responseRecord.response: ")

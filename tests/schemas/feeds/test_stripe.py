@@ -1,13 +1,15 @@
 """Stripe's webhooks, event by event and attribute by attribute."""
 
+import json
 from typing import Any
 
 import pytest
 
 from domain.update import Credential, Update, UpdateType
 from domain.wallet import Details, Expiry, MethodType
+from schemas.feeds import FEEDS
 from tests.domain.build import at_once, live, method, wallet
-from tests.schemas.feeds.reading import refusal, update, updates
+from tests.schemas.feeds.reading import messages, refusal, update, updates
 
 EVENTS = (
     "payment_method.automatically_updated",
@@ -121,6 +123,23 @@ def test_what_else_a_bank_corrected_is_told_of_the_same_account(was: dict[str, A
 def test_an_edited_name_or_postal_code_is_told(was: Any, now: dict[str, Any], details: dict[str, Any]) -> None:
     report = update("stripe", edited(was, now))
     assert (report.type, report.old, report.new.details) == (UpdateType.DETAILS_UPDATED, TOKEN, details)
+
+
+@pytest.mark.parametrize(
+    ("record", "named"),
+    [
+        (edited({"name": "J"}, {"name": "Jenny"}), "nameOnCard"),
+        (
+            event({"billing_details": {"name": "J"}}, EVENTS[2], type="us_bank_account", us_bank_account=BANK),
+            "nameOnAccount",
+        ),
+    ],
+)
+def test_a_name_goes_onto_the_topic_as_that_of_a_card_or_of_an_account(record: dict[str, Any], named: str) -> None:
+    record["data"]["object"]["billing_details"] = {"name": "Jenny"}
+    (message,) = messages(FEEDS["stripe"], record)
+    names = {name: value for name, value in json.loads(message.value)["new"].items() if name.startswith("name")}
+    assert {name: value for name, value in names.items() if value is not None} == {named: "Jenny"}
 
 
 def test_a_name_that_changed_with_the_card_is_told_too() -> None:
