@@ -28,11 +28,11 @@ def _is_written_out(value: object) -> object:
 
 
 # the bounds keep a broken clock's year 0001 or 9999 from overflowing a timestamp column
-_FIRST, _LAST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
+FIRST, LAST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 
 
 def _in_utc(value: datetime) -> datetime:
-    if not _FIRST <= value < _LAST:
+    if not FIRST <= value < LAST:
         raise Refused(RefusalCode.OUT_OF_RANGE, "", "a time between 1970 and 2199")
     return value.astimezone(UTC)
 

@@ -138,6 +138,10 @@ class Backlog:
         """Note that an attempt at the endpoint is under way for longer than SLUGGISH."""
         self._set_window(endpoint_id, narrow_window(self._window(endpoint_id), self._connections), is_prompt=False)
 
+    def is_probed(self, endpoint_id: str) -> bool:
+        """Whether the window of the endpoint is a single delivery."""
+        return self._window(endpoint_id) == 1
+
     def note_answer(self, endpoint_id: str, outcome: Outcome, seconds: float) -> None:
         """Note how an attempt at the endpoint ended, and how long it took."""
         is_prompt = seconds <= SLUGGISH

@@ -10,6 +10,7 @@ tenth of the connections. It is a tenth at most while an attempt is under way fo
     429 without Retry-After        is held back for a second
     429                            has its window halved
     no answer                      has a window of one delivery
+    a fault of our own             has a window of one; if it had one already, a pause of 5 s in this process
     a slow answer                  has its window widened by one, to a tenth at most
     a quick answer                 has its window widened by one, to half of the connections at most
 
@@ -23,7 +24,7 @@ The circuit of an endpoint is shared by all dispatchers, in the database:
     half-open    open         the probe fails; the next probe comes later than this one did
 
 An endpoint is disabled after failures of five days, 50 at least, without a success. A fault of this program or of its
-surroundings counts for nothing. Such a fault, a hold and a probe use up no try of the delivery.
+surroundings counts for nothing here. Such a fault, a hold and a probe use up no try of the delivery.
 """
 
 from datetime import timedelta
@@ -65,6 +66,8 @@ _PROBES = (timedelta(seconds=10), timedelta(minutes=5))
 
 # Of this program's own faults: by then the resolver has been restarted, or another attempt has shown that it works.
 _OWN_FAULT_DELAY = timedelta(seconds=30)
+# Without a pause each delivery of a backlog is attempted, and its attempt written down, every half a minute.
+OWN_FAULT_PAUSE = timedelta(seconds=5)
 
 
 class Failures(NamedTuple):
@@ -124,8 +127,6 @@ def window_after(window: int, outcome: Outcome, seconds: float, *, connections: 
 
     After a failure one probe comes first. A window of n deliveries that are all answered quickly becomes one of 2 n.
     """
-    if outcome in NOT_THE_ENDPOINTS:
-        return window
     if outcome is Outcome.TOO_MANY_REQUESTS:
         return max(1, window // 2)
     if outcome not in ANSWERED:

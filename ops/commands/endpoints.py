@@ -20,7 +20,7 @@ from ops.actor import who
 from ops.commands.options import duration, masked
 from ops.settings import Settings
 from ops.terminal import AsJson, DryRun, Failed
-from schemas import signature
+from schemas import once, signature
 from schemas.event import EventName
 from schemas.merchant import EndpointLine, read_endpoint
 from schemas.signature import event_id
@@ -126,10 +126,14 @@ def add(
 
 
 def _read_headers(file: Path) -> object:
+    shown = terminal.file_name(str(file))
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # the error of a JSON text may show a part of it
-        raise Failed(f"{terminal.file_name(str(file))}: expected a JSON object of headers that can be read") from None
+        headers: object = once.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):  # the error of a JSON text may show a part of it
+        raise Failed(f"{shown}: expected a JSON object of headers that can be read") from None
+    if name := once.repeated_key(headers):
+        raise Failed(f"{shown}: expected {name} once")
+    return headers
 
 
 def _checked(described: Mapping[str, object], settings: Settings) -> EndpointLine:

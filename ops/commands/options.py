@@ -7,6 +7,7 @@ import typer
 from domain import pan
 from domain.secret_text import hide_secrets
 from schemas import duration as durations
+from schemas.text import FIRST, LAST
 
 
 def duration(text: str) -> timedelta:
@@ -23,7 +24,10 @@ def moment(text: str) -> datetime:
         at = datetime.fromisoformat(text)
     except ValueError:
         raise typer.BadParameter(f"{text!r}: expected a moment such as 2026-11-20T09:14:00Z, or a day") from None
-    return at if at.tzinfo else at.replace(tzinfo=UTC)
+    at = at if at.tzinfo else at.replace(tzinfo=UTC)
+    if not FIRST <= at < LAST:
+        raise typer.BadParameter(f"{text!r}: expected a moment between 1970 and 2199")
+    return at
 
 
 def masked(text: str | None) -> str | None:

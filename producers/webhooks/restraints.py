@@ -4,6 +4,7 @@ An endpoint that answered 410, that asked for a pause or whose circuit opens is 
 says so. What an endpoint brings upon itself is decided in `domain.delivery.circuit`.
 """
 
+import asyncio
 from collections.abc import Collection, Mapping
 from datetime import timedelta
 from typing import NamedTuple
@@ -13,7 +14,7 @@ from prometheus_client import Counter
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.delivery.backlog import Backlog
-from domain.delivery.circuit import Failures, Restraint, free_delay, hold_after, restraint, until_probe
+from domain.delivery.circuit import OWN_FAULT_PAUSE, Failures, Restraint, free_delay, hold_after, restraint, until_probe
 from domain.delivery.outcome import NOT_THE_ENDPOINTS, Outcome
 from producers.webhooks.sender import PostResult
 from store import endpoints
@@ -84,6 +85,9 @@ class Restraints:
             self._attempts[id_] = (succeeded, failures + 1)
             if delivery.is_probe:
                 self._probed.add(id_)
+        elif self._backlog.is_probed(id_) and not self._backlog.is_paused(id_):
+            self._backlog.pause(id_)
+            asyncio.get_running_loop().call_later(OWN_FAULT_PAUSE.total_seconds(), self._end_pause, id_)
         hold = hold_after(outcome, result.retry_after)
         if outcome is Outcome.GONE:
             self._to_disable.add(id_)
@@ -92,6 +96,11 @@ class Restraints:
             self._holds[id_] = max(hold, self._holds.get(id_, hold))
             self._backlog.pause(id_)
         return free_delay(outcome, hold, is_probe=delivery.is_probe)
+
+    def _end_pause(self, endpoint_id: str) -> None:
+        """End a pause for a fault of our own, unless the endpoint has brought another one upon itself meanwhile."""
+        if endpoint_id not in self._to_disable and endpoint_id not in self._holds:
+            self._backlog.resume(endpoint_id)
 
     def pauses(self) -> bool:
         """Whether some endpoint is paused."""

@@ -102,7 +102,13 @@ async def test_they_are_encrypted_at_rest_and_only_their_names_are_shown(program
 
 
 @pytest.mark.parametrize(
-    ("content", "said"), [("no JSON: s3cret", "expected a JSON object"), ({"Host": "s3cret"}, "headers.Host: expected")]
+    ("content", "said"),
+    [
+        ("no JSON: s3cret", "expected a JSON object"),
+        ("[" * 200_000, "expected a JSON object"),
+        ('{"X-Key": "s3cret", "X-Key": "another"}', "headers: expected X-Key once"),
+        ({"Host": "s3cret"}, "headers.Host: expected"),
+    ],
 )
 async def test_a_file_of_headers_that_cannot_be_used_is_refused(
     program: Program, outbox: Outbox, content: object, said: str

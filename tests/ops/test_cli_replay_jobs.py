@@ -108,9 +108,16 @@ async def test_what_selects_nothing_starts_nothing(program: Program, outbox: Out
         (("--merchant", "nope"), 1, "there is no merchant nope"),
         (("--endpoint", "shop", "12"), 2, "expected ids of events"),
         (("--endpoint", "shop", "--since", "2026-01-02", "--until", "2026-01-01"), 2, "expected --since to be before"),
+        (("--endpoint", "shop", "--since", "0001-01-01T00:00:00+14:00"), 2, "Invalid value for '--since'"),
+        (("--endpoint", "shop", "--since", "1969-12-31"), 2, "Invalid value for '--since'"),
+        (("--endpoint", "shop", "--until", "2200-01-01"), 2, "Invalid value for '--until'"),
         (("--endpoint", "shop", "--rate", "0"), 2, "--rate"),
+        (("--endpoint", "shop", "--rate", "nan"), 2, "--rate"),
     ],
-    ids=["nothing", "both", "no endpoint", "no merchant", "a delivery", "times", "rate"],
+    ids=[
+        *("nothing", "both", "no endpoint", "no merchant", "a delivery", "times", "no moment in UTC", "too early"),
+        *("too late", "rate", "no number"),
+    ],
 )
 async def test_a_job_that_cannot_be_understood_is_refused(
     program: Program, outbox: Outbox, arguments: tuple[str, ...], code: int, text: str

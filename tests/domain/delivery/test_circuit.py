@@ -120,8 +120,8 @@ def test_holds_probes_and_faults_of_our_own_use_up_no_try(
         (50, Outcome.TOO_MANY_REQUESTS, 0.01, 25),
         (3, Outcome.TOO_MANY_REQUESTS, 9.0, 1),
         (1, Outcome.TOO_MANY_REQUESTS, 0.01, 1),
-        (50, Outcome.RESOLVER_UNAVAILABLE, 7.5, 50),
-        (7, Outcome.UNSIGNABLE, 0.0, 7),
+        (50, Outcome.RESOLVER_UNAVAILABLE, 7.5, 1),
+        (7, Outcome.UNSIGNABLE, 0.0, 1),
     ],
 )
 def test_a_window_of_a_hundred_connections_widens_with_answers_and_shrinks_to_a_probe_without(

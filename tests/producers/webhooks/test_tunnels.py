@@ -5,6 +5,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
+from datetime import timedelta
 from types import TracebackType
 from typing import Self
 
@@ -15,10 +16,12 @@ from structlog.testing import capture_logs
 from domain.delivery.outcome import NOT_THE_ENDPOINTS, Outcome
 from producers.egress import parse_networks
 from producers.names import Addresses
+from producers.webhooks import restraints
 from producers.webhooks.dispatcher import Dispatcher
 from producers.webhooks.sender import Sender
 from producers.webhooks.tunnels import EgressProxy
 from tests.parts.receiver import Receiver
+from tests.parts.until import until
 from tests.store.outbox import Outbox
 
 LOOPBACK = parse_networks(["127.0.0.0/8", "::1/128"])
@@ -199,6 +202,23 @@ async def test_deliveries_lose_no_try_by_a_proxy_that_is_away(engine: AsyncEngin
     assert (row.status, row.tries) == ("PENDING", 0)
     [row] = await outbox.execute("SELECT failures, circuit FROM endpoints")
     assert (row.failures, row.circuit) == (0, "CLOSED")
+
+
+async def test_of_a_backlog_behind_a_proxy_that_is_away_one_delivery_at_a_time_is_attempted(
+    engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first claim has a window of ten. Then the endpoint is paused in this process, and one probe follows."""
+    outbox = Outbox(engine)
+    await outbox.add_endpoint("m")
+    for _ in range(30):
+        await outbox.tell("m", await outbox.add_wallet())
+    async with Sender(version="1", deadline=5, allow=LOOPBACK, proxy=EgressProxy("127.0.0.1", 9)) as sender:
+        dispatcher = Dispatcher(engine, sender, schedule=())
+        assert [await dispatcher.run_once() for _ in range(3)] == [10, 0, 0]
+        monkeypatch.setattr(restraints, "OWN_FAULT_PAUSE", timedelta(milliseconds=1))
+        other = Dispatcher(engine, sender, schedule=())
+        assert await other.run_once() == 10
+        assert await until(other.run_once) == 1
 
 
 @pytest.mark.parametrize(
