@@ -58,9 +58,17 @@ def _servers(text: str) -> str:
     servers = [part.strip() for part in text.split(",")]
     for server in servers:
         host, _, port = server.rpartition(":")
-        if not host or not port.isdecimal() or not 0 < int(port) < 1 << 16:
+        if not _can_be_looked_up(host) or not port.isdecimal() or not 0 < int(port) < 1 << 16:
             raise ValueError("expected host:port, or several separated by commas")
     return ",".join(servers)
+
+
+def _can_be_looked_up(host: str) -> bool:
+    """Whether the system can be asked for the name: a label that is empty or too long ends the look-up by an error."""
+    try:
+        return bool(host.encode("idna"))
+    except UnicodeError:
+        return False
 
 
 def _topic(text: str) -> str:

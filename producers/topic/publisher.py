@@ -78,13 +78,15 @@ class Publisher:
                     sending = producer.send(topic, message.value, key=message.key, headers=list(message.headers))
                     in_flight.append(await sending)
                 await asyncio.gather(*in_flight)
-        except (KafkaError, TimeoutError) as error:
+        except (KafkaError, TimeoutError, OSError) as error:
             NOT_ACKNOWLEDGED.inc()
+            self._producer.note_failure()
             self._waits_for = f"the broker: {type(error).__name__}"
             log.warning("not acknowledged", error=type(error).__name__, messages=len(messages))
             return False
         finally:
             for future in in_flight:
                 future.cancel()
+        self._producer.note_success()
         self._waits_for = None
         return True

@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from aiokafka.errors import (
     InvalidTopicError,
+    KafkaConnectionError,
     KafkaError,
     MessageSizeTooLargeError,
     RecordListTooLargeError,
@@ -82,14 +83,25 @@ class KafkaTopics:
             return Outcome.BROKER_UNAVAILABLE
         try:
             async with asyncio.timeout(self._deadline):
-                producer = await self._producer.connected()
-                headers = list(cloud_event(event).items())
-                await producer.send_and_wait(topic, event.body, key=event.line.encode(), headers=headers)
+                await self._send(topic, event)
         except _REFUSED:
             return Outcome.TOPIC_REFUSED
         except (KafkaError, TimeoutError, OSError):
+            self._producer.note_failure()
             return Outcome.BROKER_UNAVAILABLE
+        self._producer.note_success()
         return Outcome.ACCEPTED
+
+    async def _send(self, topic: str, event: OutgoingEvent) -> None:
+        producer = await self._producer.connected()
+        headers = list(cloud_event(event).items())
+        try:
+            await producer.send_and_wait(topic, event.body, key=event.line.encode(), headers=headers)
+        except UnknownTopicOrPartitionError:
+            # aiokafka raises it as well if no broker says which topics there are
+            if not await producer.client.force_metadata_update():
+                raise KafkaConnectionError("no broker answers") from None
+            raise
 
 
 def cloud_event(event: OutgoingEvent) -> dict[str, bytes]:

@@ -128,6 +128,8 @@ def test_an_empty_variable_is_one_not_set(environment: Environment) -> None:
             "expected sslmode=disable, allow, prefer, require, verify-ca or verify-full",
         ),
         ("KAFKA_BOOTSTRAP_SERVERS", "kafka", "expected host:port, or several separated by commas"),
+        ("KAFKA_BOOTSTRAP_SERVERS", "kafka..example:9092", "expected host:port, or several separated by commas"),
+        ("KAFKA_BOOTSTRAP_SERVERS", f"{'k' * 64}.example:9092", "expected host:port, or several separated by commas"),
         ("KAFKA_TOPIC", "two words", "expected up to 249 letters, digits, dots, underscores and dashes"),
         ("HTTP_PORT", "70000", "expected less than or equal to 65535"),
         ("DELIVERY_LEASE", "15s", "expected longer than REPOINT_DELIVERY_TIMEOUT"),
