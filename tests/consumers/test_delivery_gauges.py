@@ -84,6 +84,19 @@ async def test_states_and_ages_and_endpoints_are_gauges(engine: AsyncEngine, out
     assert sample("repoint_deliveries_unaccounted") == 0
 
 
+async def test_an_endpoint_that_was_removed_is_counted_no_more(engine: AsyncEngine, outbox: Outbox) -> None:
+    for name in ("disabled", "held", "removed"):
+        await outbox.add_endpoint(name)
+    async with engine.begin() as connection:
+        await endpoints.disable(connection, ["disabled"], "by hand")
+        await endpoints.hold(connection, {"held": timedelta(hours=1)})
+        for name in ("held", "removed"):
+            assert await endpoints.remove(connection, name, "by hand")
+    await Measuring(engine).run_once()
+    assert sample("repoint_endpoints", state="disabled") == 1
+    assert sample("repoint_endpoints", state="held_back") == 0
+
+
 async def test_what_is_due_at_an_endpoint_that_is_held_back_waits(engine: AsyncEngine, outbox: Outbox) -> None:
     await outbox.add_endpoint("held")
     await outbox.tell("held", await outbox.add_wallet(), 2)

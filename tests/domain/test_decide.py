@@ -316,6 +316,24 @@ def test_updates_that_waited_and_those_of_the_batch_are_decided_each_for_itself(
     }
 
 
+@pytest.mark.parametrize("merge_waits", ["first", "last"])
+def test_a_merge_that_waited_decides_whom_the_updates_beside_it_are_about(merge_waits: str) -> None:
+    of_bea = replaced("A", "B", on=2, customer="bea")
+    knowledge = Knowledge()
+    knowledge.learn(of_bea)
+    waiting = [
+        WaitingUpdate(1, of_bea.stamp, ("vau:A",), of_bea.scope),
+        WaitingUpdate(2, Stamp(day(1), "crm", "merge"), (), merge_from=who("ann"), merge_into=who("bea")),
+    ]
+
+    decision = decide((), (ANN, BEA), knowledge, waiting[:: -1 if merge_waits == "first" else 1], lambda _, key: key)
+
+    assert {update.inbox_id: verdict for update, verdict in decision.waiting} == {
+        1: Verdict(Outcome.APPLIED),
+        2: Verdict(Outcome.APPLIED),
+    }
+
+
 def test_every_reason_in_the_document_has_a_row() -> None:
     table = RUNNING.read_text().partition("| Outcome | Reason |")[2].partition("\n\n")[0]
     documented = {word for word in re.findall(r"`([A-Z_]+)`", table) if not word.startswith("REPOINT_")}

@@ -322,7 +322,15 @@ def test_the_reference_that_a_fact_gives_counts_as_well() -> None:
     assert live(at_once(start, replaced("A", "B", on=1, par="P1")).wallet)["B"].par == "P1"
 
 
-def test_of_two_facts_that_cannot_both_be_the_earlier_is_followed() -> None:
+@pytest.mark.parametrize(("par", "current"), [("P1", "C"), ("P2", "B")])
+def test_the_reference_of_a_deleted_method_counts_as_well(par: str, current: str) -> None:
+    """The customer deleted B. A became B, and so belongs to the account of B."""
+    start = wallet(method("A"), removed("B", par="P1"))
+    became_b, became_c = replaced("A", "B", on=1, expiry=None), replaced("B", "C", on=2, par=par)
+
+    resolution = at_once(start, became_b, became_c)
+
+    assert set(live(resolution.wallet)) == {current}
     start = wallet(method("A"), method("B", par="P1"), method("C", par="P2"))
 
     resolution = at_once(start, replaced("A", "B", on=2), replaced("A", "C", on=1))

@@ -78,6 +78,14 @@ async def test_nothing_changes_where_nothing_differs(harness: Harness, name: Job
     assert await state(harness) == before
 
 
+@pytest.mark.parametrize("name", list(JobName))
+async def test_a_run_goes_on_to_the_last_page(harness: Harness, monkeypatch: pytest.MonkeyPatch, name: JobName) -> None:
+    on_one_page = (await run(harness, name)).run.examined
+    assert on_one_page > 1
+    monkeypatch.setattr(jobs, "_PAGE", 1)
+    assert (await run(harness, name)).run.examined == on_one_page
+
+
 # --- links --------------------------------------------------------------------------------------------------------
 
 
@@ -98,6 +106,22 @@ async def test_a_link_on_a_method_without_a_successor_waits_for_a_person(harness
     assert await kinds(harness, JobName.LINKS) == [finding]
     assert await kinds(harness, JobName.LINKS) == [finding]
     assert await method_of(harness, "l-m-C") == "m-C"
+
+
+async def test_of_two_links_on_a_page_only_the_one_that_moved_on_is_repaired(harness: Harness) -> None:
+    await plant(
+        harness, "UPDATE payment_links SET payment_method_id = :id WHERE id = :link",
+        id=harness.id_of("m-A"), link=harness.id_of("l-m-A"),
+    )  # fmt: skip
+    await plant(harness, "UPDATE payment_methods SET status = 'DELETED' WHERE id = :id", id=harness.id_of("m-C"))
+    report = await run(harness, JobName.LINKS)
+    assert {harness.name_of(finding.subject): repaired for finding, repaired in report.findings} == {
+        "l-m-A": True,
+        "l-m-C": False,
+    }
+    async with harness.engine.begin() as connection:
+        stored = await runs.findings(connection, report.run.id, limit=10)
+    assert dict(stored) == dict(report.findings)
 
 
 async def test_a_circle_of_successors_ends_the_look_for_the_current_method(harness: Harness) -> None:

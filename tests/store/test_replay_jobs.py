@@ -99,6 +99,24 @@ async def test_an_event_that_was_given_up_and_arrived_later_is_delivered(outbox:
     assert await selected_by(outbox, ReplayScope.DELIVERED) == [event]
 
 
+@pytest.mark.parametrize("end", [Status.CANCELLED, Status.DEAD])
+async def test_an_event_that_arrived_is_delivered_whatever_became_of_its_replay(outbox: Outbox, end: Status) -> None:
+    (event,) = await outbox.tell("shop", await outbox.add_wallet())
+    await finish(outbox, Status.DELIVERED)
+    await start(outbox, ReplayScope.DELIVERED)
+    await enqueue_all(outbox)
+    if end is Status.DEAD:
+        await finish(outbox, end)
+    else:
+        async with outbox.engine.begin() as connection:
+            await cancelled_deliveries.cancel(
+                connection, list(await connection.scalars(text("SELECT id FROM deliveries")))
+            )
+    assert await selected_by(outbox, ReplayScope.DELIVERED) == [event]
+    assert await selected_by(outbox, ReplayScope.ALL) == [event]
+    assert await selected_by(outbox, ReplayScope.DEAD) == []
+
+
 async def test_missing_are_the_events_that_the_endpoint_subscribed_to(outbox: Outbox) -> None:
     wallet = await outbox.add_wallet()
     await outbox.add_endpoint("later", merchant="shop", event_types=[REPLACED])
