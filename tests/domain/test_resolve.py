@@ -331,6 +331,9 @@ def test_the_reference_of_a_deleted_method_counts_as_well(par: str, current: str
     resolution = at_once(start, became_b, became_c)
 
     assert set(live(resolution.wallet)) == {current}
+
+
+def test_of_two_facts_that_cannot_both_be_the_earlier_is_followed() -> None:
     start = wallet(method("A"), method("B", par="P1"), method("C", par="P2"))
 
     resolution = at_once(start, replaced("A", "B", on=2), replaced("A", "C", on=1))
