@@ -10,11 +10,11 @@ from datetime import timedelta
 from typing import NamedTuple, TypeAlias
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
-from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random
+from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random
 
 from domain.reconciliation import Finding, JobName
 from store import connectivity
-from store.knowledge import Contended
+from store.failures import Failure, failure
 from store.reconciliation import deliveries, lineage, links, runs
 from store.reconciliation.page import Page
 from store.reconciliation.runs import Run
@@ -72,13 +72,15 @@ async def reconcile(
 ) -> Report:
     """Run a job to its end, or continue a run whose process died. `on_examined` is called with the size of each page.
 
+    The report has the findings of the whole run.
+
     Raises:
         store.reconciliation.runs.AlreadyRunning: another process works on it.
     """
     job = jobs(retention)[name]
     async with engine.begin() as connection:
         run = await runs.begin(connection, name, repairs=repairs, lease=_LEASE)
-    report = Report(run)
+        report = Report(run, await runs.findings(connection, run.id))
     is_over = False
     while not is_over:
         page, findings = await _page(engine, job, report.run)
@@ -89,8 +91,12 @@ async def reconcile(
     return report
 
 
+def _was_in_the_way(error: BaseException) -> bool:
+    return failure(error) is Failure.CONTENDED
+
+
 # A batch holds the credentials of a page's wallets for some milliseconds.
-@retry(retry=retry_if_exception_type(Contended), stop=stop_after_attempt(20), wait=wait_random(0, 0.5), reraise=True)
+@retry(retry=retry_if_exception(_was_in_the_way), stop=stop_after_attempt(20), wait=wait_random(0, 0.5), reraise=True)
 async def _page(engine: AsyncEngine, job: Job, run: Run) -> tuple[Page, list[tuple[Finding, bool]]]:
     """Examine and repair the next page. Return it, with each finding and whether it was repaired."""
     async with connectivity.transaction(engine, dry_run=False) as connection:

@@ -48,12 +48,26 @@ async def examine(connection: AsyncConnection, after: str, limit: int) -> Page:
 
 
 _LINES = text("SELECT DISTINCT endpoint_id, wallet_id FROM deliveries WHERE id = ANY(CAST(:ids AS bigint[]))")
+_LINES_OF_EVENTS = text("""
+    SELECT DISTINCT live.endpoint_id, coalesce(event.wallet_id, event.id) AS wallet_id
+    FROM deliveries AS live JOIN events AS event ON event.id = live.event_id
+    WHERE live.id = ANY(CAST(:ids AS bigint[]))
+""")
+# A place has one delivery. The second of one event stays where it is, and so does what is being attempted.
 _PUT_IN_LINE = text("""
-    UPDATE deliveries AS live
-    SET wallet_id = coalesce(event.wallet_id, event.id), sequence = coalesce(event.sequence, 0), due_at = NULL,
-        leased_until = NULL
-    FROM events AS event
-    WHERE live.id = ANY(CAST(:ids AS bigint[])) AND event.id = live.event_id
+    UPDATE deliveries
+    SET wallet_id = place.wallet_id, sequence = place.sequence, due_at = NULL, leased_until = NULL
+    FROM (SELECT DISTINCT ON (live.event_id, live.endpoint_id)
+                 live.id, live.endpoint_id, coalesce(event.wallet_id, event.id) AS wallet_id,
+                 coalesce(event.sequence, 0) AS sequence
+          FROM deliveries AS live JOIN events AS event ON event.id = live.event_id
+          WHERE live.id = ANY(CAST(:ids AS bigint[])) AND (live.leased_until IS NULL OR live.leased_until <= now())
+          ORDER BY live.event_id, live.endpoint_id, live.id) AS place
+    WHERE deliveries.id = place.id AND NOT EXISTS (
+        SELECT FROM deliveries AS there
+        WHERE there.endpoint_id = place.endpoint_id AND there.wallet_id = place.wallet_id
+          AND there.sequence = place.sequence)
+    RETURNING deliveries.id
 """)
 _END_LEASES = text("""
     UPDATE deliveries SET leased_until = now()
@@ -99,29 +113,31 @@ _OF_ENDPOINTS = {FindingKind.PARKED_AT_ENABLED_ENDPOINT, FindingKind.PENDING_AT_
 async def repair(connection: AsyncConnection, findings: Collection[Finding]) -> set[Finding]:
     """Put deliveries in their lines, give each line one head, the first, and end leases. Return the repaired.
 
-    What is overdue stays: nothing is wrong with its row.
+    What is overdue stays: nothing is wrong with its row. So does a delivery whose place another one has.
     """
-    await _put_lines_in_order(connection, [finding for finding in findings if finding.kind in _OF_HEADS])
+    left = await _put_lines_in_order(connection, [finding for finding in findings if finding.kind in _OF_HEADS])
     leased = [int(finding.subject) for finding in findings if finding.kind is FindingKind.LEASE_TOO_LONG]
     if leased:
         await connection.execute(_END_LEASES, {"ids": leased})
     if any(finding.kind in _OF_ENDPOINTS for finding in findings):
         while await endpoints.sort(connection):
             pass
-    return {finding for finding in findings if finding.kind is not FindingKind.OVERDUE}
+    return {finding for finding in findings if finding.kind is not FindingKind.OVERDUE and finding not in left}
 
 
-async def _put_lines_in_order(connection: AsyncConnection, findings: Collection[Finding]) -> None:
+async def _put_lines_in_order(connection: AsyncConnection, findings: Collection[Finding]) -> set[Finding]:
+    """Return the findings whose deliveries could not be put in their line."""
     if not findings:
-        return
+        return set()
     ids = [int(finding.subject) for finding in findings]
-    astray = [int(finding.subject) for finding in findings if finding.kind is FindingKind.OTHER_LINE]
-    former = (await connection.execute(_LINES, {"ids": astray})).all()
-    await connection.execute(_PUT_IN_LINE, {"ids": astray})
-    present = (await connection.execute(_LINES, {"ids": ids})).all()
+    astray = {int(finding.subject): finding for finding in findings if finding.kind is FindingKind.OTHER_LINE}
+    former = (await connection.execute(_LINES, {"ids": ids})).all()
+    present = (await connection.execute(_LINES_OF_EVENTS, {"ids": list(astray)})).all()
     lines = [LINE.row(*line) for line in {*former, *present}]
     await lock_lines(connection, [str(wallet_id) for _, wallet_id in lines])
     await connection.execute(_LOCK, {"lines": lines})
+    put = set(await connection.scalars(_PUT_IN_LINE, {"ids": list(astray)}))
     await connection.execute(_STEP_BACK, {"lines": lines})
     headless = await connection.execute(_HEADLESS, {"lines": lines})
     await deliveries.promote(connection, [LINE.row(*line) for line in headless])
+    return {finding for id_, finding in astray.items() if id_ not in put}

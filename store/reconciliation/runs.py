@@ -26,18 +26,23 @@ class AlreadyRunning(Exception):
     """Another process works on a run of this job."""
 
 
+# What a dry run has passed was not repaired. A run that is held for longer than the lease was begun by a clock that was
+# ahead; its own clock, because `now()` is that of a transaction that may have waited for another one's.
 _BEGIN = text("""
-    INSERT INTO reconciliation_runs (job, repairs, held_until)
+    INSERT INTO reconciliation_runs AS run (job, repairs, held_until)
     VALUES (:job, :repairs, now() + CAST(:lease AS interval))
     ON CONFLICT (job) WHERE status = 'RUNNING'
-    DO UPDATE SET held_until = excluded.held_until, repairs = excluded.repairs
-    WHERE reconciliation_runs.held_until < now()
+    DO UPDATE SET held_until = excluded.held_until, repairs = excluded.repairs,
+                  after = CASE WHEN run.repairs = excluded.repairs THEN run.after ELSE '' END,
+                  examined = CASE WHEN run.repairs = excluded.repairs THEN run.examined ELSE 0 END
+    WHERE run.held_until < now() OR run.held_until > clock_timestamp() + CAST(:lease AS interval)
     RETURNING id, job, repairs, after, examined
 """)
+_FORGET = text("DELETE FROM reconciliation_findings WHERE run_id = :id")
 
 
 async def begin(connection: AsyncConnection, job: JobName, *, repairs: bool, lease: timedelta) -> Run:
-    """Begin a run of a job, or continue the one whose process died.
+    """Begin a run of a job, or continue the one whose process died; from the beginning if one of the two repairs alone.
 
     Raises:
         AlreadyRunning: another process works on one.
@@ -45,6 +50,8 @@ async def begin(connection: AsyncConnection, job: JobName, *, repairs: bool, lea
     row = (await connection.execute(_BEGIN, {"job": job, "repairs": repairs, "lease": lease})).one_or_none()
     if row is None:
         raise AlreadyRunning(job)
+    if not row.after:
+        await connection.execute(_FORGET, {"id": row.id})
     return Run(row.id, JobName(row.job), row.repairs, row.after, row.examined)
 
 
@@ -84,11 +91,10 @@ async def add(
 
 _FINDINGS = text("""
     SELECT kind, subject, expected, found, repaired FROM reconciliation_findings WHERE run_id = :id ORDER BY id
-    LIMIT :limit
 """)
 
 
-async def findings(connection: AsyncConnection, run_id: int, *, limit: int) -> list[tuple[Finding, bool]]:
+async def findings(connection: AsyncConnection, run_id: int) -> list[tuple[Finding, bool]]:
     """The findings of a run in the order in which they were found, and whether each was repaired."""
-    rows = await connection.execute(_FINDINGS, {"id": run_id, "limit": limit})
+    rows = await connection.execute(_FINDINGS, {"id": run_id})
     return [(Finding(FindingKind(kind), *values), repaired) for kind, *values, repaired in rows]

@@ -59,6 +59,8 @@ async def test_what_a_person_must_decide_is_an_exit_code(program: Program, harne
     assert "OVERDUE" in ended.out
     assert "repoint: 2 findings not repaired\n" in ended.err
     assert (await program("reconcile", "nothing")).code == 2
-    await harness.rows("UPDATE reconciliation_runs SET status = 'RUNNING', finished_at = NULL, held_until = 'infinity'")
+    await harness.rows(
+        "UPDATE reconciliation_runs SET status = 'RUNNING', finished_at = NULL, held_until = now() + interval '30 s'"
+    )
     busy = await program("reconcile", "deliveries")
     assert (busy.code, "deliveries: another process is at it" in busy.err) == (1, True)

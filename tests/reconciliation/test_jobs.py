@@ -120,7 +120,7 @@ async def test_of_two_links_on_a_page_only_the_one_that_moved_on_is_repaired(har
         "l-m-C": False,
     }
     async with harness.engine.begin() as connection:
-        stored = await runs.findings(connection, report.run.id, limit=10)
+        stored = await runs.findings(connection, report.run.id)
     assert dict(stored) == dict(report.findings)
 
 
@@ -294,6 +294,34 @@ async def test_a_delivery_goes_to_the_line_and_place_of_its_event(outbox: Outbox
     assert await kinds(harness, JobName.DELIVERIES) == []
 
 
+async def test_a_second_delivery_of_an_event_waits_for_a_person(outbox: Outbox) -> None:
+    """Its place is taken. The others are put right beside it."""
+    harness = Harness(outbox.engine)
+    await plant(
+        harness,
+        "INSERT INTO deliveries (event_id, endpoint_id, wallet_id, sequence, status)"
+        " SELECT event_id, endpoint_id, wallet_id, sequence + 90, 'PENDING' FROM deliveries WHERE id = 1",
+    )
+    await plant(harness, "UPDATE deliveries SET sequence = 80 WHERE id = 2")
+    found = await kinds(harness, JobName.DELIVERIES)
+    assert [(kind, repaired) for kind, _, repaired in found] == [
+        (FindingKind.OTHER_LINE, True),
+        (FindingKind.OTHER_LINE, False),
+    ]
+
+
+async def test_a_delivery_in_another_place_that_is_being_attempted_stays_there(outbox: Outbox) -> None:
+    harness = Harness(outbox.engine)
+    async with outbox.engine.begin() as connection:
+        (head, *_) = await deliveries.claim(connection, {"shop": 1}, {}, lease=timedelta(minutes=1))
+    await plant(harness, "UPDATE deliveries SET sequence = 9 WHERE id = :id", id=head.id)
+    assert (FindingKind.OTHER_LINE, str(head.id), False) in await kinds(harness, JobName.DELIVERIES)
+    [row] = await outbox.execute("SELECT leased_until FROM deliveries WHERE id = :id", id=head.id)
+    assert row.leased_until == head.leased_until
+    await plant(harness, "UPDATE deliveries SET leased_until = now() WHERE id = :id", id=head.id)
+    assert (FindingKind.OTHER_LINE, str(head.id), True) in await kinds(harness, JobName.DELIVERIES)
+
+
 async def test_what_is_overdue_is_reported(outbox: Outbox) -> None:
     harness = Harness(outbox.engine)
     await plant(harness, "UPDATE deliveries SET due_at = now() - interval '2 hours' WHERE id = 1")
@@ -314,7 +342,7 @@ async def test_a_dry_run_writes_findings_down_and_changes_nothing(harness: Harne
     report = await run(harness, JobName.LINEAGE, repairs=False)
     assert await state(harness) == before
     async with harness.engine.begin() as connection:
-        stored = await runs.findings(connection, report.run.id, limit=10)
+        stored = await runs.findings(connection, report.run.id)
     assert stored == report.findings
     assert [repaired for _, repaired in stored] == [False]
 
@@ -352,5 +380,76 @@ async def test_a_run_whose_process_died_is_continued(harness: Harness, monkeypat
     assert (examined, status) == (len(methods), "DONE")
     assert report.run.examined == len(methods)
     async with harness.engine.begin() as connection:
-        stored: Collection[tuple[Finding, bool]] = await runs.findings(connection, run_id, limit=10)
+        stored: Collection[tuple[Finding, bool]] = await runs.findings(connection, run_id)
     assert [(finding.kind, repaired) for finding, repaired in stored] == [(FindingKind.SUCCESSOR_WITHOUT_LINEAGE, True)]
+
+
+async def interrupt(harness: Harness, monkeypatch: pytest.MonkeyPatch, *, repairs: bool, after_pages: int) -> None:
+    """A run of `lineage`, a method a page, whose process dies after some pages. Its lease has passed."""
+    real = jobs.jobs(RETENTION)
+    pages: set[str] = set()
+
+    async def dies(connection: AsyncConnection, after: str, limit: int) -> Page:
+        pages.add(after)
+        if len(pages) > after_pages:
+            raise asyncio.CancelledError
+        return await real[JobName.LINEAGE].examine(connection, after, limit)
+
+    monkeypatch.setattr(jobs, "_PAGE", 1)
+    with monkeypatch.context() as patched:
+        patched.setattr(jobs, "jobs", lambda _: {JobName.LINEAGE: Job(dies, real[JobName.LINEAGE].repair)})
+        with pytest.raises(asyncio.CancelledError):
+            await run(harness, JobName.LINEAGE, repairs=repairs)
+    await harness.rows("UPDATE reconciliation_runs SET held_until = now()")
+
+
+@pytest.mark.parametrize("after_pages", range(1, 5))
+async def test_repairs_after_an_interrupted_dry_run_begin_with_the_first_subject(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch, after_pages: int
+) -> None:
+    await plant(harness, "DELETE FROM lineage")
+    await interrupt(harness, monkeypatch, repairs=False, after_pages=after_pages)
+    report = await run(harness, JobName.LINEAGE)
+    assert [(finding.kind, repaired) for finding, repaired in report.findings] == [
+        (FindingKind.SUCCESSOR_WITHOUT_LINEAGE, True)
+    ]
+    assert report.run.examined == 4
+    counts = await harness.rows("SELECT (SELECT count(*) FROM lineage), (SELECT count(*) FROM reconciliation_findings)")
+    assert counts == [(1, 1)]
+
+
+@pytest.mark.parametrize("after_pages", range(1, 5))
+async def test_the_report_of_a_continued_run_has_what_was_found_before(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch, after_pages: int
+) -> None:
+    """What a person must decide is not forgotten with the process that found it."""
+    await plant(harness, "UPDATE payment_methods SET status = 'ACTIVE', replaced_by = NULL")
+    await interrupt(harness, monkeypatch, repairs=True, after_pages=after_pages)
+    report = await run(harness, JobName.LINEAGE)
+    assert [(finding.kind, repaired) for finding, repaired in report.findings] == [
+        (FindingKind.LINEAGE_WITHOUT_SUCCESSOR, False)
+    ]
+    assert report.run.examined == 4
+
+
+async def test_a_run_that_was_begun_by_a_clock_ahead_is_continued(harness: Harness) -> None:
+    async with harness.engine.begin() as connection:
+        await runs.begin(connection, JobName.LINKS, repairs=True, lease=timedelta(days=400))
+    assert (await run(harness, JobName.LINKS)).run.examined == 2
+
+
+async def test_a_page_that_was_in_the_way_of_another_worker_is_done_again(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = jobs.jobs(RETENTION)[JobName.LINKS]
+    looks = 0
+
+    async def collides(connection: AsyncConnection, after: str, limit: int) -> Page:
+        nonlocal looks
+        looks += 1
+        if looks == 1:
+            await connection.execute(text("DO $$ BEGIN RAISE SQLSTATE '40P01'; END $$"))
+        return await real.examine(connection, after, limit)
+
+    monkeypatch.setattr(jobs, "jobs", lambda _: {JobName.LINKS: Job(collides, real.repair)})
+    assert (await run(harness, JobName.LINKS)).run.examined == 2
