@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from domain.delivery.outcome import Outcome
 from producers.egress import parse_networks
+from producers.names import Addresses, system_look_up
 from producers.webhooks.connections import MOST_OF_A_BODY
 from producers.webhooks.sender import PostResult, Sender
 from tests.parts import certificates
@@ -199,6 +200,22 @@ async def test_what_drips_does_not_outlast_the_deadline_and_a_status_line_counts
 ) -> None:
     async with raw.server(raw.says(*parts, pause=0.7)) as url:
         assert (await post(sender, url)).outcome is outcome
+
+
+async def test_the_look_up_of_the_name_counts_towards_the_deadline() -> None:
+    """The answer comes before a deadline that began with the request, and 0.9 s after the attempt's own."""
+
+    def look_up(_host: str) -> Addresses:
+        time.sleep(1.2)  # a look-up has its own thread
+        return system_look_up("127.0.0.1")
+
+    answer_late = raw.says(b"", b"HTTP/1.1 204 No Content\r\n\r\n", pause=2.7)
+    async with (
+        Sender(version="1", deadline=3, allow=LOOPBACK, look_up=look_up) as sender,
+        raw.server(answer_late) as url,
+    ):
+        answer = await post(sender, url.replace("127.0.0.1", "slow.example"))
+    assert answer.outcome is Outcome.RESPONSE_TIMEOUT
 
 
 WRONG_BEHIND_THE_STATUS = [
