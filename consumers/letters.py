@@ -59,9 +59,9 @@ def shortened_letter(message: Message, reason: str) -> DeadLetter:
 
 
 def _beginning(value: bytes) -> str:
-    if len(value) <= _KEPT_BYTES:
-        return mask_message(value)
-    return mask_message(value[: _KEPT_BYTES + _CUT_BYTES])[:-_CUT_BYTES]
+    searched = value[: _KEPT_BYTES + _CUT_BYTES]
+    masked = mask_message(searched)
+    return masked[: len(masked) - max(len(searched) - _KEPT_BYTES, 0)]
 
 
 def _letter(

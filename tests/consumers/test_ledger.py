@@ -4,13 +4,17 @@ import asyncio
 from hashlib import md5
 
 import pytest
+from prometheus_client import REGISTRY
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
+from structlog.testing import capture_logs
 
 from consumers.ledger import Ledger
+from consumers.records import Corrupt
 from loops.waiting import Waiting
-from store.topics import _LOCK, _SPACE
+from store import skips
+from store.topics import _LOCK, _SPACE, Incarnation, Loss
 from tests.consumers.harness import Harness
 from tests.parts.until import until
 
@@ -66,3 +70,46 @@ async def test_the_last_offset_of_a_partition_is_one_index_probe(harness: Harnes
         plan = "\n".join(lines)
     assert "Index Only Scan Backward" in plan
     assert "Limit" in plan
+
+
+def metric(name: str, topic: str) -> float:
+    return REGISTRY.get_sample_value(name, {"topic": topic, "partition": "2"}) or 0.0
+
+
+async def test_messages_are_counted_as_lost_once_however_often_their_loss_is_noted(harness: Harness) -> None:
+    ledger, of = Ledger(harness.engine, Waiting("test")), Incarnation("lost-once", 0)
+    with capture_logs() as logs:
+        for end, lost in ((10, 7), (10, 7), (12, 9)):
+            await ledger.lose(of, 2, start=3, end=end, reason=Loss.RETENTION)
+            assert metric("repoint_messages_lost_total", "lost-once") == lost
+    assert logs[0] == {
+        "event": "lost before it was read",
+        "log_level": "warning",
+        "topic": "lost-once",
+        "partition": 2,
+        "start": 3,
+        "end": 10,
+        "reason": "RETENTION",
+    }
+
+
+async def test_messages_are_counted_as_skipped_once_however_often_the_order_is_obeyed(harness: Harness) -> None:
+    ledger, of = Ledger(harness.engine, Waiting("test")), Incarnation("skipped-once", 0)
+    corrupt = Corrupt(4, 6, "the checksum is wrong")
+    assert await ledger.obey_skip(of, 2, corrupt) is None
+    assert metric("repoint_messages_skipped_total", "skipped-once") == 0
+    async with harness.engine.begin() as connection:
+        await skips.order(connection, of, 2, 5, "a disk was broken")
+    with capture_logs() as logs:
+        for _ in range(2):
+            assert await ledger.obey_skip(of, 2, corrupt) == 6
+            assert metric("repoint_messages_skipped_total", "skipped-once") == 2
+    assert logs[0] == {
+        "event": "corrupt batch skipped",
+        "log_level": "warning",
+        "topic": "skipped-once",
+        "partition": 2,
+        "start": 4,
+        "end": 6,
+        "reason": "a disk was broken",
+    }

@@ -79,6 +79,15 @@ def test_of_what_is_too_long_the_beginning_is_kept() -> None:
     assert shortened_letter(message(b"x" * 4096), "").body.decode() == "x" * 4096 + "… (4096 bytes)"
 
 
+@pytest.mark.parametrize("size", [4095, 4096, 4097, 4200, 4607, 4608, 4609, 9000])
+def test_as_much_is_kept_of_a_text_that_is_little_longer(size: int) -> None:
+    text = b"".join(b"%05d," % number for number in range(1500))[:size]
+    kept = shortened_letter(message(text, key=text, headers=[(text.decode(), text)]), "too long")
+    beginning = text[:4096].decode()
+    assert (kept.key, kept.headers) == (beginning, [(beginning, beginning)])
+    assert kept.body.decode() == f"{beginning}… ({size} bytes)"
+
+
 @pytest.mark.parametrize("shown", range(4, 16))
 def test_a_card_number_that_the_cut_goes_through_is_masked(shown: int) -> None:
     """`shown` digits are before the cut of the stored text, or before that of the searched text."""

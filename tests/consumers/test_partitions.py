@@ -38,7 +38,7 @@ class Consumer:
     high: dict[int, int] = field(default_factory=dict)
     sought: dict[int, int] = field(default_factory=dict)
     paused: set[int] = field(default_factory=set)
-    is_rebalancing: bool = False
+    refusal: Exception | None = None
 
     def assignment(self) -> set[TopicPartition]:
         return {at(partition) for partition in sorted(self.assigned)}
@@ -64,8 +64,8 @@ class Consumer:
         return self.committed_to.get(place.partition)
 
     async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
-        if self.is_rebalancing:
-            raise CommitFailedError
+        if self.refusal is not None:
+            raise self.refusal
         self.committed_to |= {place.partition: offset for place, offset in offsets.items()}
 
 
@@ -209,13 +209,16 @@ async def test_a_partition_is_begun_once_by_a_member(harness: Harness) -> None:
     assert await scene.begun() == set()
 
 
-async def test_a_partition_has_not_begun_while_its_first_offset_cannot_be_committed(harness: Harness) -> None:
+@pytest.mark.parametrize("refusal", [CommitFailedError(), IllegalStateError()], ids=lambda error: type(error).__name__)
+async def test_a_partition_has_not_begun_while_its_first_offset_cannot_be_committed(
+    harness: Harness, refusal: Exception
+) -> None:
     scene = Scene(harness, 0, number=1)
     scene.brokers.ends_of = {0: (3, 9)}
-    scene.consumer.is_rebalancing = True
+    scene.consumer.refusal = refusal
     await scene.partitions.begin()
     assert await scene.begun() == set()
-    scene.consumer.is_rebalancing = False
+    scene.consumer.refusal = None
     await scene.partitions.begin()
     assert await scene.begun() == {0}
     assert scene.consumer.committed_to == {0: 3}

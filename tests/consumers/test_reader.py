@@ -1,20 +1,34 @@
 """A member of the group without its worker: nobody looks at the topic, so what the reader sees by itself shows."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from functools import partial
+from types import SimpleNamespace
+from typing import Any, ClassVar
+from uuid import UUID
 
 import pytest
-from aiokafka import TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.errors import (
+    CorruptRecordException,
+    NoOffsetForPartitionError,
+    NotLeaderForPartitionError,
+    OffsetOutOfRangeError,
+    UnsupportedCodecError,
+)
+from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
-from consumers.cluster import Cluster, Topic, TopicMissing, TopicRemade
+from consumers.cluster import NO_BROKER, Cluster, FetchedBatches, Topic, TopicMissing, TopicRemade, Trouble
 from consumers.halts import Halts
 from consumers.handover import Handover
 from consumers.ledger import Ledger
 from consumers.letters import Message
 from consumers.reader import Reader
-from loops.waiting import Waiting
+from consumers.records import Corrupt
+from loops.waiting import Stopped, Waiting
 from store.topics import Incarnation, Loss
 from tests.consumers.harness import Harness
 from tests.consumers.test_troubles import delete, make
@@ -23,12 +37,19 @@ from tests.parts.until import until
 
 
 @asynccontextmanager
-async def reading(harness: Harness, post: Post) -> AsyncIterator[tuple[Reader, Topic]]:  # noqa: F811 - not the fixture
+async def reading(
+    harness: Harness,
+    post: Post,  # noqa: F811 - not the fixture
+    *,
+    asked: type[Cluster] = Cluster,
+    waiting: Waiting | None = None,
+    halts: Halts | None = None,
+) -> AsyncIterator[tuple[Reader, Topic]]:
     """A reader that has joined the group, and the topic as it was then."""
-    waiting, idle = Waiting("the test"), asyncio.Event()
+    waiting, idle = waiting or Waiting("the test"), asyncio.Event()
     idle.set()
     ledger = Ledger(harness.engine, waiting)
-    async with Cluster(bootstrap_servers=post.servers) as cluster:
+    async with asked(bootstrap_servers=post.servers) as cluster:
         topic = await cluster.describe(post.topic)
         reader = Reader(
             bootstrap_servers=post.servers,
@@ -38,7 +59,7 @@ async def reading(harness: Harness, post: Post) -> AsyncIterator[tuple[Reader, T
             ledger=ledger,
             cluster=cluster,
             waiting=waiting,
-            halts=Halts(post.topic),
+            halts=halts or Halts(post.topic),
             handover=Handover(asyncio.Event(), idle),
             topic=topic,
             incarnation=await ledger.meet(post.topic, topic.id),
@@ -223,3 +244,300 @@ async def test_a_member_neither_loses_nor_repeats_work_by_its_settings(
         assert consumer._client._metadata_max_age_ms == 30_000
         assert (consumer._fetch_max_wait_ms, consumer._fetch_max_bytes) == (50, 16 * 1024 * 1024)
         assert [assignor.name for assignor in consumer._partition_assignment_strategy] == ["roundrobin"]
+
+
+# --- a look at the topic ------------------------------------------------------------------------------------------
+
+
+class Described(Cluster):
+    """Brokers that describe the topic as the test says; as it is if it says nothing."""
+
+    answer: ClassVar[Callable[[Topic], Topic] | Trouble | None] = None
+
+    async def describe(self, topic: str) -> Topic:
+        answer = type(self).answer
+        if isinstance(answer, Trouble):
+            raise answer
+        as_it_is = await super().describe(topic)
+        return as_it_is if answer is None else answer(as_it_is)
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> type[Described]:
+    monkeypatch.setattr(Described, "answer", None)
+    return Described
+
+
+async def test_a_broker_that_is_away_at_a_look_is_waited_for_and_changes_nothing(
+    harness: Harness,
+    post: Post,  # noqa: F811 - the fixture
+    asked: type[Described],
+) -> None:
+    await post.send(*closings(30))
+    waiting = Waiting("the test")
+
+    def missing() -> str | None:
+        return waiting.missing
+
+    async with reading(harness, post, asked=asked, waiting=waiting) as (reader, _):
+        await given(reader, 10)
+        await reader.look()
+        unread = dict(reader.unread)
+        await given(reader, 5)
+        asked.answer = Trouble(NO_BROKER)
+        await reader.look()
+        assert missing() == NO_BROKER
+        assert reader.unread == unread, "nothing is known of the topic, so the former note stays"
+        asked.answer = Trouble("the broker does not let us read the topic")
+        with pytest.raises(Trouble, match="does not let us"):
+            await reader.look()
+        asked.answer = None
+        await reader.look()
+        assert missing() is None
+        assert reader.unread != unread
+
+
+async def test_a_halted_partition_is_named_again_at_a_look_a_minute_later(
+    harness: Harness,
+    post: Post,  # noqa: F811 - the fixture
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    halts, now = Halts(post.topic), [1000.0]
+    monkeypatch.setattr("loops.waiting.time", SimpleNamespace(monotonic=lambda: now[0]))
+    async with reading(harness, post, halts=halts) as (reader, _):
+        await given(reader, 0)
+        with capture_logs() as logs:
+            halts.halt(2, Corrupt(7, 9, "the checksum is wrong"))
+            for _ in range(2):
+                now[0] += 31
+                await reader.look()
+    assert [line["partition"] for line in logs if line["event"] == "partition halted"] == [2, 2]
+
+
+async def test_a_topic_that_got_an_id_is_known_by_it_from_then_on(
+    harness: Harness,
+    post: Post,  # noqa: F811 - the fixture
+    asked: type[Described],
+) -> None:
+    """Older brokers have no ids."""
+    asked.answer = partial(replace, id=None)
+    async with reading(harness, post, asked=asked) as (reader, _):
+        await given(reader, 0)
+        for id_ in (None, UUID(int=1), UUID(int=1)):
+            asked.answer = partial(replace, id=id_)
+            await reader.look()
+        asked.answer = partial(replace, id=UUID(int=2))
+        with pytest.raises(TopicRemade):
+            await reader.look()
+
+
+async def test_batches_are_asked_of_the_leaders_that_a_look_found(
+    harness: Harness,
+    post: Post,  # noqa: F811 - the fixture
+    asked: type[Described],
+    failing: "type[Failing]",
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    leaders = []
+
+    async def read(_: Cluster, topic: Topic, partition: int, _offset: int) -> FetchedBatches:
+        leaders.append(topic.leaders[partition])
+        return FetchedBatches(b"", (), 0)
+
+    monkeypatch.setattr(asked, "read", read)
+    await post.send(*closings(6))
+    async with reading(harness, post, asked=asked) as (reader, _):
+        await given(reader, 6)
+        asked.answer = partial(replace, leaders=dict.fromkeys(range(3), 9))
+        await reader.look()
+        failing.errors = [CorruptRecordException()]
+        assert await reader.get(0.1, 1) == {}
+    assert leaders == [9] * 3
+
+
+async def test_what_an_open_transaction_holds_is_counted_at_a_look_until_the_group_is_left(
+    harness: Harness,
+    post: Post,  # noqa: F811 - the fixture
+) -> None:
+    def held() -> float | None:
+        labels = {"topic": post.topic, "partition": "1"}
+        return REGISTRY.get_sample_value("repoint_partition_held_messages", labels)
+
+    producer = AIOKafkaProducer(bootstrap_servers=post.servers, transactional_id=f"open-{post.topic}")
+    await producer.start()
+    try:
+        await post.send(*closings(6))
+        async with reading(harness, post) as (reader, _):
+            await given(reader, 6)
+            await producer.begin_transaction()
+            await producer.send_and_wait(post.topic, b"{", partition=1)
+
+            async def is_held() -> bool:
+                await reader.get(0.1, 1)
+                await reader.look()
+                return held() == 1
+
+            await until(is_held)
+        assert held() == 0
+        await producer.abort_transaction()
+    finally:
+        await producer.stop()
+
+
+# --- what aiokafka raises -----------------------------------------------------------------------------------------
+
+
+class Failing(AIOKafkaConsumer):  # type: ignore[misc] # aiokafka has no types
+    """A consumer that raises `errors`, one after another, before it polls. What is in `hangs` does not end."""
+
+    errors: ClassVar[list[BaseException]] = []
+    hangs: ClassVar[set[str]] = set()
+
+    async def getmany(self, *places: TopicPartition, **limits: int) -> Any:
+        if self.errors:
+            raise self.errors.pop(0)
+        return await super().getmany(*places, **limits)
+
+    async def start(self) -> None:
+        if "start" in self.hangs:
+            await asyncio.Event().wait()
+        await super().start()
+
+    async def commit(self, offsets: Any = None) -> None:
+        if "commit" in self.hangs:
+            await asyncio.Event().wait()
+        await super().commit(offsets)
+
+    async def stop(self) -> None:
+        await super().stop()
+        if "stop" in self.hangs:
+            await asyncio.Event().wait()
+
+
+@pytest.fixture
+def failing(monkeypatch: pytest.MonkeyPatch) -> type[Failing]:
+    Failing.errors, Failing.hangs = [], set()
+    monkeypatch.setattr("consumers.reader.AIOKafkaConsumer", Failing)
+    return Failing
+
+
+@pytest.mark.parametrize(
+    "error",
+    [CorruptRecordException(), UnsupportedCodecError(), UnicodeDecodeError("utf-8", b"", 0, 1, "?"), ValueError()],
+    ids=lambda error: type(error).__name__,
+)
+async def test_after_an_error_of_decoding_each_partition_is_read_from_its_position_on(
+    harness: Harness,
+    post: Post,  # noqa: F811 - the fixture
+    failing: type[Failing],
+    error: Exception,
+) -> None:
+    await post.send(*closings(12))
+    async with reading(harness, post) as (reader, _):
+        first = await given(reader, 5)
+        failing.errors = [error]
+        assert await reader.get(0.1, 1) == {}
+        rest = await given(reader, 7)
+    places = sorted((message.partition, message.offset) for message in [*first, *rest])
+    assert places == [(partition, offset) for partition in range(3) for offset in range(4)]
+
+
+async def test_any_other_error_is_a_trouble(
+    harness: Harness,
+    post: Post,  # noqa: F811 - the fixture
+    failing: type[Failing],
+) -> None:
+    async with reading(harness, post) as (reader, _):
+        failing.errors = [NotLeaderForPartitionError()]
+        with pytest.raises(Trouble, match="the broker cannot be used: NotLeaderForPartitionError"):
+            await reader.get(0.1, 1)
+
+
+async def test_each_partition_whose_offset_is_not_there_goes_to_one_that_is(
+    harness: Harness,
+    post: Post,  # noqa: F811 - the fixture
+    failing: type[Failing],
+) -> None:
+    await post.send(*closings(9))
+    async with reading(harness, post) as (reader, _):
+        await given(reader, 9)
+        places = [TopicPartition(post.topic, partition) for partition in range(3)]
+        failing.errors = [OffsetOutOfRangeError(dict.fromkeys(places, 50))]
+        assert await reader.get(0.1, 1) == {}
+        again = await given(reader, 9)
+        assert sorted((message.partition, message.offset) for message in again) == [
+            (partition, offset) for partition in range(3) for offset in range(3)
+        ]
+        failing.errors = [NoOffsetForPartitionError(places[1])]
+        assert await reader.get(0.1, 1) == {}
+        assert [message.partition for message in await given(reader, 3)] == [1] * 3
+
+
+# --- what does not end --------------------------------------------------------------------------------------------
+
+
+async def test_a_commit_that_does_not_end_is_given_up(
+    harness: Harness,
+    post: Post,  # noqa: F811 - the fixture
+    failing: type[Failing],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("consumers.reader.COMMIT_SECONDS", 0.2)
+    await post.send(*closings(3))
+    async with reading(harness, post) as (reader, _):
+        offsets = behind(await given(reader, 3))
+        failed = REGISTRY.get_sample_value("repoint_offset_commits_failed_total") or 0.0
+        failing.hangs = {"commit"}
+        with capture_logs() as logs:
+            async with asyncio.timeout(5):
+                await reader.commit(offsets)
+        failing.hangs = set()
+        assert [(line["event"], line["error"]) for line in logs] == [("offsets not committed", "TimeoutError")]
+        assert REGISTRY.get_sample_value("repoint_offset_commits_failed_total") == failed + 1
+        await reader.commit(offsets)
+        assert await post.committed() == dict.fromkeys(range(3), 1)
+
+
+async def test_a_group_that_is_left_without_an_end_is_left_unannounced(
+    harness: Harness,
+    post: Post,  # noqa: F811 - the fixture
+    failing: type[Failing],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with capture_logs() as logs:
+        async with asyncio.timeout(20):
+            async with reading(harness, post):
+                failing.hangs = {"stop"}
+                monkeypatch.setattr("consumers.reader.COMMIT_SECONDS", 0.2)
+    assert [line["error"] for line in logs if line["event"] == "left the group unannounced"] == ["TimeoutError"]
+
+
+async def test_a_group_that_cannot_be_joined_is_waited_for_and_then_a_trouble(
+    harness: Harness,
+    post: Post,  # noqa: F811 - the fixture
+    failing: type[Failing],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("consumers.reader._JOINING_SECONDS", 0.1)
+    monkeypatch.setattr("consumers.reader._JOINED_SECONDS", 0.6)
+    failing.hangs = {"start"}
+    waiting = Waiting("the test")
+    async with asyncio.timeout(20):
+        with pytest.raises(Trouble, match=f"the group {post.group} cannot be joined"):
+            async with reading(harness, post, waiting=waiting):
+                pass
+    assert waiting.missing == f"the group {post.group} is not joined yet"
+
+
+async def test_who_joins_a_group_stops_when_told(
+    harness: Harness,
+    post: Post,  # noqa: F811 - the fixture
+    failing: type[Failing],
+) -> None:
+    failing.hangs = {"start"}
+    waiting = Waiting("the test")
+    waiting.stopping.set()
+    async with asyncio.timeout(20):
+        with pytest.raises(Stopped):
+            async with reading(harness, post, waiting=waiting):
+                pass
