@@ -30,7 +30,8 @@ async def vendor(certificate: ssl.SSLContext | None = None) -> AsyncIterator[tup
     heads: list[bytes] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        heads.append(await reader.readuntil(b"\r\n\r\n"))
+        # A TLS greeting has no blank line to read until: the test would hang where it should fail.
+        heads.append(await reader.read(16_384))
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}")
         await writer.drain()
         writer.close()
