@@ -111,7 +111,12 @@ async def _page(engine: AsyncEngine, job: Job, run: Run) -> tuple[Page, list[tup
 
 
 async def _repaired(connection: AsyncConnection, job: Job, run: Run, page: Page) -> Mapping[Finding, bool]:
-    """Repair the findings of a page, and those that come to light by it. Return whether each was repaired."""
+    """Repair the findings of a page, and those that come to light by it. Return whether each was repaired.
+
+    What comes to light is about the same subjects, whose wallets are locked. What others changed meanwhile is left to
+    the next run: to lock further wallets here, out of the order of their ids, is to wait for batches in a circle.
+    """
+    subjects = {finding.subject for finding in page.findings}
     findings: dict[Finding, bool] = {}
     remaining = list(page.findings)
     for _ in range(_MOST_ROUNDS):
@@ -120,7 +125,7 @@ async def _repaired(connection: AsyncConnection, job: Job, run: Run, page: Page)
         if not repaired:
             break
         again = await job.examine(connection, run.after, _PAGE)
-        remaining = [finding for finding in again.findings if finding not in findings]
+        remaining = [finding for finding in again.findings if finding.subject in subjects and finding not in findings]
     return findings
 
 

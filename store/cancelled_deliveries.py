@@ -23,7 +23,8 @@ async def select(connection: AsyncConnection, selection: Selection) -> list[Sele
 
 _LINES = text("SELECT DISTINCT endpoint_id, wallet_id FROM deliveries WHERE id = ANY(CAST(:ids AS bigint[]))")
 
-# FOR UPDATE as `record` locks them: whoever finishes a head waits, and promotes after the commit.
+# FOR UPDATE as `record` locks them: whoever finishes a head waits, and promotes after the commit. An older event that
+# was replayed during an attempt at the head stands before it.
 _LOCK_HEADS = text(f"""
     SELECT id FROM deliveries
     WHERE id = ANY(ARRAY(
@@ -31,7 +32,12 @@ _LOCK_HEADS = text(f"""
                 WHERE endpoint_id = line.endpoint_id AND wallet_id = line.wallet_id
                 ORDER BY sequence
                 LIMIT 1)
-        FROM {LINE.array("lines")} AS line))
+        FROM {LINE.array("lines")} AS line
+        UNION
+        SELECT live.id
+        FROM {LINE.array("lines")} AS line
+        JOIN deliveries AS live ON live.endpoint_id = line.endpoint_id AND live.wallet_id = line.wallet_id
+        WHERE live.due_at IS NOT NULL))
     ORDER BY id
     FOR UPDATE
 """)
@@ -67,8 +73,9 @@ async def cancel(connection: AsyncConnection, ids: Collection[int]) -> list[int]
     lines = [(row.endpoint_id, row.wallet_id) for row in await connection.execute(_LINES, {"ids": list(ids)})]
     await _lock(connection, lines)
     rows = (await connection.execute(_CANCEL, {"ids": list(ids)})).all()
-    # a second statement: what was enqueued behind a deleted row is visible now (see `store.deliveries.record`)
-    await deliveries.promote(connection, {(row.endpoint_id, row.wallet_id) for row in rows})
+    # later statements: what was enqueued behind a deleted row is visible now (see `store.deliveries.record`)
+    cut = {(row.endpoint_id, row.wallet_id) for row in rows}
+    await deliveries.promote(connection, await deliveries.headless(connection, cut))
     return [row.id for row in rows]
 
 

@@ -325,6 +325,21 @@ async def promote(
     return claimed, due
 
 
+_HEADLESS = text(f"""
+    SELECT endpoint_id, wallet_id
+    FROM {LINE.array("lines")} AS line
+    WHERE NOT EXISTS (SELECT FROM deliveries AS live
+                      WHERE live.endpoint_id = line.endpoint_id AND live.wallet_id = line.wallet_id
+                        AND live.due_at IS NOT NULL)
+""")
+
+
+async def headless(connection: AsyncConnection, lines: Collection[Line]) -> list[Line]:
+    """Those of the lines without a head. A head need not be first: an older event was replayed behind its attempt."""
+    rows = await connection.execute(_HEADLESS, {"lines": list(lines)})
+    return [(row.endpoint_id, row.wallet_id) for row in rows]
+
+
 # A delivery that is live again without a delay is due as soon as its endpoint is enabled.
 _AT_ONCE = timedelta(0)
 

@@ -93,13 +93,6 @@ _STEP_BACK = text(f"""
           AND live.sequence > (SELECT min(sequence) FROM deliveries
                                WHERE endpoint_id = line.endpoint_id AND wallet_id = line.wallet_id)))
 """)
-_HEADLESS = text(f"""
-    SELECT endpoint_id, CAST(wallet_id AS text)
-    FROM {LINE.array("lines")} AS line
-    WHERE NOT EXISTS (SELECT FROM deliveries AS live
-                      WHERE live.endpoint_id = line.endpoint_id AND live.wallet_id = line.wallet_id
-                        AND live.due_at IS NOT NULL)
-""")
 
 _OF_HEADS = {
     FindingKind.OTHER_LINE,
@@ -138,6 +131,5 @@ async def _put_lines_in_order(connection: AsyncConnection, findings: Collection[
     await connection.execute(_LOCK, {"lines": lines})
     put = set(await connection.scalars(_PUT_IN_LINE, {"ids": list(astray)}))
     await connection.execute(_STEP_BACK, {"lines": lines})
-    headless = await connection.execute(_HEADLESS, {"lines": lines})
-    await deliveries.promote(connection, [LINE.row(*line) for line in headless])
+    await deliveries.promote(connection, await deliveries.headless(connection, lines))
     return {finding for id_, finding in astray.items() if id_ not in put}

@@ -21,6 +21,7 @@ _CURRENT = """
          WHERE step < 100)
      SELECT id FROM successors WHERE status <> 'DELETED')
 """
+# A link that no method can pay is not touched: the check of its method would end every run at its page.
 _PAGE = text(f"""
     SELECT link.id, difference.kind,
            CASE difference.kind WHEN 'LINK_IN_OTHER_WALLET' THEN CAST(method.wallet_id AS text)
@@ -32,8 +33,9 @@ _PAGE = text(f"""
     JOIN payment_methods AS method ON method.id = link.payment_method_id
     CROSS JOIN LATERAL (
         SELECT CASE
+            WHEN link.status <> 'CANCELLED' AND method.status = 'DELETED'
+                 AND (link.wallet_id = method.wallet_id OR {_CURRENT} IS NULL) THEN 'LINK_ON_DELETED_METHOD'
             WHEN link.wallet_id <> method.wallet_id THEN 'LINK_IN_OTHER_WALLET'
-            WHEN link.status <> 'CANCELLED' AND method.status = 'DELETED' THEN 'LINK_ON_DELETED_METHOD'
             WHEN NOT EXISTS (SELECT FROM wallet_merchants AS shared
                              WHERE (shared.wallet_id, shared.merchant_id) = (link.wallet_id, link.merchant_id))
             THEN 'LINK_WITHOUT_MERCHANT' END AS kind) AS difference

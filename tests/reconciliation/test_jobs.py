@@ -124,6 +124,15 @@ async def test_of_two_links_on_a_page_only_the_one_that_moved_on_is_repaired(har
     assert dict(stored) == dict(report.findings)
 
 
+async def test_a_link_in_another_wallet_on_a_method_without_a_successor_waits_for_a_person(harness: Harness) -> None:
+    await plant(harness, "UPDATE payment_methods SET status = 'DELETED' WHERE id = :id", id=harness.id_of("m-C"))
+    await plant(
+        harness, "UPDATE payment_links SET wallet_id = :wallet WHERE id = :id",
+        wallet=harness.id_of("w-e1"), id=harness.id_of("l-m-C"),
+    )  # fmt: skip
+    assert await kinds(harness, JobName.LINKS) == [(FindingKind.LINK_ON_DELETED_METHOD, "l-m-C", False)]
+
+
 async def test_a_circle_of_successors_ends_the_look_for_the_current_method(harness: Harness) -> None:
     circle = "UPDATE payment_methods SET status = 'DELETED', replaced_by = :by WHERE id = :id"
     for id_, by in (("m-C", "m-D"), ("m-D", "m-C")):
@@ -453,3 +462,23 @@ async def test_a_page_that_was_in_the_way_of_another_worker_is_done_again(
 
     monkeypatch.setattr(jobs, "jobs", lambda _: {JobName.LINKS: Job(collides, real.repair)})
     assert (await run(harness, JobName.LINKS)).run.examined == 2
+
+
+async def test_what_others_change_during_a_repair_is_left_to_the_next_run(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its wallet is not locked, and to lock it after others is to wait for a batch in a circle."""
+    real = jobs.jobs(RETENTION)[JobName.LINKS]
+    repaired: list[Collection[Finding]] = []
+    move = "UPDATE payment_links SET wallet_id = :wallet WHERE id = :link"
+    await plant(harness, move, wallet=harness.id_of("w-e2"), link=harness.id_of("l-m-A"))
+
+    async def repair(connection: AsyncConnection, findings: Collection[Finding]) -> set[Finding]:
+        if not repaired:
+            await plant(harness, move, wallet=harness.id_of("w-e1"), link=harness.id_of("l-m-C"))
+        repaired.append(findings)
+        return await real.repair(connection, findings)
+
+    monkeypatch.setattr(jobs, "jobs", lambda _: {JobName.LINKS: Job(real.examine, repair)})
+    assert await kinds(harness, JobName.LINKS) == [(FindingKind.LINK_IN_OTHER_WALLET, "l-m-A", True)]
+    assert await kinds(harness, JobName.LINKS) == [(FindingKind.LINK_IN_OTHER_WALLET, "l-m-C", True)]

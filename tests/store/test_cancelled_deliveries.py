@@ -11,6 +11,7 @@ from domain.delivery.schedule import NextState
 from domain.delivery.states import Status
 from store import cancelled_deliveries, deliveries, new_deliveries
 from store.deliveries import AttemptResult
+from store.replays import send_again
 from tests.parts.until import until
 from tests.store.outbox import Outbox, Row
 
@@ -112,3 +113,46 @@ async def test_a_line_has_a_head_if_the_head_is_finished_while_the_command_waits
         await recording.commit()
         assert await cancelling == [second]
     assert await outbox.live() == [Row("m", wallet, 3, "PENDING", "head", 0)]
+
+
+async def attempt_with_an_older_replay(outbox: Outbox) -> tuple[str, AttemptResult]:
+    """The wallet of the only line, and the result of the attempt under way at its head.
+
+    Event 1 was replayed during the attempt at event 2, so it stands before the head. Events 3 and 4 follow.
+    """
+    await outbox.add_endpoint("m")
+    wallet = await outbox.add_wallet()
+    first, *_ = await outbox.tell("m", wallet, 4)
+    await record(outbox, await claim_head(outbox))
+    result = await claim_head(outbox)
+    async with outbox.engine.begin() as connection:
+        await send_again(connection, [new_deliveries.NewDelivery(first, "m", wallet, 1)])
+    return wallet, result
+
+
+async def test_a_line_whose_head_is_being_attempted_gets_no_second_one(engine: AsyncEngine) -> None:
+    """Two heads would be sent at the same time."""
+    outbox = Outbox(engine)
+    wallet, result = await attempt_with_an_older_replay(outbox)
+    async with engine.begin() as command:
+        await cancelled_deliveries.cancel(command, [await id_of(outbox, 3)])
+    assert await outbox.heads("m") == [2]
+    await record(outbox, result)
+    assert await outbox.live() == [
+        Row("m", wallet, 1, "PENDING", "head", 0),
+        Row("m", wallet, 4, "PENDING", "waits", 0),
+    ]
+
+
+async def test_a_line_has_a_head_if_what_stands_before_the_head_is_cancelled_while_the_head_is_finished(
+    engine: AsyncEngine,
+) -> None:
+    outbox = Outbox(engine)
+    _, result = await attempt_with_an_older_replay(outbox)
+    async with engine.connect() as command:
+        await cancelled_deliveries.cancel(command, [await id_of(outbox, 1)])
+        recording = asyncio.create_task(record(outbox, result))
+        await until(lambda: waiting(outbox))
+        await command.commit()
+        await recording
+    assert await outbox.heads("m") == [3]
