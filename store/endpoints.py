@@ -151,7 +151,7 @@ async def disabled_for(connection: AsyncConnection, ids: Collection[str], reason
 
 _ENABLE = text("""
     UPDATE endpoints
-    SET status = 'ENABLED', disabled_reason = NULL, held_until = NULL,
+    SET status = 'ENABLED', disabled_reason = NULL, held_until = NULL, paced_until = NULL,
         circuit = 'CLOSED', failing_since = NULL, failures = 0
     WHERE removed_at IS NULL AND id = ANY(ARRAY(
         SELECT id FROM endpoints WHERE id = ANY(CAST(:ids AS text[])) ORDER BY id FOR NO KEY UPDATE))
@@ -160,7 +160,10 @@ _ENABLE = text("""
 
 
 async def enable(connection: AsyncConnection, ids: Collection[str]) -> list[str]:
-    """Send to endpoints again, end their holds, and forget their failures. The ids that exist."""
+    """Send to endpoints again, end their holds and the waits for their rates, and forget their failures.
+
+    A clock that was ahead may have set them years off. The ids that exist.
+    """
     enabled = await connection.scalars(_ENABLE, {"ids": list(ids)})
     return list(enabled)
 

@@ -76,7 +76,8 @@ _ADD = text("""
 """)
 
 # An event's state at an endpoint is its best one: what arrived once has arrived. The place of an event is that of the
-# newest event before it in its line, so that each line keeps its order whatever the clocks of two writers say.
+# newest event before it in its line, so that each line keeps its order whatever the clocks of two writers say. An event
+# whose writer's clock is ahead is finished before it was made.
 _SELECT = text("""
     WITH finished AS (
         SELECT event_id, endpoint_id,
@@ -86,6 +87,7 @@ _SELECT = text("""
         FROM delivery_history
         WHERE endpoint_id = ANY(CAST(:endpoint_ids AS text[]))
           AND finished_at >= coalesce(CAST(:since AS timestamptz), now() - CAST(:kept_for AS interval))
+                             - CAST(:clocks_apart AS interval)
         GROUP BY event_id, endpoint_id),
     wanted AS (
         SELECT events.id AS event_id, endpoints.id AS endpoint_id,
@@ -141,6 +143,7 @@ async def start(connection: AsyncConnection, request: ReplayRequest, selection: 
         "since": request.since,
         "until": request.until,
         "kept_for": request.kept_for,
+        "clocks_apart": _CLOCKS_APART,
         "missing": request.scope in {ReplayScope.MISSING, ReplayScope.ALL},
         "states": list(_STATES[request.scope]),
     }
@@ -195,7 +198,8 @@ _NEXT_JOB = text("""
     LIMIT 1
     FOR NO KEY UPDATE SKIP LOCKED
 """)
-# What has arrived since the job started is told once only, unless what was delivered is wanted.
+# What has arrived since the job started is told once only, unless what was delivered is wanted. What a person has
+# cancelled since then stays so, unless it arrived another time.
 _TAKE = text("""
     WITH taken AS (
         DELETE FROM replay_job_events
@@ -206,10 +210,10 @@ _TAKE = text("""
            coalesce(events.sequence, 0)
     FROM taken
     LEFT JOIN endpoints ON endpoints.id = taken.endpoint_id AND endpoints.removed_at IS NULL
-    LEFT JOIN events ON events.id = taken.event_id AND (:delivered OR NOT EXISTS (
-        SELECT FROM delivery_history AS arrived
-        WHERE arrived.event_id = taken.event_id AND arrived.endpoint_id = taken.endpoint_id
-          AND arrived.status = 'DELIVERED'))
+    LEFT JOIN events ON events.id = taken.event_id AND coalesce((
+        SELECT bool_or(status = 'DELIVERED') AND :delivered OR bool_and(status = 'DEAD')
+        FROM delivery_history AS finished
+        WHERE finished.event_id = taken.event_id AND finished.endpoint_id = taken.endpoint_id), true)
     ORDER BY place
 """)
 # A job that is late, because its database or all dispatchers were away, catches up on a second at most.

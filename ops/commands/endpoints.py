@@ -186,7 +186,7 @@ def remove(
 
 @app.command()
 def enable(ids: Ids, *, dry_run: DryRun = False) -> None:
-    """Send to endpoints again, parked deliveries first. Also ends a hold, and closes its circuit."""
+    """Send to endpoints again, parked deliveries first. Ends a hold and a wait for its rate, closes its circuit."""
 
     async def work(engine: AsyncEngine) -> None:
         async with connectivity.transaction(engine, dry_run=dry_run) as connection:

@@ -282,3 +282,40 @@ async def test_a_delivery_to_a_disabled_endpoint_waits_for_it(outbox: Outbox) ->
     await start(outbox)
     await enqueue_all(outbox)
     assert [row.status for row in await outbox.live()] == ["PARKED"]
+
+
+async def test_an_event_that_a_clock_ahead_made_after_it_arrived_is_not_missing(outbox: Outbox) -> None:
+    await outbox.tell("shop", await outbox.add_wallet())
+    await finish(outbox, Status.DELIVERED)
+    ahead = datetime.now(UTC) + timedelta(minutes=5)
+    await outbox.execute("UPDATE events SET created_at = :ahead", ahead=ahead)
+    assert await selected_by(outbox, ReplayScope.MISSING, since=ahead - timedelta(minutes=1)) == []
+
+
+@pytest.mark.parametrize(
+    ("states", "scope", "goes"),
+    [
+        ((Status.DEAD,), ReplayScope.DEAD, True),
+        ((Status.DEAD, Status.CANCELLED), ReplayScope.DEAD, False),
+        ((Status.DEAD, Status.CANCELLED), ReplayScope.ALL, False),
+        ((Status.DELIVERED, Status.CANCELLED), ReplayScope.DELIVERED, True),
+    ],
+    ids=["dead", "dead cancelled", "all cancelled", "delivered cancelled"],
+)
+async def test_what_a_person_cancels_after_the_start_of_a_job_is_left_alone(
+    outbox: Outbox, states: tuple[Status, ...], scope: ReplayScope, *, goes: bool
+) -> None:
+    [event] = await outbox.tell("shop", await outbox.add_wallet())
+    await finish(outbox, states[0])
+    await start(outbox, scope)
+    for state in states[1:]:
+        await outbox.execute(
+            "INSERT INTO delivery_history (id, event_id, endpoint_id, wallet_id, sequence, status, attempt, created_at,"
+            " finished_at) SELECT id + 1, event_id, endpoint_id, wallet_id, sequence, :state, 0, created_at, now()"
+            " FROM delivery_history",
+            state=state,
+        )
+    await enqueue_all(outbox)
+    assert await live_events(outbox) == ([event] if goes else [])
+    ended = await job(outbox)
+    assert (ended.enqueued, ended.left_alone) == ((1, 0) if goes else (0, 1))

@@ -370,3 +370,15 @@ async def test_the_next_of_a_line_at_an_endpoint_with_a_rate_is_left_to_the_clai
     await running
     assert len(receiver.requests) == 1
     assert [row.attempt for row in await outbox.live()] == [0, 0]
+
+
+async def test_an_endpoint_that_a_clock_ahead_set_off_for_years_is_sent_to_once_it_is_enabled(
+    engine: AsyncEngine, outbox: Outbox
+) -> None:
+    await outbox.add_endpoint("m")
+    await outbox.tell("m", await outbox.add_wallet())
+    await outbox.execute("UPDATE endpoints SET max_per_second = 5, paced_until = now() + interval '9 years'")
+    async with engine.begin() as connection:
+        assert await deliveries.due(connection, {}) == []
+        await endpoints.enable(connection, ["m"])
+        assert await deliveries.due(connection, {}) == ["m"]
