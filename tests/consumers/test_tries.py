@@ -157,6 +157,65 @@ async def test_each_failure_that_is_tried_again_is_counted(harness: Harness) -> 
     assert after == {"contended": before["contended"] + 2, "too_much": before["too_much"] + 1}
 
 
+async def test_after_a_few_quick_tries_the_next_ones_are_up_to_a_second_apart(harness: Harness) -> None:
+    script = Script(harness, {0: [Contended(["A"]) for _ in range(40)]})
+    sleeps: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        sleeps.append(seconds)
+
+    script.waiting.sleep_or_stop = sleep  # type: ignore[method-assign]
+    await script.run()
+    assert len(sleeps) == 40
+    assert max(sleeps[:4]) <= 0.05
+    assert 0.3 < max(sleeps[4:]) <= 1
+
+
+# --- a slow server ------------------------------------------------------------------------------------------------
+
+SLOW = "the database is too slow"
+
+
+class Pace:
+    """`store.connectivity.keeps_up` with answers of the test's own, then none."""
+
+    def __init__(self, script: Script, *answers: str | None) -> None:
+        self.answers = list(answers)
+        self.named: list[str | None] = []
+        self.sleeps: list[float] = []
+        self._script = script
+        script.waiting.sleep_or_stop = self.sleep  # type: ignore[method-assign]
+
+    async def __call__(self, engine: AsyncEngine) -> str | None:
+        assert engine
+        return self.answers.pop(0) if self.answers else None
+
+    async def sleep(self, seconds: float) -> None:
+        self.sleeps.append(seconds)
+        self.named.append(self._script.waiting.missing)
+
+
+@pytest.mark.parametrize(
+    ("answers", "tries", "waits"),
+    [
+        pytest.param((None, None), 1, 0, id="at its usual pace before and after"),
+        pytest.param((SLOW, SLOW, None, None), 1, 2, id="slow before: waited for, then tried"),
+        pytest.param((None, SLOW, None, None, None), 2, 1, id="slow after: tried again"),
+        pytest.param((None, SLOW, None) * 9, 5, 5, id="slow after each try: tried five times"),
+    ],
+)
+async def test_a_message_that_is_too_much_is_set_aside_only_where_the_server_is_at_its_usual_pace(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch, answers: tuple[str | None, ...], tries: int, waits: int
+) -> None:
+    script = Script(harness, {0: always(TooMuch("of it"))})
+    pace = Pace(script, *answers)
+    monkeypatch.setattr("consumers.halving.connectivity.keeps_up", pace)
+    await script.run()
+    assert script.tries == [([0], WHOLE)] + [([0], FEWER)] * tries
+    assert (pace.sleeps, pace.named) == ([1] * waits, [SLOW] * waits)
+    assert len(await letters(harness)) == 1
+
+
 # --- the database away --------------------------------------------------------------------------------------------
 
 
