@@ -187,7 +187,7 @@ class Pace:
         script.waiting.sleep_or_stop = self.sleep  # type: ignore[method-assign]
 
     async def __call__(self, engine: AsyncEngine) -> str | None:
-        assert engine
+        assert isinstance(engine, AsyncEngine)
         return self.answers.pop(0) if self.answers else None
 
     async def sleep(self, seconds: float) -> None:

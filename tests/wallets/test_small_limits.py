@@ -51,6 +51,30 @@ def events() -> float:
     return REGISTRY.get_sample_value("repoint_events_total") or 0.0
 
 
+@pytest.mark.parametrize(
+    ("updates", "reason", "leaves"),
+    [
+        ([reported(CLOSED, "A", on=1, id="u")], None, 1),
+        ([reported(UpdateType.OPTED_OUT, "A", on=1, id="u")], "OPTED_OUT", 0),
+        ([reported(UpdateType.NO_CHANGE, "A", on=1, id="u")], "NO_CHANGE", 0),
+        ([reported(UpdateType.NO_MATCH, "A", on=1, id="u")], "NO_MATCH", 0),
+        ([replaced("A", "A", on=1, id="u", expiry=None)], "SAME_CREDENTIAL", 0),
+        ([replaced("A", "B", on=1, id="first"), replaced("A", "B", on=1, id="u")], "ALREADY_KNOWN", 1),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+async def test_only_updates_with_something_to_do_are_left_for_the_other_wallets(
+    harness: Harness, updates: Sequence[Update], reason: str | None, leaves: int
+) -> None:
+    await import_hub(harness, 3)
+    await take(harness, *updates)
+    assert (await harness.outcome("u"))[1] == reason
+    rows = await harness.rows(
+        "SELECT update_id FROM unfinished_updates JOIN inbox ON inbox.id = unfinished_updates.inbox_id"
+    )
+    assert [row.update_id for row in rows] == [updates[0].stamp.update_id] * leaves
+
+
 @pytest.mark.parametrize("count", [2, 3, 4, 5])
 async def test_each_transaction_takes_the_next_wallets_in_the_order_of_their_ids(harness: Harness, count: int) -> None:
     names = await import_hub(harness, count)
