@@ -84,14 +84,16 @@ async def test_states_and_ages_and_endpoints_are_gauges(engine: AsyncEngine, out
     assert sample("repoint_deliveries_unaccounted") == 0
 
 
-async def test_an_endpoint_that_was_removed_is_counted_no_more(engine: AsyncEngine, outbox: Outbox) -> None:
-    for name in ("disabled", "held", "removed"):
+async def test_endpoints_that_left_a_state_are_counted_there_no_more(engine: AsyncEngine, outbox: Outbox) -> None:
+    for name in ("disabled", "enabled", "free", "held", "removed"):
         await outbox.add_endpoint(name)
     async with engine.begin() as connection:
-        await endpoints.disable(connection, ["disabled"], "by hand")
-        await endpoints.hold(connection, {"held": timedelta(hours=1)})
+        await endpoints.disable(connection, ["disabled", "enabled"], "by hand")
+        assert await endpoints.enable(connection, ["enabled"])
+        await endpoints.hold(connection, {"free": timedelta(hours=1), "held": timedelta(hours=1)})
         for name in ("held", "removed"):
             assert await endpoints.remove(connection, name, "by hand")
+    await outbox.execute("UPDATE endpoints SET held_until = now() - interval '1 second' WHERE id = 'free'")
     await Measuring(engine).run_once()
     assert sample("repoint_endpoints", state="disabled") == 1
     assert sample("repoint_endpoints", state="held_back") == 0

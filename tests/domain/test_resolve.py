@@ -333,6 +333,17 @@ def test_the_reference_of_a_deleted_method_counts_as_well(par: str, current: str
     assert set(live(resolution.wallet)) == {current}
 
 
+@pytest.mark.parametrize(("par_of_a", "par_of_b"), [("P1", None), (None, "P1")])
+def test_the_reference_counts_in_both_accounts_that_a_method_unites(par_of_a: str | None, par_of_b: str | None) -> None:
+    former = [removed("A", id="former-A", par=par_of_a), removed("B", id="former-B", par=par_of_b)]
+    start = wallet(*former, method("A", "B"))
+
+    resolution = at_once(start, replaced("A", "C", on=1, par="P2"))
+
+    assert [why for _, why in resolution.refused] == [Conflict.ACCOUNT_CONFLICT]
+    assert resolution.wallet is start
+
+
 def test_of_two_facts_that_cannot_both_be_the_earlier_is_followed() -> None:
     start = wallet(method("A"), method("B", par="P1"), method("C", par="P2"))
 
