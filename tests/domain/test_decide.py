@@ -316,6 +316,17 @@ def test_updates_that_waited_and_those_of_the_batch_are_decided_each_for_itself(
     }
 
 
+def test_an_update_that_waited_for_the_card_that_a_known_fact_leads_to_is_applied() -> None:
+    knowledge = Knowledge()
+    became_b, became_c = replaced("A", "B", on=1), replaced("B", "C", on=2)
+    for update in (became_b, became_c):
+        knowledge.learn(update)
+
+    decision = decide((), [ANN], knowledge, [WaitingUpdate(1, became_c.stamp, ("vau:B",))], lambda _, key: key)
+
+    assert [verdict for _, verdict in decision.waiting] == [Verdict(Outcome.APPLIED)]
+
+
 @pytest.mark.parametrize("merge_waits", ["first", "last"])
 def test_a_merge_that_waited_decides_whom_the_updates_beside_it_are_about(merge_waits: str) -> None:
     of_bea = replaced("A", "B", on=2, customer="bea")
