@@ -52,7 +52,7 @@ def signature(secrets: Iterable[str], message_id: str, timestamp: int, body: byt
 def _sign(secret: str, signed: bytes) -> str:
     keyed = _keyed(secret).copy()
     keyed.update(signed)
-    return "v1," + b64encode(keyed.digest()).decode()
+    return "v1," + binascii.b2a_base64(keyed.digest(), newline=False).decode()
 
 
 @lru_cache(maxsize=4096)  # endpoints in use at a time

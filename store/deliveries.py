@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple, TypeAlias
 from uuid import UUID
 
-from sqlalchemy import text
+from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.delivery.outcome import Outcome
@@ -51,11 +51,28 @@ async def due(connection: AsyncConnection, watermarks: Mapping[str, datetime]) -
     return list(ids)
 
 
+class ClaimedEndpoint(NamedTuple):
+    """What an endpoint's row said when deliveries of it were claimed.
+
+    `retry_schedule` is its own. `is_failing`: it has failed and not succeeded since; `is_probe`: its circuit is open.
+    """
+
+    url: str
+    sealed_secrets: Sequence[str]
+    sealed_headers: str | None = None
+    retry_schedule: Sequence[timedelta] | None = None
+    is_failing: bool = False
+    is_probe: bool = False
+
+    def __repr__(self) -> str:
+        """Without the secrets and the URL, which may hold some."""
+        return f"ClaimedEndpoint(is_failing={self.is_failing}, is_probe={self.is_probe})"
+
+
 class ClaimedDelivery(NamedTuple):
     """A delivery for the claimer alone until its lease ends. A watermark is made of `due_at`.
 
-    `tries` were used up before. `retry_schedule` is the endpoint's own. `is_failing`: the endpoint has failed and not
-    succeeded since; `is_probe`: its circuit is open.
+    `tries` were used up before. Deliveries of one endpoint that were claimed together share their `endpoint`.
     """
 
     id: int
@@ -66,17 +83,43 @@ class ClaimedDelivery(NamedTuple):
     due_at: datetime
     leased_until: datetime
     body: bytes
-    url: str
-    sealed_secrets: Sequence[str]
-    tries: int = 0
-    retry_schedule: Sequence[timedelta] | None = None
-    is_failing: bool = False
-    is_probe: bool = False
-    sealed_headers: str | None = None
+    tries: int
+    endpoint: ClaimedEndpoint
 
     def __repr__(self) -> str:
-        """Without the secrets, the URL, which may hold some, and the body."""
+        """Without the body."""
         return f"ClaimedDelivery(id={self.id}, attempt={self.attempt}, endpoint_id={self.endpoint_id!r})"
+
+
+# A claim brings two kinds of rows, so that what an endpoint's deliveries share is sent and read once: the deliveries,
+# with nothing behind `tries`, and their endpoints, with nothing before it but the id.
+_DELIVERIES = """
+    SELECT id, attempt, event_id, endpoint_id, wallet_id, due_at, leased_until,
+           (SELECT body FROM events WHERE events.id = event_id), tries,
+           NULL AS url, NULL AS sealed_secrets, NULL AS sealed_headers, NULL AS retry_schedule,
+           NULL AS is_failing, NULL AS is_probe
+    FROM claimed
+"""
+_ENDPOINTS = """
+    SELECT NULL, NULL, NULL, id, NULL, NULL, NULL, NULL, NULL,
+           url, sealed_secrets, sealed_headers, retry_schedule, is_failing, is_probe
+    FROM allowed
+"""
+_DELIVERY_COLUMNS = len(ClaimedDelivery._fields) - 1
+
+
+def _claimed(rows: Sequence[Row[Any]]) -> list[ClaimedDelivery]:
+    """The deliveries among the rows of a claim."""
+    endpoints = {
+        row.endpoint_id: ClaimedEndpoint._make(row[_DELIVERY_COLUMNS:])
+        for row in rows
+        if row.id is None and row.url is not None
+    }
+    return [
+        ClaimedDelivery._make((*delivery, endpoints[row.endpoint_id]))
+        for row in rows
+        if (delivery := row[:_DELIVERY_COLUMNS])[0] is not None
+    ]
 
 
 # This form of claiming kept its plan where joins flipped theirs: the ids are collected first, by an index probe for
@@ -110,8 +153,7 @@ _CLAIM = text(f"""
                CAST(least(wanted.most, restrained.most) AS int), watermark
         FROM wanted JOIN restrained ON id = wanted.endpoint_id),
     due AS MATERIALIZED (
-        SELECT delivery.id, allowed.id AS endpoint_id, url, sealed_secrets, sealed_headers, retry_schedule,
-               is_failing, is_probe
+        SELECT delivery.id, allowed.id AS endpoint_id
         FROM allowed
         CROSS JOIN LATERAL (
             SELECT id
@@ -132,10 +174,9 @@ _CLAIM = text(f"""
             paced_until = greatest(paced_until, now()) + (
                 SELECT count(*) FROM due WHERE due.endpoint_id = endpoints.id) * interval '1 second' / max_per_second
         WHERE id = ANY(ARRAY(SELECT endpoint_id FROM due)) AND id = ANY(ARRAY(SELECT id FROM restrained)))
-    SELECT claimed.id, attempt, event_id, claimed.endpoint_id, wallet_id, due_at, leased_until,
-           (SELECT body FROM events WHERE events.id = event_id), url, sealed_secrets,
-           tries, retry_schedule, is_failing, is_probe, sealed_headers
-    FROM claimed JOIN due ON due.id = claimed.id
+    {_DELIVERIES}
+    UNION ALL
+    {_ENDPOINTS} WHERE EXISTS (SELECT FROM due)
 """)
 
 
@@ -161,7 +202,7 @@ async def claim(
             "lease": lease,
         },
     )
-    return [ClaimedDelivery._make(row) for row in rows]
+    return _claimed(rows.all())
 
 
 class AttemptResult(NamedTuple):
@@ -212,26 +253,31 @@ _RECORD = text(f"""
     SELECT ARRAY(SELECT id FROM mine)
 """)
 
-# After the deletion, in a second statement: what was enqueued behind the deleted row is visible now.
+# Both come after the deletion, as statements of their own: what was enqueued behind the deleted row is visible now.
 _PROMOTE = text(f"""
-    WITH allowed AS MATERIALIZED (
-        SELECT id, url, sealed_secrets, sealed_headers, retry_schedule, failing_since IS NOT NULL AS is_failing
-        FROM endpoints
-        WHERE id = ANY(ARRAY(SELECT DISTINCT endpoint_id FROM {LINE.array("to_claim")}))
-          AND status = 'ENABLED' AND circuit = 'CLOSED' AND max_per_second IS NULL
-          AND (held_until IS NULL OR held_until <= now())),
-    head AS MATERIALIZED (
-        SELECT delivery.id, false AS is_claimed
+    UPDATE deliveries SET due_at = now()
+    WHERE due_at IS NULL AND id = ANY(ARRAY(
+        SELECT delivery.id
         FROM {LINE.array("lines")} AS line
         CROSS JOIN LATERAL (
             SELECT id
             FROM deliveries
             WHERE endpoint_id = line.endpoint_id AND wallet_id = line.wallet_id
             ORDER BY sequence
-            LIMIT 1) AS delivery
-        UNION ALL
-        SELECT delivery.id, status = 'PENDING' AND line.endpoint_id IN (SELECT id FROM allowed)
-        FROM {LINE.array("to_claim")} AS line
+            LIMIT 1) AS delivery))
+    RETURNING endpoint_id
+""")
+_PROMOTE_AND_CLAIM = text(f"""
+    WITH allowed AS MATERIALIZED (
+        SELECT id, url, sealed_secrets, sealed_headers, retry_schedule,
+               failing_since IS NOT NULL AS is_failing, false AS is_probe
+        FROM endpoints
+        WHERE id = ANY(ARRAY(SELECT DISTINCT endpoint_id FROM {LINE.array("lines")}))
+          AND status = 'ENABLED' AND circuit = 'CLOSED' AND max_per_second IS NULL
+          AND (held_until IS NULL OR held_until <= now())),
+    head AS MATERIALIZED (
+        SELECT delivery.id, status = 'PENDING' AND line.endpoint_id IN (SELECT id FROM allowed) AS is_claimed
+        FROM {LINE.array("lines")} AS line
         CROSS JOIN LATERAL (
             SELECT id, status
             FROM deliveries
@@ -247,10 +293,9 @@ _PROMOTE = text(f"""
         UPDATE deliveries SET due_at = now()
         WHERE due_at IS NULL AND id = ANY(ARRAY(SELECT id FROM head WHERE NOT is_claimed))
         RETURNING endpoint_id)
-    SELECT claimed.id, attempt, event_id, endpoint_id, wallet_id, due_at, leased_until,
-           (SELECT body FROM events WHERE events.id = event_id), url, sealed_secrets,
-           tries, retry_schedule, is_failing, false, sealed_headers
-    FROM claimed JOIN allowed ON allowed.id = endpoint_id
+    {_DELIVERIES}
+    UNION ALL
+    {_ENDPOINTS} WHERE EXISTS (SELECT FROM claimed)
     UNION ALL
     SELECT NULL, NULL, NULL, endpoint_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
     FROM promoted GROUP BY endpoint_id
@@ -289,9 +334,9 @@ async def record(
     """
     ids = set(await connection.scalar(_RECORD, {"results": [_result_row(result) for result in results]}))
     lines = [
-        (delivery.endpoint_id, delivery.wallet_id)
-        for delivery, *_, next_state in results
-        if delivery.id in ids and next_state.status in FINISHED
+        (result.delivery.endpoint_id, result.delivery.wallet_id)
+        for result in results
+        if result.next_state.status in FINISHED and result.delivery.id in ids
     ]
     claimed, due = await promote(connection, lines, to_claim=to_claim, lease=lease)
     return RecordResult(ids, claimed, due)
@@ -308,20 +353,18 @@ async def promote(
 
     Return the claimed heads, and the endpoints of the other new heads.
     """
+    wanted = set(to_claim)
+    lines_to_claim = [line for line in lines if line in wanted]
+    other_lines = [line for line in lines if line not in wanted]
     claimed: list[ClaimedDelivery] = []
     due: set[str] = set()
-    if lines:
-        wanted = set(to_claim)
-        parameters = {
-            "lines": [line for line in lines if line not in wanted],
-            "to_claim": [line for line in lines if line in wanted],
-            "lease": lease,
-        }
-        for row in await connection.execute(_PROMOTE, parameters):
-            if row.id is None:
-                due.add(row.endpoint_id)
-            else:
-                claimed.append(ClaimedDelivery._make(row))
+    if other_lines:
+        due.update(await connection.scalars(_PROMOTE, {"lines": other_lines}))
+    if lines_to_claim:
+        result = await connection.execute(_PROMOTE_AND_CLAIM, {"lines": lines_to_claim, "lease": lease})
+        rows = result.all()
+        claimed = _claimed(rows)
+        due.update(row.endpoint_id for row in rows if row.id is None and row.url is None)
     return claimed, due
 
 

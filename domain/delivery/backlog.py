@@ -125,7 +125,10 @@ class Backlog:
         It is when an endpoint with due deliveries has none outstanding, or when the prompt endpoints have used up half
         of the latest claim. Waiting for that half makes claims large.
         """
-        self.add_outstanding(endpoint_id, -1)
+        self._outstanding_of[endpoint_id] -= 1
+        self.outstanding -= 1
+        if endpoint_id not in self._prompt:
+            self._outstanding_not_prompt -= 1
         if not self._due:
             return False
         if endpoint_id in self._due and not self._outstanding_of[endpoint_id]:

@@ -28,8 +28,10 @@ class Turns(Generic[Item]):
         else:
             queue.append(item)
 
-    def pop(self) -> Item:
-        """Take the first item of the endpoint whose turn it is. Raises IndexError if there is none."""
+    def pop(self) -> Item | None:
+        """Take the first item of the endpoint whose turn it is; None if there is none."""
+        if not self._endpoints:
+            return None
         endpoint_id = self._endpoints.popleft()
         queue = self._queues[endpoint_id]
         item = queue.popleft()

@@ -124,8 +124,11 @@ class Claimer:
             self._look_interval = min(2 * self._look_interval, longest)
 
     def _hand_over(self, claimed: Sequence[ClaimedDelivery], quotas: dict[str, int], leased_after: float) -> None:
+        watermarks = self._watermarks
         for delivery in claimed:
             id_ = delivery.endpoint_id
-            self._watermarks[id_] = max(delivery.due_at, self._watermarks.get(id_, delivery.due_at))
+            watermark = watermarks.get(id_)
+            if watermark is None or watermark < delivery.due_at:
+                watermarks[id_] = delivery.due_at
         self._backlog.note_claim(quotas, Counter([delivery.endpoint_id for delivery in claimed]))
         self._on_claimed(claimed, leased_after)

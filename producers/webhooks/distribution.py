@@ -1,7 +1,9 @@
 """A histogram that takes many values at a time, at a tenth of the CPU that prometheus_client's own takes for each."""
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import repeat
 from math import inf
 
 from prometheus_client import REGISTRY
@@ -21,12 +23,11 @@ class Distribution(Collector):
         """Of all values."""
         REGISTRY.register(self)
 
-    def observe(self, values: Iterable[float]) -> None:
+    def observe(self, values: Sequence[float]) -> None:
         """Add values."""
-        counts, bounds = self._counts, self._bounds
-        for value in values:
-            counts[bisect_left(bounds, value)] += 1
-            self.sum += value
+        for bucket, count in Counter(map(bisect_left, repeat(self._bounds), values)).items():
+            self._counts[bucket] += count
+        self.sum += sum(values)
 
     def describe(self) -> Iterator[HistogramMetricFamily]:
         yield HistogramMetricFamily(self._name, self._documentation)

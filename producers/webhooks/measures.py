@@ -49,13 +49,15 @@ def observe(results: Sequence[AttemptResult], ids: AbstractSet[int]) -> None:
     attempts: list[float] = []
     for delivery, outcome, _, seconds, started_at, _ in results:
         is_accepted = outcome is Outcome.ACCEPTED
-        if (is_accepted or delivery.attempt == 1) and delivery.id in ids:
+        attempt = delivery.attempt
+        if (is_accepted or attempt == 1) and delivery.id in ids:
             age = started_at - _written_at(delivery.event_id)
-            if delivery.attempt == 1:
-                first_attempts.append(max(0.0, age))
+            if attempt == 1:
+                first_attempts.append(age if age > 0 else 0.0)
             if is_accepted:
-                delivered.append(max(0.0, age + seconds))
-                attempts.append(delivery.attempt)
+                age += seconds
+                delivered.append(age if age > 0 else 0.0)
+                attempts.append(attempt)
     FIRST_ATTEMPT_SECONDS.observe(first_attempts)
     DELIVERED_SECONDS.observe(delivered)
     DELIVERED_ATTEMPTS.observe(attempts)
@@ -63,4 +65,4 @@ def observe(results: Sequence[AttemptResult], ids: AbstractSet[int]) -> None:
 
 def _written_at(event_id: UUID) -> float:
     """When an event was written, in Unix seconds: a UUID of version 7 begins with milliseconds."""
-    return int.from_bytes(event_id.bytes[:6]) / 1000
+    return (event_id.int >> 80) / 1000

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from itertools import takewhile
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Literal, TypeAlias
 
 import structlog
 
@@ -16,28 +16,23 @@ from producers.webhooks.destination import NO_DESTINATIONS, Destination, Destina
 from producers.webhooks.evidence import Evidence, ReadingBudget, evidence
 from producers.webhooks.recorder import Recorder
 from producers.webhooks.sender import FailingAnswer, PostResult, Sender
-from schemas import endpoint_headers
+from producers.webhooks.signer import Signer
 from schemas.sealing import CannotOpen, Keys
-from schemas.signature import event_id, signature
+from schemas.signature import event_id
 from schemas.signing_keys import NO_SIGNING_KEYS, SigningKeys
-from store.deliveries import ClaimedDelivery
+from store.deliveries import ClaimedDelivery, ClaimedEndpoint
 
 log = structlog.get_logger()
 
 # The log repeats a lasting state once a minute; one claim a minute costs nothing.
 _SET_ASIDE_SECONDS = 60
 
-_NO_HEADERS: Mapping[str, str] = {}
-
 AttemptPoint: TypeAlias = Literal["claimed", "read"]
 """Where crash tests stop an attempt: before its POST, and when its answer was read."""
 
 
-class _Ready(NamedTuple):
-    """A claimed delivery. Begun after `begin_before` (monotonic seconds), its attempt would outlast its lease."""
-
-    delivery: ClaimedDelivery
-    begin_before: float
+_Ready: TypeAlias = tuple[ClaimedDelivery, float, Signer]
+"""A claimed delivery and its endpoint's signer. Begun after the monotonic time, its attempt would outlast its lease."""
 
 
 class Poster:
@@ -79,14 +74,21 @@ class Poster:
     def add(self, claimed: Sequence[ClaimedDelivery], leased_after: float, tasks: asyncio.TaskGroup) -> None:
         """Post `claimed`, whose leases began after `leased_after` (monotonic seconds), in `tasks`."""
         begin_before = leased_after + self._patience
+        signers: dict[str, Signer | None] = {}
         for delivery in claimed:
-            self._ready.add(delivery.endpoint_id, _Ready(delivery, begin_before))
+            id_ = delivery.endpoint_id
+            if id_ not in signers:
+                signers[id_] = self._open(id_, delivery.endpoint)
+            if (signer := signers[id_]) is None:
+                self._recorder.put_back(delivery)
+            else:
+                self._ready.add(id_, (delivery, begin_before, signer))
         for _ in range(min(len(self._ready), self._connections - len(self._tasks))):
             self._tasks.add(tasks.create_task(self._post_ready()))
 
     def put_back(self, which: Callable[[str], bool] = lambda _: True) -> None:
         """Put back the ready deliveries of the endpoints that `which` names; all of them if it is left out."""
-        for delivery, _ in self._ready.remove(which):
+        for delivery, _, _ in self._ready.remove(which):
             self._recorder.put_back(delivery)
 
     def narrow_overdue(self) -> None:
@@ -109,45 +111,39 @@ class Poster:
 
     async def _post_ready(self) -> None:
         try:
-            while self._ready:
-                await self._post(*self._ready.pop())
+            while (ready := self._ready.pop()) is not None:
+                await self._post(*ready)
         finally:
             # at once: a task that has ended, and is counted, would keep the next delivery from its own
             task = asyncio.current_task()
             assert task is not None
             self._tasks.discard(task)
 
-    async def _post(self, delivery: ClaimedDelivery, begin_before: float) -> None:
+    async def _post(self, delivery: ClaimedDelivery, begin_before: float, signer: Signer) -> None:
         if time.monotonic() > begin_before or self._backlog.is_paused(delivery.endpoint_id):
             self._recorder.put_back(delivery)
             return
-        destination = self._destinations.get(delivery.url.partition(":")[0])
-        if destination is not None:
+        url = delivery.endpoint.url
+        if self._destinations and (destination := self._destinations.get(url.partition(":")[0])) is not None:
             await self._send_to(destination, delivery)
-            return
-        try:
-            secrets, own = self._open(delivery)
-        except CannotOpen as error:
-            self._set_aside(delivery, str(error))
             return
         if self._on_point:
             self._on_point("claimed")
         started_at = time.time()
-        signed = self._sign(delivery, secrets, int(started_at))
-        headers = signed if not own or signed is None else {**signed, **own}
+        headers = signer.headers(delivery.event_id, int(started_at), delivery.body)
         if headers is None:
             result = PostResult(Outcome.UNSIGNABLE, 0.0)
         else:
             self._under_way[delivery.id] = (time.monotonic(), delivery.endpoint_id)
             try:
-                result = await self._sender.post(delivery.url, headers, delivery.body, endpoint=delivery.endpoint_id)
+                result = await self._sender.post(url, headers, delivery.body, endpoint=delivery.endpoint_id)
             finally:
                 self._under_way.pop(delivery.id, None)
         if self._on_point:
             self._on_point("read")
         kept = None
         if result.failing is not None and headers is not None:
-            kept = self._read(result.failing, headers, delivery.body, secrets)
+            kept = self._read(result.failing, headers, delivery.body, signer.secrets)
         self._recorder.add(delivery, started_at, result, kept)
 
     async def _send_to(self, destination: Destination, delivery: ClaimedDelivery) -> None:
@@ -157,32 +153,26 @@ class Poster:
         event = OutgoingEvent(event_id(delivery.event_id), str(delivery.wallet_id), delivery.body)
         self._under_way[delivery.id] = (time.monotonic(), delivery.endpoint_id)
         try:
-            result = await destination.send(delivery.url, event)
+            result = await destination.send(delivery.endpoint.url, event)
         finally:
             self._under_way.pop(delivery.id, None)
         if self._on_point:
             self._on_point("read")
         self._recorder.add(delivery, started_at, result, None)
 
-    def _open(self, delivery: ClaimedDelivery) -> tuple[list[str], Mapping[str, str]]:
-        """The secrets and the headers of the delivery's endpoint. Raises CannotOpen."""
-        id_ = delivery.endpoint_id
-        secrets = [self._keys.open(sealed, "secret", id_) for sealed in delivery.sealed_secrets]
-        if delivery.sealed_headers is None:
-            return secrets, _NO_HEADERS
-        return secrets, endpoint_headers.read(self._keys.open(delivery.sealed_headers, "headers", id_))
+    def _open(self, endpoint_id: str, endpoint: ClaimedEndpoint) -> Signer | None:
+        """The endpoint's signer. None if it cannot be opened: then nothing of the endpoint is claimed for a minute.
 
-    def _sign(self, delivery: ClaimedDelivery, secrets: Sequence[str], timestamp: int) -> dict[str, str] | None:
-        """The headers of a Standard Webhook; None if a secret of the endpoint cannot sign."""
-        id_ = event_id(delivery.event_id)
+        The fault is ours, and another process may have the key. Other endpoints go on.
+        """
         try:
-            signatures = signature(secrets, id_, timestamp, delivery.body)
-        except ValueError:
-            return None
-        if self._signing_keys:
-            public = self._signing_keys.signatures(delivery.endpoint_id, id_, timestamp, delivery.body)
-            signatures = " ".join([signatures, *public])
-        return {"webhook-id": id_, "webhook-timestamp": str(timestamp), "webhook-signature": signatures}
+            return Signer.open(endpoint_id, endpoint, keys=self._keys, signing_keys=self._signing_keys)
+        except CannotOpen as error:
+            why = str(error)
+        log.error("the secret of an endpoint cannot be decrypted", endpoint=endpoint_id, why=why)
+        self._backlog.pause(endpoint_id)
+        asyncio.get_running_loop().call_later(_SET_ASIDE_SECONDS, self._backlog.resume, endpoint_id)
+        return None
 
     def _read(
         self, answer: FailingAnswer, sent: Mapping[str, str], body: bytes, secrets: Sequence[str]
@@ -194,13 +184,3 @@ class Poster:
         kept = evidence(answer, sent=sent, body=body, secrets=secrets)
         self._reading_budget.spend(time.thread_time() - began)
         return kept
-
-    def _set_aside(self, delivery: ClaimedDelivery, why: str) -> None:
-        """Put the delivery back, and claim nothing of its endpoint for a minute: no attempt was made.
-
-        The fault is ours, and another process may have the key. Other endpoints go on.
-        """
-        log.error("the secret of an endpoint cannot be decrypted", endpoint=delivery.endpoint_id, why=why)
-        self._backlog.pause(delivery.endpoint_id)
-        asyncio.get_running_loop().call_later(_SET_ASIDE_SECONDS, self._backlog.resume, delivery.endpoint_id)
-        self._recorder.put_back(delivery)

@@ -95,7 +95,7 @@ class Recorder:
     ) -> None:
         """Take the result of an attempt that began at `started_at` (Unix seconds), and what is kept of its answer."""
         id_ = delivery.endpoint_id
-        outcome, seconds, status_code, *_ = result
+        outcome, seconds = result.outcome, result.seconds
         free_delay = self._restraints.add(delivery, result)
         if outcome is Outcome.ACCEPTED:
             next_state = _ACCEPTED
@@ -105,10 +105,10 @@ class Recorder:
                 delivery.tries,
                 outcome,
                 free_delay=free_delay,
-                schedule=self._schedule if delivery.retry_schedule is None else delivery.retry_schedule,
+                schedule=self._schedule if (own := delivery.endpoint.retry_schedule) is None else own,
                 roll=self._roll(),
             )
-        self._results.append(AttemptResult(delivery, outcome, status_code, seconds, started_at, next_state))
+        self._results.append(AttemptResult(delivery, outcome, result.status_code, seconds, started_at, next_state))
         if kept is not None:
             self._evidence[delivery.id, delivery.attempt] = kept
         self._backlog.note_answer(id_, outcome, seconds)
@@ -186,16 +186,20 @@ class Recorder:
         self._restraints.drop(gathered, written.opened)
         self._hand_on(recorded, leased_after, announced)
         self._measure(results, recorded.ids)
-        _count(results, late=len(results) - len(recorded.ids))
         restraints.announce(written)
 
     def _measure(self, results: Sequence[AttemptResult], ids: AbstractSet[int]) -> None:
         measures.observe(results, ids)
+        failures = [result for result in results if result.outcome is not Outcome.ACCEPTED]
         self._dead_log.add(
-            (delivery.endpoint_id, outcome)
-            for delivery, outcome, *_, next_state in results
-            if next_state.status is Status.DEAD and delivery.id in ids
+            (result.delivery.endpoint_id, result.outcome)
+            for result in failures
+            if result.next_state.status is Status.DEAD and result.delivery.id in ids
         )
+        ATTEMPTS.labels(Outcome.ACCEPTED).inc(len(results) - len(failures))
+        for outcome, number in Count(failure.outcome for failure in failures).items():
+            ATTEMPTS.labels(outcome).inc(number)
+        LATE.inc(len(results) - len(ids))
 
     def close(self) -> None:
         """Write what has gathered for the log."""
@@ -219,13 +223,13 @@ class Recorder:
         """The lines whose next delivery may be claimed at once: their endpoint has room, and no other line waits."""
         rooms: dict[str, int] = {}
         lines: list[Line] = []
-        for delivery, *_, next_state in results:
-            id_ = delivery.endpoint_id
-            if next_state.status in FINISHED and not self._backlog.is_paused(id_):
+        for result in results:
+            if result.next_state.status in FINISHED:
+                id_ = result.delivery.endpoint_id
                 if (room := rooms.get(id_)) is None:
-                    room = self._backlog.room_for_next(id_)
+                    room = 0 if self._backlog.is_paused(id_) else self._backlog.room_for_next(id_)
                 if room > 0:
-                    lines.append((id_, delivery.wallet_id))
+                    lines.append((id_, result.delivery.wallet_id))
                 rooms[id_] = room - 1
         return lines
 
@@ -236,9 +240,3 @@ class Recorder:
             self._on_claimed(recorded.claimed, leased_after)
         if due := recorded.due | announced:
             self._on_due(due)
-
-
-def _count(results: Sequence[AttemptResult], *, late: int) -> None:
-    for outcome, number in Count(result.outcome for result in results).items():
-        ATTEMPTS.labels(outcome).inc(number)
-    LATE.inc(late)

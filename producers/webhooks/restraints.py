@@ -73,9 +73,9 @@ class Restraints:
         """
         id_, outcome = delivery.endpoint_id, result.outcome
         if outcome is Outcome.ACCEPTED:
-            if delivery.is_failing or id_ in self._failing:
+            if delivery.endpoint.is_failing or id_ in self._failing:
                 self._failing.discard(id_)
-                if delivery.is_probe:
+                if delivery.endpoint.is_probe:
                     log.info("endpoint works again: a probe was accepted, and its circuit closes", endpoint=id_)
                 self._attempts[id_] = (True, 0)
             return None
@@ -83,7 +83,7 @@ class Restraints:
             self._failing.add(id_)
             succeeded, failures = self._attempts.get(id_, (False, 0))
             self._attempts[id_] = (succeeded, failures + 1)
-            if delivery.is_probe:
+            if delivery.endpoint.is_probe:
                 self._probed.add(id_)
         elif self._backlog.is_probed(id_) and not self._backlog.is_paused(id_):
             self._backlog.pause(id_)
@@ -95,7 +95,7 @@ class Restraints:
         elif hold is not None:
             self._holds[id_] = max(hold, self._holds.get(id_, hold))
             self._backlog.pause(id_)
-        return free_delay(outcome, hold, is_probe=delivery.is_probe)
+        return free_delay(outcome, hold, is_probe=delivery.endpoint.is_probe)
 
     def _end_pause(self, endpoint_id: str) -> None:
         """End a pause for a fault of our own, unless the endpoint has brought another one upon itself meanwhile."""

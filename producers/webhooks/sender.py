@@ -15,7 +15,6 @@ from producers.retry_after import delay
 from producers.webhooks.connections import (
     KEEP_IDLE,
     Connection,
-    ConnectionKey,
     Connections,
     HandshakeFailed,
     parse_target,
@@ -116,7 +115,7 @@ class Sender:
             len(body),
             body,
         )
-        key = ConnectionKey(endpoint, url)
+        key = (endpoint, url)
         if (connection := self._connections.reuse(key)) is None:
             try:
                 async with asyncio.timeout(self.deadline):

@@ -153,7 +153,7 @@ async def test_a_claim_is_a_lease(outbox: Outbox) -> None:
     await outbox.add_endpoint("m")
     (told,) = await outbox.tell("m", await outbox.add_wallet())
     (claimed,) = await claim(outbox, "m")
-    assert (claimed.event_id, claimed.attempt, claimed.url) == (told, 1, "http://127.0.0.1:9/")
+    assert (claimed.event_id, claimed.attempt, claimed.endpoint.url) == (told, 1, "http://127.0.0.1:9/")
     assert claimed.body.startswith(b'{"id": "evt_')
     assert await claim(outbox, "m") == []
     await outbox.make_due()

@@ -18,7 +18,7 @@ from producers.webhooks import measures
 from producers.webhooks.dispatcher import Dispatcher
 from producers.webhooks.distribution import Distribution
 from producers.webhooks.sender import Sender
-from store.deliveries import AttemptResult, ClaimedDelivery
+from store.deliveries import AttemptResult, ClaimedDelivery, ClaimedEndpoint
 from store.ids import uuid7
 from tests.parts.receiver import Receiver
 from tests.store.outbox import Outbox
@@ -31,7 +31,8 @@ def result(id_: int, attempt: int, outcome: Outcome, *, age: float, seconds: flo
     at = datetime(2026, 11, 20, tzinfo=UTC)
     event_id = uuid7()
     written_at = (event_id.int >> 80) / 1000
-    delivery = ClaimedDelivery(id_, attempt, event_id, "m", UUID(int=1), at, at, b"", "https://shop.example/", ())
+    endpoint = ClaimedEndpoint("https://shop.example/", ())
+    delivery = ClaimedDelivery(id_, attempt, event_id, "m", UUID(int=1), at, at, b"", 0, endpoint)
     return AttemptResult(delivery, outcome, None, seconds, written_at + age, NextState(Status.DELIVERED))
 
 

@@ -12,10 +12,12 @@ import pytest
 
 from domain.delivery.backlog import Backlog
 from domain.delivery.outcome import Outcome
-from producers.webhooks.poster import Poster, _Ready
+from producers.webhooks.poster import Poster
 from producers.webhooks.sender import FailingAnswer, PostResult
+from producers.webhooks.signer import Signer
 from schemas.sealing import BUILT_IN_KEYS
-from store.deliveries import ClaimedDelivery
+from schemas.signing_keys import NO_SIGNING_KEYS
+from store.deliveries import ClaimedDelivery, ClaimedEndpoint
 from tests.store.outbox import SECRET, sealed
 
 
@@ -45,7 +47,8 @@ class Results:
 def claimed(number: int, endpoint: str = "m", secret: str = SECRET) -> ClaimedDelivery:
     at, id_ = datetime(2026, 11, 20, tzinfo=UTC), UUID(int=number)
     return ClaimedDelivery(
-        number, 1, id_, endpoint, id_, at, at, b"{}", "https://shop.example/", [sealed(secret, endpoint)]
+        *(number, 1, id_, endpoint, id_, at, at, b"{}", 0),
+        ClaimedEndpoint("https://shop.example/", [sealed(secret, endpoint)]),
     )
 
 
@@ -193,8 +196,9 @@ async def test_endpoints_whose_attempts_are_overdue_have_a_narrower_window_and_w
     async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
         poster.add([claimed(1, "late"), claimed(2, "quick")], time.monotonic(), tasks)
         await asyncio.sleep(0)
-        poster._ready.add("late", _Ready(claimed(3, "late"), inf))
-        poster._ready.add("quick", _Ready(claimed(4, "quick"), inf))
+        signer = Signer("m", [], {}, NO_SIGNING_KEYS)
+        poster._ready.add("late", (claimed(3, "late"), inf, signer))
+        poster._ready.add("quick", (claimed(4, "quick"), inf, signer))
         poster.narrow_overdue()
         assert (poster._backlog._window("late"), results.unsent) == (wide, [])
         poster._under_way[1] = (time.monotonic() - 11, "late")
@@ -220,9 +224,10 @@ async def test_what_cannot_be_signed_is_not_posted() -> None:
     results = Results(lambda: None)
     poster = make(QuickSender(), results)
     async with asyncio.TaskGroup() as tasks:
-        poster.add([claimed(1, secret="whsec_c2hvcnQ="), claimed(2)], time.monotonic(), tasks)
+        poster.add([claimed(1, "short", secret="whsec_c2hvcnQ="), claimed(2)], time.monotonic(), tasks)
     assert results.outcomes == [Outcome.UNSIGNABLE, Outcome.ACCEPTED]
 
 
 def test_a_claimed_delivery_shows_no_secret_no_url_and_no_body() -> None:
     assert repr(claimed(1)) == "ClaimedDelivery(id=1, attempt=1, endpoint_id='m')"
+    assert repr(claimed(1).endpoint) == "ClaimedEndpoint(is_failing=False, is_probe=False)"

@@ -16,7 +16,7 @@ from producers.webhooks.dispatcher import Dispatcher
 from producers.webhooks.restraints import Gathered, Restraints, write
 from producers.webhooks.sender import PostResult, Sender
 from store import deliveries, endpoints
-from store.deliveries import ClaimedDelivery
+from store.deliveries import ClaimedDelivery, ClaimedEndpoint
 from tests.parts.receiver import Answer, Receiver, unavailable
 from tests.parts.until import until
 from tests.producers.webhooks.conftest import AT_ONCE
@@ -26,9 +26,8 @@ from tests.store.outbox import SECRET, Outbox
 def claimed(endpoint_id: str = "m", *, is_failing: bool = False, is_probe: bool = False) -> ClaimedDelivery:
     at = datetime(2026, 11, 20, tzinfo=UTC)
     return ClaimedDelivery(
-        *(1, 1, UUID(int=1), endpoint_id, UUID(int=2), at, at, b"{}", "https://shop.example/", [SECRET]),
-        is_failing=is_failing,
-        is_probe=is_probe,
+        *(1, 1, UUID(int=1), endpoint_id, UUID(int=2), at, at, b"{}", 0),
+        ClaimedEndpoint("https://shop.example/", [SECRET], is_failing=is_failing, is_probe=is_probe),
     )
 
 
@@ -195,7 +194,7 @@ async def test_of_two_dispatchers_one_probes(engine: AsyncEngine, outbox: Outbox
     lease = timedelta(minutes=1)
     async with engine.connect() as first, engine.connect() as second:
         (probe,) = await deliveries.claim(first, {"m": 5}, {}, lease=lease)
-        assert (probe.is_probe, probe.is_failing) == (True, True)
+        assert (probe.endpoint.is_probe, probe.endpoint.is_failing) == (True, True)
         assert await deliveries.claim(second, {"m": 5}, {}, lease=lease) == [], "while the first one claims"
         await second.rollback()
         await first.commit()
