@@ -289,7 +289,7 @@ async def test_an_event_that_a_clock_ahead_made_after_it_arrived_is_not_missing(
     await finish(outbox, Status.DELIVERED)
     ahead = datetime.now(UTC) + timedelta(minutes=5)
     await outbox.execute("UPDATE events SET created_at = :ahead", ahead=ahead)
-    assert await selected_by(outbox, ReplayScope.MISSING, since=ahead - timedelta(minutes=1)) == []
+    assert (await start(outbox, ReplayScope.MISSING, since=ahead - timedelta(minutes=1))).selected == 0
 
 
 @pytest.mark.parametrize(
