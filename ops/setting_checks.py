@@ -44,6 +44,10 @@ _SHORTEST_SCHEDULE = timedelta(hours=1)
 _SHORTEST_SESSION, _LONGEST_SESSION = timedelta(seconds=6), timedelta(seconds=60)
 
 
+# A process that dies keeps its deliveries from all others for so long.
+_LONGEST_LEASE = timedelta(days=1)
+
+
 # Feeds with full numbers that may have none in a record: a token stands in its place, or a payment's trace names it.
 _MAY_HAVE_NO_NUMBER = {"cybersource", "nacha", "worldpay"}
 
@@ -80,6 +84,9 @@ def _expected_with(needing: Sequence[str]) -> str:
 def contradictions(settings: "Settings") -> Iterator[str]:
     if settings.delivery_lease <= settings.delivery_timeout:
         yield problem("delivery_lease", "expected longer than REPOINT_DELIVERY_TIMEOUT")
+    if settings.delivery_lease > _LONGEST_LEASE:
+        expected = f"expected {spell(_LONGEST_LEASE)} at most: `repoint reconcile` ends a longer one"
+        yield problem("delivery_lease", expected)
     if settings.knowledge_for < settings.parked_for:
         yield problem("knowledge_for", "expected no shorter than REPOINT_PARKED_FOR")
     if settings.history_for < sum(settings.retry_schedule, timedelta(days=1)):

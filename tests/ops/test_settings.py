@@ -133,6 +133,7 @@ def test_an_empty_variable_is_one_not_set(environment: Environment) -> None:
         ("KAFKA_TOPIC", "two words", "expected up to 249 letters, digits, dots, underscores and dashes"),
         ("HTTP_PORT", "70000", "expected less than or equal to 65535"),
         ("DELIVERY_LEASE", "15s", "expected longer than REPOINT_DELIVERY_TIMEOUT"),
+        ("DELIVERY_LEASE", "25h", "expected 1d at most: `repoint reconcile` ends a longer one"),
         ("KNOWLEDGE_FOR", "1h", "expected no shorter than REPOINT_PARKED_FOR"),
         ("HISTORY_FOR", "3d", "expected a day longer than all of REPOINT_RETRY_SCHEDULE together"),
         ("KAFKA_SESSION_TIMEOUT", "5s", "expected 6s to 1m"),
@@ -553,6 +554,7 @@ def test_digits_are_ids_of_the_vendors_that_are_named(monkeypatch: pytest.Monkey
     ("name", "value"),
     [
         ("DELIVERY_LEASE", "15001ms"),
+        ("DELIVERY_LEASE", "24h"),
         ("KNOWLEDGE_FOR", "72h"),  # as long as an update waits
         ("HISTORY_FOR", "358505s"),  # a day, and all delays
         ("KAFKA_SESSION_TIMEOUT", "6s"),
