@@ -61,6 +61,31 @@ def test_a_log_is_one_json_line_with_its_time_level_and_name(stream: io.StringIO
     }
 
 
+def test_a_talkative_library_is_quieter_than_the_level_and_never_louder() -> None:
+    root = logging.getLogger()
+    handlers, level, hook = root.handlers, root.level, sys.excepthook
+    try:
+        for chosen, expected in (("DEBUG", "WARNING"), ("INFO", "WARNING"), ("ERROR", "ERROR")):
+            logs.configure(form="json", level=chosen, stream=io.StringIO())
+            assert logging.getLogger("aiokafka").level == getattr(logging, expected)
+    finally:
+        logs.configure(form="json", level="INFO", stream=io.StringIO())
+        structlog.reset_defaults()
+        logging.captureWarnings(capture=False)
+        root.handlers, sys.excepthook = handlers, hook
+        root.setLevel(level)
+
+
+def test_an_interrupt_from_the_keyboard_is_no_line_of_the_log(
+    stream: io.StringIO, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sys.excepthook(KeyboardInterrupt, KeyboardInterrupt(), None)
+    assert lines(stream) == []
+    assert "KeyboardInterrupt" in capsys.readouterr().err
+    sys.excepthook(RuntimeError, RuntimeError("lost"), None)
+    assert [line["event"] for line in lines(stream)] == ["ended by an error"]
+
+
 def test_a_line_of_kafkas_client_comes_once_a_minute(stream: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
     moment = 1000.0
     monkeypatch.setattr(time, "monotonic", lambda: moment)

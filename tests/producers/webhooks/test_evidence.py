@@ -68,6 +68,13 @@ def test_card_numbers_and_secrets_are_masked() -> None:
     assert kept(b"", [f"x-{CARD}"]) == Evidence(["x-" + "*" * 16], "")
 
 
+@pytest.mark.parametrize(("repeated", "is_kept"), [("zqxwvk", False), ("zqxwv", True)])
+def test_six_characters_name_something_and_five_do_not(repeated: str, *, is_kept: bool) -> None:
+    answer = FailingAnswer(["date"], f"unknown: {repeated}".encode())
+    for own, body in (({"x-shop": repeated}, b"{}"), ({}, json.dumps({"note": repeated}).encode())):
+        assert (evidence(answer, sent=own, body=body, secrets=[SECRET]) is not None) == is_kept
+
+
 @pytest.mark.parametrize("before", range(MOST_OF_A_BODY - 20, MOST_OF_A_BODY + 2))
 def test_a_card_number_at_the_cut_is_masked(before: int) -> None:
     text = text_kept(b" " * before + CARD.encode() + b" " * 600)
@@ -156,6 +163,10 @@ def test_evidence_may_take_a_quarter_of_a_second_at_once_and_a_tenth_of_the_time
     assert not budget.is_left()
     now += 0.2
     assert budget.is_left()
+    now += 1000
+    assert budget.is_left()
+    budget.spend(0.25)
+    assert not budget.is_left(), "all of it is spent"
     now += 1000
     assert budget.is_left()
     budget.spend(0.26)
