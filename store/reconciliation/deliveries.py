@@ -108,7 +108,8 @@ async def repair(connection: AsyncConnection, findings: Collection[Finding]) -> 
 
     What is overdue stays: nothing is wrong with its row. So does a delivery whose place another one has.
     """
-    left = await _put_lines_in_order(connection, [finding for finding in findings if finding.kind in _OF_HEADS])
+    lines = await _locked_lines(connection, findings)
+    left = await _put_lines_in_order(connection, lines, [finding for finding in findings if finding.kind in _OF_HEADS])
     leased = [int(finding.subject) for finding in findings if finding.kind is FindingKind.LEASE_TOO_LONG]
     if leased:
         await connection.execute(_END_LEASES, {"ids": leased})
@@ -118,16 +119,26 @@ async def repair(connection: AsyncConnection, findings: Collection[Finding]) -> 
     return {finding for finding in findings if finding.kind is not FindingKind.OVERDUE and finding not in left}
 
 
-async def _put_lines_in_order(connection: AsyncConnection, findings: Collection[Finding]) -> set[Finding]:
+async def _locked_lines(connection: AsyncConnection, findings: Collection[Finding]) -> list[deliveries.Line]:
+    """The lines in which the deliveries of these findings are, and those of their events, with their wallets locked.
+
+    Before all that is written: batches lock wallets, and then deliveries.
+    """
+    ids = [int(finding.subject) for finding in findings]
+    present = (await connection.execute(_LINES, {"ids": ids})).all()
+    rightful = (await connection.execute(_LINES_OF_EVENTS, {"ids": ids})).all()
+    lines = [LINE.row(*line) for line in {*present, *rightful}]
+    await lock_lines(connection, [str(wallet_id) for _, wallet_id in lines])
+    return lines
+
+
+async def _put_lines_in_order(
+    connection: AsyncConnection, lines: Collection[deliveries.Line], findings: Collection[Finding]
+) -> set[Finding]:
     """Return the findings whose deliveries could not be put in their line."""
     if not findings:
         return set()
-    ids = [int(finding.subject) for finding in findings]
     astray = {int(finding.subject): finding for finding in findings if finding.kind is FindingKind.OTHER_LINE}
-    former = (await connection.execute(_LINES, {"ids": ids})).all()
-    present = (await connection.execute(_LINES_OF_EVENTS, {"ids": list(astray)})).all()
-    lines = [LINE.row(*line) for line in {*former, *present}]
-    await lock_lines(connection, [str(wallet_id) for _, wallet_id in lines])
     await connection.execute(_LOCK, {"lines": lines})
     put = set(await connection.scalars(_PUT_IN_LINE, {"ids": list(astray)}))
     await connection.execute(_STEP_BACK, {"lines": lines})

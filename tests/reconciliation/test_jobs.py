@@ -18,6 +18,7 @@ from store.reconciliation.page import Page
 from store.reconciliation.runs import AlreadyRunning
 from tests.consumers.harness import RETENTION, Harness
 from tests.domain.build import link, method, replaced, wallet
+from tests.parts.until import until
 from tests.store.outbox import Outbox
 
 Kinds = list[tuple[FindingKind, str, bool]]
@@ -482,3 +483,31 @@ async def test_what_others_change_during_a_repair_is_left_to_the_next_run(
     monkeypatch.setattr(jobs, "jobs", lambda _: {JobName.LINKS: Job(real.examine, repair)})
     assert await kinds(harness, JobName.LINKS) == [(FindingKind.LINK_IN_OTHER_WALLET, "l-m-A", True)]
     assert await kinds(harness, JobName.LINKS) == [(FindingKind.LINK_IN_OTHER_WALLET, "l-m-C", True)]
+
+
+async def test_the_wallets_of_deliveries_are_locked_before_anything_else(outbox: Outbox) -> None:
+    """A batch locks a wallet, and then deliveries. A repair in another order waits for it in a circle.
+
+    Behind the parked delivery is another difference: it is not the head of its line.
+    """
+    harness = Harness(outbox.engine)
+    await plant(harness, "UPDATE deliveries SET status = 'PARKED', due_at = NULL WHERE id = 1")
+    await plant(harness, "UPDATE deliveries SET due_at = now() WHERE id = 2")
+    async with outbox.engine.connect() as batch:
+        await batch.execute(text("SELECT FROM wallets FOR NO KEY UPDATE"))
+        repairing = asyncio.create_task(run(harness, JobName.DELIVERIES))
+        await until(lambda: _is_waited_for(outbox))
+        await batch.execute(text("SELECT FROM deliveries FOR KEY SHARE NOWAIT"))
+        await batch.commit()
+    assert {finding.kind for finding, repaired in (await repairing).findings if repaired} >= {
+        FindingKind.PARKED_AT_ENABLED_ENDPOINT,
+        FindingKind.HEAD_NOT_FIRST,
+    }
+
+
+async def _is_waited_for(outbox: Outbox) -> bool:
+    """Whether a lock is waited for in this database."""
+    rows = await outbox.execute(
+        "SELECT 1 FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE NOT granted AND datname = current_database()"
+    )
+    return bool(rows)
