@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
@@ -68,24 +67,6 @@ async def test_what_was_answered_with_202_is_on_the_topic(client: FeedClient, ka
     assert [json.loads(one.value or b"")["id"] for one in found] == [event["id"]] * 2
     assert {one.key for one in found} == {b"stripe:pm_1OBoatCard"}
     assert counted("repoint_feed_requests_total", feed="stripe", status="202") == before + 2
-
-
-async def test_undated_records_of_one_body_are_dated_in_their_order(client: FeedClient, kafka: str, topic: str) -> None:
-    tokens = [f"111100027687000{number}" for number in range(6)]
-    chain = [
-        {
-            "response": "500",
-            "originalToken": {"cnpToken": old, "expDate": "1126", "type": "VI", "bin": "411111"},
-            "updatedToken": {"cnpToken": new, "expDate": "1129", "type": "VI", "bin": "411111"},
-        }
-        for old, new in pairwise(tokens)
-    ]
-    answer = await client.post("worldpay", chain)
-    assert (answer.status, answer.body["accepted"]) == (202, 5)
-    updates = [json.loads(one.value or b"") for one in await on_topic(kafka, topic)]
-    by_date = sorted(updates, key=lambda update: datetime.fromisoformat(update["occurredAt"]))
-    assert [update["old"]["token"] for update in by_date] == tokens[:-1]
-    assert len({update["occurredAt"] for update in updates}) == 5
 
 
 class Pool(ThreadPoolExecutor):

@@ -60,17 +60,6 @@ async def test_a_wallet_takes_what_was_reported_of_its_card_while_another_s_had_
         assert (second.status, second.details) == (first.status, first.details)
 
 
-@pytest.mark.parametrize("first", ["e1", "e2"])
-async def test_a_merge_that_waited_finds_the_wallet_from_before_the_import(harness: Harness, first: str) -> None:
-    wallets = {"e1": wallet(method("A")), "e2": wallet(method("B"), customer="e2")}
-    await harness.import_wallets(wallets.pop(first))
-    await harness.report(merging(who("e2"), who("e1")))
-    assert await harness.outcome("merge") == ("PARKED", None)
-    await harness.import_wallets(*wallets.values())
-    assert await harness.outcome("merge") == ("APPLIED", None)
-    assert live(await harness.wallet()).keys() == {"A", "B"}
-
-
 async def test_what_replaced_what_is_brought_with_its_reason(harness: Harness) -> None:
     lost = removed("A")._replace(replaced_by="m-C", deleted_reason="LOST_OR_STOLEN")
     await harness.import_wallets(wallet(lost, removed("B")._replace(replaced_by="m-C"), removed("R"), method("C")))
