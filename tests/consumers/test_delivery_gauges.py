@@ -242,6 +242,56 @@ async def test_counts_end_at_their_limit_and_nothing_is_said_of_the_sum(
     assert sample("repoint_deliveries_unaccounted") is None
 
 
+async def test_many_parked_deliveries_leave_the_sum_unsaid_and_only_dead_ones_are_dead(
+    engine: AsyncEngine, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rows, "MOST_ROWS", 3)
+    await outbox.add_endpoint("m")
+    await outbox.tell("m", await outbox.add_wallet(), 6)
+    await outbox.execute("""
+        INSERT INTO delivery_history
+               (id, event_id, endpoint_id, wallet_id, sequence, status, attempt, created_at, finished_at)
+        SELECT id, event_id, endpoint_id, wallet_id, sequence, CASE sequence WHEN 1 THEN 'DEAD' ELSE 'DELIVERED' END,
+               1, now(), now()
+        FROM deliveries WHERE sequence <= 3
+    """)
+    await outbox.execute("DELETE FROM deliveries WHERE sequence <= 3")
+    await outbox.execute("UPDATE deliveries SET status = 'PARKED'")
+    reading = await measured(engine)
+    assert (reading.dead, reading.pending, reading.parked, reading.unaccounted) == (1, 0, 3, None)
+    await outbox.execute("UPDATE delivery_history SET status = 'DEAD'")
+    await outbox.execute("UPDATE deliveries SET status = 'PENDING' WHERE sequence = 4")
+    await outbox.execute("DELETE FROM deliveries WHERE sequence = 6")
+    monkeypatch.setattr(rows, "MOST_ROWS", 2)
+    assert (await measured(engine)).dead == 2
+
+
+async def test_ages_are_of_heads_and_of_the_oldest_whatever_the_sample_holds(
+    engine: AsyncEngine, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A delivery behind the head of its line waits for that one, and for no time or endpoint."""
+    for name in ("b", "a"):
+        await outbox.add_endpoint(name)
+        await outbox.tell(name, await outbox.add_wallet(), 2)
+    await move_back(outbox, "b", 500)
+    await move_back(outbox, "a", 100)
+    monkeypatch.setattr(rows, "SAMPLE", 1)
+    reading = await measured(engine)
+    assert reading.oldest_due == pytest.approx(500, abs=30)
+    assert (reading.oldest_waiting, reading.oldest_parked) == (None, None)
+    # those that are older are all of the other state
+    for older, newer in (("PARKED", "PENDING"), ("PENDING", "PARKED")):
+        await outbox.execute(
+            "UPDATE deliveries SET status = CASE endpoint_id WHEN 'b' THEN :older ELSE :newer END",
+            older=older,
+            newer=newer,
+        )
+        await outbox.execute("DELETE FROM deliveries WHERE sequence = 2")
+        reading = await measured(engine)
+        ages = {"PENDING": reading.oldest_due, "PARKED": reading.oldest_parked}
+        assert ages == {older: pytest.approx(500, abs=30), newer: pytest.approx(100, abs=30)}
+
+
 async def test_deliveries_of_a_transaction_that_is_rolled_back_count_nowhere(
     engine: AsyncEngine, outbox: Outbox
 ) -> None:

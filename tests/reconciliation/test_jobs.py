@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -10,12 +11,13 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from domain.reconciliation import Finding, FindingKind, JobName
+from merchants.endpoint_events import send_test
 from reconciliation import jobs
 from reconciliation.jobs import Job, Report
-from store import deliveries
+from store import deliveries, endpoints
 from store.reconciliation import runs
 from store.reconciliation.page import Page
-from store.reconciliation.runs import AlreadyRunning
+from store.reconciliation.runs import AlreadyRunning, Run
 from tests.consumers.harness import RETENTION, Harness
 from tests.domain.build import link, method, replaced, wallet
 from tests.parts.until import until
@@ -134,6 +136,79 @@ async def test_a_link_in_another_wallet_on_a_method_without_a_successor_waits_fo
     assert await kinds(harness, JobName.LINKS) == [(FindingKind.LINK_ON_DELETED_METHOD, "l-m-C", False)]
 
 
+@pytest.mark.parametrize(("status", "is_moved"), [("PAUSED", True), ("CANCELLED", False)])
+async def test_a_link_that_is_cancelled_stays_where_it_was(harness: Harness, status: str, *, is_moved: bool) -> None:
+    await plant(
+        harness, "UPDATE payment_links SET payment_method_id = :id, status = :status WHERE id = :link",
+        id=harness.id_of("m-A"), link=harness.id_of("l-m-A"), status=status,
+    )  # fmt: skip
+    found = [(FindingKind.LINK_ON_DELETED_METHOD, "l-m-A", True)] if is_moved else []
+    assert await kinds(harness, JobName.LINKS) == found
+    assert (await method_of(harness, "l-m-A") == "m-A") is not is_moved
+
+
+async def test_a_link_moves_on_over_all_methods_that_were_replaced_since(harness: Harness) -> None:
+    await harness.report(replaced("B", "E", on=2, id="2"), replaced("E", "F", on=3, id="3"))
+    await harness.report(replaced("F", "G", on=4, id="4"))
+    current = await method_of(harness, "l-m-A")
+    await plant(
+        harness, "UPDATE payment_links SET payment_method_id = :id WHERE id = :link",
+        id=harness.id_of("m-A"), link=harness.id_of("l-m-A"),
+    )  # fmt: skip
+    assert await kinds(harness, JobName.LINKS) == [(FindingKind.LINK_ON_DELETED_METHOD, "l-m-A", True)]
+    assert await method_of(harness, "l-m-A") == current
+
+
+@pytest.mark.parametrize(
+    ("name", "planted", "kind", "names"),
+    [
+        (JobName.LINKS, "UPDATE payment_links SET wallet_id = :e1 WHERE id = :link", FindingKind.LINK_IN_OTHER_WALLET,
+         ("w-e2", "w-e1")),
+        (JobName.LINKS, "UPDATE payment_methods SET status = 'DELETED', replaced_by = :d WHERE id = :c",
+         FindingKind.LINK_ON_DELETED_METHOD, ("m-D", "m-C")),
+        (JobName.LINKS, "UPDATE payment_links SET merchant_id = 'nobody' WHERE id = :link",
+         FindingKind.LINK_WITHOUT_MERCHANT, ("nobody", None)),
+        (JobName.LINEAGE, "UPDATE payment_methods SET status = 'DELETED', replaced_by = :d WHERE id = :c",
+         FindingKind.SUCCESSOR_WITHOUT_LINEAGE, ("m-D", None)),
+        (JobName.LINEAGE, "UPDATE lineage SET old_id = :d, new_id = :c", FindingKind.LINEAGE_WITHOUT_SUCCESSOR,
+         ("m-C", None)),
+    ],
+)  # fmt: skip
+async def test_a_finding_names_what_is_and_what_should_be(
+    harness: Harness, name: JobName, planted: str, kind: FindingKind, names: tuple[str, str | None]
+) -> None:
+    ids = {"e1": "w-e1", "link": "l-m-C", "c": "m-C", "d": "m-D"}
+    wanted = {key: harness.id_of(id_) for key, id_ in ids.items() if f":{key}" in planted}
+    await plant(harness, planted, **wanted)
+    findings = [finding for finding, _ in (await run(harness, name, repairs=False)).findings if finding.kind is kind]
+    assert [(harness.name_of(one.expected or ""), one.found and harness.name_of(one.found)) for one in findings] == [
+        names
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "planted", "held"),
+    [
+        (JobName.LINKS, "UPDATE payment_links SET wallet_id = :e1 WHERE id = :link", "w-e1"),
+        (JobName.LINKS, "UPDATE payment_links SET wallet_id = :e1 WHERE id = :link", "w-e2"),
+        (JobName.LINEAGE, "UPDATE payment_methods SET status = 'DELETED', replaced_by = :d WHERE id = :c", "w-e2"),
+    ],
+)
+async def test_a_repair_waits_for_the_batch_that_changes_the_wallet(
+    harness: Harness, name: JobName, planted: str, held: str
+) -> None:
+    ids = {"e1": "w-e1", "link": "l-m-C", "c": "m-C", "d": "m-D"}
+    await plant(harness, planted, **{key: harness.id_of(id_) for key, id_ in ids.items() if f":{key}" in planted})
+    lock = text("SELECT FROM wallets WHERE id = CAST(:id AS uuid) FOR NO KEY UPDATE")
+    async with harness.engine.connect() as batch:
+        await batch.execute(lock, {"id": harness.id_of(held)})
+        repairing = asyncio.create_task(run(harness, name))
+        await asyncio.wait([repairing], timeout=0.2)
+        assert not repairing.done()
+        await batch.commit()
+    assert [repaired for _, repaired in (await repairing).findings] == [True]
+
+
 async def test_a_circle_of_successors_ends_the_look_for_the_current_method(harness: Harness) -> None:
     circle = "UPDATE payment_methods SET status = 'DELETED', replaced_by = :by WHERE id = :id"
     for id_, by in (("m-C", "m-D"), ("m-D", "m-C")):
@@ -196,6 +271,20 @@ async def test_lineage_and_successors_agree_after_a_run(harness: Harness, plante
     after = await harness.rows("SELECT old_id, new_id, replaced_by FROM lineage JOIN payment_methods ON id = old_id")
     assert after == before
     assert await kinds(harness, JobName.LINEAGE) == []
+
+
+@pytest.mark.parametrize(("reason", "written"), [("LOST_OR_STOLEN", "LOST_OR_STOLEN"), (None, "UNKNOWN")])
+async def test_a_row_of_lineage_that_was_missing_has_the_reason_of_the_deletion(
+    harness: Harness, reason: str | None, written: str
+) -> None:
+    await plant(harness, "DELETE FROM lineage")
+    await plant(
+        harness, "UPDATE payment_methods SET deleted_reason = :reason WHERE id = :id",
+        reason=reason, id=harness.id_of("m-A"),
+    )  # fmt: skip
+    await run(harness, JobName.LINEAGE)
+    rows = await harness.rows("SELECT reason, CAST(wallet_id AS text) FROM lineage")
+    assert rows == [(written, harness.id_of("w-e1"))]
 
 
 async def test_lineage_of_a_live_method_waits_for_a_person(harness: Harness) -> None:
@@ -332,6 +421,32 @@ async def test_a_delivery_in_another_place_that_is_being_attempted_stays_there(o
     assert (FindingKind.OTHER_LINE, str(head.id), True) in await kinds(harness, JobName.DELIVERIES)
 
 
+async def test_lines_are_of_one_wallet_to_one_endpoint(outbox: Outbox) -> None:
+    """One line is ahead of that of another wallet, and of that of the same wallet to another endpoint."""
+    await outbox.add_endpoint("gym")
+    ((wallet,),) = await outbox.execute("SELECT DISTINCT CAST(wallet_id AS text) FROM deliveries WHERE sequence = 3")
+    await outbox.tell("gym", wallet, 2)
+    await outbox.execute("DELETE FROM deliveries WHERE id = 1")
+    await outbox.execute("UPDATE deliveries SET due_at = now() WHERE id = 2")
+    assert await kinds(Harness(outbox.engine), JobName.DELIVERIES) == []
+
+
+async def test_a_delivery_that_speaks_of_no_wallet_has_a_line_of_its_own(engine: AsyncEngine) -> None:
+    outbox, harness = Outbox(engine), Harness(engine)
+    await outbox.add_endpoint("shop")
+    async with engine.begin() as connection:
+        [shop] = await endpoints.read(connection)
+        await send_test(connection, shop)
+    before = await outbox.live()
+    assert await kinds(harness, JobName.DELIVERIES) == []
+    await plant(harness, "UPDATE deliveries SET sequence = 5")
+    [(finding, is_repaired)] = (await run(harness, JobName.DELIVERIES)).findings
+    assert (finding.kind, is_repaired) == (FindingKind.OTHER_LINE, True)
+    line = before[0].wallet_id
+    assert (finding.expected, finding.found) == (f"{line} 0", f"{line} 5 PENDING")
+    assert await outbox.live() == before
+
+
 async def test_what_is_overdue_is_reported(outbox: Outbox) -> None:
     harness = Harness(outbox.engine)
     await plant(harness, "UPDATE deliveries SET due_at = now() - interval '2 hours' WHERE id = 1")
@@ -340,6 +455,43 @@ async def test_what_is_overdue_is_reported(outbox: Outbox) -> None:
     ]
     async with outbox.engine.begin() as connection:
         await deliveries.claim(connection, {"shop": 1}, {}, lease=timedelta(minutes=1))
+    assert await kinds(harness, JobName.DELIVERIES) == []
+
+
+@pytest.mark.parametrize(
+    ("planted", "is_overdue"),
+    [
+        ("UPDATE deliveries SET due_at = now() - interval '59 minutes' WHERE id = 1", False),
+        ("UPDATE deliveries SET due_at = now() - interval '61 minutes' WHERE id = 1", True),
+        ("UPDATE endpoints SET held_until = now() + interval '1 minute'", False),
+        ("UPDATE endpoints SET held_until = now() - interval '1 minute'", True),
+        ("UPDATE endpoints SET circuit = 'OPEN'", False),
+        ("UPDATE endpoints SET max_per_second = 1", False),
+        ("UPDATE deliveries SET leased_until = now() + interval '1 minute' WHERE id = 1", False),
+        ("UPDATE deliveries SET leased_until = now() - interval '1 minute' WHERE id = 1", True),
+    ],
+)
+async def test_overdue_is_only_what_nothing_keeps_from_being_sent(
+    outbox: Outbox, planted: str, *, is_overdue: bool
+) -> None:
+    harness = Harness(outbox.engine)
+    await plant(harness, "UPDATE deliveries SET due_at = now() - interval '2 hours' WHERE id = 1")
+    await plant(harness, planted)
+    expected = [(FindingKind.OVERDUE, "1", False)] if is_overdue else []
+    assert await kinds(harness, JobName.DELIVERIES) == expected
+
+
+async def test_a_parked_delivery_is_not_overdue_and_a_lease_of_hours_is_not_too_long(outbox: Outbox) -> None:
+    harness = Harness(outbox.engine)
+    await plant(
+        harness, "UPDATE deliveries SET due_at = now(), leased_until = now() + interval '23 hours' WHERE id = 1"
+    )
+    assert await kinds(harness, JobName.DELIVERIES) == []
+    await plant(harness, "UPDATE endpoints SET status = 'DISABLED'")
+    await plant(
+        harness,
+        "UPDATE deliveries SET status = 'PARKED', leased_until = NULL, due_at = due_at - interval '2 hours'",
+    )
     assert await kinds(harness, JobName.DELIVERIES) == []
 
 
@@ -363,6 +515,55 @@ async def test_two_runs_of_a_job_do_not_work_at_once(harness: Harness) -> None:
     with pytest.raises(AlreadyRunning):
         await run(harness, JobName.LINKS)
     await run(harness, JobName.LINEAGE)
+
+
+async def test_a_run_is_held_from_its_beginning_from_its_continuation_and_from_each_page(harness: Harness) -> None:
+    minute = timedelta(minutes=1)
+
+    async def begin() -> Run:
+        async with harness.engine.begin() as connection:
+            return await runs.begin(connection, JobName.LINKS, repairs=True, lease=minute)
+
+    async def advance() -> None:
+        async with harness.engine.begin() as connection:
+            await runs.advance(connection, begun, after="a", examined=1, lease=minute)
+
+    begun = await begin()
+    for step in (advance, begin):
+        await harness.rows("UPDATE reconciliation_runs SET held_until = now() - interval '1 second'")
+        await step()
+        with pytest.raises(AlreadyRunning):
+            await begin()
+
+
+async def test_a_process_that_lost_its_run_moves_it_on_no_more(harness: Harness) -> None:
+    minute = timedelta(minutes=1)
+    async with harness.engine.begin() as connection:
+        late = await runs.begin(connection, JobName.LINKS, repairs=True, lease=minute)
+        await runs.advance(connection, late, after="a", examined=1, lease=minute)
+        with pytest.raises(AlreadyRunning):
+            await runs.advance(connection, late, after="b", examined=1, lease=minute)
+        last = replace(late, after="a")
+        await runs.advance(connection, last, after="a", examined=1, lease=minute)
+        await runs.finish(connection, last)
+        with pytest.raises(AlreadyRunning):
+            await runs.advance(connection, last, after="a", examined=1, lease=minute)
+    assert await harness.rows("SELECT examined, status FROM reconciliation_runs") == [(2, "DONE")]
+
+
+async def test_the_findings_of_a_run_stay_when_the_next_begins(harness: Harness) -> None:
+    await plant(harness, "DELETE FROM lineage")
+    report = await run(harness, JobName.LINEAGE)
+    await run(harness, JobName.LINEAGE)
+    async with harness.engine.begin() as connection:
+        assert await runs.findings(connection, report.run.id) == report.findings != []
+
+
+async def test_the_size_of_each_page_is_told(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "_PAGE", 3)
+    pages: list[int] = []
+    await jobs.reconcile(harness.engine, JobName.LINEAGE, RETENTION, repairs=True, on_examined=pages.append)
+    assert pages == [3, 1]
 
 
 async def test_a_run_whose_process_died_is_continued(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:

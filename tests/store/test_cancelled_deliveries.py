@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import timedelta
+from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -9,9 +10,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from domain.delivery.outcome import Outcome
 from domain.delivery.schedule import NextState
 from domain.delivery.states import Status
-from store import cancelled_deliveries, deliveries, new_deliveries
+from merchants.endpoint_events import send_test
+from store import cancelled_deliveries, deliveries, endpoints, new_deliveries, postponed_deliveries
 from store.deliveries import AttemptResult
 from store.replays import send_again
+from store.selection import Selection
 from tests.parts.until import until
 from tests.store.outbox import Outbox, Row
 
@@ -156,3 +159,57 @@ async def test_a_line_has_a_head_if_what_stands_before_the_head_is_cancelled_whi
         await command.commit()
         await recording
     assert await outbox.heads("m") == [3]
+
+
+async def test_live_deliveries_are_chosen_by_what_they_have_in_common(engine: AsyncEngine) -> None:
+    """Two endpoints of one merchant and one of another, two wallets; and a test, which is an event of no wallet."""
+    outbox = Outbox(engine)
+    for name, merchant in (("a", "m"), ("b", "m"), ("c", "c")):
+        await outbox.add_endpoint(name, merchant=merchant)
+    wallets = [await outbox.add_wallet(), await outbox.add_wallet()]
+    written = [await outbox.write("m", wallet, 2) for wallet in wallets]
+    async with engine.begin() as connection:
+        new = [each._replace(endpoint_id=name) for of_wallet in written for name in ("a", "b") for each in of_wallet]
+        await new_deliveries.enqueue(connection, new)
+    event_of_m = written[1][0].event_id
+    async with engine.begin() as connection:
+        [endpoint] = await endpoints.read(connection, ["a"])
+        sent = await send_test(connection, endpoint)
+    await outbox.tell("c", wallets[0])
+    ids = {
+        (row.endpoint_id, str(row.wallet_id), row.sequence): row.id
+        for row in await outbox.execute("SELECT * FROM deliveries")
+    }
+    of_event = [ids[name, wallets[1], 1] for name in ("a", "b")]
+    of_c = ids["c", wallets[0], 1]
+
+    async def chosen(**wanted: Any) -> list[int]:
+        async with engine.connect() as connection:
+            return [each.id for each in await cancelled_deliveries.select(connection, Selection(**wanted))]
+
+    assert await chosen() == sorted(ids.values())
+    assert await chosen(endpoint="c") == await chosen(merchant="c") == [of_c]
+    assert await chosen(merchant="m") == [id_ for id_ in sorted(ids.values()) if id_ != of_c]
+    assert await chosen(event_ids=[event_of_m]) == of_event
+    assert await chosen(event_ids=[event_of_m], endpoint="b") == of_event[1:]
+    assert await chosen(event_ids=[sent.event_id]) == [sent.delivery_id]
+    assert await chosen(ids=[of_c], event_ids=[event_of_m]) == [*of_event, of_c]
+    assert await chosen(ids=[of_c], merchant="m") == await chosen(ids=[]) == []
+
+
+async def test_only_a_pending_delivery_that_waits_for_its_next_attempt_is_postponed(engine: AsyncEngine) -> None:
+    outbox = Outbox(engine)
+    for name in ("due", "waits", "parked"):
+        await outbox.add_endpoint(name)
+        await outbox.tell(name, await outbox.add_wallet(), 2)
+    await outbox.execute(
+        "UPDATE deliveries SET due_at = now() + interval '1 hour' WHERE endpoint_id <> 'due' AND sequence = 1"
+    )
+    await outbox.execute("UPDATE deliveries SET status = 'PARKED' WHERE endpoint_id = 'parked'")
+    all_ids = [row.id for row in await outbox.execute("SELECT id FROM deliveries")]
+    async with engine.begin() as connection:
+        [selected] = await postponed_deliveries.select(connection, Selection())
+        assert selected.endpoint_id == "waits"
+        assert await postponed_deliveries.make_due(connection, all_ids) == 1
+    rows = await outbox.execute("SELECT endpoint_id FROM deliveries WHERE due_at > now()")
+    assert [row.endpoint_id for row in rows] == ["parked"]

@@ -611,6 +611,14 @@ async def test_only_dead_ones_are_replayed(outbox: Outbox) -> None:
     assert await replay(outbox, claimed.id, 4711) == 0
 
 
+async def test_a_cancelled_one_is_never_sent_again(outbox: Outbox) -> None:
+    died = await dead_one(outbox)
+    await outbox.execute("UPDATE delivery_history SET status = 'CANCELLED'")
+    async with outbox.engine.begin() as connection:
+        assert await finished_deliveries.select(connection, Selection(), delivered=True) == []
+        assert await finished_deliveries.replay(connection, [died.id], delivered=True) == 0
+
+
 async def enqueue(outbox: Outbox, new: list[new_deliveries.NewDelivery]) -> None:
     async with outbox.engine.begin() as connection:
         await new_deliveries.enqueue(connection, new)

@@ -174,6 +174,41 @@ async def test_enabling_and_another_url_forget_failures_and_the_same_url_does_no
         assert await health(connection, "gym") == forgotten
 
 
+async def test_of_a_failed_probe_the_hold_for_its_lease_ends(outbox: Outbox) -> None:
+    hour, minute = timedelta(hours=1), timedelta(minutes=1)
+    async with outbox.engine.begin() as connection:
+        await endpoints.hold(connection, {"shop": hour, "gym": hour})
+        await endpoints.open_circuits(connection, {"shop": minute, "gym": minute}, probed=["shop"])
+        held = await connection.execute(text("SELECT id, held_until - now() FROM endpoints WHERE held_until > now()"))
+        assert sorted(held.all()) == [("gym", hour), ("shop", minute)]
+
+
+async def test_nothing_secret_and_nothing_of_its_health_stays_of_a_removed_endpoint(outbox: Outbox) -> None:
+    await outbox.execute(
+        "UPDATE endpoints SET sealed_headers = 'sealed:0:', header_names = '{X-Key}', max_per_second = 1,"
+        " sealed_secrets = sealed_secrets || sealed_secrets, former_secret_until = now() + interval '1 hour',"
+        " circuit = 'OPEN', held_until = now() + interval '1 hour', failing_since = now(), failures = 3"
+    )
+    async with outbox.engine.begin() as connection:
+        assert await endpoints.remove(connection, "shop", "moved")
+        assert not await endpoints.remove(connection, "shop", "again")
+        assert not await endpoints.remove(connection, "nobody", "moved")
+        rows = await connection.execute(
+            text("""
+                SELECT sealed_secrets, sealed_headers, header_names, former_secret_until, held_until, circuit,
+                       failing_since, failures, status, disabled_reason, removed_at = now()
+                FROM endpoints WHERE id = 'shop'
+            """)
+        )
+        assert rows.all() == [([], None, [], None, None, "CLOSED", None, 0, "DISABLED", "moved", True)]
+        assert await endpoints.enable(connection, ["shop"]) == []
+        assert await endpoints.disabled_for(connection, ["shop"], "moved") == []
+        assert await endpoints.of_merchants(connection, ["shop"]) == {}
+        assert await merchants.subscribed(connection, ["shop"]) == {}
+        assert [each.id for each in await endpoints.read(connection)] == ["gym", "spa"]
+        assert [each.id for each in await endpoints.read(connection, with_removed=True)] == ["gym", "shop", "spa"]
+
+
 async def test_what_was_parked_has_its_whole_schedule_again_and_is_due_at_once(outbox: Outbox) -> None:
     await outbox.tell("shop", await outbox.add_wallet(), 2)
     await outbox.tell("gym", await outbox.add_wallet())

@@ -14,7 +14,7 @@ from domain.delivery.outcome import Outcome
 from domain.delivery.replay import ReplayScope, ReplayStatus
 from domain.delivery.schedule import NextState
 from domain.delivery.states import Status
-from store import cancelled_deliveries, deliveries, replay_jobs
+from store import cancelled_deliveries, deliveries, new_deliveries, replay_jobs
 from store.deliveries import AttemptResult
 from store.replay_jobs import Enqueued, ReplayJob, ReplayRequest
 from tests.store.outbox import Outbox
@@ -117,6 +117,28 @@ async def test_an_event_that_arrived_is_delivered_whatever_became_of_its_replay(
     assert await selected_by(outbox, ReplayScope.DEAD) == []
 
 
+async def test_each_endpoint_has_its_own_state_of_an_event(outbox: Outbox) -> None:
+    """Of one merchant: the event arrived at `shop`, was given up at `later`, and was never sent to `third`."""
+    (new,) = await outbox.write("shop", await outbox.add_wallet())
+    for name, status in (("shop", Status.DELIVERED), ("later", Status.DEAD), ("third", None)):
+        if name != "shop":
+            await outbox.add_endpoint(name, merchant="shop")
+        if status is not None:
+            async with outbox.engine.begin() as connection:
+                await new_deliveries.enqueue(connection, [new._replace(endpoint_id=name)])
+            await finish(outbox, status, endpoint=name)
+    all_three = ["shop", "later", "third"]
+    for scope, expected in (
+        (ReplayScope.DEAD, ["later"]),
+        (ReplayScope.DELIVERED, ["shop"]),
+        (ReplayScope.MISSING, ["third"]),
+    ):
+        await start(outbox, scope, endpoint_ids=all_three)
+        await enqueue_all(outbox)
+        assert [row.endpoint_id for row in await outbox.live()] == expected
+        await outbox.execute("DELETE FROM deliveries")
+
+
 async def test_missing_are_the_events_that_the_endpoint_subscribed_to(outbox: Outbox) -> None:
     wallet = await outbox.add_wallet()
     await outbox.add_endpoint("later", merchant="shop", event_types=[REPLACED])
@@ -172,6 +194,86 @@ async def test_each_wallets_events_are_enqueued_in_their_order_before_newer_ones
         assert await outbox.heads("shop") == [head]
         await outbox.execute("UPDATE replay_jobs SET next_at = now()")
     assert await live_events(outbox) == events
+
+
+async def test_the_oldest_events_of_all_wallets_go_first(outbox: Outbox) -> None:
+    """A line is a wallet's: the newest event, number 1 of its wallet, comes before no older one of another wallet."""
+    newest, *older = [
+        delivery.event_id
+        for wallet, count in ((await outbox.add_wallet(), 1), (await outbox.add_wallet(), 2))
+        for delivery in await outbox.write("shop", wallet, count)
+    ]
+    for hours, event in enumerate((newest, *reversed(older)), 1):
+        await outbox.execute(
+            "UPDATE events SET created_at = created_at - make_interval(hours => :hours) WHERE id = :id",
+            hours=hours,
+            id=event,
+        )
+    await start(outbox)
+    rows = await outbox.execute("SELECT event_id FROM replay_job_events ORDER BY place")
+    assert [row.event_id for row in rows] == [*older, newest]
+
+
+async def test_what_is_on_its_way_elsewhere_keeps_no_event_back(outbox: Outbox) -> None:
+    """The same event to another endpoint, and the event of the same number of another wallet."""
+    await outbox.add_endpoint("later", merchant="shop")
+    (event,) = await outbox.write("shop", await outbox.add_wallet())
+    await outbox.tell("shop", await outbox.add_wallet())
+    async with outbox.engine.begin() as connection:
+        await new_deliveries.enqueue(connection, [event._replace(endpoint_id="later")])
+    assert (await start(outbox, ReplayScope.MISSING)).selected == 1
+
+
+async def test_a_notice_that_speaks_of_no_wallet_is_never_missing(outbox: Outbox) -> None:
+    await outbox.write("shop", await outbox.add_wallet(), 2)
+    await outbox.execute(
+        "UPDATE events SET name = 'ENDPOINT_DISABLED', wallet_id = NULL, sequence = NULL, payment_method_id = NULL"
+        " WHERE sequence = 1"
+    )
+    await outbox.execute("UPDATE endpoints SET event_types = event_types || ARRAY['ENDPOINT_DISABLED']")
+    assert (await start(outbox, ReplayScope.MISSING)).selected == 1
+
+
+async def test_jobs_are_listed_the_newest_first_by_status_and_up_to_a_limit(outbox: Outbox) -> None:
+    ids = [(await start(outbox)).id for _ in range(3)]
+    async with outbox.engine.begin() as connection:
+        await replay_jobs.change(connection, ids[1], ReplayStatus.PAUSED)
+        assert [row.id for row in await replay_jobs.jobs(connection, limit=2)] == [ids[2], ids[1]]
+        paused = await replay_jobs.jobs(connection, status=ReplayStatus.PAUSED)
+        running = await replay_jobs.jobs(connection, status=ReplayStatus.RUNNING)
+    assert [row.id for row in paused] == [ids[1]]
+    assert [row.id for row in running] == [ids[2], ids[0]]
+
+
+async def test_a_cancelled_job_is_over_and_drops_no_list_but_its_own(outbox: Outbox) -> None:
+    await outbox.write("shop", await outbox.add_wallet(), 2)
+    first, second = await start(outbox), await start(outbox)
+    async with outbox.engine.begin() as connection:
+        await replay_jobs.change(connection, first.id, ReplayStatus.CANCELLED)
+        cancelled = await replay_jobs.lock(connection, first.id)
+    assert cancelled is not None
+    assert (cancelled.remaining, cancelled.finished_at is not None) == (0, True)
+    rows = await outbox.execute("SELECT job_id, count(*) AS number FROM replay_job_events GROUP BY job_id")
+    assert rows == [(second.id, 2)]
+
+
+async def test_a_resumed_job_is_due_at_once(outbox: Outbox) -> None:
+    await outbox.write("shop", await outbox.add_wallet())
+    started = await start(outbox)
+    await outbox.execute("UPDATE replay_jobs SET next_at = now() + interval '1 hour'")
+    async with outbox.engine.begin() as connection:
+        await replay_jobs.change(connection, started.id, ReplayStatus.PAUSED)
+        await replay_jobs.change(connection, started.id, ReplayStatus.RUNNING)
+        assert isinstance(await replay_jobs.enqueue_next(connection), Enqueued)
+
+
+async def test_no_process_enqueues_for_a_job_that_a_person_is_changing(outbox: Outbox) -> None:
+    await outbox.write("shop", await outbox.add_wallet())
+    started = await start(outbox)
+    async with outbox.engine.begin() as changing, outbox.engine.begin() as other:
+        await replay_jobs.lock(changing, started.id)
+        await other.execute(text("SET LOCAL lock_timeout = '100ms'"))
+        assert await replay_jobs.enqueue_next(other) is None
 
 
 async def test_a_job_enqueues_at_its_rate_and_catches_up_on_a_second_at_most(outbox: Outbox) -> None:

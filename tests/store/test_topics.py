@@ -46,6 +46,7 @@ async def test_partitions_are_begun_once_in_each_incarnation(engine: AsyncEngine
         await topics.begin(connection, other, [3])
         assert await topics.begun(connection, of, [0, 1, 3]) == {0, 1}
         assert await topics.begun(connection, other, [0, 1, 3]) == {3}
+        assert await topics.begun(connection, Incarnation("thin", 0), [0, 1, 3]) == set()
 
 
 async def test_an_empty_message_is_counted_once_however_often_its_batch_is_read(engine: AsyncEngine) -> None:
@@ -100,8 +101,8 @@ async def test_an_offset_is_lost_once_however_often_that_is_noted(engine: AsyncE
         assert [await lose(3, 10), await lose(3, 10), await lose(3, 12), await lose(3, 11)] == [7, 0, 2, 0]
         assert await lose(20, 21) == 1
         assert (await take_stock(connection, "updates")).lost == 10
-        # the same offsets of another partition, and of another incarnation
-        for other, partition in ((of, 1), (Incarnation("updates", of.number + 1), 0)):
+        # the same offsets of another partition, of another incarnation, and of another topic
+        for other, partition in ((of, 1), (Incarnation("updates", of.number + 1), 0), (Incarnation("thin", 0), 0)):
             lost = await topics.lose(connection, other, partition, start=3, end=5, reason=Loss.RETENTION)
             assert lost == 2
 

@@ -119,14 +119,15 @@ async def test_what_would_be_there_twice_is_refused_by_the_path_of_its_id(
 async def test_what_is_there_already_is_refused(harness: Harness) -> None:
     await harness.import_wallets(ONE)
     before = await harness.exported()
-    for again, path, named in (
-        (ONE, "id", "w-e1"),
-        (wallet(method("B", id="m-R"))._replace(id="w-e2"), "paymentMethods.0.id", "m-R"),
-        (wallet(method("B"), links=[link("m-B", id="l-m-A")])._replace(id="w-e2"), "paymentLinks.0.id", "l-m-A"),
-    ):
+    for again, path, named, code in (
+        (ONE, "id", "w-e1", "WALLET_EXISTS"),
+        (wallet(method("B", id="m-R"))._replace(id="w-e2"), "paymentMethods.0.id", "m-R", "REPEATED"),
+        (wallet(method("B"), links=[link("m-B", id="l-m-A")])._replace(id="w-e2"), "paymentLinks.0.id", "l-m-A",
+         "REPEATED"),
+    ):  # fmt: skip
         with pytest.raises(Refused) as refused:
             await harness.import_wallets(again)
-        assert refused.value.refusal.field == path
+        assert (refused.value.refusal.field, refused.value.refusal.code.name) == (path, code)
         assert harness.id_of(named) in refused.value.refusal.expected
     assert await harness.exported() == before
 
@@ -148,6 +149,25 @@ async def test_the_rest_of_a_file_is_imported_where_refusals_are_taken(harness: 
         assert await import_wallets(connection, batches, RETENTION, on_refused=note) == 1
     assert refused == {"w-e2": "paymentMethods.0.id", "w-e3": "paymentLinks.0.id"}
     assert (await harness.wallets()).keys() == {"w-e1", "w-e4"}
+
+
+async def test_nothing_remains_of_a_wallet_that_is_merged_into_none(harness: Harness) -> None:
+    """It is inserted with the others of the file, and taken back when it turns out that its target is missing."""
+    replaced_card = removed("A")._replace(replaced_by="m-B")
+    astray = wallet(replaced_card, method("B"), links=[link("m-B")])._replace(merged_into="w-nobody")
+    kept = wallet(method("C"), links=[link("m-C")], customer="e2")
+    refused: dict[str, Refusal] = {}
+    await harness.add_merchants("optician", "pharmacy")
+    async with harness.engine.begin() as connection:
+        batches = in_batches([harness.stored(each) for each in (astray, kept)], 10)
+        imported = await import_wallets(connection, batches, RETENTION, on_refused=refused.__setitem__)
+    assert imported == 1
+    assert {harness.name_of(id_): refusal.field for id_, refusal in refused.items()} == {"w-e1": "mergedInto"}
+    assert (await harness.wallets()).keys() == {"w-e2"}
+    for table in ("payment_links", "payment_methods", "payment_method_credentials", "customer_identities"):
+        rows = await harness.rows(f"SELECT count(*) FROM {table}")  # noqa: S608 - a name from this list
+        assert rows == [(1,)], table
+    assert await harness.rows("SELECT * FROM lineage") == []
 
 
 async def test_a_wallet_of_an_unknown_merchant_is_refused(harness: Harness, engine: AsyncEngine) -> None:
