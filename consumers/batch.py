@@ -36,6 +36,7 @@ class BatchResult:
     """The counts of a batch: updates by outcome, dead letters (`unreadable`), redelivered messages, new events.
 
     `empty` messages have no value; only their number is stored. `due` are the endpoints with new deliveries.
+    `letters` are the dead letters, and `quarantined` the updates with that outcome.
     """
 
     outcomes: Counter[Outcome]
@@ -44,6 +45,8 @@ class BatchResult:
     events: int
     empty: int = 0
     due: AbstractSet[str] = frozenset()
+    letters: Sequence[DeadLetter] = ()
+    quarantined: Sequence[tuple[Arrival, Verdict]] = ()
 
 
 # Some vendors date a change by the day on which it takes effect. A clock that is years ahead would decide about a card
@@ -94,14 +97,16 @@ async def take_in(
         if empties:
             await topics.count_empty(connection, topics.Incarnation(messages[0].topic, incarnation), empties)
     on_point("committed")
-    verdicts = [*changed.verdicts, *(verdict for _, verdict in repeated)]
+    decided = [*zip(fresh, changed.verdicts, strict=True), *repeated]
     return BatchResult(
-        Counter(verdict.outcome for verdict in verdicts),
+        Counter(verdict.outcome for _, verdict in decided),
         len(letters),
-        len(arrivals) - len(verdicts),
+        len(arrivals) - len(decided),
         changed.announced.events,
         len(empties),
         changed.announced.due,
+        letters,
+        [(arrival, verdict) for arrival, verdict in decided if verdict.outcome is Outcome.QUARANTINED],
     )
 
 

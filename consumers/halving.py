@@ -23,6 +23,7 @@ from prometheus_client import Counter
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from consumers.batch import BatchPoint, BatchResult
+from consumers.intake_log import IntakeLog
 from consumers.letters import Message, dead_letter, shortened_letter
 from domain.wallet import Key
 from loops.waiting import Stopped, Waiting
@@ -136,6 +137,11 @@ class BatchIntake:
         self.incarnation = 0
         self._allowance = allowance
         self._digit_ids = digit_ids
+        self._log = IntakeLog()
+
+    def close(self) -> None:
+        """Write what has gathered for the log."""
+        self._log.close()
 
     async def take_in(self, messages: Sequence[Message]) -> None:
         """Take in a batch: as a whole, or in halves, down to the message at fault.
@@ -200,6 +206,7 @@ class BatchIntake:
                 await self._waiting.sleep_or_stop(random.uniform(0, spread))  # noqa: S311 - nothing to guess
             else:
                 _count(result)
+                self._log.add(result)
                 if result.due:
                     self._on_due(result.due)
                 return None
@@ -283,6 +290,7 @@ class BatchIntake:
                     await dead_letters.keep(connection, [letter], self.incarnation)
         self._waiting.missing = None
         UNREADABLE.inc()
+        self._log.add_letters([letter])
 
 
 class _Clock:

@@ -25,7 +25,7 @@ from aiokafka.errors import (
     OffsetOutOfRangeError,
     UnsupportedCodecError,
 )
-from prometheus_client import Counter
+from prometheus_client import Counter, Gauge
 
 from consumers.cluster import NO_BROKER, Cluster, Topic, TopicMissing, Trouble, trouble_of
 from consumers.halts import Halts, OpenTransactions
@@ -37,6 +37,7 @@ from store.topics import Incarnation
 
 log = structlog.get_logger()
 
+LAG = Gauge("repoint_consumer_lag_messages", "Messages that are not read yet", ["topic", "partition"])
 NOT_COMMITTED = Counter("repoint_offset_commits_failed_total", "Offsets not committed: a rebalance, or a broker away")
 
 COMMIT_SECONDS = 10
@@ -125,6 +126,8 @@ class Reader:
             commit=self.commit,
         )
         self._assignments = handover.assignments
+        # the partitions with a gauge
+        self._shown: set[int] = set()
         # a `getmany` under way outlives a poll: cancelling it would leave aiokafka's count of its users wrong
         self._polling: asyncio.Task[Polled] | None = None
         self._polling_assignment = 0
@@ -137,6 +140,7 @@ class Reader:
     ) -> None:
         self._halts.release_all()
         self._transactions.look(())
+        self._show_lag({})
         if self._polling is not None:
             self._polling.cancel()
             await asyncio.wait((self._polling,))
@@ -238,6 +242,7 @@ class Reader:
             return
         self._waiting.missing = None
         self._partitions.note_unread()
+        self._show_lag(self._partitions.unread)
         self._transactions.look(self._stable_ends())
         await self._naming_trouble(self._partitions.obey_skips())
         self._halts.remind()
@@ -259,6 +264,13 @@ class Reader:
     def unread(self) -> Mapping[int, tuple[int, int]]:
         """The messages that were not read at the latest look, as (first offset, offset after the last) by partition."""
         return self._partitions.unread
+
+    def _show_lag(self, unread: Mapping[int, tuple[int, int]]) -> None:
+        for partition in self._shown.difference(unread):
+            LAG.remove(self._topic.name, str(partition))
+        for partition, (first, end) in unread.items():
+            LAG.labels(self._topic.name, partition).set(end - first)
+        self._shown = set(unread)
 
     def _stable_ends(self) -> list[tuple[int, int, int]]:
         ends = []

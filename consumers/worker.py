@@ -123,6 +123,12 @@ class Worker:
         Raises:
             Stalled: the loop hangs.
         """
+        try:
+            await self._run(stopping)
+        finally:
+            self._intake.close()
+
+    async def _run(self, stopping: asyncio.Event) -> None:
         self._waiting.stopping = stopping
         self._waiting.progress.advance()
         work = asyncio.create_task(self._work())

@@ -5,6 +5,7 @@ texts and every nested value. Standard output is for results.
 """
 
 import logging
+import os
 import re
 import sys
 import time
@@ -67,8 +68,13 @@ class _OnceAMinute(logging.Filter):
         return True
 
 
-def configure(*, form: Literal["auto", "json", "console"], level: str, stream: TextIO | None = None) -> None:
-    """Send all logs of the process to `stream` (stderr), from `level` on. Call it once, before the first log."""
+def configure(
+    *, form: Literal["auto", "json", "console"], level: str, stream: TextIO | None = None, child: int | None = None
+) -> None:
+    """Send all logs of the process to `stream` (stderr), from `level` on. Call it once, before the first log.
+
+    Every line has the number of the process, and of the `child` among those of one parent.
+    """
     stream = stream or sys.stderr
     console = form == "console" or (form == "auto" and stream.isatty())
     shared: list[Processor] = [
@@ -76,6 +82,7 @@ def configure(*, form: Literal["auto", "json", "console"], level: str, stream: T
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.ExtraAdder(),
+        _with_process(child),
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.StackInfoRenderer(),
         structlog.processors.format_exc_info,
@@ -111,6 +118,16 @@ def configure(*, form: Literal["auto", "json", "console"], level: str, stream: T
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
+
+
+def _with_process(child: int | None) -> Processor:
+    """A processor that adds the process; fields of the line's own come first."""
+    fields = {"process": os.getpid()} | ({} if child is None else {"child": child})
+
+    def add(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+        return {**fields, **event}
+
+    return add
 
 
 def _log_end(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

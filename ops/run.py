@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -25,6 +24,7 @@ from ops import edge, egress, kafka, secret_keys, telemetry
 from ops.jobs import Job, run_together
 from ops.retention import retention
 from ops.settings import Settings
+from ops.summary import Summary
 from ops.telemetry import Probe
 from ops.terminal import Failed
 from producers.topic.publisher import Publisher
@@ -104,7 +104,7 @@ async def run(settings: Settings, role: Role, *, database_url: str, servers: str
         assembled(settings, role, engine, servers) as parts,
         _telling(settings, parts, engine, stopping) as port,
     ):
-        log.info("running", role=role.value, port=port, process=os.getpid())
+        log.info("running", role=role.value, port=port)
         await run_together(parts.jobs, stopping, drain_within=settings.drain_timeout.total_seconds() + _LATE_SECONDS)
     log.info("stopped", role=role.value)
 
@@ -169,6 +169,7 @@ async def assembled(settings: Settings, role: Role, engine: AsyncEngine | None, 
             parts.jobs["feeds"] = listener.run
             parts.ready["feeds"] = publisher.ready
         parts.jobs["watchdog"] = partial(_watch, parts)
+        parts.jobs["summary"] = Summary().run
         yield parts
 
 

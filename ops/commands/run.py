@@ -1,6 +1,7 @@
 """`repoint run`."""
 
 import asyncio
+import os
 import sys
 from contextlib import ExitStack
 from typing import Annotated
@@ -16,6 +17,9 @@ from store import connectivity
 
 # After its drain timeout a child still closes its connections.
 _BEYOND_DRAINING = 4
+
+# In the environment of a child: its number, for its log lines.
+_CHILD = "REPOINT_CHILD"
 
 
 def run(
@@ -33,7 +37,8 @@ def run(
     settings = read() if with_parent else parts.read_settings()
     if role is Role.API and settings.feed_secrets is None:
         raise Failed("nothing could be taken in: expected REPOINT_FEED_SECRETS with the role api", code=2)
-    logs.configure(form=settings.log_format, level=settings.log_level)
+    child = os.environ.get(_CHILD) if with_parent else None
+    logs.configure(form=settings.log_format, level=settings.log_level, child=None if child is None else int(child))
     with ExitStack() as stack:
         url = stack.enter_context(parts.database(settings)) if role.needs_database else ""
         servers = (
@@ -75,4 +80,4 @@ def _environment(settings: Settings, number: int, url: str, servers: str) -> dic
     ports = {"REPOINT_HTTP_PORT": settings.http_port, "REPOINT_API_PORT": settings.api_port}
     named = {name: str(port + number if port else 0) for name, port in ports.items()}
     chosen = {"REPOINT_DATABASE_URL": url, "REPOINT_KAFKA_BOOTSTRAP_SERVERS": servers}
-    return named | {name: value for name, value in chosen.items() if value}
+    return named | {name: value for name, value in chosen.items() if value} | {_CHILD: str(number)}

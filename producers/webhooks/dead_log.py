@@ -9,12 +9,11 @@ import structlog
 from prometheus_client import Counter
 
 from domain.delivery.outcome import Outcome
+from loops.limited_log import EVERY_SECONDS, LimitedLog
 
 log = structlog.get_logger()
 
 DEAD = Counter("repoint_deliveries_dead_total", "Deliveries that were given up after their last attempt")
-
-_EVERY_SECONDS = 60.0
 
 
 class _DeadDeliveries(NamedTuple):
@@ -30,8 +29,14 @@ _NOTHING = _DeadDeliveries(0, None)
 class DeadLog:
     """Writes the first dead deliveries of an endpoint at once, and later ones together, every `every` seconds."""
 
-    def __init__(self, every: float = _EVERY_SECONDS) -> None:
+    def __init__(self, every: float = EVERY_SECONDS) -> None:
         self._every = every
+        self._lines = LimitedLog(
+            log.warning,
+            "deliveries are dead: given up after their last attempt",
+            every=every,
+            list="repoint deliveries list --status DEAD",
+        )
         # by endpoint that had a line within the last minute: what has gathered since
         self._gathered: dict[str, _DeadDeliveries] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
@@ -47,7 +52,7 @@ class DeadLog:
                 number = self._gathered[endpoint_id].number + dead_deliveries.number
                 self._gathered[endpoint_id] = dead_deliveries._replace(number=number)
             else:
-                _write(endpoint_id, dead_deliveries)
+                self._write(endpoint_id, dead_deliveries)
                 self._wait(endpoint_id)
 
     def close(self) -> None:
@@ -56,9 +61,10 @@ class DeadLog:
             timer.cancel()
         for endpoint_id, gathered in self._gathered.items():
             if gathered.number:
-                _write(endpoint_id, gathered)
+                self._write(endpoint_id, gathered)
         self._gathered.clear()
         self._timers.clear()
+        self._lines.close()
 
     def _wait(self, endpoint_id: str) -> None:
         self._gathered[endpoint_id] = _NOTHING
@@ -68,17 +74,16 @@ class DeadLog:
         gathered = self._gathered.pop(endpoint_id)
         del self._timers[endpoint_id]
         if gathered.number:
-            _write(endpoint_id, gathered)
+            self._write(endpoint_id, gathered)
             self._wait(endpoint_id)
 
-
-def _write(endpoint_id: str, deliveries: _DeadDeliveries) -> None:
-    endpoint = quote(endpoint_id)
-    log.warning(
-        "deliveries are dead: given up after their last attempt",
-        endpoint=endpoint_id,
-        count=deliveries.number,
-        last_outcome=deliveries.outcome,
-        list=f"repoint deliveries list --status DEAD --endpoint {endpoint}",
-        replay=f"repoint replay --endpoint {endpoint}",
-    )
+    def _write(self, endpoint_id: str, deliveries: _DeadDeliveries) -> None:
+        endpoint = quote(endpoint_id)
+        self._lines.write(
+            events=deliveries.number,
+            endpoint=endpoint_id,
+            count=deliveries.number,
+            last_outcome=deliveries.outcome,
+            list=f"repoint deliveries list --status DEAD --endpoint {endpoint}",
+            replay=f"repoint replay --endpoint {endpoint}",
+        )

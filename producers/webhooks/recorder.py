@@ -24,7 +24,7 @@ from producers.webhooks import measures, restraints
 from producers.webhooks.claimer import OnClaimed
 from producers.webhooks.dead_log import DeadLog
 from producers.webhooks.evidence import Evidence
-from producers.webhooks.restraints import NOTHING_WRITTEN, Restraints
+from producers.webhooks.restraints import NOTHING_WRITTEN, RestraintLog, Restraints
 from producers.webhooks.sender import PostResult
 from store import deliveries, endpoints, evidence
 from store.deliveries import FINISHED, AttemptResult, ClaimedDelivery, Line
@@ -79,6 +79,7 @@ class Recorder:
         self._on_paused = on_paused
         self._on_point = on_point
         self._dead_log = DeadLog()
+        self._restraint_log = RestraintLog()
         # not recorded yet: results, deliveries to put back, and what follows for their endpoints
         self._results: list[AttemptResult] = []
         # by delivery and attempt
@@ -186,7 +187,7 @@ class Recorder:
         self._restraints.drop(gathered, written.opened)
         self._hand_on(recorded, leased_after, announced)
         self._measure(results, recorded.ids)
-        restraints.announce(written)
+        self._restraint_log.add(written)
 
     def _measure(self, results: Sequence[AttemptResult], ids: AbstractSet[int]) -> None:
         measures.observe(results, ids)
@@ -204,6 +205,7 @@ class Recorder:
     def close(self) -> None:
         """Write what has gathered for the log."""
         self._dead_log.close()
+        self._restraint_log.close()
 
     async def _keep_evidence(
         self, connection: AsyncConnection, results: Sequence[AttemptResult], ids: AbstractSet[int]

@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from domain.delivery.backlog import Backlog
 from domain.delivery.circuit import OWN_FAULT_PAUSE, Failures, Restraint, free_delay, hold_after, restraint, until_probe
 from domain.delivery.outcome import NOT_THE_ENDPOINTS, Outcome
+from loops.limited_log import LimitedLog
 from producers.webhooks.sender import PostResult
 from store import endpoints
 from store.deliveries import ClaimedDelivery
@@ -171,11 +172,27 @@ def _without_a_success(failures: Failures) -> str:
     return f"{failures.number:,} attempts failed within {failures.duration.days} days, and none succeeded"
 
 
-def announce(written: Written) -> None:
-    """Log and count, after the commit, what was written."""
-    DISABLED.inc(len(written.disabled))
-    OPENED.inc(len(written.opened))
-    for id_, reason in written.disabled.items():
-        log.warning("endpoint disabled", endpoint=id_, why=reason)
-    for id_ in written.opened:
-        log.warning("endpoint fails: its deliveries wait, and one at a time is a probe", endpoint=id_)
+class RestraintLog:
+    """Logs and counts, after the commit, what was written."""
+
+    def __init__(self) -> None:
+        self._disabled = LimitedLog(log.warning, "endpoint disabled", list="repoint endpoints list")
+        self._opened = LimitedLog(
+            log.warning,
+            "endpoint fails: its deliveries wait, and one at a time is a probe",
+            list="repoint endpoints list",
+        )
+
+    def add(self, written: Written) -> None:
+        """Write a line for each endpoint, ten a minute of each kind."""
+        DISABLED.inc(len(written.disabled))
+        OPENED.inc(len(written.opened))
+        for id_, reason in written.disabled.items():
+            self._disabled.write(endpoint=id_, why=reason)
+        for id_ in written.opened:
+            self._opened.write(endpoint=id_)
+
+    def close(self) -> None:
+        """Write how many were counted and not written."""
+        self._disabled.close()
+        self._opened.close()

@@ -384,6 +384,29 @@ async def test_what_an_open_transaction_holds_is_counted_at_a_look_until_the_gro
         await producer.stop()
 
 
+async def test_what_is_not_read_is_counted_at_a_look_until_the_group_is_left(
+    harness: Harness,
+    post: Post,  # noqa: F811 - the fixture
+) -> None:
+    def lag() -> list[float | None]:
+        labels = [{"topic": post.topic, "partition": str(partition)} for partition in range(3)]
+        return [REGISTRY.get_sample_value("repoint_consumer_lag_messages", one) for one in labels]
+
+    await post.send(*closings(6))
+    async with reading(harness, post) as (reader, _):
+        await given(reader, 6)
+        await reader.look()
+        assert lag() == [0, 0, 0]
+        await post.send(*closings(3))
+
+        async def are_counted() -> bool:
+            await reader.look()
+            return sum(messages or 0 for messages in lag()) == 3
+
+        await until(are_counted)
+    assert lag() == [None, None, None]
+
+
 # --- what aiokafka raises -----------------------------------------------------------------------------------------
 
 

@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import os
 import subprocess
 import sys
 import time
@@ -53,12 +54,20 @@ def test_a_log_is_one_json_line_with_its_time_level_and_name(stream: io.StringIO
     (line,) = lines(stream)
     assert line.pop("timestamp").endswith("Z")
     assert line == {
+        "process": os.getpid(),
         "event": "batch taken",
         "level": "info",
         "logger": "consumers",
         "updates": 500,
         "outcomes": {"APPLIED": 499},
     }
+
+
+def test_every_line_has_the_process_and_its_number_among_the_children_of_one_parent(stream: io.StringIO) -> None:
+    logs.configure(form="json", level="INFO", stream=stream, child=3)
+    structlog.get_logger("ours").info("ended", process=5)
+    logging.getLogger("theirs").warning("slow")
+    assert [(line["process"], line["child"]) for line in lines(stream)] == [(5, 3), (os.getpid(), 3)]
 
 
 def test_a_talkative_library_is_quieter_than_the_level_and_never_louder() -> None:

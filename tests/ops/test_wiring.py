@@ -306,7 +306,7 @@ async def test_the_parts_of_a_role(
 ) -> None:
     """A part that is not watched may hang for ever, and one that is not asked whether it is ready never says so."""
     async with assembled(settings, role, engine, "kafka:9093") as parts:
-        assert sorted(parts.jobs) == sorted([*jobs, "watchdog"])
+        assert sorted(parts.jobs) == sorted([*jobs, "summary", "watchdog"])
         assert sorted(parts.ready) == ready
         owners = {id(job.__self__): name for name, job in parts.jobs.items() if hasattr(job, "__self__")}
         asked = [ask.__self__ for ask in parts.stalled]  # type: ignore[attr-defined]  # bound methods

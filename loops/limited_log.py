@@ -1,0 +1,53 @@
+"""Log lines of one kind: the first ones of a minute are written, and then how many followed. Never none."""
+
+import asyncio
+from collections.abc import Callable
+
+MOST_LINES = 10
+EVERY_SECONDS = 60.0
+
+Write = Callable[..., object]
+"""As a method of a logger: the line's text, and its fields by name."""
+
+
+class LimitedLog:
+    """Writes `event` by `write`, `most` times in `every` seconds at most.
+
+    What is not written is counted. When the time is over, one more line says how many (`more`), and the next time
+    begins. It needs a running loop.
+    """
+
+    def __init__(
+        self, write: Write, event: str, *, most: int = MOST_LINES, every: float = EVERY_SECONDS, **fields: object
+    ) -> None:
+        self._write = write
+        self._event = event
+        self._most = most
+        self._every = every
+        self._fields = fields
+        self._lines = 0
+        self._more = 0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def write(self, *, events: int = 1, **fields: object) -> None:
+        """Write a line about so many `events` of the kind, or count them."""
+        if self._lines < self._most:
+            self._lines += 1
+            self._write(self._event, **fields)
+        else:
+            self._more += events
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(self._every, self._end)
+
+    def close(self) -> None:
+        """Write how many were counted, at once."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._end()
+
+    def _end(self) -> None:
+        self._timer = None
+        self._lines = 0
+        if self._more:
+            more, self._more = self._more, 0
+            self._write(f"{self._event}: more of them", more=more, within_seconds=self._every, **self._fields)
