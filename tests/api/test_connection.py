@@ -240,6 +240,7 @@ async def test_a_defect_of_ours_is_logged_by_its_kind_and_place_alone(
     async with listening() as port:
         answer = await exchange(port, request(f"{POST} HTTP/1.1", HEAD + BEARER + TWO))
     assert (answer.status, answer.body["code"]) == (500, "SYSTEM_ERROR")
+    assert answer.headers["connection"] == "close"
     [line] = [json.loads(line) for line in logged.getvalue().splitlines() if '"error"' in line and "broken" in line]
     assert (line["event"], line["error"], line["request_id"]) == (
         "request failed",
@@ -255,7 +256,9 @@ async def test_every_answer_and_log_line_of_a_request_has_its_id(logged: io.Stri
         for given, kept in (
             (own, True),
             ("", False),
-            ("short", False),
+            ("seven-7", False),
+            ("eight-88", True),
+            ("x" * 64, True),
             ("x" * 65, False),
             ("two words", False),
             ("<script>alert(1)", False),

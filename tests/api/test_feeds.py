@@ -4,6 +4,7 @@ import asyncio
 import copy
 import gzip
 import json
+import time
 from base64 import b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -91,6 +92,40 @@ async def test_of_a_large_body_only_large_parts_are_read_on_a_thread(client: Fee
     assert (answer.status, answer.body["irrelevant"]) == (202, 9)
     assert of_tiny_ones <= 4
     assert pool.jobs >= 8
+
+
+@pytest.mark.parametrize("is_framed_by_length", [True, False])
+@pytest.mark.parametrize(("more", "status"), [(0, 422), (1, 413)])
+async def test_a_body_of_a_megabyte_is_read_and_no_longer_one(
+    client: FeedClient, more: int, status: int, *, is_framed_by_length: bool
+) -> None:
+    content = b"[" + b" " * (999_998 + more) + b"]"
+    signed = JSON | dict(vendors.stripe(SECRETS["stripe"][0], content, at=time.time()).headers)
+
+    async def in_chunks() -> AsyncIterator[bytes]:
+        yield content
+
+    answer = await client.send("stripe", content if is_framed_by_length else in_chunks(), signed)
+    assert answer.status == status
+
+
+async def test_a_body_of_too_many_values_is_not_taken_and_not_kept(client: FeedClient, kafka: str, topic: str) -> None:
+    answer = await client.post("stripe", b"[" + b"0," * 100_000 + b"0]")
+    assert (answer.status, answer.body["detail"]) == (413, "expected 100,000 values at most")
+    assert await on_topic(kafka, topic) == []
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"Content-Type": "application/cloudevents+json"}, JSON | {"Content-Encoding": "identity"}],
+    ids=["another kind of JSON", "not packed"],
+)
+async def test_json_by_another_name_and_a_body_that_is_said_not_to_be_packed_are_read(
+    client: FeedClient, headers: dict[str, str]
+) -> None:
+    content = json.dumps(samples("stripe")[0]).encode()
+    signed = vendors.stripe(SECRETS["stripe"][0], content, at=time.time())
+    assert (await client.send("stripe", content, dict(signed.headers) | headers)).status == 202
 
 
 async def test_what_is_irrelevant_is_taken_counted_and_not_kept(client: FeedClient, kafka: str, topic: str) -> None:
@@ -337,11 +372,19 @@ async def test_of_a_body_some_of_which_can_be_used_the_rest_is_set_aside(
     client: FeedClient, kafka: str, topic: str
 ) -> None:
     events = [event for one in samples("gocardless") for event in one.get("events", [one])][:3]
+    before = records("gocardless")
     answer = await client.post("gocardless", {"events": [*events, events[0] | {"action": "unheard-of"}]})
     assert (answer.status, answer.body["accepted"], answer.body["refused"]) == (202, 3, 1)
     assert answer.body["reasons"] == {"action: expected a code of this feed": 1}
     found = await on_topic(kafka, topic)
     assert sorted(len(one.headers) for one in found) == [0, 0, 0, 2]
+    accepted, refused = (now - former for now, former in zip(records("gocardless"), before, strict=True))
+    assert (accepted, refused) == (3, 1)
+
+
+def records(feed: str) -> list[float]:
+    """How many were accepted, and refused."""
+    return [counted("repoint_feed_records_total", feed=feed, outcome=outcome) for outcome in ("accepted", "refused")]
 
 
 def summary(cards: list[Any], **more: str) -> Any:

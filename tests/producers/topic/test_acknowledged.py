@@ -5,9 +5,12 @@ import random
 import struct
 from collections.abc import AsyncIterator, Iterator
 
+from domain.delivery.outcome import Outcome
 from producers.topic import stream
 from producers.topic.publisher import Publisher
 from producers.topic.stream import FeedLine
+from producers.webhooks.destination import OutgoingEvent
+from producers.webhooks.kafka_topics import KafkaTopics
 from schemas.intake import TopicMessage
 from testbed.kafka import Broker
 from tests.consumers.test_worker import broker_on_a_leash, make_topic
@@ -31,7 +34,7 @@ def acknowledgements_asked(stream: bytes) -> Iterator[int]:
 
 
 async def test_every_replica_must_acknowledge_what_is_sent() -> None:
-    """Also what is too long for a batch, which another producer sends."""
+    """Also what is too long for a batch, which another producer sends, and an event for a topic."""
     update = json.dumps({"id": "1"}).encode()
     long = b'"' + b"x" * 200_000 + b'"'
 
@@ -48,8 +51,11 @@ async def test_every_replica_must_acknowledge_what_is_sent() -> None:
         assert asked == [_EVERY_REPLICA] * 2
         async with Publisher(bootstrap_servers=servers, topic="updates", thin_topic="thin") as publisher:
             assert await publisher.send([TopicMessage(b"key", update, ())])
+        async with KafkaTopics(bootstrap_servers=servers) as topics:
+            event = OutgoingEvent("evt_1", "w", b'{"name": "n", "createdAt": "2026-11-20T09:14:00.000Z"}')
+            assert (await topics.send("kafka:updates", event)).outcome is Outcome.ACCEPTED
         asked = [acks for stream in proxy.asked.values() for acks in acknowledgements_asked(bytes(stream))]
-        assert asked == [_EVERY_REPLICA] * 3
+        assert asked == [_EVERY_REPLICA] * 4
 
 
 async def test_a_publisher_is_not_ready_from_a_failure_until_the_next_acknowledgement(kafka: str, topic: str) -> None:

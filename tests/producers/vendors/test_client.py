@@ -4,7 +4,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -38,6 +38,10 @@ async def vendor(certificate: ssl.SSLContext | None = None) -> AsyncIterator[tup
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0, ssl=certificate) as listening:
         yield listening.sockets[0].getsockname()[1], heads
+
+
+def asking(url: str) -> VendorClient:
+    return VendorClient({"adyen": VendorAddress(url, None, LOOPBACK)}, version="0")
 
 
 TARGETS = [
@@ -82,8 +86,74 @@ async def test_our_credentials_go_to_the_address_of_the_settings_and_to_no_addre
     async with VendorClient({"braintree": where}, version="0") as vendors:
         ours = vendors._request("braintree", Fetch("a", {}))
         of_event = vendors._request("braintree", Fetch("https://assets.example/r.csv", {}))
-    assert (ours.headers["Authorization"], ours.allow) == ("Basic dTpw", LOOPBACK)
+    assert (ours.headers, ours.allow) == ({"Accept": "application/json", "Authorization": "Basic dTpw"}, LOOPBACK)
     assert (of_event.headers, of_event.allow) == ({}, ())
+
+
+async def test_the_address_of_an_event_may_be_in_the_networks_of_the_settings() -> None:
+    where = VendorAddress("http://vendor.example", "Basic dTpw", ())
+    async with VendorClient({"braintree": where}, version="0", allow=LOOPBACK) as vendors:
+        assert vendors._request("braintree", Fetch("https://assets.example/r.csv", {})).allow == LOOPBACK
+        assert vendors._request("braintree", Fetch("a", {})).allow == ()
+
+
+async def test_each_request_has_a_connection_of_its_own_and_no_cookie_of_another() -> None:
+    """A connection is known by its address, at which another name may be served."""
+    heads: list[bytes] = []
+    connections = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        with suppress(asyncio.IncompleteReadError):
+            while True:
+                heads.append(await reader.readuntil(b"\r\n\r\n"))
+                writer.write(b"HTTP/1.1 200 OK\r\nSet-Cookie: a=b; Path=/\r\nContent-Length: 2\r\n\r\n{}")
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as listening:
+        where = VendorAddress(f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}", None, LOOPBACK)
+        async with VendorClient({"adyen": where}, version="7") as vendors:
+            for _ in range(2):
+                assert await vendors.ask("adyen", Fetch("a", {})) == b"{}"
+    assert connections == 2
+    lines = heads[1].decode().lower().split("\r\n")
+    named = dict(line.split(": ", 1) for line in lines[1:] if line)
+    assert (named["user-agent"], named["accept-encoding"], named["accept"]) == (
+        "repoint/7",
+        "identity",
+        "application/json",
+    )
+    assert "cookie" not in named
+
+
+@pytest.mark.parametrize(("size", "is_read"), [(1_000_000, True), (1_000_001, False)])
+async def test_an_answer_of_a_megabyte_is_read_and_no_longer_one(size: int, *, is_read: bool) -> None:
+    head = f"HTTP/1.1 200 OK\r\nContent-Length: {size}\r\n\r\n".encode()
+    async with raw.server(raw.says(head, b" " * size)) as url, asking(url) as vendors:
+        try:
+            length = len(await vendors.ask("adyen", Fetch("a", {})))
+        except Unanswered:
+            length = 0
+    assert length == (size if is_read else 0)
+
+
+async def test_a_file_is_not_late_where_its_reader_takes_long() -> None:
+    """Kafka may; the vendor has sent it all."""
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 400000\r\n\r\n"
+    chunks_read = size = 0
+    async with raw.server(raw.says(head, b"x" * 400_000)) as url:
+        where = VendorAddress(url, None, LOOPBACK)
+        async with (
+            VendorClient({"adyen": where}, version="0", longest_wait=0.25) as vendors,
+            vendors.open_file("adyen", Fetch("r.csv", {})) as chunks,
+        ):
+            async for chunk in chunks:
+                chunks_read, size = chunks_read + 1, size + len(chunk)
+                if chunks_read <= 3:
+                    await asyncio.sleep(0.15)
+    assert chunks_read >= 3
+    assert size == 400_000
 
 
 @pytest.mark.parametrize(
@@ -167,6 +237,7 @@ async def test_a_name_without_an_address_is_named() -> None:
     ("asked", "pause"),
     [
         ("120", timedelta(seconds=120)),
+        ("86400", timedelta(days=1)),
         ("Fri, 31 Dec 2190 23:59:59 GMT", timedelta(days=1)),
         ("Sunday, 06-Nov-94 08:49:37 GMT", timedelta(0)),
         ("999999999", timedelta(days=1)),
@@ -182,6 +253,14 @@ async def test_a_pause_that_the_vendor_asks_for_is_bounded(asked: str, pause: ti
             with pytest.raises(Unanswered) as unanswered:
                 await vendors.ask("adyen", Fetch("a", {}))
     assert unanswered.value.retry_after == pause
+
+
+async def test_a_server_that_is_away_for_a_while_may_ask_for_a_pause_too() -> None:
+    head = b"HTTP/1.1 503 Later\r\nRetry-After: 120\r\nContent-Length: 0\r\n\r\n"
+    async with raw.server(raw.says(head)) as url, asking(url) as vendors:
+        with pytest.raises(Unanswered, match="the vendor answered 503") as unanswered:
+            await vendors.ask("adyen", Fetch("a", {}))
+    assert unanswered.value.retry_after == timedelta(seconds=120)
 
 
 async def read_file(vendors: VendorClient) -> bytes:

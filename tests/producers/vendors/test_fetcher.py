@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaProducer, ConsumerRecord
+from prometheus_client import REGISTRY
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 from structlog.testing import capture_logs
@@ -24,7 +25,7 @@ from producers.egress import parse_networks
 from producers.topic.publisher import Publisher
 from producers.vendors import client as asking
 from producers.vendors.client import VendorAddress, VendorClient
-from producers.vendors.fetcher import Fetcher, FetchPoint
+from producers.vendors.fetcher import Fetcher, FetchPoint, _Lease, _LeaseLost
 from schemas import thin
 from schemas.canonical import parse
 from schemas.digit_ids import NO_DIGIT_IDS, DigitIds
@@ -154,6 +155,9 @@ async def test_what_the_vendor_answers_is_told_and_the_event_is_done_with(harnes
     for request in harness.vendor.requests:
         assert request.headers["Authorization"] == f"Basic {b64encode(b'u:p').decode()}"
         assert request.method == ("POST" if feed == "google-pay" else "GET")
+    questions = [body for event in events if (body := json.loads(event.value).get("body")) is not None]
+    assert [json.loads(request.body) for request in harness.vendor.requests if request.body] == questions
+    assert bool(questions) is (feed == "google-pay")
 
 
 async def test_an_answer_newer_than_the_event_is_told_once_for_both_that_came(harness: Harness) -> None:
@@ -255,6 +259,81 @@ async def test_after_the_last_time_it_is_a_dead_letter_that_says_what_failed(har
         assert await fetcher.run_once() == 0
     assert await harness.rows() == []
     assert await harness.dead_letters() == [("thin", "fetch: the vendor answered 403", event.value)]
+
+
+async def test_the_dead_letter_of_an_event_has_its_place_and_its_feed(harness: Harness) -> None:
+    first, second = (replace(event, path) for event, path in zip(thin_events("adyen")[:1] * 2, "ab", strict=True))
+    await harness.waiting(first, second)
+    harness.vendor.answer("/v71/b", Answer(403))
+    harness.vendor.answer("/v71/a", answer("adyen"))
+    before = counted("given up")
+    async with harness.fetcher(schedule=()) as fetcher:
+        assert await fetcher.run_once() == 2
+    async with harness.engine.connect() as connection:
+        rows = await connection.execute(text("SELECT partition, kafka_offset, headers FROM dead_letters"))
+        assert [tuple(row) for row in rows] == [(0, 1, [["repoint-feed", "adyen"]])]
+    assert counted("given up") == before + 1
+
+
+def replace(event: TopicMessage, path: str) -> TopicMessage:
+    return event._replace(value=json.dumps(json.loads(event.value) | {"path": path}).encode())
+
+
+def counted(outcome: str) -> float:
+    return REGISTRY.get_sample_value("repoint_fetches_total", {"feed": "adyen", "outcome": outcome}) or 0.0
+
+
+@pytest.mark.parametrize(("failures", "hours"), [(0, 1), (1, 6), (2, 24)])
+async def test_the_wait_after_each_failure_is_that_of_its_place_in_the_schedule(
+    harness: Harness, failures: int, hours: int
+) -> None:
+    await harness.waiting(*thin_events("adyen")[:1])
+    async with harness.engine.begin() as connection:
+        for _ in range(failures):
+            [claimed] = await fetches.claim(connection, {"adyen": 1}, lease=timedelta(0))
+            await fetches.postpone(connection, claimed, timedelta(0), "answered 500")
+    harness.vendor.answer("/v71/storedPaymentMethods", Answer(403))
+    before = counted("failed")
+    async with harness.fetcher(schedule=[timedelta(hours=hours) for hours in (1, 6, 24)]) as fetcher:
+        assert await fetcher.run_once() == 1
+    async with harness.engine.connect() as connection:
+        waits = await connection.scalar(text("SELECT due_at - now() FROM fetches"))
+    # a tenth of it spreads the retries
+    assert timedelta(hours=hours * 0.99) < waits <= timedelta(hours=hours * 1.1)
+    assert counted("failed") == before + 1
+
+
+async def test_a_vendor_that_answers_late_is_asked_no_more_questions_meanwhile(harness: Harness) -> None:
+    event = thin_events("adyen")[0]
+    harness.vendor.answer("/v71/storedPaymentMethods", Answer(200, {}, answer("adyen").body, delay=0.3))
+    async with harness.engine.begin() as connection:
+        new = [NewFetch("adyen", bytes([number] * 16), event.value, "thin", 0, number) for number in range(6)]
+        await fetches.keep(connection, new)
+    before = counted("answered")
+    async with harness.fetcher() as fetcher:
+        asking = asyncio.create_task(fetcher.run_once())
+        await harness.vendor.arrived(4)
+        assert await fetcher.run_once() == 0
+        assert await asking == 4
+        assert await fetcher.run_once() == 2
+    assert counted("answered") == before + 6
+
+
+async def test_a_lease_is_extended_whenever_a_third_of_it_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, extended = [1000.0], list[float]()
+
+    async def extend() -> bool:
+        extended.append(now[0])
+        return now[0] < 1200
+
+    monkeypatch.setattr("producers.vendors.fetcher.time.monotonic", lambda: now[0])
+    lease = _Lease(timedelta(minutes=3), extend)
+    for now[0] in (1060.0, 1061.0, 1120.0, 1122.0):
+        await lease.keep()
+    assert extended == [1061.0, 1122.0]
+    now[0] = 1200.0
+    with pytest.raises(_LeaseLost):
+        await lease.keep()
 
 
 async def test_a_vendor_that_asks_for_a_pause_has_it(harness: Harness) -> None:
@@ -402,7 +481,7 @@ REPORT = (
 async def test_a_report_is_read_as_a_file_of_its_feed(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     """At an address of the event's own: without credentials, and not on this machine."""
     fetch = Fetch("https://assets.braintreegateway.com/report.csv?key=x", {}, file_at=NOW)
-    event = TopicMessage(None, thin.written("braintree", fetch, NOW), thin=True)
+    event = TopicMessage(None, thin.written("braintree", fetch, NOW + timedelta(days=3)), thin=True)
     await harness.waiting(event, feed="braintree")
     async with harness.fetcher() as fetcher:
         request = fetcher._vendors._request("braintree", fetch)
@@ -419,7 +498,9 @@ async def test_a_report_is_read_as_a_file_of_its_feed(harness: Harness, monkeypa
     found = await on_topic(harness.servers, harness.topic)
     assert sorted(len(one.headers) for one in found) == [0, 0, 2, 2]
     assert [one for one in found if PAN.encode() in (one.value or b"")] == []
-    assert {json.loads(one.value or b"")["type"] for one in found if not one.headers} == {"EXPIRY_UPDATED", "CLOSED"}
+    updates = [json.loads(one.value or b"") for one in found if not one.headers]
+    assert {update["type"] for update in updates} == {"EXPIRY_UPDATED", "CLOSED"}
+    assert {update["occurredAt"][:16] for update in updates} == {"2026-11-21T12:00"}, "the report's time"
 
 
 async def test_no_number_of_an_answer_gets_anywhere(harness: Harness, capfd: pytest.CaptureFixture[str]) -> None:

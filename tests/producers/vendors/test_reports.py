@@ -2,12 +2,13 @@
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from prometheus_client import REGISTRY
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -225,6 +226,23 @@ async def waiting(engine: AsyncEngine) -> None:
 async def left(engine: AsyncEngine) -> list[tuple[int, int]]:
     async with engine.connect() as connection:
         return [(row.attempt, row.failures) for row in await connection.execute(text("SELECT * FROM fetches"))]
+
+
+async def test_a_report_without_a_row_is_done_with_and_counted_as_irrelevant(engine: AsyncEngine) -> None:
+    def counted() -> list[float]:
+        labels = ({"feed": "braintree", "outcome": outcome} for outcome in ("irrelevant", "answered"))
+        return [REGISTRY.get_sample_value("repoint_fetches_total", named) or 0.0 for named in labels]
+
+    async def send(messages: Sequence[TopicMessage]) -> bool:
+        assert not messages
+        return True
+
+    await waiting(engine)
+    irrelevant, answered = counted()
+    async with serving() as vendor, asking(vendor.url) as vendors:
+        assert await Fetcher(engine, vendors, FEEDS, send=send, edge=Edge).run_once() == 1
+    assert await left(engine) == []
+    assert counted() == [irrelevant + 1, answered]
 
 
 async def test_a_long_report_keeps_its_lease_while_it_is_read(engine: AsyncEngine) -> None:

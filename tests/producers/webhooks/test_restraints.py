@@ -83,6 +83,29 @@ def test_a_longer_pause_asked_for_while_a_shorter_one_is_written_down_is_written
     assert not backlog.is_paused("m")
 
 
+@pytest.mark.parametrize("asked", [None, held(3600), PostResult(Outcome.GONE, 0.1, 410)], ids=["", "503", "410"])
+async def test_a_pause_for_a_fault_of_ours_ends_by_itself_and_none_that_the_endpoint_brought_upon_itself_since(
+    monkeypatch: pytest.MonkeyPatch, asked: PostResult | None
+) -> None:
+    monkeypatch.setattr("producers.webhooks.restraints.OWN_FAULT_PAUSE", timedelta(milliseconds=1))
+    restraints = Restraints(backlog := Backlog(1))
+    restraints.add(claimed(), PostResult(Outcome.RESOLVER_UNAVAILABLE, 0.1))
+    assert backlog.is_paused("m")
+    if asked is not None:
+        restraints.add(claimed(), asked)
+    await asyncio.sleep(0.03)
+    assert backlog.is_paused("m") is (asked is not None)
+
+
+def test_a_probe_that_failed_is_written_once(restraints: Restraints) -> None:
+    """Else the next failure would end the hold for the lease of a probe under way."""
+    restraints.add(claimed(is_probe=True), REFUSED)
+    assert restraints.gathered().probed == {"m"}
+    restraints.drop(restraints.gathered(), ())
+    restraints.add(claimed(), REFUSED)
+    assert restraints.gathered() == Gathered(set(), {}, {"m": (False, 1)})
+
+
 @pytest.mark.parametrize(
     ("written", "later", "left"),
     [
@@ -142,6 +165,7 @@ async def tries(outbox: Outbox) -> list[int]:
 async def test_a_circuit_opens_probes_and_closes_and_its_deliveries_lose_no_try(
     outbox: Outbox, dispatcher: Dispatcher, receiver: Receiver
 ) -> None:
+    opened = REGISTRY.get_sample_value("repoint_endpoint_circuits_opened_total") or 0
     receiver.answer("/m", Answer(500))
     await outbox.add_endpoint("m", receiver.url("/m"))
     await add_events(outbox, "m", 10)
@@ -159,6 +183,7 @@ async def test_a_circuit_opens_probes_and_closes_and_its_deliveries_lose_no_try(
         assert await dispatcher.run_once() == 0
         assert await states(outbox) == [("ENABLED", "OPEN", failures)]
     assert await tries(outbox) == [2] * 10, "a probe uses up no try"
+    assert REGISTRY.get_sample_value("repoint_endpoint_circuits_opened_total") == opened + 1
 
     receiver.answer("/m", Answer(200))
     await end_hold(outbox)
@@ -257,6 +282,22 @@ async def test_five_days_without_a_success_disable_the_endpoint_and_park_its_del
     )
     assert [row.status for row in await outbox.live()] == ["PARKED"] * 3
     assert REGISTRY.get_sample_value("repoint_endpoints_disabled_total") == disabled + 1
+
+
+async def test_an_endpoint_that_is_gone_is_disabled_for_that_however_long_it_has_failed(
+    engine: AsyncEngine, outbox: Outbox
+) -> None:
+    for name in ("a", "m"):
+        await outbox.add_endpoint(name)
+    await outbox.execute(
+        "UPDATE endpoints SET failures = 49, failing_since = now() - interval '5 days', circuit = 'OPEN'"
+    )
+    async with engine.begin() as connection:
+        written = await write(connection, Gathered({"m"}, {}, {"a": (False, 1), "m": (False, 1)}))
+    assert written.disabled == {
+        "a": "50 attempts failed within 5 days, and none succeeded",
+        "m": "answered 410 Gone",
+    }
 
 
 @pytest.mark.parametrize("answer", [unavailable("3600"), Answer(429), Answer(429, {"Retry-After": "3600"})])
