@@ -37,7 +37,11 @@ from store.topics import Incarnation
 
 log = structlog.get_logger()
 
-LAG = Gauge("repoint_consumer_lag_messages", "Messages that are not read yet", ["topic", "partition"])
+LAG = Gauge(
+    "repoint_consumer_lag_messages",
+    "Messages not read yet, as far as the last answer of the broker says",
+    ["topic", "partition"],
+)
 NOT_COMMITTED = Counter("repoint_offset_commits_failed_total", "Offsets not committed: a rebalance, or a broker away")
 
 COMMIT_SECONDS = 10

@@ -397,13 +397,13 @@ async def test_what_is_not_read_is_counted_at_a_look_until_the_group_is_left(
         await given(reader, 6)
         await reader.look()
         assert lag() == [0, 0, 0]
-        await post.send(*closings(3))
+        await post.send(*closings(1))
 
-        async def are_counted() -> bool:
+        async def is_counted() -> bool:
             await reader.look()
-            return sum(messages or 0 for messages in lag()) == 3
+            return sum(messages or 0 for messages in lag()) == 1
 
-        await until(are_counted)
+        await until(is_counted)
     assert lag() == [None, None, None]
 
 
