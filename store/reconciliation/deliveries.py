@@ -12,9 +12,12 @@ from store.replays import lock_lines
 from store.rows import LINE
 
 # A lease is a minute by default; a delivery of an endpoint that answers is due for seconds.
+# A delivery whose endpoint or event was deleted by a script is left alone. It is counted: a page that lacks a row would
+# be taken for the last one.
 _PAGE = text("""
     SELECT live.id,
-           CASE WHEN (live.wallet_id, live.sequence)
+           CASE WHEN endpoint.id IS NULL OR event.id IS NULL THEN NULL
+                WHEN (live.wallet_id, live.sequence)
                      <> (coalesce(event.wallet_id, event.id), coalesce(event.sequence, 0)) THEN 'OTHER_LINE'
                 WHEN endpoint.status = 'ENABLED' AND live.status = 'PARKED' THEN 'PARKED_AT_ENABLED_ENDPOINT'
                 WHEN endpoint.status = 'DISABLED' AND live.status = 'PENDING' THEN 'PENDING_AT_DISABLED_ENDPOINT'
@@ -32,8 +35,8 @@ _PAGE = text("""
                 THEN coalesce(event.wallet_id, event.id) || ' ' || coalesce(event.sequence, 0) END AS expected,
            live.wallet_id || ' ' || live.sequence || ' ' || live.status AS found
     FROM (SELECT * FROM deliveries WHERE id > CAST(:after AS bigint) ORDER BY id LIMIT :limit) AS live
-    JOIN endpoints AS endpoint ON endpoint.id = live.endpoint_id
-    JOIN events AS event ON event.id = live.event_id
+    LEFT JOIN endpoints AS endpoint ON endpoint.id = live.endpoint_id
+    LEFT JOIN events AS event ON event.id = live.event_id
     CROSS JOIN LATERAL (
         SELECT min(sequence) AS first, count(due_at) AS heads, bool_or(leased_until IS NOT NULL) AS leased
         FROM deliveries

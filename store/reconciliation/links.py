@@ -22,6 +22,8 @@ _CURRENT = """
      SELECT id FROM successors WHERE status <> 'DELETED')
 """
 # A link that no method can pay is not touched: the check of its method would end every run at its page.
+# A link whose method was deleted by a script is left alone. It is counted: a page that lacks a row would be taken for
+# the last one.
 _PAGE = text(f"""
     SELECT link.id, difference.kind,
            CASE difference.kind WHEN 'LINK_IN_OTHER_WALLET' THEN CAST(method.wallet_id AS text)
@@ -30,9 +32,10 @@ _PAGE = text(f"""
            CASE difference.kind WHEN 'LINK_IN_OTHER_WALLET' THEN CAST(link.wallet_id AS text)
                                 WHEN 'LINK_ON_DELETED_METHOD' THEN CAST(method.id AS text) END AS found
     FROM (SELECT * FROM payment_links WHERE id > CAST(:after AS uuid) ORDER BY id LIMIT :limit) AS link
-    JOIN payment_methods AS method ON method.id = link.payment_method_id
+    LEFT JOIN payment_methods AS method ON method.id = link.payment_method_id
     CROSS JOIN LATERAL (
         SELECT CASE
+            WHEN method.id IS NULL THEN NULL
             WHEN link.status <> 'CANCELLED' AND method.status = 'DELETED'
                  AND (link.wallet_id = method.wallet_id OR {_CURRENT} IS NULL) THEN 'LINK_ON_DELETED_METHOD'
             WHEN link.wallet_id <> method.wallet_id THEN 'LINK_IN_OTHER_WALLET'

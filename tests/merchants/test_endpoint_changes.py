@@ -153,7 +153,16 @@ async def test_a_removed_endpoint_leaves_its_history_and_its_id_behind(program: 
     assert [status for _, status, _ in await outbox.history()] == ["CANCELLED"] * 4
     [act] = await acts(program)
     assert (act["action"], act["subject"], act["reason"]) == ("endpoint removed", "m", "moved, whsec_***")
-    assert act["before"]["undelivered"] == 4
+    assert act["before"] == {
+        "urlHost": "127.0.0.1",
+        "merchantId": "m",
+        "eventTypes": ["PAYMENT_METHOD_DELETED"],
+        "headerNames": [],
+        "maxPerSecond": None,
+        "retrySchedule": None,
+        "status": "ENABLED",
+        "undelivered": 4,
+    }
 
     [row] = await outbox.execute("SELECT status, sealed_secrets FROM endpoints WHERE id = 'm'")
     assert (row.status, list(row.sealed_secrets)) == ("DISABLED", [])

@@ -15,6 +15,7 @@ from merchants.endpoint_events import send_test
 from reconciliation import jobs
 from reconciliation.jobs import Job, Report
 from store import deliveries, endpoints
+from store.inbox import GATE
 from store.reconciliation import runs
 from store.reconciliation.page import Page
 from store.reconciliation.runs import AlreadyRunning, Run
@@ -87,6 +88,34 @@ async def test_a_run_goes_on_to_the_last_page(harness: Harness, monkeypatch: pyt
     assert on_one_page > 1
     monkeypatch.setattr(jobs, "_PAGE", 1)
     assert (await run(harness, name)).run.examined == on_one_page
+
+
+async def test_a_link_without_a_method_ends_no_run(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A script deleted the method of the first link; the second one is in another wallet than its method."""
+    first, second = sorted(("l-m-A", "l-m-C"), key=harness.id_of)
+    own_wallet = {"l-m-A": "w-e1", "l-m-C": "w-e2"}
+    (other_wallet,) = {"w-e1", "w-e2"} - {own_wallet[second]}
+    await plant(
+        harness, "UPDATE payment_links SET payment_method_id = gen_random_uuid() WHERE id = :id",
+        id=harness.id_of(first),
+    )  # fmt: skip
+    await plant(
+        harness, "UPDATE payment_links SET wallet_id = :wallet WHERE id = :id",
+        wallet=harness.id_of(other_wallet), id=harness.id_of(second),
+    )  # fmt: skip
+    monkeypatch.setattr(jobs, "_PAGE", 1)
+    assert await kinds(harness, JobName.LINKS) == [(FindingKind.LINK_IN_OTHER_WALLET, second, True)]
+
+
+@pytest.mark.parametrize("deleted", ["event_id = gen_random_uuid(), sequence = 7", "endpoint_id = 'nobody'"])
+async def test_a_delivery_without_an_event_or_an_endpoint_ends_no_run(
+    outbox: Outbox, monkeypatch: pytest.MonkeyPatch, deleted: str
+) -> None:
+    harness = Harness(outbox.engine)
+    await plant(harness, f"UPDATE deliveries SET {deleted} WHERE id = 3")  # noqa: S608
+    await plant(harness, "UPDATE deliveries SET status = 'PARKED' WHERE id = 4")
+    monkeypatch.setattr(jobs, "_PAGE", 1)
+    assert await kinds(harness, JobName.DELIVERIES) == [(FindingKind.PARKED_AT_ENABLED_ENDPOINT, "4", True)]
 
 
 # --- links --------------------------------------------------------------------------------------------------------
@@ -312,6 +341,36 @@ async def test_a_wallet_that_missed_a_report_is_resolved_and_announced(harness: 
     assert [name for name, _ in await harness.told("pharmacy", "w-e2")] == ["REPLACED", "DELETED"]
     assert await method_of(harness, "l-m-C") not in {"m-C", "m-D"}
     assert await kinds(harness, JobName.WALLETS) == []
+
+
+@pytest.mark.parametrize(
+    "hold",
+    [
+        "SELECT FROM wallets WHERE enterprise_id = 'e2' FOR NO KEY UPDATE",
+        "SELECT FROM credentials WHERE key = 'vau:C' FOR UPDATE",
+        f"SELECT pg_advisory_xact_lock({GATE})",
+    ],
+    ids=["the wallet", "a credential", "the gate"],
+)
+async def test_a_wallet_is_resolved_behind_the_locks_of_a_batch(harness: Harness, hold: str) -> None:
+    await plant(
+        harness,
+        "INSERT INTO replacement_facts (old_key, new_key, vendor, update_id, occurred_at, reason, kept_until)"
+        " VALUES ('vau:C', 'vau:E', 'vau', 'u', '2026-01-02', 'REISSUED', now() + interval '1 day')",
+    )
+    await plant(
+        harness,
+        "INSERT INTO credentials (key, kept_until) SELECT unnest(ARRAY['vau:C', 'vau:E']), now() + interval '1 day'"
+        " ON CONFLICT DO NOTHING",
+    )
+    async with harness.engine.connect() as batch:
+        await batch.execute(text(hold))
+        repairing = asyncio.create_task(run(harness, JobName.WALLETS))
+        await asyncio.wait([repairing], timeout=0.2)
+        assert not repairing.done()
+        await batch.commit()
+    [(finding, is_repaired)] = (await repairing).findings
+    assert (finding.expected, is_repaired) == ("1 replaced", True)
 
 
 # --- deliveries ---------------------------------------------------------------------------------------------------

@@ -323,11 +323,15 @@ async def test_what_became_of_each_delivery_is_counted_and_the_job_ends(outbox: 
 
 async def test_an_endpoint_that_is_removed_while_a_job_runs_gets_nothing(outbox: Outbox) -> None:
     await outbox.write("shop", await outbox.add_wallet(), 2)
-    await start(outbox)
+    await start(outbox, per_second=2)
     await outbox.execute(
         "UPDATE endpoints SET status = 'DISABLED', removed_at = now(), sealed_secrets = '{}' WHERE id = 'shop'"
     )
-    await enqueue_all(outbox)
+    for left_alone in (1, 2, 2):
+        await outbox.execute("UPDATE replay_jobs SET next_at = now()")
+        async with outbox.engine.begin() as connection:
+            assert isinstance(await replay_jobs.enqueue_next(connection), Enqueued)
+        assert (await job(outbox)).left_alone == left_alone
     assert await live_events(outbox) == []
     assert (await job(outbox)).left_alone == 2
     assert (await start(outbox)).selected == 0

@@ -6,10 +6,12 @@ from collections.abc import Set as AbstractSet
 
 import pytest
 from prometheus_client import REGISTRY
+from sqlalchemy import text
 
 from consumers.batch import take_in
 from domain.effort import TooMuch
 from domain.update import Update, UpdateType
+from store.inbox import GATE
 from store.knowledge import Contended
 from tests.consumers.harness import RETENTION, Harness
 from tests.domain.build import Names, link, method, removed, replaced, reported, wallet
@@ -97,6 +99,25 @@ async def test_each_transaction_takes_the_next_wallets_in_the_order_of_their_ids
         row for row in await harness.rows("SELECT wallet_id FROM events") if harness.name_of(str(row[0])) in names[:2]
     ]
     assert events() - told == all_events.count - len(of_first_two)
+
+
+@pytest.mark.parametrize("held", ["wallet", "credential", "gate"])
+async def test_the_next_wallets_are_resolved_behind_the_locks_of_a_batch(harness: Harness, held: str) -> None:
+    names = await import_hub(harness, 3)
+    await take(harness, replaced("A", "B", on=1))
+    holds = {
+        "wallet": f"SELECT FROM wallets WHERE id = '{harness.id_of(names[2])}' FOR NO KEY UPDATE",
+        "credential": "SELECT FROM credentials WHERE key = 'vau:A' FOR UPDATE",
+        "gate": f"SELECT pg_advisory_xact_lock({GATE})",
+    }
+    async with harness.engine.connect() as batch:
+        await batch.execute(text(holds[held]))
+        resolving = asyncio.create_task(unfinished.run_once(harness.engine, RETENTION))
+        await asyncio.wait([resolving], timeout=0.2)
+        assert not resolving.done()
+        await batch.commit()
+    assert await resolving is not None
+    assert await wallets_with(harness, "vau:B") == set(names)
 
 
 async def test_what_is_left_is_of_both_names_of_a_credential(harness: Harness) -> None:
