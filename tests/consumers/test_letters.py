@@ -50,6 +50,12 @@ def test_digits_that_the_settings_call_ids_stay_in_the_body_alone() -> None:
 
 
 @pytest.mark.parametrize("letter", [dead_letter, shortened_letter])
+def test_a_message_without_a_key_or_a_header_without_a_value_is_kept_so(letter: type) -> None:
+    kept = letter(message(headers=[("x", None), ("y", b"")]), "refused")
+    assert (kept.key, kept.headers) == (None, [("x", None), ("y", "")])
+
+
+@pytest.mark.parametrize("letter", [dead_letter, shortened_letter])
 def test_what_no_text_holds_is_escaped(letter: type) -> None:
     kept = letter(message(key=b"k\0", headers=[("h\0\udcff", b"v\0")]), "r\0\udcff")
     assert kept.key == "k\\x00"

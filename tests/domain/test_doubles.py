@@ -21,6 +21,7 @@ def test_links_and_flags_move_to_the_first_and_what_was_told_last_counts() -> No
         link("m-B", id="moves"),
         link("m-B", id="paused", status=LinkStatus.PAUSED),
         link("m-B", id="stays", status=LinkStatus.CANCELLED),
+        link("m-A", id="own"),
     ]
     joined = join(wallet(first, again, links=links))
     assert joined.into == {"m-B": "m-A"}
@@ -29,7 +30,7 @@ def test_links_and_flags_move_to_the_first_and_what_was_told_last_counts() -> No
     assert kept.details == Details("1234", "VISA", Expiry(2027, 1), "New Name", "1")
     assert (kept.nickname, kept.par, kept.default, kept.subscription_default) == ("new", "P", True, True)
     assert {each.id: paid_with(joined.wallet, each.id) for each in links} == {
-        "moves": "m-A", "paused": "m-A", "stays": "m-B",
+        "moves": "m-A", "paused": "m-A", "stays": "m-B", "own": "m-A",
     }  # fmt: skip
     (tombstone,) = (each for each in joined.wallet.methods if not each.live)
     assert (tombstone.id, tombstone.status, tombstone.replaced_by, tombstone.deleted_reason) == (
@@ -67,6 +68,30 @@ def test_two_accounts_under_one_credential_are_not_joined() -> None:
     with pytest.raises(AnotherAccount) as refused:
         join(wallet(method("A", par="P1"), method("A", id="again", par="P2")))
     assert (refused.value.method, refused.value.like) == ("again", "m-A")
+
+
+@pytest.mark.parametrize(("first", "again"), [("P1", "P1"), ("P1", None), (None, "P1")])
+def test_doubles_whose_account_is_the_same_or_not_known_are_joined(first: str | None, again: str | None) -> None:
+    (kept,) = join(wallet(method("A", par=first), method("A", id="again", par=again))).wallet.live_methods
+    assert (kept.id, kept.par) == ("m-A", "P1")
+
+
+@pytest.mark.parametrize(
+    ("first", "again", "kept"),
+    [
+        (Details(expiry=Expiry(2027, 1)), Details(expiry=Expiry(2028, 1)), Details(expiry=Expiry(2028, 1))),
+        (Details(), Details(expiry=Expiry(2028, 1)), Details(expiry=Expiry(2028, 1))),
+        (Details("1111", "VISA"), Details("2222", "MC"), Details("1111", "VISA")),
+        (Details(), Details("2222", "MC"), Details("2222", "MC")),
+        (Details(zip_code="1"), Details(zip_code="2"), Details(zip_code="2")),
+        (Details(manufacturer_card=False), Details(manufacturer_card=True), Details(manufacturer_card=False)),
+        (Details(), Details(manufacturer_card=True), Details(manufacturer_card=True)),
+        (Details(), Details(bank_name="C"), Details(bank_name="C")),
+    ],
+)
+def test_of_two_doubles_each_detail_is_kept_by_its_own_rule(first: Details, again: Details, kept: Details) -> None:
+    (joined,) = join(wallet(method("A", details=first), method("A", id="again", details=again))).wallet.live_methods
+    assert joined.details == kept
 
 
 def test_joining_again_joins_nothing_more() -> None:

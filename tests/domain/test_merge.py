@@ -1,5 +1,7 @@
 """Two wallets of one customer become one (design.md §4, WALLET_MERGED)."""
 
+import pytest
+
 from domain.merge import Merged, Merger, merge
 from domain.resolve import Replaced, Updated
 from domain.update import Reason
@@ -99,14 +101,30 @@ def test_the_kept_method_takes_blanks_from_the_other() -> None:
     assert (kept.nickname, kept.details) == ("Hers", Details(holder_name="Jane", zip_code="2"))
 
 
-def test_the_targets_flags_win() -> None:
+@pytest.mark.parametrize("default", [False, True])
+@pytest.mark.parametrize("subscription_default", [False, True])
+def test_the_targets_flags_win(*, default: bool, subscription_default: bool) -> None:
     source = wallet(method("A", id="s-A", default=True, subscription_default=True), customer="e2")
-    target = wallet(method("C", id="t-C", default=True))
+    holder = method("C", id="t-C", default=default, subscription_default=subscription_default)
+    target = wallet(removed("D", id="t-D"), holder, method("E", id="t-E"))
 
     merged = live(merge(source, target).target)
 
-    assert (merged["C"].default, merged["A"].default) == (True, False)
-    assert (merged["C"].subscription_default, merged["A"].subscription_default) == (False, True)
+    assert (merged["C"].default, merged["A"].default) == (default, not default)
+    assert (merged["C"].subscription_default, merged["A"].subscription_default) == (
+        subscription_default,
+        not subscription_default,
+    )
+
+
+def test_a_method_without_flags_gets_none_where_the_target_has_none() -> None:
+    source = wallet(method("A", id="s-A", subscription_default=True), method("B", id="s-B"), customer="e2")
+    target = wallet(method("C", id="t-C", subscription_default=True))
+
+    merged = live(merge(source, target).target)
+
+    assert {name for name, held in merged.items() if held.default} == set()
+    assert {name for name, held in merged.items() if held.subscription_default} == {"C"}
 
 
 def test_a_flag_that_the_target_lacks_passes_from_a_replaced_method_to_the_kept_one() -> None:
@@ -116,15 +134,16 @@ def test_a_flag_that_the_target_lacks_passes_from_a_replaced_method_to_the_kept_
     assert live(merge(source, target).target)["A"].default
 
 
-def test_who_saw_a_method_that_lost_its_flag_is_told() -> None:
-    source = wallet(method("A", id="s-A", default=True), customer="e2")
-    target = wallet(method("C", id="t-C", default=True))
+@pytest.mark.parametrize("flag", ["default", "subscription_default"])
+def test_who_saw_a_method_that_lost_its_flag_is_told(flag: str) -> None:
+    source = wallet(method("A", id="s-A", **{flag: True}), customer="e2")  # type: ignore[arg-type]
+    target = wallet(method("C", id="t-C", **{flag: True}))  # type: ignore[arg-type]
 
     changes = merge(source, target).changes
 
-    assert [(change.before.default, change.after.default) for change in changes if isinstance(change, Updated)] == [
-        (True, False)
-    ]
+    assert [
+        (getattr(change.before, flag), getattr(change.after, flag)) for change in changes if isinstance(change, Updated)
+    ] == [(True, False)]
 
 
 def test_merchants_are_united_and_told_of_what_they_could_not_see() -> None:

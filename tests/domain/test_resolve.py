@@ -672,6 +672,42 @@ def test_of_two_facts_that_name_one_card_the_later_says_what_it_shows() -> None:
     assert shown == Details("2222", "VISA", FACT_EXPIRY, "Jane Poe", "12345")
 
 
+@pytest.mark.parametrize("late_expiry", [Expiry(2028, 1), None])
+def test_what_the_later_of_two_facts_leaves_out_the_earlier_says(late_expiry: Expiry | None) -> None:
+    start = wallet(method("A"), method("C"))
+    early = replaced("A", "B", on=1, last4="1111", brand="MC", expiry=Expiry(2030, 1), par="P1")
+    late = replaced("C", "B", on=2, expiry=late_expiry)
+
+    made = live(at_once(start, late, early).wallet)["B"]
+
+    assert (made.details, made.par) == (Details("1111", "MC", Expiry(2030, 1)), "P1")
+
+
+def test_of_two_holders_of_the_current_card_the_one_of_the_credential_that_the_fact_names_stays() -> None:
+    start = wallet(method("A"), method(":fp", id="m-1"), method("B", id="m-2"))
+
+    after = live(at_once(start, replaced("A", ("B", ":fp"), on=1)).wallet)
+
+    assert [held.id for held in after.values()] == ["m-2"]
+
+
+def test_of_two_holders_under_other_names_the_one_of_the_lower_id_stays() -> None:
+    for ids in (("m-1", "m-2"), ("m-2", "m-1")):
+        start = wallet(method("A", "mdes:X"), method(":fp", id=ids[0]), method("mdes:Y", id=ids[1]))
+        facts = [
+            replaced("mdes:X", "mdes:Y", on=1, vendor="mdes", last4="1881", brand="VISA"),
+            replaced("A", ("B", ":fp"), on=2, last4="1881", brand="VISA"),
+        ]
+
+        assert [held.id for held in live(at_once(start, *facts).wallet).values()] == ["m-1"]
+
+
+def test_an_existing_method_keeps_its_payment_account_if_that_of_the_old_is_not_known() -> None:
+    start = wallet(method("A"), method("B", par="P1"))
+
+    assert live(at_once(start, replaced("A", "B", on=1)).wallet)["B"].par == "P1"
+
+
 def test_what_the_fact_tells_goes_before_what_the_old_method_knew() -> None:
     start = wallet(method("A", details=Details(holder_name="Jane Doe", zip_code="12345")))
 
@@ -769,9 +805,11 @@ def test_a_method_that_nothing_is_told_of_is_left_untouched() -> None:
 
 
 def test_a_wallet_knows_where_facts_lead_even_if_no_method_holds_it() -> None:
-    resolved = at_once(wallet(method("A"), method("C")), replaced("A", "B", on=1), replaced("A", "C", on=2)).wallet
+    facts = [replaced("A", "B", on=1), replaced("A", "C", on=2)]
+    resolved = at_once(wallet(method("A"), method("C")), *facts).wallet
 
     assert resolved.leads == {key("B")}
+    assert at_once(resolved, *facts, replaced("B", "D", on=0)).wallet.leads == {key("B"), key("D")}
     assert resolved.knows() == {key("A"), key("B"), key("C")}
 
 
@@ -807,3 +845,11 @@ def test_of_facts_about_several_credentials_of_a_method_the_later_says_why() -> 
         (change,) = at_once(wallet(method("A", ":fp_A")), *facts).changes
         assert isinstance(change, Replaced)
         assert change.reason is Reason.LOST_OR_STOLEN
+
+
+def test_the_links_of_all_accounts_that_change_at_once_move() -> None:
+    start = wallet(method("A"), method("P"), method("X"), links=[link("m-A"), link("m-P"), link("m-X")])
+
+    after = at_once(start, replaced("A", "B", on=1), replaced("P", "Q", on=2)).wallet
+
+    assert [paid_with(after, f"l-m-{name}") for name in "APX"] == ["made-vau:B", "made-vau:Q", "m-X"]
