@@ -98,9 +98,13 @@ class InboxRow:
     offset: int
 
 
-_INBOX = text("""
+_INBOX_COLUMNS = """
     SELECT id, vendor, update_id, type, outcome, reason, occurred_at, received_at, topic, partition, kafka_offset
     FROM inbox
+"""
+_INBOX_ROW = text(f"{_INBOX_COLUMNS} WHERE id = :id")
+_INBOX = text(f"""
+    {_INBOX_COLUMNS}
     WHERE (CAST(:outcome AS text) IS NULL OR outcome = :outcome)
       AND (CAST(:vendor AS text) IS NULL OR vendor = :vendor)
       AND (CAST(:update_id AS text) IS NULL OR update_id = :update_id)
@@ -116,6 +120,12 @@ async def inbox(
         _INBOX, {"outcome": outcome, "vendor": vendor, "update_id": update_id, "limit": limit}
     )
     return [InboxRow(*row) for row in rows]
+
+
+async def inbox_row(connection: AsyncConnection, id_: int) -> InboxRow | None:
+    """The row of that number; None if there is none."""
+    row = (await connection.execute(_INBOX_ROW, {"id": id_})).one_or_none()
+    return None if row is None else InboxRow(*row)
 
 
 _HAS_VENDOR = text("SELECT EXISTS (SELECT FROM inbox WHERE vendor = :vendor)")
