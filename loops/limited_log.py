@@ -26,7 +26,7 @@ class LimitedLog:
         self._every = every
         self._fields = fields
         self._lines = 0
-        self._more = 0
+        self._unwritten = 0
         self._timer: asyncio.TimerHandle | None = None
 
     def write(self, *, events: int = 1, **fields: object) -> None:
@@ -35,7 +35,7 @@ class LimitedLog:
             self._lines += 1
             self._write(self._event, **fields)
         else:
-            self._more += events
+            self._unwritten += events
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(self._every, self._end)
 
@@ -48,6 +48,6 @@ class LimitedLog:
     def _end(self) -> None:
         self._timer = None
         self._lines = 0
-        if self._more:
-            more, self._more = self._more, 0
-            self._write(f"{self._event}: more of them", more=more, within_seconds=self._every, **self._fields)
+        if self._unwritten:
+            unwritten, self._unwritten = self._unwritten, 0
+            self._write(f"{self._event}: more of them", more=unwritten, within_seconds=self._every, **self._fields)

@@ -24,7 +24,7 @@ from ops import edge, egress, kafka, secret_keys, telemetry
 from ops.jobs import Job, run_together
 from ops.retention import retention
 from ops.settings import Settings
-from ops.summary import Summary
+from ops.summary import MinuteSummary
 from ops.telemetry import Probe
 from ops.terminal import Failed
 from producers.topic.publisher import Publisher
@@ -169,7 +169,7 @@ async def assembled(settings: Settings, role: Role, engine: AsyncEngine | None, 
             parts.jobs["feeds"] = listener.run
             parts.ready["feeds"] = publisher.ready
         parts.jobs["watchdog"] = partial(_watch, parts)
-        parts.jobs["summary"] = Summary().run
+        parts.jobs["summary"] = MinuteSummary().run
         yield parts
 
 

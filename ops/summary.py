@@ -32,7 +32,7 @@ Counts = dict[tuple[str, str | None], float]
 """By field, and by the label's value where the field has a label."""
 
 
-class Summary:
+class MinuteSummary:
     """Writes the line every `every` seconds."""
 
     def __init__(self, every: float = _EVERY_SECONDS) -> None:
@@ -56,13 +56,13 @@ class Summary:
 def counts(samples: Iterable[Sample]) -> Counts:
     """What has been counted since the start of the process."""
     by_name = {name: (field, label) for name, field, label in _COUNTED}
-    found: Counts = {}
+    numbers_by_field: Counts = {}
     for sample in samples:
         if sample.name in by_name:
             field, label = by_name[sample.name]
             key = (field, None if label is None else sample.labels[label])
-            found[key] = found.get(key, 0.0) + sample.value
-    return found
+            numbers_by_field[key] = numbers_by_field.get(key, 0.0) + sample.value
+    return numbers_by_field
 
 
 def fields(before: Mapping[tuple[str, str | None], float], now: Counts) -> dict[str, int | dict[str, int]]:

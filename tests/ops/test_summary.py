@@ -12,7 +12,7 @@ from consumers import delivery_gauges
 from consumers.halving import UNREADABLE, UPDATES
 from consumers.reader import LAG
 from ops import summary
-from ops.summary import Summary, counts, fields, waiting
+from ops.summary import MinuteSummary, counts, fields, waiting
 from producers.webhooks.recorder import ATTEMPTS
 from tests.parts.until import until
 
@@ -61,11 +61,11 @@ def test_what_waits_is_the_sum_over_the_partitions_and_the_oldest_that_is_due() 
 
 
 async def test_a_process_writes_its_line_every_minute_and_when_it_ends() -> None:
-    assert Summary()._every == 60
+    assert MinuteSummary()._every == 60
     stopping = asyncio.Event()
     UPDATES.labels("APPLIED").inc()
     with capture_logs() as lines:
-        writing = asyncio.create_task(Summary(every=0.3).run(stopping))
+        writing = asyncio.create_task(MinuteSummary(every=0.3).run(stopping))
         await asyncio.sleep(0)
         UPDATES.labels("APPLIED").inc(3)
         UNREADABLE.inc(2)
