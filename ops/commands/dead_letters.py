@@ -229,7 +229,8 @@ async def _send(lines: Sequence[FeedLine], servers: str, settings: Settings) -> 
     )
     if sent.refused:
         letters = terminal.counted(sent.lines, "dead letter")
-        raise Failed(f"the broker did not take {sent.refused} of {letters}: {sent.first_refusal}; none was closed")
+        why = sent.first_refusal or "too long for it"
+        raise Failed(f"the broker did not take {sent.refused} of {letters}: {why}; none was closed")
 
 
 async def _close(engine: AsyncEngine, ids: Sequence[int], status: str, *, dry_run: bool) -> None:

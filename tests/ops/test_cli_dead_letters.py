@@ -1,6 +1,7 @@
 """What a person can do with messages that nobody could read."""
 
 import json
+import secrets
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from schemas.canonical import UNREADABLE_HEADER, parse
 from store import dead_letters
 from store.dead_letters import DeadLetter, MaskedHeaders
+from testbed.kafka import Broker
 from tests.acceptance.lines import replaced
 from tests.acceptance.program import Program
+from tests.parts.small_batches import limit_batches
 
 READABLE = json.dumps(replaced(1)).encode()
 MASKED = json.dumps(replaced(2, new="****************")).encode()
@@ -178,6 +181,17 @@ async def test_without_a_broker_a_letter_stays_open(program: Program) -> None:
     ended = await program("dead-letters", "replay", "1", KAFKA_BOOTSTRAP_SERVERS="127.0.0.1:1")
     assert (ended.code, ended.err) == (1, "repoint: no broker at 127.0.0.1:1 (REPOINT_KAFKA_BOOTSTRAP_SERVERS)\n")
     assert await status(program) == ["OPEN", "OPEN", "OPEN"]
+
+
+async def test_a_letter_that_the_broker_does_not_take_stays_open(
+    program: Program, engine: AsyncEngine, broker: Broker, topic: str
+) -> None:
+    letter = await keep(engine, topic, json.dumps(replaced(5) | {"note": secrets.token_urlsafe(5_000)}).encode(), [])
+    await limit_batches(broker, topic, 1_000)
+    ended = await program("dead-letters", "replay", letter)
+    assert (ended.code, ended.out) == (1, "")
+    assert ended.err == "repoint: the broker did not take 1 of 1 dead letter: too long for it; none was closed\n"
+    assert await status(program) == ["OPEN"] * 4
 
 
 async def test_letters_are_discarded_by_range_reason_and_time(program: Program) -> None:

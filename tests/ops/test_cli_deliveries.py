@@ -4,6 +4,7 @@ import json
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -11,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from ops import chosen_deliveries
 from ops.actor import who
 from schemas.signature import event_id
-from store import cancelled_deliveries, deliveries
+from store import cancelled_deliveries, deliveries, new_deliveries
 from store.selection import Selected
 from tests.acceptance.program import Program
 from tests.store.outbox import SECRET, Outbox
@@ -134,6 +135,41 @@ async def test_the_next_of_a_cancelled_head_is_due(outbox: Outbox, engine: Async
 
 async def listed(program: Program, *arguments: str) -> list[int]:
     return [delivery["id"] for delivery in json.loads(await out(program, "deliveries", "list", "--json", *arguments))]
+
+
+async def tell_both(outbox: Outbox, *endpoints: str) -> UUID:
+    """One event of `shop`, and a delivery of it to each of the endpoints."""
+    (delivery,) = await outbox.write("shop", await outbox.add_wallet())
+    async with outbox.engine.begin() as connection:
+        await new_deliveries.enqueue(connection, [delivery._replace(endpoint_id=name) for name in endpoints])
+    return delivery.event_id
+
+
+async def test_deliveries_are_listed_by_each_option(outbox: Outbox, program: Program) -> None:
+    await outbox.add_endpoint("till", merchant="shop")
+    await tell_both(outbox, "shop", "till")
+    await outbox.tell("gym", await outbox.add_wallet())
+    await outbox.execute("UPDATE deliveries SET status = 'PARKED' WHERE endpoint_id = 'gym'")
+    ((shop,), (till,), (gym,)) = [await ids(outbox, name) for name in ("shop", "till", "gym")]
+    assert shop < till < gym
+    for arguments, expected in (
+        ((), [gym, till, shop]),
+        (("--limit", "2"), [gym, till]),
+        (("--status", "parked"), [gym]),
+        (("--endpoint", "till"), [till]),
+        (("--merchant", "shop"), [till, shop]),
+    ):
+        assert await listed(program, *arguments) == expected
+
+
+async def test_of_an_event_for_several_endpoints_the_delivery_to_the_named_one_is_cancelled(
+    outbox: Outbox, program: Program
+) -> None:
+    await outbox.add_endpoint("till", merchant="shop")
+    event = event_id(await tell_both(outbox, "shop", "till"))
+    arguments = ("deliveries", "cancel", event, "--endpoint", "till", "--reason", "none")
+    assert await out(program, *arguments) == "cancelled 1 delivery\n"
+    assert [row.endpoint_id for row in await outbox.live()] == ["shop"]
 
 
 @pytest.mark.parametrize(

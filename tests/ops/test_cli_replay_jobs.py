@@ -138,6 +138,37 @@ async def test_events_narrow_a_job(program: Program, outbox: Outbox) -> None:
     assert (job["selected"], job["selection"]) == (1, {"endpoint": "shop", "events": [first]})
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "shown"),
+    [
+        ("--since", "2026-01-02", {"since": "2026-01-02T00:00:00.000Z"}),
+        ("--since", "2190-01-01", None),
+        ("--until", "2190-01-01", {"until": "2190-01-01T00:00:00.000Z"}),
+        ("--until", "2026-01-02", None),
+        ("--event", "PAYMENT_METHOD_DELETED", {"names": ["PAYMENT_METHOD_DELETED"]}),
+        ("--event", "PAYMENT_METHOD_UPDATED", None),
+    ],
+)
+async def test_a_time_and_the_names_of_events_narrow_a_job(
+    program: Program, outbox: Outbox, option: str, value: str, shown: dict[str, object] | None
+) -> None:
+    await deliver(outbox, 2)
+    started = await program("replay", "start", "--merchant", "shop", "--scope", "all", option, value, "--json")
+    assert started.code == (1 if shown is None else 0)
+    if shown is not None:
+        job = started.json()
+        assert (job["selected"], job["perSecond"], job["selection"]) == (2, 50, {"merchant": "shop"} | shown)
+
+
+async def test_jobs_are_listed_by_their_status(program: Program, outbox: Outbox) -> None:
+    await deliver(outbox, 2)
+    for number in range(2):
+        await program("replay", "start", "--endpoint", "shop", "--scope", "all")
+        await program("replay", ("pause", "cancel")[number], str(number + 1))
+    for arguments, expected in (((), [2, 1]), (("--limit", "1"), [2]), (("--status", "paused"), [1])):
+        assert [job["id"] for job in (await program("replay", "list", "--json", *arguments)).json()] == expected
+
+
 async def test_what_arrived_goes_again_when_it_is_named_as_delivered(program: Program, outbox: Outbox) -> None:
     first, second = await deliver(outbox, 2)
     ((number,),) = await outbox.execute("SELECT id FROM delivery_history WHERE sequence = 2")

@@ -10,6 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from domain.delivery.backlog import Backlog
 from domain.delivery.outcome import Outcome
 from producers.webhooks import recorder as module
+from producers.webhooks.dead_log import DEAD
+from producers.webhooks.evidence import Evidence
 from producers.webhooks.measures import ATTEMPT_SECONDS
 from producers.webhooks.recorder import ATTEMPTS, LATE, Recorder
 from producers.webhooks.restraints import DISABLED
@@ -217,6 +219,32 @@ async def test_attempts_are_counted_by_what_came_of_them(recording: Recording, o
     gone = PostResult(Outcome.GONE, 0.5, 410)
     await recording.end([first, second, third, late._replace(attempt=7)], ACCEPTED, ACCEPTED, gone, ACCEPTED)
     assert [after - former for after, former in zip(counts(), before, strict=True)] == [3, 1, 1, 1, 1.25]
+
+
+async def test_a_late_result_is_no_dead_delivery(recording: Recording, outbox: Outbox) -> None:
+    """Another dispatcher has the delivery, and may be accepted."""
+    for _ in range(2):
+        await outbox.tell("m", await outbox.add_wallet())
+    first, late = (claimed._replace(tries=2) for claimed in await recording.claim(m=2))
+    before = DEAD._value.get()
+    await recording.end([first, late._replace(attempt=7)], FAILED, FAILED)
+    assert DEAD._value.get() == before + 1
+    assert [status for _, status, _ in await outbox.history()] == ["DEAD"]
+
+
+async def test_what_is_kept_of_an_answer_has_the_number_and_the_time_of_its_attempt(
+    recording: Recording, outbox: Outbox
+) -> None:
+    for _ in range(2):
+        await outbox.tell("m", await outbox.add_wallet())
+    first, second = await recording.claim(m=2)
+    recording.recorder.add(first, 1_763_600_000.0, FAILED)
+    recording.recorder.add(second, 1_763_600_001.0, FAILED, Evidence(["x-shop"], "no"))
+    await recording.recorder.run_once()
+    (kept,) = await outbox.execute(
+        "SELECT delivery_id, number, extract(epoch FROM attempted_at) AS at, header_names, body FROM attempt_evidence"
+    )
+    assert tuple(kept) == (second.id, 1, 1_763_600_001, ["x-shop"], "no")
 
 
 async def test_the_claimer_is_told_when_it_is_time_for_the_next_claim(recording: Recording, outbox: Outbox) -> None:
