@@ -8,6 +8,7 @@ from math import inf
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from domain.delivery.backlog import Backlog
@@ -76,6 +77,7 @@ async def test_what_is_due_is_leased_and_handed_on(claiming: Claiming, outbox: O
     names = await claiming.run_once()
     assert sorted(names) == ["m", "m", "n", "n"]
     assert claiming.backlog.outstanding == 4
+    assert REGISTRY.get_sample_value("repoint_deliveries_claimed") == 4
     assert begun <= claiming.leased_after[0] <= time.monotonic()
     ((shortest, longest),) = await outbox.execute(
         "SELECT min(extract(epoch FROM leased_until - now())), max(attempt) FROM deliveries"

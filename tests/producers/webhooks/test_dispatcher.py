@@ -560,6 +560,20 @@ async def test_what_has_waited_for_too_long_in_the_process_is_given_back_and_not
     assert len(receiver.requests) == 3
 
 
+async def test_while_too_many_results_wait_for_the_database_nothing_more_is_claimed(
+    monkeypatch: pytest.MonkeyPatch, outbox: Outbox, dispatcher: Dispatcher, receiver: Receiver
+) -> None:
+    """After a crash their deliveries are sent again."""
+    monkeypatch.setattr("producers.webhooks.recorder._MOST_RESULTS", -1)
+    await outbox.add_endpoint("m", receiver.url("/m"))
+    await outbox.tell("m", await outbox.add_wallet())
+    async with running(dispatcher):
+        await asyncio.sleep(0.3)
+        assert [row.attempt for row in await outbox.live()] == [0]
+        monkeypatch.setattr("producers.webhooks.recorder._MOST_RESULTS", 5000)
+        await receiver.arrived(1)
+
+
 async def leased(outbox: Outbox) -> int:
     ((count,),) = await outbox.execute("SELECT count(leased_until) FROM deliveries")
     return int(count)
