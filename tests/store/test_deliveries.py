@@ -243,23 +243,51 @@ async def test_the_next_of_a_line_that_is_not_to_be_claimed_is_due_for_any_claim
     assert second.attempt == 1
 
 
-@pytest.mark.parametrize("paused", ["held", "disabled"])
+PAUSES = {
+    "held": "UPDATE endpoints SET held_until = now() + interval '1 hour'",
+    "disabled": "UPDATE endpoints SET status = 'DISABLED'",
+}
+
+
+@pytest.mark.parametrize(
+    ("paused", "next_claim"),
+    [
+        (PAUSES["held"], 0),
+        (PAUSES["disabled"], 0),
+        ("UPDATE deliveries SET status = 'PARKED' WHERE sequence = 2", 0),
+        ("UPDATE endpoints SET circuit = 'OPEN'", 1),
+        ("UPDATE endpoints SET max_per_second = 5", 1),
+    ],
+    ids=["held", "disabled", "parked", "a probe", "a rate"],
+)
 async def test_the_next_of_a_line_is_not_claimed_while_its_endpoint_may_not_be_sent_to(
-    outbox: Outbox, paused: str
+    outbox: Outbox, paused: str, next_claim: int
 ) -> None:
+    """What an open circuit or a rate allows is shared by all claims."""
     await outbox.add_endpoint("m")
     await outbox.tell("m", await outbox.add_wallet(), 2)
     (first,) = await claim(outbox, "m")
-    async with outbox.engine.begin() as connection:
-        if paused == "held":
-            await endpoints.hold(connection, {"m": timedelta(hours=1)})
-        else:
-            await endpoints.disable(connection, ["m"], "by a person")
+    await outbox.execute(paused)
     recorded = await record_and_claim(outbox, attempted(first, DELIVERED))
     assert recorded == ({first.id}, [], {"m"})
     assert await outbox.heads("m") == [2]
     assert [row.attempt for row in await outbox.live()] == [0]
+    assert len(await claim(outbox, "m")) == next_claim
+
+
+@pytest.mark.parametrize("pause", PAUSES)
+@pytest.mark.parametrize("restraint", ["circuit = 'OPEN'", "max_per_second = 5", "failures = 0"])
+async def test_nothing_is_claimed_of_an_endpoint_that_is_held_or_disabled(
+    outbox: Outbox, pause: str, restraint: str
+) -> None:
+    """Its deliveries are not parked yet."""
+    await outbox.add_endpoint("m")
+    await outbox.tell("m", await outbox.add_wallet())
+    await outbox.execute(f"UPDATE endpoints SET {restraint}")  # noqa: S608 - of this list
+    await outbox.execute(PAUSES[pause])
+    assert await due(outbox) == []
     assert await claim(outbox, "m") == []
+    assert [row.attempt for row in await outbox.live()] == [0]
 
 
 async def test_a_failure_that_is_recorded_again_postpones_nothing_again(outbox: Outbox) -> None:

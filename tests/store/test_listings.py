@@ -12,8 +12,9 @@ from domain.delivery.outcome import Outcome
 from domain.delivery.schedule import NextState
 from domain.delivery.states import Status
 from domain.update import UpdateType
-from store import dead_letters, deliveries, endpoints, fetches, listings, status
+from store import audit, dead_letters, deliveries, endpoints, fetches, listings, status
 from store.accounting import take_stock
+from store.audit import Act
 from store.dead_letters import DeadLetter
 from store.deliveries import AttemptResult
 from store.fetches import NewFetch
@@ -230,6 +231,27 @@ async def test_defects_count_since_the_latest_messages_and_for_a_day_at_most(har
     await harness.rows("UPDATE inbox SET received_at = now() - (4 - kafka_offset) * interval '1 hour'")
     await harness.rows("UPDATE inbox SET received_at = now() - interval '30 minutes' WHERE kafka_offset >= 1")
     assert [await defects(messages) for messages in (3, 2, 1)] == [2, 1, 1]
+
+
+async def test_the_audit_is_listed_newest_first_of_one_subject_or_of_all(engine: AsyncEngine) -> None:
+    async with engine.begin() as connection:
+        await audit.record(connection, [])
+        await audit.record(
+            connection,
+            [
+                Act("eve", "enabled", "shop", "a reason", {"status": "DISABLED"}, {"status": "ENABLED"}),
+                Act("bob", "enabled", "gym"),
+            ],
+        )
+        await audit.record(connection, [Act("bob", "disabled", "shop", after={})])
+        rows = await audit.acts(connection, subject=None, limit=9)
+        assert [(row.actor, row.action, row.subject, row.reason, row.before, row.after) for row in rows] == [
+            ("bob", "disabled", "shop", None, None, {}),
+            ("bob", "enabled", "gym", None, None, None),
+            ("eve", "enabled", "shop", "a reason", {"status": "DISABLED"}, {"status": "ENABLED"}),
+        ]
+        assert [row.id for row in await audit.acts(connection, subject="shop", limit=9)] == [rows[0].id, rows[2].id]
+        assert [row.id for row in await audit.acts(connection, subject=None, limit=2)] == [rows[0].id, rows[1].id]
 
 
 async def history(harness: Harness, name: str) -> MethodHistory:

@@ -1,5 +1,6 @@
 """Wallets that come from a file: whole or not at all, and resolved by what was reported before they came."""
 
+import asyncio
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -130,6 +131,37 @@ async def test_what_is_there_already_is_refused(harness: Harness) -> None:
         assert (refused.value.refusal.field, refused.value.refusal.code.name) == (path, code)
         assert harness.id_of(named) in refused.value.refusal.expected
     assert await harness.exported() == before
+
+
+@pytest.mark.parametrize(
+    ("second", "path"),
+    [
+        (wallet(method("B"), customer="e2")._replace(id="w-e1"), "id"),
+        (wallet(method("B", id="m-R"), customer="e2"), "paymentMethods.0.id"),
+        (wallet(method("B"), customer="e2", links=[link("m-B", id="l-m-A")]), "paymentLinks.0.id"),
+    ],
+)
+async def test_of_two_imports_at_once_the_second_is_refused_as_a_whole(
+    harness: Harness, second: Wallet, path: str
+) -> None:
+    """It has looked before the first one committed, so its insertion waits, and finds the id there."""
+    await harness.add_merchants("optician", "pharmacy")
+
+    async def import_second() -> None:
+        other = harness.stored(wallet(method("C"), customer="e3"))
+        async with harness.engine.begin() as connection:
+            batches = in_batches([other, harness.stored(second)], 2)
+            await import_wallets(connection, batches, RETENTION, on_refused=lambda *_: None)
+
+    async with harness.engine.begin() as connection:
+        await import_wallets(connection, in_batches([harness.stored(ONE)], 1), RETENTION)
+        importing = asyncio.create_task(import_second())
+        await asyncio.wait([importing], timeout=0.2)
+        assert not importing.done()
+    with pytest.raises(Refused) as refused:
+        await importing
+    assert refused.value.refusal.field == path
+    assert (await harness.wallets()).keys() == {"w-e1"}
 
 
 async def test_the_rest_of_a_file_is_imported_where_refusals_are_taken(harness: Harness) -> None:
