@@ -175,13 +175,13 @@ async def test_live_deliveries_are_chosen_by_what_they_have_in_common(engine: As
     async with engine.begin() as connection:
         [endpoint] = await endpoints.read(connection, ["a"])
         sent = await send_test(connection, endpoint)
-    await outbox.tell("c", wallets[0])
+    await outbox.tell("c", wallets[1])
     ids = {
         (row.endpoint_id, str(row.wallet_id), row.sequence): row.id
         for row in await outbox.execute("SELECT * FROM deliveries")
     }
     of_event = [ids[name, wallets[1], 1] for name in ("a", "b")]
-    of_c = ids["c", wallets[0], 1]
+    of_c = ids["c", wallets[1], 1]
 
     async def chosen(**wanted: Any) -> list[int]:
         async with engine.connect() as connection:
