@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 from prometheus_client import REGISTRY
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from consumers import delivery_gauges
@@ -225,6 +226,59 @@ async def test_while_the_database_is_away_there_are_no_series(
     stopping.set()
     await running
     await away.dispose()
+
+
+async def test_a_process_that_stops_measuring_leaves_no_series_behind(
+    engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery_gauges, "EVERY_SECONDS", 0.01)
+    stopping = asyncio.Event()
+    running = asyncio.create_task(Measuring(engine).run(stopping))
+
+    async def is_measured() -> bool:
+        return GAUGES.latest is not None
+
+    await until(is_measured)
+    GAUGES.latest = None
+    await until(is_measured)  # at the next interval too
+    stopping.set()
+    await running
+    assert sample("repoint_deliveries", status="pending") is None
+
+
+async def test_one_that_measures_holds_the_lease_for_two_intervals_and_a_half_and_folds_the_ledger(
+    engine: AsyncEngine, outbox: Outbox
+) -> None:
+    await outbox.add_endpoint("m")
+    for _ in range(2):
+        await outbox.tell("m", await outbox.add_wallet())
+    await Measuring(engine).run_once()
+    ((seconds,),) = await outbox.execute("SELECT extract(epoch FROM held_until - now()) FROM upkeep_leases")
+    assert 30 < seconds <= 37.5
+    assert await outbox.execute("SELECT accepted, delivered, dead, cancelled FROM delivery_ledger") == [(2, 0, 0, 0)]
+
+
+async def test_what_the_database_refuses_ends_the_measuring(engine: AsyncEngine, outbox: Outbox) -> None:
+    await outbox.execute("ALTER TABLE upkeep_leases ADD CONSTRAINT not_today CHECK (false) NOT VALID")
+    try:
+        with pytest.raises(DBAPIError, match="not_today"):
+            async with asyncio.timeout(5):
+                await Measuring(engine).run(asyncio.Event())
+    finally:
+        await outbox.execute("ALTER TABLE upkeep_leases DROP CONSTRAINT not_today")
+
+
+async def test_of_too_many_parked_deliveries_nothing_is_said_of_the_sum_either(
+    engine: AsyncEngine, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rows, "MOST_ROWS", 3)
+    await outbox.add_endpoint("m")
+    await outbox.tell("m", await outbox.add_wallet(), 3)
+    async with engine.begin() as connection:
+        await endpoints.disable(connection, ["m"], "by hand")
+        await endpoints.sort(connection)
+    reading = await measured(engine)
+    assert (reading.pending, reading.parked, reading.unaccounted) == (0, 3, None)
 
 
 async def test_counts_end_at_their_limit_and_nothing_is_said_of_the_sum(

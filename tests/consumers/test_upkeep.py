@@ -347,6 +347,30 @@ async def test_a_day_whose_rows_came_before_it_was_made_stays_in_the_default_par
     assert f"delivery_history_{tomorrow:%Y%m%d}" in await days_of(harness, "delivery_history")
 
 
+async def test_it_runs_again_and_again_by_its_settings(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upkeep, "_EVERY_SECONDS", 0.01)
+    for statement in ROWS_OF_A_MOMENT:
+        await harness.rows(statement, at=datetime.now(UTC) - timedelta(days=3))
+    stopping = asyncio.Event()
+    running = asyncio.create_task(
+        upkeep.run(harness.engine, parked_for=timedelta(hours=5), history_for=timedelta(days=1), stopping=stopping)
+    )
+
+    async def history_is_gone() -> bool:
+        return await counts(harness) == [0, 0, 0]
+
+    async def given_up() -> bool:
+        return await harness.outcome("vau-1") == ("IGNORED", "UNKNOWN_PAYMENT_METHOD")
+
+    await until(history_is_gone)
+    retention = Retention(known=RETENTION.known, unknown=timedelta(hours=5))
+    await take_in(harness.engine, [harness.message(replaced("X", "Y", on=1))], retention)
+    await move_back(harness, timedelta(hours=6))
+    await until(given_up)
+    stopping.set()
+    await running
+
+
 async def test_it_waits_for_a_database_that_is_away_and_stops_when_told(harness: Harness, database_url: str) -> None:
 
     await harness.report(replaced("X", "Y", on=1))

@@ -9,6 +9,7 @@ import pytest
 
 from domain.decide import Decision, Verdict, WaitingUpdate, decide
 from domain.knowledge import Knowledge
+from domain.merge import Merged
 from domain.resolve import Replaced
 from domain.update import Outcome, Scope, Stamp, Update, UpdateType
 from domain.wallet import Customer, Details, Expiry, MethodStatus, MethodType, Wallet, WalletId
@@ -24,6 +25,9 @@ BEA_AGAIN = wallet(method("Q"), customer="bea")._replace(id="w-bea-again")
 def merged(source: Scope, target: Scope) -> Update:
     stamp = Stamp(day(1), "crm", "merge")
     return Update(stamp, UpdateType.WALLET_MERGED, None, merge_from=source, merge_into=target)
+
+
+ANN_BY_TWO_NAMES = ANN._replace(customer=Customer(frozenset({*who("ann"), ("hsid", "h1")})))
 
 
 class Case(NamedTuple):
@@ -95,6 +99,22 @@ CASES = {
         reported(UpdateType.CLOSED, "B", on=3),
         reported=(replaced("A", "B", on=5),),
     ),
+    "a status of what was replaced since": Case(
+        Outcome.SUPERSEDED,
+        "NEWER_FACT",
+        reported(UpdateType.CLOSED, "A", on=1),
+        reported=(replaced("A", "B", on=5),),
+    ),
+    "a replacement that is so already in one of two wallets, and was replaced since in the other": Case(
+        Outcome.DUPLICATE,
+        "ALREADY_SO",
+        replaced("A", "B", on=1, expiry=None),
+        (
+            wallet(removed("A", id="of-ann"), method("B", id="b-of-ann"), customer="ann"),
+            wallet(method("A", id="of-bea"), method("C", id="c-of-bea"), customer="bea"),
+        ),
+        (replaced("A", "C", on=5, customer="bea"),),
+    ),
     "an older status of the same method under another name": Case(
         Outcome.SUPERSEDED,
         "NEWER_KNOWN",
@@ -153,6 +173,15 @@ CASES = {
     ),
     "a credential that no wallet knows": Case(Outcome.PARKED, None, replaced("Z", "B", on=1)),
     "a merge of a customer without a wallet": Case(Outcome.PARKED, None, merged(who("ann"), who("carl"))),
+    "a merge of a customer of whom a second name is another's": Case(
+        Outcome.PARKED, None, merged((*who("ann"), ("hsid", "h2")), who("bea")), (ANN_BY_TWO_NAMES, BEA)
+    ),
+    "a merge into a customer of whom a second name is another's": Case(
+        Outcome.PARKED, None, merged(who("bea"), (*who("ann"), ("hsid", "h2"))), (ANN_BY_TWO_NAMES, BEA)
+    ),
+    "a merge of a customer whom no wallet knows": Case(
+        Outcome.PARKED, None, merged(who("carl"), who("ann")), (ANN, BEA)
+    ),
     "a method that its customer removed": Case(
         Outcome.IGNORED, "CUSTOMER_REMOVED", replaced("A", "B", on=1), (wallet(removed("A")),)
     ),
@@ -235,6 +264,36 @@ def test_a_merge_and_updates_of_both_wallets_come_to_the_same_in_any_order(merge
         "made-CARD:vau:Q": None,
     }
     assert decision.known == {"vau:A", "vau:P", "vau:Q"}
+
+
+@pytest.mark.parametrize(
+    ("into", "seen_by"),
+    [
+        # ann's wallet into bea's, and that into carl's
+        (["bea", "carl"], {("m-A", "b"), ("m-B", "a"), ("m-A", "c"), ("m-B", "c"), ("m-C", "a"), ("m-C", "b")}),
+        # both into carl's: ann's merchant sees bea's method when it comes
+        (["carl", "carl"], {("m-A", "c"), ("m-C", "a"), ("m-B", "a"), ("m-B", "c"), ("m-A", "b"), ("m-C", "b")}),
+    ],
+)
+def test_all_merges_of_a_batch_are_announced_by_the_last_target(into: list[str], seen_by: set[tuple[str, str]]) -> None:
+    wallets = tuple(
+        wallet(method(name[0].upper()), customer=name, merchants=(name[0],)) for name in ("ann", "bea", "carl")
+    )
+    merges = [merged(who(source), who(target)) for source, target in zip(("ann", "bea"), into, strict=True)]
+
+    changed = {each.after.id: each for each in decided(*merges, of=wallets).changed}
+
+    assert {name: each.after.merged_into for name, each in changed.items()} == {
+        "w-ann": "w-carl", "w-bea": "w-carl", "w-carl": None,
+    }  # fmt: skip
+    assert (changed["w-ann"].changes, changed["w-bea"].changes) == ((), ())
+    announced = [
+        (change.method.id, merchant)
+        for change in changed["w-carl"].changes
+        if isinstance(change, Merged)
+        for merchant in change.merchants
+    ]
+    assert sorted(announced) == sorted(seen_by)
 
 
 def contents(decision: Decision, wallets: Sequence[Wallet]) -> dict[WalletId, object]:

@@ -853,3 +853,49 @@ def test_the_links_of_all_accounts_that_change_at_once_move() -> None:
     after = at_once(start, replaced("A", "B", on=1), replaced("P", "Q", on=2)).wallet
 
     assert [paid_with(after, f"l-m-{name}") for name in "APX"] == ["made-vau:B", "made-vau:Q", "m-X"]
+
+
+SHOWN = {"last4": "1881", "brand": "VISA", "expiry": FACT_EXPIRY}
+
+
+@pytest.mark.parametrize(
+    ("by_vau", "by_mdes", "is_one"),
+    [
+        (SHOWN, SHOWN, True),
+        (SHOWN, SHOWN | {"brand": "MASTERCARD"}, False),
+        (SHOWN, SHOWN | {"last4": "1882"}, False),
+        (SHOWN, SHOWN | {"expiry": Expiry(2030, 1)}, False),
+        *((SHOWN | {name: None}, SHOWN | {name: None}, False) for name in SHOWN),
+        (SHOWN | {"brand": None}, SHOWN, False),
+    ],
+)
+def test_two_vendors_speak_of_one_card_only_if_all_that_it_shows_is_equal(
+    by_vau: dict[str, object], by_mdes: dict[str, object], *, is_one: bool
+) -> None:
+    facts = [
+        replaced("A", "B", on=1, **by_vau),  # type: ignore[arg-type]
+        replaced("mdes:X", "mdes:Y", on=2, vendor="mdes", **by_mdes),  # type: ignore[arg-type]
+    ]
+
+    after = at_once(wallet(method("A", "mdes:X")), *facts).wallet
+
+    assert set(live(after)) == {"B mdes:Y" if is_one else "mdes:Y"}
+
+
+def test_one_vendor_reports_no_card_twice_by_its_face() -> None:
+    facts = [replaced("A", "B", on=1, **SHOWN), replaced("A", "C", on=2, **SHOWN)]  # type: ignore[arg-type]
+
+    assert set(live(at_once(wallet(method("A")), *facts).wallet)) == {"C"}
+
+
+@pytest.mark.parametrize("vendors", [("vau", "mdes", "acme"), ("vau", "vau", "mdes"), ("vau", "mdes", "vau")])
+def test_three_facts_of_different_vendors_that_show_one_card_name_it(vendors: tuple[str, ...]) -> None:
+    facts = [
+        replaced(f"{vendor}:old-{on}", f"{vendor}:new-{on}", on=on, vendor=vendor, **SHOWN)  # type: ignore[arg-type]
+        for on, vendor in enumerate(vendors, 1)
+    ]
+    start = wallet(method(*(f"{vendor}:old-{on}" for on, vendor in enumerate(vendors, 1))))
+
+    (current,) = at_once(start, *facts).wallet.live_methods
+
+    assert current.keys == {f"{vendor}:new-{on}" for on, vendor in enumerate(vendors, 1)}

@@ -1,16 +1,18 @@
 """Why a payment method was updated, as its merchants are told."""
 
 import json
+from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
 
 from domain.merge import merge
-from domain.resolve import Updated
-from domain.wallet import Details, Expiry, Method, MethodStatus
-from schemas.event import announcements
+from domain.resolve import Replaced, Updated
+from domain.update import Reason
+from domain.wallet import Customer, Details, Expiry, Method, MethodStatus, MethodType
+from schemas.event import announcements, timestamp
 from schemas.payment_method import write_details
-from tests.domain.build import method, wallet
+from tests.domain.build import link, method, wallet
 
 BEFORE = Details(last4="1111", brand="VISA", expiry=Expiry(2026, 6), zip_code="12345")
 
@@ -65,3 +67,75 @@ def test_each_of_the_two_flags_is_shown_under_its_own_name(*, default: bool, sub
     payload = json.loads(event.payload)
     shown = payload["paymentMethod"]
     assert (shown["default"], shown["subscriptionDefault"]) == (default, subscription_default)
+
+
+def test_of_a_replacement_each_merchant_gets_both_methods_the_customer_and_its_own_links() -> None:
+    old = method("A", status=MethodStatus.DELETED, details=BEFORE, id="m-A")
+    new = method("B", details=BEFORE._replace(holder_name="Jane Roe"), nickname="Main", default=True, id="m-B")
+    customer = Customer(
+        frozenset({("enterpriseId", "e1"), ("metadata.patientId", "p1")}),
+        date(1980, 1, 31),
+        {"tier": "gold", "patientId": "p1"},
+    )
+    links = (link("m-B", id="mine", merchant="optician"), link("m-B", id="other", merchant="gym"))
+    change = Replaced(old, new, Reason.LOST_OR_STOLEN, links)
+
+    events = announcements(wallet(new)._replace(customer=customer), (change,))
+
+    shown = {"last4": "1111", "cardBrand": "VISA", "expiryMonth": 6, "expiryYear": 2026, "zipCode": "12345"}
+    shown |= {"type": "CARD", "manufacturerCard": None}
+    new_card = shown | {"status": "ACTIVE", "nameOnCard": "Jane Roe"}
+    old_card = shown | {"status": "DELETED", "nameOnCard": None}
+    owner = {
+        "enterpriseId": "e1",
+        "hsid": None,
+        "dateOfBirth": "1980-01-31",
+        "metadata": {"patientId": "p1", "tier": "gold"},
+    }
+    common = {"subscriptionDefault": False, "paymentMethodType": "CARD"}
+    current = common | {"id": "m-B", "card": new_card, "paymentMethodDetails": new_card, "default": True}
+    tombstone = common | {"id": "m-A", "card": old_card, "paymentMethodDetails": old_card, "default": False}
+    replacement = {
+        "paymentMethod": current | {"nickname": "Main"},
+        "customer": owner,
+        "deletedPaymentMethodId": "m-A",
+    }
+    deletion = {
+        "paymentMethod": tombstone | {"nickname": None},
+        "customer": owner,
+        "replacedByPaymentMethodId": "m-B",
+    }
+    mine = [{"id": "mine", "reference": "sub-mine", "kind": "SUBSCRIPTION"}]
+    assert [(*event[:4], json.loads(event.payload)) for event in events] == [
+        ("PAYMENT_METHOD_REPLACED", "pharmacy", "m-B", "LOST_OR_STOLEN", replacement | {"paymentLinks": []}),
+        ("PAYMENT_METHOD_DELETED", "pharmacy", "m-A", "LOST_OR_STOLEN", deletion),
+        ("PAYMENT_METHOD_REPLACED", "optician", "m-B", "LOST_OR_STOLEN", replacement | {"paymentLinks": mine}),
+        ("PAYMENT_METHOD_DELETED", "optician", "m-A", "LOST_OR_STOLEN", deletion),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("type_", "section", "keys"),
+    [
+        (MethodType.BANK_ACCOUNT, "bankAccount", {"last4", "accountType", "nameOnAccount", "bankName"}),
+        (MethodType.DIGITAL_WALLET, "digitalWallet", {"nameOnCard", "zipCode", "manufacturerCard"}),
+        (MethodType.GIFT_CARD, "giftCard", {"last4", "cardBrand", "expiryMonth", "expiryYear"}),
+    ],
+)
+def test_each_type_of_method_has_a_section_of_its_own(type_: MethodType, section: str, keys: set[str]) -> None:
+    before = method("A", type=type_, details=Details("1111", account_type="CHECKING", bank_name="Bank"))
+    after = before._replace(status=MethodStatus.CLOSED)
+    (event, _) = announcements(wallet(after), (Updated(before, after),))
+    payload = json.loads(event.payload)
+    shown = payload["paymentMethod"]
+    assert (shown["paymentMethodType"], shown[section]["type"], shown[section]["status"]) == (type_, type_, "CLOSED")
+    assert shown[section] == shown["paymentMethodDetails"]
+    assert keys <= shown[section].keys()
+    assert (shown[section].get("accountType"), shown[section].get("bankName")) == (
+        ("CHECKING", "Bank") if type_ is MethodType.BANK_ACCOUNT else (None, None)
+    )
+    assert payload["previous"] == {"status": "ACTIVE"}
+
+
+def test_a_moment_is_written_in_utc_to_the_millisecond() -> None:
+    assert timestamp(datetime(2026, 11, 20, 9, 14, 14, 20_900, tzinfo=UTC)) == "2026-11-20T09:14:14.020Z"
