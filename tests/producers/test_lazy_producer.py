@@ -1,11 +1,17 @@
-"""When a producer that fails is replaced by a new one."""
+"""When a producer that fails is replaced by a new one, and who notes that it has failed."""
 
 import asyncio
 from typing import Any, cast
 
 import pytest
+from aiokafka.errors import KafkaConnectionError
 
+from domain.delivery.outcome import Outcome
 from producers.lazy_producer import LazyProducer
+from producers.topic.publisher import Publisher
+from producers.webhooks.destination import OutgoingEvent
+from producers.webhooks.kafka_topics import KafkaTopics
+from schemas.intake import TopicMessage
 
 
 class Failing:
@@ -62,3 +68,45 @@ async def test_the_half_minute_of_the_next_one_is_its_own(monkeypatch: pytest.Mo
         assert lazy._producer is following
     await lazy.close()
     assert following.stopped.is_set()
+
+
+class Noting:
+    """In place of a lazy producer that fails at first."""
+
+    def __init__(self) -> None:
+        self.noted: list[str] = []
+
+    async def connected(self) -> "Noting":
+        if not self.noted:
+            raise KafkaConnectionError
+        return self
+
+    async def send(self, *_: object, **__: object) -> "asyncio.Future[None]":
+        sent = asyncio.get_running_loop().create_future()
+        sent.set_result(None)
+        return sent
+
+    async def send_and_wait(self, *_: object, **__: object) -> None:
+        pass
+
+    def note_failure(self) -> None:
+        self.noted.append("failure")
+
+    def note_success(self) -> None:
+        self.noted.append("success")
+
+
+async def test_a_publisher_notes_what_came_of_each_use() -> None:
+    publisher = Publisher(bootstrap_servers="127.0.0.1:1", topic="updates", thin_topic="thin")
+    noting = publisher._producer = cast(Any, Noting())
+    assert [await publisher.send([TopicMessage(b"key", b"{}", ())]) for _ in range(2)] == [False, True]
+    assert noting.noted == ["failure", "success"]
+
+
+async def test_topics_as_endpoints_note_what_came_of_each_use() -> None:
+    topics = KafkaTopics(bootstrap_servers="127.0.0.1:1")
+    noting = topics._producer = cast(Any, Noting())
+    event = OutgoingEvent("evt_1", "w", b'{"name": "n", "createdAt": "2026-11-20T09:14:00.000Z"}')
+    outcomes = [(await topics.send("kafka:updates", event)).outcome for _ in range(2)]
+    assert outcomes == [Outcome.BROKER_UNAVAILABLE, Outcome.ACCEPTED]
+    assert noting.noted == ["failure", "success"]

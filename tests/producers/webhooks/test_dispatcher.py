@@ -574,6 +574,21 @@ async def test_while_too_many_results_wait_for_the_database_nothing_more_is_clai
         await receiver.arrived(1)
 
 
+async def test_an_endpoint_that_does_not_answer_has_a_narrower_window_before_its_attempts_end(
+    monkeypatch: pytest.MonkeyPatch, outbox: Outbox, dispatcher: Dispatcher, receiver: Receiver
+) -> None:
+    monkeypatch.setattr(poster, "SLUGGISH", 0.05)
+    receiver.answer("/m", Answer(200, delay=1))
+    await outbox.add_endpoint("m", receiver.url("/m"))
+    await outbox.tell("m", await outbox.add_wallet())
+    prove(dispatcher, "m")
+    wide = dispatcher._backlog._window("m")
+    async with running(dispatcher):
+        await receiver.arrived(1)
+        await until(lambda: dispatcher._backlog._window("m") < wide or not dispatcher._backlog.outstanding)
+        assert dispatcher._backlog.outstanding == 1
+
+
 async def leased(outbox: Outbox) -> int:
     ((count,),) = await outbox.execute("SELECT count(leased_until) FROM deliveries")
     return int(count)
