@@ -8,10 +8,12 @@ import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
-from ops import checkpoint, drop_folder, work_folders
+from ops import checkpoint, drop_folder, feed_files, work_folders
 from ops.drop_folder import Watch
 from ops.feed_files import Summary
 from ops.settings import Settings
@@ -215,7 +217,10 @@ def test_a_file_that_could_not_be_moved_is_not_tried_before_it_is_due(watch: Wat
 async def test_a_file_that_fails_here_is_tried_again_later_and_the_others_go_on(
     watch: Watch, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    tried: list[str] = []
+
     async def process(_: Watch, name: str, _descriptor: int) -> bool:
+        tried.append(name)
         if name == "a":
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return True
@@ -226,6 +231,56 @@ async def test_a_file_that_fails_here_is_tried_again_later_and_the_others_go_on(
     assert await drop_folder.run_once(watch) == 1
     assert "/a: No space left on device; it is tried again later\n" in capsys.readouterr().err
     assert (watch.refusals.is_due("a"), watch.refusals.is_due("b")) == (False, True)
+    assert await drop_folder.run_once(watch) == 1
+    assert tried == ["a", "b", "b"]
+
+
+async def test_a_file_that_the_broker_takes_at_last_is_put_away_and_the_next_of_its_name_begins_with_short_waits(
+    watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch.feed, watch.keep = None, timedelta(days=1)
+    summaries = [Summary(lines=1, unsent=1), Summary(lines=1, sent=1)]
+
+    async def send(*_: object, **__: object) -> Summary:
+        return summaries.pop(0)
+
+    monkeypatch.setattr(feed_files, "send", send)
+    upload(watch.folders, "feed.jsonl")
+    assert await drop_folder.run_once(watch) == 0
+    assert (in_hand(watch.folders), watch.refusals.is_due("feed.jsonl")) == (["feed.jsonl"], False)
+    watch.refusals._of["feed.jsonl"] = (0.0, 64.0)
+    assert await drop_folder.run_once(watch) == 1
+    assert watch.folders.processed.names() == ["feed.jsonl"]
+    watch.refusals.add("feed.jsonl")
+    assert watch.refusals._of["feed.jsonl"][1] == 2.0
+
+
+@pytest.mark.parametrize(
+    ("written", "changed", "is_settled"),
+    [(-6, -6, True), (-4, -4, False), (-6, -1, True), (3600, -6, True), (3600, -4, False)],
+)
+def test_a_file_is_whole_when_it_was_not_written_to_for_five_seconds(
+    watch: Watch, written: float, changed: float, *, is_settled: bool
+) -> None:
+    """By the last change of its entry where the upload kept a time that lies ahead."""
+    whole = Watch(watch.folders, None, watch.settings, "")
+    now = time.time()
+    state = SimpleNamespace(st_mtime=now + written, st_ctime=now + changed)
+    assert drop_folder._is_settled(whole, cast(Any, state)) is is_settled
+
+
+def test_a_file_that_has_lost_its_name_to_another_is_not_in_hand(watch: Watch) -> None:
+    folder = watch.folders.in_hand
+    folder.write("feed.csv", b"first")
+    descriptor = folder.open("feed.csv")
+    try:
+        assert drop_folder._is_named(folder, "feed.csv", descriptor)
+        folder.remove("feed.csv")
+        assert not drop_folder._is_named(folder, "feed.csv", descriptor)
+        folder.write("feed.csv", b"second")
+        assert not drop_folder._is_named(folder, "feed.csv", descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def test_a_file_lets_others_have_their_turn_if_it_came_further_and_one_of_them_is_due(watch: Watch) -> None:

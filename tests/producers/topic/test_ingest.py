@@ -284,6 +284,19 @@ async def test_a_topic_of_thin_events_that_is_not_there_ends_the_sending_once_it
         await send(lines(), bootstrap_servers=kafka, topic=topic, thin_topic="nowhere")
 
 
+async def test_a_feed_that_is_silent_for_long_is_waited_for() -> None:
+    reading = asyncio.create_task(asyncio.sleep(1.1))
+    await stream._watch(reading, stream.SendCounts(messages=7, acknowledged=5, refused=2), 0.3)
+    assert reading.done()
+
+
+async def test_a_broker_that_owes_an_answer_is_not_waited_for_though_others_came() -> None:
+    reading = asyncio.create_task(asyncio.sleep(3600))
+    with pytest.raises(Unreachable, match=r"^messages that the broker took: 5 of 7, and then none"):
+        await stream._watch(reading, stream.SendCounts(messages=7, acknowledged=5, refused=1), 0.3)
+    reading.cancel()
+
+
 async def test_a_broker_that_goes_away_is_not_waited_for_for_ever() -> None:
     gone = asyncio.Event()
 
