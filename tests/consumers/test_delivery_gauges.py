@@ -329,10 +329,11 @@ async def test_ages_are_of_heads_and_of_the_oldest_whatever_the_sample_holds(
         await outbox.tell(name, await outbox.add_wallet(), 2)
     await move_back(outbox, "b", 500)
     await move_back(outbox, "a", 100)
-    monkeypatch.setattr(rows, "SAMPLE", 1)
-    reading = await measured(engine)
-    assert reading.oldest_due == pytest.approx(500, abs=30)
-    assert (reading.oldest_waiting, reading.oldest_parked) == (None, None)
+    for sample_size in (rows.SAMPLE, 1):
+        monkeypatch.setattr(rows, "SAMPLE", sample_size)
+        reading = await measured(engine)
+        assert reading.oldest_due == pytest.approx(500, abs=30)
+        assert (reading.oldest_waiting, reading.oldest_parked) == (None, None)
     # those that are older are all of the other state
     for older, newer in (("PARKED", "PENDING"), ("PENDING", "PARKED")):
         await outbox.execute(

@@ -213,3 +213,29 @@ async def test_only_a_pending_delivery_that_waits_for_its_next_attempt_is_postpo
         assert await postponed_deliveries.make_due(connection, all_ids) == 1
     rows = await outbox.execute("SELECT endpoint_id FROM deliveries WHERE due_at > now()")
     assert [row.endpoint_id for row in rows] == ["parked"]
+
+
+async def test_of_removed_endpoints_all_but_attempts_under_way_are_cancelled(engine: AsyncEngine) -> None:
+    outbox = Outbox(engine)
+    for name in ("a", "b", "stays"):
+        await outbox.add_endpoint(name)
+        await outbox.tell(name, await outbox.add_wallet(), 3)
+    lease = "UPDATE deliveries SET leased_until = now() + CAST(:time AS interval) WHERE sequence = 1"
+    await outbox.execute(lease, time=timedelta(minutes=1))
+    await outbox.execute("UPDATE deliveries SET status = 'PARKED' WHERE sequence = 2")
+    async with engine.begin() as connection:
+        for name in ("a", "b"):
+            assert await endpoints.remove(connection, name, "moved")
+        assert await cancelled_deliveries.cancel_removed(connection, "stays") == 0
+        assert await cancelled_deliveries.cancel_removed(connection, "a") == 2
+        assert await cancelled_deliveries.cancel_removed(connection) == 2
+    assert [(row.endpoint_id, row.sequence) for row in await outbox.live()] == [
+        ("a", 1), ("b", 1), ("stays", 1), ("stays", 2), ("stays", 3),
+    ]  # fmt: skip
+    await outbox.execute("UPDATE deliveries SET status = 'PARKED' WHERE endpoint_id = 'a'")
+    async with engine.begin() as connection:
+        assert await cancelled_deliveries.cancel_removed(connection) == 0
+    await outbox.execute(lease, time=timedelta(0))
+    async with engine.begin() as connection:
+        assert await cancelled_deliveries.cancel_removed(connection) == 2
+    assert [status for _, status, _ in await outbox.history()] == ["CANCELLED"] * 6
