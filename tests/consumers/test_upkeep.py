@@ -200,6 +200,16 @@ async def test_who_learns_of_something_at_that_moment_is_left_alone(harness: Har
     assert await states_of(harness) == {"vau:X": "CLOSED"}
 
 
+async def test_an_update_that_a_worker_decides_at_that_moment_is_not_given_up(harness: Harness) -> None:
+    await harness.report(reported(CLOSED, "X", on=1), reported(CLOSED, "Y", on=1, id="2"))
+    await move_back(harness, PAST)
+    async with harness.engine.begin() as worker:
+        await worker.execute(text("SELECT FROM inbox WHERE update_id = '2' FOR UPDATE"))
+        async with asyncio.timeout(4):
+            await upkeep.run_once(harness.engine, parked_for=RETENTION.unknown)
+    assert [outcome for _, outcome, _ in await harness.outcomes()] == ["IGNORED", "PARKED"]
+
+
 async def test_it_may_run_twice_at_once_and_as_often_as_one_likes(harness: Harness) -> None:
     await harness.report(*(replaced(f"X{n}", f"Y{n}", on=1, id=f"{n}") for n in range(50)))
     await move_back(harness, PAST)

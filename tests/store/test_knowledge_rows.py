@@ -120,3 +120,6 @@ async def test_nothing_is_kept_for_a_shorter_time_because_a_wallet_knows_it(engi
         for keep, expected in ((KEEP, 10 * KEEP), (20 * KEEP, 20 * KEEP)):
             await knowledge.keep_longer(connection, ["vau:A"], keep=keep)
             assert list(await connection.scalars(kept)) == [expected, expected]
+        # a wallet knows the credential by its fingerprint alone
+        await knowledge.keep_longer(connection, [":a"], keep=30 * KEEP)
+        assert list(await connection.scalars(kept)) == [20 * KEEP, 30 * KEEP]

@@ -9,8 +9,9 @@ from sqlalchemy.exc import DBAPIError
 
 from consumers import upkeep
 from consumers.batch import take_in
-from domain.update import UpdateType
-from store import knowledge
+from domain.decide import Verdict, WaitingUpdate
+from domain.update import Outcome, UpdateType
+from store import inbox, knowledge
 from store.failures import sqlstate
 from store.knowledge import Contended
 from tests.consumers.harness import RETENTION, Harness, merging
@@ -59,6 +60,20 @@ async def test_a_merge_waits_for_both_customers_and_not_any_more_once_it_is_quar
     twice = wallet(method("B"), customer="e2")
     await harness.import_wallets(wallet(method("A")), twice, twice._replace(id="w-other", methods=()))
     assert (await harness.outcome("merge"))[0] == "QUARANTINED"
+    assert await waits_for(harness) == set()
+
+
+async def test_what_one_worker_applied_another_one_takes_no_more_back(harness: Harness) -> None:
+    """Both decided the update at the same time, each for other wallets."""
+    await harness.import_wallets(wallet(method("A")))
+    update = reported(CLOSED, "A", on=1, id="1")
+    await harness.report(update, reported(CLOSED, "X", on=1, id="2"))
+    ids = [row.id for row in await harness.rows("SELECT id FROM inbox ORDER BY id")]
+    superseded = Verdict(Outcome.SUPERSEDED, "NEWER_KNOWN")
+    async with harness.engine.begin() as connection:
+        decided = [(WaitingUpdate(id_, update.stamp, ("vau:A",)), superseded) for id_ in ids]
+        await inbox.update_outcomes(connection, decided)
+    assert await harness.outcomes() == [("1", "APPLIED", None), ("2", "SUPERSEDED", "NEWER_KNOWN")]
     assert await waits_for(harness) == set()
 
 
