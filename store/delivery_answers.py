@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from store.attempts import MADE
 from store.status import Attempt, DeliveryWithAttempts
 
 
@@ -36,13 +37,12 @@ _DELIVERY = text("""
         FROM delivery_history WHERE id = :id) AS delivery
     JOIN events AS event ON event.id = event_id
 """)
-_ATTEMPTS = text("""
-    SELECT attempts.number, outcome, status_code, took_ms, attempts.attempted_at, header_names, body
-    FROM attempts
+_ATTEMPTS = text(f"""
+    SELECT made.number, outcome, status_code, took_ms, made.attempted_at, header_names, body
+    FROM {MADE} AS made
     LEFT JOIN attempt_evidence AS evidence
-           ON evidence.delivery_id = attempts.delivery_id AND evidence.number = attempts.number
-    WHERE attempts.delivery_id = :id
-    ORDER BY attempts.number
+           ON evidence.delivery_id = made.delivery_id AND evidence.number = made.number
+    ORDER BY made.number
 """)
 
 
@@ -53,6 +53,6 @@ async def find(connection: AsyncConnection, delivery_id: int) -> DeliveryWithAtt
         return None
     attempts = [
         AnsweredAttempt(*(*attempt, None if body is None else Answer(tuple(header_names), body)))
-        for *attempt, header_names, body in await connection.execute(_ATTEMPTS, {"id": delivery_id})
+        for *attempt, header_names, body in await connection.execute(_ATTEMPTS, {"ids": [delivery_id]})
     ]
     return DeliveryWithAttempts(*(*row, tuple(attempts)))

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.wallet import Link, MerchantId, Method, MethodId, Wallet, WalletId
 from store import wallets
+from store.attempts import MADE
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,9 +133,9 @@ _DELIVERIES = text("""
     WHERE event.payment_method_id = ANY(CAST(:ids AS uuid[]))
     ORDER BY event.merchant_id, event.sequence, delivery.endpoint_id, delivery.id
 """)
-_ATTEMPTS = text("""
+_ATTEMPTS = text(f"""
     SELECT delivery_id, number, outcome, status_code, took_ms, attempted_at
-    FROM attempts WHERE delivery_id = ANY(CAST(:ids AS bigint[])) ORDER BY delivery_id, number
+    FROM {MADE} AS made ORDER BY delivery_id, number
 """)
 
 

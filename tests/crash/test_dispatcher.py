@@ -142,7 +142,8 @@ async def _results(run: Run) -> list[Any]:
     """What is written down of each finished delivery, and of how many attempts."""
     return await run.rows(
         "SELECT endpoint_id, 'evt_' || replace(CAST(event_id AS text), '-', '') AS event_id, status, attempt, "
-        "finished_at, (SELECT count(*) FROM attempts WHERE delivery_id = delivery_history.id) "
+        "finished_at, num_nonnulls(last_outcome) "
+        "+ (SELECT count(*) FROM attempts WHERE delivery_id = delivery_history.id) "
         "FROM delivery_history ORDER BY id"
     )
 

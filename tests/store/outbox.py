@@ -107,7 +107,9 @@ class Outbox:
     async def attempts(self) -> list[tuple[int, str, int | None]]:
         """Number, outcome and status code of every attempt, in the order they were made."""
         rows = await self.execute(
-            "SELECT number, outcome, status_code FROM attempts ORDER BY attempted_at, delivery_id"
+            "SELECT delivery_id, number, outcome, status_code, attempted_at FROM attempts UNION ALL"
+            " SELECT id, attempt, last_outcome, last_status_code, last_attempted_at FROM delivery_history"
+            " WHERE last_attempted_at IS NOT NULL ORDER BY attempted_at, delivery_id"
         )
         return [(row.number, row.outcome, row.status_code) for row in rows]
 

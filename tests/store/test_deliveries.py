@@ -15,7 +15,16 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from domain.delivery.outcome import Outcome
 from domain.delivery.schedule import NextState
 from domain.delivery.states import Status, Trigger, transition
-from store import deliveries, endpoints, finished_deliveries, listings, new_deliveries, postponed_deliveries
+from store import (
+    deliveries,
+    delivery_answers,
+    endpoints,
+    finished_deliveries,
+    listings,
+    new_deliveries,
+    postponed_deliveries,
+    status,
+)
 from store.deliveries import AttemptResult, ClaimedDelivery
 from store.failures import sqlstate
 from store.selection import Selection
@@ -717,12 +726,44 @@ async def test_one_that_became_due_a_moment_before_the_watermark_is_not_passed_o
             assert len(await deliveries.claim(connection, {"m": 9}, watermarks, lease=LEASE)) == claimed
 
 
+async def test_the_last_attempt_stands_in_the_row_of_the_finished_delivery_and_is_shown_with_the_others(
+    outbox: Outbox,
+) -> None:
+    await outbox.add_endpoint("m")
+    await outbox.tell("m", await outbox.add_wallet())
+    for following, outcome in ((LATER, Outcome.CONNECTION_REFUSED), (DELIVERED, Outcome.ACCEPTED)):
+        (claimed,) = await claim(outbox, "m")
+        await record(outbox, attempted(claimed, following, outcome))
+        await outbox.make_due()
+    assert await outbox.execute("SELECT number FROM attempts") == [(1,)]
+    ((delivery_id, method_id),) = await outbox.execute(
+        "SELECT delivery_history.id, CAST(payment_method_id AS text) FROM delivery_history CROSS JOIN events"
+    )
+    for migration in ("0024", "0023"):
+        if migration == "0023":
+            await outbox.execute(
+                "INSERT INTO attempts"
+                " SELECT id, attempt, last_outcome, last_status_code, last_took_ms, last_attempted_at"
+                " FROM delivery_history"
+            )
+            await outbox.execute("UPDATE delivery_history SET last_outcome = NULL, last_attempted_at = NULL")
+        async with outbox.engine.connect() as connection:
+            shown = await delivery_answers.find(connection, delivery_id)
+            listed = await status._deliveries(connection, [method_id])
+        assert shown is not None
+        for attempts in (shown.attempts, listed[0].attempts):
+            assert [(attempt.number, attempt.outcome) for attempt in attempts] == [
+                (1, "connection_refused"),
+                (2, "ACCEPTED"),
+            ]
+
+
 async def test_an_attempt_is_written_down_in_milliseconds(outbox: Outbox) -> None:
     await outbox.add_endpoint("m")
     await outbox.tell("m", await outbox.add_wallet())
     (claimed,) = await claim(outbox, "m")
     await record(outbox, attempted(claimed, DELIVERED)._replace(seconds=1.2345))
-    assert await outbox.execute("SELECT took_ms FROM attempts") == [(1234,)]
+    assert await outbox.execute("SELECT last_took_ms FROM delivery_history") == [(1234,)]
 
 
 async def test_what_arrived_at_one_endpoint_or_is_on_its_way_there_is_dead_at_another(outbox: Outbox) -> None:

@@ -184,7 +184,7 @@ async def sender() -> AsyncIterator[Sender]:
 
 async def attempts_of(outbox: Outbox) -> list[delivery_answers.Answer | None]:
     """What is kept of each attempt at the only delivery."""
-    ((delivery_id,),) = await outbox.execute("SELECT DISTINCT delivery_id FROM attempts")
+    ((delivery_id,),) = await outbox.execute("SELECT delivery_id FROM attempts UNION SELECT id FROM delivery_history")
     async with outbox.engine.connect() as connection:
         delivery = await delivery_answers.find(connection, delivery_id)
     assert delivery is not None
