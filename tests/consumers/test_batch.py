@@ -217,9 +217,11 @@ async def test_tombstones_are_counted_once_each_and_nothing_is_kept_of_them(harn
 async def test_a_message_at_the_same_place_of_a_topic_made_anew_is_another_one(harness: Harness) -> None:
     """With the same content it is a repetition, which has a row; what nobody can read has a letter."""
     closing = reported(CLOSED, "A", on=1)
-    messages = [harness.message(closing), harness.message(b"{")]
+    messages = [harness.message(closing), harness.message(b"{"), harness.message(None)]
     for incarnation in (0, 0, 1, 1):
         await take_in(harness.engine, messages, RETENTION, incarnation=incarnation)
+    async with harness.engine.begin() as connection:
+        assert (await take_stock(connection)).empty == 2
     assert [outcome for _, outcome, _ in await harness.outcomes()] == ["PARKED", "DUPLICATE"]
     assert len(await harness.dead_letters()) == 2
 

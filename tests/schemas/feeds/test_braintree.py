@@ -126,3 +126,34 @@ def test_a_report_lies_nowhere_else(url: str) -> None:
 )
 def test_an_unknown_code_or_a_broken_field_is_named(field: str, broken: dict[str, Any]) -> None:
     assert refusal("braintree", broken).startswith(f"{field}: ")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://braintreegateway.com/r.csv",
+        "https://reports.braintree-api.com:443/r.csv",
+        "https://www.braintreepayments.com./r.csv#part",
+        "https://www.braintreepayments.com/r.csv?x=" + "a" * 4000,
+    ],
+)
+def test_a_report_lies_at_any_of_the_vendors_hosts(url: str) -> None:
+    assert asked("braintree", webhook(url)).path == url
+
+
+def test_another_number_may_come_without_an_expiry() -> None:
+    report = update("braintree", row("New account number", **{"New Expiration Date": ""}))
+    assert (report.type, report.new.expiry) == (UpdateType.NUMBER_REPLACED, None)
+
+
+@pytest.mark.parametrize(("length", "field"), [(65_536, "bt_payload.kind"), (65_537, "bt_payload")])
+def test_a_webhook_may_be_so_long(length: int, field: str) -> None:
+    around = len("<notification></notification>")
+    xml = f"<notification>{' ' * (length - around)}</notification>"
+    assert refusal("braintree", payload(xml.encode())).startswith(f"{field}: ")
+
+
+def test_a_letter_that_is_no_base64_is_not_skipped() -> None:
+    broken = webhook()
+    broken["bt_payload"] = "*" + broken["bt_payload"]
+    assert refusal("braintree", broken).startswith("bt_payload: ")
