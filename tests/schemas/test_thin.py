@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -94,3 +94,12 @@ def test_what_is_no_event_is_refused(value: bytes) -> None:
 def test_a_header_marks_an_event_as_unreadable() -> None:
     with pytest.raises(Refused, match="masked"):
         thin.parse(thin.written("adyen", FETCH, AT), [(UNREADABLE_HEADER, b"masked")])
+
+
+def test_times_are_written_in_utc_and_half_a_surrogate_pair_as_an_escape() -> None:
+    zone = timezone(timedelta(hours=2))
+    fetch = replace(FETCH, record={"id": "\ud800é"}, file_at=datetime(2026, 11, 19, 1, tzinfo=zone))
+    written = thin.written("adyen", fetch, AT.astimezone(zone))
+    assert json.loads(written) == WIRE | {"record": {"id": "\ud800é"}, "fileAt": "2026-11-18T23:00:00+00:00"}
+    assert b'"\\ud800\xc3\xa9"' in written
+    assert AT.astimezone(zone).isoformat() not in written.decode()

@@ -109,3 +109,24 @@ def test_a_day_without_a_card_tells_nothing() -> None:
 )
 def test_an_unknown_code_or_a_broken_field_is_named(field: str, broken: dict[str, Any]) -> None:
     assert refusal("nmi", broken).startswith(f"{field}: ")
+
+
+@pytest.mark.parametrize("of", ["vault", "recurring"])
+def test_another_number_may_come_without_an_expiry_and_another_expiry_may_not(of: str) -> None:
+    card = CARD | {"cc_exp": ""}
+    report = update("nmi", event("automaticallyupdated", **{f"{of}_updated_cards": [card]}))
+    assert (report.new.details, report.new.expiry) == ({"last4": "0009"}, None)
+    array = f"{of}_updated_expiration_dates"
+    broken = event("automaticallyupdated", **{array: [card]})
+    assert refusal("nmi", broken).startswith(f"event_body.{array}.cc_exp: ")
+
+
+def test_an_array_without_cards_is_no_part_beside_one_with_cards() -> None:
+    whole = event("automaticallyupdated", vault_updated_cards=[CARD], recurring_updated_cards=[])
+    (part,) = parts(FEEDS["nmi"], whole)
+    assert part["event_body"]["vault_updated_cards"] == [CARD]
+
+
+def test_an_event_without_an_id_is_refused_by_its_name() -> None:
+    broken = event("closedaccount", vault_updates=[CARD]) | {"event_id": ""}
+    assert refusal("nmi", broken).startswith("event_id: ")
