@@ -20,6 +20,7 @@ from store.reconciliation import runs
 from store.reconciliation.page import Page
 from store.reconciliation.runs import AlreadyRunning, Run
 from tests.consumers.harness import RETENTION, Harness
+from tests.consumers.paused_worker import waits
 from tests.domain.build import link, method, replaced, wallet
 from tests.parts.until import until
 from tests.store.outbox import Outbox
@@ -232,7 +233,7 @@ async def test_a_repair_waits_for_the_batch_that_changes_the_wallet(
     async with harness.engine.connect() as batch:
         await batch.execute(lock, {"id": harness.id_of(held)})
         repairing = asyncio.create_task(run(harness, name))
-        await asyncio.wait([repairing], timeout=0.2)
+        await waits(harness.engine, repairing)
         assert not repairing.done()
         await batch.commit()
     assert [repaired for _, repaired in (await repairing).findings] == [True]
@@ -366,7 +367,7 @@ async def test_a_wallet_is_resolved_behind_the_locks_of_a_batch(harness: Harness
     async with harness.engine.connect() as batch:
         await batch.execute(text(hold))
         repairing = asyncio.create_task(run(harness, JobName.WALLETS))
-        await asyncio.wait([repairing], timeout=0.2)
+        await waits(harness.engine, repairing)
         assert not repairing.done()
         await batch.commit()
     [(finding, is_repaired)] = (await repairing).findings

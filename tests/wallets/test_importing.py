@@ -13,6 +13,7 @@ from domain.update import UpdateType
 from domain.wallet import Expiry, Wallet
 from schemas.wallet import read_wallet
 from tests.consumers.harness import RETENTION, Harness, in_batches, merging
+from tests.consumers.paused_worker import waits
 from tests.domain.build import link, live, method, removed, replaced, reported, wallet, who
 from wallets.importing import import_wallets
 
@@ -156,7 +157,7 @@ async def test_of_two_imports_at_once_the_second_is_refused_as_a_whole(
     async with harness.engine.begin() as connection:
         await import_wallets(connection, in_batches([harness.stored(ONE)], 1), RETENTION)
         importing = asyncio.create_task(import_second())
-        await asyncio.wait([importing], timeout=0.2)
+        await waits(harness.engine, importing)
         assert not importing.done()
     with pytest.raises(Refused) as refused:
         await importing

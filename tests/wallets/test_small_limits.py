@@ -14,6 +14,7 @@ from domain.update import Update, UpdateType
 from store.inbox import GATE
 from store.knowledge import Contended
 from tests.consumers.harness import RETENTION, Harness
+from tests.consumers.paused_worker import waits
 from tests.domain.build import Names, link, method, removed, replaced, reported, wallet
 from wallets import loading, unfinished
 from wallets.announcements import Announced
@@ -113,11 +114,19 @@ async def test_the_next_wallets_are_resolved_behind_the_locks_of_a_batch(harness
     async with harness.engine.connect() as batch:
         await batch.execute(text(holds[held]))
         resolving = asyncio.create_task(unfinished.run_once(harness.engine, RETENTION))
-        await asyncio.wait([resolving], timeout=0.2)
+        await waits(harness.engine, resolving)
         assert not resolving.done()
         await batch.commit()
     assert await resolving is not None
     assert await wallets_with(harness, "vau:B") == set(names)
+
+
+async def test_credentials_that_came_within_reach_are_locked_with_those_of_the_update(harness: Harness) -> None:
+    """Their rows are made by the lock. Otherwise each further try would find them beyond its locks again."""
+    await import_hub(harness, 3)
+    await take(harness, replaced("A", "B", on=1))
+    await unfinished.run_once(harness.engine, RETENTION, _Pace(within_reach=frozenset({"vau:Q"})))
+    assert await harness.rows("SELECT key FROM credentials WHERE key = 'vau:Q'") == [("vau:Q",)]
 
 
 async def test_what_is_left_is_of_both_names_of_a_credential(harness: Harness) -> None:
