@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producers.lines import LONGEST_DOCUMENT, FilePosition
+from producers.lines import LONGEST_DOCUMENT, Damaged, FilePosition
 from producers.topic.file_record import FileRecord
 from producers.topic.records import read_records, read_table_or_objects
 from schemas.feeds import FEEDS
@@ -242,6 +242,33 @@ async def test_a_bad_object_holds_up_no_other(bad: bytes) -> None:
     assert [each.record for each in found] == [{"a": 1}, None, {"a": 3}]
 
 
+@pytest.mark.parametrize(
+    ("cells", "problem"),
+    [(20_000, "line: expected 2 columns, not 20000"), (20_001, "line: expected 20,000 cells at most")],
+)
+async def test_a_row_has_twenty_thousand_cells_at_most(cells: int, problem: str) -> None:
+    (found,) = await cut(b"a,b\n" + b"," * (cells - 1) + b"\n")
+    assert refusal_text(found) == problem
+
+
+@pytest.mark.parametrize("is_table", [True, False], ids=["a row", "an object"])
+@pytest.mark.parametrize(("more", "problem"), [(0, None), (1, "line: expected 1,000,000 bytes at most")])
+async def test_a_line_has_a_megabyte_at_most(more: int, problem: str | None, *, is_table: bool) -> None:
+    begin, before, after = (b"a,b", b"1,", b"") if is_table else (b'{"a": "1"}', b'{"a": "', b'"}')
+    line = before + b"x" * (LONGEST + more - len(before + after)) + after
+    found = (await cut(begin + b"\n" + line + b"\n"))[-1]
+    assert (refusal_text(found), found.number, bool(found.end)) == (problem, 2, True)
+
+
+async def test_a_first_object_of_too_many_values_is_refused_and_the_next_line_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("producers.topic.documents._MOST_VALUES", 1_000)
+    first, second = await cut(b'{"a": [' + b"0," * (LONGEST // 2) + b'0]}\n{"a": 1}\n')
+    assert (refusal_text(first) or "").startswith("document: expected 6,500,000 values at most")
+    assert (first.body, second.record) == (b"", {"a": 1})
+
+
 async def test_names_that_are_no_names_are_refused() -> None:
     (found,) = await cut(b"a,a\n1,2\n")
     assert refusal_text(found) == "line of names: expected a name for each column, and each one once"
@@ -436,6 +463,26 @@ async def test_entries_that_end_inside_a_batch_are_not_lost() -> None:
         (7, False, "line 7: expected an addenda record after the entry"),
         (7, False, "line 7: the file ends inside a batch"),
     ]
+
+
+@pytest.mark.parametrize(("end", "goes_on"), [("\r\n", True), ("", False)])
+async def test_reading_goes_on_behind_no_last_line_without_an_end(end: str, *, goes_on: bool) -> None:
+    """It may still grow."""
+    lines = ach(corrected("1")).decode().splitlines()[:5]
+    (found,) = await cut_of("nacha", ("\r\n".join(lines) + end).encode())
+    assert (found.record is not None, bool(found.end)) == (True, goes_on)
+
+
+async def test_blank_lines_of_a_banks_file_are_too_many_where_they_outweigh_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("producers.topic.bank_files._MOST_BLANK_LINES", 3)
+    whole = ach(corrected("1"))
+    assert len(whole.splitlines()) == 7
+    assert len(await cut_of("nacha", whole + b"\r\n" * 7)) == 1
+    for content in (whole + b"\r\n" * 8, b"\r\n" * 4):
+        with pytest.raises(Damaged, match="more than 3 blank lines"):
+            await cut_of("nacha", content)
 
 
 async def test_a_line_in_no_encoding_moves_no_position() -> None:

@@ -1,6 +1,7 @@
 """Vendors are asked what their thin events are about, and nothing that they answer is lost on its way."""
 
 import asyncio
+import inspect
 import json
 import signal
 import sys
@@ -317,6 +318,16 @@ async def test_a_vendor_that_answers_late_is_asked_no_more_questions_meanwhile(h
         assert await asking == 4
         assert await fetcher.run_once() == 2
     assert counted("answered") == before + 6
+
+
+def test_a_lease_outlasts_three_tries_and_a_send_and_the_schedule_a_night_and_a_morning() -> None:
+    def default(kind: type, name: str) -> Any:
+        return inspect.signature(kind).parameters[name].default
+
+    longest = 3 * default(VendorClient, "deadline") + default(Publisher, "patience")
+    assert default(Fetcher, "lease") > timedelta(seconds=longest)
+    minutes = [delay / timedelta(minutes=1) for delay in default(Fetcher, "schedule")]
+    assert minutes == [1, 10, 60, 6 * 60, 24 * 60]
 
 
 async def test_a_lease_is_extended_whenever_a_third_of_it_is_over(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from prometheus_client import REGISTRY
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from domain.refusal import Refused
+from domain.refusal import RefusalCode, Refused
 from producers.egress import parse_networks
 from producers.vendors import reports
 from producers.vendors.client import LONGEST_WAIT, Unanswered, VendorAddress, VendorClient, _parse_url, _Request
@@ -154,6 +154,15 @@ async def test_what_is_no_report_makes_no_message(content: list[bytes], expected
         with pytest.raises(Refused, match="file: ") as refused:
             await read(vendors)
     assert str(refused.value).startswith(expected)
+
+
+async def test_a_report_that_cannot_be_read_to_its_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("producers.lines.MOST_BLANK", 100)
+    async with serving() as vendor, asking(vendor.url) as vendors:
+        vendor.served["report.csv"] = ([NAMES + CLOSED + b"\n" * 200], None)
+        with pytest.raises(Refused, match=r"^file: .*blank lines") as refused:
+            await read(vendors)
+    assert refused.value.refusal.code is RefusalCode.INCOMPLETE
 
 
 async def test_a_report_that_begins_with_lines_that_cannot_be_used_is_one_all_the_same() -> None:
