@@ -5,6 +5,8 @@ from datetime import timedelta
 import pytest
 
 from domain.delivery.circuit import (
+    OWN_FAULT_PAUSE,
+    SLUGGISH,
     Failures,
     Restraint,
     free_delay,
@@ -141,3 +143,14 @@ def test_of_few_connections_every_endpoint_still_gets_one(connections: int) -> N
     assert narrow_window(1, connections) == 1
     assert window_after(1, Outcome.RESPONSE_TIMEOUT, 15.0, connections=connections) == 1
     assert window_after(1, Outcome.ACCEPTED, 0.01, connections=connections) == 1
+
+
+@pytest.mark.parametrize(("connections", "slow"), [(9, 1), (19, 1), (20, 2), (29, 2)])
+def test_a_slow_endpoint_gets_a_tenth_of_the_connections_rounded_down(connections: int, slow: int) -> None:
+    assert narrow_window(9, connections) == slow
+    assert window_after(9, Outcome.ACCEPTED, SLUGGISH + 0.01, connections=connections) == slow
+
+
+def test_after_a_fault_of_our_own_an_endpoint_pauses_for_seconds() -> None:
+    assert timedelta(seconds=5) == OWN_FAULT_PAUSE
+    assert free_delay(Outcome.RESOLVER_UNAVAILABLE, None, is_probe=False) == timedelta(seconds=30)

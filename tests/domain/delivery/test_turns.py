@@ -28,8 +28,10 @@ def test_an_endpoint_with_many_items_waits_for_its_turn_after_each() -> None:
 def test_what_is_added_to_an_endpoint_in_the_queue_moves_no_turn() -> None:
     turns = filled("a1", "a2", "b1")
     assert turns.pop() == "a1"
+    assert len(turns) == 2
     turns.add("b", "b2")
     turns.add("c", "c1")
+    assert len(turns) == 4
     assert pop_all(turns) == ["b1", "a2", "c1", "b2"]
 
 
