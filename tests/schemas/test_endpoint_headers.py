@@ -6,7 +6,7 @@ import pytest
 
 from domain.refusal import Refused
 from schemas import endpoint_headers
-from schemas.endpoint_headers import LONGEST_NAME, LONGEST_TOGETHER, LONGEST_VALUE, MOST_HEADERS, RESERVED
+from schemas.endpoint_headers import LONGEST_NAME, LONGEST_TOGETHER, LONGEST_VALUE, MOST_HEADERS, RESERVED, checked
 from schemas.merchant import read_merchant
 from tests.acceptance.lines import merchant
 
@@ -94,3 +94,20 @@ def test_what_cannot_be_sent_is_refused_without_a_value(headers: object, expecte
     assert refusal.startswith(expected)
     assert "s3cret" not in refusal
     assert "4111" not in refusal
+
+
+@pytest.mark.parametrize(
+    "name", ["Tenant", "Hosting", "Expect-Ct", "Upgrade-Insecure-Requests", "Contents", "Webhooks"]
+)
+def test_a_name_that_only_begins_like_a_reserved_one_may_be_set(name: str) -> None:
+    assert checked({name: "x"}) == {name: "x"}
+
+
+@pytest.mark.parametrize(("more", "refused"), [(0, False), (1, True)])
+def test_names_and_values_together_have_a_limit(more: int, *, refused: bool) -> None:
+    headers = {"aa": "x" * 4096, "bb": "x" * (2044 + more)}
+    if refused:
+        with pytest.raises(Refused, match="6,144 characters at most in all"):
+            checked(headers)
+    else:
+        assert checked(headers) == headers

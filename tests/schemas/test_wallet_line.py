@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from domain.refusal import Refused
-from domain.wallet import Expiry
+from domain.wallet import Details, Expiry
 from schemas.merchant import read_merchant
 from schemas.payment_method import write_details
 from schemas.wallet import read_line, read_wallet, write_wallet
@@ -363,6 +363,50 @@ def test_every_credential_of_a_method_is_one_of_its_names() -> None:
             {"fingerprint": "f3"},
         ],
     )
+
+
+def test_an_expiry_that_was_filled_leaves_all_other_details_as_they_are() -> None:
+    details = {"last4": "1111", "cardBrand": "VISA", "nameOnCard": "Jane Roe", "zipCode": "12345", "color": "red"}
+    (read,) = read_wallet(json.dumps(changed(**details, expiryMonth=0, expiryYear=0))).methods
+    assert read.details == Details("1111", "VISA", None, "Jane Roe", "12345", extra={"color": "red"})
+
+
+def test_a_fingerprint_alone_names_a_method() -> None:
+    line = wallet(1)
+    line["paymentMethods"][0] |= {"credentials": [], "fingerprint": "f1"}
+    assert read_wallet(json.dumps(line)).methods[0].keys == {":f1"}
+
+
+def test_a_method_without_optional_fields_has_neither_flag_nor_details() -> None:
+    line = wallet(1) | {"paymentLinks": []}
+    bare = {"type": "CARD", "status": "ACTIVE", "fingerprint": "f1"}
+    line["paymentMethods"] = [{"id": line["paymentMethods"][0]["id"]} | bare]
+    (read,) = read_wallet(json.dumps(line)).methods
+    assert (read.default, read.subscription_default, read.details, read.par) == (False, False, Details(), None)
+
+
+@pytest.mark.parametrize("born", ["1980-01-31", "2000-02-29", None, ""])
+def test_a_date_of_birth_is_a_date_or_not_known(born: str | None) -> None:
+    line = wallet(1)
+    line["customer"]["dateOfBirth"] = born
+    read = read_wallet(json.dumps(line)).customer.date_of_birth
+    assert (None if read is None else read.isoformat()) == (born or None)
+
+
+@pytest.mark.parametrize("born", ["315532800", "1980-1-31", "19800131", "1980-01-31T00:00:00", "x1980-01-31"])
+def test_another_form_of_a_date_of_birth_is_refused(born: str) -> None:
+    line = wallet(1)
+    line["customer"]["dateOfBirth"] = born
+    assert faults(line) == ("customer.dateOfBirth: expected a date such as 1980-01-31",)
+
+
+@pytest.mark.parametrize(("length", "refused"), [(1, False), (255, False), (256, True)])
+def test_the_name_of_a_detail_may_be_so_long(length: int, *, refused: bool) -> None:
+    line = changed(**{"n" * length: "x"})
+    if refused:
+        assert faults(line)[0].startswith("paymentMethods.0.details")
+    else:
+        assert read_wallet(json.dumps(line)).methods[0].details.extra == {"n" * length: "x"}
 
 
 def test_details_that_its_type_does_not_know_are_written_as_they_were_read() -> None:
