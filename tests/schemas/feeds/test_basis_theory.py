@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from domain.update import Credential, Reason, UpdateType
-from domain.wallet import Expiry
+from domain.wallet import Expiry, MethodType
 from tests.schemas.feeds.reading import refusal, update
 
 OLD = Credential("basis-theory:old")
@@ -89,3 +89,17 @@ def test_an_unknown_code_or_a_broken_field_is_named(field: str, broken: dict[str
 def test_another_number_behind_the_same_token_is_refused_without_fingerprint_and_last_four_digits() -> None:
     record = {"token": "t-1", "new_token": "t-1", "result_code": "UPD_PAN", "new_last4": ""}
     assert refusal("basis-theory", record).startswith("new_last4: ")
+
+
+@pytest.mark.parametrize(
+    ("code", "type_"),
+    [("UPD_PAN", UpdateType.NUMBER_REPLACED), ("UPD_EXP_DATE", UpdateType.EXPIRY_UPDATED)],
+)
+def test_a_token_that_stays_needs_no_last_digits_beside_a_fingerprint_or_for_an_expiry(
+    code: str, type_: UpdateType
+) -> None:
+    columns = V1_1 if type_ is UpdateType.NUMBER_REPLACED else {}
+    report = update("basis-theory", row(code, new="old", **columns))
+    assert (report.type, report.old.key if report.old else None, report.new.last4) == (type_, OLD.key, None)
+    assert report.method_type is MethodType.CARD
+    assert report.new.expiry == Expiry(2029, 11)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from domain.update import Credential, Reason, UpdateType
-from domain.wallet import Expiry
+from domain.wallet import Expiry, MethodType
 from schemas.feeds import FEEDS
 from schemas.feeds.reading import parts
 from tests.schemas.feeds.reading import refusal, update, updates
@@ -120,3 +120,26 @@ def test_another_number_without_fingerprint_and_last_four_digits_is_refused() ->
     event_ = source({"fingerprint": "fpA"})
     event_["data"] = {name: value for name, value in event_["data"].items() if name not in {"fingerprint", "last4"}}
     assert refusal("checkout", event_).startswith("data.last4: ")
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        event("card_updated"),
+        event("card_expiry_updated"),
+        event("card_closed"),
+        source({"fingerprint": "fpA"}),
+        source({"expiry_year": 2026}),
+        source({"expiry_month": 1}),
+        source({"name": "Jane Roe"}),
+    ],
+)
+def test_every_update_is_of_a_card_and_dated_by_its_event(record: dict[str, Any]) -> None:
+    report = update("checkout", record)
+    assert report.stamp.occurred_at.isoformat().startswith("2026-11-20T17:21:45")
+    assert report.method_type is MethodType.CARD
+
+
+def test_a_new_month_alone_is_another_expiry() -> None:
+    report = update("checkout", source({"expiry_month": 1}))
+    assert (report.type, report.new.expiry) == (UpdateType.EXPIRY_UPDATED, Expiry(2029, 12))

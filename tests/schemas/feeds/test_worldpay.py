@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from domain.update import Credential, Reason, UpdateType
-from domain.wallet import Expiry
+from domain.wallet import Expiry, MethodType
 from tests.schemas.feeds.reading import fingerprint, refusal, update
 
 OLD = {"type": "VI", "number": "4111111111111111", "expDate": "1126"}
@@ -113,3 +113,30 @@ def test_an_unknown_code_is_refused(code: str) -> None:
 )
 def test_a_broken_field_is_named(record: dict[str, Any], field: str) -> None:
     assert refusal("worldpay", record).startswith(f"{field}: ")
+
+
+@pytest.mark.parametrize("name", ["cnpToken", "litleToken", "tokenURL", "token"])
+def test_a_token_is_read_under_each_of_its_names(name: str) -> None:
+    tokens = {"originalToken": {name: "t-1"}, "updatedToken": {name: "t-2", "expDate": "1129"}}
+    report = update("worldpay", {"response": "500", **tokens})
+    assert (report.old, report.new.credential) == (Credential("worldpay:t-1"), Credential("worldpay:t-2"))
+
+
+AT = {"responseTime": "2026-11-16T11:37:04"}
+
+
+@pytest.mark.parametrize(
+    ("record", "type_"),
+    [
+        (response("500"), UpdateType.NUMBER_REPLACED),
+        (response("502"), UpdateType.EXPIRY_UPDATED),
+        (response("504"), UpdateType.CONTACT_CARDHOLDER),
+        (real_time(newCardTokenInfo=NEW_TOKEN) | AT, UpdateType.NUMBER_REPLACED),
+        (real_time(newCardTokenInfo=OLD_TOKEN | {"expDate": "1129"}) | AT, UpdateType.EXPIRY_UPDATED),
+        (AT | {"accountUpdater": {"originalCardInfo": OLD, "newCardInfo": NEW}}, UpdateType.NUMBER_REPLACED),
+    ],
+)
+def test_every_update_is_of_a_card_and_dated_by_its_response(record: dict[str, Any], type_: UpdateType) -> None:
+    report = update("worldpay", record)
+    assert (report.type, report.method_type) == (type_, MethodType.CARD)
+    assert report.stamp.occurred_at == datetime(2026, 11, 16, 11, 37, 4, tzinfo=UTC)
