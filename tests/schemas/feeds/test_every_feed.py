@@ -316,3 +316,9 @@ BROKEN: st.SearchStrategy[object] = st.one_of(
     st.text(max_size=20),
     st.integers(),
 )
+
+
+def test_which_vendors_files_are_tables() -> None:
+    """These may be posted as CSV, too."""
+    tables = {"abu-batch", "basis-theory", "discover", "iats", "jpmorgan", "paysafe", "tabapay", "vau"}
+    assert {feed.name for feed in FEEDS.values() if feed.is_table} == tables

@@ -169,3 +169,67 @@ def test_a_family_of_events_is_no_other_word_that_begins_so() -> None:
     assert match_irrelevant(kinds, "customer.created.twice") is None
     assert match_irrelevant(kinds, None) is None
     assert match_irrelevant(kinds, ["invoice.paid"]) is None
+
+
+# The vendors' catalogues, written down a second time: a kind that is lost would fill the dead letters.
+CATALOGUES = {
+    "adyen": """
+        balancePlatform.* capital.* merchant.* paymentMethod.* paymentMethodRequest.* terminalBoarding.*
+        terminalSettings.*
+    """,
+    "basis-theory": """
+        network-token.created token-intent.converted token.created token.deleted token.expired
+        token.property.expired token.updated
+    """,
+    "braintree": """
+        check connected_merchant_* disbursement disbursement_exception dispute_* ideal_payment_*
+        local_payment_* oauth_access_revoked partner_merchant_* refund_failed sub_merchant_account_*
+        subscription_* transaction_*
+    """,
+    "checkout": """
+        authentication_* card_verification_declined card_verified dispute_* payment_approved
+        payment_authentication_failed payment_authorization_* payment_canceled payment_capture*
+        payment_chargeback payment_compliance_review payment_declined payment_expired payment_flagged
+        payment_paid payment_pending payment_refund* payment_retrieval payment_retry_scheduled
+        payment_returned payment_void*
+    """,
+    "gocardless": """
+        bank_authorisations billing_request_flows billing_requests creditors customers exports
+        instalment_schedules organisations outbound_payments payer_authorisations payment_account_transactions
+        payments payouts refunds scheme_identifiers subscriptions
+    """,
+    "nmi": """
+        chargeback.* networktoken.token.* recurring.plan.* recurring.subscription.* settlement.batch.*
+        transaction.*
+    """,
+    "spreedly": """
+        AddGateway AddPaymentMethod AddReceiver Authorization Capture Credit DeliverPaymentMethod
+        GeneralCredit Purchase RecacheSensitiveData RedactGateway RedactPaymentMethod RetainGateway
+        RetainPaymentMethod Store Verification Void
+    """,
+    "stripe": """
+        account.* account_notice.* application_fee.* balance.* balance_settings.* billing.* billing_portal.*
+        capability.* capital.* cash_balance.* charge.* checkout.* climate.* coupon.* credit_note.*
+        customer.discount.* customer.subscription.* customer.tax_id.* customer_cash_balance_transaction.*
+        entitlements.* file.* financial_connections.* identity.* invoice.* invoice_payment.* invoiceitem.*
+        issuing_authorization.* issuing_card.* issuing_cardholder.* issuing_dispute.*
+        issuing_dispute_settlement_detail.* issuing_personalization_design.* issuing_settlement.*
+        issuing_token.* issuing_transaction.* mandate.* order.* payment_intent.* payment_link.* payout.*
+        person.* plan.* price.* product.* promotion_code.* quote.* radar.* refund.* reporting.* review.*
+        setup_intent.* sigma.* sku.* source.* subscription_schedule.* tax.* tax_rate.* terminal.*
+        test_helpers.* topup.* transfer.* treasury.* customer.created customer.updated customer.deleted
+        customer.source.created customer.source.deleted customer.source.expiring payment_method.attached
+        payment_method.detached
+    """,
+    "visa-tms": """
+        cns.* invoicing.* payByLink.* payments.* payouts.* rbs.* risk.* tms.token.created uc.*
+    """,
+    "worldpay": """
+        chargeback payment payout
+    """,
+}
+
+
+@pytest.mark.parametrize(("feed", "catalogue"), CATALOGUES.items(), ids=CATALOGUES)
+def test_no_kind_of_a_catalogue_is_missing(feed: str, catalogue: str) -> None:
+    assert {kind for kind in FEEDS[feed].irrelevant if " " not in kind} == set(catalogue.split())

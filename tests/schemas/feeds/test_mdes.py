@@ -154,3 +154,14 @@ def test_what_has_no_time_is_told_as_of_its_arrival() -> None:
 )
 def test_an_unknown_code_or_a_broken_field_is_named(field: str, broken: dict[str, Any]) -> None:
     assert refusal("mdes", broken).startswith(f"{field}: ")
+
+
+@pytest.mark.parametrize(
+    ("reason", "id_"), [("STATUS_UPDATE", "123456-DWSP1"), ("FUNDING_ACCOUNT_UPDATE", "123456-DWSP1-card")]
+)
+def test_an_update_is_dated_and_named_by_its_notice_where_it_has_a_time(reason: str, id_: str) -> None:
+    dated = update("mdes", notice(token("ACTIVE", reason, tokenInfo=INFO)))
+    assert dated.stamp.update_id == id_
+    assert dated.stamp.occurred_at.isoformat() == "2026-11-20T09:14:13.512000+00:00"
+    undated = update("mdes", notice(token("ACTIVE", reason, tokenInfo=INFO, statusTimestamp="")))
+    assert undated.stamp.update_id not in {id_, "None", "123456-DWSP1"}

@@ -182,3 +182,21 @@ def test_zeros_that_got_lost_in_front_are_put_back() -> None:
 )
 def test_a_broken_field_is_named(changes: dict[str, Any], field: str) -> None:
     assert refusal("tabapay", row("Visa", "A", **changes)).startswith(f"{field}: ")
+
+
+@pytest.mark.parametrize(
+    ("original", "new", "type_"),
+    [
+        ("411111", "411111", UpdateType.EXPIRY_UPDATED),
+        ("", "411111", UpdateType.EXPIRY_UPDATED),
+        ("411111", "", UpdateType.EXPIRY_UPDATED),
+    ],
+)
+def test_a_first_part_that_is_missing_makes_no_other_number(original: str, new: str, type_: UpdateType) -> None:
+    record = row("Visa", "E", **{"Original BIN": original, "New BIN": new})
+    assert update("tabapay", record).type is type_
+
+
+def test_another_first_part_is_another_number() -> None:
+    record = row("Visa", "E", **{"Original BIN": "411111", "New BIN": "401288"})
+    assert refusal("tabapay", record)
