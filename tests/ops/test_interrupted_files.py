@@ -17,6 +17,8 @@ from ops.feed_files import Summary, _FileProgress
 from ops.open_file import OpenFile
 from ops.refused_lines import RefusedLines
 from ops.settings import Settings
+from producers.lines import FilePosition
+from producers.topic.stream import FeedLine
 from schemas.feeds.feed import Edge
 from tests.acceptance.lines import replaced
 
@@ -119,3 +121,20 @@ def test_an_interrupted_digest_is_none(source: OpenFile) -> None:
     digest = Digest(source)
     digest.interrupt()
     assert digest.before(8) == ""
+
+
+def test_a_checkpoint_has_the_place_behind_a_line_and_the_reasons_until_there(source: OpenFile) -> None:
+    sent = progress(source)
+    with sent.report:
+        sent.passed(FeedLine(1, 10, (), "line: JSON", last_line=2, parts=3))
+    begun = sent.begun
+    assert (begun.place, begun.records, begun.reasons) == (FilePosition(10, 2, 3), 1, {"line: JSON": 1})
+
+
+@pytest.mark.parametrize(("lines", "is_held_back"), [(19, False), (20, True)])
+async def test_a_file_is_of_another_format_if_none_of_its_first_twenty_lines_fits(
+    source: OpenFile, lines: int, *, is_held_back: bool
+) -> None:
+    head, summary = [FeedLine(number, 0, (), "line: JSON") for number in range(lines)], Summary()
+    assert await feed_files._is_of_another_format(head, source, None, summary) is is_held_back
+    assert (summary.held_back, summary.lines) == (is_held_back, lines if is_held_back else 0)

@@ -205,6 +205,11 @@ async def test_a_card_number_never_reaches_the_topic(kafka: str, topic: str, lin
     assert str(refused.value).startswith(reason)
 
 
+def test_a_masked_line_stays_with_the_updates_of_its_credential() -> None:
+    line = ingest.read_update(1, json.dumps(replaced(1, new=PAN)).encode())
+    assert [message.key for message in line.messages] == [b"vau:tok_1"]
+
+
 async def test_what_is_no_update_is_sent_as_it_is(kafka: str, topic: str) -> None:
     """So that it becomes a dead letter, with its own bytes and a reason found anew."""
     undated = {key: value for key, value in replaced(1).items() if key != "occurredAt"}
