@@ -3,14 +3,24 @@
 import json
 from datetime import UTC, date, datetime
 from typing import Any
+from uuid import UUID
 
 import pytest
 
-from domain.merge import merge
+from domain.merge import Merged, merge
 from domain.resolve import Replaced, Updated
 from domain.update import Reason
 from domain.wallet import Customer, Details, Expiry, Method, MethodStatus, MethodType
-from schemas.event import announcements, timestamp
+from schemas.event import (
+    Announcement,
+    EventName,
+    announcements,
+    endpoint_disabled,
+    endpoint_test,
+    render,
+    render_notice,
+    timestamp,
+)
 from schemas.payment_method import write_details
 from tests.domain.build import link, method, wallet
 
@@ -139,3 +149,52 @@ def test_each_type_of_method_has_a_section_of_its_own(type_: MethodType, section
 
 def test_a_moment_is_written_in_utc_to_the_millisecond() -> None:
     assert timestamp(datetime(2026, 11, 20, 9, 14, 14, 20_900, tzinfo=UTC)) == "2026-11-20T09:14:14.020Z"
+
+
+def test_a_flag_that_changed_stands_in_previous_with_its_former_value() -> None:
+    before = method("A", details=BEFORE, default=True, nickname="Old", id="m-A")
+    after = before._replace(default=False, subscription_default=True, nickname="New")
+    customer = Customer(frozenset({("hsid", "h1")}))
+    (event, _) = announcements(wallet(after)._replace(customer=customer), (Updated(before, after),))
+    payload = json.loads(event.payload)
+    assert payload["previous"] == {"default": True, "subscriptionDefault": False, "nickname": "Old"}
+    assert payload["customer"] == {"enterpriseId": None, "hsid": "h1", "dateOfBirth": None, "metadata": {}}
+    assert (event.name, event.method_id, event.reason) == ("PAYMENT_METHOD_UPDATED", "m-A", "DETAILS_UPDATED")
+
+
+def test_a_method_that_a_merge_made_visible_is_told_whole() -> None:
+    merged = method("A", details=BEFORE, id="m-A")
+    (event,) = announcements(wallet(merged), (Merged(merged, ("optician",)),))
+    payload = json.loads(event.payload)
+    assert (event.name, event.merchant_id, event.method_id) == ("PAYMENT_METHOD_UPDATED", "optician", "m-A")
+    assert (payload["paymentMethod"]["id"], payload["paymentMethod"]["card"]["last4"]) == ("m-A", "1111")
+    assert (payload["customer"]["enterpriseId"], payload["previous"]) == ("e1", {})
+
+
+EVENT = UUID("0198d3a1-0000-7000-8000-000000000001")
+AT = "2026-11-20T09:14:14.020Z"
+
+
+def test_the_head_of_an_event_is_written_before_its_payload() -> None:
+    announcement = Announcement(EventName.DELETED, "pharmacy", "m-A", "EXPIRED", b'{"a":1}')
+    head = f'{{"id":"evt_{EVENT.hex}","name":"PAYMENT_METHOD_DELETED","createdAt":"{AT}","version":1,'
+    assert render(announcement, EVENT, "w-1", 42, AT).decode().replace(str(EVENT), EVENT.hex) == (
+        head + '"walletId":"w-1","sequence":42,"reason":"EXPIRED","payload":{"a":1}}'
+    )
+    head = head.replace("PAYMENT_METHOD_DELETED", "ENDPOINT_TEST")
+    payload = endpoint_test("e-1", "https://hooks.shop.example/secret")
+    assert render_notice(EventName.ENDPOINT_TEST, EVENT, AT, payload).decode().replace(str(EVENT), EVENT.hex) == (
+        head + '"walletId":null,"sequence":null,"reason":null,'
+        '"payload":{"endpoint":{"id":"e-1","urlHost":"hooks.shop.example"}}}'
+    )
+
+
+@pytest.mark.parametrize(
+    ("oldest", "shown"), [(None, None), (datetime(2026, 11, 20, 9, 14, 14, 20_000, tzinfo=UTC), AT)]
+)
+def test_what_is_told_of_a_disabled_endpoint(oldest: datetime | None, shown: str | None) -> None:
+    assert endpoint_disabled("e-1", "https://h.example/x", "GONE", AT, undelivered=7, oldest_at=oldest) == {
+        "endpoint": {"id": "e-1", "urlHost": "h.example", "disabledReason": "GONE", "disabledAt": AT},
+        "undeliveredCount": 7,
+        "oldestUndeliveredAt": shown,
+    }

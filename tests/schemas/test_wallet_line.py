@@ -385,6 +385,15 @@ def test_a_method_without_optional_fields_has_neither_flag_nor_details() -> None
     assert (read.default, read.subscription_default, read.details, read.par) == (False, False, Details(), None)
 
 
+def test_a_customer_has_every_name_of_the_line_and_a_merged_wallet_its_target() -> None:
+    customer = {"enterpriseId": "e1", "hsid": "h1", "metadata": {"patientId": "p1", "tier": "gold"}}
+    target = "00000000-0000-0000-0000-0000000000ff"
+    line = wallet(1) | {"customer": customer, "mergedInto": target, "paymentMethods": [], "paymentLinks": []}
+    read = read_wallet(json.dumps(line))
+    assert read.customer.identities == {("enterpriseId", "e1"), ("hsid", "h1"), ("metadata.patientId", "p1")}
+    assert (read.customer.metadata, read.merged_into) == ({"patientId": "p1", "tier": "gold"}, target)
+
+
 @pytest.mark.parametrize("born", ["1980-01-31", "2000-02-29", None, ""])
 def test_a_date_of_birth_is_a_date_or_not_known(born: str | None) -> None:
     line = wallet(1)
