@@ -354,9 +354,12 @@ async def promote(
 
     Return the claimed heads, and the endpoints of the other new heads.
     """
-    wanted = set(to_claim)
-    lines_to_claim = [line for line in lines if line in wanted]
-    other_lines = [line for line in lines if line not in wanted]
+    lines_to_claim: Collection[Line] = ()
+    other_lines = lines
+    if to_claim:
+        wanted = set(to_claim)
+        lines_to_claim = [line for line in lines if line in wanted]
+        other_lines = [line for line in lines if line not in wanted]
     claimed: list[ClaimedDelivery] = []
     due: set[str] = set()
     if other_lines:
@@ -393,16 +396,17 @@ def _result_row(result: AttemptResult) -> tuple[Any, ...]:
     delay = next_state.delay
     if delay is None and next_state.status is not Status.PENDING:
         delay = _AT_ONCE
+    # by the places of ATTEMPT_RESULT's attributes: their names would double the time of the call
     return ATTEMPT_RESULT.row(
-        id=delivery.id,
-        attempt=delivery.attempt,
-        status_code=status_code,
-        took_ms=round(seconds * 1000),
-        outcome=outcome,
-        attempted_at=started_at,
-        becomes=next_state.status,
-        delay=delay,
-        tries=int(next_state.uses_a_try),
+        delivery.id,
+        delivery.attempt,
+        status_code,
+        round(seconds * 1000),
+        outcome,
+        started_at,
+        next_state.status,
+        delay,
+        int(next_state.uses_a_try),
     )
 
 

@@ -15,7 +15,7 @@ from collections.abc import Collection, Mapping
 from math import ceil
 
 from domain.delivery.circuit import SLUGGISH, narrow_window, widest_window, window_after
-from domain.delivery.outcome import Outcome
+from domain.delivery.outcome import ACCEPTED, Outcome
 
 # Deliveries claimed ahead for each connection: half of them keeps all connections busy during the next claim.
 _CLAIMS_PER_CONNECTION = 8
@@ -148,8 +148,8 @@ class Backlog:
     def note_answer(self, endpoint_id: str, outcome: Outcome, seconds: float) -> None:
         """Note how an attempt at the endpoint ended, and how long it took."""
         is_prompt = seconds <= SLUGGISH
-        former = self._window(endpoint_id)
-        if is_prompt and outcome is Outcome.ACCEPTED and former == self._widest_window and endpoint_id in self._prompt:
+        former = self._windows.get(endpoint_id, self._first_window)
+        if is_prompt and outcome is ACCEPTED and former == self._widest_window and endpoint_id in self._prompt:
             return  # nearly every attempt ends so
         window = window_after(former, outcome, seconds, connections=self._connections)
         self._set_window(endpoint_id, window, is_prompt=is_prompt)

@@ -33,6 +33,9 @@ class Outcome(StrEnum):
     TOPIC_REFUSED = "topic_refused"
 
 
+ACCEPTED = Outcome.ACCEPTED
+"""For what is asked of every attempt: to read a member from its class takes 0.1 us, ten times as long."""
+
 ANSWERED = (
     Outcome.ACCEPTED,
     Outcome.GONE,

@@ -18,7 +18,7 @@ from typing import NamedTuple, TypeAlias, cast
 import httptools
 from aiohappyeyeballs import AddrInfoType, start_connection
 
-from domain.delivery.outcome import Outcome, outcome_of_status
+from domain.delivery.outcome import ACCEPTED, outcome_of_status
 from producers.egress import Egress, EgressDenied, guard_sockets
 from producers.names import LookUp, Names, system_look_up
 from producers.webhooks.tunnels import EgressProxy, Tunnels
@@ -235,7 +235,7 @@ class Connection(asyncio.Protocol):
     def _take_status(self, status: int) -> None:
         """Keep the status, and what the head says beside it, unless the answer accepts the request."""
         self.status = status
-        if outcome_of_status(status) is not Outcome.ACCEPTED:
+        if outcome_of_status(status) is not ACCEPTED:
             self._is_refused = True
             self.retry_after = read_head(self._head)[1]
             self.header_names = header_names(self._head)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from uuid import UUID
 
-from domain.delivery.outcome import Outcome
+from domain.delivery.outcome import ACCEPTED
 from producers.webhooks.distribution import Distribution
 from store.deliveries import AttemptResult
 
@@ -48,7 +48,7 @@ def observe(results: Sequence[AttemptResult], ids: AbstractSet[int]) -> None:
     delivered: list[float] = []
     attempts: list[float] = []
     for delivery, outcome, _, seconds, started_at, _ in results:
-        is_accepted = outcome is Outcome.ACCEPTED
+        is_accepted = outcome is ACCEPTED
         attempt = delivery.attempt
         if (is_accepted or attempt == 1) and delivery.id in ids:
             age = started_at - _written_at(delivery.event_id)

@@ -16,7 +16,7 @@ from prometheus_client import Counter
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.delivery.backlog import Backlog
-from domain.delivery.outcome import Outcome
+from domain.delivery.outcome import ACCEPTED
 from domain.delivery.schedule import after_attempt
 from domain.delivery.states import Status
 from merchants import endpoint_events
@@ -41,7 +41,7 @@ _GATHER_SECONDS = 0.01
 # Unrecorded results at which claiming pauses: after a crash their deliveries are sent again.
 _MOST_RESULTS = 5000
 
-_ACCEPTED = after_attempt(Status.PENDING, 0, Outcome.ACCEPTED, schedule=(), roll=0.0)
+_ACCEPTED = after_attempt(Status.PENDING, 0, ACCEPTED, schedule=(), roll=0.0)
 """Made once: nearly every attempt ends so."""
 
 RecordPoint: TypeAlias = Literal["recorded"]
@@ -98,7 +98,7 @@ class Recorder:
         id_ = delivery.endpoint_id
         outcome, seconds = result.outcome, result.seconds
         free_delay = self._restraints.add(delivery, result)
-        if outcome is Outcome.ACCEPTED:
+        if outcome is ACCEPTED:
             next_state = _ACCEPTED
         else:
             next_state = after_attempt(
@@ -191,13 +191,13 @@ class Recorder:
 
     def _measure(self, results: Sequence[AttemptResult], ids: AbstractSet[int]) -> None:
         measures.observe(results, ids)
-        failures = [result for result in results if result.outcome is not Outcome.ACCEPTED]
+        failures = [result for result in results if result.outcome is not ACCEPTED]
         self._dead_log.add(
             (result.delivery.endpoint_id, result.outcome)
             for result in failures
             if result.next_state.status is Status.DEAD and result.delivery.id in ids
         )
-        ATTEMPTS.labels(Outcome.ACCEPTED).inc(len(results) - len(failures))
+        ATTEMPTS.labels(ACCEPTED).inc(len(results) - len(failures))
         for outcome, number in Count(failure.outcome for failure in failures).items():
             ATTEMPTS.labels(outcome).inc(number)
         LATE.inc(len(results) - len(ids))

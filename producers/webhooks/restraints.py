@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.delivery.backlog import Backlog
 from domain.delivery.circuit import OWN_FAULT_PAUSE, Failures, Restraint, free_delay, hold_after, restraint, until_probe
-from domain.delivery.outcome import NOT_THE_ENDPOINTS, Outcome
+from domain.delivery.outcome import ACCEPTED, NOT_THE_ENDPOINTS, Outcome
 from loops.limited_log import LimitedLog
 from producers.webhooks.sender import PostResult
 from store import endpoints
@@ -73,7 +73,7 @@ class Restraints:
         Return when the delivery is due again if it failed and used up no try; else None.
         """
         id_, outcome = delivery.endpoint_id, result.outcome
-        if outcome is Outcome.ACCEPTED:
+        if outcome is ACCEPTED:
             if delivery.endpoint.is_failing or id_ in self._failing:
                 self._failing.discard(id_)
                 if delivery.endpoint.is_probe:

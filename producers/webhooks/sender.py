@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import NamedTuple, Self
 
-from domain.delivery.outcome import Outcome, outcome_of_status
+from domain.delivery.outcome import ACCEPTED, Outcome, outcome_of_status
 from producers.egress import Egress, EgressDenied, Network
 from producers.names import LookUp, NameUnknown, ResolverUnavailable, system_look_up
 from producers.retry_after import delay
@@ -134,7 +134,7 @@ class Sender:
         if connection.status is None:
             return PostResult(_outcome_without_answer(connection), seconds)
         outcome = outcome_of_status(connection.status)
-        if outcome is Outcome.ACCEPTED:
+        if outcome is ACCEPTED:
             return PostResult(outcome, seconds, connection.status)
         failing = FailingAnswer(connection.header_names, connection.excerpt)
         return PostResult(outcome, seconds, connection.status, _read_delay(connection.retry_after), failing)
