@@ -221,3 +221,13 @@ def test_every_row_of_the_other_reports_sample_is_read() -> None:
         (Credential("jpmorgan:pm-0105"), UpdateType.CLOSED),
     ]
     assert reports[0].stamp.occurred_at == datetime(2026, 11, 19, tzinfo=UTC)
+
+
+def test_a_row_is_named_by_its_response_and_place_only_where_it_has_a_day() -> None:
+    response = "0d7c1c2e-55aa-4a10-9a8e-6f1f0f3a0001"
+    named, undated, nameless = (
+        update("jpmorgan", row("NEW_EXPIRY", **changes), EDGE.at_row(7)).stamp.update_id
+        for changes in ({}, {"Submitted Date": ""}, {"Response ID": ""})
+    )
+    assert named == f"{response}.7"
+    assert not {undated, nameless} & {named, "None", "None.7", ".7"}

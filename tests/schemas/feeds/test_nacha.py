@@ -274,3 +274,12 @@ def test_reading_can_begin_between_batches(lines: list[str]) -> None:
         begin += [number] if reader.between_batches else []
     assert begin[:3] == [1, 17, 21]
     assert [code for _, code in cut(lines[17:])] == ["C08"]
+
+
+@pytest.mark.parametrize("line", ["batch", "entry", "addenda"])
+@pytest.mark.parametrize("change", ["type", "longer", "shorter"])
+def test_a_line_of_another_type_or_length_is_named(line: str, change: str) -> None:
+    broken = notice("C04", "NEW NAME")
+    written = broken[line]
+    broken[line] = {"type": "9" + written[1:], "longer": written + " ", "shorter": written[:-1]}[change]
+    assert refusal("nacha", broken).startswith(f"{line}: expected a record of 94 characters of type ")
