@@ -283,3 +283,18 @@ def test_a_line_of_another_type_or_length_is_named(line: str, change: str) -> No
     written = broken[line]
     broken[line] = {"type": "9" + written[1:], "longer": written + " ", "shorter": written[:-1]}[change]
     assert refusal("nacha", broken).startswith(f"{line}: expected a record of 94 characters of type ")
+
+
+def test_the_country_of_714_goes_before_that_of_the_batch() -> None:
+    american = ABROAD.replace("DE1419871234", "US1419871234")
+    at_home = update("nacha", international("C01", "12345", "091000019", "US", ABROAD))
+    abroad = update("nacha", international("C01", "12345", "COBADEFFXXX", "DE", american))
+    assert at_home.old == bank_account(OLD_ROUTING, IBAN)
+    assert abroad.old == bank_account("COBADEFFXXX", IBAN)
+
+
+def test_c08_names_a_bank_with_a_routing_number_too_and_needs_714_or_the_trace() -> None:
+    report = update("nacha", international("C08", NEW_ROUTING))
+    assert report.new.credential == bank_account(NEW_ROUTING, IBAN)
+    american = ABROAD.replace("DE1419871234", "US1419871234")
+    assert refusal("nacha", international("C08", NEW_ROUTING, "", "", american)).startswith("addenda 7-21: ")
