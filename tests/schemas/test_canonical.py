@@ -16,7 +16,7 @@ from domain.pan import contains_pan
 from domain.refusal import Refused
 from domain.update import Credential, NewCredential, Reason, Stamp, UpdateType
 from domain.wallet import Expiry, MethodType
-from schemas.canonical import UNREADABLE_HEADER, CanonicalUpdate, parse, with_identifiers
+from schemas.canonical import UNREADABLE_HEADER, CanonicalUpdate, parse, update_in, with_identifiers
 from schemas.masking import mask_message
 
 PAN = "4111111111111111"
@@ -651,3 +651,14 @@ def test_a_merge_of_a_customer_whom_nothing_identifies_is_refused(side: str) -> 
     with pytest.raises(Refused) as refused:
         with_identifiers(update, BY_DEFAULT)
     assert str(refused.value) == (f"{side}: expected a customer identifier (enterpriseId, hsid or metadata.patientId)")
+
+
+def test_an_update_without_its_digest_is_read_and_refused_alike() -> None:
+    written = json.dumps(replaced())
+    assert update_in(written.encode()) == update_in(written.encode(), ours=True) == parse(written.encode()).update
+    twice = written.replace('"vendor"', '"vendor": "other", "vendor"').encode()
+    with pytest.raises(Refused, match="vendor: expected once"):
+        update_in(twice)
+    for ours in (True, False):
+        with pytest.raises(Refused, match="card number"):
+            update_in(json.dumps(replaced(id=PAN)).encode(), ours=ours)
