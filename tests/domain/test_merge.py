@@ -187,6 +187,20 @@ def test_replaced_in_one_wallet_and_live_in_the_other_is_settled_by_the_facts() 
     assert {link.method_id for link in after.links} == {live(after)["B"].id}
 
 
+def test_of_two_methods_that_one_of_the_target_replaces_it_takes_blanks_credentials_and_flags_of_both() -> None:
+    first = method("A", ":fp", id="s-A", nickname="Hers", default=True, details=Details(holder_name="Jane"))
+    second = method("B", "mdes:X", id="s-B", details=Details(zip_code="1"))
+    target = wallet(method("A", "B", id="t-AB", details=Details()))
+
+    merged = merge(wallet(first, second, customer="e2"), target)
+
+    assert replacements(merged) == [("s-A", "t-AB"), ("s-B", "t-AB")]
+    (kept,) = merged.target.live_methods
+    assert kept.keys == {key("A"), key("B"), ":fp", key("mdes:X")}
+    assert (kept.nickname, kept.default) == ("Hers", True)
+    assert kept.details == Details(holder_name="Jane", zip_code="1")
+
+
 def test_a_deleted_method_of_the_target_is_no_twin() -> None:
     source = wallet(method("A", id="s-A"), customer="e2")
     target = wallet(removed("A", id="t-A"))

@@ -281,6 +281,27 @@ async def test_a_removal_that_meets_a_batch_of_the_endpoint_waits_for_nothing(
     assert await sweep(engine) == 1
 
 
+async def test_of_two_removals_at_the_same_time_the_second_finds_no_endpoint(
+    engine: AsyncEngine, outbox: Outbox
+) -> None:
+    await outbox.add_endpoint("m")
+    async with engine.connect() as first, engine.connect() as second:
+        assert await endpoint_changes.remove(first, "m", "left", actor="me") is not None
+        again = asyncio.create_task(endpoint_changes.remove(second, "m", "moved", actor="another"))
+        await until(
+            lambda: outbox.execute(
+                "SELECT 1 FROM pg_locks JOIN pg_stat_activity USING (pid)"
+                " WHERE NOT granted AND datname = current_database()"
+            )
+        )
+        await first.commit()
+        assert await again is None
+        await second.commit()
+    assert [(row.actor, row.reason) for row in await outbox.execute("SELECT actor, reason FROM audit")] == [
+        ("me", "left")
+    ]
+
+
 async def test_batches_and_removals_at_the_same_time_lose_nothing(engine: AsyncEngine, outbox: Outbox) -> None:
     names = [f"m{number}" for number in range(12)]
     for name in names:
