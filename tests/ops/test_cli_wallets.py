@@ -191,6 +191,16 @@ METHOD_OF_OTHERS = """
 """
 
 
+async def waits_for(engine: AsyncEngine, lock: str) -> bool:
+    """Whether a statement in this database waits for a lock of this type: the tests share a server."""
+    waiting = (
+        "SELECT 1 FROM pg_locks JOIN pg_stat_activity USING (pid)"
+        " WHERE NOT granted AND locktype = :lock AND datname = current_database()"
+    )
+    async with engine.connect() as observer:
+        return (await observer.execute(text(waiting), {"lock": lock})).first() is not None
+
+
 @pytest.mark.parametrize("of", ["wallet", "method"])
 async def test_an_import_that_another_one_outran_says_which_id_it_has(
     shop: Program, engine: AsyncEngine, of: str
@@ -204,18 +214,22 @@ async def test_an_import_that_another_one_outran_says_which_id_it_has(
             await other.execute(text(METHOD_OF_OTHERS), ids)
         importing = asyncio.create_task(shop("wallets", "import", file))
 
-        async def waits() -> bool:
-            # in this database alone: the tests share a server
-            waiting = (
-                "SELECT 1 FROM pg_locks JOIN pg_stat_activity USING (pid)"
-                " WHERE NOT granted AND locktype = 'transactionid' AND datname = current_database()"
-            )
-            async with engine.connect() as observer:
-                return (await observer.execute(text(waiting))).first() is not None
-
-        await until(waits)
+        await until(lambda: waits_for(engine, "transactionid"))
     ended = await importing
     path = {"wallet": "id", "method": "paymentMethods.0.id"}[of]
     known = f"{path}: expected a new id, {ids[of]} is there already, by another import"
     expected = f"repoint: {known}; nothing was imported\n"
     assert (ended.code, ended.out, ended.err) == (1, "", expected)
+
+
+async def test_an_export_shows_all_wallets_as_of_one_moment(shop: Program, engine: AsyncEngine) -> None:
+    """Links are changed after it has read the methods and before it reads the links."""
+    (await shop("wallets", "import", shop.write("wallets.jsonl", wallet(1), wallet(2)))).well()
+    before = await exported(shop)
+    async with engine.begin() as other:
+        await other.execute(text("LOCK TABLE payment_links IN ACCESS EXCLUSIVE MODE"))
+        exporting = asyncio.create_task(exported(shop))
+        await until(lambda: waits_for(engine, "relation"))
+        await other.execute(text("UPDATE payment_links SET status = 'CANCELLED'"))
+    assert await exporting == before
+    assert {link["status"] for line in await exported(shop) for link in line["paymentLinks"]} == {"CANCELLED"}
