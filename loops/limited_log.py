@@ -11,18 +11,18 @@ Write = Callable[..., object]
 
 
 class LimitedLog:
-    """Writes `event` by `write`, `most` times in `every` seconds at most.
+    """Writes `event` by `write`, `lines` times in `every` seconds at most.
 
     What is not written is counted. When the time is over, one more line says how many (`more`), and the next time
     begins. It needs a running loop.
     """
 
     def __init__(
-        self, write: Write, event: str, *, most: int = MOST_LINES, every: float = EVERY_SECONDS, **fields: object
+        self, write: Write, event: str, *, lines: int = MOST_LINES, every: float = EVERY_SECONDS, **fields: object
     ) -> None:
         self._write = write
         self._event = event
-        self._most = most
+        self._most_lines = lines
         self._every = every
         self._fields = fields
         self._lines = 0
@@ -31,7 +31,7 @@ class LimitedLog:
 
     def write(self, *, events: int = 1, **fields: object) -> None:
         """Write a line about so many `events` of the kind, or count them."""
-        if self._lines < self._most:
+        if self._lines < self._most_lines:
             self._lines += 1
             self._write(self._event, **fields)
         else:

@@ -112,14 +112,16 @@ async def repair(connection: AsyncConnection, findings: Collection[Finding]) -> 
     What is overdue stays: nothing is wrong with its row. So does a delivery whose place another one has.
     """
     lines = await _locked_lines(connection, findings)
-    left = await _put_lines_in_order(connection, lines, [finding for finding in findings if finding.kind in _OF_HEADS])
+    out_of_line = await _put_lines_in_order(
+        connection, lines, [finding for finding in findings if finding.kind in _OF_HEADS]
+    )
     leased = [int(finding.subject) for finding in findings if finding.kind is FindingKind.LEASE_TOO_LONG]
     if leased:
         await connection.execute(_END_LEASES, {"ids": leased})
     if any(finding.kind in _OF_ENDPOINTS for finding in findings):
         while await endpoints.sort(connection):
             pass
-    return {finding for finding in findings if finding.kind is not FindingKind.OVERDUE and finding not in left}
+    return {finding for finding in findings if finding.kind is not FindingKind.OVERDUE and finding not in out_of_line}
 
 
 async def _locked_lines(connection: AsyncConnection, findings: Collection[Finding]) -> list[deliveries.Line]:

@@ -17,7 +17,7 @@ def lines() -> list[Line]:
 
 
 def log(lines: list[Line], every: float = 60, **fields: object) -> LimitedLog:
-    return LimitedLog(lambda event, **own: lines.append((event, own)), "refused", most=2, every=every, **fields)
+    return LimitedLog(lambda event, **own: lines.append((event, own)), "refused", lines=2, every=every, **fields)
 
 
 async def test_what_is_not_written_is_counted_and_the_count_is_written_with_what_to_type(lines: list[Line]) -> None:
