@@ -63,19 +63,6 @@ async def test_a_merge_waits_for_both_customers_and_not_any_more_once_it_is_quar
     assert await waits_for(harness) == set()
 
 
-@pytest.mark.parametrize(("first", "then"), [("e1", "e2"), ("e2", "e1")])
-async def test_a_merge_is_done_once_the_second_of_its_customers_is_imported(
-    harness: Harness, first: str, then: str
-) -> None:
-    await harness.report(merging(who("e1"), who("e2")))
-    await harness.import_wallets(wallet(method(first), customer=first))
-    assert (await harness.outcome("merge"))[0] == "PARKED"
-    await harness.import_wallets(wallet(method(then), customer=then))
-    assert await harness.outcome("merge") == ("APPLIED", None)
-    assert live(await harness.wallet("e2")).keys() == {"e1", "e2"}
-    assert await waits_for(harness) == set()
-
-
 async def test_what_one_worker_applied_another_one_takes_no_more_back(harness: Harness) -> None:
     """Both decided the update at the same time, each for other wallets."""
     await harness.import_wallets(wallet(method("A")))
