@@ -15,7 +15,7 @@ log = structlog.get_logger()
 
 
 class IntakeLog:
-    """Writes a line for each, and after ten lines of a kind within a minute how many there were beside them."""
+    """Writes a line for each of them; after ten of a kind within a minute, one line with the number of the others."""
 
     def __init__(self, every: float = EVERY_SECONDS) -> None:
         self._quarantined = LimitedLog(

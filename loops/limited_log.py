@@ -1,8 +1,9 @@
-"""Log lines of one kind: the first ones of a minute are written, and then how many followed. Never none."""
+"""Log lines of one kind, limited: the first ones of a minute are written, and one line counts the others."""
 
 import asyncio
 from collections.abc import Callable
 
+# So many show a person what the kind is; a vendor's broken file or a lost endpoint brings thousands.
 MOST_LINES = 10
 EVERY_SECONDS = 60.0
 

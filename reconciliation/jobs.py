@@ -91,12 +91,12 @@ async def reconcile(
     return report
 
 
-def _was_in_the_way(error: BaseException) -> bool:
+def _is_contended(error: BaseException) -> bool:
     return failure(error) is Failure.CONTENDED
 
 
 # A batch holds the credentials of a page's wallets for some milliseconds.
-@retry(retry=retry_if_exception(_was_in_the_way), stop=stop_after_attempt(20), wait=wait_random(0, 0.5), reraise=True)
+@retry(retry=retry_if_exception(_is_contended), stop=stop_after_attempt(20), wait=wait_random(0, 0.5), reraise=True)
 async def _page(engine: AsyncEngine, job: Job, run: Run) -> tuple[Page, list[tuple[Finding, bool]]]:
     """Examine and repair the next page. Return it, with each finding and whether it was repaired."""
     async with connectivity.transaction(engine, dry_run=False) as connection:

@@ -1,6 +1,6 @@
 """The attempts at deliveries. The last one stands in the row of the finished delivery, the others in a row each."""
 
-MADE = """
+ATTEMPTS_OF_IDS = """
     (SELECT delivery_id, number, outcome, status_code, took_ms, attempted_at
      FROM attempts
      WHERE delivery_id = ANY(CAST(:ids AS bigint[]))

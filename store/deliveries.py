@@ -91,8 +91,9 @@ class ClaimedDelivery(NamedTuple):
         return f"ClaimedDelivery(id={self.id}, attempt={self.attempt}, endpoint_id={self.endpoint_id!r})"
 
 
-# A claim brings two kinds of rows, so that what an endpoint's deliveries share is sent and read once: the deliveries,
-# with nothing behind `tries`, and their endpoints, with nothing before it but the id.
+# A claim returns two kinds of rows, so that what the deliveries of an endpoint share is sent and read once. The row of
+# a delivery has NULL in the columns after `tries`. The row of an endpoint has NULL in all columns up to `tries`, except
+# `endpoint_id`, which is its id. `_PROMOTE_AND_CLAIM` adds a third kind: the id of an endpoint with other new heads.
 _DELIVERIES = """
     SELECT id, attempt, event_id, endpoint_id, wallet_id, due_at, leased_until,
            (SELECT body FROM events WHERE events.id = event_id), tries,
@@ -382,7 +383,10 @@ _HEADLESS = text(f"""
 
 
 async def headless(connection: AsyncConnection, lines: Collection[Line]) -> list[Line]:
-    """Those of the lines without a head. A head need not be first: an older event was replayed behind its attempt."""
+    """Those of the lines without a head.
+
+    A head need not be the first: an older event that was replayed during the attempt at the head stands before it.
+    """
     rows = await connection.execute(_HEADLESS, {"lines": list(lines)})
     return [(row.endpoint_id, row.wallet_id) for row in rows]
 

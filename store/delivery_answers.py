@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from store.attempts import MADE
+from store.attempts import ATTEMPTS_OF_IDS
 from store.status import Attempt, DeliveryWithAttempts
 
 
@@ -38,11 +38,11 @@ _DELIVERY = text("""
     JOIN events AS event ON event.id = event_id
 """)
 _ATTEMPTS = text(f"""
-    SELECT made.number, outcome, status_code, took_ms, made.attempted_at, header_names, body
-    FROM {MADE} AS made
+    SELECT attempt.number, outcome, status_code, took_ms, attempt.attempted_at, header_names, body
+    FROM {ATTEMPTS_OF_IDS} AS attempt
     LEFT JOIN attempt_evidence AS evidence
-           ON evidence.delivery_id = made.delivery_id AND evidence.number = made.number
-    ORDER BY made.number
+           ON evidence.delivery_id = attempt.delivery_id AND evidence.number = attempt.number
+    ORDER BY attempt.number
 """)
 
 

@@ -198,8 +198,8 @@ _NEXT_JOB = text("""
     LIMIT 1
     FOR NO KEY UPDATE SKIP LOCKED
 """)
-# What has arrived since the job started is told once only, unless what was delivered is wanted. What a person has
-# cancelled since then stays so, unless it arrived another time.
+# An event that has arrived since the job started is not sent again, unless the job wants delivered events. An event
+# that a person has cancelled since then is left alone, unless it has also arrived and the job wants delivered events.
 _TAKE = text("""
     WITH taken AS (
         DELETE FROM replay_job_events

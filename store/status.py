@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.wallet import Link, MerchantId, Method, MethodId, Wallet, WalletId
 from store import wallets
-from store.attempts import MADE
+from store.attempts import ATTEMPTS_OF_IDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +135,7 @@ _DELIVERIES = text("""
 """)
 _ATTEMPTS = text(f"""
     SELECT delivery_id, number, outcome, status_code, took_ms, attempted_at
-    FROM {MADE} AS made ORDER BY delivery_id, number
+    FROM {ATTEMPTS_OF_IDS} AS attempt ORDER BY delivery_id, number
 """)
 
 

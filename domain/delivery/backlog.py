@@ -141,7 +141,7 @@ class Backlog:
         """Note that an attempt at the endpoint is under way for longer than SLUGGISH."""
         self._set_window(endpoint_id, narrow_window(self._window(endpoint_id), self._connections), is_prompt=False)
 
-    def is_probed(self, endpoint_id: str) -> bool:
+    def has_smallest_window(self, endpoint_id: str) -> bool:
         """Whether the window of the endpoint is a single delivery."""
         return self._window(endpoint_id) == 1
 
@@ -157,7 +157,10 @@ class Backlog:
     # --- pauses -----------------------------------------------------------------------------------------------------
 
     def pause(self, endpoint_id: str) -> None:
-        """Claim nothing of the endpoint until `resume`: it answered 410 or asked for a hold, not recorded yet."""
+        """Claim nothing of the endpoint until `resume`.
+
+        It answered 410 or asked for a hold, which is not recorded yet; or a fault of our own keeps webhooks from it.
+        """
         self._paused.add(endpoint_id)
 
     def resume(self, endpoint_id: str) -> None:

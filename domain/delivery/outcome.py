@@ -34,7 +34,7 @@ class Outcome(StrEnum):
 
 
 ACCEPTED = Outcome.ACCEPTED
-"""For what is asked of every attempt: to read a member from its class takes 0.1 us, ten times as long."""
+"""The member, for code that runs for every attempt: to read it from its class takes 0.1 us, ten times as long."""
 
 ANSWERED = (
     Outcome.ACCEPTED,

@@ -32,7 +32,7 @@ AttemptPoint: TypeAlias = Literal["claimed", "read"]
 
 
 _Ready: TypeAlias = tuple[ClaimedDelivery, float, Signer]
-"""A claimed delivery and its endpoint's signer. Begun after the monotonic time, its attempt would outlast its lease."""
+"""A claimed delivery, the monotonic time after which an attempt at it would outlast its lease, and its signer."""
 
 
 class Poster:

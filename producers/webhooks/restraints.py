@@ -86,7 +86,7 @@ class Restraints:
             self._attempts[id_] = (succeeded, failures + 1)
             if delivery.endpoint.is_probe:
                 self._probed.add(id_)
-        elif self._backlog.is_probed(id_) and not self._backlog.is_paused(id_):
+        elif self._backlog.has_smallest_window(id_) and not self._backlog.is_paused(id_):
             self._backlog.pause(id_)
             asyncio.get_running_loop().call_later(OWN_FAULT_PAUSE.total_seconds(), self._end_pause, id_)
         hold = hold_after(outcome, result.retry_after)
@@ -104,7 +104,7 @@ class Restraints:
             self._backlog.resume(endpoint_id)
 
     def pauses(self) -> bool:
-        """Whether some endpoint is paused."""
+        """Whether some endpoint is paused until its 410 or its hold is recorded."""
         return bool(self._to_disable or self._holds)
 
     def gathered(self) -> Gathered:

@@ -8,7 +8,7 @@ down_revision = "0023"
 
 
 def upgrade() -> None:
-    # NULL in the rows of before: their last attempts stay where they are
+    # NULL in rows that were written before: their last attempts stay in `attempts`
     for column in (
         sa.Column("last_outcome", sa.Text, comment="of the attempt that finished it"),
         sa.Column("last_status_code", sa.SmallInteger),
