@@ -42,6 +42,7 @@ _ATTEMPTS = text(f"""
     FROM {ATTEMPTS_OF_IDS} AS attempt
     LEFT JOIN attempt_evidence AS evidence
            ON evidence.delivery_id = attempt.delivery_id AND evidence.number = attempt.number
+          AND evidence.delivery_id = ANY(CAST(:ids AS bigint[]))
     ORDER BY attempt.number
 """)
 

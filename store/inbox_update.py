@@ -49,7 +49,7 @@ class InboxUpdate:
 
 
 _WAITS_FOR = text("SELECT key, CAST(about AS text) FROM parked_updates WHERE inbox_id = :id ORDER BY key")
-_OLD_KEY = text("SELECT old_key FROM inbox WHERE id = :id")
+_OLD_KEY = text("SELECT old_key, original FROM inbox WHERE id = :id")
 _REPORTED = text("""
     SELECT new_key, reason, method_type, last4, brand, expiry_month, expiry_year, par
     FROM replacement_facts
@@ -77,12 +77,15 @@ async def find(connection: AsyncConnection, inbox_id: int) -> InboxUpdate | None
     waits_for = (await connection.execute(_WAITS_FOR, {"id": inbox_id})).all()
     customers: dict[str, list[list[str]]] = next((json.loads(about) for _, about in waits_for if about), {})
     old_keys = tuple(key for key, _ in waits_for if not key.startswith("@"))
-    if not old_keys and (old_key := await connection.scalar(_OLD_KEY, {"id": inbox_id})):
+    old_key, is_original = (await connection.execute(_OLD_KEY, {"id": inbox_id})).one()
+    if not old_keys and old_key is not None:
         old_keys = (old_key,)
-    facts = await connection.execute(
-        _REPORTED, {"keys": list(old_keys), "vendor": row.vendor, "update_id": row.update_id}
-    )
-    reported = tuple(ReportedCredential(*fact) for fact in facts)
+    reported: tuple[ReportedCredential, ...] = ()
+    if is_original:  # the facts under this id are of the first update that came with it
+        facts = await connection.execute(
+            _REPORTED, {"keys": list(old_keys), "vendor": row.vendor, "update_id": row.update_id}
+        )
+        reported = tuple(ReportedCredential(*fact) for fact in facts)
     parameters = {
         "keys": [*old_keys, *(credential.key for credential in reported)],
         "identities": [

@@ -33,11 +33,12 @@ def run(
     Work in hand is finished then. Metrics and health are on REPOINT_HTTP_PORT, and feeds on REPOINT_API_PORT where
     REPOINT_FEED_SECRETS is set. With --processes, each process has the next port.
     """
+    # taken out before the settings are read: it is none of them, and production refuses what is none
+    child = os.environ.pop(_CHILD, None)
     # the parent has warned of misspelled settings
     settings = read() if with_parent else parts.read_settings()
     if role is Role.API and settings.feed_secrets is None:
         raise Failed("nothing could be taken in: expected REPOINT_FEED_SECRETS with the role api", code=2)
-    child = os.environ.get(_CHILD) if with_parent else None
     logs.configure(form=settings.log_format, level=settings.log_level, child=None if child is None else int(child))
     with ExitStack() as stack:
         url = stack.enter_context(parts.database(settings)) if role.needs_database else ""

@@ -124,7 +124,7 @@ class Poster:
             self._recorder.put_back(delivery)
             return
         url = delivery.endpoint.url
-        if self._destinations and (destination := self._destinations.get(url.partition(":")[0])) is not None:
+        if self._destinations and (destination := self._destination(url)) is not None:
             await self._send_to(destination, delivery)
             return
         if self._on_point:
@@ -160,11 +160,16 @@ class Poster:
             self._on_point("read")
         self._recorder.add(delivery, started_at, result, None)
 
+    def _destination(self, url: str) -> Destination | None:
+        return self._destinations.get(url.partition(":")[0])
+
     def _open(self, endpoint_id: str, endpoint: ClaimedEndpoint) -> Signer | None:
         """The endpoint's signer. None if it cannot be opened: then nothing of the endpoint is claimed for a minute.
 
         The fault is ours, and another process may have the key. Other endpoints go on.
         """
+        if self._destination(endpoint.url) is not None:
+            return Signer(endpoint_id, (), {}, NO_SIGNING_KEYS)  # what goes there is not signed
         try:
             return Signer.open(endpoint_id, endpoint, keys=self._keys, signing_keys=self._signing_keys)
         except CannotOpen as error:

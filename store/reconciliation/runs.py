@@ -38,7 +38,7 @@ _BEGIN = text("""
     WHERE run.held_until < now() OR run.held_until > clock_timestamp() + CAST(:lease AS interval)
     RETURNING id, job, repairs, after, examined
 """)
-_FORGET = text("DELETE FROM reconciliation_findings WHERE run_id = :id")
+_FORGET = text("DELETE FROM reconciliation_findings WHERE run_id = :id AND NOT repaired")
 
 
 async def begin(connection: AsyncConnection, job: JobName, *, repairs: bool, lease: timedelta) -> Run:

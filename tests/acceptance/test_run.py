@@ -119,6 +119,25 @@ async def test_a_child_that_is_ended_while_it_starts_has_ended_well(tmp_path: Pa
     assert set(codes) <= {0, -signal.SIGTERM}
 
 
+async def test_production_starts_its_children_and_each_names_itself_in_its_lines(tmp_path: Path) -> None:
+    program = Program(
+        tmp_path,
+        ENVIRONMENT="production",
+        DATABASE_URL="postgresql://repoint:hunter2@db.internal:5432/repoint",
+        KAFKA_BOOTSTRAP_SERVERS="127.0.0.1:1",
+        SECRETS_KEY=f"v1:{'ab' * 32}",
+        FEED_SECRETS='{"checkout": "a secret of the test that is long"}',
+        HTTP_PORT="0",
+        API_PORT="0",
+        LOG_FORMAT="json",
+    )
+    async with program.going("run", "--role", "api", "--processes", "2") as going:
+        running = [fields(line) for line in await going.says('"event": "running"', times=2)]
+        assert {line["child"] for line in running} == {0, 1}
+        assert {line["process"] for line in running} == set(await children(going, 2))
+        assert await going.stop() == 0, "".join(going.lines)
+
+
 # --- a feed goes in ---------------------------------------------------------------------------------------------------
 
 

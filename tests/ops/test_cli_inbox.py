@@ -96,6 +96,17 @@ async def test_an_applied_update_shows_the_wallet_in_which_it_is_so(program: Pro
     assert {row["id"]: row["status"] for row in held["paymentMethods"]}[held["knowsNew"][0]] == "ACTIVE"
 
 
+async def test_of_an_id_that_was_used_before_the_report_of_the_first_is_not_shown(
+    program: Program, harness: Harness
+) -> None:
+    await harness.import_wallets(wallet(method("A")))
+    await harness.report(replaced("A", "B", on=1, id="u"))
+    await harness.report(replaced("A", "C", on=2, id="u"))
+    first, second = await shown(program, 1), await shown(program, 2)
+    assert (first["outcome"], [new["key"] for new in first["reported"]]) == ("APPLIED", ["vau:B"])
+    assert (second["reason"], second["oldKeys"], second["reported"]) == ("ID_REUSED", ["vau:A"], [])
+
+
 async def test_a_number_that_no_update_has_is_named(program: Program, harness: Harness) -> None:
     ended = await program("inbox", "show", "7")
     assert (ended.code, ended.err.splitlines()[-1]) == (1, "repoint: there is no update 7")

@@ -228,6 +228,29 @@ async def test_what_cannot_be_signed_is_not_posted() -> None:
     assert results.outcomes == [Outcome.UNSIGNABLE, Outcome.ACCEPTED]
 
 
+async def test_what_goes_to_a_topic_needs_no_secret_that_opens() -> None:
+    class Topics:
+        async def send(self, url: str, _event: object) -> PostResult:
+            sent.append(url)
+            return PostResult(Outcome.ACCEPTED, 0.01)
+
+    sent: list[str] = []
+    results = Results(lambda: None)
+    poster = Poster(
+        cast(Any, QuickSender()),
+        Backlog(2),
+        cast(Any, results),
+        keys=BUILT_IN_KEYS,
+        destinations={"kafka": cast(Any, Topics())},
+        connections=2,
+        patience=3600,
+    )
+    lost = ClaimedEndpoint("kafka:ledger", ["sealed:9:AAAA"])
+    async with asyncio.TaskGroup() as tasks:
+        poster.add([claimed(1)._replace(endpoint=lost), claimed(2, "n")], time.monotonic(), tasks)
+    assert (sent, results.unsent, sorted(results.ids)) == (["kafka:ledger"], [], [1, 2])
+
+
 def test_a_claimed_delivery_shows_no_secret_no_url_and_no_body() -> None:
     assert repr(claimed(1)) == "ClaimedDelivery(id=1, attempt=1, endpoint_id='m')"
     assert repr(claimed(1).endpoint) == "ClaimedEndpoint(is_failing=False, is_probe=False)"
