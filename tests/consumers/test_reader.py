@@ -384,6 +384,22 @@ async def test_what_an_open_transaction_holds_is_counted_at_a_look_until_the_gro
         await producer.stop()
 
 
+async def test_a_halt_ends_with_the_assignment_in_which_it_began(
+    harness: Harness,
+    post: Post,  # noqa: F811 - the fixture
+) -> None:
+    halts = Halts(post.topic)
+    await post.send(*closings(6))
+    async with reading(harness, post, halts=halts) as (reader, _):
+        await given(reader, 6)
+        halts.halt(2, Corrupt(7, 9, "the checksum is wrong"))
+        await reader.get(0.1, 1)
+        assert 2 in halts
+        reader._handover.assignments += 1  # another member has left
+        await reader.get(0.1, 1)
+        assert 2 not in halts
+
+
 async def test_what_is_not_read_is_counted_at_a_look_until_the_group_is_left(
     harness: Harness,
     post: Post,  # noqa: F811 - the fixture

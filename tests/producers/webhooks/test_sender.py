@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from domain.delivery.outcome import Outcome
 from producers.egress import parse_networks
-from producers.names import Addresses, system_look_up
-from producers.webhooks.connections import MOST_OF_A_BODY
+from producers.names import Addresses, NameUnknown, ResolverUnavailable, system_look_up
+from producers.webhooks.connections import MOST_OF_A_BODY, Connection, Connections
 from producers.webhooks.sender import PostResult, Sender
 from tests.parts import certificates
 from tests.parts.receiver import Answer, Receiver, gzip_bomb, redirect, unavailable
@@ -216,6 +216,21 @@ async def test_the_look_up_of_the_name_counts_towards_the_deadline() -> None:
     ):
         answer = await post(sender, url.replace("127.0.0.1", "slow.example"))
     assert answer.outcome is Outcome.RESPONSE_TIMEOUT
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [(ResolverUnavailable(), Outcome.RESOLVER_UNAVAILABLE), (NameUnknown(), Outcome.DNS_LOOKUP_FAILED)],
+    ids=lambda value: type(value).__name__,
+)
+async def test_an_outage_of_the_resolver_is_not_held_against_the_name(
+    sender: Sender, monkeypatch: pytest.MonkeyPatch, error: NameUnknown, outcome: Outcome
+) -> None:
+    async def fail(_: Connections, _url: object) -> Connection:
+        raise error
+
+    monkeypatch.setattr(Connections, "open", fail)
+    assert (await post(sender, "http://shop.example/")).outcome is outcome
 
 
 WRONG_BEHIND_THE_STATUS = [
