@@ -33,20 +33,24 @@ BatchPoint: TypeAlias = Literal["took in", "committed"] | ChangePoint
 
 @dataclass(frozen=True, slots=True)
 class BatchResult:
-    """The counts of a batch: updates by outcome, dead letters (`unreadable`), redelivered messages, new events.
+    """What became of a batch: updates by outcome, dead letters, redelivered messages, new events.
 
     `empty` messages have no value; only their number is stored. `due` are the endpoints with new deliveries.
-    `letters` are the dead letters, and `quarantined` the updates with that outcome.
+    `quarantined` are the updates with that outcome.
     """
 
     outcomes: Counter[Outcome]
-    unreadable: int
+    letters: Sequence[DeadLetter]
     redelivered: int
     events: int
     empty: int = 0
     due: AbstractSet[str] = frozenset()
-    letters: Sequence[DeadLetter] = ()
     quarantined: Sequence[tuple[Arrival, Verdict]] = ()
+
+    @property
+    def unreadable(self) -> int:
+        """The number of dead letters."""
+        return len(self.letters)
 
 
 # Some vendors date a change by the day on which it takes effect. A clock that is years ahead would decide about a card
@@ -100,12 +104,11 @@ async def take_in(
     decided = [*zip(fresh, changed.verdicts, strict=True), *repeated]
     return BatchResult(
         Counter(verdict.outcome for _, verdict in decided),
-        len(letters),
+        letters,
         len(arrivals) - len(decided),
         changed.announced.events,
         len(empties),
         changed.announced.due,
-        letters,
         [(arrival, verdict) for arrival, verdict in decided if verdict.outcome is Outcome.QUARANTINED],
     )
 

@@ -46,7 +46,7 @@ async def take_in(
         if empties:
             await topics.count_empty(connection, topics.Incarnation(messages[0].topic, incarnation), empties)
     on_point("committed")
-    return BatchResult(Counter(), len(letters), 0, 0, len(empties), letters=letters)
+    return BatchResult(Counter(), letters, 0, 0, len(empties))
 
 
 def _read(messages: Sequence[Message], digit_ids: DigitIds) -> tuple[list[DeadLetter], list[NewFetch]]:

@@ -125,10 +125,7 @@ class Backlog:
         It is when an endpoint with due deliveries has none outstanding, or when the prompt endpoints have used up half
         of the latest claim. Waiting for that half makes claims large.
         """
-        self._outstanding_of[endpoint_id] -= 1
-        self.outstanding -= 1
-        if endpoint_id not in self._prompt:
-            self._outstanding_not_prompt -= 1
+        self.add_outstanding(endpoint_id, -1)
         if not self._due:
             return False
         if endpoint_id in self._due and not self._outstanding_of[endpoint_id]:
@@ -148,7 +145,7 @@ class Backlog:
     def note_answer(self, endpoint_id: str, outcome: Outcome, seconds: float) -> None:
         """Note how an attempt at the endpoint ended, and how long it took."""
         is_prompt = seconds <= SLUGGISH
-        former = self._windows.get(endpoint_id, self._first_window)
+        former = self._window(endpoint_id)
         if is_prompt and outcome is ACCEPTED and former == self._widest_window and endpoint_id in self._prompt:
             return  # nearly every attempt ends so
         window = window_after(former, outcome, seconds, connections=self._connections)

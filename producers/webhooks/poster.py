@@ -31,8 +31,8 @@ AttemptPoint: TypeAlias = Literal["claimed", "read"]
 """Where crash tests stop an attempt: before its POST, and when its answer was read."""
 
 
-_Ready: TypeAlias = tuple[ClaimedDelivery, float, Signer]
-"""A claimed delivery, the monotonic time after which an attempt at it would outlast its lease, and its signer."""
+_Ready: TypeAlias = tuple[ClaimedDelivery, float, Signer | Destination]
+"""A claimed delivery, the monotonic time after which an attempt at it would outlast its lease, and its route."""
 
 
 class Poster:
@@ -74,15 +74,15 @@ class Poster:
     def add(self, claimed: Sequence[ClaimedDelivery], leased_after: float, tasks: asyncio.TaskGroup) -> None:
         """Post `claimed`, whose leases began after `leased_after` (monotonic seconds), in `tasks`."""
         begin_before = leased_after + self._patience
-        signers: dict[str, Signer | None] = {}
+        routes: dict[str, Signer | Destination | None] = {}
         for delivery in claimed:
             id_ = delivery.endpoint_id
-            if id_ not in signers:
-                signers[id_] = self._open(id_, delivery.endpoint)
-            if (signer := signers[id_]) is None:
+            if id_ not in routes:
+                routes[id_] = self._route(id_, delivery.endpoint)
+            if (route := routes[id_]) is None:
                 self._recorder.put_back(delivery)
             else:
-                self._ready.add(id_, (delivery, begin_before, signer))
+                self._ready.add(id_, (delivery, begin_before, route))
         for _ in range(min(len(self._ready), self._connections - len(self._tasks))):
             self._tasks.add(tasks.create_task(self._post_ready()))
 
@@ -119,23 +119,23 @@ class Poster:
             assert task is not None
             self._tasks.discard(task)
 
-    async def _post(self, delivery: ClaimedDelivery, begin_before: float, signer: Signer) -> None:
+    async def _post(self, delivery: ClaimedDelivery, begin_before: float, route: Signer | Destination) -> None:
         if time.monotonic() > begin_before or self._backlog.is_paused(delivery.endpoint_id):
             self._recorder.put_back(delivery)
             return
-        url = delivery.endpoint.url
-        if self._destinations and (destination := self._destination(url)) is not None:
-            await self._send_to(destination, delivery)
+        if not isinstance(route, Signer):
+            await self._send_to(route, delivery)
             return
         if self._on_point:
             self._on_point("claimed")
         started_at = time.time()
-        headers = signer.headers(delivery.event_id, int(started_at), delivery.body)
+        headers = route.headers(delivery.event_id, int(started_at), delivery.body)
         if headers is None:
             result = PostResult(Outcome.UNSIGNABLE, 0.0)
         else:
             self._under_way[delivery.id] = (time.monotonic(), delivery.endpoint_id)
             try:
+                url = delivery.endpoint.url
                 result = await self._sender.post(url, headers, delivery.body, endpoint=delivery.endpoint_id)
             finally:
                 self._under_way.pop(delivery.id, None)
@@ -143,7 +143,7 @@ class Poster:
             self._on_point("read")
         kept = None
         if result.failing is not None and headers is not None:
-            kept = self._read(result.failing, headers, delivery.body, signer.secrets)
+            kept = self._read(result.failing, headers, delivery.body, route.secrets)
         self._recorder.add(delivery, started_at, result, kept)
 
     async def _send_to(self, destination: Destination, delivery: ClaimedDelivery) -> None:
@@ -160,16 +160,15 @@ class Poster:
             self._on_point("read")
         self._recorder.add(delivery, started_at, result, None)
 
-    def _destination(self, url: str) -> Destination | None:
-        return self._destinations.get(url.partition(":")[0])
+    def _route(self, endpoint_id: str, endpoint: ClaimedEndpoint) -> Signer | Destination | None:
+        """The destination of the endpoint's URL; for webhooks the endpoint's signer.
 
-    def _open(self, endpoint_id: str, endpoint: ClaimedEndpoint) -> Signer | None:
-        """The endpoint's signer. None if it cannot be opened: then nothing of the endpoint is claimed for a minute.
+        None if the signer cannot be opened: then nothing of the endpoint is claimed for a minute.
 
         The fault is ours, and another process may have the key. Other endpoints go on.
         """
-        if self._destination(endpoint.url) is not None:
-            return Signer(endpoint_id, (), {}, NO_SIGNING_KEYS)  # what goes there is not signed
+        if (destination := self._destinations.get(endpoint.url.partition(":")[0])) is not None:
+            return destination
         try:
             return Signer.open(endpoint_id, endpoint, keys=self._keys, signing_keys=self._signing_keys)
         except CannotOpen as error:

@@ -19,6 +19,7 @@ from consumers.letters import Message
 from domain.effort import TooMuch
 from domain.update import Outcome
 from loops.waiting import Waiting
+from store.dead_letters import DeadLetter
 from store.knowledge import Contended
 from tests.consumers.harness import RETENTION, Harness
 from tests.parts.until import until
@@ -26,7 +27,8 @@ from wallets.loading import Limits
 
 WHOLE, PART = Limits(seconds=12), Limits(seconds=2)
 FEWER = Limits(seconds=12, of_a_credential=100)
-NOTHING = BatchResult(Counter(), 0, 0, 0)
+DEAD_LETTER = DeadLetter("updates", 0, 0, bytes(16), "no JSON", None, b"")
+NOTHING = BatchResult(Counter(), (), 0, 0)
 
 
 class Script:
@@ -319,7 +321,7 @@ async def test_what_a_batch_made_due_is_announced_and_all_that_became_of_it_is_c
     script = Script(harness, {}, on_due=announced.append)
     await script.run()
     assert announced == []
-    script.result = BatchResult(Counter({Outcome.APPLIED: 2}), 3, 4, 5, 6, frozenset({"pharmacy"}))
+    script.result = BatchResult(Counter({Outcome.APPLIED: 2}), [DEAD_LETTER] * 3, 4, 5, 6, frozenset({"pharmacy"}))
     await script.run()
     assert announced == [{"pharmacy"}]
     assert {name: metric(name, **labels) - before[name] for name, (labels, _) in names.items()} == {
