@@ -110,6 +110,8 @@ async def nobody_listens(port: int) -> None:
                 _, writer = await asyncio.open_connection("127.0.0.1", port)
             except ConnectionRefusedError:
                 return
+            except ConnectionResetError:
+                continue  # it stopped listening while this connection waited to be accepted
             writer.close()
             await asyncio.sleep(0.02)
 
