@@ -211,6 +211,9 @@ async def _record(
     waiting = [(inbox_id, update) for inbox_id, update, verdict in originals if _may_apply_later(update, verdict)]
     if waiting:
         await inbox.park(connection, waiting)
+    merges = [(inbox_id, update) for inbox_id, update, verdict in originals if _is_quarantined_merge(update, verdict)]
+    if merges:
+        await inbox.keep_merges(connection, merges)
     return originals
 
 
@@ -224,5 +227,10 @@ def _with_more_to_do(originals: Iterable[tuple[int, Update, Verdict]]) -> list[t
 
 def _may_apply_later(update: Update, verdict: Verdict) -> bool:
     """Whether the update may still apply: its facts are known, so another wallet or a change of its own may follow."""
-    quarantined = verdict.outcome is Outcome.QUARANTINED and update.type is not UpdateType.WALLET_MERGED
-    return verdict.outcome is Outcome.PARKED or quarantined
+    if verdict.outcome is Outcome.QUARANTINED:
+        return not _is_quarantined_merge(update, verdict)
+    return verdict.outcome is Outcome.PARKED
+
+
+def _is_quarantined_merge(update: Update, verdict: Verdict) -> bool:
+    return verdict.outcome is Outcome.QUARANTINED and update.type is UpdateType.WALLET_MERGED

@@ -1,13 +1,15 @@
 """The accounts of a wallet: which of its credentials belong together, by its methods and by the facts it follows.
 
 A wallet follows a fact if three conditions hold. The wallet knows the fact's `old`. The fact is about this customer.
-Following it does not join methods of different types or with different payment account references (PARs).
+Following it does not join methods of different types or with different payment account references (PARs). A person may
+accept a fact in spite of its PARs, or of the type that it reported.
 
 Facts are tried from the earliest on. Which of two irreconcilable facts is refused therefore does not depend on their
 order of arrival.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from enum import StrEnum
 from heapq import heappop, heappush
 from typing import TypeAlias
@@ -118,6 +120,9 @@ class Accounts:
         self.followed_in: dict[FactId, Account] = {}
         self.in_order = True
         """False if a fact was followed before an earlier one. Only the order within lists depends on this."""
+        self._has_accepted = False
+        # Payment account references that a person took for one, each with the one that stands for all of them.
+        self._same_par: dict[str, str] = {}
         self._knowledge = knowledge
         self._of: dict[MethodType, dict[Key, Account]] = {}
         self._conflicts: dict[Stamp, Conflict] = {}
@@ -157,17 +162,22 @@ class Accounts:
         """Follow a fact that was just learnt, and those that it leads to; False if the accounts must be computed anew.
 
         A fact that is later than all others would be tried last anyway. An earlier fact may be followed out of order if
-        no fact is refused: then every order follows all facts and gives the same accounts.
+        no fact is refused: then every order follows all facts and gives the same accounts. With a fact that a person
+        accepted, the order matters: what its accounts refer to is one from then on.
         """
         if not self.of(fact.old.keys):
             return True
         late = self._latest_known is None or fact.stamp > self._latest_known
+        if not late and (self._has_accepted or fact.accepted):
+            return False
         if not late and self.refused and not self._contradicts_a_method(fact):
             return False
         self.in_order = self.in_order and late
         self._discover(fact)
         refused = len(self.refused)
         self._follow_all()
+        if not late and self._has_accepted:
+            return False
         return late or refused == len(self.refused) or self._contradicts_a_method(fact)
 
     def _contradicts_a_method(self, fact: Fact) -> bool:
@@ -194,18 +204,18 @@ class Accounts:
 
     def _follow(self, fact_id: FactId, fact: Fact) -> None:
         keys = fact.old.keys + fact.new.keys
-        method_type = self._type_of(fact)
+        is_accepted = any(belongs_to(scope, self.wallet) for scope in fact.accepted)
+        method_type = self._type_of(fact, is_accepted=is_accepted)
         if method_type is None:
             self._refuse(fact, Conflict.TYPE_CONFLICT)
             return
         account_of = self._of[method_type]
-        pars = set() if fact.reported.par is None else {fact.reported.par}
-        for key in keys:
-            if key in account_of:
-                pars |= account_of[key].pars
+        pars = self._pars_of(fact, [account_of[key] for key in keys if key in account_of])
         if len(pars) > 1:
-            self._refuse(fact, Conflict.ACCOUNT_CONFLICT)
-            return
+            if not is_accepted:
+                self._refuse(fact, Conflict.ACCOUNT_CONFLICT)
+                return
+            pars = {self._take_for_one(pars)}
         self._fresh += [key for key in keys if key not in account_of]
         account = self._join(method_type, keys)
         self._grown[account] = None
@@ -214,6 +224,20 @@ class Accounts:
         self.followed_in[fact_id] = account
         if len(account.followed) > MOST_CREDENTIALS:
             raise TooMuch(f"an account has more than {MOST_CREDENTIALS} credentials")
+
+    def _pars_of(self, fact: Fact, accounts: Iterable[Account]) -> set[str]:
+        """The payment account references that following the fact would bring into one account."""
+        pars = set() if fact.reported.par is None else {fact.reported.par}
+        for account in accounts:
+            pars |= account.pars
+        return {self._same_par.get(par, par) for par in pars} if self._same_par else pars
+
+    def _take_for_one(self, pars: AbstractSet[str]) -> str:
+        """Take these references for one, in the whole wallet; the one that stands for all of them."""
+        first = min(pars)
+        self._same_par = {par: first if known in pars else known for par, known in self._same_par.items()}
+        self._same_par.update(dict.fromkeys(pars, first))
+        return first
 
     def _refuse(self, fact: Fact, conflict: Conflict) -> None:
         self.refused.append((fact, conflict))
@@ -257,15 +281,21 @@ class Accounts:
         fact_id = fact.id
         if fact_id not in self.known_facts and belongs_to(fact.scope, self.wallet):
             self.known_facts[fact_id] = fact
+            self._has_accepted = self._has_accepted or bool(fact.accepted)
             if self._latest_known is None or self._latest_known < fact.stamp:
                 self._latest_known = fact.stamp
             heappush(self._untried, (fact.stamp, fact_id, fact))
 
-    def _type_of(self, fact: Fact) -> MethodType | None:
-        """The method type that the fact is about; None if the wallet has none, or if the fact would join two types."""
+    def _type_of(self, fact: Fact, *, is_accepted: bool) -> MethodType | None:
+        """The method type that the fact is about; None if the wallet has none, or if the fact would join two types.
+
+        An accepted fact is about the wallet's type, whatever type it reported.
+        """
         types = [type_ for type_, account_of in self._of.items() if not account_of.keys().isdisjoint(fact.old.keys)]
-        if fact.method_type is not None:
-            types = [fact.method_type] if fact.method_type in types else []
+        if fact.method_type in types:
+            types = [fact.method_type]
+        elif fact.method_type is not None and not is_accepted:
+            return None
         if len(types) != 1:
             return None
         same_type = self._of[types[0]]

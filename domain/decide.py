@@ -103,6 +103,35 @@ def decide(
     )
 
 
+class Merge(NamedTuple):
+    """The wallets that are to become one with `target`."""
+
+    sources: tuple[WalletId, ...]
+    target: WalletId
+
+
+def decide_merge(
+    of: Merge,
+    wallets: Iterable[Wallet],
+    knowledge: Knowledge,
+    waiting: Iterable[WaitingUpdate],
+    name: Callable[[WalletId, Key], MethodId],
+) -> Decision:
+    """Decide a merge that a person judged to be right. The other arguments are those of `decide`."""
+    batch = _Batch(wallets, knowledge, name, Effort())
+    for source in of.sources:
+        batch.merge_wallets(source, of.target)
+    earlier = list(waiting)
+    verdicts = batch.decide_waiting(earlier)
+    decided = tuple((update, verdicts[at]) for at, update in enumerate(earlier) if at in verdicts)
+    return Decision((Verdict(Outcome.APPLIED),), decided, batch.changed_wallets(), frozenset(batch.wallets_by_key))
+
+
+def named_wallets(scope: Scope, wallets: Iterable[Wallet]) -> list[WalletId]:
+    """The wallets of the customer so named; for a merged wallet, the one that it was merged into."""
+    return sorted({wallet.merged_into or wallet.id for wallet in wallets if scope and belongs_to(scope, wallet)})
+
+
 class _BatchWallet:
     """One wallet of a batch: `before` the batch, `merged` with the merges so far, and what its resolver made of that.
 
@@ -235,10 +264,12 @@ class _Batch:
             # Several wallets of one name may belong to several people, who would see each other's methods afterwards.
             return Verdict(Outcome.QUARANTINED, "AMBIGUOUS_CUSTOMER")
         (source,), (target,) = sources, targets
-        self._merge_wallets(self.wallets[source], self.wallets[target])
+        self.merge_wallets(source, target)
         return Verdict(Outcome.APPLIED)
 
-    def _merge_wallets(self, source: _BatchWallet, target: _BatchWallet) -> None:
+    def merge_wallets(self, source_id: WalletId, target_id: WalletId) -> None:
+        """Move the contents of one wallet into another one, and resolve both."""
+        source, target = self.wallets[source_id], self.wallets[target_id]
         merger = merge(source.merged, target.merged)
         for former_id in self.customers.merged_into(merger.source.id):
             former = self.wallets[former_id]

@@ -53,6 +53,8 @@ class Fact(NamedTuple):
     reported: NewCredential = NewCredential()
     later: Dated[Expiry] | None = None
     """The latest expiry that a repeated report gave, if it is later than the first report's or the first had none."""
+    accepted: frozenset[Scope] = frozenset()
+    """The customers in whose wallets a person has it followed in spite of a conflict; `()` is every customer."""
 
     @property
     def id(self) -> "FactId":
@@ -70,6 +72,17 @@ class Fact(NamedTuple):
         if self.later is not None or self.reported.expiry is None:
             return self.later
         return Dated(self.reported.expiry, self.stamp)
+
+    @property
+    def reports(self) -> "dict[Stamp, Fact]":
+        """The reports that the fact shows: the first one, and the one whose expiry is later, by their stamps."""
+        shown = {self.stamp: self._replace(later=None, accepted=frozenset())}
+        if self.later is not None:
+            reported = self.reported._replace(expiry=self.later.value)
+            shown[self.later.stamp] = Fact(
+                self.old, self.new, self.later.stamp, self.reason, self.scope, self.method_type, reported
+            )
+        return shown
 
 
 FactId: TypeAlias = tuple[Key, Key, Scope]
@@ -93,6 +106,24 @@ class CredentialState(NamedTuple):
     details: Mapping[str, Dated[object]] = MappingProxyType({})
     cards: Mapping[CardFace, Stamp] = MappingProxyType({})
     """The cards behind a token that stays, each with the stamp of its first report."""
+
+    @property
+    def reports(self) -> "dict[Stamp, CredentialState]":
+        """The reports that the state shows, each with what still stands on it, by their stamps."""
+        shown: dict[Stamp, CredentialState] = {}
+
+        def add(stamp: Stamp, part: CredentialState) -> None:
+            shown[stamp] = merge(shown.get(stamp, NOTHING_REPORTED), part)
+
+        if self.status is not None:
+            add(self.status.stamp, CredentialState(status=self.status))
+        if self.expiry is not None:
+            add(self.expiry.stamp, CredentialState(expiry=self.expiry))
+        for name, dated in self.details.items():
+            add(dated.stamp, CredentialState(details={name: dated}))
+        for card, stamp in self.cards.items():
+            add(stamp, CredentialState(cards={card: stamp}))
+        return shown
 
 
 class Contribution(NamedTuple):
@@ -125,18 +156,26 @@ class Knowledge:
         """Facts reported since loading, also those that were known: each report prolongs how long a fact is kept."""
         self.reported_states: set[tuple[Key, Scope]] = set()
         """Credentials that were reported on since loading, also where the report was known."""
+        self.fact_reports: dict[FactId, dict[Stamp, Fact]] = {}
+        """The reports of facts that came again since loading. Each of them is kept: see `domain.retraction`."""
+        self.state_reports: dict[tuple[Key, Scope], dict[Stamp, CredentialState]] = {}
+        """The reports of credential states that came after others, since loading."""
         self._facts_from: dict[Key, dict[FactId, Fact]] = {}
         self._contributions: dict[Key, dict[Stamp, Contribution]] = {}
 
     def add_fact(self, fact: Fact) -> None:
         """Add a fact as it was stored. It replaces the former version of the same fact."""
-        self._contributions.clear()
-        former = self.facts.get(fact.id)
-        for key in () if former is None else former.old.keys:
-            del self._facts_from[key][fact.id]
+        self.forget_fact(fact.id)
         self.facts[fact.id] = fact
         for key in fact.old.keys:
             self._facts_from.setdefault(key, {})[fact.id] = fact
+
+    def forget_fact(self, fact_id: FactId) -> None:
+        """Remove a fact, if it is there."""
+        self._contributions.clear()
+        former = self.facts.pop(fact_id, None)
+        for key in () if former is None else former.old.keys:
+            del self._facts_from[key][fact_id]
 
     def add_state(self, key: Key, scope: Scope, state: CredentialState) -> None:
         """Add the state of a credential as it was stored, in place of the former one."""
@@ -180,7 +219,7 @@ class Knowledge:
         if update.old is None:
             return Novelty.NONE
         if update.type is UpdateType.NUMBER_REPLACED and not renames_itself(update):
-            return self._learn_fact(update)
+            return self.learn_fact(_fact(update))
         if update.type in _IN_PLACE:
             status, expiry = REPORTED_STATUS.get(update.type), update.new.expiry
             if update.type is UpdateType.NUMBER_REPLACED and "last4" in update.new.details:
@@ -191,7 +230,7 @@ class Knowledge:
                 {name: Dated(value, update.stamp) for name, value in update.new.details.items()},
                 _card_faces(update),
             )
-            return self._learn_state(update.old, update.scope, state)
+            return self.learn_state(update.old, update.scope, state)
         return Novelty.NONE
 
     def contribution(self, stamp: Stamp, keys: Iterable[Key]) -> Contribution:
@@ -250,23 +289,14 @@ class Knowledge:
                 remaining.add_state(key, scope, state_without)
         return remaining
 
-    def _learn_fact(self, update: Update) -> Novelty:
-        assert update.old is not None
-        assert update.new.credential is not None
-        fact = Fact(
-            old=update.old,
-            new=update.new.credential,
-            stamp=update.stamp,
-            reason=update.reason,
-            scope=update.scope,
-            method_type=update.method_type,
-            reported=update.new,
-        )
+    def learn_fact(self, fact: Fact) -> Novelty:
+        """Add one report of a fact."""
         self.reported_facts.add(fact.id)
         known = self.facts.get(fact.id)
         if known is None:
             self.add_fact(fact)
             return Novelty.NEW
+        _add_reports(self.fact_reports.setdefault(fact.id, {}), known.reports, fact.reports)
         united = unite(known, fact)
         if united != known:
             self.add_fact(united)
@@ -276,13 +306,22 @@ class Knowledge:
             return Novelty.NEW
         return Novelty.OLDER if fact.reported.expiry < united.expiry.value else Novelty.NONE
 
-    def _learn_state(self, credential: Credential, scope: Scope, state: CredentialState) -> Novelty:
+    def accept(self, fact_id: FactId, customers: AbstractSet[Scope]) -> None:
+        """Have a fact followed in the wallets of these customers in spite of a conflict."""
+        fact = self.facts[fact_id]
+        self.reported_facts.add(fact_id)
+        self.add_fact(fact._replace(accepted=fact.accepted.union(customers)))
+
+    def learn_state(self, credential: Credential, scope: Scope, state: CredentialState) -> Novelty:
+        """Add one report of the state of a credential, under each of its names."""
         novelty = Novelty.NONE
         for key in credential.keys:
             known = self.states.get(key, _NO_STATES).get(scope, NOTHING_REPORTED)
             merged = merge(known, state)
             if merged != NOTHING_REPORTED:
                 self.reported_states.add((key, scope))
+            if known != NOTHING_REPORTED:
+                _add_reports(self.state_reports.setdefault((key, scope), {}), known.reports, state.reports)
             if merged != known:
                 self.add_state(key, scope, merged)
                 novelty = Novelty.NEW
@@ -298,9 +337,11 @@ def unite(known: Fact, repeated: Fact) -> Fact:
     new = Credential(known.new.key, min(filter(None, (known.new.alias, repeated.new.alias)), default=None))
     expiry = _later(known.expiry, repeated.expiry)
     later = None if expiry is None or expiry.value == first.reported.expiry else expiry
-    if (old, new, later) == (first.old, first.new, first.later):
+    accepted = known.accepted | repeated.accepted
+    if (old, new, later, accepted) == (first.old, first.new, first.later, first.accepted):
         return first
-    return first._replace(old=old, new=new, reported=first.reported._replace(credential=new), later=later)
+    reported = first.reported._replace(credential=new)
+    return first._replace(old=old, new=new, reported=reported, later=later, accepted=accepted)
 
 
 def merge(known: CredentialState, reported: CredentialState) -> CredentialState:
@@ -314,6 +355,28 @@ def merge(known: CredentialState, reported: CredentialState) -> CredentialState:
     if reported.cards:
         cards = {**cards, **{card: min(stamp, cards.get(card, stamp)) for card, stamp in reported.cards.items()}}
     return CredentialState(status, _later(known.expiry, reported.expiry), details, cards)
+
+
+def _fact(update: Update) -> Fact:
+    """What an update reports that replaces one credential by another."""
+    assert update.old is not None
+    assert update.new.credential is not None
+    return Fact(
+        old=update.old,
+        new=update.new.credential,
+        stamp=update.stamp,
+        reason=update.reason,
+        scope=update.scope,
+        method_type=update.method_type,
+        reported=update.new,
+    )
+
+
+def _add_reports(reports: dict[Stamp, T], *further: Mapping[Stamp, T]) -> None:
+    """Add reports by their stamps. A report that is there is whole, and a later form of it may lack a part."""
+    for shown in further:
+        for stamp, report in shown.items():
+            reports.setdefault(stamp, report)
 
 
 def _card_faces(update: Update) -> dict[CardFace, Stamp]:

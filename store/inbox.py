@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from domain.decide import Verdict, WaitingUpdate
 from domain.update import Scope, Stamp, Update
 from domain.wallet import Key
-from store.rows import ARRIVAL, UPDATE, UPDATE_OUTCOME, WAITING_UPDATE
+from store.rows import ARRIVAL, QUARANTINED_MERGE, UPDATE, UPDATE_OUTCOME, WAITING_UPDATE
 
 
 class Arrival(NamedTuple):
@@ -161,6 +161,15 @@ async def park(connection: AsyncConnection, updates: Iterable[tuple[int, Update]
     await connection.execute(_PARK, {"updates": rows})
 
 
+_KEEP_MERGES = text(QUARANTINED_MERGE.insert("quarantined_merges", "merges"))
+
+
+async def keep_merges(connection: AsyncConnection, merges: Iterable[tuple[int, Update]]) -> None:
+    """Keep the customers that quarantined merges name, for a person. Each comes with its inbox id."""
+    rows = [QUARANTINED_MERGE.row(inbox_id=inbox_id, about=_write_about(merge)) for inbox_id, merge in merges]
+    await connection.execute(_KEEP_MERGES, {"merges": rows})
+
+
 _WAITING = text("""
     SELECT inbox_id, occurred_at, vendor, update_id, keys, about
     FROM (
@@ -175,21 +184,22 @@ _WAITING = text("""
 
 async def waiting(connection: AsyncConnection, keys: Collection[Key]) -> list[WaitingUpdate]:
     """The PARKED and QUARANTINED updates that wait for any of `keys`."""
-    updates = []
-    for inbox_id, at, vendor, update_id, names, about in await connection.execute(_WAITING, {"keys": list(keys)}):
-        scopes = json.loads(about) if about else {}
-        merges = "from" in scopes
-        updates.append(
-            WaitingUpdate(
-                inbox_id,
-                Stamp(at, vendor, update_id),
-                () if merges else tuple(sorted(names)),
-                _scope(scopes.get("customer", ())),
-                _scope(scopes.get("from", ())),
-                _scope(scopes.get("into", ())),
-            )
-        )
-    return updates
+    return [
+        waiting_update(inbox_id, Stamp(at, vendor, update_id), names, about)
+        for inbox_id, at, vendor, update_id, names, about in await connection.execute(_WAITING, {"keys": list(keys)})
+    ]
+
+
+def waiting_update(inbox_id: int, stamp: Stamp, names: Iterable[Key], about: str | None) -> WaitingUpdate:
+    scopes = json.loads(about) if about else {}
+    return WaitingUpdate(
+        inbox_id,
+        stamp,
+        () if "from" in scopes else tuple(sorted(names)),
+        _scope(scopes.get("customer", ())),
+        _scope(scopes.get("from", ())),
+        _scope(scopes.get("into", ())),
+    )
 
 
 _UPDATE_OUTCOMES = text(f"""
@@ -197,7 +207,12 @@ _UPDATE_OUTCOMES = text(f"""
     ended AS (
         DELETE FROM parked_updates USING decided
         WHERE inbox_id = decided.id AND inbox_id = ANY(CAST(:inbox_ids AS bigint[]))
-          AND (decided.outcome <> 'QUARANTINED' OR about -> 'from' IS NOT NULL))
+          AND (decided.outcome <> 'QUARANTINED' OR about -> 'from' IS NOT NULL)
+        RETURNING inbox_id, about, decided.outcome),
+    kept AS (
+        INSERT INTO quarantined_merges (inbox_id, about)
+        SELECT DISTINCT ON (inbox_id) inbox_id, about FROM ended WHERE outcome = 'QUARANTINED'
+        ON CONFLICT DO NOTHING)
     UPDATE inbox SET outcome = decided.outcome, reason = decided.reason
     FROM decided
     WHERE inbox.id = decided.id AND inbox.id = ANY(CAST(:inbox_ids AS bigint[])) AND inbox.outcome <> 'APPLIED'
@@ -206,7 +221,7 @@ _UPDATE_OUTCOMES = text(f"""
 
 
 async def update_outcomes(connection: AsyncConnection, decided: Sequence[tuple[WaitingUpdate, Verdict]]) -> None:
-    """Give waiting updates their new outcome. QUARANTINED ones go on waiting, except for merges.
+    """Give waiting updates their new outcome. QUARANTINED ones go on waiting; merges wait for a person alone.
 
     A merge that happens by surprise weeks later would do harm. Two workers may decide one update at the same time, by
     its token and by its fingerprint, each for other wallets: it is APPLIED if either worker applied it.

@@ -3,15 +3,15 @@
 The wallets are those that know a credential of the update, and those of the customer that it names.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from domain.wallet import Key, Wallet
-from store import wallets
+from domain.wallet import Identity, Key, Wallet
+from store import judgements, wallets
+from store.judgements import JudgedUpdate
 from store.listings import InboxRow, inbox_row
 from store.rows import IDENTITY
 
@@ -21,9 +21,10 @@ MOST_WALLETS = 20
 
 @dataclass(frozen=True, slots=True)
 class ReportedCredential:
-    """A new credential as the update reported it."""
+    """A new credential as the update reported it; `alias` is its fingerprint beside a token."""
 
     key: Key
+    alias: Key | None
     reason: str
     method_type: str | None
     last4: str | None
@@ -38,7 +39,8 @@ class InboxUpdate:
     """An update, and what it is about.
 
     `old_keys` are the credentials that it says are no longer current, `customers` the identities that it names by role:
-    `customer`, or for a merge `from` and `into`. `wallets` are the first MOST_WALLETS, ordered by id.
+    `customer`, or for a merge `from` and `into`. `wallets` are the first MOST_WALLETS, ordered by id. `judged` is the
+    same update as a person judges it.
     """
 
     row: InboxRow
@@ -46,15 +48,21 @@ class InboxUpdate:
     customers: Mapping[str, Sequence[tuple[str, str]]]
     reported: tuple[ReportedCredential, ...]
     wallets: tuple[Wallet, ...]
+    judged: JudgedUpdate
 
 
-_WAITS_FOR = text("SELECT key, CAST(about AS text) FROM parked_updates WHERE inbox_id = :id ORDER BY key")
-_OLD_KEY = text("SELECT old_key, original FROM inbox WHERE id = :id")
+_OLD_KEY = text("SELECT old_key FROM inbox WHERE id = :id")
+# Its own report, if that is kept; else the fact, which has what it reported first.
 _REPORTED = text("""
-    SELECT new_key, reason, method_type, last4, brand, expiry_month, expiry_year, par
-    FROM replacement_facts
-    WHERE old_key = ANY(CAST(:keys AS text[])) AND vendor = :vendor AND update_id = :update_id
-    ORDER BY new_key
+    SELECT DISTINCT ON (new_key) new_key, new_alias, reason, method_type, last4, brand, expiry_month, expiry_year, par
+    FROM (SELECT 1 AS source, new_key, new_alias, reason, method_type, last4, brand, expiry_month, expiry_year, par
+          FROM fact_reports
+          WHERE old_key = ANY(CAST(:keys AS text[])) AND vendor = :vendor AND update_id = :update_id
+          UNION ALL
+          SELECT 2, new_key, new_alias, reason, method_type, last4, brand, expiry_month, expiry_year, par
+          FROM replacement_facts
+          WHERE old_key = ANY(CAST(:keys AS text[])) AND vendor = :vendor AND update_id = :update_id) AS reported
+    ORDER BY new_key, source
 """)
 _WALLETS = text(f"""
     SELECT CAST(wallet_id AS text)
@@ -72,32 +80,33 @@ _WALLETS = text(f"""
 async def find(connection: AsyncConnection, inbox_id: int) -> InboxUpdate | None:
     """The update of that row of the inbox; None if there is none."""
     row = await inbox_row(connection, inbox_id)
-    if row is None:
+    judged = await judgements.find(connection, inbox_id)
+    if row is None or judged is None:
         return None
-    waits_for = (await connection.execute(_WAITS_FOR, {"id": inbox_id})).all()
-    customers: dict[str, list[list[str]]] = next((json.loads(about) for _, about in waits_for if about), {})
-    old_keys = tuple(key for key, _ in waits_for if not key.startswith("@"))
-    old_key, is_original = (await connection.execute(_OLD_KEY, {"id": inbox_id})).one()
-    if not old_keys and old_key is not None:
-        old_keys = (old_key,)
+    update = judged.update
+    old_key = await connection.scalar(_OLD_KEY, {"id": inbox_id})
+    old_keys = update.keys or (() if old_key is None else (old_key,))
     reported: tuple[ReportedCredential, ...] = ()
-    if is_original:  # the facts under this id are of the first update that came with it
+    if judged.is_original:  # the facts under this id are of the first update that came with it
         facts = await connection.execute(
             _REPORTED, {"keys": list(old_keys), "vendor": row.vendor, "update_id": row.update_id}
         )
         reported = tuple(ReportedCredential(*fact) for fact in facts)
+    customers = {"customer": update.scope, "from": update.merge_from, "into": update.merge_into}
+    customers = {role: identities for role, identities in customers.items() if identities}
+    keys = [*old_keys, *(key for credential in reported for key in (credential.key, credential.alias) if key)]
+    identities = [pair for identities in customers.values() for pair in identities]
+    affected = await known_wallets(connection, keys, identities)
+    return InboxUpdate(row, old_keys, customers, reported, affected, judged)
+
+
+async def known_wallets(
+    connection: AsyncConnection, keys: Sequence[Key], identities: Sequence[Identity] = ()
+) -> tuple[Wallet, ...]:
+    """The first MOST_WALLETS of those that know one of `keys`, or are of a customer so identified."""
     parameters = {
-        "keys": [*old_keys, *(credential.key for credential in reported)],
-        "identities": [
-            IDENTITY.row(name=name, value=value) for identities in customers.values() for name, value in identities
-        ],
+        "keys": list(keys),
+        "identities": [IDENTITY.row(name=name, value=value) for name, value in identities],
         "most": MOST_WALLETS,
     }
-    ids = list(await connection.scalars(_WALLETS, parameters))
-    return InboxUpdate(
-        row,
-        old_keys,
-        {role: [(name, value) for name, value in identities] for role, identities in customers.items() if identities},
-        reported,
-        tuple(await wallets.load(connection, ids)),
-    )
+    return tuple(await wallets.load(connection, list(await connection.scalars(_WALLETS, parameters))))

@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.knowledge import Knowledge
 from domain.wallet import Key
+from store import reports
 from store.knowledge_rows import read_fact, read_state, write_fact, write_state
 from store.rows import CREDENTIAL_STATE, REPLACEMENT_FACT
 
@@ -114,8 +115,8 @@ _SAVE_STATES = text(f"""
         kept_until = greatest(known.kept_until, EXCLUDED.kept_until)
 """)
 _SAVE_FACTS = text(f"""
-    INSERT INTO replacement_facts AS known ({REPLACEMENT_FACT.columns}, kept_until)
-    SELECT {REPLACEMENT_FACT.values}, now() + keep
+    INSERT INTO replacement_facts AS known ({REPLACEMENT_FACT.columns}, reports_kept, kept_until)
+    SELECT {REPLACEMENT_FACT.values}, true, now() + keep
     FROM {REPLACEMENT_FACT.array("facts")}
     ON CONFLICT (old_key, new_key, scope) DO UPDATE
     SET {REPLACEMENT_FACT.assignments("EXCLUDED", without=("old_key", "new_key", "scope"))},
@@ -145,6 +146,7 @@ async def save(
         facts = [knowledge.facts[pair] for pair in sorted(knowledge.reported_facts)]
         rows = [write_fact(fact, keep_unknown if known.isdisjoint(fact.old.keys) else keep) for fact in facts]
         await connection.execute(_SAVE_FACTS, {"facts": rows})
+    await reports.add(connection, knowledge)
 
 
 _KEEP_STATES = text("""

@@ -150,8 +150,14 @@ CREDENTIAL_STATE = RowType(
     "credential_state_row", 1, columns_of(schema.credentials, without=["kept_until"]), keep="interval"
 )
 REPLACEMENT_FACT = RowType(
-    "replacement_fact_row", 1, columns_of(schema.replacement_facts, without=["kept_until"]), keep="interval"
+    "replacement_fact_row",
+    2,
+    columns_of(schema.replacement_facts, without=["reports_kept", "kept_until"]),
+    keep="interval",
 )
+FACT_REPORT = RowType("fact_report_row", 1, columns_of(schema.fact_reports))
+STATE_REPORT = RowType("state_report_row", 1, columns_of(schema.state_reports))
+FACT_ID = RowType("fact_id_row", 1, [schema.fact_reports.c[name] for name in ("old_key", "new_key", "scope")])
 
 # --- messages -----------------------------------------------------------------------------------------------------
 
@@ -163,6 +169,7 @@ ARRIVAL = RowType(
 UPDATE = RowType("update_row", 1, columns_of(schema.inbox, without=("id", "received_at", "incarnation")))
 UPDATE_OUTCOME = RowType("update_outcome_row", 1, [_inbox.id, _inbox.outcome, _inbox.reason])
 WAITING_UPDATE = RowType("waiting_update_row", 1, columns_of(schema.parked_updates))
+QUARANTINED_MERGE = RowType("quarantined_merge_row", 1, columns_of(schema.quarantined_merges))
 UNFINISHED_UPDATE = RowType("unfinished_update_row", 1, columns_of(schema.unfinished_updates, without=["after_wallet"]))
 DEAD_LETTER = RowType(
     "dead_letter_row",

@@ -1,6 +1,5 @@
-"""`repoint inbox list|show|accounts`."""
+"""`repoint inbox list|show|release|discard|accounts`."""
 
-from collections.abc import Mapping
 from typing import Annotated
 
 import typer
@@ -8,12 +7,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from domain.update import Outcome
 from ops import filters, parts, terminal
-from ops.terminal import AsJson, Failed, Limit
-from schemas.inbox_view import HolderView, InboxUpdateView, ReportedCredentialView
-from schemas.views import AccountsView, InboxView, MethodView
-from store import connectivity, inbox_update, listings
+from ops.commands import inbox_judgements, inbox_show
+from ops.terminal import AsJson, Limit
+from schemas.views import AccountsView, InboxView
+from store import connectivity, listings
 from store.accounting import Totals, take_stock
-from store.inbox_update import InboxUpdate
 from store.listings import InboxRow
 
 app = typer.Typer(help="Vendor updates that came in, with their outcomes.", no_args_is_help=True)
@@ -53,86 +51,9 @@ def list_(
     )  # fmt: skip
 
 
-@app.command()
-def show(
-    inbox_id: Annotated[int, typer.Argument(metavar="ID", help="The number of its row (`repoint inbox list`).")],
-    *,
-    as_json: AsJson = False,
-) -> None:
-    """Show one vendor update: what it waits for, what it reported, and the wallets that it may be about.
-
-    These are the wallets that know one of its credentials, and those of the customer that it names; 20 at most.
-    """
-
-    async def work(engine: AsyncEngine) -> InboxUpdate | None:
-        async with connectivity.snapshot(engine) as connection:
-            return await inbox_update.find(connection, inbox_id)
-
-    update = parts.on_database(parts.settings_of_a_command(), work)
-    if update is None:
-        raise Failed(f"there is no update {inbox_id}")
-    view = _update_view(update)
-    if as_json:
-        terminal.write_json(view.as_json())
-    else:
-        _write(view)
-
-
-def _update_view(update: InboxUpdate) -> InboxUpdateView:
-    old, new = set(update.old_keys), {credential.key for credential in update.reported}
-    return InboxUpdateView(
-        **InboxView.of(update.row).model_dump(),
-        old_keys=update.old_keys,
-        customers={role: dict(identities) for role, identities in update.customers.items()},
-        reported=tuple(ReportedCredentialView.of(credential) for credential in update.reported),
-        wallets=tuple(
-            HolderView(
-                wallet_id=wallet.id,
-                merged_into=wallet.merged_into,
-                merchant_ids=wallet.merchants,
-                identities=dict(sorted(wallet.customer.identities)),
-                payment_methods=tuple(MethodView.of(method) for method in wallet.methods),
-                knows_old=tuple(method.id for method in wallet.methods if method.keys & old),
-                knows_new=tuple(method.id for method in wallet.methods if method.keys & new),
-            )
-            for wallet in update.wallets
-        ),
-    )
-
-
-def _write(view: InboxUpdateView) -> None:
-    for name, value in InboxView.of(view).as_json().items():
-        terminal.write_line(f"{name:<14}{terminal.printable('-' if value is None else str(value))}")
-    for key in view.old_keys:
-        terminal.write_line(f"{'old':<14}{terminal.printable(key)}")
-    for role, identities in view.customers.items():
-        terminal.write_line(f"{role:<14}{_spelt(identities)}")
-    for credential in view.reported:
-        shown = (credential.reason, credential.method_type, credential.brand, credential.last4)
-        terminal.write_line(f"{'new':<14}{terminal.printable('  '.join([credential.key, *filter(None, shown)]))}")
-    if not view.wallets:
-        terminal.write_line("\nno wallet knows one of its credentials, or is of its customer")
-    for wallet in view.wallets:
-        merged = "" if wallet.merged_into is None else f"  merged into {wallet.merged_into}"
-        terminal.write_line(f"\nwallet {wallet.wallet_id}{merged}  {_spelt(wallet.identities)}")
-        terminal.write_line(f"merchants {terminal.printable(', '.join(wallet.merchant_ids) or 'none')}")
-        terminal.write_table(
-            ("payment method", "type", "status", "last4", "knows"),
-            [
-                (method.id, method.type.value, method.status.value, method.details.get("last4"),
-                 ", ".join(_known(method.id, wallet)) or None)
-                for method in wallet.payment_methods
-            ],
-        )  # fmt: skip
-
-
-def _known(method_id: str, wallet: HolderView) -> list[str]:
-    known = {"old": wallet.knows_old, "new": wallet.knows_new}
-    return [name for name, ids in known.items() if method_id in ids]
-
-
-def _spelt(identities: Mapping[str, str]) -> str:
-    return terminal.printable("  ".join(f"{name}={value}" for name, value in identities.items()))
+app.command()(inbox_show.show)
+app.command()(inbox_judgements.release)
+app.command()(inbox_judgements.discard)
 
 
 @app.command()

@@ -1,6 +1,7 @@
 """Readers for options that several commands have."""
 
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import typer
 
@@ -28,6 +29,14 @@ def moment(text: str) -> datetime:
     if not FIRST <= at < LAST:
         raise typer.BadParameter(f"{text!r}: expected a moment between 1970 and 2199")
     return at
+
+
+def uuid(text: str) -> str:
+    """Read a UUID, in any of its spellings; as the database writes it. Raises BadParameter."""
+    try:
+        return str(UUID(text))
+    except ValueError:
+        raise typer.BadParameter(f"{text!r}: expected the id of a wallet, a UUID") from None
 
 
 def masked(text: str | None) -> str | None:

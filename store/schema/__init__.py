@@ -4,9 +4,12 @@ merchants ─< endpoints                    credentials        what vendors repo
                                                              an update of it is learnt (see store/knowledge.py)
 wallets ─< wallet_merchants (sequence)    replacement_facts  old → new, each pair once
     ├─< payment_methods ─< payment_method_credentials
-    ├─< wallet_leads                      inbox              one row for each message that was read, with its outcome
-    ├─< payment_links                     parked_updates     what a parked row of the inbox waits for
-    └─< lineage                           dead_letters       messages that no update could be made of
+    ├─< wallet_leads                      state_reports, fact_reports: each report of what was reported again
+    ├─< payment_links
+    └─< lineage                           inbox              one row for each message that was read, with its outcome
+                                          parked_updates     what a parked row of the inbox waits for
+                                          quarantined_merges the customers that a merge named which a person decides
+                                          dead_letters       messages that no update could be made of
                                           fetches            thin events that the vendor has to be asked about
                                           events ─< deliveries (live) → delivery_history (finished), attempts,
                                                                attempt_evidence (of failing answers),
@@ -19,8 +22,16 @@ wallets ─< wallet_merchants (sequence)    replacement_facts  old → new, each
 from store.schema.audit import audit
 from store.schema.deliveries import attempt_evidence, attempts, deliveries, delivery_history, events
 from store.schema.fetches import fetches
-from store.schema.inbox import DEFECT, IS_OPEN_DEFECT, dead_letters, inbox, parked_updates, unfinished_updates
-from store.schema.knowledge import credentials, replacement_facts
+from store.schema.inbox import (
+    DEFECT,
+    IS_OPEN_DEFECT,
+    dead_letters,
+    inbox,
+    parked_updates,
+    quarantined_merges,
+    unfinished_updates,
+)
+from store.schema.knowledge import credentials, fact_reports, replacement_facts, state_reports
 from store.schema.ledger import delivery_ledger, upkeep_leases
 from store.schema.merchants import endpoints, merchants
 from store.schema.metadata import metadata
@@ -52,6 +63,7 @@ __all__ = [
     "delivery_ledger",
     "endpoints",
     "events",
+    "fact_reports",
     "fetches",
     "inbox",
     "lineage",
@@ -62,12 +74,14 @@ __all__ = [
     "payment_links",
     "payment_method_credentials",
     "payment_methods",
+    "quarantined_merges",
     "reconciliation_findings",
     "reconciliation_runs",
     "replacement_facts",
     "replay_job_events",
     "replay_jobs",
     "skips",
+    "state_reports",
     "topic_partitions",
     "topics",
     "unfinished_updates",

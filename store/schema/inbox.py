@@ -68,6 +68,14 @@ parked_updates = Table(
 )
 Index(None, parked_updates.c.inbox_id)
 
+quarantined_merges = Table(
+    "quarantined_merges",
+    metadata,
+    Column("inbox_id", BigInteger, ForeignKey("inbox.id", ondelete="CASCADE"), primary_key=True),
+    Column("about", JSONB, nullable=False, comment="the two customers that it named, as in parked_updates"),
+    comment="merges that only a person releases",
+)
+
 unfinished_updates = Table(
     "unfinished_updates",
     metadata,

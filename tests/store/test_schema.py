@@ -85,6 +85,11 @@ ROWS_SINCE_0009 = """
     INSERT INTO reconciliation_runs (job, repairs, held_until) VALUES ('links', true, now());
     INSERT INTO reconciliation_findings (run_id, kind, subject, repaired)
     SELECT id, 'OVERDUE', '1', false FROM reconciliation_runs;
+    INSERT INTO fact_reports (digest, old_key, new_key, scope, vendor, update_id, occurred_at, reason)
+    VALUES ('x', 'v:A', 'v:B', '', 'v', 'u', now(), 'REISSUED');
+    INSERT INTO state_reports (digest, key, scope, vendor, update_id, occurred_at)
+    VALUES ('x', 'v:A', '', 'v', 'u', now());
+    INSERT INTO quarantined_merges (inbox_id, about) SELECT id, '{}' FROM inbox;
 """
 ID = """
     CREATE FUNCTION pg_temp.id(name text) RETURNS uuid IMMUTABLE LANGUAGE SQL
@@ -205,6 +210,10 @@ BROKEN = {
     "ck_replacement_facts_expiry": "UPDATE replacement_facts SET expiry_month = 1",
     "ck_replacement_facts_reason": "UPDATE replacement_facts SET reason = 'WHIM'",
     "ck_replacement_facts_method_type": "UPDATE replacement_facts SET method_type = 'CHEQUE'",
+    "pk_fact_reports": "INSERT INTO fact_reports SELECT * FROM fact_reports",
+    "fk_fact_reports_old_key_new_key_scope": "UPDATE fact_reports SET new_key = 'v:C'",
+    "pk_state_reports": "INSERT INTO state_reports SELECT * FROM state_reports",
+    "fk_state_reports_key_scope": "UPDATE state_reports SET key = 'v:Z'",
     # what came in
     "pk_inbox": "INSERT INTO inbox (id, topic, partition, kafka_offset, digest, vendor, update_id, original, type,"
     " occurred_at, outcome) OVERRIDING SYSTEM VALUE SELECT id, 'new', 0, 0, 'x', 'v', 'new', true, 'CLOSED', now(),"
@@ -216,6 +225,8 @@ BROKEN = {
     " update_id, original, type, occurred_at, outcome) VALUES ('t', 0, 1, 'x', 'v', 'u', true, '', now(), 'IGNORED')",
     "pk_parked_updates": "INSERT INTO parked_updates SELECT * FROM parked_updates",
     "fk_parked_updates_inbox_id": "UPDATE parked_updates SET inbox_id = -1",
+    "pk_quarantined_merges": "INSERT INTO quarantined_merges SELECT * FROM quarantined_merges",
+    "fk_quarantined_merges_inbox_id": "UPDATE quarantined_merges SET inbox_id = -1",
     "pk_unfinished_updates": "INSERT INTO unfinished_updates SELECT * FROM unfinished_updates",
     "fk_unfinished_updates_inbox_id": "UPDATE unfinished_updates SET inbox_id = -1",
     "pk_dead_letters": "INSERT INTO dead_letters (id, topic, partition, kafka_offset, digest, reason, body)"
@@ -443,6 +454,7 @@ FORMER_ROW_TYPES = {
         "attempt_result_row_v1",
         "attempt_result_row_v2",
         "attempt_result_row_v3",
+        "replacement_fact_row_v1",
         "endpoint_row_v1",
         "endpoint_row_v2",
         "endpoint_row_v3",
