@@ -17,6 +17,10 @@ SECOND_HEAD                      two deliveries of a line that are due          
 LEASE_TOO_LONG                   a lease that ends in a day or later                    it ends within the day
 OTHER_LINE                       a delivery in another line or place than its event     the event's wallet and number
 OVERDUE                          a delivery that has been due for an hour               delivered
+CHANGE_WITHOUT_EVENT             a replacement that a merchant has no event about       REPLACED and DELETED
+EVENT_WITHOUT_DELIVERY           an event without a delivery to a subscribed endpoint   a delivery, live or finished
+SEQUENCE_GAP                     a number that no event has                             an event for each number
+SEQUENCE_BEHIND                  a line whose next number an event has already          the number of its last event
 """
 
 from enum import StrEnum
@@ -30,6 +34,7 @@ class JobName(StrEnum):
     LINEAGE = "lineage"
     WALLETS = "wallets"
     DELIVERIES = "deliveries"
+    EVENTS = "events"
 
 
 class FindingKind(StrEnum):
@@ -50,10 +55,17 @@ class FindingKind(StrEnum):
     LEASE_TOO_LONG = "LEASE_TOO_LONG"
     OTHER_LINE = "OTHER_LINE"
     OVERDUE = "OVERDUE"
+    CHANGE_WITHOUT_EVENT = "CHANGE_WITHOUT_EVENT"
+    EVENT_WITHOUT_DELIVERY = "EVENT_WITHOUT_DELIVERY"
+    SEQUENCE_GAP = "SEQUENCE_GAP"
+    SEQUENCE_BEHIND = "SEQUENCE_BEHIND"
 
 
 class Finding(NamedTuple):
-    """A difference at `subject`, the id of a link, method or delivery. None: nothing is there, or nothing is known."""
+    """A difference at `subject`, the id of a link, method, wallet or delivery.
+
+    None: nothing is there, or nothing is known.
+    """
 
     kind: FindingKind
     subject: str

@@ -1,9 +1,15 @@
-"""How long knowledge is kept, by the settings."""
+"""How long rows are kept, by the settings."""
 
 from ops.settings import Settings
+from reconciliation.jobs import Kept
 from wallets.change import Retention
 
 
 def retention(settings: Settings) -> Retention:
-    """As workers, imports and unfinished updates keep it."""
+    """How long knowledge is kept, as workers, imports and unfinished updates keep it."""
     return Retention(known=settings.knowledge_for, unknown=settings.parked_for)
+
+
+def kept(settings: Settings) -> Kept:
+    """How long rows are kept whose absence reconciliation judges."""
+    return Kept(retention(settings), settings.history_for)

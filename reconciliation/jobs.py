@@ -7,6 +7,7 @@ repaired. The run's row is moved on in the same transaction: a process that dies
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from functools import partial
 from typing import NamedTuple, TypeAlias
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -18,7 +19,7 @@ from store.failures import Failure, failure
 from store.reconciliation import deliveries, lineage, links, runs
 from store.reconciliation.page import Page
 from store.reconciliation.runs import Run
-from wallets import revising
+from wallets import retelling, revising
 from wallets.change import Retention
 
 Examine: TypeAlias = Callable[[AsyncConnection, str, int], Awaitable[Page]]
@@ -32,11 +33,19 @@ class Job(NamedTuple):
     repair: Repair
 
 
-def jobs(retention: Retention) -> Mapping[JobName, Job]:
-    """All jobs. `retention` is how long knowledge is kept that a repaired wallet gives away or takes on."""
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """How long rows are kept: knowledge that a repaired wallet gives away or takes on, and finished deliveries."""
+
+    knowledge: Retention
+    history: timedelta
+
+
+def jobs(kept: Kept) -> Mapping[JobName, Job]:
+    """All jobs."""
 
     async def repair_wallets(connection: AsyncConnection, findings: Collection[Finding]) -> set[Finding]:
-        await revising.resolve_again(connection, [finding.subject for finding in findings], retention)
+        await revising.resolve_again(connection, [finding.subject for finding in findings], kept.knowledge)
         return set(findings)
 
     return {
@@ -44,6 +53,9 @@ def jobs(retention: Retention) -> Mapping[JobName, Job]:
         JobName.LINEAGE: Job(lineage.examine, lineage.repair),
         JobName.WALLETS: Job(revising.examine, repair_wallets),
         JobName.DELIVERIES: Job(deliveries.examine, deliveries.repair),
+        JobName.EVENTS: Job(
+            partial(retelling.examine, kept_for=kept.history), partial(retelling.repair, kept_for=kept.history)
+        ),
     }
 
 
@@ -65,7 +77,7 @@ class Report:
 async def reconcile(
     engine: AsyncEngine,
     name: JobName,
-    retention: Retention,
+    kept: Kept,
     *,
     repairs: bool,
     on_examined: Callable[[int], None] = lambda _: None,
@@ -77,7 +89,7 @@ async def reconcile(
     Raises:
         store.reconciliation.runs.AlreadyRunning: another process works on it.
     """
-    job = jobs(retention)[name]
+    job = jobs(kept)[name]
     async with engine.begin() as connection:
         run = await runs.begin(connection, name, repairs=repairs, lease=_LEASE)
         report = Report(run, await runs.findings(connection, run.id))

@@ -49,6 +49,19 @@ def announcements(wallet: Wallet, changes: tuple[WalletChange, ...]) -> list[Ann
     return [announcement for change in changes for announcement in _announcements(change, wallet.merchants, customer)]
 
 
+RECONCILED = "RECONCILED"
+"""The reason of an UPDATED that says what is now, in place of events that are lost."""
+
+
+def current_state(wallet: Wallet, merchant_id: MerchantId) -> list[Announcement]:
+    """An UPDATED for each live method of `wallet`, to a merchant of whose events some are lost."""
+    customer = write_customer(wallet.customer)
+    return [
+        Announcement(EventName.UPDATED, merchant_id, method.id, RECONCILED, _first_sight(method, customer))
+        for method in wallet.live_methods
+    ]
+
+
 def render(announcement: Announcement, event: UUID, wallet_id: WalletId, sequence: int, created_at: str) -> bytes:
     """The body of the event, as signed and sent.
 
@@ -131,10 +144,15 @@ def _announcements(
             for merchant in merchants:
                 yield Announcement(EventName.UPDATED, merchant, after.id, _what_changed(previous, after), payload)
         case Merged(method, newcomers):
-            payload = to_json({"paymentMethod": _method(method), "customer": customer, "previous": {}})
+            payload = _first_sight(method, customer)
             for merchant in merchants:
                 if merchant in newcomers:
                     yield Announcement(EventName.UPDATED, merchant, method.id, Reason.WALLET_MERGE.value, payload)
+
+
+def _first_sight(method: Method, customer: Mapping[str, Any]) -> bytes:
+    """The payload of an UPDATED that does not say what was before."""
+    return to_json({"paymentMethod": _method(method), "customer": customer, "previous": {}})
 
 
 def _with(written: bytes, key: str, value: bytes) -> bytes:

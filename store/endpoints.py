@@ -44,7 +44,9 @@ class Endpoint:
     removed_at: datetime | None
 
 
-_COLUMNS = selected(columns_of(schema.endpoints, without=["sealed_secrets", "sealed_headers", "paced_until"]))
+_COLUMNS = selected(
+    columns_of(schema.endpoints, without=["sealed_secrets", "sealed_headers", "paced_until", "subscribed_at"])
+)
 """By the names of the fields of Endpoint."""
 _READ = text(f"""
     SELECT {_COLUMNS}

@@ -10,6 +10,8 @@ from typing import Literal, TypeAlias
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from store import horizons
+
 Parent: TypeAlias = Literal["delivery_history", "attempts", "attempt_evidence"]
 
 _DAYS_AHEAD = 3
@@ -83,6 +85,7 @@ async def drop_oldest(
     if name is not None:
         await connection.execute(_WAIT_BRIEFLY, {"timeout": _LOCK_TIMEOUT})
         await connection.exec_driver_sql(f"DROP TABLE IF EXISTS {name}")
+        await horizons.move(connection, parent, keep=keep, now=now)
     return name
 
 
@@ -98,5 +101,7 @@ async def delete_old_defaults(
             WHERE {column} < coalesce(CAST(:now AS timestamptz), now()) - CAST(:keep AS interval)
             LIMIT :most))
     """)
-    deleted = await connection.execute(old, {"keep": keep, "now": now, "most": _SLICE})
-    return int(deleted.rowcount)
+    deleted = int((await connection.execute(old, {"keep": keep, "now": now, "most": _SLICE})).rowcount)
+    if deleted:
+        await horizons.move(connection, parent, keep=keep, now=now)
+    return deleted

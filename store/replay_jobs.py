@@ -104,6 +104,9 @@ _SELECT = text("""
           AND events.created_at < coalesce(CAST(:until AS timestamptz), 'infinity')
           AND CASE WHEN state IS NULL
               THEN :missing AND events.wallet_id IS NOT NULL AND events.name = ANY(endpoints.event_types)
+                   AND events.created_at >= coalesce(
+                       (SELECT removed_before FROM retention_horizons WHERE table_name = 'delivery_history'),
+                       '-infinity')
               ELSE state = ANY(CAST(:states AS text[])) END)
     INSERT INTO replay_job_events (job_id, place, event_id, endpoint_id)
     SELECT :job_id, row_number() OVER (ORDER BY newest, wallet_id, endpoint_id, sequence), event_id, endpoint_id

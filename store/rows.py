@@ -109,6 +109,7 @@ ENDPOINT_STATE = (
     "paced_until",
     "former_secret_until",
     "removed_at",
+    "subscribed_at",
 )
 """The columns of an endpoint that no merchants file sets."""
 ENDPOINT = RowType("endpoint_row", 4, columns_of(schema.endpoints, without=ENDPOINT_STATE))
@@ -122,10 +123,11 @@ ENDPOINT_ATTEMPTS = RowType("endpoint_attempts_row", 1, [_endpoints.id], succeed
 
 _identities = schema.customer_identities.c
 _links = schema.payment_links.c
+_merchants_of_wallets = columns_of(schema.wallet_merchants, without=["sequence", "shared_at"])
 
 WALLET = RowType("wallet_row", 1, columns_of(schema.wallets))
 WALLET_MERGE = RowType("wallet_merge_row", 1, [schema.wallets.c.id, schema.wallets.c.merged_into])
-WALLET_MERCHANT = RowType("wallet_merchant_row", 1, columns_of(schema.wallet_merchants, without=["sequence"]))
+WALLET_MERCHANT = RowType("wallet_merchant_row", 1, _merchants_of_wallets)
 WALLET_LEAD = RowType("wallet_lead_row", 1, columns_of(schema.wallet_leads))
 CUSTOMER_IDENTITY = RowType("customer_identity_row", 1, columns_of(schema.customer_identities))
 IDENTITY = RowType("identity_row", 1, [_identities.name, _identities.value])
@@ -194,7 +196,7 @@ _deliveries = schema.deliveries.c
 _attempts = schema.attempts.c
 
 EVENT = RowType("event_row", 1, columns_of(schema.events))
-EVENT_COUNT = RowType("event_count_row", 1, columns_of(schema.wallet_merchants, without=["sequence"]), events="bigint")
+EVENT_COUNT = RowType("event_count_row", 1, _merchants_of_wallets, events="bigint")
 DELIVERY = RowType(
     "delivery_row",
     1,
@@ -235,3 +237,4 @@ ATTEMPT_EVIDENCE = RowType("attempt_evidence_row", 1, columns_of(schema.attempt_
 RECONCILIATION_FINDING = RowType(
     "reconciliation_finding_row", 1, columns_of(schema.reconciliation_findings, without=["id"])
 )
+SEQUENCE_GAP = RowType("sequence_gap_row", 1, columns_of(schema.sequence_gaps, without=["noted_at"]))

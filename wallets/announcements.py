@@ -9,6 +9,7 @@ from prometheus_client import Counter
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.decide import ChangedWallet
+from domain.wallet import WalletId
 from schemas import event as wire
 from store import events, merchants, new_deliveries
 from store.ids import uuid7
@@ -30,11 +31,23 @@ class Announced(NamedTuple):
 
 async def announce(connection: AsyncConnection, changed: Sequence[ChangedWallet]) -> Announced:
     """Write the events of the changed wallets, and a delivery for each subscribed endpoint."""
-    announced = [
-        (wallet.after.id, announcement)
-        for wallet in changed
-        for announcement in wire.announcements(wallet.after, wallet.changes)
-    ]
+    return await write_events(
+        connection,
+        [
+            (wallet.after.id, announcement)
+            for wallet in changed
+            for announcement in wire.announcements(wallet.after, wallet.changes)
+        ],
+    )
+
+
+async def write_events(
+    connection: AsyncConnection, announced: Sequence[tuple[WalletId, wire.Announcement]]
+) -> Announced:
+    """Write an event for each announcement about a wallet, and a delivery for each subscribed endpoint.
+
+    The caller has locked the wallets.
+    """
     if not announced:
         return Announced()
     lines = [(wallet_id, announcement.merchant_id) for wallet_id, announcement in announced]

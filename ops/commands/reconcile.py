@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from domain.reconciliation import JobName
 from ops import parts, terminal
-from ops.retention import retention
+from ops.retention import kept
 from ops.terminal import AsJson, DryRun, Failed
 from reconciliation import jobs
 from reconciliation.jobs import Report
@@ -17,7 +17,7 @@ from store.reconciliation.runs import AlreadyRunning
 
 def reconcile(
     names: Annotated[
-        list[JobName] | None, typer.Argument(metavar="JOB", help="links, lineage, wallets, deliveries; all if none.")
+        list[JobName] | None, typer.Argument(metavar="JOB", help=f"{', '.join(JobName)}; all if none.")
     ] = None,
     *,
     dry_run: DryRun = False,
@@ -37,9 +37,7 @@ def reconcile(
             with terminal.progress(name, None) as advance:
                 try:
                     reports.append(
-                        await jobs.reconcile(
-                            engine, name, retention(settings), repairs=not dry_run, on_examined=advance
-                        )
+                        await jobs.reconcile(engine, name, kept(settings), repairs=not dry_run, on_examined=advance)
                     )
                 except AlreadyRunning:
                     raise Failed(f"{name}: another process is at it, or was a minute ago") from None

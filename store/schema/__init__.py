@@ -17,6 +17,8 @@ wallets ─< wallet_merchants (sequence)    replacement_facts  old → new, each
                                           audit              what people did
                                           replay_jobs ─< replay_job_events
                                           reconciliation_runs ─< reconciliation_findings
+                                          sequence_gaps       numbers of events that are lost
+                                          retention_horizons  up to when rows were removed for their age
 """
 
 from store.schema.audit import audit
@@ -35,8 +37,9 @@ from store.schema.knowledge import credentials, fact_reports, replacement_facts,
 from store.schema.ledger import delivery_ledger, upkeep_leases
 from store.schema.merchants import endpoints, merchants
 from store.schema.metadata import metadata
-from store.schema.reconciliation import reconciliation_findings, reconciliation_runs
+from store.schema.reconciliation import reconciliation_findings, reconciliation_runs, sequence_gaps
 from store.schema.replays import replay_job_events, replay_jobs
+from store.schema.retention import retention_horizons
 from store.schema.topics import losses, skips, topic_partitions, topics
 from store.schema.wallets import (
     customer_identities,
@@ -80,6 +83,8 @@ __all__ = [
     "replacement_facts",
     "replay_job_events",
     "replay_jobs",
+    "retention_horizons",
+    "sequence_gaps",
     "skips",
     "state_reports",
     "topic_partitions",

@@ -1,8 +1,21 @@
 """Merchants, and the endpoints that their webhooks go to."""
 
-from sqlalchemy import ARRAY, REAL, CheckConstraint, Column, ForeignKey, Index, Integer, Interval, Table, Text
+from sqlalchemy import (
+    ARRAY,
+    DDL,
+    REAL,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    Interval,
+    Table,
+    Text,
+    event,
+)
 
-from store.schema.metadata import Instant, metadata, one_of
+from store.schema.metadata import NOW, Instant, metadata, one_of
 
 merchants = Table(
     "merchants",
@@ -37,6 +50,13 @@ endpoints = Table(
     Column("removed_at", Instant, comment="a removed endpoint has no secrets, and its id is not given out again"),
     Column("sealed_headers", Text, comment="an encrypted JSON object; NULL: none"),
     Column("header_names", ARRAY(Text), nullable=False, server_default="{}", comment="of sealed_headers"),
+    Column(
+        "subscribed_at",
+        Instant,
+        nullable=False,
+        server_default=NOW,
+        comment="when the latest of its event_types was added: it lacks no event from before",
+    ),
     one_of("status", "ENABLED", "DISABLED"),
     one_of("circuit", "CLOSED", "OPEN"),
     CheckConstraint("max_per_second > 0", name="max_per_second"),
@@ -59,3 +79,17 @@ endpoints = Table(
     CheckConstraint("status = 'DISABLED' OR disabled_reason IS NULL", name="disabled_reason"),
 )
 Index(None, endpoints.c.merchant_id)
+
+# A trigger, so that each program and script that changes the event types moves it.
+_NOTE_SUBSCRIPTION = """CREATE FUNCTION note_subscription() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NOT NEW.event_types <@ OLD.event_types THEN
+        NEW.subscribed_at = now();
+    END IF;
+    RETURN NEW;
+END $$"""
+_TRIGGER = """CREATE TRIGGER note_subscription BEFORE UPDATE OF event_types ON endpoints
+    FOR EACH ROW EXECUTE FUNCTION note_subscription()"""
+
+event.listen(endpoints, "after_create", DDL(_NOTE_SUBSCRIPTION))  # type: ignore[no-untyped-call]
+event.listen(endpoints, "after_create", DDL(_TRIGGER))  # type: ignore[no-untyped-call]

@@ -1,6 +1,19 @@
 """Reconciliation: the runs of its jobs, and what they found and repaired."""
 
-from sqlalchemy import BigInteger, Boolean, CheckConstraint, Column, ForeignKey, Identity, Index, Table, Text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Identity,
+    Index,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    Uuid,
+)
 
 from store.schema.metadata import NOW, Instant, metadata, one_of
 
@@ -38,3 +51,16 @@ reconciliation_findings = Table(
     Column("repaired", Boolean, nullable=False),
 )
 Index(None, reconciliation_findings.c.run_id)
+
+sequence_gaps = Table(
+    "sequence_gaps",
+    metadata,
+    Column("wallet_id", Uuid, nullable=False),
+    Column("merchant_id", Text, nullable=False),
+    Column("first", BigInteger, nullable=False, comment="with `last`: numbers whose events are lost for ever"),
+    Column("last", BigInteger, nullable=False),
+    Column("noted_at", Instant, nullable=False, server_default=NOW, comment="when the merchant was sent what is now"),
+    CheckConstraint("first <= last", name="range"),
+    PrimaryKeyConstraint("wallet_id", "merchant_id", "first"),
+    ForeignKeyConstraint(["wallet_id", "merchant_id"], ["wallet_merchants.wallet_id", "wallet_merchants.merchant_id"]),
+)

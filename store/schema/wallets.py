@@ -70,6 +70,7 @@ wallet_merchants = Table(
     Column("wallet_id", Uuid, ForeignKey("wallets.id"), nullable=False),
     Column("merchant_id", Text, ForeignKey("merchants.id"), nullable=False),
     Column("sequence", BigInteger, nullable=False, server_default="0", comment="of the latest event"),
+    Column("shared_at", Instant, nullable=False, server_default=NOW, comment="since when changes are announced to it"),
     PrimaryKeyConstraint("wallet_id", "merchant_id"),
 )
 

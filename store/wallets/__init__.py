@@ -10,7 +10,7 @@ from store.wallets.inserting import (
     to_resolve,
 )
 from store.wallets.locking import keys_of, lock, lock_by_id
-from store.wallets.reading import BEFORE_ALL, load, page
+from store.wallets.reading import BEFORE_ALL, load, page, page_of_ids
 from store.wallets.saving import save
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "lock_by_id",
     "merged_astray",
     "page",
+    "page_of_ids",
     "present",
     "remove",
     "save",

@@ -31,6 +31,7 @@ async def test_a_clean_database_has_no_findings(program: Program, harness: Harne
         "lineage: 2 examined, 0 findings",
         "wallets: 1 examined, 0 findings",
         "deliveries: 4 examined, 0 findings",
+        "events: 1 examined, 0 findings",
     ]
 
 

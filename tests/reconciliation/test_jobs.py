@@ -1,10 +1,9 @@
 """The jobs links, lineage, wallets and deliveries, on rows that were changed behind the program's back."""
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
 
 import pytest
 from sqlalchemy import text
@@ -13,19 +12,18 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from domain.reconciliation import Finding, FindingKind, JobName
 from merchants.endpoint_events import send_test
 from reconciliation import jobs
-from reconciliation.jobs import Job, Report
+from reconciliation.jobs import Job
 from store import deliveries, endpoints
 from store.inbox import GATE
 from store.reconciliation import runs
 from store.reconciliation.page import Page
 from store.reconciliation.runs import AlreadyRunning, Run
-from tests.consumers.harness import RETENTION, Harness
+from tests.consumers.harness import Harness
 from tests.consumers.paused_worker import waits
 from tests.domain.build import link, method, replaced, wallet
 from tests.parts.until import until
+from tests.reconciliation.drift import KEPT, kinds, plant, run, state
 from tests.store.outbox import Outbox
-
-Kinds = list[tuple[FindingKind, str, bool]]
 
 
 @pytest.fixture
@@ -39,39 +37,11 @@ async def harness(engine: AsyncEngine) -> Harness:
     return harness
 
 
-async def plant(harness: Harness, statement: str, **values: object) -> None:
-    """Change rows as a script of a superuser does, without constraints and triggers."""
-    async with harness.engine.begin() as connection:
-        await connection.execute(text("SET LOCAL session_replication_role = replica"))
-        await connection.execute(text(statement), values)
-
-
-async def run(harness: Harness, name: JobName, *, repairs: bool = True) -> Report:
-    return await jobs.reconcile(harness.engine, name, RETENTION, repairs=repairs)
-
-
-async def kinds(harness: Harness, name: JobName, *, repairs: bool = True) -> Kinds:
-    """Kind, subject by its name, and whether it was repaired, of each finding."""
-    report = await run(harness, name, repairs=repairs)
-    return [(finding.kind, harness.name_of(finding.subject), repaired) for finding, repaired in report.findings]
-
-
 async def method_of(harness: Harness, link_id: str) -> str:
     ((id_,),) = await harness.rows(
         "SELECT CAST(payment_method_id AS text) FROM payment_links WHERE id = :id", id=harness.id_of(link_id)
     )
     return harness.name_of(id_)
-
-
-async def state(harness: Harness) -> Sequence[Any]:
-    """Everything that a job could change."""
-    return [
-        await harness.exported(),
-        *[
-            (await harness.rows(f"SELECT * FROM {table} ORDER BY 1, 2")).__repr__()  # noqa: S608
-            for table in ("lineage", "wallet_merchants", "events", "deliveries", "credentials")
-        ],
-    ]
 
 
 @pytest.mark.parametrize("name", list(JobName))
@@ -622,7 +592,7 @@ async def test_the_findings_of_a_run_stay_when_the_next_begins(harness: Harness)
 async def test_the_size_of_each_page_is_told(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jobs, "_PAGE", 3)
     pages: list[int] = []
-    await jobs.reconcile(harness.engine, JobName.LINEAGE, RETENTION, repairs=True, on_examined=pages.append)
+    await jobs.reconcile(harness.engine, JobName.LINEAGE, KEPT, repairs=True, on_examined=pages.append)
     assert pages == [3, 1]
 
 
@@ -630,7 +600,7 @@ async def test_a_run_whose_process_died_is_continued(harness: Harness, monkeypat
     """It dies in the second page. Its findings of the first are kept, and none is found twice."""
     monkeypatch.setattr(jobs, "_PAGE", 1)
     await plant(harness, "DELETE FROM lineage")
-    real = jobs.jobs(RETENTION)[JobName.LINEAGE]
+    real = jobs.jobs(KEPT)[JobName.LINEAGE]
     looks = 0
 
     async def dies(connection: AsyncConnection, after: str, limit: int) -> Page:
@@ -657,7 +627,7 @@ async def test_a_run_whose_process_died_is_continued(harness: Harness, monkeypat
 
 async def interrupt(harness: Harness, monkeypatch: pytest.MonkeyPatch, *, repairs: bool, after_pages: int) -> None:
     """A run of `lineage`, a method a page, whose process dies after some pages. Its lease has passed."""
-    real = jobs.jobs(RETENTION)
+    real = jobs.jobs(KEPT)
     pages: set[str] = set()
 
     async def dies(connection: AsyncConnection, after: str, limit: int) -> Page:
@@ -712,7 +682,7 @@ async def test_a_run_that_was_begun_by_a_clock_ahead_is_continued(harness: Harne
 async def test_a_page_that_was_in_the_way_of_another_worker_is_done_again(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = jobs.jobs(RETENTION)[JobName.LINKS]
+    real = jobs.jobs(KEPT)[JobName.LINKS]
     looks = 0
 
     async def collides(connection: AsyncConnection, after: str, limit: int) -> Page:
@@ -730,7 +700,7 @@ async def test_what_others_change_during_a_repair_is_left_to_the_next_run(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its wallet is not locked, and to lock it after others is to wait for a batch in a circle."""
-    real = jobs.jobs(RETENTION)[JobName.LINKS]
+    real = jobs.jobs(KEPT)[JobName.LINKS]
     repaired: list[Collection[Finding]] = []
     move = "UPDATE payment_links SET wallet_id = :wallet WHERE id = :link"
     await plant(harness, move, wallet=harness.id_of("w-e2"), link=harness.id_of("l-m-A"))

@@ -61,3 +61,22 @@ async def test_rows_of_a_default_partition_are_deleted_ten_thousand_at_a_time(en
         assert deleted == [10_000, 1, 0]
         assert await connection.scalar(text("SELECT count(*) FROM attempts_default")) == 1
         await connection.rollback()
+
+
+async def test_removed_days_and_rows_move_the_horizon_on_and_never_back(engine: AsyncEngine) -> None:
+    async with engine.connect() as connection:
+        horizon = text("SELECT removed_before FROM retention_horizons WHERE table_name = 'attempts'")
+        while await partitions.drop_oldest(connection, "attempts", keep=KEEP, now=NOW):
+            pass
+        await connection.execute(text("DELETE FROM retention_horizons"))
+        assert await partitions.delete_old_defaults(connection, "attempts", keep=KEEP, now=NOW) == 0
+        assert await connection.scalar(horizon) is None
+        await add(connection, "attempts_20310501", "2031-05-01", "2031-05-02")
+        assert await partitions.drop_oldest(connection, "attempts", keep=KEEP, now=NOW) == "attempts_20310501"
+        assert await connection.scalar(horizon) == NOW - KEEP
+        old = text("INSERT INTO attempts_default VALUES (1, 1, 'gone', 410, 5, CAST(:old AS timestamptz))")
+        for now, expected in ((NOW + timedelta(days=1), timedelta(days=1)), (NOW, timedelta(days=1))):
+            await connection.execute(old, {"old": NOW - KEEP - timedelta(days=1)})
+            assert await partitions.delete_old_defaults(connection, "attempts", keep=KEEP, now=now) == 1
+            assert await connection.scalar(horizon) == NOW - KEEP + expected
+        await connection.rollback()

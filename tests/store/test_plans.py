@@ -26,6 +26,7 @@ from tests.consumers.harness import Harness, merging
 from tests.consumers.test_hostile_streams import fact
 from tests.domain.build import link, method, reported, wallet, who
 from tests.store.outbox import Outbox
+from wallets import retelling
 
 # Beyond so many runs of a prepared statement PostgreSQL may keep one plan for all that follow.
 RUNS = 12
@@ -133,6 +134,7 @@ async def test_no_plan_compares_each_row_of_a_table(engine: AsyncEngine) -> None
     await upkeep.run_once(engine, parked_for=timedelta(0))
     async with engine.begin() as connection:
         await unfinished.claim(connection)
+        await retelling.examine(connection, "", 1000, kept_for=timedelta(days=180))
     await claim_and_record(engine, "m")
     async with engine.begin() as connection:
         await endpoints.hold(connection, {"m": timedelta(minutes=1)})

@@ -390,6 +390,14 @@ async def test_a_delivery_to_a_disabled_endpoint_waits_for_it(outbox: Outbox) ->
     assert [row.status for row in await outbox.live()] == ["PARKED"]
 
 
+async def test_an_event_whose_history_was_removed_is_not_missing(outbox: Outbox) -> None:
+    """The process that keeps the history up has a shorter `REPOINT_HISTORY_FOR` than the command."""
+    await outbox.write("shop", await outbox.add_wallet())
+    assert (await start(outbox, ReplayScope.MISSING)).selected == 1
+    await outbox.execute("INSERT INTO retention_horizons VALUES ('delivery_history', now() + interval '1 minute')")
+    assert (await start(outbox, ReplayScope.MISSING)).selected == 0
+
+
 async def test_an_event_that_a_clock_ahead_made_after_it_arrived_is_not_missing(outbox: Outbox) -> None:
     await outbox.tell("shop", await outbox.add_wallet())
     await finish(outbox, Status.DELIVERED)

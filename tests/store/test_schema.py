@@ -90,6 +90,8 @@ ROWS_SINCE_0009 = """
     INSERT INTO state_reports (digest, key, scope, vendor, update_id, occurred_at)
     VALUES ('x', 'v:A', '', 'v', 'u', now());
     INSERT INTO quarantined_merges (inbox_id, about) SELECT id, '{}' FROM inbox;
+    INSERT INTO sequence_gaps (wallet_id, merchant_id, first, last) VALUES (pg_temp.id('1'), 'm', 2, 3);
+    INSERT INTO retention_horizons (table_name, removed_before) VALUES ('delivery_history', now());
 """
 ID = """
     CREATE FUNCTION pg_temp.id(name text) RETURNS uuid IMMUTABLE LANGUAGE SQL
@@ -309,6 +311,10 @@ BROKEN = {
     "pk_reconciliation_findings": "INSERT INTO reconciliation_findings OVERRIDING SYSTEM VALUE"
     " SELECT * FROM reconciliation_findings",
     "fk_reconciliation_findings_run_id": "UPDATE reconciliation_findings SET run_id = -1",
+    "pk_sequence_gaps": "INSERT INTO sequence_gaps SELECT * FROM sequence_gaps",
+    "fk_sequence_gaps_wallet_id_merchant_id": "UPDATE sequence_gaps SET merchant_id = 'n'",
+    "ck_sequence_gaps_range": "UPDATE sequence_gaps SET last = 1",
+    "pk_retention_horizons": "INSERT INTO retention_horizons SELECT * FROM retention_horizons",
     "pk_upkeep_leases": "INSERT INTO upkeep_leases SELECT * FROM upkeep_leases",
     "ck_attempt_status": "SELECT CAST('CANCELLED' AS attempt_status_v1)",
     "ck_attempt_delay": "SELECT CAST('-1 second' AS attempt_delay_v1)",

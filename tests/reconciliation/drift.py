@@ -1,0 +1,44 @@
+"""Differences planted in the rows behind the program's back, and the jobs that look for them."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import text
+
+from domain.reconciliation import FindingKind, JobName
+from reconciliation import jobs
+from reconciliation.jobs import Kept, Report
+from tests.consumers.harness import RETENTION, Harness
+
+Kinds = list[tuple[FindingKind, str, bool]]
+
+KEPT = Kept(RETENTION, history=timedelta(days=180))
+
+
+async def plant(harness: Harness, statement: str, **values: object) -> None:
+    """Change rows as a script of a superuser does, without constraints and triggers."""
+    async with harness.engine.begin() as connection:
+        await connection.execute(text("SET LOCAL session_replication_role = replica"))
+        await connection.execute(text(statement), values)
+
+
+async def run(harness: Harness, name: JobName, *, repairs: bool = True) -> Report:
+    return await jobs.reconcile(harness.engine, name, KEPT, repairs=repairs)
+
+
+async def kinds(harness: Harness, name: JobName, *, repairs: bool = True) -> Kinds:
+    """Kind, subject by its name, and whether it was repaired, of each finding."""
+    report = await run(harness, name, repairs=repairs)
+    return [(finding.kind, harness.name_of(finding.subject), repaired) for finding, repaired in report.findings]
+
+
+async def state(harness: Harness) -> Sequence[Any]:
+    """Everything that a job could change."""
+    return [
+        await harness.exported(),
+        *[
+            (await harness.rows(f"SELECT * FROM {table} ORDER BY 1, 2")).__repr__()  # noqa: S608
+            for table in ("lineage", "wallet_merchants", "events", "deliveries", "credentials")
+        ],
+    ]
