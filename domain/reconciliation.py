@@ -17,12 +17,14 @@ SECOND_HEAD                      two deliveries of a line that are due          
 LEASE_TOO_LONG                   a lease that ends in a day or later                    it ends within the day
 OTHER_LINE                       a delivery in another line or place than its event     the event's wallet and number
 OVERDUE                          a delivery that has been due for an hour               delivered
+DEAD_DELIVERY                    a delivery that was given up                           delivered
 CHANGE_WITHOUT_EVENT             a replacement that a merchant has no event about       REPLACED and DELETED
 EVENT_WITHOUT_DELIVERY           an event without a delivery to a subscribed endpoint   a delivery, live or finished
 SEQUENCE_GAP                     a number that no event has                             an event for each number
 SEQUENCE_BEHIND                  a line whose next number an event has already          the number of its last event
 """
 
+from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -55,6 +57,7 @@ class FindingKind(StrEnum):
     LEASE_TOO_LONG = "LEASE_TOO_LONG"
     OTHER_LINE = "OTHER_LINE"
     OVERDUE = "OVERDUE"
+    DEAD_DELIVERY = "DEAD_DELIVERY"
     CHANGE_WITHOUT_EVENT = "CHANGE_WITHOUT_EVENT"
     EVENT_WITHOUT_DELIVERY = "EVENT_WITHOUT_DELIVERY"
     SEQUENCE_GAP = "SEQUENCE_GAP"
@@ -71,3 +74,14 @@ class Finding(NamedTuple):
     subject: str
     expected: str | None
     found: str | None
+
+
+class Scope(NamedTuple):
+    """What a run is to do.
+
+    `since` limits it to what changed then or later; None is everything. `replays_dead`: dead deliveries are sent again.
+    """
+
+    repairs: bool
+    since: datetime | None = None
+    replays_dead: bool = False

@@ -1,7 +1,7 @@
 """How long rows are kept, by the settings."""
 
 from ops.settings import Settings
-from reconciliation.jobs import Kept
+from reconciliation.catalog import Kept
 from wallets.change import Retention
 
 

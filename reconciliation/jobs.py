@@ -4,60 +4,26 @@ A page is examined again after its repair, because one difference can hide anoth
 repaired. The run's row is moved on in the same transaction: a process that dies leaves the run where it was.
 """
 
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random
 
-from domain.reconciliation import Finding, JobName
+from domain.reconciliation import Finding, JobName, Scope
+from reconciliation.catalog import Job, Kept, each_wallet, jobs
 from store import connectivity
 from store.failures import Failure, failure
-from store.reconciliation import deliveries, lineage, links, runs
+from store.reconciliation import runs, subjects
 from store.reconciliation.page import Page
 from store.reconciliation.runs import Run
-from wallets import retelling, revising
-from wallets.change import Retention
 
-Examine: TypeAlias = Callable[[AsyncConnection, str, int], Awaitable[Page]]
-Repair: TypeAlias = Callable[[AsyncConnection, Collection[Finding]], Awaitable[set[Finding]]]
-
-
-class Job(NamedTuple):
-    """How a job examines the page after a subject, and repairs findings; `repair` returns the repaired."""
-
-    examine: Examine
-    repair: Repair
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """How long rows are kept: knowledge that a repaired wallet gives away or takes on, and finished deliveries."""
-
-    knowledge: Retention
-    history: timedelta
-
-
-def jobs(kept: Kept) -> Mapping[JobName, Job]:
-    """All jobs."""
-
-    async def repair_wallets(connection: AsyncConnection, findings: Collection[Finding]) -> set[Finding]:
-        await revising.resolve_again(connection, [finding.subject for finding in findings], kept.knowledge)
-        return set(findings)
-
-    return {
-        JobName.LINKS: Job(links.examine, links.repair),
-        JobName.LINEAGE: Job(lineage.examine, lineage.repair),
-        JobName.WALLETS: Job(revising.examine, repair_wallets),
-        JobName.DELIVERIES: Job(deliveries.examine, deliveries.repair),
-        JobName.EVENTS: Job(
-            partial(retelling.examine, kept_for=kept.history), partial(retelling.repair, kept_for=kept.history)
-        ),
-    }
-
+T = TypeVar("T")
+AddSubjects: TypeAlias = Callable[[AsyncConnection, int, T], Awaitable[T | None]]
+"""Write down the wallets of a run that stand after a place; the place of the last one, None if there are no more."""
 
 # The wallets of a page's findings are locked until it commits.
 _PAGE = 1000
@@ -78,8 +44,8 @@ async def reconcile(
     engine: AsyncEngine,
     name: JobName,
     kept: Kept,
+    scope: Scope,
     *,
-    repairs: bool,
     on_examined: Callable[[int], None] = lambda _: None,
 ) -> Report:
     """Run a job to its end, or continue a run whose process died. `on_examined` is called with the size of each page.
@@ -89,10 +55,10 @@ async def reconcile(
     Raises:
         store.reconciliation.runs.AlreadyRunning: another process works on it.
     """
-    job = jobs(kept)[name]
     async with engine.begin() as connection:
-        run = await runs.begin(connection, name, repairs=repairs, lease=_LEASE)
+        run = await runs.begin(connection, name, scope, lease=_LEASE)
         report = Report(run, await runs.findings(connection, run.id))
+    job = await _limited(engine, jobs(kept, scope)[name], run)
     is_over = False
     while not is_over:
         page, findings = await _page(engine, job, report.run)
@@ -101,6 +67,32 @@ async def reconcile(
         report = Report(run, [*report.findings, *findings])
         on_examined(page.examined)
     return report
+
+
+async def _limited(engine: AsyncEngine, job: Job, run: Run) -> Job:
+    """The job for the wallets that changed since the run's time, where it has one and the job is about wallets."""
+    if run.scope.since is None or job.examine_wallets is None:
+        return job
+    if not run.after:
+        await _write_subjects(engine, run, run.scope.since)
+    return job._replace(examine=each_wallet(job.examine_wallets, partial(subjects.page_of_ids, run_id=run.id)))
+
+
+async def _write_subjects(engine: AsyncEngine, run: Run, since: datetime) -> None:
+    """Write down the wallets that changed since then."""
+    async with engine.begin() as connection:
+        first_update = await subjects.before_updates(connection, since)
+    await _write_slices(engine, run, subjects.add_of_events, subjects.before_events(since))
+    await _write_slices(engine, run, subjects.add_of_updates, first_update)
+
+
+async def _write_slices(engine: AsyncEngine, run: Run, add: AddSubjects[T], start: T) -> None:
+    """Write slice after slice, each in a transaction of its own, and keep the lease meanwhile."""
+    after: T | None = start
+    while after is not None:
+        async with engine.begin() as connection:
+            after = await add(connection, run.id, after)
+            await runs.advance(connection, run, after=run.after, examined=0, lease=_LEASE)
 
 
 def _is_contended(error: BaseException) -> bool:
@@ -113,7 +105,8 @@ async def _page(engine: AsyncEngine, job: Job, run: Run) -> tuple[Page, list[tup
     """Examine and repair the next page. Return it, with each finding and whether it was repaired."""
     async with connectivity.transaction(engine, dry_run=False) as connection:
         page = await job.examine(connection, run.after, _PAGE)
-        findings = await _repaired(connection, job, run, page) if run.repairs else dict.fromkeys(page.findings, False)
+        repairs = run.scope.repairs
+        findings = await _repaired(connection, job, run, page) if repairs else dict.fromkeys(page.findings, False)
         await runs.add(connection, run, list(findings), set(_true(findings)))
         after = run.after if page.next_after is None else page.next_after
         await runs.advance(connection, run, after=after, examined=page.examined, lease=_LEASE)
@@ -128,7 +121,7 @@ async def _repaired(connection: AsyncConnection, job: Job, run: Run, page: Page)
     What comes to light is about the same subjects, whose wallets are locked. What others changed meanwhile is left to
     the next run: to lock further wallets here, out of the order of their ids, is to wait for batches in a circle.
     """
-    subjects = {finding.subject for finding in page.findings}
+    subject_ids = {finding.subject for finding in page.findings}
     findings: dict[Finding, bool] = {}
     remaining = list(page.findings)
     for _ in range(_MOST_ROUNDS):
@@ -137,7 +130,9 @@ async def _repaired(connection: AsyncConnection, job: Job, run: Run, page: Page)
         if not repaired:
             break
         again = await job.examine(connection, run.after, _PAGE)
-        remaining = [finding for finding in again.findings if finding.subject in subjects and finding not in findings]
+        remaining = [
+            finding for finding in again.findings if finding.subject in subject_ids and finding not in findings
+        ]
     return findings
 
 

@@ -56,14 +56,10 @@ class Lost:
             yield Finding(FindingKind.EVENT_WITHOUT_DELIVERY, delivery.wallet_id, expected, None)
 
 
-async def examine(connection: AsyncConnection, after: str, limit: int, *, kept_for: timedelta) -> Page:
-    """The events that the next wallets after the id `after` lack; an empty text is the beginning.
-
-    `kept_for` is how long finished deliveries are kept.
-    """
-    ids = await wallets.page_of_ids(connection, after=after or wallets.BEFORE_ALL, limit=limit)
+async def examine_wallets(connection: AsyncConnection, ids: Sequence[WalletId], *, kept_for: timedelta) -> Page:
+    """The events that these wallets lack. `kept_for` is how long finished deliveries are kept."""
     lost = await _find(connection, ids, kept_for)
-    return Page(len(ids), list(lost.findings()), ids[-1] if len(ids) == limit else None)
+    return Page(len(ids), list(lost.findings()), None)
 
 
 async def _find(connection: AsyncConnection, ids: Collection[WalletId], kept_for: timedelta) -> Lost:

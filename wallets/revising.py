@@ -1,7 +1,7 @@
 """Wallets examined again: those that are not as the reports of vendors say they should be."""
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -14,20 +14,18 @@ from wallets.change import Retention, method_ids, resolve
 from wallets.loading import ORDINARY, known_by, within
 
 
-async def examine(connection: AsyncConnection, after: str, limit: int) -> Page:
-    """The next wallets after the id `after`, an empty text is the beginning: those that change when they are resolved.
+async def examine_wallets(connection: AsyncConnection, ids: Sequence[WalletId]) -> Page:
+    """Those of the wallets that change when they are resolved.
 
     They are resolved by everything that is known, as they are: nothing is locked or written.
     """
-    loaded = await (
-        wallets.page(connection, after=after, limit=limit) if after else wallets.page(connection, limit=limit)
-    )
+    loaded = await wallets.load(connection, ids)
     known = await within(connection, loaded, known_by(loaded), alone=True)
     decision = decide((), known.wallets, known.knowledge, known.waiting, method_ids())
     findings = [
         Finding(FindingKind.UNRESOLVED_WALLET, wallet.after.id, _summary(wallet), None) for wallet in decision.changed
     ]
-    return Page(len(loaded), findings, loaded[-1].id if len(loaded) == limit else None)
+    return Page(len(loaded), findings, None)
 
 
 def _summary(wallet: ChangedWallet) -> str:

@@ -39,6 +39,14 @@ def uuid(text: str) -> str:
         raise typer.BadParameter(f"{text!r}: expected the id of a wallet, a UUID") from None
 
 
+def since(text: str) -> datetime:
+    """Read a moment, or how long ago it is, as `1h`."""
+    try:
+        return datetime.now(UTC) - durations.duration(text)
+    except ValueError:
+        return moment(text)
+
+
 def masked(text: str | None) -> str | None:
     """A person's words, which are kept, with stars for card numbers and secrets in them."""
     return None if text is None else hide_secrets(pan.mask(text))

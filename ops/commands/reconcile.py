@@ -1,12 +1,14 @@
 """`repoint reconcile [JOB…]`."""
 
+from datetime import datetime
 from typing import Annotated
 
 import typer
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from domain.reconciliation import JobName
+from domain.reconciliation import JobName, Scope
 from ops import parts, terminal
+from ops.commands import options
 from ops.retention import kept
 from ops.terminal import AsJson, DryRun, Failed
 from reconciliation import jobs
@@ -20,25 +22,36 @@ def reconcile(
         list[JobName] | None, typer.Argument(metavar="JOB", help=f"{', '.join(JobName)}; all if none.")
     ] = None,
     *,
+    since: Annotated[
+        datetime | None,
+        typer.Option(
+            metavar="MOMENT",
+            parser=options.since,
+            help="Only what changed then or later: wallets about which events were made or vendors reported, deliveries"
+            " that were made or died. `1h`, or 2026-11-20T09:14:00Z.",
+        ),
+    ] = None,
+    replay_dead: Annotated[
+        bool, typer.Option("--replay-dead", help="Send dead deliveries again; otherwise they are only reported.")
+    ] = False,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
     """Find what is not as it should be, and repair it, beside all other work.
 
     Exits with 1 where something is left that a person must decide. A run goes through the rows in short transactions,
-    while updates and deliveries go on. One that was interrupted goes on where it was. Repaired wallets are announced to
-    merchants as any change is.
+    while updates and deliveries go on. One that was interrupted goes on where it was, if it is asked for the same; with
+    a `--since` of a duration it begins again. Repaired wallets are announced to merchants as any change is.
     """
     settings = parts.settings_of_a_command()
+    scope = Scope(repairs=not dry_run, since=since, replays_dead=replay_dead)
 
     async def work(engine: AsyncEngine) -> list[Report]:
         reports = []
         for name in names or list(JobName):
             with terminal.progress(name, None) as advance:
                 try:
-                    reports.append(
-                        await jobs.reconcile(engine, name, kept(settings), repairs=not dry_run, on_examined=advance)
-                    )
+                    reports.append(await jobs.reconcile(engine, name, kept(settings), scope, on_examined=advance))
                 except AlreadyRunning:
                     raise Failed(f"{name}: another process is at it, or was a minute ago") from None
         return reports

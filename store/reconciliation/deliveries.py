@@ -1,6 +1,7 @@
 """Deliveries that nothing moves on, or that move out of order."""
 
 from collections.abc import Collection
+from datetime import datetime
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -34,7 +35,9 @@ _PAGE = text("""
                      <> (coalesce(event.wallet_id, event.id), coalesce(event.sequence, 0))
                 THEN coalesce(event.wallet_id, event.id) || ' ' || coalesce(event.sequence, 0) END AS expected,
            live.wallet_id || ' ' || live.sequence || ' ' || live.status AS found
-    FROM (SELECT * FROM deliveries WHERE id > CAST(:after AS bigint) ORDER BY id LIMIT :limit) AS live
+    FROM (SELECT * FROM deliveries
+          WHERE id > CAST(:after AS bigint) AND created_at >= coalesce(CAST(:since AS timestamptz), '-infinity')
+          ORDER BY id LIMIT :limit) AS live
     LEFT JOIN endpoints AS endpoint ON endpoint.id = live.endpoint_id
     LEFT JOIN events AS event ON event.id = live.event_id
     CROSS JOIN LATERAL (
@@ -45,9 +48,10 @@ _PAGE = text("""
 """)
 
 
-async def examine(connection: AsyncConnection, after: str, limit: int) -> Page:
-    """The next live deliveries after the id `after`; an empty text is the beginning."""
-    return page_of(await connection.execute(_PAGE, {"after": int(after or 0), "limit": limit}), limit)
+async def examine(connection: AsyncConnection, after: str, limit: int, *, since: datetime | None = None) -> Page:
+    """The next live deliveries after the id `after`, an empty text is the beginning: those made at `since` or later."""
+    values = {"after": int(after or 0), "limit": limit, "since": since}
+    return page_of(await connection.execute(_PAGE, values), limit)
 
 
 _LINES = text("SELECT DISTINCT endpoint_id, wallet_id FROM deliveries WHERE id = ANY(CAST(:ids AS bigint[]))")
@@ -111,6 +115,8 @@ async def repair(connection: AsyncConnection, findings: Collection[Finding]) -> 
 
     What is overdue stays: nothing is wrong with its row. So does a delivery whose place another one has.
     """
+    if not findings:
+        return set()
     lines = await _locked_lines(connection, findings)
     out_of_line = await _put_lines_in_order(
         connection, lines, [finding for finding in findings if finding.kind in _OF_HEADS]

@@ -1,32 +1,45 @@
 """Lineage and successors that do not agree: a replaced method names its successor, and has a row of lineage to it."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.reconciliation import Finding, FindingKind
+from domain.wallet import WalletId
 from store.reconciliation.page import Page, page_of
 from store.wallets import BEFORE_ALL
 
-_PAGE = text("""
+_DIFFERENCES = """
     SELECT method.id,
            CASE WHEN method.replaced_by IS NOT NULL AND lineage.old_id IS NULL THEN 'SUCCESSOR_WITHOUT_LINEAGE'
                 WHEN method.replaced_by IS NULL AND lineage.old_id IS NOT NULL THEN 'LINEAGE_WITHOUT_SUCCESSOR'
                 WHEN method.replaced_by <> lineage.new_id THEN 'OTHER_SUCCESSOR' END AS kind,
            CAST(coalesce(method.replaced_by, lineage.new_id) AS text) AS expected,
            CASE WHEN method.replaced_by IS NOT NULL THEN CAST(lineage.new_id AS text) END AS found
-    FROM (SELECT id, replaced_by FROM payment_methods
-          WHERE id > CAST(:after AS uuid) ORDER BY id LIMIT :limit) AS method
-    LEFT JOIN lineage ON lineage.old_id = method.id
+    FROM method LEFT JOIN lineage ON lineage.old_id = method.id
     ORDER BY method.id
+"""
+_PAGE = text(f"""
+    WITH method AS (
+        SELECT id, replaced_by FROM payment_methods WHERE id > CAST(:after AS uuid) ORDER BY id LIMIT :limit)
+    {_DIFFERENCES}
+""")
+_OF_WALLETS = text(f"""
+    WITH method AS (SELECT id, replaced_by FROM payment_methods WHERE wallet_id = ANY(CAST(:ids AS uuid[])))
+    {_DIFFERENCES}
 """)
 
 
 async def examine(connection: AsyncConnection, after: str, limit: int) -> Page:
     """The next methods after the id `after`; an empty text is the beginning."""
     return page_of(await connection.execute(_PAGE, {"after": UUID(after or BEFORE_ALL), "limit": limit}), limit)
+
+
+async def examine_wallets(connection: AsyncConnection, ids: Sequence[WalletId]) -> Page:
+    """The methods of these wallets."""
+    return page_of(await connection.execute(_OF_WALLETS, {"ids": list(ids)}))
 
 
 _LOCK = text("""

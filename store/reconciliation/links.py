@@ -1,6 +1,6 @@
 """Links that are not where their method is. Constraints refuse them, but a restore or a script may go around those."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -8,6 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.reconciliation import Finding, FindingKind
+from domain.wallet import WalletId
 from store.reconciliation.page import Page, page_of
 from store.wallets import BEFORE_ALL
 
@@ -24,14 +25,14 @@ _CURRENT = """
 # A link that no method can pay is not touched: the check of its method would end every run at its page.
 # A link whose method was deleted by a script is left alone. It is counted: a page that lacks a row would be taken for
 # the last one.
-_PAGE = text(f"""
+_DIFFERENCES = f"""
     SELECT link.id, difference.kind,
            CASE difference.kind WHEN 'LINK_IN_OTHER_WALLET' THEN CAST(method.wallet_id AS text)
                                 WHEN 'LINK_ON_DELETED_METHOD' THEN CAST({_CURRENT} AS text)
                                 WHEN 'LINK_WITHOUT_MERCHANT' THEN link.merchant_id END AS expected,
            CASE difference.kind WHEN 'LINK_IN_OTHER_WALLET' THEN CAST(link.wallet_id AS text)
                                 WHEN 'LINK_ON_DELETED_METHOD' THEN CAST(method.id AS text) END AS found
-    FROM (SELECT * FROM payment_links WHERE id > CAST(:after AS uuid) ORDER BY id LIMIT :limit) AS link
+    FROM link
     LEFT JOIN payment_methods AS method ON method.id = link.payment_method_id
     CROSS JOIN LATERAL (
         SELECT CASE
@@ -43,12 +44,24 @@ _PAGE = text(f"""
                              WHERE (shared.wallet_id, shared.merchant_id) = (link.wallet_id, link.merchant_id))
             THEN 'LINK_WITHOUT_MERCHANT' END AS kind) AS difference
     ORDER BY link.id
+"""
+_PAGE = text(f"""
+    WITH link AS (SELECT * FROM payment_links WHERE id > CAST(:after AS uuid) ORDER BY id LIMIT :limit)
+    {_DIFFERENCES}
+""")
+_OF_WALLETS = text(f"""
+    WITH link AS (SELECT * FROM payment_links WHERE wallet_id = ANY(CAST(:ids AS uuid[]))) {_DIFFERENCES}
 """)
 
 
 async def examine(connection: AsyncConnection, after: str, limit: int) -> Page:
     """The next links after the id `after`; an empty text is the beginning."""
     return page_of(await connection.execute(_PAGE, {"after": UUID(after or BEFORE_ALL), "limit": limit}), limit)
+
+
+async def examine_wallets(connection: AsyncConnection, ids: Sequence[WalletId]) -> Page:
+    """The links of these wallets."""
+    return page_of(await connection.execute(_OF_WALLETS, {"ids": list(ids)}))
 
 
 # The wallets that updates lock too: a link is not moved while one of them changes it.

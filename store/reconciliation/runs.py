@@ -7,7 +7,8 @@ from datetime import timedelta
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from domain.reconciliation import Finding, FindingKind, JobName
+from domain.reconciliation import Finding, FindingKind, JobName, Scope
+from store.reconciliation import subjects
 from store.rows import RECONCILIATION_FINDING
 
 
@@ -17,7 +18,7 @@ class Run:
 
     id: int
     job: JobName
-    repairs: bool
+    scope: Scope
     after: str
     examined: int
 
@@ -29,30 +30,36 @@ class AlreadyRunning(Exception):
 # What a dry run has passed was not repaired. A run that is held for longer than the lease was begun by a clock that was
 # ahead; its own clock, because `now()` is that of a transaction that may have waited for another one's.
 _BEGIN = text("""
-    INSERT INTO reconciliation_runs AS run (job, repairs, held_until)
-    VALUES (:job, :repairs, now() + CAST(:lease AS interval))
+    INSERT INTO reconciliation_runs AS run (job, repairs, since, replays_dead, held_until)
+    VALUES (:job, :repairs, :since, :replays_dead, now() + CAST(:lease AS interval))
     ON CONFLICT (job) WHERE status = 'RUNNING'
-    DO UPDATE SET held_until = excluded.held_until, repairs = excluded.repairs,
-                  after = CASE WHEN run.repairs = excluded.repairs THEN run.after ELSE '' END,
-                  examined = CASE WHEN run.repairs = excluded.repairs THEN run.examined ELSE 0 END
+    DO UPDATE SET held_until = excluded.held_until, repairs = excluded.repairs, since = excluded.since,
+                  replays_dead = excluded.replays_dead,
+                  (after, examined) = (
+                      SELECT run.after, run.examined
+                      WHERE (run.repairs, run.since, run.replays_dead)
+                            IS NOT DISTINCT FROM (excluded.repairs, excluded.since, excluded.replays_dead)
+                      UNION ALL SELECT '', 0
+                      LIMIT 1)
     WHERE run.held_until < now() OR run.held_until > clock_timestamp() + CAST(:lease AS interval)
-    RETURNING id, job, repairs, after, examined
+    RETURNING id, after, examined
 """)
 _FORGET = text("DELETE FROM reconciliation_findings WHERE run_id = :id AND NOT repaired")
 
 
-async def begin(connection: AsyncConnection, job: JobName, *, repairs: bool, lease: timedelta) -> Run:
-    """Begin a run of a job, or continue the one whose process died; from the beginning if one of the two repairs alone.
+async def begin(connection: AsyncConnection, job: JobName, scope: Scope, *, lease: timedelta) -> Run:
+    """Begin a run of a job, or continue the one whose process died; from the beginning if its scope was another.
 
     Raises:
         AlreadyRunning: another process works on one.
     """
-    row = (await connection.execute(_BEGIN, {"job": job, "repairs": repairs, "lease": lease})).one_or_none()
+    row = (await connection.execute(_BEGIN, {"job": job, "lease": lease} | scope._asdict())).one_or_none()
     if row is None:
         raise AlreadyRunning(job)
     if not row.after:
         await connection.execute(_FORGET, {"id": row.id})
-    return Run(row.id, JobName(row.job), row.repairs, row.after, row.examined)
+        await subjects.forget(connection, row.id)
+    return Run(row.id, job, scope, row.after, row.examined)
 
 
 _ADVANCE = text("""
@@ -78,6 +85,7 @@ async def advance(connection: AsyncConnection, run: Run, *, after: str, examined
 
 async def finish(connection: AsyncConnection, run: Run) -> None:
     await connection.execute(_FINISH, {"id": run.id})
+    await subjects.forget(connection, run.id)
 
 
 async def add(

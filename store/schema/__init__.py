@@ -16,7 +16,7 @@ wallets ─< wallet_merchants (sequence)    replacement_facts  old → new, each
                                                                delivery_ledger (how many were added and finished)
                                           audit              what people did
                                           replay_jobs ─< replay_job_events
-                                          reconciliation_runs ─< reconciliation_findings
+                                          reconciliation_runs ─< reconciliation_findings, reconciliation_subjects
                                           sequence_gaps       numbers of events that are lost
                                           retention_horizons  up to when rows were removed for their age
 """
@@ -37,7 +37,12 @@ from store.schema.knowledge import credentials, fact_reports, replacement_facts,
 from store.schema.ledger import delivery_ledger, upkeep_leases
 from store.schema.merchants import endpoints, merchants
 from store.schema.metadata import metadata
-from store.schema.reconciliation import reconciliation_findings, reconciliation_runs, sequence_gaps
+from store.schema.reconciliation import (
+    reconciliation_findings,
+    reconciliation_runs,
+    reconciliation_subjects,
+    sequence_gaps,
+)
 from store.schema.replays import replay_job_events, replay_jobs
 from store.schema.retention import retention_horizons
 from store.schema.topics import losses, skips, topic_partitions, topics
@@ -80,6 +85,7 @@ __all__ = [
     "quarantined_merges",
     "reconciliation_findings",
     "reconciliation_runs",
+    "reconciliation_subjects",
     "replacement_facts",
     "replay_job_events",
     "replay_jobs",

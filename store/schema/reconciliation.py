@@ -13,6 +13,7 @@ from sqlalchemy import (
     Table,
     Text,
     Uuid,
+    text,
 )
 
 from store.schema.metadata import NOW, Instant, metadata, one_of
@@ -29,6 +30,8 @@ reconciliation_runs = Table(
     Column("after", Text, nullable=False, server_default="", comment="the last subject that was examined"),
     Column("examined", BigInteger, nullable=False, server_default="0"),
     Column("finished_at", Instant),
+    Column("since", Instant, comment="only what changed then or later is examined; NULL: everything"),
+    Column("replays_dead", Boolean, nullable=False, server_default=text("false")),
     one_of("status", "RUNNING", "DONE"),
     CheckConstraint("(finished_at IS NOT NULL) = (status = 'DONE')", name="finished_at"),
 )
@@ -51,6 +54,15 @@ reconciliation_findings = Table(
     Column("repaired", Boolean, nullable=False),
 )
 Index(None, reconciliation_findings.c.run_id)
+
+reconciliation_subjects = Table(
+    "reconciliation_subjects",
+    metadata,
+    Column("run_id", BigInteger, ForeignKey("reconciliation_runs.id", ondelete="CASCADE"), nullable=False),
+    Column("wallet_id", Uuid, nullable=False),
+    PrimaryKeyConstraint("run_id", "wallet_id"),
+    comment="the wallets of a run that is limited to what changed, while it goes on",
+)
 
 sequence_gaps = Table(
     "sequence_gaps",

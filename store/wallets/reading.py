@@ -57,13 +57,11 @@ _PAGE = text("""
 BEFORE_ALL = "00000000-0000-0000-0000-000000000000"
 
 
-async def page_of_ids(
-    connection: AsyncConnection, *, after: WalletId = BEFORE_ALL, limit: int = 1000
-) -> list[WalletId]:
+async def page_of_ids(connection: AsyncConnection, after: WalletId, limit: int) -> list[WalletId]:
     """Up to `limit` ids of wallets after the id `after`, in order."""
     return list(await connection.scalars(_PAGE, {"after": after, "limit": limit}))
 
 
 async def page(connection: AsyncConnection, *, after: WalletId = BEFORE_ALL, limit: int = 1000) -> list[Wallet]:
     """Up to `limit` wallets after the id `after`, ordered by id."""
-    return await load(connection, await page_of_ids(connection, after=after, limit=limit))
+    return await load(connection, await page_of_ids(connection, after, limit))

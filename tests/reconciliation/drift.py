@@ -6,9 +6,10 @@ from typing import Any
 
 from sqlalchemy import text
 
-from domain.reconciliation import FindingKind, JobName
+from domain.reconciliation import FindingKind, JobName, Scope
 from reconciliation import jobs
-from reconciliation.jobs import Kept, Report
+from reconciliation.catalog import Kept
+from reconciliation.jobs import Report
 from tests.consumers.harness import RETENTION, Harness
 
 Kinds = list[tuple[FindingKind, str, bool]]
@@ -23,13 +24,13 @@ async def plant(harness: Harness, statement: str, **values: object) -> None:
         await connection.execute(text(statement), values)
 
 
-async def run(harness: Harness, name: JobName, *, repairs: bool = True) -> Report:
-    return await jobs.reconcile(harness.engine, name, KEPT, repairs=repairs)
+async def run(harness: Harness, name: JobName, *, repairs: bool = True, **scope: Any) -> Report:
+    return await jobs.reconcile(harness.engine, name, KEPT, Scope(repairs, **scope))
 
 
-async def kinds(harness: Harness, name: JobName, *, repairs: bool = True) -> Kinds:
+async def kinds(harness: Harness, name: JobName, *, repairs: bool = True, **scope: Any) -> Kinds:
     """Kind, subject by its name, and whether it was repaired, of each finding."""
-    report = await run(harness, name, repairs=repairs)
+    report = await run(harness, name, repairs=repairs, **scope)
     return [(finding.kind, harness.name_of(finding.subject), repaired) for finding, repaired in report.findings]
 
 

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from domain.reconciliation import Finding, FindingKind, JobName
+from domain.reconciliation import Finding, FindingKind, JobName, Scope
 from domain.update import UpdateType
 from domain.wallet import Expiry
 from reconciliation import jobs
-from reconciliation.jobs import Job
+from reconciliation.catalog import Job
 from store.reconciliation.page import Page
 from tests.consumers.harness import EVERYTHING, Harness, merging
 from tests.domain.build import link, method, removed, replaced, reported, wallet, who
@@ -375,7 +375,7 @@ async def test_a_process_that_dies_between_two_steps_has_sent_nothing(
     await lose(harness, "merchant_id = 'pharmacy' AND sequence < 3")
     await plant(harness, "DELETE FROM deliveries WHERE endpoint_id = 'optician' AND sequence = 2")
     before = await state(harness)
-    real = jobs.jobs(KEPT)[JobName.EVENTS]
+    real = jobs.jobs(KEPT, Scope(repairs=True))[JobName.EVENTS]
 
     async def dies(*_: object, **__: object) -> None:
         raise asyncio.CancelledError
@@ -386,7 +386,7 @@ async def test_a_process_that_dies_between_two_steps_has_sent_nothing(
 
     with monkeypatch.context() as patched:
         if step == "the commit":
-            patched.setattr(jobs, "jobs", lambda _: {JobName.EVENTS: Job(real.examine, repair)})
+            patched.setattr(jobs, "jobs", lambda *_: {JobName.EVENTS: Job(real.examine, repair)})
         else:
             patched.setattr(f"wallets.retelling.{step}", dies)
         with pytest.raises(asyncio.CancelledError):
@@ -401,7 +401,7 @@ async def test_a_process_that_dies_between_two_steps_has_sent_nothing(
 async def test_two_runs_that_find_the_same_loss_send_it_once(harness: Harness) -> None:
     """The second one waits for the wallet, and looks again once it has it."""
     await lose(harness, "merchant_id = 'pharmacy' AND sequence < 3")
-    real = jobs.jobs(KEPT)[JobName.EVENTS]
+    real = jobs.jobs(KEPT, Scope(repairs=True))[JobName.EVENTS]
     pages: list[Page] = []
     for _ in range(2):
         async with harness.engine.begin() as connection:

@@ -9,10 +9,10 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from domain.reconciliation import Finding, FindingKind, JobName
+from domain.reconciliation import Finding, FindingKind, JobName, Scope
 from merchants.endpoint_events import send_test
 from reconciliation import jobs
-from reconciliation.jobs import Job
+from reconciliation.catalog import Job
 from store import deliveries, endpoints
 from store.inbox import GATE
 from store.reconciliation import runs
@@ -24,6 +24,8 @@ from tests.domain.build import link, method, replaced, wallet
 from tests.parts.until import until
 from tests.reconciliation.drift import KEPT, kinds, plant, run, state
 from tests.store.outbox import Outbox
+
+REPAIR = Scope(repairs=True)
 
 
 @pytest.fixture
@@ -541,7 +543,7 @@ async def test_a_dry_run_writes_findings_down_and_changes_nothing(harness: Harne
 
 async def test_two_runs_of_a_job_do_not_work_at_once(harness: Harness) -> None:
     async with harness.engine.begin() as connection:
-        await runs.begin(connection, JobName.LINKS, repairs=True, lease=timedelta(minutes=1))
+        await runs.begin(connection, JobName.LINKS, REPAIR, lease=timedelta(minutes=1))
     with pytest.raises(AlreadyRunning):
         await run(harness, JobName.LINKS)
     await run(harness, JobName.LINEAGE)
@@ -552,7 +554,7 @@ async def test_a_run_is_held_from_its_beginning_from_its_continuation_and_from_e
 
     async def begin() -> Run:
         async with harness.engine.begin() as connection:
-            return await runs.begin(connection, JobName.LINKS, repairs=True, lease=minute)
+            return await runs.begin(connection, JobName.LINKS, REPAIR, lease=minute)
 
     async def advance() -> None:
         async with harness.engine.begin() as connection:
@@ -569,7 +571,7 @@ async def test_a_run_is_held_from_its_beginning_from_its_continuation_and_from_e
 async def test_a_process_that_lost_its_run_moves_it_on_no_more(harness: Harness) -> None:
     minute = timedelta(minutes=1)
     async with harness.engine.begin() as connection:
-        late = await runs.begin(connection, JobName.LINKS, repairs=True, lease=minute)
+        late = await runs.begin(connection, JobName.LINKS, REPAIR, lease=minute)
         await runs.advance(connection, late, after="a", examined=1, lease=minute)
         with pytest.raises(AlreadyRunning):
             await runs.advance(connection, late, after="b", examined=1, lease=minute)
@@ -592,7 +594,7 @@ async def test_the_findings_of_a_run_stay_when_the_next_begins(harness: Harness)
 async def test_the_size_of_each_page_is_told(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jobs, "_PAGE", 3)
     pages: list[int] = []
-    await jobs.reconcile(harness.engine, JobName.LINEAGE, KEPT, repairs=True, on_examined=pages.append)
+    await jobs.reconcile(harness.engine, JobName.LINEAGE, KEPT, REPAIR, on_examined=pages.append)
     assert pages == [3, 1]
 
 
@@ -600,7 +602,7 @@ async def test_a_run_whose_process_died_is_continued(harness: Harness, monkeypat
     """It dies in the second page. Its findings of the first are kept, and none is found twice."""
     monkeypatch.setattr(jobs, "_PAGE", 1)
     await plant(harness, "DELETE FROM lineage")
-    real = jobs.jobs(KEPT)[JobName.LINEAGE]
+    real = jobs.jobs(KEPT, REPAIR)[JobName.LINEAGE]
     looks = 0
 
     async def dies(connection: AsyncConnection, after: str, limit: int) -> Page:
@@ -610,11 +612,11 @@ async def test_a_run_whose_process_died_is_continued(harness: Harness, monkeypat
             raise asyncio.CancelledError
         return await real.examine(connection, after, limit)
 
-    monkeypatch.setattr(jobs, "jobs", lambda _: {JobName.LINEAGE: Job(dies, real.repair)})
+    monkeypatch.setattr(jobs, "jobs", lambda *_: {JobName.LINEAGE: Job(dies, real.repair)})
     with pytest.raises(asyncio.CancelledError):
         await run(harness, JobName.LINEAGE)
     await harness.rows("UPDATE reconciliation_runs SET held_until = now()")
-    monkeypatch.setattr(jobs, "jobs", lambda _: {JobName.LINEAGE: real})
+    monkeypatch.setattr(jobs, "jobs", lambda *_: {JobName.LINEAGE: real})
     report = await run(harness, JobName.LINEAGE)
     methods = await harness.rows("SELECT id FROM payment_methods")
     ((run_id, examined, status),) = await harness.rows("SELECT id, examined, status FROM reconciliation_runs")
@@ -627,7 +629,7 @@ async def test_a_run_whose_process_died_is_continued(harness: Harness, monkeypat
 
 async def interrupt(harness: Harness, monkeypatch: pytest.MonkeyPatch, *, repairs: bool, after_pages: int) -> None:
     """A run of `lineage`, a method a page, whose process dies after some pages. Its lease has passed."""
-    real = jobs.jobs(KEPT)
+    real = jobs.jobs(KEPT, REPAIR)
     pages: set[str] = set()
 
     async def dies(connection: AsyncConnection, after: str, limit: int) -> Page:
@@ -638,7 +640,7 @@ async def interrupt(harness: Harness, monkeypatch: pytest.MonkeyPatch, *, repair
 
     monkeypatch.setattr(jobs, "_PAGE", 1)
     with monkeypatch.context() as patched:
-        patched.setattr(jobs, "jobs", lambda _: {JobName.LINEAGE: Job(dies, real[JobName.LINEAGE].repair)})
+        patched.setattr(jobs, "jobs", lambda *_: {JobName.LINEAGE: Job(dies, real[JobName.LINEAGE].repair)})
         with pytest.raises(asyncio.CancelledError):
             await run(harness, JobName.LINEAGE, repairs=repairs)
     await harness.rows("UPDATE reconciliation_runs SET held_until = now()")
@@ -675,14 +677,14 @@ async def test_the_report_of_a_continued_run_has_what_was_found_before(
 
 async def test_a_run_that_was_begun_by_a_clock_ahead_is_continued(harness: Harness) -> None:
     async with harness.engine.begin() as connection:
-        await runs.begin(connection, JobName.LINKS, repairs=True, lease=timedelta(days=400))
+        await runs.begin(connection, JobName.LINKS, REPAIR, lease=timedelta(days=400))
     assert (await run(harness, JobName.LINKS)).run.examined == 2
 
 
 async def test_a_page_that_was_in_the_way_of_another_worker_is_done_again(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = jobs.jobs(KEPT)[JobName.LINKS]
+    real = jobs.jobs(KEPT, REPAIR)[JobName.LINKS]
     looks = 0
 
     async def collides(connection: AsyncConnection, after: str, limit: int) -> Page:
@@ -692,7 +694,7 @@ async def test_a_page_that_was_in_the_way_of_another_worker_is_done_again(
             await connection.execute(text("DO $$ BEGIN RAISE SQLSTATE '40P01'; END $$"))
         return await real.examine(connection, after, limit)
 
-    monkeypatch.setattr(jobs, "jobs", lambda _: {JobName.LINKS: Job(collides, real.repair)})
+    monkeypatch.setattr(jobs, "jobs", lambda *_: {JobName.LINKS: Job(collides, real.repair)})
     assert (await run(harness, JobName.LINKS)).run.examined == 2
 
 
@@ -700,7 +702,7 @@ async def test_what_others_change_during_a_repair_is_left_to_the_next_run(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its wallet is not locked, and to lock it after others is to wait for a batch in a circle."""
-    real = jobs.jobs(KEPT)[JobName.LINKS]
+    real = jobs.jobs(KEPT, REPAIR)[JobName.LINKS]
     repaired: list[Collection[Finding]] = []
     move = "UPDATE payment_links SET wallet_id = :wallet WHERE id = :link"
     await plant(harness, move, wallet=harness.id_of("w-e2"), link=harness.id_of("l-m-A"))
@@ -711,7 +713,7 @@ async def test_what_others_change_during_a_repair_is_left_to_the_next_run(
         repaired.append(findings)
         return await real.repair(connection, findings)
 
-    monkeypatch.setattr(jobs, "jobs", lambda _: {JobName.LINKS: Job(real.examine, repair)})
+    monkeypatch.setattr(jobs, "jobs", lambda *_: {JobName.LINKS: Job(real.examine, repair)})
     assert await kinds(harness, JobName.LINKS) == [(FindingKind.LINK_IN_OTHER_WALLET, "l-m-A", True)]
     assert await kinds(harness, JobName.LINKS) == [(FindingKind.LINK_IN_OTHER_WALLET, "l-m-C", True)]
 

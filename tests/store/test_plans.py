@@ -17,16 +17,18 @@ from consumers import upkeep
 from domain.delivery.outcome import Outcome
 from domain.delivery.schedule import NextState
 from domain.delivery.states import Status
+from domain.reconciliation import Scope
 from domain.update import UpdateType
 from domain.wallet import Expiry
+from reconciliation.catalog import jobs
 from store import cancelled_deliveries, deliveries, endpoints, finished_deliveries, new_deliveries, unfinished
 from store.deliveries import AttemptResult
 from store.engine import connect
 from tests.consumers.harness import Harness, merging
 from tests.consumers.test_hostile_streams import fact
 from tests.domain.build import link, method, reported, wallet, who
+from tests.reconciliation.drift import KEPT
 from tests.store.outbox import Outbox
-from wallets import retelling
 
 # Beyond so many runs of a prepared statement PostgreSQL may keep one plan for all that follow.
 RUNS = 12
@@ -134,7 +136,8 @@ async def test_no_plan_compares_each_row_of_a_table(engine: AsyncEngine) -> None
     await upkeep.run_once(engine, parked_for=timedelta(0))
     async with engine.begin() as connection:
         await unfinished.claim(connection)
-        await retelling.examine(connection, "", 1000, kept_for=timedelta(days=180))
+        for job in jobs(KEPT, Scope(repairs=False)).values():
+            await job.examine(connection, "", 1000)
     await claim_and_record(engine, "m")
     async with engine.begin() as connection:
         await endpoints.hold(connection, {"m": timedelta(minutes=1)})

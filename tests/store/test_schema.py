@@ -90,6 +90,7 @@ ROWS_SINCE_0009 = """
     INSERT INTO state_reports (digest, key, scope, vendor, update_id, occurred_at)
     VALUES ('x', 'v:A', '', 'v', 'u', now());
     INSERT INTO quarantined_merges (inbox_id, about) SELECT id, '{}' FROM inbox;
+    INSERT INTO reconciliation_subjects (run_id, wallet_id) SELECT id, pg_temp.id('1') FROM reconciliation_runs;
     INSERT INTO sequence_gaps (wallet_id, merchant_id, first, last) VALUES (pg_temp.id('1'), 'm', 2, 3);
     INSERT INTO retention_horizons (table_name, removed_before) VALUES ('delivery_history', now());
 """
@@ -311,6 +312,8 @@ BROKEN = {
     "pk_reconciliation_findings": "INSERT INTO reconciliation_findings OVERRIDING SYSTEM VALUE"
     " SELECT * FROM reconciliation_findings",
     "fk_reconciliation_findings_run_id": "UPDATE reconciliation_findings SET run_id = -1",
+    "pk_reconciliation_subjects": "INSERT INTO reconciliation_subjects SELECT * FROM reconciliation_subjects",
+    "fk_reconciliation_subjects_run_id": "UPDATE reconciliation_subjects SET run_id = -1",
     "pk_sequence_gaps": "INSERT INTO sequence_gaps SELECT * FROM sequence_gaps",
     "fk_sequence_gaps_wallet_id_merchant_id": "UPDATE sequence_gaps SET merchant_id = 'n'",
     "ck_sequence_gaps_range": "UPDATE sequence_gaps SET last = 1",
