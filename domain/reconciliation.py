@@ -22,6 +22,11 @@ CHANGE_WITHOUT_EVENT             a replacement that a merchant has no event abou
 EVENT_WITHOUT_DELIVERY           an event without a delivery to a subscribed endpoint   a delivery, live or finished
 SEQUENCE_GAP                     a number that no event has                             an event for each number
 SEQUENCE_BEHIND                  a line whose next number an event has already          the number of its last event
+WAITING_THOUGH_KNOWN             an update that waits for a wallet that is there        the outcome that follows
+PARKED_TOO_LONG                  an update that waits for longer than it may            given up
+PARKED_WITHOUT_KEY               a parked update that no credential leads to            it waits for its credential
+WAITING_WITHOUT_UPDATE           a waiting row of an update that is not there           no row
+WAITING_THOUGH_DECIDED           a waiting row of an update that waits no more          no row
 """
 
 from datetime import datetime
@@ -37,6 +42,7 @@ class JobName(StrEnum):
     WALLETS = "wallets"
     DELIVERIES = "deliveries"
     EVENTS = "events"
+    PARKED = "parked"
 
 
 class FindingKind(StrEnum):
@@ -62,10 +68,15 @@ class FindingKind(StrEnum):
     EVENT_WITHOUT_DELIVERY = "EVENT_WITHOUT_DELIVERY"
     SEQUENCE_GAP = "SEQUENCE_GAP"
     SEQUENCE_BEHIND = "SEQUENCE_BEHIND"
+    WAITING_THOUGH_KNOWN = "WAITING_THOUGH_KNOWN"
+    PARKED_TOO_LONG = "PARKED_TOO_LONG"
+    PARKED_WITHOUT_KEY = "PARKED_WITHOUT_KEY"
+    WAITING_WITHOUT_UPDATE = "WAITING_WITHOUT_UPDATE"
+    WAITING_THOUGH_DECIDED = "WAITING_THOUGH_DECIDED"
 
 
 class Finding(NamedTuple):
-    """A difference at `subject`, the id of a link, method, wallet or delivery.
+    """A difference at `subject`, the id of a link, method, wallet, delivery or update (of the inbox).
 
     None: nothing is there, or nothing is known.
     """

@@ -11,9 +11,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from domain.reconciliation import Finding, FindingKind, JobName, Scope
 from domain.wallet import WalletId
 from store import finished_deliveries, wallets
-from store.reconciliation import dead_deliveries, deliveries, lineage, links
+from store.reconciliation import dead_deliveries, deliveries, lineage, links, parked
 from store.reconciliation.page import Examine, Page, in_turn
-from wallets import retelling, revising
+from wallets import retelling, revising, waiting
 from wallets.change import Retention
 
 Repair: TypeAlias = Callable[[AsyncConnection, Collection[Finding]], Awaitable[set[Finding]]]
@@ -50,6 +50,7 @@ def jobs(kept: Kept, scope: Scope) -> Mapping[JobName, Job]:
         JobName.WALLETS: _wallets(kept.knowledge),
         JobName.DELIVERIES: _deliveries(scope),
         JobName.EVENTS: _events(kept.history),
+        JobName.PARKED: _parked(kept.knowledge, scope),
     }
 
 
@@ -81,6 +82,24 @@ def _deliveries(scope: Scope) -> Job:
 def _events(kept_for: timedelta) -> Job:
     examine_wallets = partial(retelling.examine_wallets, kept_for=kept_for)
     return Job(each_wallet(examine_wallets), partial(retelling.repair, kept_for=kept_for), examine_wallets)
+
+
+def _parked(retention: Retention, scope: Scope) -> Job:
+    """Updates that wait, and then the rows by which they are found."""
+    of_no_update = {FindingKind.WAITING_WITHOUT_UPDATE, FindingKind.WAITING_THOUGH_DECIDED}
+
+    async def repair(connection: AsyncConnection, findings: Collection[Finding]) -> set[Finding]:
+        rows = {finding for finding in findings if finding.kind in of_no_update}
+        await parked.delete_rows(connection, [int(finding.subject) for finding in rows])
+        updates = [finding for finding in findings if finding not in rows]
+        return rows | await waiting.repair(connection, updates, retention=retention)
+
+    examine = in_turn(
+        partial(waiting.examine_parked, retention=retention, since=scope.since),
+        partial(waiting.examine_quarantined, since=scope.since),
+        parked.rows,
+    )
+    return Job(examine, repair)
 
 
 def each_wallet(examine_wallets: ExamineWallets, page_of_ids: PageOfIds = wallets.page_of_ids) -> Examine:

@@ -9,13 +9,14 @@ from store.wallets.inserting import (
     remove,
     to_resolve,
 )
-from store.wallets.locking import keys_of, lock, lock_by_id
+from store.wallets.locking import find, keys_of, lock, lock_by_id
 from store.wallets.reading import BEFORE_ALL, load, page, page_of_ids
 from store.wallets.saving import save
 
 __all__ = [
     "BEFORE_ALL",
     "close_the_gate",
+    "find",
     "ids_of",
     "insert",
     "keys_of",

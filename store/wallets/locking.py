@@ -17,20 +17,30 @@ _OF_CUSTOMERS = f"""
         SELECT wallet_id FROM customer_identities WHERE name = wanted.name AND value = wanted.value
         OFFSET 0) AS customer
 """
+_NAMED = f"""
+    SELECT wallet_id FROM payment_method_credentials WHERE key = ANY(CAST(:keys AS text[]))
+    UNION
+    SELECT wallet_id FROM wallet_leads WHERE key = ANY(CAST(:keys AS text[]))
+    UNION
+    {_OF_CUSTOMERS}
+"""
+_FIND = text(f"SELECT CAST(wallet_id AS text) FROM ({_NAMED}) AS named ORDER BY named.wallet_id LIMIT :limit")
 _LOCK = text(f"""
-    WITH named AS (
-        SELECT wallet_id FROM payment_method_credentials WHERE key = ANY(CAST(:keys AS text[]))
-        UNION
-        SELECT wallet_id FROM wallet_leads WHERE key = ANY(CAST(:keys AS text[]))
-        UNION
-        {_OF_CUSTOMERS}
-    )
+    WITH named AS ({_NAMED})
     SELECT CAST(id AS text) FROM wallets
     WHERE id = ANY(ARRAY(
         SELECT wallet_id FROM named WHERE CAST(:after AS uuid) IS NULL OR wallet_id > CAST(:after AS uuid)
         ORDER BY wallet_id LIMIT CAST(:limit AS bigint)))
     ORDER BY wallets.id FOR NO KEY UPDATE
 """)
+
+
+async def find(
+    connection: AsyncConnection, keys: Collection[Key], identities: Collection[Identity], *, limit: int
+) -> list[WalletId]:
+    """The first wallets that know any of `keys`, or are of the customers so identified; nothing is locked."""
+    rows = await connection.execute(_FIND, {"keys": list(keys), "identities": list(identities), "limit": limit})
+    return list(rows.scalars())
 
 
 async def lock(

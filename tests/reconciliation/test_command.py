@@ -32,6 +32,7 @@ async def test_a_clean_database_has_no_findings(program: Program, harness: Harne
         "wallets: 1 examined, 0 findings",
         "deliveries: 4 examined, 0 findings",
         "events: 1 examined, 0 findings",
+        "parked: 0 examined, 0 findings",
     ]
 
 
