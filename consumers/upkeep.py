@@ -1,4 +1,7 @@
-"""Work that is due by the clock: parked updates are given up; old knowledge, history and evidence are dropped."""
+"""Work that is due by the clock: parked updates are given up; what is too old is dropped.
+
+That is knowledge, history, evidence, and runs of reconciliation.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -12,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from loops.waiting import event_or_timeout
 from store import inbox, knowledge, partitions
 from store.failures import DATABASE_ERRORS, Failure, failure
+from store.reconciliation import runs
 from store.refusals import reason
 
 log = structlog.get_logger()
@@ -46,6 +50,8 @@ async def run_once(
     forgotten = await _attempt(engine, knowledge.forget)
     await _attempt(engine, partial(partitions.make_ahead, now=now))
     await _drop_old_days(engine, history_for, now)
+    while await _attempt(engine, partial(runs.forget, keep=history_for)):
+        pass
     if given_up or forgotten:
         log.info("upkeep", given_up=given_up, forgotten=forgotten)
 

@@ -22,7 +22,7 @@ from loops.progress import Stalled
 from loops.waiting import event_or_timeout
 from ops import edge, egress, kafka, secret_keys, telemetry
 from ops.jobs import Job, run_together
-from ops.retention import retention
+from ops.retention import kept, retention
 from ops.settings import Settings
 from ops.summary import MinuteSummary
 from ops.telemetry import Probe
@@ -36,6 +36,7 @@ from producers.webhooks.kafka_topics import KafkaTopics
 from producers.webhooks.notices import NoticeListener, NoticeSender
 from producers.webhooks.replaying import Replaying
 from producers.webhooks.sender import Sender
+from reconciliation.schedule import Reconciling
 from schemas.feeds import FEEDS
 from store import connectivity
 from store.engine import is_pooled
@@ -51,11 +52,12 @@ _LATE_SECONDS = 2
 
 
 class Role(StrEnum):
-    """The role of a process: `all` is consume, deliver and api. Upkeep goes with consume."""
+    """The role of a process: `all` is all others. Upkeep goes with consume."""
 
     ALL = "all"
     CONSUME = "consume"
     DELIVER = "deliver"
+    RECONCILE = "reconcile"
     API = "api"
 
     @property
@@ -67,6 +69,10 @@ class Role(StrEnum):
         return self in {Role.ALL, Role.DELIVER}
 
     @property
+    def reconciles(self) -> bool:
+        return self in {Role.ALL, Role.RECONCILE}
+
+    @property
     def listens(self) -> bool:
         return self in {Role.ALL, Role.API}
 
@@ -76,7 +82,7 @@ class Role(StrEnum):
 
     @property
     def needs_database(self) -> bool:
-        return self.consumes or self.delivers
+        return self.consumes or self.delivers or self.reconciles
 
 
 @dataclass
@@ -163,6 +169,9 @@ async def assembled(settings: Settings, role: Role, engine: AsyncEngine | None, 
             parts.stalled.append(thin_worker.stalled)
             parts.jobs["fetcher"] = fetcher.run
             parts.stalled.append(fetcher.stalled)
+        if role.reconciles:
+            assert engine is not None
+            parts.jobs["reconciliation"] = Reconciling(engine, kept(settings), settings.reconcile_every).run
         if role.listens and settings.feed_secrets is not None:
             assert publisher is not None
             listener = await stack.enter_async_context(_listener(settings, publisher))

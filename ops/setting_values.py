@@ -8,6 +8,7 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import NoDecode
 
+from domain.reconciliation import JobName
 from domain.wallet import ALWAYS_IDENTIFY
 from ops import database_service
 from ops.feed_settings import Asked, feed_fetch, feed_secrets
@@ -115,6 +116,22 @@ def _digit_ids(text: str) -> frozenset[str]:
     return names
 
 
+def _intervals(text: str) -> Mapping[JobName, timedelta]:
+    """Read `1d`, or `1d,deliveries=1h,wallets=never`: the interval of each job that has one."""
+    parts = [[word.strip() for word in part.partition("=")] for part in text.split(",")]
+    named = {name: length for name, is_named, length in parts if is_named}
+    others = [length for length, is_named, _ in parts if not is_named]
+    if len(others) > 1 or not named.keys() <= set(JobName):
+        raise ValueError(f"expected a duration such as 1d, and JOB=DURATION for jobs of {', '.join(JobName)}")
+    by_default = others[0] if others else "never"
+    lengths = {name: _interval(named.get(name, by_default)) for name in JobName}
+    return {name: length for name, length in lengths.items() if length is not None}
+
+
+def _interval(text: str) -> timedelta | None:
+    return None if text == "never" else _more_than_nothing(duration(text))
+
+
 def _in_any_case(*names: str) -> BeforeValidator:
     """Read one of `names`, in capital or small letters."""
     known = {name.casefold(): name for name in names}
@@ -136,6 +153,7 @@ Duration: TypeAlias = Annotated[timedelta, _of_text(duration), AfterValidator(_m
 Schedule: TypeAlias = Annotated[tuple[timedelta, ...], NoDecode, _of_text(_durations), Field(max_length=50)]
 Identifiers: TypeAlias = Annotated[tuple[str, ...], NoDecode, _of_text(_identifiers)]
 DigitIds: TypeAlias = Annotated[frozenset[str], NoDecode, _of_text(_digit_ids)]
+Intervals: TypeAlias = Annotated[Mapping[JobName, timedelta], NoDecode, _of_text(_intervals)]
 Networks: TypeAlias = Annotated[tuple[Network, ...], NoDecode, _of_text(_networks)]
 Ports: TypeAlias = Annotated[tuple[int, ...] | None, NoDecode, _of_text(_ports)]
 EgressProxyUrl: TypeAlias = Annotated[EgressProxy | None, NoDecode, _of_text(EgressProxy.read)]

@@ -3,6 +3,7 @@
 Other modules get the values that they need as arguments, never this object.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -12,6 +13,7 @@ from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from domain.delivery.schedule import RETRY_SCHEDULE
+from domain.reconciliation import JobName
 from domain.wallet import ALWAYS_IDENTIFY
 from ops import setting_checks
 from ops.setting_checks import PREFIX, SettingsError, variable
@@ -25,6 +27,7 @@ from ops.setting_values import (
     FeedSecrets,
     FingerprintKey,
     Identifiers,
+    Intervals,
     LogFormat,
     LogLevel,
     Mechanism,
@@ -143,8 +146,12 @@ class Settings(BaseSettings):
     )
     history_for: Duration = Field(
         timedelta(days=180),
-        description="How long finished deliveries, DEAD ones among them, and attempts are kept. A DEAD delivery can be"
-        " replayed until then. A day is dropped whole.",
+        description="How long finished deliveries, DEAD ones among them, attempts, and runs of reconciliation are kept."
+        " A DEAD delivery can be replayed until then. A day is dropped whole.",
+    )
+    reconcile_every: Intervals = Field(
+        dict.fromkeys(JobName, timedelta(days=1)),
+        description="How often the role `reconcile` runs each job: `1d`, or `1d,deliveries=1h,wallets=never`.",
     )
     customer_identifiers: Identifiers = Field(
         ("metadata.patientId",),
@@ -267,6 +274,8 @@ def _expected(message: str) -> str:
 def _as_text(default: object) -> str:
     if isinstance(default, timedelta):
         return spell(default)
+    if isinstance(default, Mapping):
+        return ",".join(dict.fromkeys(map(_as_text, default.values())))
     if isinstance(default, tuple | frozenset):
         return ",".join(_as_text(part) for part in default)
     return "" if default is None else str(default)

@@ -9,7 +9,7 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -105,10 +105,39 @@ def write_line(text: str) -> None:
 
 def write_json(value: object) -> None:
     """Write one JSON document: indented on a terminal, on one line in a pipe."""
-    indent = 2 if sys.stdout.isatty() else None
+    sys.stdout.write(_json(value, indent=2 if sys.stdout.isatty() else None) + "\n")
+
+
+def _json(value: object, *, indent: int | None = None) -> str:
     text = json.dumps(value, ensure_ascii=False, indent=indent, default=_as_text)
     # JSON itself escapes neither DEL nor C1, which a terminal acts upon, nor half a surrogate pair, which is no UTF-8
-    sys.stdout.write(_NOT_PRINTABLE.sub(_json_escape, text) + "\n")
+    return _NOT_PRINTABLE.sub(_json_escape, text)
+
+
+class JsonItems:
+    """Writes a JSON array of objects, each of which has a long list, without holding one: `begin`, `item` …, `end`."""
+
+    def __init__(self) -> None:
+        self._objects = self._items = 0
+
+    def begin(self, head: Mapping[str, object], key: str) -> None:
+        """Begin an object with the keys of `head`, and then `key` for its list."""
+        sys.stdout.write(f"{', ' if self._objects else '['}{_json(head)[:-1]}, {_json(key)}: [")
+        self._objects, self._items = self._objects + 1, 0
+
+    def item(self, value: object) -> None:
+        """Write the next value of the list; on a terminal, on a line of its own."""
+        lead = "\n  " if sys.stdout.isatty() else ""
+        sys.stdout.write(f"{',' if self._items else ''}{lead or (' ' if self._items else '')}{_json(value)}")
+        self._items += 1
+
+    def end(self) -> None:
+        """End the object."""
+        sys.stdout.write("]}")
+
+    def close(self) -> None:
+        """End the array."""
+        sys.stdout.write("]\n" if self._objects else "[]\n")
 
 
 def write_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -139,26 +168,52 @@ def progress(label: str, size: int | None, passed: int = 0) -> Iterator[Advance]
         shown()
 
 
+class Steps:
+    """How far a piece of work is that has steps of its own. `total` may be an estimate; None: it is not known."""
+
+    def __init__(self, state: "_ProgressState", shown: Callable[[], None]) -> None:
+        self._state = state
+        self._shown = shown
+
+    def begin(self, total: int | None) -> None:
+        """Note about how many steps there are."""
+        self._state.size = total
+
+    def advance(self, number: int) -> None:
+        """Note that so many steps more are done."""
+        self._state.lines, self._state.passed = self._state.lines + number, self._state.passed + number
+        self._shown()
+
+
+@contextmanager
+def steps(label: str, noun: str) -> Iterator[Steps]:
+    """Show how far a piece of work is, as `progress` does; `noun` is what its steps are."""
+    state = _ProgressState(label, None, 0, noun=noun)
+    with _bar(state) if sys.stderr.isatty() else _heartbeat(state) as shown:
+        yield Steps(state, shown)
+
+
 @dataclass(slots=True)
 class _ProgressState:
     label: str
     size: int | None
     passed: int
     lines: int = 0
+    noun: str = "line"
     begun: float = field(default_factory=time.monotonic)
 
     def __str__(self) -> str:
-        share = f", {self.passed / self.size:.0%}" if self.size else ""
+        share = f", {min(self.passed / self.size, 1):.0%}" if self.size else ""
         rate = self.lines / max(time.monotonic() - self.begun, 1)
-        return f"{self.label}: {counted(self.lines, 'line')} so far{share}, {rate:,.0f}/s"
+        return f"{self.label}: {counted(self.lines, self.noun)} so far{share}, {rate:,.0f}/s"
 
 
 @contextmanager
 def _bar(state: _ProgressState) -> Iterator[Callable[[], None]]:
     columns = (_Label(), BarColumn(), TaskProgressColumn(), _Rate(), TimeRemainingColumn())
     with Progress(*columns, console=notes()) as bar:
-        task = bar.add_task(state.label, total=state.size, completed=state.passed, lines=0)
-        yield lambda: bar.update(task, completed=state.passed, lines=state.lines)
+        task = bar.add_task(state.label, total=state.size, completed=state.passed, lines=0, noun=state.noun)
+        yield lambda: bar.update(task, total=state.size, completed=state.passed, lines=state.lines)
 
 
 @contextmanager
@@ -193,7 +248,7 @@ class _Rate(ProgressColumn):
     def render(self, task: Task) -> Text:
         lines = int(task.fields["lines"])
         rate = lines / task.elapsed if task.elapsed else 0
-        return Text(f"{counted(lines, 'line')}, {rate:,.0f}/s")
+        return Text(f"{counted(lines, task.fields.get('noun', 'line'))}, {rate:,.0f}/s")
 
 
 def counted(count: int, noun: str) -> str:

@@ -26,11 +26,13 @@ class Job(NamedTuple):
     """How a job examines the page after a subject, and repairs findings; `repair` returns the repaired.
 
     `examine_wallets` examines the subjects of some wallets, for a run that is limited to what changed since a time. A
-    job without it has no subjects of wallets, and `examine` keeps to that time.
+    job without it has no subjects of wallets, and `examine` keeps to that time. `table` has a row for each subject, or
+    for most.
     """
 
     examine: Examine
     repair: Repair
+    table: str
     examine_wallets: ExamineWallets | None = None
 
 
@@ -45,8 +47,8 @@ class Kept:
 def jobs(kept: Kept, scope: Scope) -> Mapping[JobName, Job]:
     """All jobs, for a run of this scope."""
     return {
-        JobName.LINKS: Job(links.examine, links.repair, links.examine_wallets),
-        JobName.LINEAGE: Job(lineage.examine, lineage.repair, lineage.examine_wallets),
+        JobName.LINKS: Job(links.examine, links.repair, "payment_links", links.examine_wallets),
+        JobName.LINEAGE: Job(lineage.examine, lineage.repair, "payment_methods", lineage.examine_wallets),
         JobName.WALLETS: _wallets(kept.knowledge),
         JobName.DELIVERIES: _deliveries(scope),
         JobName.EVENTS: _events(kept.history),
@@ -59,7 +61,7 @@ def _wallets(retention: Retention) -> Job:
         await revising.resolve_again(connection, [finding.subject for finding in findings], retention)
         return set(findings)
 
-    return Job(each_wallet(revising.examine_wallets), repair, revising.examine_wallets)
+    return Job(each_wallet(revising.examine_wallets), repair, "wallets", revising.examine_wallets)
 
 
 def _deliveries(scope: Scope) -> Job:
@@ -76,12 +78,13 @@ def _deliveries(scope: Scope) -> Job:
     examine = in_turn(
         partial(deliveries.examine, since=scope.since), partial(dead_deliveries.examine, since=scope.since)
     )
-    return Job(examine, repair)
+    return Job(examine, repair, "deliveries")
 
 
 def _events(kept_for: timedelta) -> Job:
     examine_wallets = partial(retelling.examine_wallets, kept_for=kept_for)
-    return Job(each_wallet(examine_wallets), partial(retelling.repair, kept_for=kept_for), examine_wallets)
+    repair = partial(retelling.repair, kept_for=kept_for)
+    return Job(each_wallet(examine_wallets), repair, "wallets", examine_wallets)
 
 
 def _parked(retention: Retention, scope: Scope) -> Job:
@@ -99,7 +102,7 @@ def _parked(retention: Retention, scope: Scope) -> Job:
         partial(waiting.examine_quarantined, since=scope.since),
         parked.rows,
     )
-    return Job(examine, repair)
+    return Job(examine, repair, "parked_updates")
 
 
 def each_wallet(examine_wallets: ExamineWallets, page_of_ids: PageOfIds = wallets.page_of_ids) -> Examine:

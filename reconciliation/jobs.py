@@ -4,11 +4,12 @@ A page is examined again after its repair, because one difference can hide anoth
 repaired. The run's row is moved on in the same transaction: a process that dies leaves the run where it was.
 """
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
-from typing import TypeAlias, TypeVar
+from typing import NamedTuple, TypeAlias, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random
@@ -17,9 +18,9 @@ from domain.reconciliation import Finding, JobName, Scope
 from reconciliation.catalog import Job, Kept, each_wallet, jobs
 from store import connectivity
 from store.failures import Failure, failure
-from store.reconciliation import runs, subjects
+from store.reconciliation import runs, sizes, subjects
 from store.reconciliation.page import Page
-from store.reconciliation.runs import Run
+from store.reconciliation.runs import FindingCount, Run
 
 T = TypeVar("T")
 AddSubjects: TypeAlias = Callable[[AsyncConnection, int, T], Awaitable[T | None]]
@@ -32,12 +33,37 @@ _LEASE = timedelta(minutes=1)
 _MOST_ROUNDS = 5
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Report:
-    """The result of a run: subjects examined, and findings with whether each was repaired."""
+    """The result of a run: subjects examined, and the number of findings of each kind.
+
+    `is_over` is false if the process was to stop before the last page.
+    """
 
     run: Run
-    findings: list[tuple[Finding, bool]] = field(default_factory=list)
+    counts: Sequence[FindingCount]
+    is_over: bool
+
+    @property
+    def found(self) -> int:
+        return sum(count.found for count in self.counts)
+
+    @property
+    def repaired(self) -> int:
+        return sum(count.repaired for count in self.counts)
+
+
+class Progress(NamedTuple):
+    """Called as a run goes on: with about how many subjects it has (None: not known), and with the size of each page.
+
+    A run that is continued has examined some before; they are a page of their own.
+    """
+
+    on_begun: Callable[[int | None], None] = lambda _: None
+    on_examined: Callable[[int], None] = lambda _: None
+
+
+_NO_PROGRESS = Progress()
 
 
 async def reconcile(
@@ -46,33 +72,56 @@ async def reconcile(
     kept: Kept,
     scope: Scope,
     *,
-    on_examined: Callable[[int], None] = lambda _: None,
+    progress: Progress = _NO_PROGRESS,
+    stopping: asyncio.Event | None = None,
 ) -> Report:
-    """Run a job to its end, or continue a run whose process died. `on_examined` is called with the size of each page.
+    """Run a job to its end, or until `stopping` is set; or continue a run whose process died.
 
-    The report has the findings of the whole run.
+    The findings are rows of `reconciliation_findings`; the report counts those of the whole run.
 
     Raises:
         store.reconciliation.runs.AlreadyRunning: another process works on it.
     """
     async with engine.begin() as connection:
         run = await runs.begin(connection, name, scope, lease=_LEASE)
-        report = Report(run, await runs.findings(connection, run.id))
-    job = await _limited(engine, jobs(kept, scope)[name], run)
-    is_over = False
-    while not is_over:
-        page, findings = await _page(engine, job, report.run)
-        is_over = page.next_after is None
-        run = replace(report.run, after=page.next_after or "", examined=report.run.examined + page.examined)
-        report = Report(run, [*report.findings, *findings])
-        on_examined(page.examined)
-    return report
+    job = jobs(kept, scope)[name]
+    is_limited = scope.since is not None and job.examine_wallets is not None
+    if is_limited:
+        job = await _limited(engine, job, run)
+    async with engine.begin() as connection:
+        size = sizes.of_subjects(connection, run.id) if is_limited else sizes.of_table(connection, job.table)
+        progress.on_begun(await size)
+    if run.examined:
+        progress.on_examined(run.examined)
+    next_after: str | None = run.after
+    while next_after is not None and not (stopping is not None and stopping.is_set()):
+        page = await _page(engine, job, run)
+        next_after = page.next_after
+        run = replace(run, after=next_after or "", examined=run.examined + page.examined)
+        progress.on_examined(page.examined)
+    async with engine.begin() as connection:
+        if next_after is not None:
+            await runs.release(connection, run)
+        return Report(run, await runs.counts(connection, run.id), is_over=next_after is None)
+
+
+async def findings(engine: AsyncEngine, run_id: int) -> AsyncIterator[tuple[Finding, bool]]:
+    """The findings of a run, in the order in which they were found, and whether each was repaired."""
+    after = 0
+    while True:
+        async with engine.begin() as connection:
+            page = await runs.findings(connection, run_id, after=after)
+        for _, finding, is_repaired in page:
+            yield finding, is_repaired
+        if not page:
+            return
+        after = page[-1][0]
 
 
 async def _limited(engine: AsyncEngine, job: Job, run: Run) -> Job:
-    """The job for the wallets that changed since the run's time, where it has one and the job is about wallets."""
-    if run.scope.since is None or job.examine_wallets is None:
-        return job
+    """The job for the wallets that changed since the run's time, which are written down first."""
+    assert job.examine_wallets is not None
+    assert run.scope.since is not None
     if not run.after:
         await _write_subjects(engine, run, run.scope.since)
     return job._replace(examine=each_wallet(job.examine_wallets, partial(subjects.page_of_ids, run_id=run.id)))
@@ -101,8 +150,8 @@ def _is_contended(error: BaseException) -> bool:
 
 # A batch holds the credentials of a page's wallets for some milliseconds.
 @retry(retry=retry_if_exception(_is_contended), stop=stop_after_attempt(20), wait=wait_random(0, 0.5), reraise=True)
-async def _page(engine: AsyncEngine, job: Job, run: Run) -> tuple[Page, list[tuple[Finding, bool]]]:
-    """Examine and repair the next page. Return it, with each finding and whether it was repaired."""
+async def _page(engine: AsyncEngine, job: Job, run: Run) -> Page:
+    """Examine and repair the next page. Return it as it was before."""
     async with connectivity.transaction(engine, dry_run=False) as connection:
         page = await job.examine(connection, run.after, _PAGE)
         repairs = run.scope.repairs
@@ -112,7 +161,7 @@ async def _page(engine: AsyncEngine, job: Job, run: Run) -> tuple[Page, list[tup
         await runs.advance(connection, run, after=after, examined=page.examined, lease=_LEASE)
         if page.next_after is None:
             await runs.finish(connection, run)
-    return page, list(findings.items())
+    return page
 
 
 async def _repaired(connection: AsyncConnection, job: Job, run: Run, page: Page) -> Mapping[Finding, bool]:

@@ -273,12 +273,11 @@ class FindingView(View):
 
 
 class ReportView(View):
-    """The result of a run of a job."""
+    """The result of a run of a job, without its findings."""
 
     job: JobName
     run: int
     examined: int
-    findings: tuple[FindingView, ...]
 
 
 # --- vendors ------------------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """`repoint reconcile [JOB…]`."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated
 
@@ -12,7 +13,8 @@ from ops.commands import options
 from ops.retention import kept
 from ops.terminal import AsJson, DryRun, Failed
 from reconciliation import jobs
-from reconciliation.jobs import Report
+from reconciliation.catalog import Kept
+from reconciliation.jobs import Progress, Report
 from schemas.views import FindingView, ReportView
 from store.reconciliation.runs import AlreadyRunning
 
@@ -47,41 +49,56 @@ def reconcile(
     scope = Scope(repairs=not dry_run, since=since, replays_dead=replay_dead)
 
     async def work(engine: AsyncEngine) -> list[Report]:
-        reports = []
-        for name in names or list(JobName):
-            with terminal.progress(name, None) as advance:
-                try:
-                    reports.append(await jobs.reconcile(engine, name, kept(settings), scope, on_examined=advance))
-                except AlreadyRunning:
-                    raise Failed(f"{name}: another process is at it, or was a minute ago") from None
+        reports = [await _run(engine, name, kept(settings), scope) for name in names or list(JobName)]
+        await (_write_json(engine, reports) if as_json else _write(engine, reports))
         return reports
 
     reports = parts.on_database(settings, work)
-    views = [_view(report) for report in reports]
-    if as_json:
-        terminal.write_json([view.as_json() for view in views])
-    else:
-        for view in views:
-            _write(view, dry_run=dry_run)
-    if left := sum(not finding.repaired for view in views for finding in view.findings):
+    if left := sum(report.found - report.repaired for report in reports):
         raise Failed(f"{terminal.counted(left, 'finding')} not repaired" + (" (--dry-run)" if dry_run else ""))
 
 
-def _view(report: Report) -> ReportView:
-    findings = tuple(FindingView(**finding._asdict(), repaired=is_repaired) for finding, is_repaired in report.findings)
-    return ReportView(job=report.run.job, run=report.run.id, examined=report.run.examined, findings=findings)
+async def _run(engine: AsyncEngine, name: JobName, kept_for: Kept, scope: Scope) -> Report:
+    with terminal.steps(name, "row") as steps:
+        progress = Progress(steps.begin, steps.advance)
+        try:
+            return await jobs.reconcile(engine, name, kept_for, scope, progress=progress)
+        except AlreadyRunning:
+            raise Failed(f"{name}: another process is at it, or was a minute ago") from None
 
 
-def _write(view: ReportView, *, dry_run: bool) -> None:
-    repaired = sum(finding.repaired for finding in view.findings)
-    done = "" if dry_run or not view.findings else f", {repaired:,} repaired"
-    number = terminal.counted(len(view.findings), "finding")
-    terminal.write_line(f"{view.job}: {view.examined:,} examined, {number}{done}")
-    if view.findings:
-        terminal.write_table(
-            ("kind", "subject", "expected", "is", "repaired"),
-            [
-                (finding.kind, finding.subject, finding.expected, finding.found, "yes" if finding.repaired else "no")
-                for finding in view.findings
-            ],
+async def _write_json(engine: AsyncEngine, reports: Sequence[Report]) -> None:
+    written = terminal.JsonItems()
+    for report in reports:
+        written.begin(
+            ReportView(job=report.run.job, run=report.run.id, examined=report.run.examined).as_json(), "findings"
         )
+        async for finding, is_repaired in jobs.findings(engine, report.run.id):
+            written.item(FindingView(**finding._asdict(), repaired=is_repaired).as_json())
+        written.end()
+    written.close()
+
+
+async def _write(engine: AsyncEngine, reports: Sequence[Report]) -> None:
+    for report in reports:
+        done = "" if not report.run.scope.repairs or not report.found else f", {report.repaired:,} repaired"
+        number = terminal.counted(report.found, "finding")
+        terminal.write_line(f"{report.run.job}: {report.run.examined:,} examined, {number}{done}")
+        if report.found:
+            await _write_findings(engine, report)
+
+
+# So many a person reads at most; and a table holds all of its rows to find how wide they are.
+_MOST_SHOWN = 1000
+
+
+async def _write_findings(engine: AsyncEngine, report: Report) -> None:
+    rows: list[tuple[object, ...]] = []
+    async for finding, is_repaired in jobs.findings(engine, report.run.id):
+        if len(rows) == _MOST_SHOWN:
+            break
+        repaired = "yes" if is_repaired else "no"
+        rows.append((finding.kind, finding.subject, finding.expected, finding.found, repaired))
+    terminal.write_table(("kind", "subject", "expected", "is", "repaired"), rows)
+    if report.found > len(rows):
+        terminal.remark(f"{terminal.counted(report.found - len(rows), 'finding')} more: --json writes all of them")

@@ -24,11 +24,11 @@ _CHILD = "REPOINT_CHILD"
 
 def run(
     *,
-    role: Annotated[Role, typer.Option(help="What the process does; all is consume, deliver and api.")] = Role.ALL,
+    role: Annotated[Role, typer.Option(help="What the process does; all is all of it.")] = Role.ALL,
     processes: Annotated[int, typer.Option(min=1, max=64, help="How many, under a parent that restarts them.")] = 1,
     with_parent: Annotated[bool, typer.Option("--with-parent", hidden=True)] = False,
 ) -> None:
-    """Consume vendor updates, deliver webhooks and take in what vendors post, until SIGTERM or Ctrl-C.
+    """Consume vendor updates, deliver webhooks, take in what vendors post, and reconcile, until SIGTERM or Ctrl-C.
 
     Work in hand is finished then. Metrics and health are on REPOINT_HTTP_PORT, and feeds on REPOINT_API_PORT where
     REPOINT_FEED_SECRETS is set. With --processes, each process has the next port.

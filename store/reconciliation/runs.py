@@ -3,6 +3,7 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import NamedTuple
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -97,12 +98,93 @@ async def add(
         await connection.execute(_ADD, {"findings": rows})
 
 
+_RELEASE = text("UPDATE reconciliation_runs SET held_until = now() WHERE id = :id AND status = 'RUNNING'")
+
+
+async def release(connection: AsyncConnection, run: Run) -> None:
+    """Let another process continue the run at once."""
+    await connection.execute(_RELEASE, {"id": run.id})
+
+
+class FindingCount(NamedTuple):
+    """How many findings of a kind a run has, and how many of them were repaired."""
+
+    kind: FindingKind
+    found: int
+    repaired: int
+
+
+_COUNTS = text("""
+    SELECT kind, count(*), count(*) FILTER (WHERE repaired)
+    FROM reconciliation_findings WHERE run_id = :id GROUP BY kind ORDER BY min(id)
+""")
 _FINDINGS = text("""
-    SELECT kind, subject, expected, found, repaired FROM reconciliation_findings WHERE run_id = :id ORDER BY id
+    SELECT id, kind, subject, expected, found, repaired
+    FROM reconciliation_findings WHERE run_id = :run_id AND id > :after ORDER BY id LIMIT :limit
 """)
 
 
-async def findings(connection: AsyncConnection, run_id: int) -> list[tuple[Finding, bool]]:
-    """The findings of a run in the order in which they were found, and whether each was repaired."""
-    rows = await connection.execute(_FINDINGS, {"id": run_id})
-    return [(Finding(FindingKind(kind), *values), repaired) for kind, *values, repaired in rows]
+async def counts(connection: AsyncConnection, run_id: int) -> list[FindingCount]:
+    """The findings of a run by kind, in the order in which the kinds were found."""
+    rows = await connection.execute(_COUNTS, {"id": run_id})
+    return [FindingCount(FindingKind(kind), *numbers) for kind, *numbers in rows]
+
+
+async def findings(
+    connection: AsyncConnection, run_id: int, *, after: int = 0, limit: int = 1000
+) -> list[tuple[int, Finding, bool]]:
+    """The next findings of a run after the id `after`, as they were found, and whether each was repaired."""
+    rows = await connection.execute(_FINDINGS, {"run_id": run_id, "after": after, "limit": limit})
+    return [(id_, Finding(FindingKind(kind), *values), repaired) for id_, kind, *values, repaired in rows]
+
+
+# A run that is limited, or only reports, is no whole one. NULL: there is none.
+_LATEST = text("""
+    SELECT wanted.job, now() - whole.started_at, now() - whole.finished_at
+    FROM unnest(CAST(:jobs AS text[])) AS wanted(job)
+    LEFT JOIN LATERAL (
+        SELECT started_at, finished_at FROM reconciliation_runs
+        WHERE job = wanted.job AND status = 'DONE' AND repairs AND since IS NULL
+        ORDER BY finished_at DESC
+        LIMIT 1) AS whole ON true
+""")
+
+
+class SinceWhole(NamedTuple):
+    """How long ago the latest whole run of a job began and ended."""
+
+    began: timedelta
+    ended: timedelta
+
+
+async def since_whole(connection: AsyncConnection) -> dict[JobName, SinceWhole | None]:
+    """For each job, how long ago its latest whole run was; None if there was none."""
+    rows = await connection.execute(_LATEST, {"jobs": list(JobName)})
+    return {JobName(job): None if began is None else SinceWhole(began, ended) for job, began, ended in rows}
+
+
+_OLD = "status = 'DONE' AND finished_at < now() - CAST(:keep AS interval)"
+_DELETE_FINDINGS = text(f"""
+    DELETE FROM reconciliation_findings WHERE id = ANY(ARRAY(
+        SELECT finding.id
+        FROM (SELECT id FROM reconciliation_runs WHERE {_OLD} OFFSET 0) AS old
+        CROSS JOIN LATERAL (
+            SELECT id FROM reconciliation_findings WHERE run_id = old.id LIMIT :most) AS finding
+        LIMIT :most))
+""")
+_DELETE_RUNS = text(f"""
+    DELETE FROM reconciliation_runs WHERE {_OLD}
+      AND (SELECT true FROM reconciliation_findings WHERE run_id = reconciliation_runs.id LIMIT 1) IS NULL
+""")
+# Rows of one statement: a fraction of a second.
+_MOST = 10_000
+
+
+async def forget(connection: AsyncConnection, *, keep: timedelta) -> int:
+    """Delete findings of runs that ended longer than `keep` ago, 10,000 at most, and those runs without any.
+
+    Return how many findings.
+    """
+    deleted = int((await connection.execute(_DELETE_FINDINGS, {"keep": keep, "most": _MOST})).rowcount)
+    await connection.execute(_DELETE_RUNS, {"keep": keep})
+    return deleted

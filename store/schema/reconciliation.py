@@ -41,6 +41,12 @@ Index(
     unique=True,
     postgresql_where=reconciliation_runs.c.status == "RUNNING",
 )
+Index(
+    "ix_reconciliation_runs_whole",
+    reconciliation_runs.c.job,
+    reconciliation_runs.c.finished_at,
+    postgresql_where=text("status = 'DONE' AND repairs AND since IS NULL"),
+)
 
 reconciliation_findings = Table(
     "reconciliation_findings",

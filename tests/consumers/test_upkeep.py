@@ -14,6 +14,7 @@ from consumers.batch import take_in
 from domain.update import Update, UpdateType
 from domain.wallet import MethodStatus
 from store.engine import connect
+from store.reconciliation import runs
 from tests.consumers.harness import RETENTION, Harness, merging
 from tests.domain.build import Names, live, method, replaced, reported, wallet, who
 from tests.parts.proxy import Proxy
@@ -406,3 +407,27 @@ async def test_it_waits_for_a_database_that_is_away_and_stops_when_told(harness:
         stopping.set()
         await running
         await engine.dispose()
+
+
+async def test_runs_of_reconciliation_are_kept_as_long_as_the_history(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With their findings, slice after slice. A run that is not over stays."""
+    monkeypatch.setattr(runs, "_MOST", 2)
+    for days, status in ((11, "DONE"), (9, "DONE"), (12, "RUNNING"), (20, "DONE")):
+        await harness.rows(
+            "WITH run AS (INSERT INTO reconciliation_runs (job, repairs, status, held_until, finished_at)"
+            " SELECT 'links', true, status, now(), CASE WHEN status = 'DONE' THEN now() - :days * interval '1 day' END"
+            " FROM (SELECT CAST(:status AS text) AS status) AS wanted RETURNING id)"
+            " INSERT INTO reconciliation_findings (run_id, kind, subject, repaired)"
+            " SELECT id, 'OVERDUE', :name, false FROM run, generate_series(1, 3)",
+            days=days, status=status, name=f"{days} {status}",
+        )  # fmt: skip
+    await harness.rows(
+        "INSERT INTO reconciliation_runs (job, repairs, status, held_until, finished_at)"
+        " VALUES ('lineage', true, 'DONE', now(), now() - interval '11 days')"
+    )
+    await upkeep.run_once(harness.engine, parked_for=PAST, history_for=timedelta(days=10))
+    left = await harness.rows("SELECT subject, count(*) FROM reconciliation_findings GROUP BY subject ORDER BY subject")
+    assert [tuple(row) for row in left] == [("12 RUNNING", 3), ("9 DONE", 3)]
+    assert await harness.rows("SELECT count(*) FROM reconciliation_runs") == [(2,)]

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from domain.reconciliation import JobName
 from domain.refusal import Refused
 from ops import run, secret_keys, setting_checks, settings
 from ops.feed_settings import Asked
@@ -65,6 +66,23 @@ def problems() -> tuple[str, ...]:
         read()
     assert str(caught.value) == "\n".join(caught.value.problems)
     return caught.value.problems
+
+
+@pytest.mark.parametrize(
+    ("value", "others", "named"),
+    [
+        ("2h", "2h", {}),
+        ("2h,deliveries=10m, links = never", "2h", {"deliveries": "10m", "links": None}),
+        ("wallets=1d", None, {"wallets": "1d"}),
+        ("never", None, {}),
+    ],
+)
+def test_each_job_of_reconciliation_has_an_interval_or_none(
+    environment: Environment, value: str, others: str | None, named: dict[str, str | None]
+) -> None:
+    environment.set(RECONCILE_EVERY=value)
+    expected = {name: named.get(name, others) for name in JobName}
+    assert read().reconcile_every == {name: duration(text) for name, text in expected.items() if text is not None}
 
 
 def test_nothing_has_to_be_set_in_development(environment: Environment) -> None:
@@ -136,6 +154,18 @@ def test_an_empty_variable_is_one_not_set(environment: Environment) -> None:
         ("DELIVERY_LEASE", "25h", "expected 1d at most: `repoint reconcile` ends a longer one"),
         ("KNOWLEDGE_FOR", "1h", "expected no shorter than REPOINT_PARKED_FOR"),
         ("HISTORY_FOR", "3d", "expected a day longer than all of REPOINT_RETRY_SCHEDULE together"),
+        ("RECONCILE_EVERY", "0s", "expected more than 0s"),
+        ("RECONCILE_EVERY", "daily", "expected a duration such as 250ms, 5s, 2m, 72h or 800d"),
+        (
+            "RECONCILE_EVERY",
+            "1d,payments=1h",
+            f"expected a duration such as 1d, and JOB=DURATION for jobs of {', '.join(JobName)}",
+        ),
+        (
+            "RECONCILE_EVERY",
+            "1d,2d",
+            f"expected a duration such as 1d, and JOB=DURATION for jobs of {', '.join(JobName)}",
+        ),
         ("KAFKA_SESSION_TIMEOUT", "5s", "expected 6s to 1m"),
         ("KAFKA_SESSION_TIMEOUT", "61s", "expected 6s to 1m"),
         ("KAFKA_SECURITY_PROTOCOL", "TLS", "expected 'PLAINTEXT', 'SSL', 'SASL_PLAINTEXT' or 'SASL_SSL'"),

@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import sys
 from contextlib import redirect_stderr
 from datetime import UTC, datetime
 
@@ -59,6 +60,44 @@ def test_of_what_has_no_size_only_the_rate_is_shown(screen: Screen) -> None:
         for _ in range(300):
             advance(5)
     assert re.search(r" 300 lines, [1-9][\d,]*/s$", shown(screen))
+
+
+def test_steps_show_how_far_they_are_by_what_is_estimated(screen: Screen) -> None:
+    with redirect_stderr(screen), terminal.steps("wallets", "row") as steps:
+        steps.advance(10)
+        assert re.search(r"wallets .* 10 rows, ", shown(screen))
+        steps.begin(40)
+        steps.advance(20)
+    assert re.fullmatch(r"wallets \S+ *\S* +75% 30 rows, [1-9][\d,]*/s \S+", shown(screen))
+
+
+def test_more_steps_than_estimated_are_all_of_them(screen: Screen) -> None:
+    with redirect_stderr(screen), terminal.steps("wallets", "row") as steps:
+        steps.begin(10)
+        steps.advance(25)
+    assert re.search(r"100% 25 rows, ", shown(screen))
+
+
+@pytest.mark.parametrize("numbers", [(), (0,), (1,), (3, 0, 2)])
+@pytest.mark.parametrize("is_terminal", [False, True])
+def test_an_array_of_objects_with_long_lists_is_written_piece_by_piece(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, numbers: tuple[int, ...], *, is_terminal: bool
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: is_terminal)
+    expected = [{"name": "\x9b", "items": [{"at": item} for item in range(number)]} for number in numbers]
+    written = terminal.JsonItems()
+    for number in numbers:
+        written.begin({"name": "\x9b"}, "items")
+        for item in range(number):
+            written.item({"at": item})
+        written.end()
+    written.close()
+    text = capsys.readouterr().out
+    assert json.loads(text) == expected
+    assert text.endswith("]\n")
+    assert "\x9b" not in text
+    if not is_terminal:
+        assert text == json.dumps(expected) + "\n"
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from consumers import batch, thin, upkeep
 from consumers.worker import Worker
+from domain.reconciliation import JobName
 from loops.progress import Stalled
 from ops import drop_folder, edge, run, work_folders
 from ops.commands import dead_letters
@@ -29,6 +30,7 @@ from ops.run import Parts, Role, assembled
 from ops.settings import Settings
 from ops.terminal import Failed
 from producers.vendors.client import VendorAddress
+from reconciliation.catalog import Kept
 from schemas.feeds import FEEDS
 from schemas.fingerprint import Fingerprints, Key
 from store.dead_letters import DeadLetterRow
@@ -67,6 +69,7 @@ def settings() -> Settings:
             "parked_for": "5h",
             "knowledge_for": "90d",
             "history_for": "60d",
+            "reconcile_every": "links=2h",
             "customer_identifiers": "metadata.who",
             "digit_ids": "visa-tms,customer",
             "egress_allow": "10.1.0.0/16",
@@ -106,16 +109,20 @@ def assert_reads(worker: Worker, *, topic: str, group: str, lanes: int) -> None:
 
 
 def test_what_each_role_does_and_needs() -> None:
-    """What it consumes, delivers and listens for; whether it needs a broker and a database."""
+    """Whether it consumes, delivers, reconciles and listens; whether it needs a broker and a database."""
     shown = {
-        role.value: (role.consumes, role.delivers, role.listens, role.needs_broker, role.needs_database)
+        role.value: (
+            *(role.consumes, role.delivers, role.reconciles, role.listens),
+            *(role.needs_broker, role.needs_database),
+        )
         for role in Role
     }
     assert shown == {
-        "all": (True, True, True, True, True),
-        "consume": (True, False, False, True, True),
-        "deliver": (False, True, False, False, True),
-        "api": (False, False, True, True, False),
+        "all": (True, True, True, True, True, True),
+        "consume": (True, False, False, False, True, True),
+        "deliver": (False, True, False, False, False, True),
+        "reconcile": (False, False, True, False, False, True),
+        "api": (False, False, False, True, True, False),
     }
 
 
@@ -239,6 +246,13 @@ def test_a_watched_file(settings: Settings, tmp_path: Path) -> None:
     assert made.fingerprints == edge.fingerprints(settings)
 
 
+async def test_reconciliation(settings: Settings, engine: AsyncEngine) -> None:
+    async with assembled(settings, Role.RECONCILE, engine, "") as parts:
+        reconciling: Any = parts.jobs["reconciliation"].__self__  # type: ignore[attr-defined]  # a bound method
+    assert reconciling._kept == Kept(RETENTION, history=timedelta(days=60))
+    assert reconciling._every == {JobName.LINKS: timedelta(hours=2)}
+
+
 def test_how_long_an_import_keeps_what_is_known(settings: Settings) -> None:
     assert retention(settings) == RETENTION
 
@@ -282,6 +296,7 @@ def test_a_dead_letter_that_is_replayed(settings: Settings, topic: str, body: ob
             ["consumer", "thin events"],
             ["consumer", "fetcher", "thin events"],
         ),
+        (Role.RECONCILE, ["reconciliation"], [], []),
         (
             Role.ALL,
             [
@@ -291,6 +306,7 @@ def test_a_dead_letter_that_is_replayed(settings: Settings, topic: str, body: ob
                 "feeds",
                 "fetcher",
                 "notices",
+                "reconciliation",
                 "replays",
                 "thin events",
                 "unfinished updates",

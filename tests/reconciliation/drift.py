@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import text
 
-from domain.reconciliation import FindingKind, JobName, Scope
+from domain.reconciliation import Finding, FindingKind, JobName, Scope
 from reconciliation import jobs
 from reconciliation.catalog import Kept
-from reconciliation.jobs import Report
+from store.reconciliation.runs import Run
 from tests.consumers.harness import RETENTION, Harness
 
 Kinds = list[tuple[FindingKind, str, bool]]
@@ -24,8 +24,18 @@ async def plant(harness: Harness, statement: str, **values: object) -> None:
         await connection.execute(text(statement), values)
 
 
-async def run(harness: Harness, name: JobName, *, repairs: bool = True, **scope: Any) -> Report:
-    return await jobs.reconcile(harness.engine, name, KEPT, Scope(repairs, **scope))
+class Done(NamedTuple):
+    """A run that came to its end, with its findings and whether each was repaired."""
+
+    run: Run
+    findings: list[tuple[Finding, bool]]
+
+
+async def run(harness: Harness, name: JobName, *, repairs: bool = True, **scope: Any) -> Done:
+    report = await jobs.reconcile(harness.engine, name, KEPT, Scope(repairs, **scope))
+    found = [one async for one in jobs.findings(harness.engine, report.run.id)]
+    assert (report.found, report.repaired) == (len(found), sum(is_repaired for _, is_repaired in found))
+    return Done(report.run, found)
 
 
 async def kinds(harness: Harness, name: JobName, *, repairs: bool = True, **scope: Any) -> Kinds:

@@ -12,7 +12,6 @@ from domain.reconciliation import Finding, FindingKind, JobName, Scope
 from domain.update import UpdateType
 from domain.wallet import Expiry
 from reconciliation import jobs
-from reconciliation.catalog import Job
 from store.reconciliation.page import Page
 from tests.consumers.harness import EVERYTHING, Harness, merging
 from tests.domain.build import link, method, removed, replaced, reported, wallet, who
@@ -386,7 +385,7 @@ async def test_a_process_that_dies_between_two_steps_has_sent_nothing(
 
     with monkeypatch.context() as patched:
         if step == "the commit":
-            patched.setattr(jobs, "jobs", lambda *_: {JobName.EVENTS: Job(real.examine, repair)})
+            patched.setattr(jobs, "jobs", lambda *_: {JobName.EVENTS: real._replace(repair=repair)})
         else:
             patched.setattr(f"wallets.retelling.{step}", dies)
         with pytest.raises(asyncio.CancelledError):

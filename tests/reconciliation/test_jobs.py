@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from domain.reconciliation import Finding, FindingKind, JobName, Scope
 from merchants.endpoint_events import send_test
 from reconciliation import jobs
-from reconciliation.catalog import Job
+from reconciliation.jobs import Progress
 from store import deliveries, endpoints
 from store.inbox import GATE
 from store.reconciliation import runs
@@ -124,9 +124,6 @@ async def test_of_two_links_on_a_page_only_the_one_that_moved_on_is_repaired(har
         "l-m-A": True,
         "l-m-C": False,
     }
-    async with harness.engine.begin() as connection:
-        stored = await runs.findings(connection, report.run.id)
-    assert dict(stored) == dict(report.findings)
 
 
 async def test_a_link_in_another_wallet_on_a_method_without_a_successor_waits_for_a_person(harness: Harness) -> None:
@@ -535,10 +532,7 @@ async def test_a_dry_run_writes_findings_down_and_changes_nothing(harness: Harne
     before = await state(harness)
     report = await run(harness, JobName.LINEAGE, repairs=False)
     assert await state(harness) == before
-    async with harness.engine.begin() as connection:
-        stored = await runs.findings(connection, report.run.id)
-    assert stored == report.findings
-    assert [repaired for _, repaired in stored] == [False]
+    assert [repaired for _, repaired in report.findings] == [False]
 
 
 async def test_two_runs_of_a_job_do_not_work_at_once(harness: Harness) -> None:
@@ -587,14 +581,16 @@ async def test_the_findings_of_a_run_stay_when_the_next_begins(harness: Harness)
     await plant(harness, "DELETE FROM lineage")
     report = await run(harness, JobName.LINEAGE)
     await run(harness, JobName.LINEAGE)
-    async with harness.engine.begin() as connection:
-        assert await runs.findings(connection, report.run.id) == report.findings != []
+    assert [one async for one in jobs.findings(harness.engine, report.run.id)] == report.findings != []
 
 
 async def test_the_size_of_each_page_is_told(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jobs, "_PAGE", 3)
     pages: list[int] = []
-    await jobs.reconcile(harness.engine, JobName.LINEAGE, KEPT, REPAIR, on_examined=pages.append)
+    sizes: list[int | None] = []
+    progress = Progress(sizes.append, pages.append)
+    await jobs.reconcile(harness.engine, JobName.LINEAGE, KEPT, REPAIR, progress=progress)
+    assert sizes == [None]  # never analysed
     assert pages == [3, 1]
 
 
@@ -612,7 +608,7 @@ async def test_a_run_whose_process_died_is_continued(harness: Harness, monkeypat
             raise asyncio.CancelledError
         return await real.examine(connection, after, limit)
 
-    monkeypatch.setattr(jobs, "jobs", lambda *_: {JobName.LINEAGE: Job(dies, real.repair)})
+    monkeypatch.setattr(jobs, "jobs", lambda *_: {JobName.LINEAGE: real._replace(examine=dies)})
     with pytest.raises(asyncio.CancelledError):
         await run(harness, JobName.LINEAGE)
     await harness.rows("UPDATE reconciliation_runs SET held_until = now()")
@@ -622,9 +618,10 @@ async def test_a_run_whose_process_died_is_continued(harness: Harness, monkeypat
     ((run_id, examined, status),) = await harness.rows("SELECT id, examined, status FROM reconciliation_runs")
     assert (examined, status) == (len(methods), "DONE")
     assert report.run.examined == len(methods)
-    async with harness.engine.begin() as connection:
-        stored: Collection[tuple[Finding, bool]] = await runs.findings(connection, run_id)
-    assert [(finding.kind, repaired) for finding, repaired in stored] == [(FindingKind.SUCCESSOR_WITHOUT_LINEAGE, True)]
+    assert run_id == report.run.id
+    assert [(finding.kind, repaired) for finding, repaired in report.findings] == [
+        (FindingKind.SUCCESSOR_WITHOUT_LINEAGE, True)
+    ]
 
 
 async def interrupt(harness: Harness, monkeypatch: pytest.MonkeyPatch, *, repairs: bool, after_pages: int) -> None:
@@ -640,7 +637,7 @@ async def interrupt(harness: Harness, monkeypatch: pytest.MonkeyPatch, *, repair
 
     monkeypatch.setattr(jobs, "_PAGE", 1)
     with monkeypatch.context() as patched:
-        patched.setattr(jobs, "jobs", lambda *_: {JobName.LINEAGE: Job(dies, real[JobName.LINEAGE].repair)})
+        patched.setattr(jobs, "jobs", lambda *_: {JobName.LINEAGE: real[JobName.LINEAGE]._replace(examine=dies)})
         with pytest.raises(asyncio.CancelledError):
             await run(harness, JobName.LINEAGE, repairs=repairs)
     await harness.rows("UPDATE reconciliation_runs SET held_until = now()")
@@ -694,7 +691,7 @@ async def test_a_page_that_was_in_the_way_of_another_worker_is_done_again(
             await connection.execute(text("DO $$ BEGIN RAISE SQLSTATE '40P01'; END $$"))
         return await real.examine(connection, after, limit)
 
-    monkeypatch.setattr(jobs, "jobs", lambda *_: {JobName.LINKS: Job(collides, real.repair)})
+    monkeypatch.setattr(jobs, "jobs", lambda *_: {JobName.LINKS: real._replace(examine=collides)})
     assert (await run(harness, JobName.LINKS)).run.examined == 2
 
 
@@ -713,7 +710,7 @@ async def test_what_others_change_during_a_repair_is_left_to_the_next_run(
         repaired.append(findings)
         return await real.repair(connection, findings)
 
-    monkeypatch.setattr(jobs, "jobs", lambda *_: {JobName.LINKS: Job(real.examine, repair)})
+    monkeypatch.setattr(jobs, "jobs", lambda *_: {JobName.LINKS: real._replace(repair=repair)})
     assert await kinds(harness, JobName.LINKS) == [(FindingKind.LINK_IN_OTHER_WALLET, "l-m-A", True)]
     assert await kinds(harness, JobName.LINKS) == [(FindingKind.LINK_IN_OTHER_WALLET, "l-m-C", True)]
 

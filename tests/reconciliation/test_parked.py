@@ -11,7 +11,6 @@ from domain.reconciliation import Finding, FindingKind, JobName, Scope
 from domain.update import UpdateType
 from domain.wallet import MethodStatus
 from reconciliation import jobs
-from reconciliation.catalog import Job
 from tests.consumers.harness import Harness, merging
 from tests.domain.build import link, method, replaced, reported, wallet, who
 from tests.reconciliation.drift import KEPT, plant, run, state
@@ -220,7 +219,7 @@ async def test_a_process_that_dies_before_the_commit_has_announced_nothing(
         raise asyncio.CancelledError
 
     with monkeypatch.context() as patched:
-        patched.setattr(jobs, "jobs", lambda *_: {JobName.PARKED: Job(real.examine, repair)})
+        patched.setattr(jobs, "jobs", lambda *_: {JobName.PARKED: real._replace(repair=repair)})
         with pytest.raises(asyncio.CancelledError):
             await run(harness, JobName.PARKED)
     assert await state(harness) == before

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from domain.reconciliation import JobName, Scope
 from reconciliation import jobs
-from reconciliation.catalog import Job
+from reconciliation.jobs import Progress
 from store.ids import first_at
 from store.reconciliation import subjects
 from store.reconciliation.page import Page
@@ -138,7 +138,7 @@ async def interrupt(harness: Harness, monkeypatch: pytest.MonkeyPatch, scope: Sc
         return await real.examine_wallets(connection, ids)
 
     with monkeypatch.context() as patched:
-        patched.setattr(jobs, "jobs", lambda *_: {JobName.LINEAGE: Job(real.examine, real.repair, dies)})
+        patched.setattr(jobs, "jobs", lambda *_: {JobName.LINEAGE: real._replace(examine_wallets=dies)})
         with pytest.raises(KeyboardInterrupt):
             await jobs.reconcile(harness.engine, JobName.LINEAGE, KEPT, scope)
     await harness.rows("UPDATE reconciliation_runs SET held_until = now()")
@@ -154,11 +154,10 @@ async def test_a_run_of_the_same_scope_is_continued_and_every_other_one_begins_a
     scope = Scope(repairs=True, since=ago(timedelta(days=2)))
     await interrupt(harness, monkeypatch, scope)
     pages: list[int] = []
-    report = await jobs.reconcile(
-        harness.engine, JobName.LINEAGE, KEPT, scope._replace(**change), on_examined=pages.append
-    )
-    assert report.run.examined == examined
-    assert (sum(pages) < examined) is (not change)
+    progress = Progress(on_examined=pages.append)
+    report = await jobs.reconcile(harness.engine, JobName.LINEAGE, KEPT, scope._replace(**change), progress=progress)
+    assert report.run.examined == sum(pages) == examined
+    assert (pages[0] == 2) is (not change)  # what the first run examined, at once
 
 
 async def test_dead_deliveries_are_those_that_died_since(engine: AsyncEngine) -> None:
