@@ -27,6 +27,9 @@ PARKED_TOO_LONG                  an update that waits for longer than it may    
 PARKED_WITHOUT_KEY               a parked update that no credential leads to            it waits for its credential
 WAITING_WITHOUT_UPDATE           a waiting row of an update that is not there           no row
 WAITING_THOUGH_DECIDED           a waiting row of an update that waits no more          no row
+MESSAGE_WITHOUT_OUTCOME          a message that the group has passed, and nothing more  an outcome, or a dead letter
+LOST_BEFORE_READ                 an offset to be read that the topic has not any more   read before it was removed
+DELIVERIES_UNACCOUNTED           another number of live deliveries than the ledger has  the number of the ledger
 """
 
 from datetime import datetime
@@ -43,6 +46,7 @@ class JobName(StrEnum):
     DELIVERIES = "deliveries"
     EVENTS = "events"
     PARKED = "parked"
+    ACCOUNTING = "accounting"
 
 
 class FindingKind(StrEnum):
@@ -73,10 +77,13 @@ class FindingKind(StrEnum):
     PARKED_WITHOUT_KEY = "PARKED_WITHOUT_KEY"
     WAITING_WITHOUT_UPDATE = "WAITING_WITHOUT_UPDATE"
     WAITING_THOUGH_DECIDED = "WAITING_THOUGH_DECIDED"
+    MESSAGE_WITHOUT_OUTCOME = "MESSAGE_WITHOUT_OUTCOME"
+    LOST_BEFORE_READ = "LOST_BEFORE_READ"
+    DELIVERIES_UNACCOUNTED = "DELIVERIES_UNACCOUNTED"
 
 
 class Finding(NamedTuple):
-    """A difference at `subject`, the id of a link, method, wallet, delivery or update (of the inbox).
+    """A difference at `subject`, the id of a link, method, wallet, delivery or update (of the inbox), or a partition.
 
     None: nothing is there, or nothing is known.
     """

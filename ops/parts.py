@@ -56,9 +56,14 @@ def broker(settings: Settings) -> Iterator[str]:
             address.unlink(missing_ok=True)
 
 
+def known_broker(settings: Settings) -> str | None:
+    """The bootstrap servers from the settings, or of the embedded broker of a `repoint run`; None if none runs."""
+    return settings.kafka_bootstrap_servers or _embedded_that_runs(settings)
+
+
 def running_broker(settings: Settings) -> str:
     """The bootstrap servers from the settings, or of the embedded broker of a `repoint run`. Failed if none runs."""
-    servers = settings.kafka_bootstrap_servers or _embedded_that_runs(settings)
+    servers = known_broker(settings)
     if servers is None:
         raise Failed(
             "no broker: set REPOINT_KAFKA_BOOTSTRAP_SERVERS, or let `repoint run` go on beside this; of one that runs"

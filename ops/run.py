@@ -27,6 +27,7 @@ from ops.settings import Settings
 from ops.summary import MinuteSummary
 from ops.telemetry import Probe
 from ops.terminal import Failed
+from ops.topic_log import topic_log
 from producers.topic.publisher import Publisher
 from producers.vendors.client import VendorAddress, VendorClient
 from producers.vendors.fetcher import Fetcher
@@ -171,7 +172,10 @@ async def assembled(settings: Settings, role: Role, engine: AsyncEngine | None, 
             parts.stalled.append(fetcher.stalled)
         if role.reconciles:
             assert engine is not None
-            parts.jobs["reconciliation"] = Reconciling(engine, kept(settings), settings.reconcile_every).run
+            topic = topic_log(settings, servers)
+            parts.jobs["reconciliation"] = Reconciling(
+                engine, kept(settings), settings.reconcile_every, topic=topic
+            ).run
         if role.listens and settings.feed_secrets is not None:
             assert publisher is not None
             listener = await stack.enter_async_context(_listener(settings, publisher))

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.reconciliation import Finding, FindingKind, JobName, Scope
 from domain.wallet import WalletId
+from reconciliation.accounting import OffsetAccounts, TopicLog, examine_ledger
 from store import finished_deliveries, wallets
 from store.reconciliation import dead_deliveries, deliveries, lineage, links, parked
 from store.reconciliation.page import Examine, Page, in_turn
@@ -44,8 +45,8 @@ class Kept:
     history: timedelta
 
 
-def jobs(kept: Kept, scope: Scope) -> Mapping[JobName, Job]:
-    """All jobs, for a run of this scope."""
+def jobs(kept: Kept, scope: Scope, log: TopicLog | None = None) -> Mapping[JobName, Job]:
+    """All jobs, for a run of this scope. `log` is the update topic; without it, offsets are not compared."""
     return {
         JobName.LINKS: Job(links.examine, links.repair, "payment_links", links.examine_wallets),
         JobName.LINEAGE: Job(lineage.examine, lineage.repair, "payment_methods", lineage.examine_wallets),
@@ -53,6 +54,7 @@ def jobs(kept: Kept, scope: Scope) -> Mapping[JobName, Job]:
         JobName.DELIVERIES: _deliveries(scope),
         JobName.EVENTS: _events(kept.history),
         JobName.PARKED: _parked(kept.knowledge, scope),
+        JobName.ACCOUNTING: _accounting(scope, log),
     }
 
 
@@ -103,6 +105,15 @@ def _parked(retention: Retention, scope: Scope) -> Job:
         parked.rows,
     )
     return Job(examine, repair, "parked_updates")
+
+
+def _accounting(scope: Scope, log: TopicLog | None) -> Job:
+    """It reports. What a topic has lost, or the group has passed, cannot be made up here."""
+
+    async def repair(_connection: AsyncConnection, _findings: Collection[Finding]) -> set[Finding]:
+        return set()
+
+    return Job(in_turn(OffsetAccounts(log, scope.since).examine, examine_ledger), repair, "inbox")
 
 
 def each_wallet(examine_wallets: ExamineWallets, page_of_ids: PageOfIds = wallets.page_of_ids) -> Examine:

@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random
 
 from domain.reconciliation import Finding, JobName, Scope
+from reconciliation.accounting import TopicLog
 from reconciliation.catalog import Job, Kept, each_wallet, jobs
 from store import connectivity
 from store.failures import Failure, failure
@@ -72,19 +73,21 @@ async def reconcile(
     kept: Kept,
     scope: Scope,
     *,
+    log: TopicLog | None = None,
     progress: Progress = _NO_PROGRESS,
     stopping: asyncio.Event | None = None,
 ) -> Report:
     """Run a job to its end, or until `stopping` is set; or continue a run whose process died.
 
-    The findings are rows of `reconciliation_findings`; the report counts those of the whole run.
+    The findings are rows of `reconciliation_findings`; the report counts those of the whole run. `log` is the update
+    topic, for the accounts.
 
     Raises:
         store.reconciliation.runs.AlreadyRunning: another process works on it.
     """
     async with engine.begin() as connection:
         run = await runs.begin(connection, name, scope, lease=_LEASE)
-    job = jobs(kept, scope)[name]
+    job = jobs(kept, scope, log)[name]
     is_limited = scope.since is not None and job.examine_wallets is not None
     if is_limited:
         job = await _limited(engine, job, run)

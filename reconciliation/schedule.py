@@ -17,6 +17,7 @@ from domain.reconciliation import JobName, Scope
 from loops.limited_log import LimitedLog
 from loops.waiting import Reminder, event_or_timeout
 from reconciliation import jobs
+from reconciliation.accounting import TopicLog
 from reconciliation.catalog import Kept
 from reconciliation.jobs import Report
 from store.failures import DATABASE_ERRORS, passes
@@ -45,11 +46,18 @@ class Reconciling:
     """Runs jobs at their intervals; a job without an interval is not run."""
 
     def __init__(
-        self, engine: AsyncEngine, kept: Kept, every: Mapping[JobName, timedelta], *, first: float = _FIRST_SECONDS
+        self,
+        engine: AsyncEngine,
+        kept: Kept,
+        every: Mapping[JobName, timedelta],
+        *,
+        topic: TopicLog | None = None,
+        first: float = _FIRST_SECONDS,
     ) -> None:
         self._engine = engine
         self._kept = kept
         self._every = every
+        self._topic = topic
         self._first = first
         self._reminder = Reminder()
         self._log_findings = LimitedLog(log.warning, "reconciliation found")
@@ -72,7 +80,9 @@ class Reconciling:
                 return
             began = time.monotonic()
             try:
-                report = await jobs.reconcile(self._engine, name, self._kept, _SCOPE, stopping=stopping)
+                report = await jobs.reconcile(
+                    self._engine, name, self._kept, _SCOPE, log=self._topic, stopping=stopping
+                )
             except AlreadyRunning:
                 continue
             if report.is_over:

@@ -315,6 +315,21 @@ class AccountsView(View):
     sum: int
 
 
+class HourlyAccountsView(View):
+    """How many messages of a vendor had each outcome in an hour (UTC). Without a vendor: unreadable ones."""
+
+    hour: Moment
+    vendor: str | None
+    applied: int
+    superseded: int
+    duplicate: int
+    parked: int
+    ignored: int
+    quarantined: int
+    unreadable: int
+    sum: int
+
+
 class DeadLetterView(View):
     """A dead letter, without its headers and body."""
 

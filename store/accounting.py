@@ -2,11 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.update import Outcome
+from store.reconciliation import subjects
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,3 +83,46 @@ async def take_stock(connection: AsyncConnection, topic: str | None = None) -> T
         int(unread.skipped or 0),
         int(unread.lost or 0),
     )
+
+
+_LIVE = text("""
+    SELECT (SELECT coalesce(sum(accepted - delivered - dead - cancelled), 0) FROM delivery_ledger),
+           (SELECT count(*) FROM deliveries)
+""")
+
+
+async def live_deliveries(connection: AsyncConnection) -> tuple[int, int]:
+    """The number of live deliveries by the ledger, and by their rows. They differ if one was lost, or written twice."""
+    by_ledger, by_rows = (await connection.execute(_LIVE)).one()
+    return int(by_ledger), by_rows
+
+
+class HourlyCount(NamedTuple):
+    """So many updates of a vendor were received in an hour with this outcome; None is unreadable, of no vendor."""
+
+    hour: datetime
+    vendor: str | None
+    outcome: str | None
+    number: int
+
+
+# Later rows have higher ids, by which the first ones are found.
+_HOURLY = text("""
+    SELECT date_trunc('hour', received_at, 'UTC') AS hour, vendor, outcome, count(*)
+    FROM inbox
+    WHERE id > :after AND received_at >= :since AND topic = :topic
+    GROUP BY 1, 2, 3
+    UNION ALL
+    SELECT date_trunc('hour', received_at, 'UTC'), NULL, NULL, count(*)
+    FROM dead_letters
+    WHERE received_at >= :since AND topic = :topic
+    GROUP BY 1
+    ORDER BY 1, 2 NULLS LAST, 3
+""")
+
+
+async def hourly(connection: AsyncConnection, topic: str, *, since: datetime) -> list[HourlyCount]:
+    """What became of the messages received at `since` or later, by hour (UTC), vendor and outcome."""
+    after = await subjects.before_updates(connection, since)
+    rows = await connection.execute(_HOURLY, {"topic": topic, "since": since, "after": after})
+    return [HourlyCount._make(row) for row in rows]

@@ -12,7 +12,9 @@ from ops import parts, terminal
 from ops.commands import options
 from ops.retention import kept
 from ops.terminal import AsJson, DryRun, Failed
+from ops.topic_log import topic_log
 from reconciliation import jobs
+from reconciliation.accounting import TopicLog
 from reconciliation.catalog import Kept
 from reconciliation.jobs import Progress, Report
 from schemas.views import FindingView, ReportView
@@ -49,7 +51,12 @@ def reconcile(
     scope = Scope(repairs=not dry_run, since=since, replays_dead=replay_dead)
 
     async def work(engine: AsyncEngine) -> list[Report]:
-        reports = [await _run(engine, name, kept(settings), scope) for name in names or list(JobName)]
+        log = topic_log(settings, parts.known_broker(settings))
+        if log is None and JobName.ACCOUNTING in (names or JobName):
+            terminal.remark(
+                "no broker is known: the topic's offsets are not compared (REPOINT_KAFKA_BOOTSTRAP_SERVERS)"
+            )
+        reports = [await _run(engine, name, kept(settings), scope, log) for name in names or list(JobName)]
         await (_write_json(engine, reports) if as_json else _write(engine, reports))
         return reports
 
@@ -58,11 +65,11 @@ def reconcile(
         raise Failed(f"{terminal.counted(left, 'finding')} not repaired" + (" (--dry-run)" if dry_run else ""))
 
 
-async def _run(engine: AsyncEngine, name: JobName, kept_for: Kept, scope: Scope) -> Report:
+async def _run(engine: AsyncEngine, name: JobName, kept_for: Kept, scope: Scope, log: TopicLog | None) -> Report:
     with terminal.steps(name, "row") as steps:
         progress = Progress(steps.begin, steps.advance)
         try:
-            return await jobs.reconcile(engine, name, kept_for, scope, progress=progress)
+            return await jobs.reconcile(engine, name, kept_for, scope, log=log, progress=progress)
         except AlreadyRunning:
             raise Failed(f"{name}: another process is at it, or was a minute ago") from None
 

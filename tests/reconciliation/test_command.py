@@ -33,6 +33,7 @@ async def test_a_clean_database_has_no_findings(program: Program, harness: Harne
         "deliveries: 4 examined, 0 findings",
         "events: 1 examined, 0 findings",
         "parked: 0 examined, 0 findings",
+        "accounting: 1 examined, 0 findings",
     ]
 
 
