@@ -22,12 +22,13 @@ from domain.update import Reason
 from domain.wallet import Wallet, WalletId
 from schemas import event as wire
 from schemas.signature import event_id
-from store import replays, wallets
+from store import deliveries, replays, wallets
 from store.knowledge import Contended
 from store.new_deliveries import NewDelivery
 from store.reconciliation import events
 from store.reconciliation.events import Gap, LateCounter, LostEvent
 from store.reconciliation.page import Page
+from store.rows import LINE
 from wallets.announcements import write_events
 
 
@@ -85,7 +86,7 @@ async def repair(connection: AsyncConnection, findings: Collection[Finding], *, 
     if lost.gaps:
         await events.note(connection, lost.gaps)
     if lost.deliveries:
-        await replays.send_again(connection, lost.deliveries)
+        await _send(connection, lost.deliveries)
     announced = [*_replacements(lost.events, by_id), *_states(lost, by_id)]
     await write_events(connection, announced)
     return set(findings)
@@ -103,6 +104,13 @@ async def _lock(connection: AsyncConnection, ids: AbstractSet[WalletId]) -> dict
 
 def _targets(merged: Iterable[Wallet]) -> set[WalletId]:
     return {wallet.merged_into for wallet in merged if wallet.merged_into is not None}
+
+
+async def _send(connection: AsyncConnection, missing: Sequence[NewDelivery]) -> None:
+    """Enqueue deliveries. The head of a line may be among those that were lost: the line has none until then."""
+    await replays.send_again(connection, missing)
+    lines = [LINE.row(*line) for line in {(delivery.endpoint_id, delivery.wallet_id) for delivery in missing}]
+    await deliveries.promote(connection, await deliveries.headless(connection, lines))
 
 
 def _replacements(

@@ -41,7 +41,8 @@ async def resolve_again(connection: AsyncConnection, ids: Collection[WalletId], 
         store.knowledge.Contended: begin again, in another transaction.
     """
     await inbox.enter(connection, within=ORDINARY.seconds)
-    keys = known_by(await wallets.load(connection, ids))
+    # what facts lead to has rows of its own, which upkeep may have deleted: to lock them is to make them
+    keys = await knowledge.reach(connection, known_by(await wallets.load(connection, ids)))
     await knowledge.lock(connection, keys, keep=retention.unknown)
     await wallets.lock_by_id(connection, ids)
     affected = await wallets.load(connection, ids)

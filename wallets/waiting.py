@@ -110,6 +110,7 @@ async def _lock(connection: AsyncConnection, waited_for: Sequence[Key], retentio
     identities = _identities(await inbox.waiting(connection, waited_for))
     if identities:
         keys |= await wallets.keys_of(connection, identities)
+    keys |= await knowledge.reach(connection, keys)
     await knowledge.lock(connection, keys, keep=retention.unknown)
     locked = await wallets.lock(connection, keys, identities, limit=ORDINARY.of_a_credential)
     affected = await wallets.load(connection, locked)

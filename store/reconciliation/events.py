@@ -71,8 +71,10 @@ _LOST_EVENTS = text("""
             FROM payment_methods WHERE id = replacement.new_id AND wallet_id = method.wallet_id
             UNION ALL
             SELECT next.id, next.live, next.replaced_by, step + 1
-            FROM successors JOIN payment_methods AS next ON next.id = successors.replaced_by
-            WHERE step < 100 AND next.wallet_id = method.wallet_id)
+            FROM successors CROSS JOIN LATERAL (
+                SELECT id, live, replaced_by FROM payment_methods
+                WHERE id = successors.replaced_by AND wallet_id = method.wallet_id OFFSET 0) AS next
+            WHERE step < 100)
         SELECT array_agg(id) AS ids, bool_or(live) AS is_live,
                (array_agg(id ORDER BY live DESC, step DESC))[1] AS end_id
         FROM successors) AS chain

@@ -18,7 +18,8 @@ _DIFFERENCES = """
                 WHEN method.replaced_by <> lineage.new_id THEN 'OTHER_SUCCESSOR' END AS kind,
            CAST(coalesce(method.replaced_by, lineage.new_id) AS text) AS expected,
            CASE WHEN method.replaced_by IS NOT NULL THEN CAST(lineage.new_id AS text) END AS found
-    FROM method LEFT JOIN lineage ON lineage.old_id = method.id
+    FROM method
+    LEFT JOIN LATERAL (SELECT old_id, new_id FROM lineage WHERE old_id = method.id OFFSET 0) AS lineage ON true
     ORDER BY method.id
 """
 _PAGE = text(f"""

@@ -18,7 +18,8 @@ _CURRENT = """
          SELECT method.id, method.status, method.replaced_by, 0 AS step
          UNION ALL
          SELECT next.id, next.status, next.replaced_by, step + 1
-         FROM successors JOIN payment_methods AS next ON next.id = successors.replaced_by
+         FROM successors CROSS JOIN LATERAL (
+             SELECT id, status, replaced_by FROM payment_methods WHERE id = successors.replaced_by OFFSET 0) AS next
          WHERE step < 100)
      SELECT id FROM successors WHERE status <> 'DELETED')
 """
@@ -33,7 +34,9 @@ _DIFFERENCES = f"""
            CASE difference.kind WHEN 'LINK_IN_OTHER_WALLET' THEN CAST(link.wallet_id AS text)
                                 WHEN 'LINK_ON_DELETED_METHOD' THEN CAST(method.id AS text) END AS found
     FROM link
-    LEFT JOIN payment_methods AS method ON method.id = link.payment_method_id
+    LEFT JOIN LATERAL (
+        SELECT id, wallet_id, status, replaced_by FROM payment_methods WHERE id = link.payment_method_id OFFSET 0
+    ) AS method ON true
     CROSS JOIN LATERAL (
         SELECT CASE
             WHEN method.id IS NULL THEN NULL

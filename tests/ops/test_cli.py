@@ -237,7 +237,8 @@ async def test_an_argument_that_may_be_repeated_is_said_so_once(
 
 async def test_the_help_of_run_offers_the_roles_there_are(program: Program) -> None:
     offered = " ".join((await program("run", "--help")).well().out.split())
-    assert "<all|consume|deliver|reconcile|api>" in offered
+    assert "<all|consume|deliver|reconc" in offered  # cut to the width of the column
+    assert "ile|api>" in offered
 
 
 # --- migrate ----------------------------------------------------------------------------------------------------------

@@ -44,7 +44,7 @@ async def set_group(post: Post, partition: int, offset: int) -> None:
 
 
 async def test_offsets_and_messages_are_those_of_the_broker(post: Post) -> None:
-    await post.send(*closings(3), None, *closings(2), partition=1)
+    await post.send(*closings(3), None, *closings(2), partition=1, key=b"k")
     await set_group(post, 1, 4)
     log = log_of(post.servers, post.topic, post.group)
     found = await log.offsets()
@@ -86,7 +86,7 @@ async def test_a_group_that_was_reset_to_later_and_a_topic_that_lost_messages_ar
         await taken_in(harness, 6)
         await until(post.is_read_up)
     assert await account() == []
-    await post.send(None, *closings(3), partition=1)
+    await post.send(None, *closings(3), partition=1, key=b"k")
     assert await account() == []
     await set_group(post, 1, 9)
     assert await account() == [(FindingKind.MESSAGE_WITHOUT_OUTCOME, "an outcome of 2 messages at offsets 7 to 8")]

@@ -59,15 +59,13 @@ async def harness(engine: AsyncEngine) -> Harness:
     return harness
 
 
-async def account(
-    harness: Harness, broker: Broker | None, since: datetime | None = None
-) -> list[tuple[FindingKind, str, str | None, str | None]]:
+async def account(harness: Harness, broker: Broker | None, since: datetime | None = None) -> list[Finding]:
     scope = Scope(repairs=True, since=since)
     log = None if broker is None else broker.log
     report = await jobs.reconcile(harness.engine, JobName.ACCOUNTING, KEPT, scope, log=log)
     found = [finding async for finding, _ in jobs.findings(harness.engine, report.run.id)]
     assert report.repaired == 0
-    return [tuple(finding) for finding in found]
+    return found
 
 
 async def test_offsets_that_have_an_outcome_or_a_letter_come_out(harness: Harness) -> None:

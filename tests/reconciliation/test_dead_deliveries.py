@@ -52,7 +52,7 @@ async def test_dead_deliveries_are_reported_and_stay(outbox: Outbox) -> None:
     for _ in range(2):
         [(finding, is_repaired)] = (await run(harness, JobName.DELIVERIES)).findings
         assert (finding.kind, finding.subject, is_repaired) == (FindingKind.DEAD_DELIVERY, str(id_), False)
-        assert (finding.expected, finding.found) == (f"{event_id(event)} to shop", "UNAVAILABLE")
+        assert (finding.expected, finding.found) == (f"{event_id(event)} to shop", "unavailable")
     assert await outbox.live() == []
 
 

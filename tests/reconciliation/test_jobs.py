@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from domain.reconciliation import Finding, FindingKind, JobName, Scope
 from merchants.endpoint_events import send_test
-from reconciliation import jobs
+from reconciliation import catalog, jobs
 from reconciliation.jobs import Progress
 from store import deliveries, endpoints
 from store.inbox import GATE
@@ -536,6 +536,16 @@ async def test_a_dry_run_writes_findings_down_and_changes_nothing(harness: Harne
     assert [repaired for _, repaired in report.findings] == [False]
 
 
+async def test_a_wallet_is_resolved_although_credentials_that_facts_lead_to_have_no_row(harness: Harness) -> None:
+    """Upkeep forgets what is known of a credential, and the fact that leads to it is kept for longer."""
+    await plant(harness, "UPDATE payment_method_credentials SET key = 'vau:hidden' WHERE key = 'vau:C'")
+    await harness.report(replaced("C", "E", on=2, id="2"))
+    await plant(harness, "UPDATE payment_method_credentials SET key = 'vau:C' WHERE key = 'vau:hidden'")
+    await plant(harness, "DELETE FROM credentials")
+    assert await kinds(harness, JobName.WALLETS) == [(FindingKind.UNRESOLVED_WALLET, "w-e2", True)]
+    assert await kinds(harness, JobName.WALLETS) == []
+
+
 async def test_two_runs_of_a_job_do_not_work_at_once(harness: Harness) -> None:
     async with harness.engine.begin() as connection:
         await runs.begin(connection, JobName.LINKS, REPAIR, lease=timedelta(minutes=1))
@@ -599,7 +609,7 @@ async def test_a_run_whose_process_died_is_continued(harness: Harness, monkeypat
     """It dies in the second page. Its findings of the first are kept, and none is found twice."""
     monkeypatch.setattr(jobs, "_PAGE", 1)
     await plant(harness, "DELETE FROM lineage")
-    real = jobs.jobs(KEPT, REPAIR)[JobName.LINEAGE]
+    real = catalog.jobs(KEPT, REPAIR)[JobName.LINEAGE]
     looks = 0
 
     async def dies(connection: AsyncConnection, after: str, limit: int) -> Page:
@@ -627,7 +637,7 @@ async def test_a_run_whose_process_died_is_continued(harness: Harness, monkeypat
 
 async def interrupt(harness: Harness, monkeypatch: pytest.MonkeyPatch, *, repairs: bool, after_pages: int) -> None:
     """A run of `lineage`, a method a page, whose process dies after some pages. Its lease has passed."""
-    real = jobs.jobs(KEPT, REPAIR)
+    real = catalog.jobs(KEPT, REPAIR)
     pages: set[str] = set()
 
     async def dies(connection: AsyncConnection, after: str, limit: int) -> Page:
@@ -682,7 +692,7 @@ async def test_a_run_that_was_begun_by_a_clock_ahead_is_continued(harness: Harne
 async def test_a_page_that_was_in_the_way_of_another_worker_is_done_again(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = jobs.jobs(KEPT, REPAIR)[JobName.LINKS]
+    real = catalog.jobs(KEPT, REPAIR)[JobName.LINKS]
     looks = 0
 
     async def collides(connection: AsyncConnection, after: str, limit: int) -> Page:
@@ -700,7 +710,7 @@ async def test_what_others_change_during_a_repair_is_left_to_the_next_run(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its wallet is not locked, and to lock it after others is to wait for a batch in a circle."""
-    real = jobs.jobs(KEPT, REPAIR)[JobName.LINKS]
+    real = catalog.jobs(KEPT, REPAIR)[JobName.LINKS]
     repaired: list[Collection[Finding]] = []
     move = "UPDATE payment_links SET wallet_id = :wallet WHERE id = :link"
     await plant(harness, move, wallet=harness.id_of("w-e2"), link=harness.id_of("l-m-A"))

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from domain.reconciliation import Finding, FindingKind, JobName, Scope
 from domain.update import UpdateType
 from domain.wallet import MethodStatus
-from reconciliation import jobs
+from reconciliation import catalog, jobs
 from tests.consumers.harness import Harness, merging
 from tests.domain.build import link, method, replaced, reported, wallet, who
 from tests.reconciliation.drift import KEPT, plant, run, state
@@ -66,13 +66,13 @@ async def test_an_update_whose_wallet_is_there_is_applied_and_announced(harness:
     assert kept == [(True,)]
 
 
-async def test_an_update_that_the_wallet_was_resolved_by_already_has_its_outcome(harness: Harness) -> None:
+async def test_an_update_that_the_wallet_was_resolved_by_already_changes_nothing(harness: Harness) -> None:
     await run(harness, JobName.WALLETS)
     assert await harness.outcome("known") == ("APPLIED", None)
     await plant(harness, "UPDATE inbox SET outcome = 'PARKED' WHERE update_id = 'known'")
     await plant(harness, "INSERT INTO parked_updates (key, inbox_id) SELECT 'vau:A', id FROM inbox"
                 " WHERE update_id = 'known'")  # fmt: skip
-    assert await findings(harness) == [(FindingKind.WAITING_THOUGH_KNOWN, "known", "APPLIED", True)]
+    assert await findings(harness) == [(FindingKind.WAITING_THOUGH_KNOWN, "known", "DUPLICATE ALREADY_SO", True)]
     assert len(await harness.events("pharmacy")) == 2
     assert await findings(harness) == []
 
@@ -211,7 +211,7 @@ async def test_updates_from_before_the_time_are_left_alone(harness: Harness) -> 
 async def test_a_process_that_dies_before_the_commit_has_announced_nothing(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = jobs.jobs(KEPT, Scope(repairs=True))[JobName.PARKED]
+    real = catalog.jobs(KEPT, Scope(repairs=True))[JobName.PARKED]
     before = await state(harness)
 
     async def repair(connection: AsyncConnection, findings: Collection[Finding]) -> set[Finding]:
