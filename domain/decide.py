@@ -22,10 +22,11 @@ from domain.knowledge import Knowledge, Novelty, renames_itself
 from domain.merge import Merged, merge
 from domain.resolve import Replaced, Updated
 from domain.resolver import Standing, WalletResolver
+from domain.undo import Restored
 from domain.update import Outcome, Scope, Stamp, Update, UpdateType
 from domain.wallet import Key, MethodId, Wallet, WalletId, belongs_to
 
-WalletChange: TypeAlias = Replaced | Updated | Merged
+WalletChange: TypeAlias = Replaced | Updated | Merged | Restored
 
 
 class Verdict(NamedTuple):

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from domain.account import Account, Accounts, RefusedFact
 from domain.knowledge import NOTHING_REPORTED, CardFace, CredentialState, Dated, Fact, Knowledge, merge
-from domain.update import Reason
+from domain.update import OwnReason, Reason
 from domain.wallet import (
     Details,
     Key,
@@ -40,7 +40,7 @@ class Replaced(NamedTuple):
 
     old: Method
     new: Method
-    reason: Reason
+    reason: Reason | OwnReason
     links: tuple[Link, ...]
     fact: Fact | None = None
 
@@ -150,7 +150,7 @@ class Draft:
         """Change a method in place; merchants hear of it if they can see the difference."""
         if after is not before:
             self.put(after)
-            if _visible(before) != _visible(after):
+            if visible(before) != visible(after):
                 self.changes.append(Updated(before, after))
 
     def replace(self, old: Method, new: Method, reason: Reason, fact: Fact | None = None) -> None:
@@ -312,7 +312,7 @@ def _default_first(methods: list[Method]) -> list[Method]:
     return methods
 
 
-def _visible(method: Method) -> tuple[object, ...]:
+def visible(method: Method) -> tuple[object, ...]:
     """What merchants can see of it."""
     return (method.status, method.details, method.nickname, method.default, method.subscription_default)
 

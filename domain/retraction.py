@@ -46,11 +46,16 @@ class Reports:
 
 
 class TakenBack(NamedTuple):
-    """What was taken back: reports of facts and of states; `forgotten` are the facts that no report is left of."""
+    """What was taken back: reports of facts and of states.
+
+    `forgotten` are the facts that no report is left of, `narrowed` those of which a credential has lost a name; both as
+    they were.
+    """
 
     fact_reports: Sequence[tuple[FactId, Stamp]] = ()
     state_reports: Sequence[tuple[Key, Scope, Stamp]] = ()
     forgotten: Sequence[Fact] = ()
+    narrowed: Sequence[Fact] = ()
 
 
 def take_back(knowledge: Knowledge, reports: Reports, stamps: Collection[Stamp], keys: Iterable[Key]) -> TakenBack:
@@ -60,16 +65,17 @@ def take_back(knowledge: Knowledge, reports: Reports, stamps: Collection[Stamp],
     reported, so that it is written.
     """
     keys = list(keys)
-    fact_reports, forgotten = _take_back_facts(knowledge, reports, stamps, keys)
-    state_reports = _take_back_states(knowledge, reports, stamps, keys)
-    return TakenBack(fact_reports, state_reports, forgotten)
+    facts = take_back_facts(knowledge, reports, stamps, keys)
+    return facts._replace(state_reports=_take_back_states(knowledge, reports, stamps, keys))
 
 
-def _take_back_facts(
+def take_back_facts(
     knowledge: Knowledge, reports: Reports, stamps: Collection[Stamp], keys: Iterable[Key]
-) -> tuple[list[tuple[FactId, Stamp]], list[Fact]]:
+) -> TakenBack:
+    """As `take_back`, of replacement facts alone: what was reported of a status, an expiry or a detail stays."""
     taken_back: list[tuple[FactId, Stamp]] = []
     forgotten: list[Fact] = []
+    narrowed: list[Fact] = []
     for fact in {fact.id: fact for key in keys for fact in knowledge.facts_from(key)}.values():
         of_fact = reports.of_fact(fact)
         gone = [stamp for stamp in of_fact if stamp in stamps]
@@ -81,9 +87,11 @@ def _take_back_facts(
             forgotten.append(fact)
             knowledge.forget_fact(fact.id)
         else:
+            if (left.old, left.new) != (fact.old, fact.new):
+                narrowed.append(fact)
             knowledge.add_fact(left._replace(accepted=fact.accepted))
             knowledge.reported_facts.add(fact.id)
-    return taken_back, forgotten
+    return TakenBack(taken_back, (), forgotten, narrowed)
 
 
 def _take_back_states(

@@ -35,6 +35,12 @@ class Reason(StrEnum):
     WALLET_MERGE = "WALLET_MERGE"
 
 
+class OwnReason(StrEnum):
+    """Why we replaced a payment method ourselves; no vendor reports it."""
+
+    RETRACTED = "RETRACTED"
+
+
 class Outcome(StrEnum):
     """The outcome of an update; each update has exactly one."""
 

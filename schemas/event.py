@@ -12,7 +12,8 @@ from domain.decide import WalletChange
 from domain.merge import Merged
 from domain.refusal import Refused
 from domain.resolve import Replaced, Updated
-from domain.update import Reason
+from domain.undo import Restored
+from domain.update import OwnReason, Reason
 from domain.wallet import Customer, Link, MerchantId, Method, MethodId, Wallet, WalletId
 from schemas.payment_method import SECTION, write_details
 from schemas.signature import event_id
@@ -148,6 +149,12 @@ def _announcements(
             for merchant in merchants:
                 if merchant in newcomers:
                     yield Announcement(EventName.UPDATED, merchant, method.id, Reason.WALLET_MERGE.value, payload)
+        case Restored(method, links):
+            restored = to_json({"paymentMethod": _method(method), "customer": customer, "previous": {}})
+            for merchant in merchants:
+                mine = to_json([_link(link) for link in links if link.merchant_id == merchant])
+                payload = _with(restored, "paymentLinks", mine)
+                yield Announcement(EventName.UPDATED, merchant, method.id, OwnReason.RETRACTED.value, payload)
 
 
 def _first_sight(method: Method, customer: Mapping[str, Any]) -> bytes:

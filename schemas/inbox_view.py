@@ -52,7 +52,7 @@ class ForeseenChangeView(View):
     """
 
     wallet_id: str
-    change: Literal["REPLACED", "UPDATED", "MERGED"]
+    change: Literal["REPLACED", "UPDATED", "MERGED", "RESTORED"]
     payment_method_id: str
     becomes_id: str | None
     becomes: Mapping[str, Any]

@@ -330,6 +330,22 @@ class HourlyAccountsView(View):
     sum: int
 
 
+class RetractionView(View):
+    """What was taken back: updates, facts, the wallets and payment methods that changed, and the events of that.
+
+    `without_other_reports` are facts of which only the first report is known, `refused` the inbox rows of updates that
+    one transaction could not take back.
+    """
+
+    updates: int
+    facts: int
+    wallets: int
+    payment_methods: int
+    events: int
+    without_other_reports: int
+    refused: tuple[int, ...]
+
+
 class DeadLetterView(View):
     """A dead letter, without its headers and body."""
 

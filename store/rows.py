@@ -141,10 +141,10 @@ PAYMENT_METHOD = RowType(
         *columns_of(schema.payment_methods, without=["live", *METHOD_DETAILS]),
     ],
 )
-METHOD_CREDENTIAL = RowType("payment_method_credential_row", 1, columns_of(schema.payment_method_credentials))
+METHOD_CREDENTIAL = RowType("payment_method_credential_row", 2, columns_of(schema.payment_method_credentials))
 LINK = RowType("payment_link_row", 1, columns_of(schema.payment_links, without=["needs_live"]))
 LINK_MOVE = RowType("payment_link_move_row", 1, [_links.id, _links.payment_method_id])
-LINEAGE = RowType("lineage_row", 1, columns_of(schema.lineage, without=["replaced_at"]))
+LINEAGE = RowType("lineage_row", 2, columns_of(schema.lineage, without=["replaced_at"]))
 
 # --- what vendors reported ----------------------------------------------------------------------------------------
 
@@ -168,6 +168,7 @@ _inbox = schema.inbox.c
 ARRIVAL = RowType(
     "arrival_row", 1, [_inbox.topic, _inbox.partition, _inbox.kafka_offset, _inbox.vendor, _inbox.update_id]
 )
+REPORTED_ID = RowType("reported_id_row", 1, [_inbox.vendor, _inbox.update_id])
 UPDATE = RowType("update_row", 1, columns_of(schema.inbox, without=("id", "received_at", "incarnation")))
 UPDATE_OUTCOME = RowType("update_outcome_row", 1, [_inbox.id, _inbox.outcome, _inbox.reason])
 WAITING_UPDATE = RowType("waiting_update_row", 1, columns_of(schema.parked_updates))

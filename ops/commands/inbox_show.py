@@ -10,6 +10,7 @@ from domain.decide import ChangedWallet, WalletChange
 from domain.judgement import Obstacle
 from domain.merge import Merged
 from domain.resolve import Replaced
+from domain.undo import Restored
 from domain.update import Outcome
 from domain.wallet import Method, Wallet, WalletId
 from ops import parts, terminal
@@ -157,6 +158,8 @@ def _change_view(wallet_id: WalletId, change: WalletChange, existing: set[str]) 
         return _foreseen(wallet_id, "REPLACED", change.old.id, becomes_id, change.new, links=len(change.links))
     if isinstance(change, Merged):
         return _foreseen(wallet_id, "MERGED", change.method.id, change.method.id, change.method)
+    if isinstance(change, Restored):
+        return _foreseen(wallet_id, "RESTORED", change.method.id, None, change.method, links=len(change.links))
     return _foreseen(wallet_id, "UPDATED", change.before.id, change.after.id, change.after)
 
 

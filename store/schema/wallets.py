@@ -1,6 +1,7 @@
 """Wallets: customers, payment methods with their credentials, links, and what replaced what."""
 
 from sqlalchemy import (
+    ARRAY,
     BigInteger,
     Boolean,
     CheckConstraint,
@@ -147,6 +148,7 @@ payment_method_credentials = Table(
     Column("wallet_id", Uuid, nullable=False),
     Column("type", Text, nullable=False),
     Column("live", Boolean, nullable=False),
+    Column("learnt", Boolean, comment="a fact led to it, and the customer never brought it; NULL is not known"),
     PrimaryKeyConstraint("payment_method_id", "key"),
     ForeignKeyConstraint(
         ["payment_method_id", "wallet_id", "live"],
@@ -219,6 +221,9 @@ lineage = Table(
     Column("vendor", Text, comment="of the replacement fact; NULL where a wallet merge or an import made it"),
     Column("update_id", Text),
     Column("replaced_at", Instant, nullable=False, server_default=NOW),
+    Column("links", ARRAY(Uuid), comment="the payment links that moved; NULL is not known"),
+    Column("was_default", Boolean, comment="the old method was; NULL is not known"),
+    Column("was_subscription_default", Boolean),
     CheckConstraint("old_id <> new_id", name="two_ends"),
     ForeignKeyConstraint(
         ["old_id", "wallet_id"], ["payment_methods.id", "payment_methods.wallet_id"], onupdate="CASCADE"

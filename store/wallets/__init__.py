@@ -10,6 +10,7 @@ from store.wallets.inserting import (
     to_resolve,
 )
 from store.wallets.locking import find, keys_of, lock, lock_by_id
+from store.wallets.past import past
 from store.wallets.reading import BEFORE_ALL, load, page, page_of_ids
 from store.wallets.saving import save
 
@@ -26,6 +27,7 @@ __all__ = [
     "merged_astray",
     "page",
     "page_of_ids",
+    "past",
     "present",
     "remove",
     "save",

@@ -95,7 +95,9 @@ async def _insert_methods(connection: AsyncConnection, new: Sequence[Wallet]) ->
     present = {method.id for _, method in methods}.difference(inserted)
     if present:
         return present
-    credentials = [row for wallet_id, method in methods for row in write_credentials(wallet_id, method, method.keys)]
+    credentials = [
+        row for wallet_id, method in methods for row in write_credentials(wallet_id, method, method.keys, learnt=False)
+    ]
     await connection.execute(ADD_CREDENTIALS, {"credentials": credentials})
     replacements = [
         LINEAGE.row(
@@ -105,6 +107,9 @@ async def _insert_methods(connection: AsyncConnection, new: Sequence[Wallet]) ->
             reason=method.deleted_reason or "REPLACED",
             vendor=None,
             update_id=None,
+            links=None,
+            was_default=None,
+            was_subscription_default=None,
         )
         for wallet_id, method in methods
         if method.replaced_by is not None

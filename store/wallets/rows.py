@@ -76,11 +76,19 @@ def _read_details(row: Any) -> Details:  # noqa: ANN401 - a named tuple whose na
     return Details._make(details)
 
 
-def write_credentials(wallet_id: WalletId, method: Method, keys: Iterable[Key]) -> list[Values]:
-    """The rows of `payment_method_credentials` for these credentials of the method."""
+def write_credentials(wallet_id: WalletId, method: Method, keys: Iterable[Key], *, learnt: bool | None) -> list[Values]:
+    """The rows of `payment_method_credentials` for these credentials of the method.
+
+    `learnt`: a fact led to them; None leaves it to the statement, by what the wallet has of them.
+    """
     return [
         METHOD_CREDENTIAL.row(
-            payment_method_id=method.id, key=key, wallet_id=wallet_id, type=method.type, live=method.live
+            payment_method_id=method.id,
+            key=key,
+            wallet_id=wallet_id,
+            type=method.type,
+            live=method.live,
+            learnt=learnt,
         )
         for key in sorted(keys)
     ]

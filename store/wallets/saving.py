@@ -5,12 +5,16 @@ of a merged wallet must be in the target before its links are. The schema defers
 """
 
 from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.decide import ChangedWallet
 from domain.resolve import Replaced
+from domain.undo import Restored
+from domain.wallet import Key, Method, MethodId, WalletId
 from store.rows import (
     LINEAGE,
     LINK_MOVE,
@@ -24,6 +28,20 @@ from store.wallets.rows import Values, write_credentials, write_method
 
 ADD_MERCHANTS = text(f"{WALLET_MERCHANT.insert('wallet_merchants', 'merchants')} ON CONFLICT DO NOTHING")
 ADD_CREDENTIALS = text(METHOD_CREDENTIAL.insert("payment_method_credentials", "credentials"))
+# Of a credential that comes by a merge: the customer brought it, unless facts led to it each time.
+_ADD_LEARNT = text(f"""
+    INSERT INTO payment_method_credentials (payment_method_id, key, wallet_id, type, live, learnt)
+    SELECT payment_method_id, key, wallet_id, type, live, coalesce(learnt, (
+        SELECT bool_and(coalesce(held.learnt, false)) FROM payment_method_credentials AS held
+        WHERE held.key = new.key AND held.wallet_id = new.wallet_id))
+    FROM {METHOD_CREDENTIAL.array("credentials")} AS new
+""")
+_REMOVE_CREDENTIALS = text(f"""
+    DELETE FROM payment_method_credentials AS credential
+    USING {METHOD_CREDENTIAL.array("credentials")} AS gone
+    WHERE credential.payment_method_id = ANY(CAST(:ids AS uuid[]))
+      AND credential.payment_method_id = gone.payment_method_id AND credential.key = gone.key
+""")
 ADD_LINEAGE = text(LINEAGE.insert("lineage", "replacements"))
 _MERGE = text(f"""
     WITH merge AS MATERIALIZED (SELECT id AS source, merged_into AS target FROM {WALLET_MERGE.array("merges")}),
@@ -61,46 +79,92 @@ _MOVE_LINKS = text(f"""
 _ADD_LEADS = text(f"{WALLET_LEAD.insert('wallet_leads', 'leads')} ON CONFLICT DO NOTHING")
 
 
+_REMOVE_LEADS = text(f"""
+    DELETE FROM wallet_leads AS lead USING {WALLET_LEAD.array("leads")} AS gone
+    WHERE lead.wallet_id = ANY(CAST(:ids AS uuid[])) AND lead.wallet_id = gone.wallet_id AND lead.key = gone.key
+""")
+
+
 async def save(connection: AsyncConnection, changed: Sequence[ChangedWallet]) -> None:
     """Write the difference between each wallet before and after; `before` is what the database holds, locked."""
     await _save_merges(connection, changed)
     await _save_methods(connection, changed)
     await _save_links(connection, changed)
     await _save_lineage(connection, changed)
-    leads = [
-        WALLET_LEAD.row(wallet_id=wallet.after.id, key=key)
-        for wallet in changed
-        for key in sorted(wallet.after.leads - wallet.before.leads)
-    ]
-    if leads:
-        await connection.execute(_ADD_LEADS, {"leads": leads})
+    await _save_leads(connection, changed)
+
+
+@dataclass
+class _MethodRows:
+    """The rows that differ, by what is done with them; those of methods by their ids.
+
+    `merged_into` are wallets that others were merged into.
+    """
+
+    merged_into: AbstractSet[WalletId]
+    deleted: dict[MethodId, Values] = field(default_factory=dict)
+    without_flag: dict[MethodId, Values] = field(default_factory=dict)
+    updated: dict[MethodId, Values] = field(default_factory=dict)
+    new: dict[MethodId, Values] = field(default_factory=dict)
+    credentials: list[Values] = field(default_factory=list)
+    lost_credentials: list[Values] = field(default_factory=list)
+
+    def add(self, wallet: ChangedWallet, method: Method, former: Method | None) -> None:
+        """Add a method that differs from its former self."""
+        wallet_id = wallet.after.id
+        self._rows_for(method, former)[method.id] = write_method(wallet_id, method)
+        held = frozenset() if former is None else former.keys
+        # a merge hands over what the other wallet's customer brought as well
+        learnt = None if wallet_id in self.merged_into else True
+        own = _own_keys(wallet, method) if former is None else frozenset()
+        self.credentials += write_credentials(wallet_id, method, method.keys - held - own, learnt=learnt)
+        self.credentials += write_credentials(wallet_id, method, own, learnt=False)
+        if held - method.keys:
+            self.lost_credentials += write_credentials(wallet_id, method, held - method.keys, learnt=None)
+
+    def _rows_for(self, method: Method, former: Method | None) -> dict[MethodId, Values]:
+        if former is None:
+            return self.new
+        if former.live and not method.live:
+            return self.deleted
+        return self.without_flag if _loses_a_flag(former, method) else self.updated
 
 
 async def _save_methods(connection: AsyncConnection, changed: Sequence[ChangedWallet]) -> None:
     before = {method.id: (wallet.before, method) for wallet in changed for method in wallet.before.methods}
-    deleted: dict[str, Values] = {}
-    updated: dict[str, Values] = {}
-    new: dict[str, Values] = {}
-    credentials: list[Values] = []
+    rows = _MethodRows({wallet.after.merged_into for wallet in changed if wallet.after.merged_into is not None})
     for wallet in changed:
-        wallet_id = wallet.after.id
         for method in wallet.after.methods:
             owner, former = before.get(method.id, (None, None))
-            if former is method and owner is wallet.before:
-                continue
-            if former is None:
-                rows, keys = new, method.keys
-            else:
-                rows, keys = deleted if former.live and not method.live else updated, method.keys - former.keys
-            rows[method.id] = write_method(wallet_id, method)
-            credentials += write_credentials(wallet_id, method, keys)
-    for statement, rows in ((_DELETE_METHODS, deleted), (_UPDATE_METHODS, updated)):
-        if rows:
-            await connection.execute(statement, {"methods": list(rows.values()), "ids": list(rows)})
-    if new:
-        await connection.execute(_INSERT_METHODS, {"methods": list(new.values())})
-    if credentials:
-        await connection.execute(ADD_CREDENTIALS, {"credentials": credentials})
+            if former is not method or owner is not wallet.before:
+                rows.add(wallet, method, former)
+    if rows.lost_credentials:
+        ids = [row.payment_method_id for row in rows.lost_credentials]  # type: ignore[attr-defined]
+        await connection.execute(_REMOVE_CREDENTIALS, {"credentials": rows.lost_credentials, "ids": ids})
+    # a flag that a method loses goes to another one
+    for statement, changes in (
+        (_DELETE_METHODS, rows.deleted),
+        (_UPDATE_METHODS, rows.without_flag),
+        (_UPDATE_METHODS, rows.updated),
+    ):
+        if changes:
+            await connection.execute(statement, {"methods": list(changes.values()), "ids": list(changes)})
+    if rows.new:
+        await connection.execute(_INSERT_METHODS, {"methods": list(rows.new.values())})
+    if rows.credentials:
+        await connection.execute(_ADD_LEARNT, {"credentials": rows.credentials})
+
+
+def _own_keys(wallet: ChangedWallet, method: Method) -> frozenset[Key]:
+    """The credentials of a new method that the customer brought: those of a method that is there again."""
+    for change in wallet.changes:
+        if isinstance(change, Restored) and change.method.id == method.id:
+            return change.own & method.keys
+    return frozenset()
+
+
+def _loses_a_flag(former: Method, method: Method) -> bool:
+    return (former.default and not method.default) or (former.subscription_default and not method.subscription_default)
 
 
 async def _save_merges(connection: AsyncConnection, changed: Iterable[ChangedWallet]) -> None:
@@ -131,17 +195,37 @@ async def _save_links(connection: AsyncConnection, changed: Iterable[ChangedWall
 
 async def _save_lineage(connection: AsyncConnection, changed: Iterable[ChangedWallet]) -> None:
     replacements = [
+        (wallet.after.id, change) for wallet in changed for change in wallet.changes if isinstance(change, Replaced)
+    ]
+    if not replacements:
+        return
+    before = {method.id: method for wallet in changed for method in wallet.before.methods}
+    rows = [
         LINEAGE.row(
             old_id=change.old.id,
             new_id=change.new.id,
-            wallet_id=wallet.after.id,
+            wallet_id=wallet_id,
             reason=change.reason,
             vendor=None if change.fact is None else change.fact.stamp.vendor,
             update_id=None if change.fact is None else change.fact.stamp.update_id,
+            links=[link.id for link in change.links],
+            was_default=before[change.old.id].default,
+            was_subscription_default=before[change.old.id].subscription_default,
         )
-        for wallet in changed
-        for change in wallet.changes
-        if isinstance(change, Replaced)
+        for wallet_id, change in replacements
     ]
-    if replacements:
-        await connection.execute(ADD_LINEAGE, {"replacements": replacements})
+    await connection.execute(ADD_LINEAGE, {"replacements": rows})
+
+
+async def _save_leads(connection: AsyncConnection, changed: Sequence[ChangedWallet]) -> None:
+    added, removed = [], []
+    for wallet in changed:
+        before, after = wallet.before.leads, wallet.after.leads
+        added += [WALLET_LEAD.row(wallet_id=wallet.after.id, key=key) for key in sorted(after - before)]
+        if wallet.after.merged_into == wallet.before.merged_into:  # a merge hands its leads on
+            removed += [WALLET_LEAD.row(wallet_id=wallet.after.id, key=key) for key in sorted(before - after)]
+    if removed:
+        ids = [wallet.after.id for wallet in changed if wallet.before.leads - wallet.after.leads]
+        await connection.execute(_REMOVE_LEADS, {"leads": removed, "ids": ids})
+    if added:
+        await connection.execute(_ADD_LEADS, {"leads": added})

@@ -464,6 +464,8 @@ FORMER_ROW_TYPES = {
         "attempt_result_row_v2",
         "attempt_result_row_v3",
         "replacement_fact_row_v1",
+        "payment_method_credential_row_v1",
+        "lineage_row_v1",
         "endpoint_row_v1",
         "endpoint_row_v2",
         "endpoint_row_v3",
