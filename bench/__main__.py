@@ -1,7 +1,6 @@
 """`python -m bench [SECTION…] [--quick]`: the measurements, one after another; `--quick` makes all of them small."""
 
 import argparse
-import gc
 import os
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -51,7 +50,6 @@ def main() -> None:
     arguments = parser.parse_args()
     if unknown := set(arguments.sections).difference(SECTIONS):
         parser.error(f"no such section: {', '.join(sorted(unknown))}")
-    gc.set_threshold(50_000, 20, 20)  # as ops.run does
     print(
         f"PostgreSQL: embedded, no fsync, {MEMORY} of memory; CPU is that of this process + that of PostgreSQL",
         flush=True,

@@ -140,7 +140,7 @@ def _canonical(
     value: bytes, headers: MessageHeaders, identifiers: AbstractSet[str], digit_ids: DigitIds
 ) -> CanonicalUpdate:
     canonical = parse(value, headers, digit_ids)
-    return canonical._replace(update=with_identifiers(canonical.update, identifiers))
+    return CanonicalUpdate(with_identifiers(canonical.update, identifiers), canonical.digest)
 
 
 def _split_late(

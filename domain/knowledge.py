@@ -206,6 +206,8 @@ class Knowledge:
         reached = {*frontier, *beyond}
         while frontier:
             key = frontier.pop()
+            if key not in ahead and key not in self._facts_from:
+                continue
             further = set(ahead.get(key, ()))
             for fact in self.facts_from(key):
                 further.update(fact.old.keys, fact.new.keys)
@@ -415,7 +417,9 @@ def renames_itself(update: Update) -> bool:
     fingerprint is a new name of the credential, so it is a fact; it replaces nothing either.
     """
     old, new = update.old, update.new.credential
-    return old is not None and new is not None and (new.key == old.key or set(new.keys) <= set(old.keys))
+    if old is None or new is None:
+        return False
+    return new.key == old.key or (new.key == old.alias and new.alias in (None, old.key, old.alias))
 
 
 _IN_PLACE = frozenset(

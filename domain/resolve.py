@@ -155,7 +155,7 @@ class Draft:
 
     def replace(self, old: Method, new: Method, reason: Reason, fact: Fact | None = None) -> None:
         """Delete `old` in favour of `new`, and move its links, except for cancelled ones."""
-        deleted = old.tombstone(new.id, reason.value)
+        deleted = old.tombstone(new.id, str(reason))
         moved = tuple([link.on(new.id) for link in self.wallet.links if link.method_id == old.id and link.moves])
         self.put(deleted)
         for link in moved:

@@ -1,7 +1,6 @@
 """`repoint run` in one process: the parts of a role, wired together and ended together."""
 
 import asyncio
-import gc
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -104,8 +103,6 @@ async def run(settings: Settings, role: Role, *, database_url: str, servers: str
     Raises:
         store.connectivity.Unusable: the database does not answer, or was not migrated. Later on it is waited for.
     """
-    # Batches make tens of thousands of objects that all live until the commit: collecting in between finds nothing.
-    gc.set_threshold(50_000, 20, 20)
     async with (
         _database(settings, role, database_url) as engine,
         assembled(settings, role, engine, servers) as parts,

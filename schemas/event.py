@@ -68,19 +68,37 @@ def render(announcement: Announcement, event: UUID, wallet_id: WalletId, sequenc
 
     `sequence` counts for each wallet and merchant; `created_at` is the `timestamp` of the change.
     """
-    head = _head(event, announcement.name, created_at)
-    head |= {"walletId": wallet_id, "sequence": sequence, "reason": announcement.reason}
-    return _with(to_json(head), "payload", announcement.payload)
+    head = _head(
+        event, announcement.name, created_at, wallet_id=wallet_id, sequence=sequence, reason=announcement.reason
+    )
+    return _with(head, "payload", announcement.payload)
 
 
 def render_notice(name: EventName, event: UUID, created_at: str, payload: Mapping[str, Any]) -> bytes:
     """The body of an event that speaks of no wallet's change: `walletId`, `sequence` and `reason` are null."""
-    head = _head(event, name, created_at) | {"walletId": None, "sequence": None, "reason": None}
-    return _with(to_json(head), "payload", to_json(payload))
+    return _with(_head(event, name, created_at), "payload", to_json(payload))
 
 
-def _head(event: UUID, name: EventName, created_at: str) -> dict[str, Any]:
-    return {"id": event_id(event), "name": name.value, "createdAt": created_at, "version": VERSION}
+def _head(
+    event: UUID,
+    name: EventName,
+    created_at: str,
+    *,
+    wallet_id: WalletId | None = None,
+    sequence: int | None = None,
+    reason: str | None = None,
+) -> bytes:
+    return to_json(
+        {
+            "id": event_id(event),
+            "name": str(name),
+            "createdAt": created_at,
+            "version": VERSION,
+            "walletId": wallet_id,
+            "sequence": sequence,
+            "reason": reason,
+        }
+    )
 
 
 def endpoint_disabled(
@@ -135,9 +153,9 @@ def _announcements(
             for merchant in merchants:
                 mine = to_json([_link(link) for link in links if link.merchant_id == merchant])
                 yield Announcement(
-                    EventName.REPLACED, merchant, new.id, reason.value, _with(replaced, "paymentLinks", mine)
+                    EventName.REPLACED, merchant, new.id, str(reason), _with(replaced, "paymentLinks", mine)
                 )
-                yield Announcement(EventName.DELETED, merchant, old.id, reason.value, deleted)
+                yield Announcement(EventName.DELETED, merchant, old.id, str(reason), deleted)
         case Updated(before, after):
             was, now = _flat(before), _flat(after)
             previous = {key: value for key, value in was.items() if now.get(key) != value}
@@ -148,13 +166,13 @@ def _announcements(
             payload = _first_sight(method, customer)
             for merchant in merchants:
                 if merchant in newcomers:
-                    yield Announcement(EventName.UPDATED, merchant, method.id, Reason.WALLET_MERGE.value, payload)
+                    yield Announcement(EventName.UPDATED, merchant, method.id, str(Reason.WALLET_MERGE), payload)
         case Restored(method, links):
             restored = to_json({"paymentMethod": _method(method), "customer": customer, "previous": {}})
             for merchant in merchants:
                 mine = to_json([_link(link) for link in links if link.merchant_id == merchant])
                 payload = _with(restored, "paymentLinks", mine)
-                yield Announcement(EventName.UPDATED, merchant, method.id, OwnReason.RETRACTED.value, payload)
+                yield Announcement(EventName.UPDATED, merchant, method.id, str(OwnReason.RETRACTED), payload)
 
 
 def _first_sight(method: Method, customer: Mapping[str, Any]) -> bytes:
@@ -175,14 +193,14 @@ def _method(method: Method) -> dict[str, Any]:
         "paymentMethodDetails": details,
         "default": method.default,
         "subscriptionDefault": method.subscription_default,
-        "paymentMethodType": method.type.value,
+        "paymentMethodType": str(method.type),
         "nickname": method.nickname,
     }
 
 
 def _details(method: Method) -> dict[str, Any]:
     details = write_details(method.type, method.details)
-    details["type"], details["status"] = method.type.value, method.status.value
+    details["type"], details["status"] = str(method.type), str(method.status)
     return details
 
 
@@ -201,7 +219,7 @@ def _what_changed(previous: Mapping[str, Any], after: Method) -> str:
     An expiry that came with another number is not the reason: whoever takes it for that goes on showing the old number.
     """
     if "status" in previous:
-        return after.status.value
+        return str(after.status)
     if _NUMBER & previous.keys():
         return "DETAILS_UPDATED"
     if "expiryYear" in previous or "expiryMonth" in previous:
@@ -214,4 +232,4 @@ _NUMBER = frozenset({"last4", "cardBrand"})
 
 
 def _link(link: Link) -> dict[str, str]:
-    return {"id": link.id, "reference": link.reference, "kind": link.kind.value}
+    return {"id": link.id, "reference": link.reference, "kind": str(link.kind)}

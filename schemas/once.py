@@ -30,7 +30,7 @@ def loads(written: str | bytes | bytearray) -> Any:
     if not isinstance(written, str):
         written = written.decode(json.detect_encoding(written), "surrogatepass")
     _read.repeated = False
-    value = _DECODER.decode(written)
+    value = _decoded(written)
     return _marked(value) if _read.repeated else value
 
 
@@ -73,6 +73,15 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 # made once: `json.loads` makes a decoder for each text, which takes as long as parsing a message
 _DECODER = json.JSONDecoder(object_pairs_hook=_object)
+
+
+def _decoded(text: str) -> Any:
+    """As `decode`, which takes a third of a message's time to look for blanks around it."""
+    if text.startswith("{"):
+        value, end = _DECODER.raw_decode(text)
+        if end == len(text):
+            return value
+    return _DECODER.decode(text)
 
 
 def _marked(value: Any) -> Any:

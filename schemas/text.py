@@ -38,7 +38,8 @@ def _in_utc(value: datetime) -> datetime:
 
 
 # longer than every known vendor's token
-Text = Annotated[str, StringConstraints(min_length=1, max_length=255), AfterValidator(_no_nul)]
+_LENGTH = StringConstraints(min_length=1, max_length=255)
+Text = Annotated[str, _LENGTH, AfterValidator(_no_nul)]
 
 LONGEST_IDENTIFIER = 255
 LONGEST_VENDOR = 64
@@ -50,12 +51,13 @@ its vendor, and a customer.
 
 
 def _at_most(limit: int) -> Callable[[str], str]:
-    def is_short(value: str) -> str:
-        if len(value.encode()) > limit:
+    def fits_an_index(value: str) -> str:
+        if "\x00" in value or len(value.encode()) > limit:
+            _no_nul(value)
             raise Refused(RefusalCode.TOO_LONG, "", _bytes(limit))
         return value
 
-    return is_short
+    return fits_an_index
 
 
 def _bytes(limit: int) -> str:
@@ -63,11 +65,11 @@ def _bytes(limit: int) -> str:
 
 
 # names a credential or a customer, as part of an index key
-Identifier = Annotated[Text, AfterValidator(_at_most(LONGEST_IDENTIFIER))]
+Identifier = Annotated[str, _LENGTH, AfterValidator(_at_most(LONGEST_IDENTIFIER))]
 
 # No colon: it ends the vendor in a token's key, and begins a fingerprint's key. No @: it marks a customer.
 VENDOR = r"^[^:@\s][^:\s]*$"
-Vendor = Annotated[Text, StringConstraints(pattern=VENDOR), AfterValidator(_at_most(LONGEST_VENDOR))]
+Vendor = Annotated[str, _LENGTH, StringConstraints(pattern=VENDOR), AfterValidator(_at_most(LONGEST_VENDOR))]
 
 LAST4 = r"^[0-9A-Za-z*]{1,4}$"
 Last4 = Annotated[str, StringConstraints(pattern=LAST4)]

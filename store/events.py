@@ -47,5 +47,5 @@ async def number(
         for (wallet_id, merchant_id), count in Counter(lines).items()
     ]
     wallet_ids = list({wallet_id for wallet_id, _ in lines})
-    rows = await connection.execute(_NUMBER, {"counts": counts, "wallet_ids": wallet_ids})
+    rows = (await connection.execute(_NUMBER, {"counts": counts, "wallet_ids": wallet_ids})).all()
     return {(wallet_id, merchant_id): first for wallet_id, merchant_id, first in rows}

@@ -76,7 +76,7 @@ _LOAD = text(f"""
 
 async def load(connection: AsyncConnection, keys: Collection[Key], into: Knowledge) -> None:
     """Add to `into` what is known of the credentials `keys`, and the facts that lead from them."""
-    for state, fact in await connection.execute(_LOAD, {"keys": list(keys)}):
+    for state, fact in (await connection.execute(_LOAD, {"keys": list(keys)})).all():
         if state is not None:
             into.add_state(*read_state(state[:-1]))
         else:

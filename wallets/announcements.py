@@ -60,7 +60,7 @@ async def write_events(
         numbers[line] = sequence + 1
         event_id = uuid7()
         body = wire.render(announcement, event_id, wallet_id, sequence, created_at)
-        merchant_id, name, method_id = announcement.merchant_id, announcement.name.value, announcement.method_id
+        merchant_id, name, method_id = announcement.merchant_id, str(announcement.name), announcement.method_id
         written.append(events.Event(event_id, wallet_id, merchant_id, sequence, name, method_id, body, now))
     return Announced(len(written), await _enqueue(connection, written))
 

@@ -21,7 +21,7 @@ from domain.wallet import Key, MethodId, WalletId
 from store import inbox, knowledge, wallets
 from store.ids import uuid7
 from wallets.announcements import Announced, announce
-from wallets.loading import ORDINARY, Limits, Loaded, known_by, load
+from wallets.loading import ORDINARY, Limits, Loaded, load
 
 ChangePoint: TypeAlias = Literal["decided", "applied", "announced"]
 """A point at which a crash test may stop a change."""
@@ -66,9 +66,7 @@ async def change(
         TooMuch: the updates are more than one transaction may take on.
     """
     loaded = await load(connection, updates, within_reach, limits, keep=retention.unknown)
-    decision, announced = await resolve(
-        connection, loaded, retention, updates=updates, known_before=known_by(loaded.wallets), on_point=on_point
-    )
+    decision, announced = await resolve(connection, loaded, retention, updates=updates, on_point=on_point)
     return Change(decision.verdicts, announced, loaded.left_after)
 
 
@@ -77,8 +75,8 @@ async def resolve(
     loaded: Loaded,
     retention: Retention,
     *,
-    known_before: AbstractSet[Key],
     updates: Sequence[Update] = (),
+    known_before: AbstractSet[Key] | None = None,
     effort: Effort | None = None,
     on_point: Callable[[ChangePoint], None] = lambda _: None,
 ) -> tuple[Decision, Announced]:
@@ -100,14 +98,15 @@ async def carry_out(
     loaded: Loaded,
     retention: Retention,
     *,
-    known_before: AbstractSet[Key],
+    known_before: AbstractSet[Key] | None = None,
     on_point: Callable[[ChangePoint], None] = lambda _: None,
 ) -> Announced:
     """Write and announce a decision.
 
-    `known_before` are the credentials that wallets knew when the knowledge of them was reported.
+    `known_before` are the credentials that wallets knew when the knowledge of them was reported; by default, those that
+    the loaded wallets know.
     """
-    await _apply(connection, decision, loaded, retention, known_before)
+    await _apply(connection, decision, loaded, retention, loaded.known if known_before is None else known_before)
     on_point("applied")
     announced = await announce(connection, decision.changed)
     on_point("announced")

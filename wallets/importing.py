@@ -113,7 +113,7 @@ async def _resolve(connection: AsyncConnection, ids: Sequence[WalletId], retenti
     older_ids = set(await wallets.lock(connection, (), customers)).difference(ids)
     older = await wallets.load(connection, older_ids)
     affected = [*imported, *older]
-    loaded = await within(connection, affected, known_by(affected).union(inbox.identity_keys(customers)), alone=True)
+    loaded = await within(connection, affected, set(inbox.identity_keys(customers)), alone=True)
     # All wallets of the file at once: only the gate blocks other workers meanwhile.
     effort = Effort(limit=float("inf"))
     await resolve(connection, loaded, retention, known_before=known_by(older), effort=effort)

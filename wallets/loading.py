@@ -7,7 +7,7 @@ Locks are taken in the same order everywhere: credentials by key, then wallets b
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import NamedTuple, TypeAlias
 
@@ -43,11 +43,15 @@ _ROUNDS = 2
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """`left_after`: wallets with a greater id that know the updates' credential are left for later."""
+    """What a decision needs. `known` is every credential that one of the wallets knows.
+
+    `left_after`: wallets with a greater id that know the updates' credential are left for later.
+    """
 
     wallets: Sequence[Wallet]
     knowledge: Knowledge
     waiting: Sequence[WaitingUpdate]
+    known: AbstractSet[Key]
     left_after: WalletId | None = None
 
 
@@ -82,11 +86,10 @@ async def load(
     affected = await wallets.load(connection, ids)
     if not of_one_credential and len(affected) > limits.of_a_credential:
         _check_crowds(affected, olds, limits.of_a_credential)
-    known = known_by(affected)
     if customers:
-        _check_nothing_arrived(affected, known, keys)
+        _check_nothing_arrived(affected, keys)
     loaded = await within(connection, affected, keys, ahead=_leads(updates), limit=_KEYS_LIMIT)
-    return Loaded(loaded.wallets, loaded.knowledge, loaded.waiting, left_after)
+    return replace(loaded, left_after=left_after)
 
 
 def _are_of_one_credential(updates: Sequence[Update]) -> bool:
@@ -101,12 +104,13 @@ def _check_crowds(affected: Iterable[Wallet], keys: AbstractSet[Key], limit: int
         raise TooMuch(f"a credential is in more than {limit} wallets")
 
 
-def _check_nothing_arrived(affected: Sequence[Wallet], known: AbstractSet[Key], keys: AbstractSet[Key]) -> None:
+def _check_nothing_arrived(affected: Sequence[Wallet], keys: AbstractSet[Key]) -> None:
     """Raise Contended if the wallets of a merge know credentials that are not locked.
 
     A merge lets one wallet know what is in the other. A target that is not loaded appeared with a merge that this
     transaction waited for.
     """
+    known = known_by(affected)
     targets = {wallet.merged_into for wallet in affected} - {None}
     if not known <= keys or not targets <= {wallet.id for wallet in affected}:
         raise knowledge.Contended(known - keys)
@@ -150,7 +154,8 @@ async def within(
         loaded |= unloaded
         reached |= known_facts.reach(start, beyond=reached - start, ahead=ahead)
         unloaded = reached - loaded
-    return Loaded(affected, known_facts, await inbox.waiting(connection, loaded) if affected else ())
+    waiting = await inbox.waiting(connection, loaded) if affected else ()
+    return Loaded(affected, known_facts, waiting, known)
 
 
 def _leads(updates: Iterable[Update]) -> Leads:

@@ -20,7 +20,7 @@ async def examine_wallets(connection: AsyncConnection, ids: Sequence[WalletId]) 
     They are resolved by everything that is known, as they are: nothing is locked or written.
     """
     loaded = await wallets.load(connection, ids)
-    known = await within(connection, loaded, known_by(loaded), alone=True)
+    known = await within(connection, loaded, frozenset(), alone=True)
     decision = decide((), known.wallets, known.knowledge, known.waiting, method_ids())
     findings = [
         Finding(FindingKind.UNRESOLVED_WALLET, wallet.after.id, _summary(wallet), None) for wallet in decision.changed
@@ -49,4 +49,4 @@ async def resolve_again(connection: AsyncConnection, ids: Collection[WalletId], 
     if not known_by(affected) <= keys:
         raise knowledge.Contended(known_by(affected) - keys)
     loaded = await within(connection, affected, keys)
-    await resolve(connection, loaded, retention, known_before=known_by(affected))
+    await resolve(connection, loaded, retention)

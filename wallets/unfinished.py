@@ -26,7 +26,7 @@ from store.refusals import reason
 from store.unfinished import Unfinished
 from wallets.announcements import EVENTS, Announced, OnDue
 from wallets.change import Retention, carry_out, method_ids
-from wallets.loading import ORDINARY, Loaded, known_by, within
+from wallets.loading import ORDINARY, Loaded, within
 
 log = structlog.get_logger()
 
@@ -141,7 +141,7 @@ async def run_once(engine: AsyncEngine, retention: Retention, pace: _Pace | None
         await knowledge.lock(connection, keys, keep=retention.unknown)
         ids = await wallets.lock(connection, claimed[0].update.keys, limit=pace.at_once, after=claimed[0].after)
         affected = await wallets.load(connection, ids)
-        loaded = await within(connection, affected, keys | known_by(affected))
+        loaded = await within(connection, affected, keys)
         announced = await _resolve(connection, claimed, loaded, retention)
         if len(ids) < pace.at_once:
             await unfinished.finish(connection, claimed)
@@ -158,7 +158,7 @@ async def _resolve(
     waiting = {update.inbox_id for update in loaded.waiting}
     updates = [*loaded.waiting, *(row.update for row in claimed if row.update.inbox_id not in waiting)]
     decision = decide((), loaded.wallets, loaded.knowledge, updates, method_ids())
-    announced = await carry_out(connection, decision, loaded, retention, known_before=known_by(loaded.wallets))
+    announced = await carry_out(connection, decision, loaded, retention)
     followed = [(update, verdict) for update, verdict in decision.waiting if update.inbox_id in waiting]
     if followed:
         await inbox.update_outcomes(connection, followed)

@@ -38,16 +38,16 @@ async def load(connection: AsyncConnection, ids: Collection[WalletId]) -> list[W
     """The wallets of `ids`, whole, ordered by id; so are their methods and links."""
     parameters = {"ids": list(ids)}
     methods: dict[WalletId, list[Method]] = {}
-    for row in await connection.execute(_METHODS, parameters):
+    for row in (await connection.execute(_METHODS, parameters)).all():
         wallet_id, method = read_method(row)
         methods.setdefault(wallet_id, []).append(method)
     links: dict[WalletId, list[Link]] = {}
-    for row in await connection.execute(_LINKS, parameters):
+    for row in (await connection.execute(_LINKS, parameters)).all():
         wallet_id, link = read_link(row)
         links.setdefault(wallet_id, []).append(link)
     return [
         read_wallet(row, methods.get(row[0], ()), links.get(row[0], ()))
-        for row in await connection.execute(_WALLETS, parameters)
+        for row in (await connection.execute(_WALLETS, parameters)).all()
     ]
 
 
