@@ -96,14 +96,7 @@ async def judge(
     if isinstance(decided, Obstacle):
         return decided
     on_point("decided")
-    announced = await carry_out(
-        connection,
-        decided.decision,
-        loaded,
-        retention,
-        known_before=known_by(loaded.wallets),
-        on_point=on_point,
-    )
+    announced = await carry_out(connection, decided.decision, loaded, retention, on_point=on_point)
     await reports.forget(connection, decided.taken_back)
     others = [(update, verdict) for update, verdict in decided.decision.waiting if update.inbox_id != inbox_id]
     if others:
@@ -130,7 +123,7 @@ async def _load(
     """Lock and load what the update is about, as a batch does."""
     update = found.update
     if not update.keys and not update.merge_from:
-        return Loaded((), Knowledge(), ())
+        return Loaded((), Knowledge(), (), frozenset())
     old = Credential(*update.keys) if update.keys else None
     about = Update(update.stamp, found.type, old, merge_from=update.merge_from, merge_into=update.merge_into)
     return await load(connection, [about], within_reach, ORDINARY, keep=retention.unknown)
