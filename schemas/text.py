@@ -69,7 +69,7 @@ Identifier = Annotated[str, _LENGTH, AfterValidator(_at_most(LONGEST_IDENTIFIER)
 
 # No colon: it ends the vendor in a token's key, and begins a fingerprint's key. No @: it marks a customer.
 VENDOR = r"^[^:@\s][^:\s]*$"
-Vendor = Annotated[str, _LENGTH, StringConstraints(pattern=VENDOR), AfterValidator(_at_most(LONGEST_VENDOR))]
+Vendor = Annotated[Text, StringConstraints(pattern=VENDOR), AfterValidator(_at_most(LONGEST_VENDOR))]
 
 LAST4 = r"^[0-9A-Za-z*]{1,4}$"
 Last4 = Annotated[str, StringConstraints(pattern=LAST4)]
