@@ -52,8 +52,9 @@ async def select(connection: AsyncConnection, selection: Selection, *, delivered
 
 _REPLAYABLE = text("""
     SELECT DISTINCT event_id, endpoint_id, wallet_id, sequence
-    FROM delivery_history
-    WHERE (status = 'DEAD' OR status = 'DELIVERED' AND :delivered) AND id = ANY(CAST(:ids AS bigint[]))
+    FROM (SELECT event_id, endpoint_id, wallet_id, sequence, status FROM delivery_history
+          WHERE id = ANY(CAST(:ids AS bigint[])) OFFSET 0) AS finished
+    WHERE (status = 'DEAD' OR status = 'DELIVERED' AND :delivered)
       AND (SELECT removed_at IS NULL FROM endpoints WHERE endpoints.id = endpoint_id)
 """)
 

@@ -1,5 +1,6 @@
 """`repoint reconcile`: what it writes, as a table and as JSON, and how it exits."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from tests.acceptance.program import Program
 from tests.consumers.harness import Harness
 from tests.domain.build import link, method, replaced, wallet
+from tests.reconciliation.drift import plant
 
 
 @pytest.fixture
@@ -67,3 +69,33 @@ async def test_what_a_person_must_decide_is_an_exit_code(program: Program, harne
     )
     busy = await program("reconcile", "deliveries")
     assert (busy.code, "deliveries: another process is at it" in busy.err) == (1, True)
+
+
+async def test_the_role_starts_without_a_broker_and_ends_when_it_is_told_to(program: Program, harness: Harness) -> None:
+    async with program.going("run", "--role", "reconcile", HTTP_PORT="0") as running:
+        await running.says("running")
+        assert await running.stop() == 0
+    assert not any("broker" in line for line in running.lines)
+
+
+async def test_only_a_thousand_findings_are_shown_and_all_are_written_as_json(
+    program: Program, harness: Harness
+) -> None:
+    await harness.import_wallets(
+        *(wallet(method(f"T{n}"), links=[link(f"m-T{n}")], customer=f"t{n}") for n in range(1001))
+    )
+    await plant(harness, "UPDATE payment_methods SET status = 'DELETED' WHERE live AND wallet_id <> :id",
+                id=harness.id_of("w-e1"))  # fmt: skip
+    shown = await program("reconcile", "links", "--dry-run")
+    assert shown.code == 1
+    assert shown.out.splitlines()[0] == "links: 1,002 examined, 1,001 findings"
+    assert len(shown.out.splitlines()) == 2 + 1000
+    assert "repoint: 1 finding more: --json writes all of them\n" in shown.err
+    written = await program("reconcile", "links", "--dry-run", "--json")
+    assert len(json.loads(written.out)[0]["findings"]) == 1001
+
+
+@pytest.mark.parametrize("since", ["1h", "2026-11-20T09:14:00Z", "2026-11-20"])
+async def test_since_is_a_moment_or_how_long_ago_it_is(program: Program, harness: Harness, since: str) -> None:
+    assert "lineage: " in (await program("reconcile", "lineage", "--since", since)).well().out
+    assert (await program("reconcile", "lineage", "--since", "soon")).code == 2

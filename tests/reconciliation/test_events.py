@@ -12,8 +12,8 @@ from domain.reconciliation import Finding, FindingKind, JobName, Scope
 from domain.update import UpdateType
 from domain.wallet import Expiry
 from reconciliation import catalog, jobs
-from store.reconciliation.page import Page
 from tests.consumers.harness import EVERYTHING, Harness, merging
+from tests.consumers.paused_worker import waits
 from tests.domain.build import link, method, removed, replaced, reported, wallet, who
 from tests.reconciliation.drift import KEPT, plant, run, state
 
@@ -180,6 +180,20 @@ async def test_after_a_merge_nobody_lacks_what_was_announced_in_the_other_wallet
         f"{DELETED} of m-S to pharmacy"
     ]
     assert await losses(harness) == []
+
+
+async def test_a_change_whose_events_are_all_lost_is_no_change_of_the_wallet_that_it_was_merged_into(
+    engine: AsyncEngine,
+) -> None:
+    """Nobody knows which of the merchants could see it; the gap in the numbers of the other wallet remains."""
+    harness = Harness(engine)
+    await harness.import_wallets(
+        wallet(method("A"), merchants=("pharmacy",)), wallet(method("B"), customer="e2", merchants=("optician",))
+    )
+    await harness.report(replaced("A", "A2", on=1))
+    await harness.report(merging(who("e1"), who("e2")))
+    await lose(harness, "wallet_id = :id", id=harness.id_of("w-e1"))
+    assert await losses(harness) == [(FindingKind.SEQUENCE_GAP, "1 to 2 of pharmacy")]
 
 
 async def test_replacements_from_before_what_retention_removed_lack_nothing(harness: Harness) -> None:
@@ -401,16 +415,20 @@ async def test_two_runs_that_find_the_same_loss_send_it_once(harness: Harness) -
     """The second one waits for the wallet, and looks again once it has it."""
     await lose(harness, "merchant_id = 'pharmacy' AND sequence < 3")
     real = catalog.jobs(KEPT, Scope(repairs=True))[JobName.EVENTS]
-    pages: list[Page] = []
-    for _ in range(2):
-        async with harness.engine.begin() as connection:
-            pages.append(await real.examine(connection, "", 1000))
+    async with harness.engine.begin() as connection:
+        page = await real.examine(connection, "", 1000)
 
-    async def repair(page: Page) -> None:
+    async def repair() -> None:
         async with harness.engine.begin() as connection:
             await real.repair(connection, page.findings)
 
-    await asyncio.gather(*map(repair, pages))
+    async with harness.engine.connect() as first:
+        await real.repair(first, page.findings)
+        second = asyncio.create_task(repair())
+        await waits(harness.engine, second)
+        assert not second.done()
+        await first.commit()
+    await second
     assert await sequences(harness, "pharmacy") == [3, 4, 5]
 
 
