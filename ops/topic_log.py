@@ -15,7 +15,7 @@ from consumers.cluster import Cluster, Topic, Trouble, trouble_of
 from ops import kafka
 from ops.settings import Settings
 from reconciliation.accounting import PartitionOffsets, TopicLog, TopicOffsets
-from store.reconciliation.offsets import Range
+from store.reconciliation.offsets import OffsetRange
 
 log = structlog.get_logger()
 
@@ -24,7 +24,7 @@ _MOST_MESSAGES = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class _Broker:
+class _TopicAtBroker:
     """`security` are aiokafka's arguments for TLS and SASL."""
 
     servers: str
@@ -45,7 +45,7 @@ class _Broker:
         partitions = {number: PartitionOffsets(first, committed.get(number)) for number, first in firsts.items()}
         return TopicOffsets(self.topic, topic.id, partitions)
 
-    async def messages(self, partition: int, within: Range) -> Sequence[int]:
+    async def messages(self, partition: int, within: OffsetRange) -> Sequence[int]:
         """The offsets of the messages with a value; 10,000 at most. None of them if the broker cannot be asked."""
         try:
             async with self._cluster() as cluster:
@@ -54,11 +54,11 @@ class _Broker:
             log.warning("messages are not looked for", reason=str(trouble), partition=partition, offset=within.start)
             return ()
 
-    async def _messages(self, cluster: Cluster, partition: int, within: Range) -> list[int]:
+    async def _messages(self, cluster: Cluster, partition: int, within: OffsetRange) -> list[int]:
         topic = await cluster.describe(self.topic)
-        found: list[int] = []
+        offsets: list[int] = []
         position = within.start
-        while position < within.end and len(found) < _MOST_MESSAGES:
+        while position < within.end and len(offsets) < _MOST_MESSAGES:
             fetched = await cluster.read(topic, partition, position)
             read = records.read(
                 self.topic,
@@ -68,13 +68,13 @@ class _Broker:
                 position=position,
                 high_watermark=fetched.high_watermark,
             )
-            found += [
+            offsets += [
                 message.offset for message in read.messages if message.value is not None and message.offset < within.end
             ]
             if read.next_offset <= position:
                 break
             position = read.next_offset
-        return found[:_MOST_MESSAGES]
+        return offsets[:_MOST_MESSAGES]
 
     async def _committed(self, topic: Topic) -> dict[int, int]:
         """The offset that the group reads next, for each partition of which it has read something."""
@@ -82,12 +82,12 @@ class _Broker:
         partitions = [TopicPartition(topic.name, number) for number in topic.leaders]
         try:
             await client.start()
-            found = await client.list_consumer_group_offsets(self.group, partitions=partitions)
+            answers = await client.list_consumer_group_offsets(self.group, partitions=partitions)
         except (KafkaError, OSError) as error:
             raise trouble_of(error, topic.name, self.group) from error
         finally:
             await client.close()
-        return {place.partition: committed.offset for place, committed in found.items() if committed.offset >= 0}
+        return {place.partition: committed.offset for place, committed in answers.items() if committed.offset >= 0}
 
     @asynccontextmanager
     async def _cluster(self) -> AsyncIterator[Cluster]:
@@ -99,5 +99,5 @@ def topic_log(settings: Settings, servers: str | None) -> TopicLog | None:
     """The update topic at the brokers; None where no broker is known."""
     if not servers:
         return None
-    broker = _Broker(servers, kafka.security(settings), settings.kafka_topic, settings.kafka_group)
+    broker = _TopicAtBroker(servers, kafka.security(settings), settings.kafka_topic, settings.kafka_group)
     return TopicLog(broker.offsets, broker.messages)

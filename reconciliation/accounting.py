@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from domain.reconciliation import Finding, FindingKind
 from store import accounting
 from store.reconciliation import offsets
-from store.reconciliation.offsets import Range
+from store.reconciliation.offsets import OffsetRange
 from store.reconciliation.page import Page
 from store.topics import Incarnation
 
@@ -42,7 +42,7 @@ class TopicLog(NamedTuple):
     """
 
     offsets: Callable[[], Awaitable[TopicOffsets | None]]
-    messages: Callable[[int, Range], Awaitable[Sequence[int]]]
+    messages: Callable[[int, OffsetRange], Awaitable[Sequence[int]]]
 
 
 class OffsetAccounts:
@@ -90,11 +90,11 @@ class OffsetAccounts:
             start = await offsets.first(connection, of, number, self._since)
             if start is None:
                 start = partition.first if self._since is None else committed
-        within = Range(start, max(start, committed))
+        within = OffsetRange(start, max(start, committed))
         known = await offsets.taken_in(connection, of, number, within, limit)
         end = known[-1] + 1 if len(known) == limit else within.end
-        passed = await offsets.passed(connection, of, number, Range(start, end))
-        for gap in gaps(Range(start, end), [*(Range(offset, offset + 1) for offset in known), *passed]):
+        passed = await offsets.passed(connection, of, number, OffsetRange(start, end))
+        for gap in gaps(OffsetRange(start, end), [*(OffsetRange(offset, offset + 1) for offset in known), *passed]):
             findings += await self._unrecorded(of, number, partition, gap)
         return Page(len(known), findings, None), end if len(known) == limit else None
 
@@ -102,16 +102,18 @@ class OffsetAccounts:
         self, connection: AsyncConnection, of: Incarnation, number: int, partition: PartitionOffsets
     ) -> list[Finding]:
         """What the topic's retention has removed before the group read it, and no worker has noted yet."""
-        unread = Range(partition.committed or 0, partition.first)
+        unread = OffsetRange(partition.committed or 0, partition.first)
         if unread.start >= unread.end or await offsets.passed(connection, of, number, unread):
             return []
         expected = f"offset {unread.start} to be read next"
         return [Finding(FindingKind.LOST_BEFORE_READ, f"{of.topic}/{number}", expected, f"it begins at {unread.end}")]
 
-    async def _unrecorded(self, of: Incarnation, number: int, partition: PartitionOffsets, gap: Range) -> list[Finding]:
+    async def _unrecorded(
+        self, of: Incarnation, number: int, partition: PartitionOffsets, gap: OffsetRange
+    ) -> list[Finding]:
         """The messages of a gap that the broker still has: the group has passed them, and they have no outcome."""
         assert self._log is not None
-        kept = Range(max(gap.start, partition.first), gap.end)
+        kept = OffsetRange(max(gap.start, partition.first), gap.end)
         messages = await self._log.messages(number, kept) if kept.start < kept.end else ()
         if not messages:
             return []
@@ -120,15 +122,15 @@ class OffsetAccounts:
         return [Finding(FindingKind.MESSAGE_WITHOUT_OUTCOME, f"{of.topic}/{number}", expected, None)]
 
 
-def gaps(whole: Range, covered: Iterable[Range]) -> Iterator[Range]:
+def gaps(whole: OffsetRange, covered: Iterable[OffsetRange]) -> Iterator[OffsetRange]:
     """The parts of `whole` that no range of `covered` covers, in order."""
     start = whole.start
     for part in sorted(covered):
         if part.start > start:
-            yield Range(start, part.start)
+            yield OffsetRange(start, part.start)
         start = max(start, part.end)
     if start < whole.end:
-        yield Range(start, whole.end)
+        yield OffsetRange(start, whole.end)
 
 
 async def examine_ledger(connection: AsyncConnection, _after: str, _limit: int) -> Page:

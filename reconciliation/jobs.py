@@ -54,7 +54,7 @@ class Report:
         return sum(count.repaired for count in self.counts)
 
 
-class Progress(NamedTuple):
+class RunProgress(NamedTuple):
     """Called as a run goes on: with about how many subjects it has (None: not known), and with the size of each page.
 
     A run that is continued has examined some before; they are a page of their own.
@@ -64,7 +64,7 @@ class Progress(NamedTuple):
     on_examined: Callable[[int], None] = lambda _: None
 
 
-_NO_PROGRESS = Progress()
+_NO_PROGRESS = RunProgress()
 
 
 async def reconcile(
@@ -74,7 +74,7 @@ async def reconcile(
     scope: Scope,
     *,
     log: TopicLog | None = None,
-    progress: Progress = _NO_PROGRESS,
+    progress: RunProgress = _NO_PROGRESS,
     stopping: asyncio.Event | None = None,
 ) -> Report:
     """Run a job to its end, or until `stopping` is set; or continue a run whose process died.

@@ -86,7 +86,7 @@ class Reconciling:
             except AlreadyRunning:
                 continue
             if report.is_over:
-                self._tell(report, seconds=time.monotonic() - began)
+                self._report(report, seconds=time.monotonic() - began)
 
     async def _due(self) -> list[JobName]:
         async with self._engine.begin() as connection:
@@ -96,7 +96,7 @@ class Reconciling:
                 LAST_WHOLE_RUN.labels(name).set(whole.ended.total_seconds())
         return [name for name, every in self._every.items() if (whole := latest[name]) is None or whole.began >= every]
 
-    def _tell(self, report: Report, *, seconds: float) -> None:
+    def _report(self, report: Report, *, seconds: float) -> None:
         job, run = report.run.job, report.run.id
         RUNS.labels(job).inc()
         for kind, found, repaired in report.counts:

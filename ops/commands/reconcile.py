@@ -16,7 +16,7 @@ from ops.topic_log import topic_log
 from reconciliation import jobs
 from reconciliation.accounting import TopicLog
 from reconciliation.catalog import Kept
-from reconciliation.jobs import Progress, Report
+from reconciliation.jobs import Report, RunProgress
 from schemas.views import FindingView, ReportView
 from store.reconciliation.runs import AlreadyRunning
 
@@ -67,7 +67,7 @@ def reconcile(
 
 async def _run(engine: AsyncEngine, name: JobName, kept_for: Kept, scope: Scope, log: TopicLog | None) -> Report:
     with terminal.steps(name, "row") as steps:
-        progress = Progress(steps.begin, steps.advance)
+        progress = RunProgress(steps.begin, steps.advance)
         try:
             return await jobs.reconcile(engine, name, kept_for, scope, log=log, progress=progress)
         except AlreadyRunning:

@@ -12,7 +12,7 @@ from store.reconciliation import subjects
 from store.topics import Incarnation
 
 
-class Range(NamedTuple):
+class OffsetRange(NamedTuple):
     """Offsets from `start` up to `end`, without `end`."""
 
     start: int
@@ -77,17 +77,19 @@ _PASSED = text(f"""
 
 
 async def taken_in(
-    connection: AsyncConnection, of: Incarnation, partition: int, within: Range, limit: int
+    connection: AsyncConnection, of: Incarnation, partition: int, within: OffsetRange, limit: int
 ) -> Sequence[int]:
     """The next offsets that the inbox or the dead letters have."""
     place = _place(of, partition) | within._asdict() | {"limit": limit}
     return list(await connection.scalars(_TAKEN_IN, place))
 
 
-async def passed(connection: AsyncConnection, of: Incarnation, partition: int, within: Range) -> list[Range]:
+async def passed(
+    connection: AsyncConnection, of: Incarnation, partition: int, within: OffsetRange
+) -> list[OffsetRange]:
     """The ranges that were lost before they were read, or skipped by an operator, by their start."""
     rows = await connection.execute(_PASSED, _place(of, partition) | within._asdict())
-    return [Range._make(row) for row in rows]
+    return [OffsetRange._make(row) for row in rows]
 
 
 def _place(of: Incarnation, partition: int) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from ops.settings import Settings
 from ops.topic_log import topic_log
 from reconciliation import jobs
 from reconciliation.accounting import PartitionOffsets, TopicLog
-from store.reconciliation.offsets import Range
+from store.reconciliation.offsets import OffsetRange
 from testbed.kafka import Broker
 from tests.consumers.harness import Harness
 from tests.consumers.test_troubles import remove_before
@@ -51,16 +51,16 @@ async def test_offsets_and_messages_are_those_of_the_broker(post: Post) -> None:
     assert found is not None
     assert found.topic == post.topic
     assert {found.partitions[number] for number in (0, 1)} == {PartitionOffsets(0, None), PartitionOffsets(0, 4)}
-    assert await log.messages(1, Range(1, 6)) == [1, 2, 4, 5]
-    assert await log.messages(1, Range(3, 4)) == []
-    assert await log.messages(0, Range(0, 4)) == []
+    assert await log.messages(1, OffsetRange(1, 6)) == [1, 2, 4, 5]
+    assert await log.messages(1, OffsetRange(3, 4)) == []
+    assert await log.messages(0, OffsetRange(0, 4)) == []
 
 
 async def test_a_broker_that_is_away_is_said_and_nothing_is_compared(engine: AsyncEngine) -> None:
     log = log_of("127.0.0.1:1", "updates", "group")
     with capture_logs() as lines:
         assert await log.offsets() is None
-        assert await log.messages(0, Range(0, 1)) == ()
+        assert await log.messages(0, OffsetRange(0, 1)) == ()
         report = await jobs.reconcile(engine, JobName.ACCOUNTING, KEPT, Scope(repairs=True), log=log)
     assert (report.found, report.run.examined) == (0, 1)
     assert {line["reason"] for line in lines} == {"the broker cannot be reached"}

@@ -13,7 +13,7 @@ from domain.update import UpdateType
 from reconciliation import jobs
 from reconciliation.accounting import PartitionOffsets, TopicLog, TopicOffsets, gaps
 from store import skips, topics
-from store.reconciliation.offsets import Range
+from store.reconciliation.offsets import OffsetRange
 from store.topics import Incarnation, Loss
 from tests.consumers.harness import Harness
 from tests.domain.build import method, replaced, reported, wallet
@@ -30,7 +30,7 @@ class Broker:
     partitions: dict[int, tuple[int, int | None]]
     messages: dict[int, list[int]] = field(default_factory=dict)
     topic_id: UUID | None = TOPIC_ID
-    asked: list[tuple[int, Range]] = field(default_factory=list)
+    asked: list[tuple[int, OffsetRange]] = field(default_factory=list)
 
     @property
     def log(self) -> TopicLog:
@@ -38,7 +38,7 @@ class Broker:
             partitions = {number: PartitionOffsets(*partition) for number, partition in self.partitions.items()}
             return TopicOffsets("updates", self.topic_id, partitions)
 
-        async def messages(partition: int, within: Range) -> Sequence[int]:
+        async def messages(partition: int, within: OffsetRange) -> Sequence[int]:
             self.asked.append((partition, within))
             return [offset for offset in self.messages.get(partition, ()) if within.start <= offset < within.end]
 
@@ -103,7 +103,7 @@ async def test_what_has_no_value_needs_no_outcome(harness: Harness) -> None:
     """Tombstones, markers of transactions, and what a compaction removed: the broker has no message there."""
     broker = Broker({0: (0, 9)}, {0: [0, 1, 2, 3, 4]})
     assert await account(harness, broker) == []
-    assert broker.asked == [(0, Range(5, 9))]
+    assert broker.asked == [(0, OffsetRange(5, 9))]
 
 
 async def test_what_was_lost_or_skipped_is_accounted_for(harness: Harness) -> None:
@@ -115,7 +115,7 @@ async def test_what_was_lost_or_skipped_is_accounted_for(harness: Harness) -> No
     assert await account(harness, broker) == [
         (FindingKind.MESSAGE_WITHOUT_OUTCOME, "updates/0", "an outcome of 2 messages at offsets 10 to 11", None)
     ]
-    assert broker.asked == [(0, Range(10, 12))]
+    assert broker.asked == [(0, OffsetRange(10, 12))]
 
 
 async def test_what_the_topic_has_not_any_more_is_not_asked_for(harness: Harness) -> None:
@@ -124,7 +124,7 @@ async def test_what_the_topic_has_not_any_more_is_not_asked_for(harness: Harness
     assert await account(harness, broker) == [
         (FindingKind.MESSAGE_WITHOUT_OUTCOME, "updates/0", "an outcome of 1 message at offset 2", None)
     ]
-    assert broker.asked == [(0, Range(2, 3))]
+    assert broker.asked == [(0, OffsetRange(2, 3))]
 
 
 async def test_what_retention_takes_before_it_is_read_is_found_until_a_worker_notes_it(harness: Harness) -> None:
@@ -202,4 +202,4 @@ async def test_the_job_repairs_nothing(harness: Harness) -> None:
     ],
 )
 def test_gaps_are_what_no_range_covers(covered: list[tuple[int, int]], expected: list[tuple[int, int]]) -> None:
-    assert list(gaps(Range(0, 10), [Range(*part) for part in covered])) == expected
+    assert list(gaps(OffsetRange(0, 10), [OffsetRange(*part) for part in covered])) == expected

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from domain.reconciliation import Finding, FindingKind, JobName, Scope
 from merchants.endpoint_events import send_test
 from reconciliation import catalog, jobs
-from reconciliation.jobs import Progress
+from reconciliation.jobs import RunProgress
 from store import deliveries, endpoints
 from store.inbox import GATE
 from store.reconciliation import runs
@@ -599,7 +599,7 @@ async def test_the_size_of_each_page_is_told(harness: Harness, monkeypatch: pyte
     monkeypatch.setattr(jobs, "_PAGE", 3)
     pages: list[int] = []
     sizes: list[int | None] = []
-    progress = Progress(sizes.append, pages.append)
+    progress = RunProgress(sizes.append, pages.append)
     await jobs.reconcile(harness.engine, JobName.LINEAGE, KEPT, REPAIR, progress=progress)
     assert sizes == [None]  # never analysed
     assert pages == [3, 1]

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from domain.reconciliation import JobName, Scope
 from reconciliation import catalog, jobs
-from reconciliation.jobs import Progress
+from reconciliation.jobs import RunProgress
 from store.ids import first_at
 from store.reconciliation import subjects
 from store.reconciliation.page import Page
@@ -162,7 +162,7 @@ async def test_a_run_of_the_same_scope_is_continued_and_every_other_one_begins_a
 
     monkeypatch.setattr(jobs, "_page", counted)
     pages: list[int] = []
-    progress = Progress(on_examined=pages.append)
+    progress = RunProgress(on_examined=pages.append)
     report = await jobs.reconcile(harness.engine, JobName.LINEAGE, KEPT, scope._replace(**change), progress=progress)
     assert report.run.examined == sum(pages) == examined
     assert looks == (len(pages) if change else len(pages) - 1)
