@@ -15,7 +15,7 @@ The step after each kind of failure (`store.failures`):
 
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
 import structlog
@@ -46,6 +46,9 @@ RETRIES = Counter("repoint_batch_retries_total", "Batches taken again, by why", 
 
 TakeIn: TypeAlias = Callable[..., Awaitable[BatchResult]]
 """As `consumers.batch.take_in`, with its arguments."""
+
+OnReplaced: TypeAlias = Callable[[Mapping[str, int]], None]
+"""Called after a commit with the number of wallets in which each vendor's facts replaced a payment method."""
 
 # Tries of a message that is too much while the server is slow in between. Without a bound, a message that itself slows
 # the server would be tried for ever.
@@ -111,7 +114,8 @@ class BatchIntake:
     """Takes in the batches of one worker.
 
     `take_in` takes in one batch, in one transaction. `on_due` is called after each commit that made deliveries, with
-    their endpoints. `on_point` is called with each point that a batch passes; crash tests stop the process there.
+    their endpoints, `on_replaced` after each in which vendors' facts replaced payment methods. `on_point` is called
+    with each point that a batch passes; crash tests stop the process there.
     `incarnation` is that of the batches' topic (`store.topics`). In fields that `digit_ids` names, digits are no card
     number.
     """
@@ -124,6 +128,7 @@ class BatchIntake:
         waiting: Waiting,
         *,
         on_due: OnDue = lambda _: None,
+        on_replaced: OnReplaced = lambda _: None,
         on_point: Callable[[BatchPoint], None] = lambda _: None,
         allowance: Allowance = ORDINARY,
         digit_ids: DigitIds = NO_DIGIT_IDS,
@@ -133,6 +138,7 @@ class BatchIntake:
         self._take_in_whole = take_in
         self._waiting = waiting
         self._on_due = on_due
+        self._on_replaced = on_replaced
         self._on_point = on_point
         self.incarnation = 0
         self._allowance = allowance
@@ -209,6 +215,8 @@ class BatchIntake:
                 self._log.add(result)
                 if result.due:
                     self._on_due(result.due)
+                if result.replaced:
+                    self._on_replaced(result.replaced)
                 return None
 
     async def _kind(self, error: BaseException) -> Failure:

@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from consumers.batch import BatchPoint, take_in
 from consumers.cluster import Cluster, TopicMissing, TopicRemade, Trouble
 from consumers.halts import Halts
-from consumers.halving import BatchIntake, TakeIn, batches
+from consumers.halving import BatchIntake, OnReplaced, TakeIn, batches
 from consumers.handover import Handover
 from consumers.ledger import Ledger
 from consumers.letters import Message
@@ -64,7 +64,8 @@ class Worker:
     `security` are aiokafka's arguments for TLS and SASL.
     `take_in` takes in a batch, in one transaction. In fields that `digit_ids` names, digits are no card number.
     If an `optional` topic is missing, `ready` returns None nevertheless.
-    `on_due` is called after each commit that made deliveries, with the ids of their endpoints.
+    `on_due` is called after each commit that made deliveries, with the ids of their endpoints, `on_replaced` after each
+    that replaced payment methods by vendors' facts, with the number of wallets by vendor.
     `on_point` is called with each point that is passed; crash tests stop the process there.
     """
 
@@ -86,6 +87,7 @@ class Worker:
         digit_ids: DigitIds = NO_DIGIT_IDS,
         take_in: TakeIn = take_in,
         on_due: OnDue = lambda _: None,
+        on_replaced: OnReplaced = lambda _: None,
         on_point: Callable[[WorkerPoint], None] = lambda _: None,
     ) -> None:
         self._bootstrap_servers = bootstrap_servers
@@ -101,7 +103,14 @@ class Worker:
         self._on_point = on_point
         self._waiting = Waiting(f"the consumer of {topic}", "the broker: not connected yet")
         self._intake = BatchIntake(
-            engine, retention, take_in, self._waiting, on_due=on_due, on_point=on_point, digit_ids=digit_ids
+            engine,
+            retention,
+            take_in,
+            self._waiting,
+            on_due=on_due,
+            on_replaced=on_replaced,
+            on_point=on_point,
+            digit_ids=digit_ids,
         )
         self._idle = asyncio.Event()
         self._idle.set()

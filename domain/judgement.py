@@ -30,7 +30,7 @@ from domain.wallet import Key, MethodId, Wallet, WalletId
 DISCARDED = Verdict(Outcome.IGNORED, "DISCARDED")
 """The outcome of an update that a person discarded."""
 
-_OWNER_MISMATCH, _ID_REUSED = "OWNER_MISMATCH", "ID_REUSED"
+_OWNER_MISMATCH, _ID_REUSED, _VENDOR_PAUSED = "OWNER_MISMATCH", "ID_REUSED", "VENDOR_PAUSED"
 _CONFLICTS = frozenset(conflict.value for conflict in Conflict)
 _WAIT = (Outcome.PARKED, Outcome.QUARANTINED)
 
@@ -39,6 +39,7 @@ class Obstacle(Enum):
     """Why an update cannot be released as a person asked for it."""
 
     NOT_WAITING = "it does not wait for anything"
+    HELD = "its vendor is paused; it is taken in when the vendor is resumed (`repoint vendors resume`)"
     PARKED = "no wallet knows its credential; it is resolved as soon as one comes to know it"
     ID_REUSED = "its id was used before, and its content was not kept: have the vendor send it under an id of its own"
     FORGOTTEN = "what it reported is not known any more: have the vendor send it again"
@@ -135,7 +136,7 @@ def release(update: WaitingUpdate, verdict: Verdict, choice: Choice, known: Know
     if update.merge_from:
         return _release_merge(update, choice, known)
     if verdict.outcome is Outcome.PARKED:
-        return Obstacle.PARKED
+        return Obstacle.HELD if verdict.reason == _VENDOR_PAUSED else Obstacle.PARKED
     if verdict.reason != _ID_REUSED and not update.keys:
         return Obstacle.FORGOTTEN
     judgement = judge(verdict.reason, choice)

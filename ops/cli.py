@@ -67,6 +67,7 @@ COMMANDS: Mapping[str, Entry] = {
     "wallets": Entry("ops.commands.wallets", "app", "Customers' payment methods and payment links, as files."),
     "feeds": Entry("ops.commands.feeds", "app", "The vendors' feeds that can be read."),
     "inbox": Entry("ops.commands.inbox", "app", "Vendor updates that came in, with their outcomes."),
+    "vendors": Entry("ops.commands.vendors", "app", "Vendors whose updates are held back."),
     "facts": Entry("ops.commands.facts", "app", "What vendors reported that credentials were replaced by."),
     "topics": Entry("ops.commands.topics", "app", "The topics on Kafka that updates come by."),
     "fetches": Entry(

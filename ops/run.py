@@ -16,6 +16,9 @@ from api.feeds import FeedIntake
 from api.listener import Listener
 from consumers import batch, thin, upkeep
 from consumers.delivery_gauges import Measuring
+from consumers.halving import OnReplaced
+from consumers.held import HeldIntake
+from consumers.vendor_watch import VendorWatch
 from consumers.worker import Worker
 from loops.progress import Stalled
 from loops.waiting import event_or_timeout
@@ -152,13 +155,10 @@ async def assembled(settings: Settings, role: Role, engine: AsyncEngine | None, 
         if role.consumes:
             assert engine is not None
             on_due = _on_due(parts, engine, dispatcher)
-            worker = _worker(settings, engine, servers, on_due=on_due)
-            parts.jobs["consumer"] = worker.run
+            _add_worker(parts, settings, engine, servers, on_due)
             parts.jobs["delivery gauges"] = Measuring(engine).run
             parts.jobs["upkeep"] = partial(_keep_up, settings, engine)
             parts.jobs["unfinished updates"] = partial(_finish_updates, settings, engine, on_due)
-            parts.ready["consumer"] = worker.ready
-            parts.stalled.append(worker.stalled)
             assert publisher is not None
             fetcher = _fetcher(settings, engine, await stack.enter_async_context(_vendors(settings)), publisher)
             thin_worker = _thin_worker(settings, engine, servers)
@@ -183,6 +183,19 @@ async def assembled(settings: Settings, role: Role, engine: AsyncEngine | None, 
         yield parts
 
 
+def _add_worker(parts: Parts, settings: Settings, engine: AsyncEngine, servers: str, on_due: OnDue) -> None:
+    """Add the worker of updates, and what holds a vendor's updates back and takes them in later."""
+    watch = VendorWatch(engine, settings.vendor_hold_share)
+    worker = _worker(settings, engine, servers, on_due=on_due, on_replaced=watch.add)
+    parts.jobs["consumer"] = worker.run
+    parts.ready["consumer"] = worker.ready
+    parts.stalled.append(worker.stalled)
+    parts.jobs["vendor watch"] = watch.run
+    held = _held_intake(settings, engine, on_due=on_due)
+    parts.jobs["held updates"] = held.run
+    parts.stalled.append(held.stalled)
+
+
 def _on_due(parts: Parts, engine: AsyncEngine, dispatcher: Dispatcher | None) -> OnDue:
     """What is called with the endpoints of new deliveries: this process's dispatcher, else those of other processes."""
     if dispatcher is not None:
@@ -195,7 +208,9 @@ def _on_due(parts: Parts, engine: AsyncEngine, dispatcher: Dispatcher | None) ->
     return sender.add
 
 
-def _worker(settings: Settings, engine: AsyncEngine, servers: str, *, on_due: OnDue) -> Worker:
+def _worker(
+    settings: Settings, engine: AsyncEngine, servers: str, *, on_due: OnDue, on_replaced: OnReplaced = lambda _: None
+) -> Worker:
     return Worker(
         engine,
         bootstrap_servers=servers,
@@ -210,6 +225,18 @@ def _worker(settings: Settings, engine: AsyncEngine, servers: str, *, on_due: On
         security=kafka.security(settings),
         digit_ids=settings.digit_ids,
         take_in=partial(batch.take_in, identifiers=settings.identifiers),
+        on_due=on_due,
+        on_replaced=on_replaced,
+    )
+
+
+def _held_intake(settings: Settings, engine: AsyncEngine, *, on_due: OnDue) -> HeldIntake:
+    return HeldIntake(
+        engine,
+        retention(settings),
+        partial(batch.take_in, identifiers=settings.identifiers),
+        batch_size=settings.batch_size,
+        digit_ids=settings.digit_ids,
         on_due=on_due,
     )
 

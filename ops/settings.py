@@ -140,6 +140,11 @@ class Settings(BaseSettings):
         timedelta(hours=72),
         description="How long an update waits for a wallet that knows its payment method, before it is ignored.",
     )
+    vendor_hold_share: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.1,
+        description="A vendor that replaces payment methods in more than this share of all wallets, and in 1,000 at"
+        " least, within an hour is paused by itself: a wrong file must not reach every merchant. 0: never.",
+    )
     knowledge_for: Duration = Field(
         timedelta(days=800),
         description="How long what vendors told about a known credential is kept; card networks answer for 730 days.",

@@ -330,6 +330,17 @@ class HourlyAccountsView(View):
     sum: int
 
 
+class VendorView(View):
+    """A vendor that was paused at some time, and how many of its messages are held."""
+
+    vendor: str
+    status: str
+    changed_at: Moment
+    reason: str
+    actor: str
+    held: int
+
+
 class RetractionView(View):
     """What was taken back: updates, facts, the wallets and payment methods that changed, and the events of that.
 

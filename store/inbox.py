@@ -46,8 +46,8 @@ class Met:
 # An import lets wallets come to know credentials without locking their rows one by one; it takes this lock alone (see
 # store.wallets), and every batch shares it.
 _SHARE_THE_GATE = text("""
-    SELECT now(), set_config('statement_timeout', CAST(:milliseconds AS text), true),
-           pg_advisory_xact_lock_shared(:gate)
+    SELECT now() AS now, ARRAY(SELECT name FROM vendors WHERE status <> 'ACTIVE') AS paused,
+           set_config('statement_timeout', CAST(:milliseconds AS text), true), pg_advisory_xact_lock_shared(:gate)
 """)
 GATE = 0x67617465  # "gate"
 
@@ -70,10 +70,18 @@ _MET = text(f"""
 """)
 
 
-async def enter(connection: AsyncConnection, *, within: float) -> datetime:
-    """Share the gate until the transaction ends; its statements may take `within` seconds each. The database's time."""
-    now: datetime = await connection.scalar(_SHARE_THE_GATE, {"gate": GATE, "milliseconds": str(int(within * 1000))})
-    return now
+class Entered(NamedTuple):
+    """The database's time, and the vendors whose updates are held, as the gate was entered."""
+
+    now: datetime
+    paused: frozenset[str]
+
+
+async def enter(connection: AsyncConnection, *, within: float) -> Entered:
+    """Share the gate until the transaction ends; its statements may take `within` seconds each."""
+    values = {"gate": GATE, "milliseconds": str(int(within * 1000))}
+    row = (await connection.execute(_SHARE_THE_GATE, values)).one()
+    return Entered(row.now, frozenset(row.paused))
 
 
 async def met(connection: AsyncConnection, arrivals: Sequence[Arrival], incarnation: int = 0) -> Met:
@@ -241,6 +249,7 @@ _GIVE_UP = text("""
         WHERE id = ANY(ARRAY(
             SELECT id FROM inbox
             WHERE outcome = 'PARKED' AND received_at < now() - CAST(:parked_for AS interval)
+              AND reason IS DISTINCT FROM 'VENDOR_PAUSED'
               AND (SELECT true FROM replacement_facts
                    WHERE replacement_facts.old_key = inbox.old_key AND kept_until >= now() LIMIT 1) IS NULL
               AND (SELECT true FROM credentials

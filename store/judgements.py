@@ -61,6 +61,7 @@ def _judged(inbox_id: int, row: Sequence[Any] | None) -> JudgedUpdate | None:
 _END = text("""
     WITH waits AS (DELETE FROM parked_updates WHERE inbox_id = :id),
     merges AS (DELETE FROM quarantined_merges WHERE inbox_id = :id),
+    held AS (DELETE FROM held_updates WHERE inbox_id = :id),
     further AS (DELETE FROM unfinished_updates WHERE inbox_id = :id)
     UPDATE inbox SET outcome = :outcome, reason = :reason WHERE id = :id
 """)

@@ -181,6 +181,10 @@ REPORTED_ID = RowType("reported_id_row", 1, [_inbox.vendor, _inbox.update_id])
 UPDATE = RowType("update_row", 1, columns_of(schema.inbox, without=("id", "received_at", "incarnation")))
 UPDATE_OUTCOME = RowType("update_outcome_row", 1, [_inbox.id, _inbox.outcome, _inbox.reason])
 WAITING_UPDATE = RowType("waiting_update_row", 1, columns_of(schema.parked_updates))
+HELD_UPDATE = RowType("held_update_row", 1, columns_of(schema.held_updates))
+VENDOR_COUNT = RowType(
+    "vendor_count_row", 1, [schema.vendor_replacements.c.vendor, schema.vendor_replacements.c.wallets]
+)
 QUARANTINED_MERGE = RowType("quarantined_merge_row", 1, columns_of(schema.quarantined_merges))
 UNFINISHED_UPDATE = RowType("unfinished_update_row", 1, columns_of(schema.unfinished_updates, without=["after_wallet"]))
 DEAD_LETTER = RowType(

@@ -5,7 +5,8 @@ change runs a fixed number of statements, whatever the number of updates and wal
 facts lead to credentials that are not loaded yet. Any failure fails the caller's transaction.
 """
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import timedelta
@@ -16,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.decide import Decision, Verdict, decide
 from domain.effort import Effort
+from domain.resolve import Replaced
 from domain.update import Update
 from domain.wallet import Key, MethodId, WalletId
 from store import inbox, knowledge, wallets
@@ -40,12 +42,13 @@ class Change:
     """The result of a change: the verdict on each update, in their order, and what was announced.
 
     `left_after`: wallets with a greater id that know the updates' credential are left to `wallets.unfinished`; None if
-    all were changed.
+    all were changed. `replaced` counts the wallets in which each vendor's facts replaced a payment method.
     """
 
     verdicts: Sequence[Verdict]
     announced: Announced
     left_after: WalletId | None
+    replaced: Mapping[str, int]
 
 
 async def change(
@@ -67,7 +70,19 @@ async def change(
     """
     loaded = await load(connection, updates, within_reach, limits, keep=retention.unknown)
     decision, announced = await resolve(connection, loaded, retention, updates=updates, on_point=on_point)
-    return Change(decision.verdicts, announced, loaded.left_after)
+    return Change(decision.verdicts, announced, loaded.left_after, _replaced(decision))
+
+
+def _replaced(decision: Decision) -> Mapping[str, int]:
+    return Counter(
+        vendor
+        for wallet in decision.changed
+        for vendor in {
+            change.fact.stamp.vendor
+            for change in wallet.changes
+            if isinstance(change, Replaced) and change.fact is not None
+        }
+    )
 
 
 async def resolve(

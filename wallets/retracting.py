@@ -27,7 +27,7 @@ from store.failures import Failure, failure
 from store.knowledge import Contended
 from store.retractions import ReportedFact, Span
 from wallets.change import ChangePoint, Retention, carry_out, method_ids
-from wallets.loading import ORDINARY, Loaded, known_by, load
+from wallets.loading import ORDINARY, Loaded, load
 
 RetractionPoint: TypeAlias = Literal["taken back", "retracted"] | ChangePoint
 """Where a crash test may stop a page."""
@@ -146,9 +146,7 @@ async def _take_back(
     gone = [*taken_back.forgotten, *taken_back.narrowed]
     decision = await _decide(connection, loaded, before, gone, {each.inbox_id for each in updates})
     run.on_point("decided")
-    announced = await carry_out(
-        connection, decision, loaded, run.retention, known_before=known_by(loaded.wallets), on_point=run.on_point
-    )
+    announced = await carry_out(connection, decision, loaded, run.retention, on_point=run.on_point)
     await reports.forget(connection, taken_back)
     if decision.waiting:
         await inbox.update_outcomes(connection, decision.waiting)

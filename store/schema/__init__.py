@@ -9,12 +9,14 @@ wallets ─< wallet_merchants (sequence)    replacement_facts  old → new, each
     └─< lineage                           inbox              one row for each message that was read, with its outcome
                                           parked_updates     what a parked row of the inbox waits for
                                           quarantined_merges the customers that a merge named which a person decides
+                                          held_updates       messages of vendors that are paused
                                           dead_letters       messages that no update could be made of
                                           fetches            thin events that the vendor has to be asked about
                                           events ─< deliveries (live) → delivery_history (finished), attempts,
                                                                attempt_evidence (of failing answers),
                                                                delivery_ledger (how many were added and finished)
                                           audit              what people did
+                                          vendors            those that were paused; vendor_replacements counts
                                           replay_jobs ─< replay_job_events
                                           reconciliation_runs ─< reconciliation_findings, reconciliation_subjects
                                           sequence_gaps       numbers of events that are lost
@@ -28,6 +30,7 @@ from store.schema.inbox import (
     DEFECT,
     IS_OPEN_DEFECT,
     dead_letters,
+    held_updates,
     inbox,
     parked_updates,
     quarantined_merges,
@@ -46,6 +49,7 @@ from store.schema.reconciliation import (
 from store.schema.replays import replay_job_events, replay_jobs
 from store.schema.retention import retention_horizons
 from store.schema.topics import losses, skips, topic_partitions, topics
+from store.schema.vendors import vendor_replacements, vendors
 from store.schema.wallets import (
     customer_identities,
     lineage,
@@ -73,6 +77,7 @@ __all__ = [
     "events",
     "fact_reports",
     "fetches",
+    "held_updates",
     "inbox",
     "lineage",
     "losses",
@@ -97,6 +102,8 @@ __all__ = [
     "topics",
     "unfinished_updates",
     "upkeep_leases",
+    "vendor_replacements",
+    "vendors",
     "wallet_leads",
     "wallet_merchants",
     "wallets",

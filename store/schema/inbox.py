@@ -76,6 +76,25 @@ quarantined_merges = Table(
     comment="merges that only a person releases",
 )
 
+held_updates = Table(
+    "held_updates",
+    metadata,
+    Column("inbox_id", BigInteger, ForeignKey("inbox.id", ondelete="CASCADE"), primary_key=True),
+    Column("vendor", Text, nullable=False),
+    Column("topic", Text, nullable=False),
+    Column("incarnation", Integer, nullable=False),
+    Column("partition", Integer, nullable=False),
+    Column("kafka_offset", BigInteger, nullable=False),
+    Column("message_key", LargeBinary),
+    Column("value", LargeBinary, nullable=False, comment="as it was read; it holds no card number"),
+    Column("headers", JSONB, nullable=False, comment="[[name, value in hexadecimal], …]"),
+    comment="messages of paused vendors, to be taken in when they are resumed",
+)
+Index(
+    "ix_held_updates_in_order",
+    *(held_updates.c[name] for name in ("vendor", "topic", "incarnation", "partition", "kafka_offset")),
+)
+
 unfinished_updates = Table(
     "unfinished_updates",
     metadata,

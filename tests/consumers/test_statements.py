@@ -114,12 +114,12 @@ async def test_a_chain_that_was_not_loaded_costs_a_round_for_each_of_its_steps_a
 
 async def test_a_chain_that_no_wallet_knows_costs_one_look_up_however_long_it_is(harness: Harness) -> None:
     """Facts are followed from what a wallet knows alone: else a chain about nobody would cost more with each link."""
-    await harness.import_wallets(wallet(method("A")))
+    await harness.import_wallets(wallet(method("A"), method("E")))
     counts = []
-    for start, length, kind in ((100, 1, UpdateType.SUSPENDED), (200, 12, UpdateType.CLOSED)):
+    for start, length, name in ((100, 1, "A"), (200, 12, "E")):
         links = [replaced(f"X{n}", f"X{n + 1}", on=1, id=f"u{n}") for n in range(start, start + length)]
         await harness.report(*links[:0:-1], reported(UpdateType.CLOSED, "Y", on=1, id=f"y{start}"))
         with counted(harness) as statements:
-            await harness.report(links[0], reported(kind, "A", on=start // 100, id=f"a{start}"))
+            await harness.report(links[0], reported(UpdateType.CLOSED, name, on=1, id=f"a{start}"))
         counts.append(len(statements))
     assert counts[0] == counts[1]

@@ -214,8 +214,8 @@ CASES = {
         Outcome.QUARANTINED, "AMBIGUOUS_CUSTOMER", merged(who("ann"), who("bea")), (ANN, BEA, BEA_AGAIN)
     ),
 }
-# These two come from the inbox (a repeated id), this one from its upkeep, and these from a person.
-NOT_DECIDED = {"SAME_MESSAGE", "ID_REUSED", "UNKNOWN_PAYMENT_METHOD", "DISCARDED", "RETRACTED"}
+# These two come from the inbox (a repeated id), this one from its upkeep, and these from people.
+NOT_DECIDED = {"SAME_MESSAGE", "ID_REUSED", "UNKNOWN_PAYMENT_METHOD", "DISCARDED", "RETRACTED", "VENDOR_PAUSED"}
 
 
 def decided(*updates: Update, of: tuple[Wallet, ...]) -> Decision:

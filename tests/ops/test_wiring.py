@@ -292,9 +292,12 @@ def test_a_dead_letter_that_is_replayed(settings: Settings, topic: str, body: ob
         (Role.DELIVER, ["dispatcher", "notices", "replays"], ["dispatcher"], ["dispatcher"]),
         (
             Role.CONSUME,
-            ["consumer", "delivery gauges", "fetcher", "notices", "thin events", "unfinished updates", "upkeep"],
+            [
+                *("consumer", "delivery gauges", "fetcher", "held updates", "notices", "thin events"),
+                *("unfinished updates", "upkeep", "vendor watch"),
+            ],
             ["consumer", "thin events"],
-            ["consumer", "fetcher", "thin events"],
+            ["consumer", "fetcher", "held updates", "thin events"],
         ),
         (Role.RECONCILE, ["reconciliation"], [], []),
         (
@@ -305,15 +308,17 @@ def test_a_dead_letter_that_is_replayed(settings: Settings, topic: str, body: ob
                 "dispatcher",
                 "feeds",
                 "fetcher",
+                "held updates",
                 "notices",
                 "reconciliation",
                 "replays",
                 "thin events",
                 "unfinished updates",
                 "upkeep",
+                "vendor watch",
             ],
             ["consumer", "dispatcher", "feeds", "thin events"],
-            ["consumer", "dispatcher", "fetcher", "thin events"],
+            ["consumer", "dispatcher", "fetcher", "held updates", "thin events"],
         ),
     ],
 )
@@ -401,6 +406,7 @@ WITHOUT = {
     "consumers.letters._beginning: mask_message without digit_ids": "half a message has no fields",
     "ops.edge._is_canonical: parse without digit_ids": "a format is detected without settings",
     "ops.run._worker: batch.take_in without digit_ids": "the worker passes them",
+    "ops.run._held_intake: batch.take_in without digit_ids": "the intake passes them",
 }
 
 

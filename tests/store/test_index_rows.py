@@ -41,6 +41,7 @@ LONGEST: Mapping[str, int] = {
     "audit.subject": TEXT,
     # a word of ours
     "upkeep_leases.name": 20,
+    "vendors.name": LONGEST_VENDOR,
     "retention_horizons.table_name": 20,
     # a customer that a merge waits for: @name=value
     "parked_updates.key": 2 * LONGEST_IDENTIFIER + len("@="),

@@ -90,6 +90,10 @@ ROWS_SINCE_0009 = """
     INSERT INTO state_reports (digest, key, scope, vendor, update_id, occurred_at)
     VALUES ('x', 'v:A', '', 'v', 'u', now());
     INSERT INTO quarantined_merges (inbox_id, about) SELECT id, '{}' FROM inbox;
+    INSERT INTO held_updates (inbox_id, vendor, topic, incarnation, partition, kafka_offset, value, headers)
+    SELECT id, 'v', 't', 0, 0, 0, 'x', '[]' FROM inbox;
+    INSERT INTO vendors (name, status, reason, actor) VALUES ('v', 'PAUSED', 'r', 'a');
+    INSERT INTO vendor_replacements (vendor, minute, wallets) VALUES ('v', now(), 1);
     INSERT INTO reconciliation_subjects (run_id, wallet_id) SELECT id, pg_temp.id('1') FROM reconciliation_runs;
     INSERT INTO sequence_gaps (wallet_id, merchant_id, first, last) VALUES (pg_temp.id('1'), 'm', 2, 3);
     INSERT INTO retention_horizons (table_name, removed_before) VALUES ('delivery_history', now());
@@ -230,6 +234,11 @@ BROKEN = {
     "fk_parked_updates_inbox_id": "UPDATE parked_updates SET inbox_id = -1",
     "pk_quarantined_merges": "INSERT INTO quarantined_merges SELECT * FROM quarantined_merges",
     "fk_quarantined_merges_inbox_id": "UPDATE quarantined_merges SET inbox_id = -1",
+    "pk_held_updates": "INSERT INTO held_updates SELECT * FROM held_updates",
+    "fk_held_updates_inbox_id": "UPDATE held_updates SET inbox_id = -1",
+    "pk_vendors": "INSERT INTO vendors SELECT * FROM vendors",
+    "ck_vendors_status": "UPDATE vendors SET status = 'LOST'",
+    "pk_vendor_replacements": "INSERT INTO vendor_replacements SELECT * FROM vendor_replacements",
     "pk_unfinished_updates": "INSERT INTO unfinished_updates SELECT * FROM unfinished_updates",
     "fk_unfinished_updates_inbox_id": "UPDATE unfinished_updates SET inbox_id = -1",
     "pk_dead_letters": "INSERT INTO dead_letters (id, topic, partition, kafka_offset, digest, reason, body)"
