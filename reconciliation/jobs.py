@@ -1,4 +1,4 @@
-"""A run of a job: page after page, each examined and repaired in a transaction of its own.
+"""A run of a job: page after page, each examined in a snapshot and repaired in a transaction of its own.
 
 A page is examined again after its repair, because one difference can hide another, until nothing remains that can be
 repaired. The run's row is moved on in the same transaction: a process that dies leaves the run where it was.
@@ -154,9 +154,13 @@ def _is_contended(error: BaseException) -> bool:
 # A batch holds the credentials of a page's wallets for some milliseconds.
 @retry(retry=retry_if_exception(_is_contended), stop=stop_after_attempt(20), wait=wait_random(0, 0.5), reraise=True)
 async def _page(engine: AsyncEngine, job: Job, run: Run) -> Page:
-    """Examine and repair the next page. Return it as it was before."""
-    async with connectivity.transaction(engine, dry_run=False) as connection:
+    """Examine and repair the next page. Return it as it was before.
+
+    It is examined as of one moment: rows that a batch writes together are seen together.
+    """
+    async with connectivity.snapshot(engine) as connection:
         page = await job.examine(connection, run.after, _PAGE)
+    async with connectivity.transaction(engine, dry_run=False) as connection:
         repairs = run.scope.repairs
         findings = await _repaired(connection, job, run, page) if repairs else dict.fromkeys(page.findings, False)
         await runs.add(connection, run, list(findings), set(_true(findings)))

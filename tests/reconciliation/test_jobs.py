@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Collection
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import text
@@ -24,6 +25,8 @@ from tests.domain.build import link, method, replaced, wallet
 from tests.parts.until import until
 from tests.reconciliation.drift import KEPT, kinds, plant, run, state
 from tests.store.outbox import Outbox
+from wallets import revising
+from wallets.loading import Loaded, within
 
 REPAIR = Scope(repairs=True)
 OF_WALLETS = [JobName.LINKS, JobName.LINEAGE, JobName.WALLETS, JobName.DELIVERIES, JobName.EVENTS]
@@ -704,6 +707,21 @@ async def test_a_page_that_was_in_the_way_of_another_worker_is_done_again(
 
     monkeypatch.setattr(jobs, "jobs", lambda *_: {JobName.LINKS: real._replace(examine=collides)})
     assert (await run(harness, JobName.LINKS)).run.examined == 2
+
+
+async def test_a_wallet_that_a_batch_changes_while_it_is_examined_is_no_finding(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The wallet is read before the batch, what is known of its credentials after it."""
+
+    async def meanwhile(connection: AsyncConnection, *arguments: Any, **named: Any) -> Loaded:
+        monkeypatch.setattr(revising, "within", within)
+        await harness.report(replaced("C", "E", on=2, id="2"))
+        return await within(connection, *arguments, **named)
+
+    monkeypatch.setattr(revising, "within", meanwhile)
+    assert await kinds(harness, JobName.WALLETS, repairs=False) == []
+    assert await harness.outcome("2") == ("APPLIED", None)
 
 
 async def test_what_others_change_during_a_repair_is_left_to_the_next_run(
