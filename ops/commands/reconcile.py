@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from domain.reconciliation import JobName, Scope
 from ops import parts, terminal
+from ops.actor import who
 from ops.commands import options
 from ops.retention import kept
 from ops.terminal import AsJson, DryRun, Failed
@@ -18,6 +19,8 @@ from reconciliation.accounting import TopicLog
 from reconciliation.catalog import Kept
 from reconciliation.jobs import Report, RunProgress
 from schemas.views import FindingView, ReportView
+from store import audit
+from store.audit import Act
 from store.reconciliation.runs import AlreadyRunning
 
 
@@ -56,6 +59,10 @@ def reconcile(
             terminal.remark(
                 "no broker is known: the topic's offsets are not compared (REPOINT_KAFKA_BOOTSTRAP_SERVERS)"
             )
+        if replay_dead and not dry_run and JobName.DELIVERIES in (names or JobName):
+            async with engine.begin() as connection:
+                after = {"since": terminal.moment(since)}
+                await audit.record(connection, [Act(who(), "dead deliveries replayed", "reconcile", after=after)])
         reports = [await _run(engine, name, kept(settings), scope, log) for name in names or list(JobName)]
         await (_write_json(engine, reports) if as_json else _write(engine, reports))
         return reports

@@ -99,3 +99,12 @@ async def test_only_a_thousand_findings_are_shown_and_all_are_written_as_json(
 async def test_since_is_a_moment_or_how_long_ago_it_is(program: Program, harness: Harness, since: str) -> None:
     assert "lineage: " in (await program("reconcile", "lineage", "--since", since)).well().out
     assert (await program("reconcile", "lineage", "--since", "soon")).code == 2
+
+
+async def test_who_had_dead_deliveries_sent_again_is_in_the_audit(program: Program, harness: Harness) -> None:
+    await program("reconcile", "--dry-run", "--replay-dead")
+    await program("reconcile", "links", "--replay-dead")
+    assert (await program("audit", "list", "--json")).json() == []
+    (await program("reconcile", "deliveries", "--replay-dead", "--since", "2026-11-20")).well()
+    (act,) = (await program("audit", "list", "--subject", "reconcile", "--json")).json()
+    assert (act["action"], act["after"]) == ("dead deliveries replayed", {"since": "2026-11-20T00:00:00.000Z"})
