@@ -136,37 +136,53 @@ class Range(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class LetterSelection:
-    """Open letters by their ids, by a text in their reason, and by when they were received; None is any."""
+    """Open letters by their ids, a text in their reason, when they were received, and their topic; None is any."""
 
     ranges: Sequence[Range] | None = None
     reason: str | None = None
+    since: datetime | None = None
     before: datetime | None = None
+    topic: str | None = None
 
 
-_DISCARD = text("""
-    UPDATE dead_letters SET status = 'DISCARDED', closed_at = now()
-    WHERE status = 'OPEN'
+_SELECT = text("""
+    SELECT id FROM dead_letters
+    WHERE status = 'OPEN' AND id > :after AND id <= :last
       AND (CAST(:firsts AS bigint[]) IS NULL OR EXISTS (
           SELECT FROM unnest(CAST(:firsts AS bigint[]), CAST(:lasts AS bigint[])) AS range(first, last)
           WHERE id BETWEEN first AND last))
       AND (CAST(:reason AS text) IS NULL OR position(:reason IN reason) > 0)
+      AND (CAST(:since AS timestamptz) IS NULL OR received_at >= :since)
       AND (CAST(:before AS timestamptz) IS NULL OR received_at < :before)
-    RETURNING id
+      AND (CAST(:topic AS text) IS NULL OR topic = :topic)
+    ORDER BY id LIMIT :limit
 """)
 
 
-async def discard(connection: AsyncConnection, selection: LetterSelection) -> int:
-    """Mark the selected letters DISCARDED; how many."""
-    rows = await connection.scalars(
-        _DISCARD,
-        {
-            "firsts": None if selection.ranges is None else [ids.first for ids in selection.ranges],
-            "lasts": None if selection.ranges is None else [ids.last for ids in selection.ranges],
-            "reason": selection.reason,
-            "before": selection.before,
-        },
-    )
-    return len(rows.all())
+_LAST = text("SELECT coalesce(max(id), 0) FROM dead_letters")
+
+
+async def last_id(connection: AsyncConnection) -> int:
+    """The id of the newest letter; 0 if there is none."""
+    return int((await connection.execute(_LAST)).scalar_one())
+
+
+async def select(
+    connection: AsyncConnection, selection: LetterSelection, *, after: int = 0, last: int, limit: int
+) -> list[int]:
+    """The ids of the selected letters after the id `after` and up to `last`, in order; up to `limit`."""
+    values = {
+        "firsts": None if selection.ranges is None else [ids.first for ids in selection.ranges],
+        "lasts": None if selection.ranges is None else [ids.last for ids in selection.ranges],
+        "reason": selection.reason,
+        "since": selection.since,
+        "before": selection.before,
+        "topic": selection.topic,
+        "after": after,
+        "last": last,
+        "limit": limit,
+    }
+    return list(await connection.scalars(_SELECT, values))
 
 
 async def close(connection: AsyncConnection, ids: Sequence[int], status: str) -> list[int]:

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from domain.refusal import Refused
 from ops import kafka, parts, terminal
+from ops.actor import who
 from ops.commands.options import moment
 from ops.settings import Settings
 from ops.terminal import AsJson, DryRun, Failed, Limit
@@ -22,13 +23,13 @@ from schemas.canonical import UNREADABLE_HEADER
 from schemas.digit_ids import DigitIds
 from schemas.intake import TopicMessage
 from schemas.views import DeadLetterView
-from store import connectivity, dead_letters
+from store import audit, connectivity, dead_letters
+from store.audit import Act
 from store.dead_letters import DeadLetterRow, LetterSelection, MaskedHeaders, Range
 
 app = typer.Typer(help="Messages that no update could be made of.", no_args_is_help=True)
 
 Id = Annotated[int, typer.Argument(metavar="ID")]
-Ids = Annotated[list[int], typer.Argument(metavar="ID")]
 
 _RANGE = re.compile(r"([0-9]{1,18})(?:-([0-9]{1,18}))?")
 
@@ -39,6 +40,9 @@ def _range(text: str) -> Range:
         raise typer.BadParameter(f"{text!r}: expected the number of a dead letter, or two as in 12-40")
     return Range(int(match[1]), int(match[2] or match[1]))
 
+
+# Letters of one request to the broker, and of one transaction.
+_REPLAYED_AT_ONCE, _DISCARDED_AT_ONCE = 200, 10_000
 
 # A masked card number: thirteen stars or more, perhaps in groups.
 _MASKED = re.compile(r"\*(?:[^\w*]?\*){12,}")
@@ -93,14 +97,30 @@ def show(letter_id: Id, *, as_json: AsJson = False) -> None:
     terminal.write_line(f"\n{_visible(body)}")
 
 
+Reason = Annotated[str | None, typer.Option(metavar="TEXT", help="Only letters with this text in their reason.")]
+Since = Annotated[
+    datetime | None,
+    typer.Option(metavar="MOMENT", parser=moment, help="Only letters received then or later; UTC without a zone."),
+]
+Before = Annotated[
+    datetime | None,
+    typer.Option(metavar="MOMENT", parser=moment, help="Only letters received before; UTC where no zone is named."),
+]
+Topic = Annotated[str | None, typer.Option(metavar="TOPIC", help="Only letters of this topic.")]
+
+
 @app.command()
 def replay(
-    ids: Ids,
+    ids: Annotated[list[int] | None, typer.Argument(metavar="ID")] = None,
     *,
     body: Annotated[
         Path | None,
         typer.Option(exists=True, dir_okay=False, help="Send this file's content in place of the letter's."),
     ] = None,
+    reason: Reason = None,
+    since: Since = None,
+    before: Before = None,
+    topic: Topic = None,
     dry_run: DryRun = False,
 ) -> None:
     """Put dead letters on their topic again, and close them once the broker has them.
@@ -108,13 +128,22 @@ def replay(
     Use it for letters that have become readable meanwhile, or with --body for a letter that was mended by hand. Headers
     are sent along, except those in which a card number was masked. An update that came through already is recognised by
     its vendor and id.
+
+    With --reason, --since, --before and --topic it replays all open letters that these select, in their order, some at
+    a time. Letters that cannot be replayed stay open and are counted. If it is interrupted, call it again.
     """
     settings = parts.settings_of_a_command()
-    if body is not None and len(ids) != 1:
+    selection = _selection(None, reason, since, before, topic)
+    if (ids is None) == (selection is None):
+        raise typer.BadParameter("expected an ID, or --reason, --since, --before or --topic")
+    if body is not None and (ids is None or len(ids) != 1):
         raise typer.BadParameter("expected one ID beside --body")
     servers = None if dry_run else parts.running_broker(settings)
+    if selection is not None:
+        _replay_selected(selection, servers, settings)
+        return
     mended = None if body is None else body.read_bytes().strip()
-    ids = list(dict.fromkeys(ids))
+    ids = list(dict.fromkeys(ids or ()))
 
     async def work(engine: AsyncEngine) -> None:
         async with connectivity.snapshot(engine) as connection:
@@ -128,42 +157,111 @@ def replay(
     terminal.write_line(f"{'would replay' if dry_run else 'replayed'} {_listed(ids)}")
 
 
+def _replay_selected(selection: LetterSelection, servers: str | None, settings: Settings) -> None:
+    """Replay the selected letters page after page; without `servers` only count them."""
+    replayed, left = 0, 0
+
+    async def work(engine: AsyncEngine) -> None:
+        nonlocal replayed, left
+        with terminal.progress("dead letters", None) as advance:
+            async for ids in _pages(engine, selection, _REPLAYED_AT_ONCE):
+                async with connectivity.snapshot(engine) as connection:
+                    letters = [await _find(connection, letter_id) for letter_id in ids]
+                lines = {letter.id: _try_line(letter, headers, kept, settings) for letter, headers, kept in letters}
+                usable = {id_: line for id_, line in lines.items() if line is not None}
+                if servers is not None and usable:
+                    await _send(list(usable.values()), servers, settings)
+                    async with connectivity.transaction(engine, dry_run=False) as connection:
+                        closed = await dead_letters.close(connection, list(usable), "REPLAYED")
+                        await audit.record(connection, [_act("replayed", closed)])
+                replayed, left = replayed + len(usable), left + len(lines) - len(usable)
+                for _ in ids:
+                    advance(1)
+
+    parts.on_database(settings, work)
+    verb = "would replay" if servers is None else "replayed"
+    stay = f", {left:,} stay open: they cannot be replayed as they are" if left else ""
+    terminal.write_line(f"{verb} {terminal.counted(replayed, 'dead letter')}{stay}")
+
+
+def _try_line(letter: DeadLetterRow, headers: MaskedHeaders, body: bytes, settings: Settings) -> FeedLine | None:
+    """The message to send; None for a letter that would only become another one, or that was closed meanwhile."""
+    try:
+        return _line(letter, headers, body, None, settings)
+    except Failed:
+        return None
+
+
+async def _pages(engine: AsyncEngine, selection: LetterSelection, size: int) -> AsyncIterator[list[int]]:
+    """The ids of the selected letters that were there when it began, some at a time.
+
+    A letter that is replayed may come back as another one.
+    """
+    after = 0
+    async with connectivity.snapshot(engine) as connection:
+        last = await dead_letters.last_id(connection)
+    while True:
+        async with connectivity.snapshot(engine) as connection:
+            ids = await dead_letters.select(connection, selection, after=after, last=last, limit=size)
+        if not ids:
+            return
+        yield ids
+        after = ids[-1]
+
+
+def _act(what: str, ids: Sequence[int]) -> Act:
+    """What the audit has of letters that were closed together."""
+    chosen = {"count": len(ids), "from": min(ids, default=None), "to": max(ids, default=None)}
+    return Act(who(), f"dead letters {what}", "dead letters", after=chosen)
+
+
+def _selection(
+    ranges: list[Range] | None, reason: str | None, since: datetime | None, before: datetime | None, topic: str | None
+) -> LetterSelection | None:
+    """What the options select; None if there is none of them, and no range."""
+    if reason is not None and not reason.strip():
+        raise typer.BadParameter("--reason: expected a text")
+    if ranges is None and reason is None and since is None and before is None and topic is None:
+        return None
+    return LetterSelection(ranges, reason, since, before, topic)
+
+
 @app.command()
 def discard(
     ranges: Annotated[
         list[Range] | None, typer.Argument(metavar="ID", parser=_range, help="Numbers, or ranges of them as 12-40.")
     ] = None,
     *,
-    reason: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="Only letters with this text in their reason.")
-    ] = None,
-    before: Annotated[
-        datetime | None,
-        typer.Option(metavar="MOMENT", parser=moment, help="Only letters received before; UTC where no zone is named."),
-    ] = None,
+    reason: Reason = None,
+    since: Since = None,
+    before: Before = None,
+    topic: Topic = None,
     dry_run: DryRun = False,
 ) -> None:
     """Close dead letters for good. They stay on record.
 
-    Letters that are named by their numbers alone must all be open. From ranges, and by --reason and --before, the open
-    letters are closed.
+    Letters that are named by their numbers alone must all be open. From ranges, and by --reason, --since, --before and
+    --topic, the open letters are closed, some at a time: if it is interrupted, call it again.
     """
-    if not ranges and reason is None and before is None:
-        raise typer.BadParameter("expected an ID, a range such as 12-40, --reason or --before")
-    if reason is not None and not reason.strip():
-        raise typer.BadParameter("--reason: expected a text")
+    selection = _selection(ranges or None, reason, since, before, topic)
+    if selection is None:
+        raise typer.BadParameter("expected an ID, a range such as 12-40, --reason, --since, --before or --topic")
     ids = [] if ranges is None else [numbers.first for numbers in ranges if numbers.first == numbers.last]
-    if ranges and len(ids) == len(ranges) and reason is None and before is None:
+    if ranges and len(ids) == len(ranges) and selection == LetterSelection(ranges):
         ids = list(dict.fromkeys(ids))
         close = partial(_close, ids=ids, status="DISCARDED", dry_run=dry_run)
         parts.on_database(parts.settings_of_a_command(), close)
         terminal.write_line(f"{'would discard' if dry_run else 'discarded'} {_listed(ids)}")
         return
-    selection = LetterSelection(ranges, reason, before)
 
     async def work(engine: AsyncEngine) -> int:
-        async with connectivity.transaction(engine, dry_run=dry_run) as connection:
-            return await dead_letters.discard(connection, selection)
+        count = 0
+        async for page in _pages(engine, selection, _DISCARDED_AT_ONCE):
+            async with connectivity.transaction(engine, dry_run=dry_run) as connection:
+                closed = await dead_letters.close(connection, page, "DISCARDED")
+                await audit.record(connection, [_act("discarded", closed)])
+            count += len(closed)
+        return count
 
     count = parts.on_database(parts.settings_of_a_command(), work)
     terminal.write_line(f"{'would discard' if dry_run else 'discarded'} {terminal.counted(count, 'dead letter')}")

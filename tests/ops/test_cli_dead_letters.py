@@ -229,3 +229,41 @@ async def test_letters_are_discarded_all_or_none(program: Program) -> None:
     assert (again.code, again.err) == (1, "repoint: 2: expected a dead letter that is open; nothing was changed\n")
     assert await status(program) == ["OPEN", "DISCARDED", "DISCARDED"]
     assert [one["id"] for one in (await program("dead-letters", "list", "--json")).json()] == [1]
+
+
+async def test_selected_letters_are_replayed_and_those_that_cannot_be_stay_open(
+    program: Program, kafka: str, topic: str
+) -> None:
+    replay = ("dead-letters", "replay", "--topic", topic, "--since", "2026-01-01")
+    would = (await program(*replay, "--dry-run")).well().out
+    assert would == "would replay 1 dead letter, 2 stay open: they cannot be replayed as they are\n"
+    assert await status(program) == ["OPEN"] * 3
+    assert (await program(*replay)).well().out == would.replace("would replay", "replayed")
+    assert await status(program) == ["REPLAYED", "OPEN", "OPEN"]
+    (message,) = await on_topic(kafka, topic)
+    assert message.value == READABLE
+    assert (await program(*replay)).well().out.startswith("replayed 0 dead letters, 2 stay open")
+    (act,) = (await program("audit", "list", "--json")).json()
+    assert (act["action"], act["after"]) == ("dead letters replayed", {"count": 1, "from": 1, "to": 1})
+
+
+async def test_letters_of_one_reason_are_replayed(program: Program) -> None:
+    assert (await program("dead-letters", "replay", "--reason", "unknown")).well().out == "replayed 1 dead letter\n"
+    assert await status(program) == ["REPLAYED", "OPEN", "OPEN"]
+
+
+@pytest.mark.parametrize(
+    "words", [(), ("1", "--reason", "r"), ("--reason", "r", "--body", "README"), ("--reason", " ")]
+)
+async def test_a_replay_is_of_ids_or_of_a_selection(program: Program, words: tuple[str, ...]) -> None:
+    program.write("README", "x")
+    assert (await program("dead-letters", "replay", *words)).code == 2
+    assert await status(program) == ["OPEN"] * 3
+
+
+async def test_letters_are_discarded_by_topic_and_since(program: Program, topic: str) -> None:
+    assert (await program("dead-letters", "discard", "--topic", "other")).well().out == "discarded 0 dead letters\n"
+    discard = ("dead-letters", "discard", "--topic", topic, "--since", "2026-01-01")
+    assert (await program(*discard, "--dry-run")).well().out == "would discard 3 dead letters\n"
+    assert (await program(*discard)).well().out == "discarded 3 dead letters\n"
+    assert await status(program) == ["DISCARDED"] * 3

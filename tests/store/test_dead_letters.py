@@ -33,17 +33,23 @@ async def keep(connection: AsyncConnection, *reasons: str) -> None:
         (LetterSelection(reason="expected JSON"), [1, 4]),
         (LetterSelection(reason="%"), []),
         (LetterSelection(before=NOON.replace(hour=14)), [1]),
-        (LetterSelection([Range(2, 4)], "JSON", NOON.replace(hour=17)), [4]),
+        (LetterSelection([Range(2, 4)], "JSON", before=NOON.replace(hour=17)), [4]),
+        (LetterSelection(since=NOON.replace(hour=14)), [2, 4]),
+        (LetterSelection(since=NOON.replace(hour=13), before=NOON.replace(hour=14)), [1]),
+        (LetterSelection(topic="updates"), [1, 2, 4]),
+        (LetterSelection(topic="thin"), []),
         (LetterSelection([]), []),
     ],
 )
-async def test_the_selected_letters_that_are_open_are_discarded(
+async def test_the_open_letters_are_selected_in_their_order(
     engine: AsyncEngine, selection: LetterSelection, closed: list[int]
 ) -> None:
     async with engine.begin() as connection:
         await keep(connection, "message: expected JSON", "id: required", "id: expected", "message: expected JSON, too")
         await dead_letters.close(connection, [3], "REPLAYED")
-        assert await dead_letters.discard(connection, selection) == len(closed)
-        statuses = {letter.id: letter.status for letter in await dead_letters.page(connection, status=None)}
-        assert statuses == {1: "OPEN", 2: "OPEN", 3: "REPLAYED", 4: "OPEN"} | dict.fromkeys(closed, "DISCARDED")
-        assert await dead_letters.discard(connection, selection) == 0
+        last = await dead_letters.last_id(connection)
+        assert await dead_letters.select(connection, selection, last=last, limit=10) == closed
+        assert await dead_letters.select(connection, selection, last=last, limit=1) == closed[:1]
+        assert await dead_letters.select(connection, selection, last=1, limit=10) == [id_ for id_ in closed if id_ == 1]
+        if closed:
+            assert await dead_letters.select(connection, selection, after=closed[0], last=last, limit=10) == closed[1:]
