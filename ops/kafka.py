@@ -28,3 +28,8 @@ def security(settings: Settings) -> Mapping[str, Any]:
         chosen["sasl_plain_username"] = settings.kafka_sasl_username
         chosen["sasl_plain_password"] = settings.kafka_sasl_password.get_secret_value()
     return chosen
+
+
+def thin_group(group: str) -> str:
+    """The consumer group of thin events: a member that joins must not move the partitions of the other topic."""
+    return f"{group}-thin"

@@ -251,7 +251,7 @@ def _thin_worker(settings: Settings, engine: AsyncEngine, servers: str) -> Worke
         engine,
         bootstrap_servers=servers,
         topic=settings.kafka_thin_topic,
-        group=f"{settings.kafka_group}-thin",
+        group=kafka.thin_group(settings.kafka_group),
         retention=retention(settings),
         batch_size=settings.batch_size,
         batch_wait=settings.batch_wait.total_seconds(),

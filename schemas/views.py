@@ -423,3 +423,12 @@ class CorruptBatchView(View):
     offset: int
     end: int
     why: str
+
+
+class RewoundPartitionView(View):
+    """A partition that is read again: from `offset` on, formerly from `former` on."""
+
+    topic: str
+    partition: int
+    former: int
+    offset: int

@@ -1,17 +1,20 @@
-"""`repoint topics create|skip`."""
+"""`repoint topics create|skip|rewind`."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Annotated
 
 import typer
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ops import kafka, loop, parts, terminal
-from ops.commands.options import duration, masked
+from ops.actor import who
+from ops.commands.options import duration, masked, moment
+from ops.rewind import Rewinding, RewoundPartition
 from ops.terminal import AsJson, DryRun, Failed
 from ops.topics import Action, Administration, TopicResult, Wanted
-from schemas.views import CorruptBatchView, TopicView
-from store import connectivity, skips, topics
+from schemas.views import CorruptBatchView, RewoundPartitionView, TopicView
+from store import audit, connectivity, skips, topics
+from store.audit import Act
 
 app = typer.Typer(help="The topics on Kafka that updates come by.", no_args_is_help=True)
 
@@ -102,3 +105,50 @@ def skip(
     done = "would be skipped" if dry_run else "will be skipped by the worker that reads it"
     place = f"the batch of partition {partition} of {topic} that holds offset {offset} and ends before {corrupt.end}"
     terminal.write_line(f"{place} {done}: {corrupt.reason}")
+
+
+@app.command()
+def rewind(
+    *,
+    to: Annotated[
+        datetime,
+        typer.Option(metavar="MOMENT", parser=moment, help="A little before the backup was taken; UTC without a zone."),
+    ],
+    reason: Annotated[str, typer.Option(callback=masked, help="Why, for the audit.", metavar="TEXT")],
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Have both topics read again from a time on, after the database was restored from a backup.
+
+    Stop all processes of role consume first. What the database has is recognised and not applied again.
+    """
+    if not reason.strip():
+        raise typer.BadParameter("expected a reason", param_hint="--reason")
+    settings = parts.settings_of_a_command()
+    rewinding = Rewinding(parts.running_broker(settings), kafka.security(settings))
+    groups = {
+        settings.kafka_topic: settings.kafka_group,
+        settings.kafka_thin_topic: kafka.thin_group(settings.kafka_group),
+    }
+
+    async def work(engine: AsyncEngine) -> list[RewoundPartition]:
+        rewound: list[RewoundPartition] = []
+        for topic, group in groups.items():
+            rewound += await rewinding.rewind(topic, group, to, dry_run=dry_run) or ()
+        if rewound and not dry_run:
+            places = [[each.topic, each.partition, each.former, each.offset] for each in rewound]
+            act = Act(who(), "topics rewound", terminal.moment(to) or "", reason, after={"partitions": places})
+            async with connectivity.transaction(engine, dry_run=False) as connection:
+                await audit.record(connection, [act])
+        return rewound
+
+    views = [RewoundPartitionView.of(each) for each in parts.on_database(settings, work)]
+    if as_json:
+        terminal.write_json([view.as_json() for view in views])
+        return
+    for view in views:
+        messages = terminal.counted(view.former - view.offset, "message")
+        verb = "would be read" if dry_run else "will be read"
+        terminal.write_line(f"{view.topic} partition {view.partition}: {messages} {verb} again, from {view.offset} on")
+    if not views:
+        terminal.write_line(f"nothing was read since {terminal.moment(to)}")
