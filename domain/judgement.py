@@ -62,7 +62,7 @@ class Choice(NamedTuple):
     accept: bool = False
 
 
-class Judgement(NamedTuple):
+class Correction(NamedTuple):
     """What a release changes of an update.
 
     `customer`: whom it is about; None: whom it names itself. `accepted`: in whose wallets a conflict does not count.
@@ -72,7 +72,7 @@ class Judgement(NamedTuple):
     accepted: frozenset[Scope] = frozenset()
 
 
-def judge(reason: str | None, choice: Choice) -> Judgement | Obstacle:
+def judge(reason: str | None, choice: Choice) -> Correction | Obstacle:
     """What `choice` means for an update that waits for `reason`."""
     if choice.to is None and not choice.accept:
         return Obstacle.NO_CHOICE
@@ -81,9 +81,9 @@ def judge(reason: str | None, choice: Choice) -> Judgement | Obstacle:
         return Obstacle.NO_CUSTOMER
     if reason == _OWNER_MISMATCH:
         both = choice.to is not None and choice.accept
-        return Judgement(whose, frozenset((whose,)) if both else frozenset())
+        return Correction(whose, frozenset((whose,)) if both else frozenset())
     if reason in _CONFLICTS:
-        return Judgement(accepted=frozenset((whose,)))
+        return Correction(accepted=frozenset((whose,)))
     return Obstacle.ID_REUSED if reason == _ID_REUSED else Obstacle.NOT_WAITING
 
 
@@ -139,12 +139,12 @@ def release(update: WaitingUpdate, verdict: Verdict, choice: Choice, known: Know
         return Obstacle.HELD if verdict.reason == _VENDOR_PAUSED else Obstacle.PARKED
     if verdict.reason != _ID_REUSED and not update.keys:
         return Obstacle.FORGOTTEN
-    judgement = judge(verdict.reason, choice)
-    if isinstance(judgement, Obstacle):
-        return judgement
+    correction = judge(verdict.reason, choice)
+    if isinstance(correction, Obstacle):
+        return correction
     if choice.to is not None and choice.to.id not in {wallet.id for wallet in known.wallets}:
         return Obstacle.NOT_CONCERNED
-    applied = bring_in(known.knowledge, known.reports, update, judgement)
+    applied = correct(known.knowledge, known.reports, update, correction)
     if isinstance(applied, Obstacle):
         return applied
     released, taken_back = applied
@@ -178,10 +178,10 @@ def discard(update: WaitingUpdate, verdict: Verdict, known: Known, *, is_origina
     return Judged(DISCARDED, decision, taken_back)
 
 
-def bring_in(
-    knowledge: Knowledge, reports: Reports, update: WaitingUpdate, judgement: Judgement
+def correct(
+    knowledge: Knowledge, reports: Reports, update: WaitingUpdate, correction: Correction
 ) -> tuple[WaitingUpdate, TakenBack] | Obstacle:
-    """Bring a judgement into `knowledge`. Return the update as it is then, and what was taken back.
+    """Bring a correction into `knowledge`. Return the update as it is then, and what was taken back.
 
     What the update reported of the customer whom it named is taken back where it is about another one.
     """
@@ -189,17 +189,17 @@ def bring_in(
     if not facts and not states:
         return Obstacle.FORGOTTEN
     taken_back = TakenBack()
-    if judgement.customer is not None and judgement.customer != update.scope:
+    if correction.customer is not None and correction.customer != update.scope:
         taken_back = take_back(knowledge, reports, {update.stamp}, update.keys)
-        facts = [fact._replace(scope=judgement.customer) for fact in facts]
+        facts = [fact._replace(scope=correction.customer) for fact in facts]
         for fact in facts:
             knowledge.learn_fact(fact)
         for key, state in states:
-            knowledge.learn_state(Credential(key), judgement.customer, state)
-        update = update._replace(scope=judgement.customer)
-    if judgement.accepted:
+            knowledge.learn_state(Credential(key), correction.customer, state)
+        update = update._replace(scope=correction.customer)
+    if correction.accepted:
         for fact in facts:
-            knowledge.accept(fact.id, judgement.accepted)
+            knowledge.accept(fact.id, correction.accepted)
     return update, taken_back
 
 

@@ -78,18 +78,18 @@ def take_back_facts(
     narrowed: list[Fact] = []
     for fact in {fact.id: fact for key in keys for fact in knowledge.facts_from(key)}.values():
         of_fact = reports.of_fact(fact)
-        gone = [stamp for stamp in of_fact if stamp in stamps]
-        if not gone:
+        withdrawn = [stamp for stamp in of_fact if stamp in stamps]
+        if not withdrawn:
             continue
-        taken_back += [(fact.id, stamp) for stamp in gone]
-        left = fact_of(of_fact, without=stamps)
-        if left is None:
+        taken_back += [(fact.id, stamp) for stamp in withdrawn]
+        remaining = fact_of(of_fact, without=stamps)
+        if remaining is None:
             forgotten.append(fact)
             knowledge.forget_fact(fact.id)
         else:
-            if (left.old, left.new) != (fact.old, fact.new):
+            if (remaining.old, remaining.new) != (fact.old, fact.new):
                 narrowed.append(fact)
-            knowledge.add_fact(left._replace(accepted=fact.accepted))
+            knowledge.add_fact(remaining._replace(accepted=fact.accepted))
             knowledge.reported_facts.add(fact.id)
     return TakenBack(taken_back, (), forgotten, narrowed)
 
@@ -101,9 +101,9 @@ def _take_back_states(
     states = [(key, *of_key) for key in keys for of_key in knowledge.states.get(key, {}).items()]
     for key, scope, state in states:
         of_state = reports.of_state(key, scope, state)
-        gone = [stamp for stamp in of_state if stamp in stamps]
-        if gone:
-            taken_back += [(key, scope, stamp) for stamp in gone]
+        withdrawn = [stamp for stamp in of_state if stamp in stamps]
+        if withdrawn:
+            taken_back += [(key, scope, stamp) for stamp in withdrawn]
             knowledge.add_state(key, scope, state_of(of_state, without=stamps))
             knowledge.reported_states.add((key, scope))
     return taken_back
@@ -111,11 +111,11 @@ def _take_back_states(
 
 def fact_of(reports: Mapping[Stamp, Fact], *, without: Collection[Stamp] = ()) -> Fact | None:
     """The fact that these reports make together, the earliest first; None if none is left."""
-    left = [reports[stamp] for stamp in sorted(reports) if stamp not in without]
-    return reduce(unite, left) if left else None
+    remaining = [reports[stamp] for stamp in sorted(reports) if stamp not in without]
+    return reduce(unite, remaining) if remaining else None
 
 
 def state_of(reports: Mapping[Stamp, CredentialState], *, without: Collection[Stamp] = ()) -> CredentialState:
     """The state that these reports make together."""
-    left = [reports[stamp] for stamp in sorted(reports) if stamp not in without]
-    return reduce(merge, left, NOTHING_REPORTED)
+    remaining = [reports[stamp] for stamp in sorted(reports) if stamp not in without]
+    return reduce(merge, remaining, NOTHING_REPORTED)

@@ -98,13 +98,13 @@ def concerned(accounts: Accounts, facts: Iterable[Fact]) -> list[Account]:
             related.setdefault(old, set()).add(new)
             related.setdefault(new, set()).add(old)
     following = (accounts.followed_in.get(fact.id) for fact in facts)
-    found = dict.fromkeys(account for account in following if account is not None)
-    frontier = list(found)
+    reached = dict.fromkeys(account for account in following if account is not None)
+    frontier = list(reached)
     while frontier:
-        further = [account for account in related.get(frontier.pop(), ()) if account not in found]
-        found.update(dict.fromkeys(further))
+        further = [account for account in related.get(frontier.pop(), ()) if account not in reached]
+        reached.update(dict.fromkeys(further))
         frontier += further
-    return list(found)
+    return list(reached)
 
 
 class _History:
@@ -133,22 +133,22 @@ class _History:
     def customers(self) -> tuple[Method, ...]:
         """The methods as the customer made them: each as before the facts that replaced it. Others are as they are."""
         methods = [method for method in self._methods.values() if method.id in self._ids and self.is_own(method)]
-        made = {method.id: method for method in self._methods.values() if method.id not in self._ids}
+        methods_by_id = {method.id: method for method in self._methods.values() if method.id not in self._ids}
         held: dict[tuple[object, Key], MethodId] = {}
         # live ones first: of two methods with one credential the later one counts
         for method in sorted(methods, key=lambda method: (not method.live, method.id)):
             keys = self.own_keys(method) or method.keys
             if not method.live and not self._was_replaced(method):
-                made[method.id] = method
+                methods_by_id[method.id] = method
                 continue
             holder = next((held[method.type, key] for key in sorted(keys) if (method.type, key) in held), None)
             if holder is not None:
                 self.absorbed[method.id] = holder
-                made[method.id] = method
+                methods_by_id[method.id] = method
                 continue
             held.update(((method.type, key), method.id) for key in keys)
-            made[method.id] = _as_before(method, keys)
-        return tuple(made[id_] for id_ in self._methods if id_ in made)
+            methods_by_id[method.id] = _as_before(method, keys)
+        return tuple(methods_by_id[id_] for id_ in self._methods if id_ in methods_by_id)
 
     def _was_replaced(self, method: Method) -> bool:
         """Whether a fact replaced it, and its customer did not remove what it became."""
@@ -163,16 +163,16 @@ class _History:
     def origin(self, method_id: MethodId, moved: Callable[[Succession], bool]) -> MethodId:
         """The customer's method from which something came to `method_id`, by the successions that moved it."""
         while True:
-            former = [succession for succession in self._replaced_by_fact.get(method_id, ()) if moved(succession)]
-            if not former:
+            successions = [each for each in self._replaced_by_fact.get(method_id, ()) if moved(each)]
+            if not successions:
                 return self.root(method_id)
-            method_id = former[0].old_id
+            method_id = successions[0].old_id
 
     def root(self, method_id: MethodId) -> MethodId:
         """The customer's method that became `method_id`; of several, the one with the flags."""
         while method_id in self._replaced_by_fact and not self.is_own(self._methods[method_id]):
-            former = self._replaced_by_fact[method_id]
-            first = min(former, key=lambda each: (not each.default, not each.subscription_default, each.old_id))
+            successions = self._replaced_by_fact[method_id]
+            first = min(successions, key=lambda each: (not each.default, not each.subscription_default, each.old_id))
             method_id = first.old_id
         return self.absorbed.get(method_id, method_id)
 
@@ -227,12 +227,12 @@ class _Rewrite:
         if present is not None and present.live:
             return method.id
         alike = [
-            (-len(made.keys & method.keys), made.id)
-            for made in self._wallet.live_methods
-            if made.id not in self._customers
-            and made.id not in self._ids.values()
-            and made.type is method.type
-            and made.keys & method.keys
+            (-len(candidate.keys & method.keys), candidate.id)
+            for candidate in self._wallet.live_methods
+            if candidate.id not in self._customers
+            and candidate.id not in self._ids.values()
+            and candidate.type is method.type
+            and candidate.keys & method.keys
         ]
         if alike:
             return min(alike)[1]
@@ -262,9 +262,9 @@ class _Rewrite:
                 yield method.id, self._ids[end.id]
 
     def _moved_links(self) -> Iterator[Link]:
-        wanted = {link.id: link.method_id for link in self.result.links}
+        targets = {link.id: link.method_id for link in self.result.links}
         for link in self._wallet.links:
-            target = self._ids.get(wanted.get(link.id, ""))
+            target = self._ids.get(targets.get(link.id, ""))
             if target is not None and target != link.method_id:
                 yield link.on(target)
 

@@ -51,12 +51,12 @@ class Rewinding:
         await self._require_idle(group)
         async with self._consumer(group) as consumer:
             consumer.assign(partitions)
-            wanted = await consumer.offsets_for_times(dict.fromkeys(partitions, (at - _EPOCH) // _MILLISECOND))
+            first_offsets = await consumer.offsets_for_times(dict.fromkeys(partitions, (at - _EPOCH) // _MILLISECOND))
             rewound = []
             for place in partitions:
-                former, found = await consumer.committed(place), wanted.get(place)
-                if former is not None and found is not None and found.offset < former:
-                    rewound.append(RewoundPartition(topic, place.partition, former, found.offset))
+                former, first = await consumer.committed(place), first_offsets.get(place)
+                if former is not None and first is not None and first.offset < former:
+                    rewound.append(RewoundPartition(topic, place.partition, former, first.offset))
             if rewound and not dry_run:
                 await consumer.commit({TopicPartition(topic, each.partition): each.offset for each in rewound})
         return rewound

@@ -12,7 +12,7 @@ from domain.wallet import Key
 from store.rows import REPORTED_ID
 
 
-class Span(NamedTuple):
+class ReportSpan(NamedTuple):
     """The replacements that `vendor` reported from `since` on and before `until`, by when they were received."""
 
     vendor: str
@@ -60,7 +60,9 @@ _PAGE = text("""
 """)
 
 
-async def page(connection: AsyncConnection, span: Span, *, after: int, last: int, limit: int) -> list[ReportedFact]:
+async def page(
+    connection: AsyncConnection, span: ReportSpan, *, after: int, last: int, limit: int
+) -> list[ReportedFact]:
     """Those of the span with ids after `after` and up to `last`, in order; up to `limit`."""
     rows = await connection.execute(_PAGE, {**span._asdict(), "after": after, "last": last, "limit": limit})
     return [ReportedFact(id_, Stamp(at, vendor, update_id), key) for id_, at, vendor, update_id, key in rows]
@@ -77,7 +79,7 @@ _AMONG = text(f"""
 """)
 
 
-async def among(connection: AsyncConnection, span: Span, stamps: Collection[Stamp]) -> list[ReportedFact]:
+async def among(connection: AsyncConnection, span: ReportSpan, stamps: Collection[Stamp]) -> list[ReportedFact]:
     """The updates of the span that have one of these stamps."""
     reports = [
         REPORTED_ID.row(vendor=stamp.vendor, update_id=stamp.update_id)

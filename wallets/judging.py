@@ -83,10 +83,10 @@ async def judge(
         store.knowledge.Contended: begin again, with these credentials within reach.
     """
     await inbox.enter(connection, within=ORDINARY.seconds)
-    found = await judgements.find(connection, inbox_id)
-    if found is None:
+    judged_update = await judgements.find(connection, inbox_id)
+    if judged_update is None:
         return None
-    loaded = await _load(connection, found, within_reach, retention)
+    loaded = await _load(connection, judged_update, within_reach, retention)
     on_point("locked")
     judged = await judgements.lock(connection, inbox_id)
     assert judged is not None
@@ -98,9 +98,9 @@ async def judge(
     on_point("decided")
     announced = await carry_out(connection, decided.decision, loaded, retention, on_point=on_point)
     await reports.forget(connection, decided.taken_back)
-    others = [(update, verdict) for update, verdict in decided.decision.waiting if update.inbox_id != inbox_id]
-    if others:
-        await inbox.update_outcomes(connection, others)
+    other_outcomes = [(update, verdict) for update, verdict in decided.decision.waiting if update.inbox_id != inbox_id]
+    if other_outcomes:
+        await inbox.update_outcomes(connection, other_outcomes)
     await judgements.end(connection, inbox_id, decided.verdict)
     judgement = replace(_judgement(judged, decided), events=announced.events)
     await audit.record(connection, [_act(judgement, answer, author)])
@@ -118,14 +118,14 @@ async def foresee(
 
 
 async def _load(
-    connection: AsyncConnection, found: JudgedUpdate, within_reach: AbstractSet[Key], retention: Retention
+    connection: AsyncConnection, judged_update: JudgedUpdate, within_reach: AbstractSet[Key], retention: Retention
 ) -> Loaded:
     """Lock and load what the update is about, as a batch does."""
-    update = found.update
+    update = judged_update.update
     if not update.keys and not update.merge_from:
         return Loaded((), Knowledge(), (), frozenset())
     old = Credential(*update.keys) if update.keys else None
-    about = Update(update.stamp, found.type, old, merge_from=update.merge_from, merge_into=update.merge_into)
+    about = Update(update.stamp, judged_update.type, old, merge_from=update.merge_from, merge_into=update.merge_into)
     return await load(connection, [about], within_reach, ORDINARY, keep=retention.unknown)
 
 
@@ -133,8 +133,10 @@ async def _decide(
     connection: AsyncConnection, judged: JudgedUpdate, answer: Answer, loaded: Loaded
 ) -> Judged | Obstacle:
     update = judged.update
-    others = [waiting for waiting in loaded.waiting if waiting.inbox_id != update.inbox_id]
-    known = Known(loaded.wallets, loaded.knowledge, await reports.load(connection, update.keys), others, method_ids())
+    waiting_updates = [waiting for waiting in loaded.waiting if waiting.inbox_id != update.inbox_id]
+    known = Known(
+        loaded.wallets, loaded.knowledge, await reports.load(connection, update.keys), waiting_updates, method_ids()
+    )
     if isinstance(answer, Discard):
         return discard(update, judged.verdict, known, is_original=judged.is_original)
     to = None if answer.to is None else await _wallet(connection, answer.to)

@@ -25,7 +25,7 @@ from domain.wallet import Key, Wallet, WalletId
 from store import connectivity, inbox, reports, retractions, wallets
 from store.failures import Failure, failure
 from store.knowledge import Contended
-from store.retractions import ReportedFact, Span
+from store.retractions import ReportedFact, ReportSpan
 from wallets.change import ChangePoint, Retention, carry_out, method_ids
 from wallets.loading import ORDINARY, Loaded, load
 
@@ -56,7 +56,7 @@ class Retracted:
 
 async def retract(
     engine: AsyncEngine,
-    span: Span,
+    span: ReportSpan,
     retention: Retention,
     *,
     dry_run: bool = False,
@@ -71,14 +71,14 @@ async def retract(
         bound = min(after + _ROWS, last)
         async with connectivity.snapshot(engine) as connection:
             page = await retractions.page(connection, span, after=after, last=bound, limit=_PAGE)
-        await _in_parts(engine, span, page, _Run(retention, dry_run, retracted, on_point))
+        await _in_parts(engine, span, page, _RetractionRun(retention, dry_run, retracted, on_point))
         on_updates(len(page))
         after = page[-1].inbox_id if len(page) == _PAGE else bound
     return retracted
 
 
 @dataclass(frozen=True)
-class _Run:
+class _RetractionRun:
     """What is the same for each page."""
 
     retention: Retention
@@ -87,7 +87,7 @@ class _Run:
     on_point: Callable[[RetractionPoint], None]
 
 
-async def _in_parts(engine: AsyncEngine, span: Span, page: Sequence[ReportedFact], run: _Run) -> None:
+async def _in_parts(engine: AsyncEngine, span: ReportSpan, page: Sequence[ReportedFact], run: _RetractionRun) -> None:
     """Take back a page in one transaction, or in halves if it is more than one may do."""
     if not page:
         return
@@ -108,7 +108,9 @@ def _is_contended(error: BaseException) -> bool:
     return failure(error) is Failure.CONTENDED
 
 
-async def _in_transaction(engine: AsyncEngine, span: Span, page: Sequence[ReportedFact], run: _Run) -> None:
+async def _in_transaction(
+    engine: AsyncEngine, span: ReportSpan, page: Sequence[ReportedFact], run: _RetractionRun
+) -> None:
     within_reach: frozenset[Key] = frozenset()
     retrying = AsyncRetrying(
         retry=retry_if_exception(_is_contended), stop=stop_after_attempt(20), wait=wait_random(0, 0.5), reraise=True
@@ -127,9 +129,9 @@ async def _in_transaction(engine: AsyncEngine, span: Span, page: Sequence[Report
 
 async def _take_back(
     connection: AsyncConnection,
-    span: Span,
+    span: ReportSpan,
     page: Sequence[ReportedFact],
-    run: _Run,
+    run: _RetractionRun,
     within_reach: AbstractSet[Key],
 ) -> Callable[[Retracted], None]:
     """Take back the facts of a page; a function that counts them, for after the commit."""
@@ -143,8 +145,8 @@ async def _take_back(
     alone = await retractions.without_reports(connection, span.vendor, page)
     updates, taken_back = await _facts(connection, span, page, keys, loaded)
     run.on_point("taken back")
-    gone = [*taken_back.forgotten, *taken_back.narrowed]
-    decision = await _decide(connection, loaded, before, gone, {each.inbox_id for each in updates})
+    lost_facts = [*taken_back.forgotten, *taken_back.narrowed]
+    decision = await _decide(connection, loaded, before, lost_facts, {each.inbox_id for each in updates})
     run.on_point("decided")
     announced = await carry_out(connection, decision, loaded, run.retention, on_point=run.on_point)
     await reports.forget(connection, taken_back)
@@ -166,7 +168,7 @@ async def _take_back(
 
 
 async def _facts(
-    connection: AsyncConnection, span: Span, page: Sequence[ReportedFact], keys: AbstractSet[Key], loaded: Loaded
+    connection: AsyncConnection, span: ReportSpan, page: Sequence[ReportedFact], keys: AbstractSet[Key], loaded: Loaded
 ) -> tuple[list[ReportedFact], TakenBack]:
     """Take back what the page reported, and what else the span reported of the same facts; return all these updates."""
     known_reports = await reports.load(connection, keys)
@@ -188,15 +190,15 @@ async def _decide(
     connection: AsyncConnection,
     loaded: Loaded,
     before: dict[WalletId, Accounts],
-    gone: Sequence[Fact],
+    lost_facts: Sequence[Fact],
     retracted: AbstractSet[int],
 ) -> Decision:
-    """Undo the facts that are gone in each wallet that followed them. Then resolve all, and what waits for them."""
+    """Undo the lost facts in each wallet that followed them. Then resolve all wallets, and what waits for them."""
     past = await wallets.past(connection, loaded.wallets)
     name = method_ids()
     undone: dict[WalletId, ChangedWallet] = {}
     for wallet in loaded.wallets:
-        accounts = concerned(before[wallet.id], gone)
+        accounts = concerned(before[wallet.id], lost_facts)
         after, changes = undo(wallet, accounts, loaded.knowledge, past, lambda key, id_=wallet.id: name(id_, key))  # type: ignore[misc]
         if after is not wallet:
             undone[wallet.id] = ChangedWallet(wallet, after, changes)

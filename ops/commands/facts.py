@@ -14,7 +14,7 @@ from ops.terminal import AsJson, DryRun, Failed
 from schemas.views import RetractionView
 from store import audit, connectivity
 from store.audit import Act
-from store.retractions import Span
+from store.retractions import ReportSpan
 from wallets import retracting
 from wallets.retracting import Retracted
 
@@ -46,7 +46,7 @@ def retract(
     until = until or datetime.now(UTC)
     if since >= until:
         raise typer.BadParameter("expected --since before --until")
-    span = Span(vendor, since, until)
+    span = ReportSpan(vendor, since, until)
     settings = parts.settings_of_a_command()
 
     async def work(engine: AsyncEngine) -> Retracted:
@@ -85,7 +85,7 @@ async def _record(engine: AsyncEngine, act: Act) -> None:
         await audit.record(connection, [act])
 
 
-def _act(action: str, span: Span, reason: str) -> Act:
+def _act(action: str, span: ReportSpan, reason: str) -> Act:
     before = {"since": terminal.moment(span.since), "until": terminal.moment(span.until)}
     return Act(who(), action, span.vendor, reason, before=before)
 

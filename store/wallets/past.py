@@ -32,7 +32,7 @@ async def past(connection: AsyncConnection, wallets: Sequence[Wallet]) -> Past:
     """
     ids = [method.id for wallet in wallets for method in wallet.methods]
     successions: dict[MethodId, Succession] = {}
-    made: set[MethodId] = set()
+    created: set[MethodId] = set()
     for old_id, new_id, by_fact, links, default, subscription_default, at in await connection.execute(
         _LINEAGE, {"ids": ids}
     ):
@@ -40,10 +40,10 @@ async def past(connection: AsyncConnection, wallets: Sequence[Wallet]) -> Past:
             old_id, new_id, by_fact, frozenset(links or ()), bool(default), bool(subscription_default)
         )
         if by_fact and _was_made_at(new_id, at):
-            made.add(new_id)
+            created.add(new_id)
     learnt: dict[MethodId, set[Key]] = {}
     for method_id, key, is_learnt in await connection.execute(_LEARNT, {"ids": ids}):
-        if is_learnt or method_id in made:
+        if is_learnt or method_id in created:
             learnt.setdefault(method_id, set()).add(key)
     return Past({id_: frozenset(keys) for id_, keys in learnt.items()}, successions)
 

@@ -10,7 +10,7 @@ import sys
 from datetime import UTC, datetime, timedelta
 
 from store.engine import connect
-from store.retractions import Span
+from store.retractions import ReportSpan
 from tests.consumers.harness import RETENTION
 from wallets import retracting
 from wallets.retracting import RetractionPoint, retract
@@ -23,7 +23,7 @@ async def main(database_url: str, vendor: str, point: str) -> None:
 
     retracting._PAGE = 1
     now = datetime.now(UTC)
-    span = Span(vendor, now - timedelta(days=1), now + timedelta(minutes=1))
+    span = ReportSpan(vendor, now - timedelta(days=1), now + timedelta(minutes=1))
     await retract(connect(database_url), span, RETENTION, on_point=strike)
 
 

@@ -11,7 +11,7 @@ import pytest
 from domain.update import Update, UpdateType
 from domain.wallet import Expiry
 from store import retractions
-from store.retractions import Span
+from store.retractions import ReportSpan
 from tests.consumers.harness import RETENTION, Harness
 from tests.domain.build import link, live, method, paid_with, replaced, reported, wallet
 from tests.domain.test_undo import look
@@ -23,12 +23,12 @@ POINTS = ("taken back", "decided", "applied", "announced", "retracted")
 HOUR = timedelta(hours=1)
 
 
-def span(vendor: str = "vau", since: timedelta = -HOUR, until: timedelta = HOUR) -> Span:
+def span(vendor: str = "vau", since: timedelta = -HOUR, until: timedelta = HOUR) -> ReportSpan:
     now = datetime.now(UTC)
-    return Span(vendor, now + since, now + until)
+    return ReportSpan(vendor, now + since, now + until)
 
 
-async def taken_back(harness: Harness, of: Span | None = None, *, dry_run: bool = False) -> Retracted:
+async def taken_back(harness: Harness, of: ReportSpan | None = None, *, dry_run: bool = False) -> Retracted:
     return await retract(harness.engine, of or span(), RETENTION, dry_run=dry_run)
 
 
@@ -275,7 +275,7 @@ async def test_the_rows_of_a_span_are_found_by_when_they_were_received(harness: 
     await harness.rows("DELETE FROM inbox WHERE id IN (:first + 3, :first + 4)", first=first)
     async with harness.engine.begin() as connection:
         for hours, count in ((11, 8), (2.5, 3), (-1, 0)):
-            of = Span("vau", datetime.now(UTC) - timedelta(hours=hours), datetime.now(UTC) + HOUR)
+            of = ReportSpan("vau", datetime.now(UTC) - timedelta(hours=hours), datetime.now(UTC) + HOUR)
             low, last = await retractions.bounds(connection, of.since)
             assert last == first + 9
             page = await retractions.page(connection, of, after=low, last=last, limit=100)
