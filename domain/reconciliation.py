@@ -103,3 +103,21 @@ class Scope(NamedTuple):
     repairs: bool
     since: datetime | None = None
     replays_dead: bool = False
+
+
+class CopyState(StrEnum):
+    """What a payment method is to a merchant that stores its id. Another merchant's is as unknown as none."""
+
+    CURRENT = "CURRENT"
+    REPLACED = "REPLACED"
+    DELETED = "DELETED"
+    UNKNOWN = "UNKNOWN"
+
+
+def copy_state(*, is_known: bool, is_live: bool, has_current: bool) -> CopyState:
+    """The state of a method that a merchant stores; `has_current`: a live method has replaced it."""
+    if not is_known:
+        return CopyState.UNKNOWN
+    if is_live:
+        return CopyState.CURRENT
+    return CopyState.REPLACED if has_current else CopyState.DELETED

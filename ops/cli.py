@@ -45,7 +45,7 @@ COMMANDS: Mapping[str, Entry] = {
     "run": Entry(
         "ops.commands.run",
         "run",
-        "Consume vendor updates, deliver webhooks and take in what vendors post, until SIGTERM or Ctrl-C.",
+        "Consume vendor updates, deliver webhooks, take in what vendors post, and reconcile, until SIGTERM or Ctrl-C.",
     ),
     "ingest": Entry(
         "ops.commands.ingest",
@@ -59,7 +59,7 @@ COMMANDS: Mapping[str, Entry] = {
     ),
     "replay": Entry("ops.commands.replay", "app", "Send events again: at once, or by a job at a rate."),
     "reconcile": Entry(
-        "ops.commands.reconcile", "reconcile", "Find what is not as it should be, and repair it, beside all other work."
+        "ops.commands.reconcile", "app", "Find what is not as it should be, and repair it, beside all other work."
     ),
     "migrate": Entry("ops.commands.migrate", "migrate", "Bring the database to the schema of this version."),
     "merchants": Entry("ops.commands.merchants", "app", "Merchants and their endpoints, as files."),

@@ -18,7 +18,7 @@ from ops.unpacked import GZIP
 STDIN = Path("-")
 
 
-def _readable(text: str) -> Path:
+def readable(text: str) -> Path:
     """Check a path to read; typer's own checks do not accept `-` beside paths."""
     file = Path(text)
     if file != STDIN and (problem := _problem(file)) is not None:
@@ -48,7 +48,7 @@ def _problem(file: Path) -> str | None:
 
 def another_file(text: str) -> Path:
     """Check the path of a second file, beside which the first may be stdin."""
-    file = _readable(text)
+    file = readable(text)
     if file == STDIN:
         raise typer.BadParameter("expected a file, not stdin.")
     return file
@@ -74,11 +74,9 @@ def _kind(file: Path) -> int | None:
         return None
 
 
-InputFile = Annotated[
-    Path, typer.Argument(metavar="FILE", parser=_readable, help="One JSON object a line; - is stdin.")
-]
+InputFile = Annotated[Path, typer.Argument(metavar="FILE", parser=readable, help="One JSON object a line; - is stdin.")]
 InputFiles = Annotated[
-    list[Path], typer.Argument(metavar="FILE", parser=_readable, help="One JSON object a line; - is stdin.")
+    list[Path], typer.Argument(metavar="FILE", parser=readable, help="One JSON object a line; - is stdin.")
 ]
 
 

@@ -36,7 +36,9 @@ OnUnreadable = Callable[[int, bytes, Refusal], None]
 _TOO_LONG = Refusal(RefusalCode.TOO_LONG, "line", f"{LONGEST_LINE:,} bytes at most")
 
 
-def read(file: Path, on_unreadable: OnUnreadable | None = None) -> Iterator[tuple[int, str]]:
+def read(
+    file: Path, on_unreadable: OnUnreadable | None = None, *, expected: str = "one JSON object a line"
+) -> Iterator[tuple[int, str]]:
     """The lines that are not empty, each with its number from 1, without a byte order mark.
 
     For a line that is not UTF-8, or too long, `on_unreadable` is called with its number, its first bytes, and what was
@@ -59,7 +61,7 @@ def read(file: Path, on_unreadable: OnUnreadable | None = None) -> Iterator[tupl
         except Damaged as damage:
             raise Failed(f"{files.name(file)}:{number + 1}: {damage}") from None
         if not number or stream_is_blank(stream):
-            raise Failed(f"{files.name(file)}: it is empty: expected one JSON object a line")
+            raise Failed(f"{files.name(file)}: it is empty: expected {expected}")
 
 
 def stream_is_blank(stream: BufferedReader) -> bool:

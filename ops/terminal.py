@@ -131,9 +131,9 @@ class JsonItems:
         sys.stdout.write(f"{',' if self._items else ''}{lead or (' ' if self._items else '')}{_json(value)}")
         self._items += 1
 
-    def end(self) -> None:
-        """End the object."""
-        sys.stdout.write("]}")
+    def end(self, tail: Mapping[str, object] | None = None) -> None:
+        """End the object, with the keys of `tail` after its list."""
+        sys.stdout.write(f"], {_json(tail)[1:]}" if tail else "]}")
 
     def close(self) -> None:
         """End the array."""

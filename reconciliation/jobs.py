@@ -12,13 +12,12 @@ from functools import partial
 from typing import NamedTuple, TypeAlias, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
-from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random
 
 from domain.reconciliation import Finding, JobName, Scope
 from reconciliation.accounting import TopicLog
 from reconciliation.catalog import Job, Kept, each_wallet, jobs
+from reconciliation.contention import retried
 from store import connectivity
-from store.failures import Failure, failure
 from store.reconciliation import runs, sizes, subjects
 from store.reconciliation.page import Page
 from store.reconciliation.runs import FindingCount, Run
@@ -147,12 +146,7 @@ async def _write_slices(engine: AsyncEngine, run: Run, add: AddSubjects[T], star
             await runs.advance(connection, run, after=run.after, examined=0, lease=_LEASE)
 
 
-def _is_contended(error: BaseException) -> bool:
-    return failure(error) is Failure.CONTENDED
-
-
-# A batch holds the credentials of a page's wallets for some milliseconds.
-@retry(retry=retry_if_exception(_is_contended), stop=stop_after_attempt(20), wait=wait_random(0, 0.5), reraise=True)
+@retried
 async def _page(engine: AsyncEngine, job: Job, run: Run) -> Page:
     """Examine and repair the next page. Return it as it was before.
 

@@ -16,7 +16,7 @@ from pydantic import AliasGenerator, BaseModel, ConfigDict, Field, PlainSerializ
 from pydantic.alias_generators import to_camel
 
 from domain.delivery.replay import ReplayScope, ReplayStatus
-from domain.reconciliation import FindingKind, JobName
+from domain.reconciliation import CopyState, FindingKind, JobName
 from domain.wallet import Details, LinkKind, LinkStatus, MethodStatus, MethodType
 from schemas.duration import spell
 from schemas.event import timestamp
@@ -278,6 +278,38 @@ class ReportView(View):
     job: JobName
     run: int
     examined: int
+
+
+class CopyView(View):
+    """A merchant's export of payment method ids, and when it was made."""
+
+    merchant_id: str
+    exported_at: Moment
+
+
+class StoredMethodView(View):
+    """A payment method that a merchant stores, and how many deliveries about it were missed, are pending, were sent."""
+
+    line: int
+    payment_method_id: str = Field(validation_alias="method_id")
+    state: CopyState
+    current_payment_method_id: str | None = Field(validation_alias="current_method_id")
+    missed: int
+    pending: int
+    sent: int
+
+
+class CopySummaryView(View):
+    """How many lines of a merchant's export are in each state, or refused; deliveries that were missed, and sent."""
+
+    compared: int
+    current: int
+    replaced: int
+    deleted: int
+    unknown: int
+    refused: int
+    missed: int
+    sent: int
 
 
 # --- vendors ------------------------------------------------------------------------------------------------------

@@ -1,16 +1,17 @@
-"""`repoint reconcile [JOB…]`."""
+"""`repoint reconcile [JOB…]`, and the files that are reconciled."""
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from sqlalchemy.ext.asyncio import AsyncEngine
+from typer.core import TyperGroup
 
 from domain.reconciliation import JobName, Scope
 from ops import parts, terminal
 from ops.actor import who
-from ops.commands import options
+from ops.commands import options, reconcile_merchant
 from ops.retention import kept
 from ops.terminal import AsJson, DryRun, Failed
 from ops.topic_log import topic_log
@@ -24,6 +25,23 @@ from store.audit import Act
 from store.reconciliation.runs import AlreadyRunning
 
 
+class _JobsByDefault(TyperGroup):
+    """`reconcile links` is `reconcile jobs links`, and `reconcile` alone is all jobs."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - typer names no class of click's
+        if not args or args[0] not in {*self.commands, "--help"}:
+            args = ["jobs", *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(
+    cls=_JobsByDefault,
+    help="Find what is not as it should be, and repair it, beside all other work.\n\n"
+    "`reconcile` with the names of jobs, or with none, is `reconcile jobs`.",
+)
+
+
+@app.command("jobs")
 def reconcile(
     names: Annotated[
         list[JobName] | None, typer.Argument(metavar="JOB", help=f"{', '.join(JobName)}; all if none.")
@@ -70,6 +88,9 @@ def reconcile(
     reports = parts.on_database(settings, work)
     if left := sum(report.found - report.repaired for report in reports):
         raise Failed(f"{terminal.counted(left, 'finding')} not repaired" + (" (--dry-run)" if dry_run else ""))
+
+
+app.command("merchant")(reconcile_merchant.merchant)
 
 
 async def _run(engine: AsyncEngine, name: JobName, kept_for: Kept, scope: Scope, log: TopicLog | None) -> Report:

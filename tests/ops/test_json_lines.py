@@ -133,18 +133,18 @@ def test_what_cannot_be_read_or_written_is_refused_by_its_kind(tmp_path: Path, f
     kinds = {tmp_path: "it is a directory", tmp_path / "pipe": "it is a pipe", Path("/dev/null"): "it is a device"}
     for path, kind in kinds.items():
         with pytest.raises(typer.BadParameter, match=f"is not a file that can be read: {kind}"):
-            files._readable(str(path))
+            files.readable(str(path))
         with pytest.raises(typer.BadParameter, match=f"cannot be written: {kind}; - is stdout"):
             files._writable(str(path))
     for name, why in ((str(file), "No such file or directory"), ("a\0b", "it has no name of a file")):
         with pytest.raises(typer.BadParameter, match=f"is not a file that can be read: {why}"):
-            files._readable(name)
+            files.readable(name)
     with pytest.raises(typer.BadParameter, match="there is no folder"):
         files._writable(str(tmp_path / "none" / "file"))
     assert files._writable(str(file)) == file
     file.touch()
-    assert (files._readable(str(file)), files._writable(str(file))) == (file, file)
-    assert files._readable("-") == files._writable("-") == files.STDIN
+    assert (files.readable(str(file)), files._writable(str(file))) == (file, file)
+    assert files.readable("-") == files._writable("-") == files.STDIN
     assert files.another_file(str(file)) == file
     with pytest.raises(typer.BadParameter, match="expected a file, not stdin"):
         files.another_file("-")

@@ -6,7 +6,7 @@ and more, and to compare each row of one table with each of another looks cheap 
 
 import time
 from collections.abc import Collection, Iterator, Mapping
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -24,6 +24,7 @@ from reconciliation.catalog import jobs
 from store import cancelled_deliveries, deliveries, endpoints, finished_deliveries, new_deliveries, unfinished
 from store.deliveries import AttemptResult
 from store.engine import connect
+from store.reconciliation import merchant_methods
 from tests.consumers.harness import Harness, merging
 from tests.consumers.test_hostile_streams import fact
 from tests.domain.build import link, method, reported, wallet, who
@@ -138,6 +139,9 @@ async def test_no_plan_compares_each_row_of_a_table(engine: AsyncEngine) -> None
         await unfinished.claim(connection)
         for job in jobs(KEPT, Scope(repairs=False)).values():
             await job.examine(connection, "", 1000)
+        ids = list(await connection.scalars(text("SELECT CAST(id AS text) FROM payment_methods LIMIT 100")))
+        await merchant_methods.find(connection, "pharmacy", ids)
+        await merchant_methods.deliveries(connection, "pharmacy", ids, datetime.now(UTC))
     await claim_and_record(engine, "m")
     async with engine.begin() as connection:
         await endpoints.hold(connection, {"m": timedelta(minutes=1)})
