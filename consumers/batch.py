@@ -91,14 +91,14 @@ async def take_in(
     letters, arrivals = _read(messages, identifiers, digit_ids)
     empties = empty_messages(messages)
     async with engine.begin() as connection:
-        entered = await inbox.enter(connection, within=limits.seconds)
         if held is not None:
+            await inbox.enter(connection, within=limits.seconds)
             letters, arrivals = await _let_go(connection, held, letters, arrivals)
-        arrivals, late = _split_late(messages, arrivals, entered.now, digit_ids)
+        met = await inbox.met(connection, arrivals, incarnation, within=limits.seconds)
+        arrivals, late = _split_late(messages, arrivals, met.now, digit_ids)
         letters += late
-        met = await inbox.met(connection, arrivals, incarnation)
         fresh, repeated = _split_repeated(arrivals, met)
-        paused = entered.paused if held is None else frozenset()
+        paused = met.paused if held is None else frozenset()
         fresh, on_hold = _split_paused(fresh, paused)
         on_point("took in")
         updates = [arrival.update for arrival in fresh]

@@ -37,23 +37,34 @@ class Arrival(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Met:
-    """What the inbox holds of some arrivals: places taken in before, and the digests of originals by (vendor, id)."""
+    """What the inbox holds of some arrivals: places taken in before, and the digests of originals by (vendor, id).
 
+    `now` is the database's time, `paused` the vendors whose updates are held.
+    """
+
+    now: datetime
+    paused: frozenset[str]
     places: frozenset[tuple[str, int, int, bytes]]
     originals: dict[tuple[str, str], bytes]
 
 
 # An import lets wallets come to know credentials without locking their rows one by one; it takes this lock alone (see
 # store.wallets), and every batch shares it.
-_SHARE_THE_GATE = text("""
+_GATE = """
     SELECT now() AS now, ARRAY(SELECT name FROM vendors WHERE status <> 'ACTIVE') AS paused,
            set_config('statement_timeout', CAST(:milliseconds AS text), true), pg_advisory_xact_lock_shared(:gate)
-""")
+"""
+_SHARE_THE_GATE = text(_GATE)
 GATE = 0x67617465  # "gate"
 
 _MET_COLUMNS = "topic, partition, kafka_offset, digest, vendor, update_id"
+# The rows are read before the gate is waited for. An import, which closes it, takes in no message; and where another
+# worker takes in the same ones meanwhile, the insertion fails (see `record`).
 _MET = text(f"""
-    SELECT met.*, false
+    WITH gate AS MATERIALIZED ({_GATE})
+    SELECT now, paused, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM gate
+    UNION ALL
+    SELECT NULL, NULL, met.*, false
     FROM {ARRIVAL.array("arrivals")} AS arrival
     CROSS JOIN LATERAL (
         SELECT {_MET_COLUMNS} FROM inbox
@@ -61,7 +72,7 @@ _MET = text(f"""
           AND incarnation = CAST(:incarnation AS int)
         OFFSET 0) AS met
     UNION ALL
-    SELECT met.*, true
+    SELECT NULL, NULL, met.*, true
     FROM {ARRIVAL.array("arrivals")} AS arrival
     CROSS JOIN LATERAL (
         SELECT {_MET_COLUMNS} FROM inbox
@@ -70,22 +81,20 @@ _MET = text(f"""
 """)
 
 
-class Entered(NamedTuple):
-    """The database's time, and the vendors whose updates are held, as the gate was entered."""
-
-    now: datetime
-    paused: frozenset[str]
-
-
-async def enter(connection: AsyncConnection, *, within: float) -> Entered:
+async def enter(connection: AsyncConnection, *, within: float) -> None:
     """Share the gate until the transaction ends; its statements may take `within` seconds each."""
-    values = {"gate": GATE, "milliseconds": str(int(within * 1000))}
-    row = (await connection.execute(_SHARE_THE_GATE, values)).one()
-    return Entered(row.now, frozenset(row.paused))
+    await connection.execute(_SHARE_THE_GATE, _gate(within))
 
 
-async def met(connection: AsyncConnection, arrivals: Sequence[Arrival], incarnation: int = 0) -> Met:
-    """Which of `arrivals` were taken in before, and which of their ids are taken; `incarnation` is of their topic."""
+def _gate(within: float) -> dict[str, Any]:
+    return {"gate": GATE, "milliseconds": str(int(within * 1000))}
+
+
+async def met(connection: AsyncConnection, arrivals: Sequence[Arrival], incarnation: int = 0, *, within: float) -> Met:
+    """Share the gate as `enter` does, and look up `arrivals`: which were taken in before, and which ids are taken.
+
+    `incarnation` is of their topic.
+    """
     keys = [
         ARRIVAL.row(
             topic=arrival.topic,
@@ -96,15 +105,16 @@ async def met(connection: AsyncConnection, arrivals: Sequence[Arrival], incarnat
         )
         for arrival in arrivals
     ]
-    rows = await connection.execute(_MET, {"arrivals": keys, "incarnation": incarnation})
+    rows = (await connection.execute(_MET, {"arrivals": keys, "incarnation": incarnation} | _gate(within))).all()
+    (now, paused, *_), *known = rows
     places = set()
     originals = {}
-    for topic, partition, offset, digest, vendor, update_id, original in rows:
+    for _, _, topic, partition, offset, digest, vendor, update_id, original in known:
         if original:
             originals[vendor, update_id] = digest
         else:
             places.add((topic, partition, offset, digest))
-    return Met(frozenset(places), originals)
+    return Met(now, frozenset(paused), frozenset(places), originals)
 
 
 _RECORD = text(f"""
@@ -178,7 +188,7 @@ async def keep_merges(connection: AsyncConnection, merges: Iterable[tuple[int, U
     await connection.execute(_KEEP_MERGES, {"merges": rows})
 
 
-_WAITING = text("""
+WAITING = """
     SELECT inbox_id, occurred_at, vendor, update_id, keys, about
     FROM (
         SELECT inbox_id, array_agg(key) AS keys, min(CAST(about AS text)) AS about
@@ -186,16 +196,20 @@ _WAITING = text("""
         WHERE inbox_id = ANY(ARRAY(SELECT inbox_id FROM parked_updates WHERE key = ANY(CAST(:keys AS text[]))))
         GROUP BY inbox_id) AS waiting
     CROSS JOIN LATERAL (SELECT occurred_at, vendor, update_id FROM inbox WHERE id = inbox_id OFFSET 0) AS arrived
-    ORDER BY inbox_id
-""")
+"""
+"""The query for the rows that `read_waiting` reads: of the updates that wait for any of `keys`."""
+_WAITING = text(f"{WAITING} ORDER BY inbox_id")
 
 
 async def waiting(connection: AsyncConnection, keys: Collection[Key]) -> list[WaitingUpdate]:
     """The PARKED and QUARANTINED updates that wait for any of `keys`."""
-    return [
-        waiting_update(inbox_id, Stamp(at, vendor, update_id), names, about)
-        for inbox_id, at, vendor, update_id, names, about in await connection.execute(_WAITING, {"keys": list(keys)})
-    ]
+    return [read_waiting(row) for row in await connection.execute(_WAITING, {"keys": list(keys)})]
+
+
+def read_waiting(row: Sequence[Any]) -> WaitingUpdate:
+    """The update of a row of `WAITING`."""
+    inbox_id, at, vendor, update_id, names, about = row
+    return waiting_update(inbox_id, Stamp(at, vendor, update_id), names, about)
 
 
 def waiting_update(inbox_id: int, stamp: Stamp, names: Iterable[Key], about: str | None) -> WaitingUpdate:

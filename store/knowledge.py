@@ -13,9 +13,11 @@ from datetime import timedelta
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from domain.decide import WaitingUpdate
 from domain.knowledge import Knowledge
 from domain.wallet import Key
 from store import reports
+from store.inbox import WAITING, read_waiting
 from store.knowledge_rows import read_fact, read_state, write_fact, write_state
 from store.rows import CREDENTIAL_STATE, REPLACEMENT_FACT
 
@@ -57,30 +59,40 @@ async def try_lock(connection: AsyncConnection, keys: Collection[Key]) -> None:
         raise Contended(missing)
 
 
-# Each row is a state or a fact. The last attribute of their types, `keep`, is for statements that write.
+# Each row is a state, a fact or a waiting update. The last attribute of the types of states and facts, `keep`, is for
+# statements that write.
 _LOAD = text(f"""
-    SELECT CAST(state AS {CREDENTIAL_STATE.name}), CAST(NULL AS {REPLACEMENT_FACT.name})
+    SELECT CAST(state AS {CREDENTIAL_STATE.name}), CAST(NULL AS {REPLACEMENT_FACT.name}), CAST(NULL AS record)
     FROM (
         SELECT {CREDENTIAL_STATE.selected}, CAST(NULL AS interval) AS keep
         FROM credentials
         WHERE key = ANY(CAST(:keys AS text[]))
           AND (status IS NOT NULL OR expiry_year IS NOT NULL OR details IS NOT NULL)) AS state
     UNION ALL
-    SELECT NULL, CAST(fact AS {REPLACEMENT_FACT.name})
+    SELECT NULL, CAST(fact AS {REPLACEMENT_FACT.name}), NULL
     FROM (
         SELECT {REPLACEMENT_FACT.selected}, CAST(NULL AS interval) AS keep
         FROM replacement_facts
         WHERE old_key = ANY(CAST(:keys AS text[])) OR old_alias = ANY(CAST(:keys AS text[]))) AS fact
+    UNION ALL
+    SELECT NULL, NULL, waiting FROM ({WAITING}) AS waiting
 """)
 
 
-async def load(connection: AsyncConnection, keys: Collection[Key], into: Knowledge) -> None:
-    """Add to `into` what is known of the credentials `keys`, and the facts that lead from them."""
-    for state, fact in (await connection.execute(_LOAD, {"keys": list(keys)})).all():
+async def load(connection: AsyncConnection, keys: Collection[Key], into: Knowledge) -> list[WaitingUpdate]:
+    """Add to `into` what is known of the credentials `keys`, and the facts that lead from them.
+
+    Return the updates that wait for one of the credentials.
+    """
+    waiting = []
+    for state, fact, update in (await connection.execute(_LOAD, {"keys": list(keys)})).all():
         if state is not None:
             into.add_state(*read_state(state[:-1]))
-        else:
+        elif fact is not None:
             into.add_fact(read_fact(fact[:-1]))
+        else:
+            waiting.append(read_waiting(update))
+    return waiting
 
 
 _REACH = text("""

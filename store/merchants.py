@@ -90,19 +90,3 @@ _KNOWN = text("SELECT id FROM merchants WHERE id = ANY(CAST(:ids AS text[]))")
 async def known(connection: AsyncConnection, ids: Collection[MerchantId]) -> set[MerchantId]:
     """Those of `ids` that are merchants."""
     return set(await connection.scalars(_KNOWN, {"ids": list(ids)}))
-
-
-_SUBSCRIBED = text("""
-    SELECT merchant_id, id, event_types FROM endpoints
-    WHERE merchant_id = ANY(CAST(:ids AS text[])) AND removed_at IS NULL
-""")
-
-
-async def subscribed(
-    connection: AsyncConnection, ids: Collection[MerchantId]
-) -> dict[MerchantId, list[tuple[str, list[str]]]]:
-    """The endpoints of each merchant: id, and the names of the events that it subscribed to."""
-    endpoints: dict[MerchantId, list[tuple[str, list[str]]]] = {}
-    for merchant_id, endpoint_id, event_types in await connection.execute(_SUBSCRIBED, {"ids": list(ids)}):
-        endpoints.setdefault(merchant_id, []).append((endpoint_id, event_types))
-    return endpoints

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 
 class ReusedConnection:
-    """For a loop with many small transactions: the pool asks a connection three questions each time it gives it out.
+    """For a loop with many small transactions: to take a connection out of the pool takes as long as a small statement.
 
     After a failure the connection is given up, and the next transaction makes its own. An async context manager;
     one transaction at a time.

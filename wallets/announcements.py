@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from domain.decide import ChangedWallet
 from domain.wallet import WalletId
 from schemas import event as wire
-from store import events, merchants, new_deliveries
+from store import events, new_deliveries
 from store.ids import uuid7
 
 EVENTS = Counter("repoint_events_total", "Events made for merchants")
@@ -51,7 +51,7 @@ async def write_events(
     if not announced:
         return Announced()
     lines = [(wallet_id, announcement.merchant_id) for wallet_id, announcement in announced]
-    numbers = dict(await events.number(connection, lines))
+    numbers, subscriptions = await events.number(connection, lines)
     now = datetime.now(UTC)
     created_at = wire.timestamp(now)
     written = []
@@ -62,15 +62,16 @@ async def write_events(
         body = wire.render(announcement, event_id, wallet_id, sequence, created_at)
         merchant_id, name, method_id = announcement.merchant_id, str(announcement.name), announcement.method_id
         written.append(events.Event(event_id, wallet_id, merchant_id, sequence, name, method_id, body, now))
-    return Announced(len(written), await _enqueue(connection, written))
+    return Announced(len(written), await _enqueue(connection, written, subscriptions))
 
 
-async def _enqueue(connection: AsyncConnection, written: Sequence[events.Event]) -> AbstractSet[str]:
-    subscribed = await merchants.subscribed(connection, {event.merchant_id for event in written})
+async def _enqueue(
+    connection: AsyncConnection, written: Sequence[events.Event], subscriptions: events.Subscriptions
+) -> AbstractSet[str]:
     new = [
         new_deliveries.NewDelivery.of(event, endpoint_id)
         for event in written
-        for endpoint_id, event_types in subscribed.get(event.merchant_id, ())
+        for endpoint_id, event_types in subscriptions.get(event.merchant_id, ())
         if event.name in event_types
     ]
     await new_deliveries.enqueue(connection, new, events=written)

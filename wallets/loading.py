@@ -18,7 +18,7 @@ from domain.effort import TooMuch
 from domain.knowledge import Knowledge
 from domain.update import Update
 from domain.wallet import Key, Wallet, WalletId
-from store import inbox, knowledge, wallets
+from store import knowledge, wallets
 
 
 class Limits(NamedTuple):
@@ -136,6 +136,7 @@ async def within(
         TooMuch: more than `limit` credentials are within reach.
     """
     known_facts = Knowledge()
+    waiting: dict[int, WaitingUpdate] = {}
     loaded: set[Key] = set()
     known = known_by(affected)
     reached = set(known)
@@ -149,13 +150,14 @@ async def within(
             raise TooMuch(f"more than {limit} credentials are within reach")
         if loaded and not alone:
             await knowledge.try_lock(connection, unloaded)
-        await knowledge.load(connection, unloaded, known_facts)
+        for update in await knowledge.load(connection, unloaded, known_facts):
+            waiting[update.inbox_id] = update
         start = unloaded if loaded else known
         loaded |= unloaded
         reached |= known_facts.reach(start, beyond=reached - start, ahead=ahead)
         unloaded = reached - loaded
-    waiting = await inbox.waiting(connection, loaded) if affected else ()
-    return Loaded(affected, known_facts, waiting, known)
+    in_order = sorted(waiting.values()) if affected else ()
+    return Loaded(affected, known_facts, in_order, known)
 
 
 def _leads(updates: Iterable[Update]) -> Leads:

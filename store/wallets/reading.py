@@ -5,12 +5,20 @@ from collections.abc import Collection
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from domain.wallet import Link, Method, Wallet, WalletId
+from domain.wallet import Wallet, WalletId
 from store.rows import LINK, PAYMENT_METHOD, WALLET
-from store.wallets.rows import read_link, read_method, read_wallet
+from store.wallets.rows import read_wallet
 
 _WALLETS = text(f"""
     SELECT {WALLET.selected},
+           ARRAY(SELECT method
+                 FROM (SELECT {PAYMENT_METHOD.selected},
+                              ARRAY(SELECT key FROM payment_method_credentials
+                                    WHERE payment_method_id = payment_methods.id)
+                       FROM payment_methods WHERE wallet_id = wallets.id ORDER BY payment_methods.id) AS method),
+           ARRAY(SELECT link
+                 FROM (SELECT {LINK.selected}
+                       FROM payment_links WHERE wallet_id = wallets.id ORDER BY payment_links.id) AS link),
            -- most have none, and need not be looked up
            CASE WHEN metadata <> '{{}}' THEN
                ARRAY(SELECT identity.name
@@ -25,30 +33,11 @@ _WALLETS = text(f"""
                      SELECT former.id FROM wallets AS former WHERE former.merged_into = wallets.id)))
     FROM wallets WHERE id = ANY(CAST(:ids AS uuid[])) ORDER BY wallets.id
 """)
-_METHODS = text(f"""
-    SELECT {PAYMENT_METHOD.selected}, ARRAY(SELECT key FROM payment_method_credentials WHERE payment_method_id = id)
-    FROM payment_methods WHERE wallet_id = ANY(CAST(:ids AS uuid[])) ORDER BY payment_methods.id
-""")
-_LINKS = text(f"""
-    SELECT {LINK.selected} FROM payment_links WHERE wallet_id = ANY(CAST(:ids AS uuid[])) ORDER BY payment_links.id
-""")
 
 
 async def load(connection: AsyncConnection, ids: Collection[WalletId]) -> list[Wallet]:
     """The wallets of `ids`, whole, ordered by id; so are their methods and links."""
-    parameters = {"ids": list(ids)}
-    methods: dict[WalletId, list[Method]] = {}
-    for row in (await connection.execute(_METHODS, parameters)).all():
-        wallet_id, method = read_method(row)
-        methods.setdefault(wallet_id, []).append(method)
-    links: dict[WalletId, list[Link]] = {}
-    for row in (await connection.execute(_LINKS, parameters)).all():
-        wallet_id, link = read_link(row)
-        links.setdefault(wallet_id, []).append(link)
-    return [
-        read_wallet(row, methods.get(row[0], ()), links.get(row[0], ()))
-        for row in (await connection.execute(_WALLETS, parameters)).all()
-    ]
+    return [read_wallet(row) for row in (await connection.execute(_WALLETS, {"ids": list(ids)})).all()]
 
 
 _PAGE = text("""

@@ -56,10 +56,10 @@ def write_method(wallet_id: WalletId, method: Method) -> Values:
     )
 
 
-def read_method(selected: Sequence[Any]) -> tuple[WalletId, Method]:
-    """The method of a row of `payment_methods`, which ends with the keys of its credentials; and the wallet's id."""
+def _read_method(selected: Sequence[Any]) -> Method:
+    """The method of a row of `payment_methods`, which ends with the keys of its credentials."""
     row = PAYMENT_METHOD.read(selected[:-1])
-    return row.wallet_id, Method(
+    return Method(
         id=row.id,
         type=_TYPES[row.type],
         status=_STATUSES[row.status],
@@ -112,10 +112,9 @@ def write_link(wallet_id: WalletId, link: Link) -> Values:
     )
 
 
-def read_link(selected: Sequence[Any]) -> tuple[WalletId, Link]:
-    """The link of a row of `payment_links`, and the wallet's id."""
+def _read_link(selected: Sequence[Any]) -> Link:
     row = LINK.read(selected)
-    return row.wallet_id, Link(
+    return Link(
         id=row.id,
         merchant_id=row.merchant_id,
         method_id=row.payment_method_id,
@@ -138,10 +137,10 @@ def write_wallet(wallet: Wallet) -> Values:
     )
 
 
-def read_wallet(selected: Sequence[Any], methods: Iterable[Method], links: Iterable[Link]) -> Wallet:
-    """The wallet of a row of `wallets`, which ends with what other tables have of it, and of its methods and links."""
-    row = WALLET.read(selected[:-4])
-    identifiers, merchants, leads, former_identities = selected[-4:]
+def read_wallet(selected: Sequence[Any]) -> Wallet:
+    """The wallet of a row of `wallets`, which ends with what other tables have of it: `store.wallets.reading`."""
+    row = WALLET.read(selected[:-6])
+    methods, links, identifiers, merchants, leads, former_identities = selected[-6:]
     metadata: Mapping[str, str] = _read_object(row.metadata)
     named = [("enterpriseId", row.enterprise_id), ("hsid", row.hsid)]
     named += [(name, metadata[name.removeprefix("metadata.")]) for name in identifiers or ()]
@@ -150,8 +149,8 @@ def read_wallet(selected: Sequence[Any], methods: Iterable[Method], links: Itera
         id=row.id,
         customer=Customer(identities, row.date_of_birth, metadata),
         merchants=tuple(merchants),
-        methods=tuple(methods),
-        links=tuple(links),
+        methods=tuple([_read_method(method) for method in methods]),
+        links=tuple([_read_link(link) for link in links]),
         leads=frozenset(leads),
         former_identities=frozenset((name, value) for name, value in former_identities),
         merged_into=row.merged_into,

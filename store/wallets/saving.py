@@ -29,13 +29,13 @@ from store.wallets.rows import Values, write_credentials, write_method
 ADD_MERCHANTS = text(f"{WALLET_MERCHANT.insert('wallet_merchants', 'merchants')} ON CONFLICT DO NOTHING")
 ADD_CREDENTIALS = text(METHOD_CREDENTIAL.insert("payment_method_credentials", "credentials"))
 # Of a credential that comes by a merge: the customer brought it, unless facts led to it each time.
-_ADD_LEARNT = text(f"""
+_ADD_LEARNT = f"""
     INSERT INTO payment_method_credentials (payment_method_id, key, wallet_id, type, live, learnt)
     SELECT payment_method_id, key, wallet_id, type, live, coalesce(learnt, (
         SELECT bool_and(coalesce(held.learnt, false)) FROM payment_method_credentials AS held
         WHERE held.key = new.key AND held.wallet_id = new.wallet_id))
     FROM {METHOD_CREDENTIAL.array("credentials")} AS new
-""")
+"""
 _REMOVE_CREDENTIALS = text(f"""
     DELETE FROM payment_method_credentials AS credential
     USING {METHOD_CREDENTIAL.array("credentials")} AS gone
@@ -70,15 +70,16 @@ _UPDATE_METHODS = text(f"""
     FROM {PAYMENT_METHOD.array("methods")} AS changed
     WHERE method.id = changed.id AND method.id = ANY(CAST(:ids AS uuid[]))
 """)
-_INSERT_METHODS = text(PAYMENT_METHOD.insert("payment_methods", "methods"))
-_MOVE_LINKS = text(f"""
+# What has no order, in one statement: references are checked when it ends, or at the commit.
+_ADD_AND_MOVE = text(f"""
+    WITH method AS ({PAYMENT_METHOD.insert("payment_methods", "methods")}),
+    credential AS ({_ADD_LEARNT}),
+    replacement AS ({LINEAGE.insert("lineage", "replacements")})
     UPDATE payment_links AS link SET payment_method_id = moved.payment_method_id
     FROM {LINK_MOVE.array("links")} AS moved
-    WHERE link.id = moved.id AND link.id = ANY(CAST(:ids AS uuid[]))
+    WHERE link.id = moved.id AND link.id = ANY(CAST(:link_ids AS uuid[]))
 """)
 _ADD_LEADS = text(f"{WALLET_LEAD.insert('wallet_leads', 'leads')} ON CONFLICT DO NOTHING")
-
-
 _REMOVE_LEADS = text(f"""
     DELETE FROM wallet_leads AS lead USING {WALLET_LEAD.array("leads")} AS gone
     WHERE lead.wallet_id = ANY(CAST(:ids AS uuid[])) AND lead.wallet_id = gone.wallet_id AND lead.key = gone.key
@@ -88,9 +89,13 @@ _REMOVE_LEADS = text(f"""
 async def save(connection: AsyncConnection, changed: Sequence[ChangedWallet]) -> None:
     """Write the difference between each wallet before and after; `before` is what the database holds, locked."""
     await _save_merges(connection, changed)
-    await _save_methods(connection, changed)
-    await _save_links(connection, changed)
-    await _save_lineage(connection, changed)
+    methods = _method_rows(changed)
+    await _update_methods(connection, methods)
+    links, replacements = _moved_links(changed), _replacements(changed)
+    if methods.new or methods.credentials or links or replacements:
+        parameters = {"methods": list(methods.new.values()), "credentials": methods.credentials}
+        parameters |= {"replacements": replacements, "links": links, "link_ids": [link_id for link_id, _ in links]}
+        await connection.execute(_ADD_AND_MOVE, parameters)
     await _save_leads(connection, changed)
 
 
@@ -108,6 +113,7 @@ class _MethodRows:
     new: dict[MethodId, Values] = field(default_factory=dict)
     credentials: list[Values] = field(default_factory=list)
     lost_credentials: list[Values] = field(default_factory=list)
+    ids_that_lost: list[MethodId] = field(default_factory=list)
 
     def add(self, wallet: ChangedWallet, method: Method, former: Method | None) -> None:
         """Add a method that differs from its former self."""
@@ -121,6 +127,7 @@ class _MethodRows:
         self.credentials += write_credentials(wallet_id, method, own, learnt=False)
         if held - method.keys:
             self.lost_credentials += write_credentials(wallet_id, method, held - method.keys, learnt=None)
+            self.ids_that_lost.append(method.id)
 
     def _rows_for(self, method: Method, former: Method | None) -> dict[MethodId, Values]:
         if former is None:
@@ -130,7 +137,7 @@ class _MethodRows:
         return self.without_flag if _loses_a_flag(former, method) else self.updated
 
 
-async def _save_methods(connection: AsyncConnection, changed: Sequence[ChangedWallet]) -> None:
+def _method_rows(changed: Sequence[ChangedWallet]) -> _MethodRows:
     before = {method.id: (wallet.before, method) for wallet in changed for method in wallet.before.methods}
     rows = _MethodRows({wallet.after.merged_into for wallet in changed if wallet.after.merged_into is not None})
     for wallet in changed:
@@ -138,9 +145,14 @@ async def _save_methods(connection: AsyncConnection, changed: Sequence[ChangedWa
             owner, former = before.get(method.id, (None, None))
             if former is not method or owner is not wallet.before:
                 rows.add(wallet, method, former)
+    return rows
+
+
+async def _update_methods(connection: AsyncConnection, rows: _MethodRows) -> None:
+    """Write what methods lose before anything that others receive."""
     if rows.lost_credentials:
-        ids = [row.payment_method_id for row in rows.lost_credentials]  # type: ignore[attr-defined]
-        await connection.execute(_REMOVE_CREDENTIALS, {"credentials": rows.lost_credentials, "ids": ids})
+        lost = {"credentials": rows.lost_credentials, "ids": rows.ids_that_lost}
+        await connection.execute(_REMOVE_CREDENTIALS, lost)
     # a flag that a method loses goes to another one
     for statement, changes in (
         (_DELETE_METHODS, rows.deleted),
@@ -149,10 +161,6 @@ async def _save_methods(connection: AsyncConnection, changed: Sequence[ChangedWa
     ):
         if changes:
             await connection.execute(statement, {"methods": list(changes.values()), "ids": list(changes)})
-    if rows.new:
-        await connection.execute(_INSERT_METHODS, {"methods": list(rows.new.values())})
-    if rows.credentials:
-        await connection.execute(_ADD_LEARNT, {"credentials": rows.credentials})
 
 
 def _own_keys(wallet: ChangedWallet, method: Method) -> frozenset[Key]:
@@ -185,22 +193,24 @@ async def _save_merges(connection: AsyncConnection, changed: Iterable[ChangedWal
     await connection.execute(_MERGE, {"merges": merges})
 
 
-async def _save_links(connection: AsyncConnection, changed: Iterable[ChangedWallet]) -> None:
+def _moved_links(changed: Iterable[ChangedWallet]) -> list[Values]:
     before = {link.id: link.method_id for wallet in changed for link in wallet.before.links}
-    moved = [link for wallet in changed for link in wallet.after.links if link.method_id != before[link.id]]
-    if moved:
-        links = [LINK_MOVE.row(id=link.id, payment_method_id=link.method_id) for link in moved]
-        await connection.execute(_MOVE_LINKS, {"links": links, "ids": [link.id for link in moved]})
+    return [
+        LINK_MOVE.row(id=link.id, payment_method_id=link.method_id)
+        for wallet in changed
+        for link in wallet.after.links
+        if link.method_id != before[link.id]
+    ]
 
 
-async def _save_lineage(connection: AsyncConnection, changed: Iterable[ChangedWallet]) -> None:
+def _replacements(changed: Iterable[ChangedWallet]) -> list[Values]:
     replacements = [
         (wallet.after.id, change) for wallet in changed for change in wallet.changes if isinstance(change, Replaced)
     ]
     if not replacements:
-        return
+        return []
     before = {method.id: method for wallet in changed for method in wallet.before.methods}
-    rows = [
+    return [
         LINEAGE.row(
             old_id=change.old.id,
             new_id=change.new.id,
@@ -214,7 +224,6 @@ async def _save_lineage(connection: AsyncConnection, changed: Iterable[ChangedWa
         )
         for wallet_id, change in replacements
     ]
-    await connection.execute(ADD_LINEAGE, {"replacements": rows})
 
 
 async def _save_leads(connection: AsyncConnection, changed: Sequence[ChangedWallet]) -> None:

@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from structlog.testing import capture_logs
 
 from store.engine import connect
+from store.failures import DATABASE_ERRORS
 from tests.parts.proxy import Proxy
 
 
@@ -15,7 +16,7 @@ async def answers(engine: AsyncEngine) -> bool:
     try:
         async with engine.connect() as connection:
             await connection.execute(text("SELECT 1"))
-    except OSError:
+    except DATABASE_ERRORS:
         return False
     return True
 
