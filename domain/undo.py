@@ -141,7 +141,7 @@ class _History:
             if not method.live and not self._was_replaced(method):
                 methods_by_id[method.id] = method
                 continue
-            holder = next((held[method.type, key] for key in sorted(keys) if (method.type, key) in held), None)
+            holder = next(filter(None, (held.get((method.type, key)) for key in sorted(keys))), None)
             if holder is not None:
                 self.absorbed[method.id] = holder
                 methods_by_id[method.id] = method

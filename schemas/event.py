@@ -1,6 +1,6 @@
 """Events as merchants receive them (design.md §5): bytes, rendered once, stored, sent unchanged on every attempt."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -151,7 +151,7 @@ def _announcements(
             tombstone = {"paymentMethod": _method(old), "customer": customer, "replacedByPaymentMethodId": new.id}
             replaced, deleted = to_json(current), to_json(tombstone)
             for merchant in merchants:
-                mine = to_json([_link(link) for link in links if link.merchant_id == merchant])
+                mine = _links_of(links, merchant)
                 yield Announcement(
                     EventName.REPLACED, merchant, new.id, str(reason), _with(replaced, "paymentLinks", mine)
                 )
@@ -170,7 +170,7 @@ def _announcements(
         case Restored(method, links):
             restored = to_json({"paymentMethod": _method(method), "customer": customer, "previous": {}})
             for merchant in merchants:
-                mine = to_json([_link(link) for link in links if link.merchant_id == merchant])
+                mine = _links_of(links, merchant)
                 payload = _with(restored, "paymentLinks", mine)
                 yield Announcement(EventName.UPDATED, merchant, method.id, str(OwnReason.RETRACTED), payload)
 
@@ -231,5 +231,12 @@ def _what_changed(previous: Mapping[str, Any], after: Method) -> str:
 _NUMBER = frozenset({"last4", "cardBrand"})
 
 
-def _link(link: Link) -> dict[str, str]:
-    return {"id": link.id, "reference": link.reference, "kind": str(link.kind)}
+def _links_of(links: Iterable[Link], merchant: MerchantId) -> bytes:
+    """The links that are the merchant's, as JSON."""
+    return to_json(
+        [
+            {"id": link.id, "reference": link.reference, "kind": str(link.kind)}
+            for link in links
+            if link.merchant_id == merchant
+        ]
+    )

@@ -1,11 +1,12 @@
 """What is known without some reports is what would be known had they not come: over random streams, in any order."""
 
 from collections.abc import Iterable
+from datetime import UTC, datetime
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.knowledge import NOTHING_REPORTED, CredentialState, Fact, FactId, Knowledge
+from domain.knowledge import NOTHING_REPORTED, CredentialState, Dated, Fact, FactId, Knowledge
 from domain.retraction import Reports, take_back
 from domain.update import Scope, Stamp, Update, UpdateType
 from domain.wallet import Expiry, Key, MethodStatus
@@ -35,13 +36,18 @@ def without(known: Knowledge, *updates: Update) -> Knowledge:
 
 
 def what_is_known(known: Knowledge) -> tuple[dict[FactId, Fact], dict[tuple[Key, Scope], CredentialState]]:
+    """Without the stamps of expiries: of two reports of the same expiry, the one that arrived first has its stamp."""
     states = {
-        (key, scope): state
+        (key, scope): state._replace(expiry=unstamped(state.expiry))
         for key, of_key in known.states.items()
         for scope, state in of_key.items()
         if state != NOTHING_REPORTED
     }
-    return known.facts, states
+    return {id_: fact._replace(later=unstamped(fact.later)) for id_, fact in known.facts.items()}, states
+
+
+def unstamped(expiry: Dated[Expiry] | None) -> Dated[Expiry] | None:
+    return None if expiry is None else Dated(expiry.value, Stamp(datetime.min.replace(tzinfo=UTC), "", ""))
 
 
 def in_order(updates: Iterable[Update]) -> list[Update]:
