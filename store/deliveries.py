@@ -1,7 +1,7 @@
 """Deliveries: an event on its way to an endpoint. A live one is a row of `deliveries`, a finished one is history.
 
 The live deliveries of one wallet to one endpoint are a *line*: they go out one after another. The *head* of a line has
-a `due_at`; the others have none and wait until it is finished. `store.new_deliveries.enqueue` locks the last row of the
+a `due_at`; the others have none and wait until it is finished. `store.lines` locks the last row of the
 line (FOR KEY SHARE). `record` deletes the finished head, then promotes the next delivery in a second statement. So a
 concurrent enqueue and finish never leave a line without a head.
 """

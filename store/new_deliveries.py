@@ -9,7 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.wallet import WalletId
 from store.events import Event
-from store.rows import DELIVERY, EVENT, LINE
+from store.lines import lock_ends
+from store.rows import DELIVERY, EVENT
 
 
 class NewDelivery(NamedTuple):
@@ -26,24 +27,9 @@ class NewDelivery(NamedTuple):
         return cls(event.id, endpoint_id, event.wallet_id or str(event.id), event.sequence or 0)
 
 
-# The last of a line, for it alone cannot go without the line being empty: were the head locked, it could be recorded
-# while we wait for it, and the next one after it before we commit. KEY SHARE keeps it from being deleted, not released.
-_INSERT_EVENTS_AND_LOCK_LASTS = text(f"""
-    WITH written AS ({EVENT.insert("events", "events")})
-    SELECT id
-    FROM deliveries
-    WHERE id = ANY(ARRAY(
-        SELECT (SELECT id FROM deliveries
-                WHERE endpoint_id = line.endpoint_id AND wallet_id = line.wallet_id
-                ORDER BY sequence DESC
-                LIMIT 1)
-        FROM {LINE.array("lines")} AS line))
-    ORDER BY id
-    FOR KEY SHARE
-""")
-
 # Scalar subqueries in place of joins: their plan is an index probe a row whatever the statistics say.
-_ENQUEUE = text(f"""
+_ADD = text(f"""
+    WITH written AS ({EVENT.insert("events", "events")})
     INSERT INTO deliveries ({DELIVERY.columns}, status, due_at)
     SELECT {DELIVERY.values},
            CASE (SELECT status FROM endpoints WHERE id = endpoint_id)
@@ -66,12 +52,15 @@ async def enqueue(
     The caller has locked the wallets of the events: no other transaction may add to a line of theirs meanwhile. Waits
     for a dispatcher that is just finishing a line's head.
     """
-    if not deliveries and not events:
-        return
-    lines = {(delivery.endpoint_id, delivery.wallet_id) for delivery in deliveries}
-    await connection.execute(_INSERT_EVENTS_AND_LOCK_LASTS, {"events": events, "lines": list(lines)})
     if deliveries:
-        await connection.execute(_ENQUEUE, {"deliveries": deliveries})
+        await lock_ends(connection, {(delivery.endpoint_id, delivery.wallet_id) for delivery in deliveries})
+    await add(connection, deliveries, events)
+
+
+async def add(connection: AsyncConnection, deliveries: Sequence[NewDelivery], events: Sequence[Event]) -> None:
+    """As `enqueue`, of lines whose ends the caller has locked (`store.lines`)."""
+    if deliveries or events:
+        await connection.execute(_ADD, {"events": events, "deliveries": deliveries})
 
 
 _ID = text("""

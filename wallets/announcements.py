@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from domain.decide import ChangedWallet
 from domain.wallet import WalletId
 from schemas import event as wire
-from store import events, new_deliveries
+from store import events, lines, new_deliveries
 from store.ids import uuid7
 
 EVENTS = Counter("repoint_events_total", "Events made for merchants")
@@ -50,12 +50,12 @@ async def write_events(
     """
     if not announced:
         return Announced()
-    lines = [(wallet_id, announcement.merchant_id) for wallet_id, announcement in announced]
-    numbers, subscriptions = await events.number(connection, lines)
+    numbered = [(wallet_id, announcement.merchant_id) for wallet_id, announcement in announced]
+    numbers, subscriptions = await lines.number(connection, numbered)
     now = datetime.now(UTC)
     created_at = wire.timestamp(now)
     written = []
-    for (wallet_id, announcement), line in zip(announced, lines, strict=True):
+    for (wallet_id, announcement), line in zip(announced, numbered, strict=True):
         sequence = numbers[line]
         numbers[line] = sequence + 1
         event_id = uuid7()
@@ -66,7 +66,7 @@ async def write_events(
 
 
 async def _enqueue(
-    connection: AsyncConnection, written: Sequence[events.Event], subscriptions: events.Subscriptions
+    connection: AsyncConnection, written: Sequence[events.Event], subscriptions: lines.Subscriptions
 ) -> AbstractSet[str]:
     new = [
         new_deliveries.NewDelivery.of(event, endpoint_id)
@@ -74,5 +74,5 @@ async def _enqueue(
         for endpoint_id, event_types in subscriptions.get(event.merchant_id, ())
         if event.name in event_types
     ]
-    await new_deliveries.enqueue(connection, new, events=written)
+    await new_deliveries.add(connection, new, written)
     return {delivery.endpoint_id for delivery in new}

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from domain.delivery.circuit import Failures
 from schemas.signature import secret
-from store import endpoints, events, merchants
+from store import endpoints, lines, merchants
 from tests.store.outbox import SECRET, Outbox, sealed
 
 
@@ -205,7 +205,7 @@ async def test_nothing_secret_and_nothing_of_its_health_stays_of_a_removed_endpo
         assert await endpoints.enable(connection, ["shop"]) == []
         assert await endpoints.disabled_for(connection, ["shop"], "moved") == []
         assert await endpoints.of_merchants(connection, ["shop"]) == {}
-        assert (await events.number(connection, [(str(uuid4()), "shop")]))[1] == {}
+        assert (await lines.number(connection, [(str(uuid4()), "shop")]))[1] == {}
         assert [each.id for each in await endpoints.read(connection)] == ["gym", "spa"]
         assert [each.id for each in await endpoints.read(connection, with_removed=True)] == ["gym", "shop", "spa"]
 
@@ -290,7 +290,7 @@ async def test_a_file_brings_a_merchant_and_its_endpoints_up_to_date_and_no_othe
         ]
         assert await merchants.known(connection, ["shop", "nobody"]) == {"shop"}
         nowhere = str(uuid4())
-        _, subscriptions = await events.number(connection, [(nowhere, id_) for id_ in ("shop", "spa", "nobody")])
+        _, subscriptions = await lines.number(connection, [(nowhere, id_) for id_ in ("shop", "spa", "nobody")])
         assert subscriptions == {
             "shop": [("shop", ["PAYMENT_METHOD_UPDATED"])],
             "spa": [("spa", ["PAYMENT_METHOD_DELETED"])],
