@@ -32,6 +32,7 @@ async def test_the_log_says_once_that_the_database_is_back_and_for_how_long_it_w
                 assert await answers(engine)
                 if away:
                     proxy.refuse()
+                    assert not await answers(engine)  # by the connection that was cut
                     assert not await answers(engine)
                     await asyncio.sleep(0.3)
                     assert not await answers(engine)
