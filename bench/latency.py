@@ -1,4 +1,5 @@
-"""From an update's being due on the topic to its webhooks' coming in, at a low rate and at a quarter of the top rate.
+"""From an update's being due on the topic to its webhooks' coming in: at a low rate, at a quarter of the top rate, and
+all at once.
 
 `repoint run` is a process of its own, on PostgreSQL and Kafka. Updates are produced at even distances whether or not
 the former ones have come through, and each one's time counts from when it was due.
@@ -6,6 +7,7 @@ the former ones have come through, and each one's time counts from when it was d
 
 import asyncio
 import json
+import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,6 +31,8 @@ DEADLINE = 60
 _ORDINARY_RATE = 50
 # Updates that are not measured.
 _FIRST = 50
+# The rate at which all updates are due at once.
+_BURST = float("inf")
 
 
 @dataclass(frozen=True)
@@ -53,8 +57,10 @@ async def measure(url: str, broker: Broker, size: LatencySize) -> None:
             (_ORDINARY_RATE, ["all"]),
             (_ORDINARY_RATE, ["consume", "deliver"]),
             (top / 4, ["all"]),
+            (_BURST, ["all"]),
         ):
-            updates = list(load.updates(first, int(rate * size.seconds), size.wallets))
+            number = size.number if rate == _BURST else int(rate * size.seconds)
+            updates = list(load.updates(first, number, size.wallets))
             first += len(updates)
             async with (
                 topics.temporary(broker, load.TOPIC),
@@ -66,15 +72,18 @@ async def measure(url: str, broker: Broker, size: LatencySize) -> None:
                 await arrivals.all()
                 arrivals.seconds.clear()
                 costs = await _Costs.begin(engine, ids)
+                begun = time.monotonic()
                 await _produce(broker, updates[_FIRST:], rate, arrivals)
                 await arrivals.all()
-                print(
-                    f"latency: {rate:.0f} updates/s for {size.seconds} s; {' + '.join(roles)}; Kafka: {broker.origin}"
-                )
-                for name, seconds in sorted(arrivals.seconds.items()):
-                    print(f"    {name:24} {len(seconds):6} webhooks   p50 {1000 * median(seconds):6.1f} ms   "
-                          f"p99 {1000 * quantiles(seconds, n=100)[98]:6.1f} ms")  # fmt: skip
-                await costs.print(sum(map(len, arrivals.seconds.values())))
+                seconds = time.monotonic() - begun
+                sent = f"{number} updates at once" if rate == _BURST else f"{rate:.0f} updates/s for {size.seconds} s"
+                deliveries = sum(map(len, arrivals.seconds.values()))
+                print(f"latency: {sent}; {' + '.join(roles)}; {deliveries / seconds:.0f} deliveries/s; "
+                      f"Kafka: {broker.origin}")  # fmt: skip
+                for name, took in sorted(arrivals.seconds.items()):
+                    print(f"    {name:24} {len(took):6} webhooks   p50 {1000 * median(took):6.1f} ms   "
+                          f"p99 {1000 * quantiles(took, n=100)[98]:6.1f} ms")  # fmt: skip
+                await costs.print(deliveries)
         print(f"    (top rate: {top:.0f} updates/s)")
     server.close()
 
