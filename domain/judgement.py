@@ -76,14 +76,14 @@ def judge(reason: str | None, choice: Choice) -> Correction | Obstacle:
     """What `choice` means for an update that waits for `reason`."""
     if choice.to is None and not choice.accept:
         return Obstacle.NO_CHOICE
-    whose = () if choice.to is None else tuple(sorted(choice.to.customer.identities))
-    if choice.to is not None and not whose:
+    customer = () if choice.to is None else tuple(sorted(choice.to.customer.identities))
+    if choice.to is not None and not customer:
         return Obstacle.NO_CUSTOMER
     if reason == _OWNER_MISMATCH:
         both = choice.to is not None and choice.accept
-        return Correction(whose, frozenset((whose,)) if both else frozenset())
+        return Correction(customer, frozenset((customer,)) if both else frozenset())
     if reason in _CONFLICTS:
-        return Correction(accepted=frozenset((whose,)))
+        return Correction(accepted=frozenset((customer,)))
     return Obstacle.ID_REUSED if reason == _ID_REUSED else Obstacle.NOT_WAITING
 
 

@@ -163,7 +163,7 @@ class _History:
     def origin(self, method_id: MethodId, moved: Callable[[Succession], bool]) -> MethodId:
         """The customer's method from which something came to `method_id`, by the successions that moved it."""
         while True:
-            successions = [each for each in self._replaced_by_fact.get(method_id, ()) if moved(each)]
+            successions = list(filter(moved, self._replaced_by_fact.get(method_id, ())))
             if not successions:
                 return self.root(method_id)
             method_id = successions[0].old_id

@@ -58,7 +58,7 @@ class Rewinding:
                 if former is not None and first is not None and first.offset < former:
                     rewound.append(RewoundPartition(topic, place.partition, former, first.offset))
             if rewound and not dry_run:
-                await consumer.commit({TopicPartition(topic, each.partition): each.offset for each in rewound})
+                await consumer.commit({TopicPartition(topic, back.partition): back.offset for back in rewound})
         return rewound
 
     async def _partitions(self, topic: str) -> list[TopicPartition] | None:

@@ -45,8 +45,8 @@ class Report:
     is_over: bool
 
     @property
-    def found(self) -> int:
-        return sum(count.found for count in self.counts)
+    def findings(self) -> int:
+        return sum(count.findings for count in self.counts)
 
     @property
     def repaired(self) -> int:

@@ -99,10 +99,10 @@ class Reconciling:
     def _report(self, report: Report, *, seconds: float) -> None:
         job, run = report.run.job, report.run.id
         RUNS.labels(job).inc()
-        for kind, found, repaired in report.counts:
-            FINDINGS.labels(job, kind).inc(found)
+        for kind, findings, repaired in report.counts:
+            FINDINGS.labels(job, kind).inc(findings)
             REPAIRED.labels(job, kind).inc(repaired)
-            self._log_findings.write(job=job.value, kind=kind.value, findings=found, repaired=repaired, run=run)
+            self._log_findings.write(job=job.value, kind=kind.value, findings=findings, repaired=repaired, run=run)
         if not report.counts:
             log.info("reconciled", job=job.value, examined=report.run.examined, seconds=round(seconds, 1), run=run)
 

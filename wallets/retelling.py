@@ -50,8 +50,8 @@ class Lost:
             numbers = f"{gap.first}" if gap.first == gap.last else f"{gap.first} to {gap.last}"
             yield Finding(FindingKind.SEQUENCE_GAP, gap.wallet_id, f"{numbers} of {gap.merchant_id}", None)
         for line in self.counters:
-            expected, found = (f"{number} of {line.merchant_id}" for number in (line.latest, line.counted))
-            yield Finding(FindingKind.SEQUENCE_BEHIND, line.wallet_id, expected, found)
+            latest, counted = (f"{number} of {line.merchant_id}" for number in (line.latest, line.counted))
+            yield Finding(FindingKind.SEQUENCE_BEHIND, line.wallet_id, latest, counted)
         for delivery in self.deliveries:
             expected = f"{event_id(delivery.event_id)} to {delivery.endpoint_id}"
             yield Finding(FindingKind.EVENT_WITHOUT_DELIVERY, delivery.wallet_id, expected, None)

@@ -146,7 +146,7 @@ async def _take_back(
     updates, taken_back = await _facts(connection, span, page, keys, loaded)
     run.on_point("taken back")
     lost_facts = [*taken_back.forgotten, *taken_back.narrowed]
-    decision = await _decide(connection, loaded, before, lost_facts, {each.inbox_id for each in updates})
+    decision = await _decide(connection, loaded, before, lost_facts, {update.inbox_id for update in updates})
     run.on_point("decided")
     announced = await carry_out(connection, decision, loaded, run.retention, on_point=run.on_point)
     await reports.forget(connection, taken_back)

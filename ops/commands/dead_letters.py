@@ -159,10 +159,10 @@ def replay(
 
 def _replay_selected(selection: LetterSelection, servers: str | None, settings: Settings) -> None:
     """Replay the selected letters page after page; without `servers` only count them."""
-    replayed, left = 0, 0
+    replayed, unusable = 0, 0
 
     async def work(engine: AsyncEngine) -> None:
-        nonlocal replayed, left
+        nonlocal replayed, unusable
         with terminal.progress("dead letters", None) as advance:
             async for ids in _pages(engine, selection, _REPLAYED_AT_ONCE):
                 async with connectivity.snapshot(engine) as connection:
@@ -174,13 +174,13 @@ def _replay_selected(selection: LetterSelection, servers: str | None, settings: 
                     async with connectivity.transaction(engine, dry_run=False) as connection:
                         closed = await dead_letters.close(connection, list(usable), "REPLAYED")
                         await audit.record(connection, [_act("replayed", closed)])
-                replayed, left = replayed + len(usable), left + len(lines) - len(usable)
+                replayed, unusable = replayed + len(usable), unusable + len(lines) - len(usable)
                 for _ in ids:
                     advance(1)
 
     parts.on_database(settings, work)
     verb = "would replay" if servers is None else "replayed"
-    stay = f", {left:,} stay open: they cannot be replayed as they are" if left else ""
+    stay = f", {unusable:,} stay open: they cannot be replayed as they are" if unusable else ""
     terminal.write_line(f"{verb} {terminal.counted(replayed, 'dead letter')}{stay}")
 
 
@@ -209,10 +209,10 @@ async def _pages(engine: AsyncEngine, selection: LetterSelection, size: int) -> 
         after = ids[-1]
 
 
-def _act(what: str, ids: Sequence[int]) -> Act:
+def _act(action: str, ids: Sequence[int]) -> Act:
     """What the audit has of letters that were closed together."""
     chosen = {"count": len(ids), "from": min(ids, default=None), "to": max(ids, default=None)}
-    return Act(who(), f"dead letters {what}", "dead letters", after=chosen)
+    return Act(who(), f"dead letters {action}", "dead letters", after=chosen)
 
 
 def _selection(

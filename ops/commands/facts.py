@@ -71,7 +71,7 @@ def retract(
     if retracted.refused:
         raise Failed(
             f"{terminal.counted(len(retracted.refused), 'update')} not taken back: more wallets know the credential"
-            f" than one transaction changes ({', '.join(str(each.inbox_id) for each in retracted.refused[:10])})"
+            f" than one transaction changes ({', '.join(str(update.inbox_id) for update in retracted.refused[:10])})"
         )
 
 

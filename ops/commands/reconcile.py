@@ -86,8 +86,8 @@ def reconcile(
         return reports
 
     reports = parts.on_database(settings, work)
-    if left := sum(report.found - report.repaired for report in reports):
-        raise Failed(f"{terminal.counted(left, 'finding')} not repaired" + (" (--dry-run)" if dry_run else ""))
+    if unrepaired := sum(report.findings - report.repaired for report in reports):
+        raise Failed(f"{terminal.counted(unrepaired, 'finding')} not repaired" + (" (--dry-run)" if dry_run else ""))
 
 
 app.command("merchant")(reconcile_merchant.merchant)
@@ -116,10 +116,10 @@ async def _write_json(engine: AsyncEngine, reports: Sequence[Report]) -> None:
 
 async def _write(engine: AsyncEngine, reports: Sequence[Report]) -> None:
     for report in reports:
-        done = "" if not report.run.scope.repairs or not report.found else f", {report.repaired:,} repaired"
-        number = terminal.counted(report.found, "finding")
+        done = "" if not report.run.scope.repairs or not report.findings else f", {report.repaired:,} repaired"
+        number = terminal.counted(report.findings, "finding")
         terminal.write_line(f"{report.run.job}: {report.run.examined:,} examined, {number}{done}")
-        if report.found:
+        if report.findings:
             await _write_findings(engine, report)
 
 
@@ -135,5 +135,5 @@ async def _write_findings(engine: AsyncEngine, report: Report) -> None:
         repaired = "yes" if is_repaired else "no"
         rows.append((finding.kind, finding.subject, finding.expected, finding.found, repaired))
     terminal.write_table(("kind", "subject", "expected", "is", "repaired"), rows)
-    if report.found > len(rows):
-        terminal.remark(f"{terminal.counted(report.found - len(rows), 'finding')} more: --json writes all of them")
+    if report.findings > len(rows):
+        terminal.remark(f"{terminal.counted(report.findings - len(rows), 'finding')} more: --json writes all of them")

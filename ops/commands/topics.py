@@ -136,13 +136,13 @@ def rewind(
         for topic, group in groups.items():
             rewound += await rewinding.rewind(topic, group, to, dry_run=dry_run) or ()
         if rewound and not dry_run:
-            places = [[each.topic, each.partition, each.former, each.offset] for each in rewound]
+            places = [[place.topic, place.partition, place.former, place.offset] for place in rewound]
             act = Act(who(), "topics rewound", terminal.moment(to) or "", reason, after={"partitions": places})
             async with connectivity.transaction(engine, dry_run=False) as connection:
                 await audit.record(connection, [act])
         return rewound
 
-    views = [RewoundPartitionView.of(each) for each in parts.on_database(settings, work)]
+    views = [RewoundPartitionView.of(place) for place in parts.on_database(settings, work)]
     if as_json:
         terminal.write_json([view.as_json() for view in views])
         return

@@ -174,8 +174,8 @@ _DELETE_ROWS = text(f"""
 async def rows(connection: AsyncConnection, after: str, limit: int) -> Page:
     """The next rows of waiting updates after the place `after`; an empty text is the beginning."""
     inbox_id, _, key = after.partition(" ") if after else ("-1", "", "")
-    found = await connection.execute(_ROWS, {"inbox_id": int(inbox_id), "key": key, "limit": limit})
-    page = page_of(found, limit)
+    selected = await connection.execute(_ROWS, {"inbox_id": int(inbox_id), "key": key, "limit": limit})
+    page = page_of(selected, limit)
     # a key is a vendor's token: it stays out of what is found
     return Page(
         page.examined,

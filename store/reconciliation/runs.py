@@ -110,7 +110,7 @@ class FindingCount(NamedTuple):
     """How many findings of a kind a run has, and how many of them were repaired."""
 
     kind: FindingKind
-    found: int
+    findings: int
     repaired: int
 
 

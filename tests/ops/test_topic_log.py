@@ -62,7 +62,7 @@ async def test_a_broker_that_is_away_is_said_and_nothing_is_compared(engine: Asy
         assert await log.offsets() is None
         assert await log.messages(0, OffsetRange(0, 1)) == ()
         report = await jobs.reconcile(engine, JobName.ACCOUNTING, KEPT, Scope(repairs=True), log=log)
-    assert (report.found, report.run.examined) == (0, 1)
+    assert (report.findings, report.run.examined) == (0, 1)
     assert {line["reason"] for line in lines} == {"the broker cannot be reached"}
 
 

@@ -34,7 +34,7 @@ class Done(NamedTuple):
 async def run(harness: Harness, name: JobName, *, repairs: bool = True, **scope: Any) -> Done:
     report = await jobs.reconcile(harness.engine, name, KEPT, Scope(repairs, **scope))
     found = [one async for one in jobs.findings(harness.engine, report.run.id)]
-    assert (report.found, report.repaired) == (len(found), sum(is_repaired for _, is_repaired in found))
+    assert (report.findings, report.repaired) == (len(found), sum(is_repaired for _, is_repaired in found))
     return Done(report.run, found)
 
 
