@@ -121,3 +121,18 @@ def copy_state(*, is_known: bool, is_live: bool, has_current: bool) -> CopyState
     if is_live:
         return CopyState.CURRENT
     return CopyState.REPLACED if has_current else CopyState.DELETED
+
+
+class FeedUpdateState(StrEnum):
+    """What the inbox has of an update in a vendor's file. CONTRADICTION: under its id, another content."""
+
+    KNOWN = "KNOWN"
+    MISSING = "MISSING"
+    CONTRADICTION = "CONTRADICTION"
+
+
+def feed_update_state(digest: bytes, known_digest: bytes | None) -> FeedUpdateState:
+    """The state of an update with this digest of its content; `known_digest` is that of the inbox under its id."""
+    if known_digest is None:
+        return FeedUpdateState.MISSING
+    return FeedUpdateState.KNOWN if digest == known_digest else FeedUpdateState.CONTRADICTION

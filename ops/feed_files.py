@@ -153,6 +153,21 @@ async def check(source: OpenFile, feed: Feed | None, at: Edge, settings: Setting
     return summary
 
 
+async def read(
+    source: OpenFile, feed: Feed | None, at: Edge, settings: Settings, summary: Summary, *, force: bool = False
+) -> AsyncGenerator[FeedLine]:
+    """The lines of a file, counted in `summary`; none of a file that `send` would hold back."""
+    lines = _lines(feed, source, at, FilePosition(), summary, identifiers=settings.identifiers)
+    head = [] if force else await _head(lines)
+    if await _is_of_another_format(head, source, feed, summary):
+        await lines.aclose()
+        return
+    async for line in _after(head, lines):
+        summary.add(line)
+        yield line
+    await _compare(summary, source, feed)
+
+
 def _as_the_worker_reads(line: FeedLine, now: datetime, identifiers: AbstractSet[str]) -> FeedLine:
     """The line, refused if a worker would make a dead letter of a message of it."""
     if line.refusal_text is None:

@@ -16,7 +16,7 @@ from pydantic import AliasGenerator, BaseModel, ConfigDict, Field, PlainSerializ
 from pydantic.alias_generators import to_camel
 
 from domain.delivery.replay import ReplayScope, ReplayStatus
-from domain.reconciliation import CopyState, FindingKind, JobName
+from domain.reconciliation import CopyState, FeedUpdateState, FindingKind, JobName
 from domain.wallet import Details, LinkKind, LinkStatus, MethodStatus, MethodType
 from schemas.duration import spell
 from schemas.event import timestamp
@@ -309,6 +309,35 @@ class CopySummaryView(View):
     unknown: int
     refused: int
     missed: int
+    sent: int
+
+
+class FeedCopyView(View):
+    """A vendor's file that is compared with the inbox."""
+
+    feed: str
+    file: str
+
+
+class FeedDifferenceView(View):
+    """An update in a vendor's file that the inbox lacks, or has with another content in its row `inboxId`."""
+
+    line: int
+    vendor: str
+    update_id: str
+    state: FeedUpdateState
+    inbox_id: int | None
+
+
+class FeedCopySummaryView(View):
+    """Counts of a vendor's file: lines, refused ones, updates by state, thin events, and updates that were sent."""
+
+    lines: int
+    refused: int
+    known: int
+    missing: int
+    contradictions: int
+    thin: int
     sent: int
 
 

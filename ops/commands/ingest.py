@@ -19,7 +19,8 @@ from schemas.feeds import FEEDS
 from schemas.feeds.feed import Edge, Feed
 
 
-def _feed(name: str) -> str:
+def feed_name(name: str) -> str:
+    """Check the name of a feed, or `canonical`. Raises BadParameter."""
     if name != CANONICAL and name not in FEEDS:
         raise typer.BadParameter(f"{name!r} is no feed; `repoint feeds list` names them all.")
     return name
@@ -30,7 +31,9 @@ def ingest(
     *,
     written_in: Annotated[
         str | None,
-        typer.Option("--format", metavar="FORMAT", parser=_feed, help="canonical, or a feed of `repoint feeds list`."),
+        typer.Option(
+            "--format", metavar="FORMAT", parser=feed_name, help="canonical, or a feed of `repoint feeds list`."
+        ),
     ] = None,
     watch: Annotated[
         Path | None,

@@ -11,7 +11,7 @@ from typer.core import TyperGroup
 from domain.reconciliation import JobName, Scope
 from ops import parts, terminal
 from ops.actor import who
-from ops.commands import options, reconcile_merchant
+from ops.commands import options, reconcile_feed, reconcile_merchant
 from ops.retention import kept
 from ops.terminal import AsJson, DryRun, Failed
 from ops.topic_log import topic_log
@@ -91,6 +91,7 @@ def reconcile(
 
 
 app.command("merchant")(reconcile_merchant.merchant)
+app.command("feed")(reconcile_feed.feed)
 
 
 async def _run(engine: AsyncEngine, name: JobName, kept_for: Kept, scope: Scope, log: TopicLog | None) -> Report:
