@@ -5,14 +5,14 @@ import os
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-from bench import dispatch, feeds, ingest, isolation, latency, wallets
+from bench import dispatch, feeds, ingest, isolation, latency, reconcile, wallets
 from ops import embedded, loop
 from testbed.kafka import Broker, kafka
 
 # What is measured warm must fit: a million wallets take 3 GB.
 MEMORY = "5GB"
 
-SECTIONS = ("ingest", "dispatch", "latency", "isolation", "wallets", "feeds")
+SECTIONS = ("ingest", "dispatch", "latency", "isolation", "wallets", "feeds", "reconcile")
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,7 @@ class Sizes:
     isolation: isolation.IsolationSize
     wallets: wallets.WalletsSize
     feeds: feeds.FeedsSize
+    reconcile: reconcile.ReconcileSize
 
 
 WHOLE = Sizes(
@@ -32,6 +33,7 @@ WHOLE = Sizes(
     isolation.IsolationSize(rates=(50, 150, 1000), seconds=20, rounds=5),
     wallets.WalletsSize(few=10_000, many=1_000_000, number=4000, rounds=4),
     feeds.FeedsSize(few=100_000, many=1_000_000, rounds=3),
+    reconcile.ReconcileSize(rows=(10_000, 100_000, 1_000_000), wallets=400_000, updates=4000),
 )
 QUICK = Sizes(
     ingest.IngestSize(wallets=20_000, number=4000, by_orm=200, rounds=3),
@@ -40,6 +42,7 @@ QUICK = Sizes(
     isolation.IsolationSize(rates=(50, 1000), seconds=5, rounds=3),
     wallets.WalletsSize(few=10_000, many=100_000, number=4000, rounds=2),
     feeds.FeedsSize(few=20_000, many=100_000, rounds=2),
+    reconcile.ReconcileSize(rows=(1000, 10_000, 100_000), wallets=40_000, updates=400),
 )
 
 
@@ -78,6 +81,9 @@ def run(section: str, sizes: Sizes) -> None:
             case "latency":
                 with _kafka() as broker:
                     loop.run(latency.measure(url, broker, sizes.latency))
+            case "reconcile":
+                with _kafka() as broker:
+                    loop.run(reconcile.compare(url, broker, sizes.reconcile))
 
 
 def _kafka() -> AbstractContextManager[Broker]:
