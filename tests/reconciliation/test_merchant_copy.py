@@ -22,6 +22,7 @@ from tests.acceptance.program import Program
 from tests.consumers.harness import Harness
 from tests.domain.build import link, method, removed, replaced, wallet
 from tests.parts.until import until
+from tests.reconciliation.drift import plant
 from tests.reconciliation.test_dead_deliveries import finish
 from tests.store.outbox import Outbox
 
@@ -185,6 +186,29 @@ async def test_an_id_on_several_lines_and_pages_is_sent_once(harness: Harness, o
     compared = await compare(harness, stale, stale, *filler, stale, emits=True)
     assert [line.sent for line in compared if line.state is CopyState.REPLACED] == [4, 4, 0]
     assert len(await outbox.live()) == 4
+
+
+async def test_of_a_method_that_nothing_replaces_its_deletion_is_missed(harness: Harness, outbox: Outbox) -> None:
+    await finish_all(outbox, Status.DELIVERED)
+    await plant(harness, "UPDATE payment_methods SET replaced_by = NULL WHERE id = :id", id=harness.id_of("m-A"))
+    (line,) = await compare(harness, harness.id_of("m-A"), emits=True)
+    assert (line.state, line.current_method_id, line.sent, line.is_settled) == (CopyState.DELETED, None, 1, True)
+    assert [sequence for _, sequence, _ in await numbers(outbox)] == [2]
+
+
+async def test_the_run_after_an_interrupted_one_sends_what_that_one_did_not(harness: Harness, outbox: Outbox) -> None:
+    await harness.import_wallets(wallet(method("X"), customer="e2"))
+    await harness.report(replaced("X", "Y", on=3))
+    await finish_all(outbox, Status.DELIVERED)
+    ids = [harness.id_of("m-A"), *(str(uuid4()) for _ in range(1000)), harness.id_of("m-X")]
+    lines = [CopyLine(number, id_) for number, id_ in enumerate(ids, 1)]
+    copy = Copy("pharmacy", now() + LATER)
+    async for page in merchant_copy.compare(harness.engine, copy, lines, emits=True):
+        assert page.sent == 4
+        break
+    compared = await compare(harness, *ids, emits=True, at=copy.exported_at)
+    stale = [(line.pending, line.sent) for line in compared if line.state is CopyState.REPLACED]
+    assert stale == [(4, 0), (0, 2)]
 
 
 # --- the command ------------------------------------------------------------------------------------------------------
