@@ -80,9 +80,9 @@ async def measure(url: str, broker: Broker, size: LatencySize) -> None:
                 deliveries = sum(map(len, arrivals.seconds.values()))
                 print(f"latency: {sent}; {' + '.join(roles)}; {deliveries / seconds:.0f} deliveries/s; "
                       f"Kafka: {broker.origin}")  # fmt: skip
-                for name, took in sorted(arrivals.seconds.items()):
-                    print(f"    {name:24} {len(took):6} webhooks   p50 {1000 * median(took):6.1f} ms   "
-                          f"p99 {1000 * quantiles(took, n=100)[98]:6.1f} ms")  # fmt: skip
+                for name, latencies in sorted(arrivals.seconds.items()):
+                    print(f"    {name:24} {len(latencies):6} webhooks   p50 {1000 * median(latencies):6.1f} ms   "
+                          f"p99 {1000 * quantiles(latencies, n=100)[98]:6.1f} ms")  # fmt: skip
                 await costs.print(deliveries)
         print(f"    (top rate: {top:.0f} updates/s)")
     server.close()

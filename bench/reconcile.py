@@ -46,7 +46,7 @@ class ReconcileSize:
     updates: int
 
 
-class Run(NamedTuple):
+class MeasuredFile(NamedTuple):
     """Seconds, MiB at the most, and the first line that the command wrote, with its repairs."""
 
     rows: int
@@ -142,7 +142,7 @@ async def _feed(engine: AsyncEngine, broker: Broker, folder: Path, size: Reconci
         print("feed            ", _measured(engine, ("feed", "canonical", str(file)), settings, rows), flush=True)
 
 
-def _measured(engine: AsyncEngine, arguments: Sequence[str], settings: dict[str, str], rows: int) -> Run:
+def _measured(engine: AsyncEngine, arguments: Sequence[str], settings: dict[str, str], rows: int) -> MeasuredFile:
     settings = {"DATABASE_URL": engine.url.render_as_string(hide_password=False), **settings}
     environment = os.environ | {f"REPOINT_{key}": value for key, value in settings.items()}
     with tempfile.TemporaryFile() as written:
@@ -159,7 +159,7 @@ def _measured(engine: AsyncEngine, arguments: Sequence[str], settings: dict[str,
             raise RuntimeError(f"reconcile {arguments[0]} ended with {process.returncode}")
         written.seek(0)
         summary = written.readline().decode().strip().partition(": ")[2]
-    return Run(rows, seconds, memory, summary)
+    return MeasuredFile(rows, seconds, memory, summary)
 
 
 def _peak(process: "subprocess.Popen[bytes]") -> float:

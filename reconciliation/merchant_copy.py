@@ -85,10 +85,10 @@ async def _page(engine: AsyncEngine, copy: Copy, page: Sequence[CopyLine], *, em
         stale = {
             line.method_id for line, method in zip(page, methods, strict=True) if method.is_known and not method.is_live
         }
-        found = await _deliveries(connection, copy, stale, emits=emits) if stale else []
-        missed = {row.delivery for row in found if row.state is CopyDeliveryState.MISSED}
+        deliveries = await _deliveries(connection, copy, stale, emits=emits) if stale else []
+        missed = {row.delivery for row in deliveries if row.state is CopyDeliveryState.MISSED}
         sent = set(await replays.send_again(connection, list(missed))) if emits and missed else set()
-    return ComparedPage(_compared(page, methods, found, sent), len(missed), len(sent))
+    return ComparedPage(_compared(page, methods, deliveries, sent), len(missed), len(sent))
 
 
 async def _deliveries(
@@ -98,10 +98,10 @@ async def _deliveries(
 
     Another run may have sent them again before the lines were locked, so they are looked for again.
     """
-    found = await merchant_methods.deliveries(connection, copy.merchant_id, stale, copy.exported_at)
-    wallet_ids = {row.delivery.wallet_id for row in found if row.state is CopyDeliveryState.MISSED}
+    deliveries = await merchant_methods.deliveries(connection, copy.merchant_id, stale, copy.exported_at)
+    wallet_ids = {row.delivery.wallet_id for row in deliveries if row.state is CopyDeliveryState.MISSED}
     if not (emits and wallet_ids):
-        return found
+        return deliveries
     await replays.lock_lines(connection, list(wallet_ids))
     return await merchant_methods.deliveries(connection, copy.merchant_id, stale, copy.exported_at)
 
@@ -109,11 +109,11 @@ async def _deliveries(
 def _compared(
     page: Sequence[CopyLine],
     methods: Sequence[StoredMethod],
-    found: Sequence[CopyDelivery],
+    deliveries: Sequence[CopyDelivery],
     sent: Collection[NewDelivery],
 ) -> list[ComparedLine]:
-    counts = Counter((row.method_id, row.state) for row in found)
-    sent_for = Counter(row.method_id for row in found if row.delivery in sent)
+    counts = Counter((row.method_id, row.state) for row in deliveries)
+    sent_for = Counter(row.method_id for row in deliveries if row.delivery in sent)
     return [
         ComparedLine(
             line.number,

@@ -63,7 +63,7 @@ def feed(
     servers = None if dry_run else parts.running_broker(settings)
 
     with open_file.opened(file) as opened:
-        shown = _Json(name, opened.title) if as_json else _Table(opened.title)
+        shown = _DifferenceJson(name, opened.title) if as_json else _DifferenceTable(opened.title)
         copy = FeedCopy(opened, adapter, dated, shown.add)
 
         async def work(engine: AsyncEngine) -> None:
@@ -77,16 +77,18 @@ def feed(
 def _fail_where_something_is_left(copy: FeedCopy, title: str) -> None:
     if copy.read.problem is not None:
         raise Failed(f"{title}: {copy.read.problem}")
-    left = [
+    shortcomings = [
         (copy.states[FeedUpdateState.CONTRADICTION], "contradiction", ""),
         (copy.states[FeedUpdateState.MISSING] - copy.sent, "missing update", " not sent"),
         (copy.read.refused, "unusable line", ""),
     ]
-    if any(count for count, *_ in left):
-        raise Failed(", ".join(f"{terminal.counted(count, noun)}{rest}" for count, noun, rest in left if count))
+    if any(count for count, *_ in shortcomings):
+        raise Failed(
+            ", ".join(f"{terminal.counted(count, noun)}{qualifier}" for count, noun, qualifier in shortcomings if count)
+        )
 
 
-class _Json:
+class _DifferenceJson:
     """Writes the differences as they are found, and the counts at the end."""
 
     def __init__(self, feed: str, title: str) -> None:
@@ -110,7 +112,7 @@ class _Json:
         self._items.close()
 
 
-class _Table:
+class _DifferenceTable:
     """Keeps the first thousand differences, and writes them after the counts."""
 
     def __init__(self, title: str) -> None:
@@ -131,5 +133,5 @@ class _Table:
             terminal.remark(f"{terminal.counted(copy.thin, 'thin event')} not compared: the vendor has to be asked")
         if self._rows:
             terminal.write_table(("line", "vendor", "update", "state", "inbox"), self._rows)
-        if more := missing + contradictions - len(self._rows):
-            terminal.remark(f"{terminal.counted(more, 'update')} more: --json writes all of them")
+        if hidden := missing + contradictions - len(self._rows):
+            terminal.remark(f"{terminal.counted(hidden, 'update')} more: --json writes all of them")

@@ -27,7 +27,7 @@ _MOST_SHOWN = 1000
 
 
 @dataclass(slots=True)
-class _Summary:
+class _CopySummary:
     """Counts of lines by state, of deliveries that were missed and sent, and of lines that a person must look at."""
 
     states: Counter[CopyState] = field(default_factory=Counter)
@@ -86,12 +86,12 @@ def merchant(
     source = MerchantFile(file)
     emits = emit and not dry_run
 
-    async def work(engine: AsyncEngine) -> _Summary:
+    async def work(engine: AsyncEngine) -> _CopySummary:
         async with engine.begin() as connection:
             await filters.require_merchant(connection, merchant_id)
             if emits:
                 await _record(connection, copy)
-        summary = _Summary()
+        summary = _CopySummary()
         pages = _counted(merchant_copy.compare(engine, copy, source.lines(), emits=emits), summary)
         await (_write_json(copy, pages, summary, source) if as_json else _write(copy, pages, summary))
         return summary
@@ -103,7 +103,7 @@ def merchant(
         raise Failed(f"{terminal.counted(summary.unsettled, 'id')} not current, and nothing is on its way{hint}")
 
 
-async def _counted(pages: AsyncIterator[ComparedPage], summary: _Summary) -> AsyncIterator[ComparedLine]:
+async def _counted(pages: AsyncIterator[ComparedPage], summary: _CopySummary) -> AsyncIterator[ComparedLine]:
     async for page in pages:
         summary.add(page)
         for line in page.lines:
@@ -115,7 +115,9 @@ async def _record(connection: AsyncConnection, copy: Copy) -> None:
     await audit.record(connection, [Act(who(), "missed events sent again", "reconcile", after=after)])
 
 
-async def _write_json(copy: Copy, lines: AsyncIterator[ComparedLine], summary: _Summary, source: MerchantFile) -> None:
+async def _write_json(
+    copy: Copy, lines: AsyncIterator[ComparedLine], summary: _CopySummary, source: MerchantFile
+) -> None:
     written = terminal.JsonItems()
     written.begin(CopyView.of(copy).as_json(), "paymentMethods")
     async for line in lines:
@@ -124,7 +126,7 @@ async def _write_json(copy: Copy, lines: AsyncIterator[ComparedLine], summary: _
     written.close()
 
 
-async def _write(copy: Copy, lines: AsyncIterator[ComparedLine], summary: _Summary) -> None:
+async def _write(copy: Copy, lines: AsyncIterator[ComparedLine], summary: _CopySummary) -> None:
     """The summary, and the lines that are not current."""
     rows: list[tuple[object, ...]] = []
     async for line in lines:
@@ -135,6 +137,6 @@ async def _write(copy: Copy, lines: AsyncIterator[ComparedLine], summary: _Summa
     terminal.write_line(f"{copy.merchant_id}: {terminal.counted(summary.states.total(), 'id')}, {counts}; {events}")
     if rows:
         terminal.write_table(("line", "payment method", "state", "current", "missed", "on the way", "sent"), rows)
-    more = summary.states.total() - summary.states[CopyState.CURRENT] - len(rows)
-    if more:
-        terminal.remark(f"{terminal.counted(more, 'id')} more: --json writes all of them")
+    hidden = summary.states.total() - summary.states[CopyState.CURRENT] - len(rows)
+    if hidden:
+        terminal.remark(f"{terminal.counted(hidden, 'id')} more: --json writes all of them")
