@@ -24,7 +24,7 @@ from reconciliation.catalog import jobs
 from store import cancelled_deliveries, deliveries, endpoints, finished_deliveries, new_deliveries, unfinished
 from store.deliveries import AttemptResult
 from store.engine import connect
-from store.reconciliation import merchant_methods
+from store.reconciliation import feed_updates, merchant_methods
 from tests.consumers.harness import Harness, merging
 from tests.consumers.test_hostile_streams import fact
 from tests.domain.build import link, method, reported, wallet, who
@@ -142,6 +142,7 @@ async def test_no_plan_compares_each_row_of_a_table(engine: AsyncEngine) -> None
         ids = list(await connection.scalars(text("SELECT CAST(id AS text) FROM payment_methods LIMIT 100")))
         await merchant_methods.find(connection, "pharmacy", ids)
         await merchant_methods.deliveries(connection, "pharmacy", ids, datetime.now(UTC))
+        await feed_updates.originals(connection, [("vau", "vau-1")])
     await claim_and_record(engine, "m")
     async with engine.begin() as connection:
         await endpoints.hold(connection, {"m": timedelta(minutes=1)})
