@@ -7,6 +7,7 @@ each question has an answer or raises `Trouble`, and nothing is logged.
 import asyncio
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Self, TypeVar
 from uuid import UUID
@@ -36,6 +37,7 @@ T = TypeVar("T")
 # A question is small: a broker that needs longer counts as away.
 _ANSWER_SECONDS = 5
 _EARLIEST, _LATEST = -2, -1
+_NO_OFFSET = -1
 _READ_COMMITTED = 1
 # For each partition. A longer batch comes whole nevertheless.
 _READ_BYTES = 1024 * 1024
@@ -146,6 +148,12 @@ class Cluster:
         """The partition's first offset, and the offset after the last one that can be read now."""
         first = await self._answer(self._offset(topic, partition, _EARLIEST), topic.name)
         return first, await self._answer(self._offset(topic, partition, _LATEST), topic.name)
+
+    async def offset_at(self, topic: Topic, partition: int, moment: datetime) -> int | None:
+        """The first offset whose message is as old as `moment` or younger; None if all are older."""
+        milliseconds = int(moment.timestamp() * 1000)
+        offset = await self._answer(self._offset(topic, partition, milliseconds), topic.name)
+        return None if offset == _NO_OFFSET else offset
 
     async def read(self, topic: Topic, partition: int, offset: int) -> FetchedBatches:
         """Fetch batches, from the one that has `offset` on."""

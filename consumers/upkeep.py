@@ -57,14 +57,15 @@ async def run_once(
 
 
 async def _drop_old_days(engine: AsyncEngine, history_for: timedelta, now: datetime | None) -> None:
-    for parent, keep in _kept_for(history_for).items():
+    for parent, keep in kept_for(history_for).items():
         while dropped := await _attempt(engine, partial(partitions.drop_oldest, parent=parent, keep=keep, now=now)):
             log.info("a day of history was dropped", partition=dropped)
         while await _attempt(engine, partial(partitions.delete_old_defaults, parent=parent, keep=keep, now=now)):
             pass
 
 
-def _kept_for(history_for: timedelta) -> dict[partitions.Parent, timedelta]:
+def kept_for(history_for: timedelta) -> dict[partitions.Parent, timedelta]:
+    """How long the days of each partitioned table are kept."""
     return {
         "delivery_history": history_for,
         "attempts": history_for,

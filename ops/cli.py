@@ -57,6 +57,9 @@ COMMANDS: Mapping[str, Entry] = {
         "status",
         "Show what became of a payment method: the current one, the chain that leads there, links, deliveries.",
     ),
+    "doctor": Entry(
+        "ops.commands.doctor", "doctor", "Check the installation, and say what to type next; nothing is changed."
+    ),
     "replay": Entry("ops.commands.replay", "app", "Send events again: at once, or by a job at a rate."),
     "reconcile": Entry(
         "ops.commands.reconcile", "app", "Find what is not as it should be, and repair it, beside all other work."

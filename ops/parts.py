@@ -41,7 +41,7 @@ def database(settings: Settings) -> Iterator[str]:
 @contextmanager
 def broker(settings: Settings) -> Iterator[str]:
     """The bootstrap servers: from the settings, of an embedded broker that runs, or of one that is started here."""
-    running = settings.kafka_bootstrap_servers or _embedded_that_runs(settings)
+    running = known_broker(settings)
     if running is not None:
         yield running
         return

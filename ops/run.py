@@ -30,8 +30,9 @@ from ops.summary import MinuteSummary
 from ops.telemetry import Probe
 from ops.terminal import Failed
 from ops.topic_log import topic_log
+from ops.vendor_addresses import vendor_client
 from producers.topic.publisher import Publisher
-from producers.vendors.client import VendorAddress, VendorClient
+from producers.vendors.client import VendorClient
 from producers.vendors.fetcher import Fetcher
 from producers.webhooks.destination import Destinations
 from producers.webhooks.dispatcher import Dispatcher
@@ -160,7 +161,7 @@ async def assembled(settings: Settings, role: Role, engine: AsyncEngine | None, 
             parts.jobs["upkeep"] = partial(_keep_up, settings, engine)
             parts.jobs["unfinished updates"] = partial(_finish_updates, settings, engine, on_due)
             assert publisher is not None
-            fetcher = _fetcher(settings, engine, await stack.enter_async_context(_vendors(settings)), publisher)
+            fetcher = _fetcher(settings, engine, await stack.enter_async_context(vendor_client(settings)), publisher)
             thin_worker = _thin_worker(settings, engine, servers)
             parts.jobs["thin events"] = thin_worker.run
             parts.ready["thin events"] = thin_worker.ready
@@ -263,14 +264,6 @@ def _thin_worker(settings: Settings, engine: AsyncEngine, servers: str) -> Worke
         take_in=thin.take_in,
         optional=True,
     )
-
-
-def _vendors(settings: Settings) -> VendorClient:
-    asked = {
-        feed: VendorAddress(where.url, where.authorization(), where.allow)
-        for feed, where in (settings.feed_fetch or {}).items()
-    }
-    return VendorClient(asked, version=version("repoint"), allow=settings.egress_allow)
 
 
 def _fetcher(settings: Settings, engine: AsyncEngine, vendors: VendorClient, publisher: Publisher) -> Fetcher:

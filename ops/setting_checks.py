@@ -16,6 +16,8 @@ from pydantic import SecretStr
 
 from schemas.duration import spell
 from schemas.feeds import FEEDS
+from store import address
+from store.address import Address
 
 if TYPE_CHECKING:
     from ops.settings import Settings
@@ -150,6 +152,22 @@ def dangers(settings: "Settings") -> Iterator[str]:
     if settings.log_level == "DEBUG":
         yield problem("log_level", "expected INFO, WARNING or ERROR in production")
     yield from misspelled(type(settings).model_fields)
+
+
+def cautions(settings: "Settings") -> Iterator[str]:
+    """A line for each value that works in production, and leaves something open."""
+    if settings.environment != "production":
+        return
+    if not settings.kafka_security_protocol.endswith("SSL"):
+        yield problem("kafka_security_protocol", "expected SSL or SASL_SSL, so that nobody reads or changes updates")
+    if settings.database_url is not None and not _is_verified(address.read(settings.database_url)):
+        yield problem("database_url", "expected sslmode=verify-full, so that nobody takes the database's place")
+
+
+def _is_verified(database: Address) -> bool:
+    """Whether the database's certificate is verified, or no network leads to it."""
+    is_local = database.servers and all(server.startswith("/") for server in database.servers)
+    return database.verifies or bool(is_local)
 
 
 # Vendors of canonical messages may have any name; one that differs by a letter or two from a feed's is a slip.

@@ -15,6 +15,7 @@ from uuid import UUID
 from pydantic import AliasGenerator, BaseModel, ConfigDict, Field, PlainSerializer, ValidationInfo, field_validator
 from pydantic.alias_generators import to_camel
 
+from domain.checkup.diagnosis import Level
 from domain.delivery.replay import ReplayScope, ReplayStatus
 from domain.reconciliation import CopyState, FeedUpdateState, FindingKind, JobName
 from domain.wallet import Details, LinkKind, LinkStatus, MethodStatus, MethodType
@@ -257,6 +258,20 @@ class MethodHistoryView(View):
     chain: tuple[ReplacementView, ...]
     payment_links: tuple[LinkView, ...] = Field(validation_alias="links")
     deliveries: tuple[DeliveryView[tuple[AttemptView, ...]], ...]
+
+
+# --- doctor ---------------------------------------------------------------------------------------------------------
+
+
+class DiagnosisView(View):
+    """What a check says of its subject, and the command to type next where there is something to do."""
+
+    check: str
+    subject: str
+    level: Level
+    expected: str
+    found: str
+    command: str | None
 
 
 # --- reconciliation -----------------------------------------------------------------------------------------------

@@ -70,6 +70,8 @@ class Address:
     """The address of a database, and the options of its connections.
 
     `name` is for people and holds no password. `dsn` is what asyncpg reads. `settings` are a session's, by name.
+    `servers` are `host:port`, or hosts without a port; none where a service or the environment names them. `verifies`
+    is whether the server's certificate is verified.
     `files` are certificates and keys. With `system_authorities` the system's authorities verify the server's
     certificate, not a file. `socket_options` are seconds, milliseconds and counts under libpq's names; None leaves the
     socket as the system has it.
@@ -84,6 +86,8 @@ class Address:
     client_certificate: tuple[str, str | None, str | None] | None = field(default=None, repr=False)
     connect_timeout: int | None = None
     socket_options: Mapping[str, int] | None = None
+    servers: tuple[str, ...] = ()
+    verifies: bool = False
 
 
 def read(url: str) -> Address:
@@ -112,6 +116,8 @@ def read(url: str) -> Address:
         client_certificate=certificate,
         connect_timeout=max(timeout, _SHORTEST_TIMEOUT) if timeout else None,
         socket_options=_socket_options(numbers),
+        servers=tuple(_servers(parts.netloc, parameters)),
+        verifies=parameters.get("sslmode", "").startswith("verify"),
     )
 
 
@@ -251,19 +257,23 @@ def _socket_options(numbers: Mapping[str, int]) -> Mapping[str, int] | None:
 
 def _name(netloc: str, path: str, parameters: Mapping[str, str]) -> str:
     database = unquote(path.strip("/")) or parameters.get("dbname") or parameters.get("database")
-    where = ", ".join(filter(None, map(unquote, _hosts(netloc)))) or _hosts_named(parameters)
+    where = ", ".join(_servers(netloc, parameters))
     if "service" in parameters and not where:
         where = f"service {parameters['service']}"
     return f"{database or 'of the service'} at {where or 'localhost'}"
 
 
-def _hosts_named(parameters: Mapping[str, str]) -> str:
+def _servers(netloc: str, parameters: Mapping[str, str]) -> list[str]:
+    return list(filter(None, map(unquote, _hosts(netloc)))) or _hosts_named(parameters)
+
+
+def _hosts_named(parameters: Mapping[str, str]) -> list[str]:
     hosts = parameters.get("host", "").split(",")
     ports = parameters.get("port", "").split(",")
     if len(ports) == 1:
         ports *= len(hosts)
-    return ", ".join(
+    return [
         f"{host}:{port}" if port and not host.startswith("/") else host
         for host, port in zip(hosts, ports, strict=False)
         if host
-    )
+    ]

@@ -106,6 +106,17 @@ async def snapshot(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
             yield connection
 
 
+_LIMIT = text("SELECT set_config('statement_timeout', :milliseconds, true)")
+
+
+@asynccontextmanager
+async def brief_snapshot(engine: AsyncEngine, *, within: float) -> AsyncIterator[AsyncConnection]:
+    """As `snapshot`, with statements that take `within` seconds at most."""
+    async with snapshot(engine) as connection:
+        await connection.execute(_LIMIT, {"milliseconds": str(int(within * 1000))})
+        yield connection
+
+
 @asynccontextmanager
 async def transaction(engine: AsyncEngine, *, dry_run: bool) -> AsyncIterator[AsyncConnection]:
     """A transaction. With `dry_run` it is rolled back at the end, after the checks that a commit would make."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -97,6 +97,35 @@ async def replace(connection: AsyncConnection, sealed: Mapping[str, Sealed]) -> 
         for id_, (secrets, headers) in sealed.items()
     ]
     await connection.execute(_REPLACE, {"rows": rows, "ids": list(sealed)})
+
+
+class Sample(NamedTuple):
+    """A sealed text, for all of the same key: what `schemas.sealing` opens it by, and how many there are."""
+
+    version: str
+    count: int
+    kind: Literal["secret", "headers"]
+    endpoint_id: str
+    sealed: str
+
+    def __repr__(self) -> str:
+        return f"Sample({self.version}, {self.count})"
+
+
+_SAMPLES = text("""
+    SELECT DISTINCT ON (version) version, count(*) OVER (PARTITION BY version), kind, id, sealed
+    FROM (
+        SELECT split_part(sealed, ':', 2) AS version, kind, id, sealed
+        FROM (SELECT id, 'secret' AS kind, unnest(sealed_secrets) AS sealed FROM endpoints
+              UNION ALL
+              SELECT id, 'headers', sealed_headers FROM endpoints WHERE sealed_headers IS NOT NULL) AS each) AS texts
+    ORDER BY version, id
+""")
+
+
+async def samples(connection: AsyncConnection) -> list[Sample]:
+    """A sealed text of each key."""
+    return [Sample(*row) for row in await connection.execute(_SAMPLES)]
 
 
 _KEY_VERSIONS = text("""

@@ -257,17 +257,19 @@ async def update_outcomes(connection: AsyncConnection, decided: Sequence[tuple[W
 
 
 # A later report of the same prolongs how long it is kept, and the first update waits as long.
-_GIVE_UP = text("""
+_HAS_WAITED = """
+    outcome = 'PARKED' AND received_at < now() - CAST(:parked_for AS interval)
+    AND reason IS DISTINCT FROM 'VENDOR_PAUSED'
+    AND (SELECT true FROM replacement_facts
+         WHERE replacement_facts.old_key = inbox.old_key AND kept_until >= now() LIMIT 1) IS NULL
+    AND (SELECT true FROM credentials
+         WHERE credentials.key = inbox.old_key AND kept_until >= now() LIMIT 1) IS NULL
+"""
+_GIVE_UP = text(f"""
     WITH given_up AS (
         UPDATE inbox SET outcome = 'IGNORED', reason = 'UNKNOWN_PAYMENT_METHOD'
         WHERE id = ANY(ARRAY(
-            SELECT id FROM inbox
-            WHERE outcome = 'PARKED' AND received_at < now() - CAST(:parked_for AS interval)
-              AND reason IS DISTINCT FROM 'VENDOR_PAUSED'
-              AND (SELECT true FROM replacement_facts
-                   WHERE replacement_facts.old_key = inbox.old_key AND kept_until >= now() LIMIT 1) IS NULL
-              AND (SELECT true FROM credentials
-                   WHERE credentials.key = inbox.old_key AND kept_until >= now() LIMIT 1) IS NULL
+            SELECT id FROM inbox WHERE {_HAS_WAITED}
             ORDER BY received_at LIMIT :most FOR UPDATE SKIP LOCKED))
         RETURNING id)
     DELETE FROM parked_updates WHERE inbox_id = ANY(ARRAY(SELECT id FROM given_up))
@@ -291,6 +293,18 @@ async def give_up_parked(connection: AsyncConnection, *, parked_for: timedelta) 
     """
     await connection.execute(_STOP_WAITING)
     return (await connection.execute(_GIVE_UP, {"parked_for": parked_for, "most": _AT_ONCE})).rowcount
+
+
+_PARKED_OVERDUE = text(f"""
+    SELECT CAST(extract(epoch FROM now() - CAST(:parked_for AS interval) - received_at) AS float8)
+    FROM inbox WHERE {_HAS_WAITED} ORDER BY received_at LIMIT 1
+""")
+
+
+async def parked_overdue(connection: AsyncConnection, *, parked_for: timedelta) -> float | None:
+    """Seconds since the oldest parked update was to be given up; None if there is none to give up."""
+    overdue: float | None = await connection.scalar(_PARKED_OVERDUE, {"parked_for": parked_for})
+    return overdue
 
 
 def waits_for(update: Update) -> list[Key]:

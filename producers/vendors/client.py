@@ -23,7 +23,7 @@ from producers.egress import EgressDenied, Network, addresses_of, is_in, is_perm
 from producers.names import LookUp, Names, NameUnknown, system_look_up
 from producers.retry_after import delay
 from schemas.feeds.feed import Fetch
-from schemas.url import LONGEST_OF_REPORT, Url, read_url
+from schemas.url import LONGEST_OF_REPORT, Address, Url, read_url
 
 # The answer about one card is some kilobytes.
 LONGEST_ANSWER = 1_000_000
@@ -90,10 +90,10 @@ class VendorClient:
         self._deadline = deadline
         self._longest_wait = longest_wait
         self._allow = allow
+        self._trust = ssl.create_default_context() if trust is None else trust
+        self._names = Names(look_up, within=deadline)
         self._client = httpx.AsyncClient(
-            transport=_CheckedTransport(
-                ssl.create_default_context() if trust is None else trust, Names(look_up, within=deadline)
-            ),
+            transport=_CheckedTransport(self._trust, self._names),
             headers={"User-Agent": f"Repoint/{version}", "Accept-Encoding": "identity"},
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
             timeout=deadline,
@@ -112,6 +112,25 @@ class VendorClient:
     def feeds(self) -> frozenset[str]:
         """The feeds whose vendors have an address."""
         return frozenset(self._addresses)
+
+    async def reach(self, feed: str) -> None:
+        """Connect to the vendor of a feed with an address, by TLS where it has it, and send nothing.
+
+        Raises:
+            NoAddress: the feed has no address.
+            Unanswered: no connection can be made.
+        """
+        vendor = self._addresses.get(feed)
+        if vendor is None:
+            raise NoAddress
+        url = _parse_url(vendor.url)
+        with _named_failures():
+            async with asyncio.timeout(self._deadline):
+                address = await permitted_address(url, vendor.allow, self._names)
+                name = url.host.rstrip(".") if url.tls else None
+                tls = self._trust if url.tls else None
+                _, writer = await asyncio.open_connection(str(address), url.port, ssl=tls, server_hostname=name)
+                writer.close()
 
     async def ask(self, feed: str, fetch: Fetch) -> bytes:
         """The answer's bytes, after at most three tries.
@@ -267,6 +286,18 @@ def _retry_after(header: str | None) -> timedelta | None:
     return None if wait is None else min(max(wait, timedelta(0)), _LONGEST_RETRY_AFTER)
 
 
+async def permitted_address(url: Url, allow: Sequence[Network], names: Names) -> Address:
+    """The address to dial for `url`. Raises NameUnknown; EgressDenied if one of its addresses is not permitted."""
+    addresses = await addresses_of(url, names)
+    if not addresses:
+        raise NameUnknown(url.host)
+    if not all(is_permitted(str(ip), allow) for ip in addresses):
+        raise EgressDenied
+    if not url.tls and not all(is_in(ip, allow) for ip in addresses):
+        raise EgressDenied
+    return addresses[0]
+
+
 class _CheckedTransport(httpx.AsyncHTTPTransport):
     """Dials the address that was checked, under the requested name; each request on a connection of its own.
 
@@ -281,17 +312,11 @@ class _CheckedTransport(httpx.AsyncHTTPTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         url: Url = request.extensions["url"]
         allow: Sequence[Network] = request.extensions["allow"]
-        addresses = await addresses_of(url, self._names)
-        if not addresses:
-            raise NameUnknown(url.host)
-        if not all(is_permitted(str(ip), allow) for ip in addresses):
-            raise EgressDenied
-        if not url.tls and not all(is_in(ip, allow) for ip in addresses):
-            raise EgressDenied
+        address = await permitted_address(url, allow, self._names)
         request.extensions = {
             **request.extensions,
             "sni_hostname": url.host.rstrip("."),
             "target": url.target.encode("ascii"),
         }
-        request.url = request.url.copy_with(host=str(addresses[0]))
+        request.url = request.url.copy_with(host=str(address))
         return await super().handle_async_request(request)

@@ -1,0 +1,1 @@
+"""What is a fault of an installation, judged by values that were measured."""

@@ -1,0 +1,129 @@
+"""The tables: the schema's revision, rights, partitions, and what should have been removed.
+
+check             fault
+───────────────   ──────────────────────────────────────────────────────────────────────────────────────────────────
+migration         the database stands at a revision that this program cannot work with
+rights            this user may not read or write a table
+partitions        no partition for tomorrow: finished deliveries will lie in the default partition
+retention         rows that were to be removed long ago are still there: nobody does upkeep
+identifiers       REPOINT_CUSTOMER_IDENTIFIERS is not what the stored customers are known by
+secrets           secrets of endpoints that none of the keys of REPOINT_SECRETS_KEY opens
+"""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from domain.checkup.diagnosis import Bounds, Diagnosis, Level, psql, span, verdict
+
+# Upkeep makes the partitions of three days, once a minute.
+_DAYS_AHEAD = 3
+_DAYS_MISSING = Bounds(1, _DAYS_AHEAD)
+_UPKEEP = "repoint run --role consume"
+# Upkeep removes once a minute, a day of history whole when it is over; a table that it cannot lock waits for a minute.
+OVERDUE_SECONDS = Bounds(2 * 86_400, 7 * 86_400)
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """The database's revision and this program's; None where nothing was ever migrated."""
+
+    current: str | None
+    newest: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionedTable:
+    """A table with a partition for each day: how many days from tomorrow on have one, up to three."""
+
+    name: str
+    days_ahead: int
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """How long the oldest `rows` have been kept beyond their time, by seconds; None where there are none."""
+
+    rows: str
+    overdue: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """How many secrets are sealed with the key of a version, and whether the settings have a key that opens them."""
+
+    version: str
+    count: int
+    opens: bool
+
+
+def migration(schema: Schema) -> Diagnosis:
+    """Judge the database's revision."""
+    expected = f"revision {schema.newest}"
+    if schema.current == schema.newest:
+        return Diagnosis("migration", "database", Level.OK, expected, expected)
+    found = "never migrated" if schema.current is None else f"revision {schema.current}"
+    return Diagnosis("migration", "database", Level.FAULT, expected, found, "repoint migrate --dry-run")
+
+
+def rights(missing: Mapping[str, Collection[str]], *, owns: bool) -> Iterator[Diagnosis]:
+    """Judge the rights that are missing, by table, and whether this user is a member of the owner of the tables."""
+    expected = "SELECT, INSERT, UPDATE and DELETE on every table"
+    for table, names in sorted(missing.items()):
+        lacks = ", ".join(names)
+        grant = psql(f"GRANT {lacks} ON {table} TO CURRENT_USER")
+        yield Diagnosis("rights", table, Level.FAULT, expected, f"lacks {lacks}", grant)
+    if missing:
+        return
+    if owns:
+        yield Diagnosis("rights", "database", Level.OK, expected, "has them, and owns the tables")
+        return
+    found = "does not own the tables: upkeep cannot make and drop partitions"
+    grant = psql("GRANT owner_of_the_tables TO CURRENT_USER")
+    yield Diagnosis("rights", "database", Level.WARNING, "a member of the owner of the tables", found, grant)
+
+
+def partitions(tables: Sequence[PartitionedTable]) -> Iterator[Diagnosis]:
+    """Judge the partitions ahead of each table."""
+    expected = f"partitions of the next {_DAYS_AHEAD} days"
+    for table in tables:
+        level = _DAYS_MISSING.level(_DAYS_AHEAD - table.days_ahead)
+        found = f"of {table.days_ahead}"
+        yield verdict("partitions", table.name, level, expected, found, command=_UPKEEP)
+
+
+def retention(kept: Sequence[Kept]) -> Iterator[Diagnosis]:
+    """Judge how far removal is behind."""
+    expected = f"removed within {span(OVERDUE_SECONDS.warning)} of the time set"
+    for rows in kept:
+        if rows.overdue is None or rows.overdue <= 0:
+            yield Diagnosis("retention", rows.rows, Level.OK, expected, "none are overdue")
+            continue
+        level = OVERDUE_SECONDS.level(rows.overdue)
+        found = f"the oldest are {span(rows.overdue)} overdue"
+        yield verdict("retention", rows.rows, level, expected, found, command=_UPKEEP)
+
+
+def identifiers(setting: Collection[str], stored: Collection[str], described: Collection[str]) -> Diagnosis:
+    """Judge the setting by the names that stored customers have, and by those that their metadata could give them."""
+    unknown = sorted(set(stored).difference(setting))
+    absent = sorted((set(described) & set(setting)).difference(stored))
+    expected = f"customers known by {', '.join(sorted(setting))}"
+    if not unknown and not absent:
+        return Diagnosis("identifiers", "customers", Level.OK, expected, "so they are")
+    problems = [f"known by {name}, which the setting lacks" for name in unknown]
+    problems += [f"not known by {name}" for name in absent]
+    return Diagnosis(
+        "identifiers", "customers", Level.FAULT, expected, "; ".join(problems), "repoint migrate --dry-run"
+    )
+
+
+def secrets(sealed: Sequence[Sealed]) -> Iterator[Diagnosis]:
+    """Judge the keys that the secrets of endpoints are sealed with."""
+    expected = "opened by a key of REPOINT_SECRETS_KEY"
+    for key in sealed:
+        level = Level.OK if key.opens else Level.FAULT
+        found = f"{key.count:,} {'that it opens' if key.opens else 'that no key of the setting opens'}"
+        command = None if key.opens else "repoint secrets reencrypt --dry-run"
+        yield verdict("secrets", f"key {key.version}", level, expected, found, command=command)
+    if not sealed:
+        yield Diagnosis("secrets", "endpoints", Level.OK, expected, "none are stored")

@@ -1,0 +1,1 @@
+"""From what was measured of an installation to verdicts."""
