@@ -55,7 +55,7 @@ COMMANDS: Mapping[str, Entry] = {
     "status": Entry(
         "ops.commands.status",
         "status",
-        "Show what became of a payment method: the current one, the chain that leads there, links, deliveries.",
+        "Show what became of a payment method, found by any name: an id, an event, a delivery, a token, a customer.",
     ),
     "doctor": Entry(
         "ops.commands.doctor", "doctor", "Check the installation, and say what to type next; nothing is changed."

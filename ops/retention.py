@@ -1,5 +1,6 @@
 """How long rows are kept, by the settings."""
 
+from consumers.upkeep import Keep
 from ops.settings import Settings
 from reconciliation.catalog import Kept
 from wallets.change import Retention
@@ -13,3 +14,15 @@ def retention(settings: Settings) -> Retention:
 def kept(settings: Settings) -> Kept:
     """How long rows are kept whose absence reconciliation judges."""
     return Kept(retention(settings), settings.history_for)
+
+
+def keep(settings: Settings) -> Keep:
+    """As upkeep keeps rows."""
+    return Keep(
+        parked=settings.parked_for,
+        history=settings.history_for,
+        events=settings.events_for,
+        inbox=settings.inbox_for,
+        dead_letters=settings.dead_letters_for,
+        audit=settings.audit_for,
+    )

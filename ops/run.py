@@ -24,7 +24,7 @@ from loops.progress import Stalled
 from loops.waiting import event_or_timeout
 from ops import edge, egress, kafka, secret_keys, telemetry
 from ops.jobs import Job, run_together
-from ops.retention import kept, retention
+from ops.retention import keep, kept, retention
 from ops.settings import Settings
 from ops.summary import MinuteSummary
 from ops.telemetry import Probe
@@ -363,7 +363,7 @@ async def _telling(
 
 
 async def _keep_up(settings: Settings, engine: AsyncEngine, stopping: asyncio.Event) -> None:
-    await upkeep.run(engine, parked_for=settings.parked_for, history_for=settings.history_for, stopping=stopping)
+    await upkeep.run(engine, keep(settings), stopping=stopping)
 
 
 async def _finish_updates(settings: Settings, engine: AsyncEngine, on_due: OnDue, stopping: asyncio.Event) -> None:

@@ -93,6 +93,10 @@ def contradictions(settings: "Settings") -> Iterator[str]:
         yield problem("knowledge_for", "expected no shorter than REPOINT_PARKED_FOR")
     if settings.history_for < sum(settings.retry_schedule, timedelta(days=1)):
         yield problem("history_for", "expected a day longer than all of REPOINT_RETRY_SCHEDULE together")
+    if settings.events_for < settings.history_for:
+        yield problem("events_for", "expected no shorter than REPOINT_HISTORY_FOR, whose deliveries need their events")
+    if settings.inbox_for < settings.parked_for:
+        yield problem("inbox_for", "expected no shorter than REPOINT_PARKED_FOR")
     if settings.signing_key is not None and _digits(settings.signing_key) & _digits(settings.secrets_key):
         yield problem("signing_key", "expected other keys than those of REPOINT_SECRETS_KEY")
     needing = needing_key(settings.feed_secrets or ())

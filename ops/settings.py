@@ -150,7 +150,7 @@ class Settings(BaseSettings):
         description="How long what vendors told about a known credential is kept; card networks answer for 730 days.",
     )
     history_for: Duration = Field(
-        timedelta(days=180),
+        timedelta(days=90),
         description="How long finished deliveries, DEAD ones among them, attempts, and runs of reconciliation are kept."
         " A DEAD delivery can be replayed until then. A day is dropped whole.",
     )
@@ -158,6 +158,19 @@ class Settings(BaseSettings):
         dict.fromkeys(JobName, timedelta(days=1)),
         description="How often the role `reconcile` runs each job: `1d`, or `1d,deliveries=1h,wallets=never`.",
     )
+    events_for: Duration = Field(
+        timedelta(days=90),
+        description="How long events are kept, at least: as long as one of their deliveries is live or in the history.",
+    )
+    inbox_for: Duration = Field(
+        timedelta(days=90),
+        description="How long updates are kept that wait for nothing: until then a message is recognised that is read"
+        " again. Longer than the topic keeps its messages.",
+    )
+    dead_letters_for: Duration = Field(
+        timedelta(days=90), description="How long dead letters are kept once they are closed; open ones stay."
+    )
+    audit_for: Duration = Field(timedelta(days=800), description="How long the audit is kept.")
     customer_identifiers: Identifiers = Field(
         ("metadata.patientId",),
         description="Metadata that names a customer, beside enterpriseId and hsid; all other metadata only describes"

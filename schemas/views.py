@@ -260,6 +260,15 @@ class MethodHistoryView(View):
     deliveries: tuple[DeliveryView[tuple[AttemptView, ...]], ...]
 
 
+class NamedView(View):
+    """What a name names, and the payment methods that it leads to."""
+
+    kind: Annotated[Enum, PlainSerializer(attrgetter("value"), return_type=str)]
+    id: str
+    wallet_id: str | None
+    payment_methods: tuple[MethodHistoryView, ...]
+
+
 # --- doctor ---------------------------------------------------------------------------------------------------------
 
 

@@ -1,5 +1,6 @@
 """Whether the sums come out: every message read has one outcome or a dead letter, every event is somewhere."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,12 +11,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.update import Outcome
 from store.reconciliation import subjects
+from store.retention import UNREADABLE, removed_messages
 
 
 @dataclass(frozen=True, slots=True)
 class Totals:
     """Counts of all rows: updates by outcome, dead letters, events of wallets, and their deliveries by status.
 
+    Updates and dead letters that retention has removed are counted, events and deliveries are not.
     `empty` messages had no value (tombstones), `skipped` ones lay in a corrupt batch that an operator had skipped,
     `lost` ones were gone before they were read. The latter two are counted in offsets.
     """
@@ -71,12 +74,14 @@ async def take_stock(connection: AsyncConnection, topic: str | None = None) -> T
 
     Several statements: give it a snapshot.
     """
-    outcomes = await connection.execute(_OUTCOMES, {"topic": topic})
+    outcomes: Counter[str] = Counter(dict((await connection.execute(_OUTCOMES, {"topic": topic})).all()))
+    removed = Counter(await removed_messages(connection, topic))
+    unreadable = removed.pop(UNREADABLE, 0)
     unread = (await connection.execute(_UNREAD, {"topic": topic})).one()
     deliveries = await connection.execute(_DELIVERIES)
     return Totals(
-        dict(outcomes.all()),
-        unread.unreadable,
+        outcomes + removed,
+        unread.unreadable + unreadable,
         (await connection.execute(_EVENTS)).scalar_one(),
         dict(deliveries.all()),
         int(unread.empty or 0),

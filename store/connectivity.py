@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from domain.schema_revision import SchemaState
 from store import inbox, migrate
 from store.address import read
 from store.engine import connect
@@ -30,15 +31,14 @@ class Unusable(Exception):
 
 @asynccontextmanager
 async def opened(url: str, *, pool_size: int = 5, short: bool = False) -> AsyncIterator[AsyncEngine]:
-    """An engine on a database that answers and stands at the newest revision; `short` as in `store.engine.connect`.
+    """An engine on a database that answers and supports this program; `short` as in `store.engine.connect`.
 
     Raises:
-        Unusable: it does not answer, refuses us, or has not been migrated.
+        Unusable: it does not answer, refuses us, has not been migrated, or supports newer programs alone.
     """
-    current, newest = await revisions(url)
-    if current != newest:
-        stands = "was never migrated" if current is None else f"stands at revision {current}, this program at {newest}"
-        raise Unusable(f"the database {read(url).name} {stands}: run `repoint migrate`")
+    refusal = (await revisions(url)).refusal
+    if refusal is not None:
+        raise Unusable(f"the database {read(url).name} {refusal}")
     engine = connect(url, pool_size=pool_size, short=short)
     try:
         yield engine
@@ -46,7 +46,7 @@ async def opened(url: str, *, pool_size: int = 5, short: bool = False) -> AsyncI
         await engine.dispose()
 
 
-async def revisions(url: str) -> tuple[str | None, str | None]:
+async def revisions(url: str) -> SchemaState:
     """As `store.migrate.revisions`. Raises Unusable where the database does not answer, or refuses us."""
     try:
         return await migrate.revisions(url)

@@ -103,13 +103,13 @@ class Sample(NamedTuple):
     """A sealed text, for all of the same key: what `schemas.sealing` opens it by, and how many there are."""
 
     version: str
-    count: int
+    number: int
     kind: Literal["secret", "headers"]
     endpoint_id: str
     sealed: str
 
     def __repr__(self) -> str:
-        return f"Sample({self.version}, {self.count})"
+        return f"Sample({self.version}, {self.number})"
 
 
 _SAMPLES = text("""

@@ -30,6 +30,7 @@ _BY_STATE: Mapping[str, str] = {
     "53100": "has a disk that is full",
     "53200": "is out of memory",
     "53300": "has no connection left",
+    "55P03": "did not give a lock in time: `repoint doctor` names transactions that are open for long",
     "57014": "takes too long to answer",
     "57P01": "is shutting down",
     "57P02": "has just crashed",

@@ -52,6 +52,12 @@ _STEP_BACK = text(f"""
 """)
 
 
+# An event that retention removes just now is not there when the lock is given; its delivery would have no event.
+_STAYING = text("""
+    SELECT id FROM events WHERE id = ANY(CAST(:event_ids AS uuid[])) ORDER BY id FOR KEY SHARE
+""")
+
+
 async def send_again(connection: AsyncConnection, wanted: Sequence[NewDelivery]) -> list[NewDelivery]:
     """Enqueue these deliveries with the whole retry schedule, but for those that are on their way. Return the enqueued.
 
@@ -59,8 +65,13 @@ async def send_again(connection: AsyncConnection, wanted: Sequence[NewDelivery])
     is under way. Locks the wallets until the commit.
     """
     await lock_lines(connection, [delivery.wallet_id for delivery in wanted])
+    staying = set(await connection.scalars(_STAYING, {"event_ids": [delivery.event_id for delivery in wanted]}))
     live = {(row.event_id, row.endpoint_id) for row in await connection.execute(_LIVE, {"deliveries": wanted})}
-    new = [delivery for delivery in wanted if (delivery.event_id, delivery.endpoint_id) not in live]
+    new = [
+        delivery
+        for delivery in wanted
+        if (delivery.event_id, delivery.endpoint_id) not in live and delivery.event_id in staying
+    ]
     await new_deliveries.enqueue(connection, new)
     await _overtake(connection, {(delivery.endpoint_id, delivery.wallet_id) for delivery in new})
     return new

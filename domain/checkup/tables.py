@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from domain.checkup.diagnosis import Bounds, Diagnosis, Level, psql, span, verdict
+from domain.schema_revision import SchemaState
 
 # Upkeep makes the partitions of three days, once a minute.
 _DAYS_AHEAD = 3
@@ -21,14 +22,6 @@ _DAYS_MISSING = Bounds(1, _DAYS_AHEAD)
 _UPKEEP = "repoint run --role consume"
 # Upkeep removes once a minute, a day of history whole when it is over; a table that it cannot lock waits for a minute.
 OVERDUE_SECONDS = Bounds(2 * 86_400, 7 * 86_400)
-
-
-@dataclass(frozen=True, slots=True)
-class Schema:
-    """The database's revision and this program's; None where nothing was ever migrated."""
-
-    current: str | None
-    newest: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +49,16 @@ class Sealed:
     opens: bool
 
 
-def migration(schema: Schema) -> Diagnosis:
+def migration(state: SchemaState) -> Diagnosis:
     """Judge the database's revision."""
-    expected = f"revision {schema.newest}"
-    if schema.current == schema.newest:
-        return Diagnosis("migration", "database", Level.OK, expected, expected)
-    found = "never migrated" if schema.current is None else f"revision {schema.current}"
-    return Diagnosis("migration", "database", Level.FAULT, expected, found, "repoint migrate --dry-run")
+    expected = f"revision {state.program}, or a newer one that supports this program"
+    found = "never migrated" if state.database is None else f"revision {state.database}"
+    if state.oldest_program is not None:
+        found += f", for programs from {state.oldest_program} on"
+    level = Level.OK if state.refusal is None else Level.FAULT
+    is_newer = state.database is not None and state.database > state.program
+    command = "repoint --version" if is_newer else "repoint migrate --dry-run"
+    return verdict("migration", "database", level, expected, found, command=command)
 
 
 def rights(missing: Mapping[str, Collection[str]], *, owns: bool) -> Iterator[Diagnosis]:
@@ -123,7 +119,7 @@ def secrets(sealed: Sequence[Sealed]) -> Iterator[Diagnosis]:
     for key in sealed:
         level = Level.OK if key.opens else Level.FAULT
         found = f"{key.count:,} {'that it opens' if key.opens else 'that no key of the setting opens'}"
-        command = None if key.opens else "repoint secrets reencrypt --dry-run"
+        command = "repoint secrets reencrypt --dry-run"
         yield verdict("secrets", f"key {key.version}", level, expected, found, command=command)
     if not sealed:
         yield Diagnosis("secrets", "endpoints", Level.OK, expected, "none are stored")

@@ -14,13 +14,16 @@ def migrate(*, dry_run: DryRun = False) -> None:
     """Bring the database to the schema of this version."""
     settings = parts.settings_of_a_command()
     with parts.database(settings) as url:
-        current, newest = loop.run(connectivity.revisions(url))
+        state = loop.run(connectivity.revisions(url))
         upgrade = connectivity.upgrade(url, settings.identifiers, seal=secret_keys.seal(settings), dry_run=dry_run)
         followed = loop.run(upgrade)
-    if current == newest:
-        terminal.write_line(f"the database stands at revision {newest} already")
+    if state.database == state.program:
+        terminal.write_line(f"the database stands at revision {state.program} already")
+    elif state.database is None or state.database < state.program:
+        done = "would migrate" if dry_run else "migrated"
+        terminal.write_line(f"{done} from {state.database or 'nothing'} to {state.program}")
     else:
-        terminal.write_line(f"{'would migrate' if dry_run else 'migrated'} from {current or 'nothing'} to {newest}")
+        terminal.write_line(f"the database stands at revision {state.database}, newer than this program's")
     _say_identifiers("would be added to" if dry_run else "added to", followed.added)
     _say_identifiers("would be removed from" if dry_run else "removed from", followed.removed)
     if nameless := followed.nameless:

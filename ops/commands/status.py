@@ -1,34 +1,90 @@
-"""`repoint status PAYMENT_METHOD_ID`."""
+"""`repoint status NAME`."""
 
+from collections.abc import Mapping, Sequence
 from typing import Annotated
+from uuid import UUID
 
 import typer
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from domain.wallet import Method
+from domain.wallet import Method, MethodId
 from ops import parts, terminal
 from ops.terminal import AsJson, Failed
-from schemas.views import MethodHistoryView
+from schemas.feeds import FEEDS
+from schemas.signature import event_id
+from schemas.views import MethodHistoryView, NamedView
 from store import connectivity
+from store.lookups import MOST, Kind, Named, look_up
 from store.status import Attempt, MethodHistory, Replacement, find
 
 
 def status(
-    payment_method_id: Annotated[str, typer.Argument(metavar="PAYMENT_METHOD_ID")], *, as_json: AsJson = False
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME",
+            help="The id of a payment method, wallet, event or payment link, the number of a delivery, the reference"
+            " of a link, a token (`vendor:token`, or without its vendor), or a customer's identifier.",
+        ),
+    ],
+    *,
+    as_json: AsJson = False,
 ) -> None:
-    """Show what became of a payment method: the current one, the chain that leads there, links, deliveries."""
+    """Show what became of a payment method: the current one, the chain that leads there, links, deliveries.
 
-    async def work(engine: AsyncEngine) -> MethodHistory | None:
+    Anything else that is named leads to its payment methods. With --json, the id of a payment method gives an object,
+    and all else an array of what has that name.
+    """
+
+    async def work(engine: AsyncEngine) -> tuple[list[Named], Mapping[MethodId, MethodHistory]]:
         async with connectivity.snapshot(engine) as connection:
-            return await find(connection, payment_method_id)
+            named = await look_up(connection, name, FEEDS)
+            ids = dict.fromkeys(id_ for thing in named for id_ in thing.method_ids)
+            histories = {id_: await find(connection, id_) for id_ in list(ids)[:MOST]}
+            return named, {id_: history for id_, history in histories.items() if history is not None}
 
-    history = parts.on_database(parts.settings_of_a_command(), work)
-    if history is None:
-        raise Failed(f"no payment method has the id {terminal.printable(payment_method_id)}")
+    named, histories = parts.on_database(parts.settings_of_a_command(), work)
+    if not named:
+        raise Failed(f"nothing has the name {terminal.printable(name)}: see `repoint status --help` for what has one")
+    method = next((thing for thing in named if thing.kind is Kind.PAYMENT_METHOD), None)
+    if method is not None:
+        _show(histories[method.id], as_json=as_json)
+    elif as_json:
+        terminal.write_json([_view(thing, histories).as_json() for thing in named])
+    else:
+        for thing in named:
+            _write_named(thing, [histories[id_] for id_ in thing.method_ids if id_ in histories])
+
+
+def _show(history: MethodHistory, *, as_json: bool) -> None:
     if as_json:
         terminal.write_json(MethodHistoryView.of(history).as_json())
     else:
         _write(history)
+
+
+def _view(thing: Named, histories: Mapping[MethodId, MethodHistory]) -> NamedView:
+    shown = tuple(MethodHistoryView.of(histories[id_]) for id_ in thing.method_ids if id_ in histories)
+    return NamedView(kind=thing.kind, id=_id(thing), wallet_id=thing.wallet_id, payment_methods=shown)
+
+
+def _id(thing: Named) -> str:
+    return event_id(UUID(thing.id)) if thing.kind is Kind.EVENT else thing.id
+
+
+def _write_named(thing: Named, histories: Sequence[MethodHistory]) -> None:
+    """Write what a name led to: the history of its one payment method, or its payment methods."""
+    kind = thing.kind.value.replace("_", " ").lower()
+    wallet = f" of wallet {thing.wallet_id}" if thing.wallet_id not in (None, thing.id) else ""
+    terminal.write_line(f"{kind} {terminal.printable(_id(thing))}{wallet}")
+    if len(histories) == 1:
+        terminal.write_line("")
+        _write(histories[0])
+    else:
+        for history in histories:
+            terminal.write_line(f"payment method  {describe(history.method)}")
+    if not histories:
+        terminal.write_line("no payment method")
 
 
 def _write(history: MethodHistory) -> None:

@@ -100,16 +100,14 @@ class BrokerState:
         if not read.messages and read.corrupt is None and read.next_offset >= end:
             return _Unread(partition, 0, removed)  # the end of a transaction: offsets without a message
         corrupt = read.corrupt.first if read.corrupt is not None and not read.messages else None
-        waited = [await self._older(topic, partition, position, end, now - bound) for bound in _BOUNDS]
-        return _Unread(partition, end - position, removed, *waited, corrupt)
+        waited = await self._older(topic, partition, position, end, now - UNREAD_WARNING)
+        waited_long = await self._older(topic, partition, position, end, now - UNREAD_FAULT)
+        return _Unread(partition, end - position, removed, waited, waited_long, corrupt)
 
     async def _older(self, topic: Topic, partition: int, position: int, end: int, moment: datetime) -> int:
         """How many of the offsets from `position` up to `end` are older than `moment`."""
         younger = await self.cluster.offset_at(topic, partition, moment)
         return max(0, (end if younger is None else min(younger, end)) - position)
-
-
-_BOUNDS = (UNREAD_WARNING, UNREAD_FAULT)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from aiokafka.errors import IncompatibleBrokerVersion, KafkaError
 
 from consumers.cluster import Trouble, trouble_of
 from domain.checkup.diagnosis import Diagnosis, Level
-from store.failures import DATABASE_ERRORS
+from store.failures import DATABASE_ERRORS, failure, sqlstate
 from store.refusals import reason
 
 WITHIN_SECONDS = 10.0
@@ -52,6 +52,6 @@ def explain(error: Exception) -> str:
         return f"none within {WITHIN_SECONDS:g} s"
     if isinstance(error, Trouble | KafkaError):
         return str(trouble_of(error, "that was asked about"))
-    if isinstance(error, DATABASE_ERRORS):
+    if isinstance(error, DATABASE_ERRORS) and failure(error) is not None:
         return reason(error)
-    return f"the check is defective: {type(error).__name__}"
+    return f"the check is defective: {sqlstate(error) or type(error).__name__}"

@@ -8,10 +8,9 @@ from typing import TypeAlias, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from consumers.upkeep import kept_for
 from domain.checkup import server, tables, work
 from domain.checkup.diagnosis import Diagnosis, Level, psql
-from ops import secret_keys
+from ops import retention, secret_keys
 from ops.doctor import checks
 from ops.doctor.checks import WITHIN_SECONDS
 from ops.settings import Settings
@@ -37,13 +36,13 @@ async def examine(settings: Settings, url: str) -> list[Diagnosis]:
     name = address.read(url).name
     try:
         async with asyncio.timeout(WITHIN_SECONDS):
-            schema = tables.Schema(*await connectivity.revisions(url))
+            schema = await connectivity.revisions(url)
     except (Unusable, TimeoutError) as error:
         found = str(error) or f"no answer within {WITHIN_SECONDS:g} s"
         command = psql("SELECT 1")
         return [Diagnosis("database", name, Level.FAULT, "answers", found, command)]
     engine = connect(url, pool_size=_AT_ONCE)
-    wanted = _SERVER | (_tables(settings) if schema.current == schema.newest else {})
+    wanted = {**_SERVER, **(_tables(settings) if schema.refusal is None else {})}
     try:
         diagnoses = await checks.run(
             {check: partial(_read, engine, of_database) for check, of_database in wanted.items()}, at_once=_AT_ONCE
@@ -103,30 +102,36 @@ def _opens(keys: Keys, sample: Sample) -> bool:
 
 def _tables(settings: Settings) -> Mapping[str, DatabaseCheck]:
     """The checks that read the tables of this version."""
-    keep = kept_for(settings.history_for)
+    keep = retention.keep(settings)
 
     async def rights(connection: AsyncConnection) -> Iterable[Diagnosis]:
         missing, owns = await table_state.rights(connection)
         return tables.rights(missing, owns=owns)
 
-    async def retention(connection: AsyncConnection) -> Iterable[Diagnosis]:
-        days = [await table_state.oldest_day(connection, parent, keep=time) for parent, time in keep.items()]
-        return tables.retention([*days, await table_state.knowledge(connection)])
+    async def kept(connection: AsyncConnection) -> Iterable[Diagnosis]:
+        days = [await table_state.oldest_day(connection, parent, keep=time) for parent, time in keep.days.items()]
+        others = [
+            await table_state.knowledge(connection),
+            await table_state.events(connection, keep=keep.events),
+            await table_state.updates(connection, keep=keep.inbox),
+            await table_state.dead_letters(connection, keep=keep.dead_letters),
+        ]
+        return tables.retention([*days, *others])
 
     async def identifiers(connection: AsyncConnection) -> Iterable[Diagnosis]:
-        return tables.identifiers(settings.identifiers, *await table_state.customer_names(connection))
+        return [tables.identifiers(settings.identifiers, *await table_state.customer_names(connection))]
 
     async def secrets(connection: AsyncConnection) -> Iterable[Diagnosis]:
         keys = secret_keys.keys(settings)
         samples = await endpoint_secrets.samples(connection)
         return tables.secrets(
-            [tables.Sealed(sample.version, sample.count, opens=_opens(keys, sample)) for sample in samples]
+            [tables.Sealed(sample.version, sample.number, opens=_opens(keys, sample)) for sample in samples]
         )
 
     return {
         "rights": rights,
-        "partitions": _judged(partial(table_state.partitions, parents=list(keep)), tables.partitions),
-        "retention": retention,
+        "partitions": _judged(partial(table_state.partitions, parents=list(keep.days)), tables.partitions),
+        "retention": kept,
         "identifiers": identifiers,
         "secrets": secrets,
         "leases": _judged(work_state.leases, work.leases),

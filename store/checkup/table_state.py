@@ -71,6 +71,51 @@ async def knowledge(connection: AsyncConnection) -> Kept:
     return Kept("knowledge", await connection.scalar(_FORGOTTEN_LATE))
 
 
+# Of the oldest rows: those that are still needed stay, and others come after them.
+_OLDEST_EVENT = text("""
+    SELECT CAST(extract(epoch FROM now() - CAST(:keep AS interval) - min(created_at)) AS float8)
+    FROM (SELECT id, created_at FROM events ORDER BY id LIMIT :sample) AS oldest
+    WHERE (SELECT true FROM deliveries WHERE event_id = oldest.id LIMIT 1) IS NULL
+      AND (SELECT true FROM delivery_history WHERE event_id = oldest.id LIMIT 1) IS NULL
+""")
+_OLDEST_UPDATE = text("""
+    SELECT CAST(extract(epoch FROM now() - CAST(:keep AS interval) - min(received_at)) AS float8)
+    FROM (SELECT id, received_at, outcome, topic, partition, incarnation, kafka_offset
+          FROM inbox ORDER BY id LIMIT :sample) AS oldest
+    WHERE outcome NOT IN ('PARKED', 'QUARANTINED')
+      AND (SELECT true FROM unfinished_updates WHERE inbox_id = oldest.id LIMIT 1) IS NULL
+      AND kafka_offset < (
+          SELECT max(kafka_offset) FROM inbox AS latest
+          WHERE latest.topic = oldest.topic AND latest.partition = oldest.partition
+            AND latest.incarnation = oldest.incarnation)
+""")
+_OLDEST_LETTER = text("""
+    SELECT CAST(extract(epoch FROM now() - CAST(:keep AS interval) - min(closed_at)) AS float8)
+    FROM (SELECT closed_at, topic, partition, incarnation, kafka_offset
+          FROM dead_letters WHERE closed_at IS NOT NULL ORDER BY closed_at LIMIT :sample) AS oldest
+    WHERE kafka_offset < (
+        SELECT max(kafka_offset) FROM dead_letters AS latest
+        WHERE latest.topic = oldest.topic AND latest.partition = oldest.partition
+          AND latest.incarnation = oldest.incarnation)
+""")
+_SAMPLE = 1000
+
+
+async def events(connection: AsyncConnection, *, keep: timedelta) -> Kept:
+    """How long ago the oldest event was to be removed."""
+    return Kept("events", await connection.scalar(_OLDEST_EVENT, {"keep": keep, "sample": _SAMPLE}))
+
+
+async def updates(connection: AsyncConnection, *, keep: timedelta) -> Kept:
+    """How long ago the oldest update of the inbox was to be removed."""
+    return Kept("inbox", await connection.scalar(_OLDEST_UPDATE, {"keep": keep, "sample": _SAMPLE}))
+
+
+async def dead_letters(connection: AsyncConnection, *, keep: timedelta) -> Kept:
+    """How long ago the oldest closed dead letter was to be removed."""
+    return Kept("dead letters", await connection.scalar(_OLDEST_LETTER, {"keep": keep, "sample": _SAMPLE}))
+
+
 # A walk from name to name over the primary key: each customer has a row or three, and names are few.
 _NAMES = text("""
     WITH RECURSIVE names(name) AS (

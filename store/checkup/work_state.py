@@ -73,14 +73,14 @@ async def restrained_endpoints(connection: AsyncConnection) -> list[RestrainedEn
 
 
 _UPDATES = text("""
-    SELECT (SELECT count(*) FROM (SELECT FROM inbox WHERE outcome = 'QUARANTINED' LIMIT :most) AS some),
+    SELECT (SELECT count(*) FROM (SELECT FROM inbox WHERE outcome = 'QUARANTINED' LIMIT :most) AS counted),
            (SELECT CAST(extract(epoch FROM now() - min(received_at)) AS float8)
             FROM unfinished_updates JOIN inbox ON inbox.id = inbox_id),
-           (SELECT count(*) FROM (SELECT FROM dead_letters WHERE status = 'OPEN' LIMIT :most) AS some),
+           (SELECT count(*) FROM (SELECT FROM dead_letters WHERE status = 'OPEN' LIMIT :most) AS counted),
            (SELECT CAST(extract(epoch FROM now() - min(due_at)) AS float8)
             FROM fetches
             WHERE NOT waits_for_address AND due_at < now() AND (leased_until IS NULL OR leased_until < now())),
-           (SELECT count(*) FROM (SELECT FROM fetches WHERE waits_for_address LIMIT :most) AS some),
+           (SELECT count(*) FROM (SELECT FROM fetches WHERE waits_for_address LIMIT :most) AS counted),
            (SELECT CAST(coalesce(sum(to_offset - from_offset), 0) AS bigint)
             FROM losses WHERE noted_at > now() - interval '1 day')
 """)

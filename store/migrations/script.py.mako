@@ -5,6 +5,8 @@ from alembic import op
 ${imports if imports else ""}
 revision = ${repr(up_revision)}
 down_revision = ${repr(down_revision)}
+# the oldest program that works with the migrated database: the one before, unless something that it uses goes
+oldest_program = ${repr(down_revision)}
 
 
 def upgrade() -> None:

@@ -11,6 +11,7 @@ wallets ─< wallet_merchants (sequence)    replacement_facts  old → new, each
                                           quarantined_merges the customers that a merge named which a person decides
                                           held_updates       messages of vendors that are paused
                                           dead_letters       messages that no update could be made of
+                                          removed_messages   how many of both were removed
                                           fetches            thin events that the vendor has to be asked about
                                           events ─< deliveries (live) → delivery_history (finished), attempts,
                                                                attempt_evidence (of failing answers),
@@ -21,6 +22,7 @@ wallets ─< wallet_merchants (sequence)    replacement_facts  old → new, each
                                           reconciliation_runs ─< reconciliation_findings, reconciliation_subjects
                                           sequence_gaps       numbers of events that are lost
                                           retention_horizons  up to when rows were removed for their age
+                                          schema_revisions    which programs each revision supports
 """
 
 from store.schema.audit import audit
@@ -34,6 +36,7 @@ from store.schema.inbox import (
     inbox,
     parked_updates,
     quarantined_merges,
+    removed_messages,
     unfinished_updates,
 )
 from store.schema.knowledge import credentials, fact_reports, replacement_facts, state_reports
@@ -48,6 +51,7 @@ from store.schema.reconciliation import (
 )
 from store.schema.replays import replay_job_events, replay_jobs
 from store.schema.retention import retention_horizons
+from store.schema.revisions import schema_revisions
 from store.schema.topics import losses, skips, topic_partitions, topics
 from store.schema.vendors import vendor_replacements, vendors
 from store.schema.wallets import (
@@ -91,10 +95,12 @@ __all__ = [
     "reconciliation_findings",
     "reconciliation_runs",
     "reconciliation_subjects",
+    "removed_messages",
     "replacement_facts",
     "replay_job_events",
     "replay_jobs",
     "retention_horizons",
+    "schema_revisions",
     "sequence_gaps",
     "skips",
     "state_reports",

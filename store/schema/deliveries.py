@@ -91,6 +91,7 @@ Index(
     deliveries.c.due_at,
     postgresql_where=deliveries.c.status == "PENDING",
 )
+Index(None, deliveries.c.event_id)
 Index("ix_deliveries_parked", deliveries.c.endpoint_id, postgresql_where=deliveries.c.status == "PARKED")
 
 delivery_history = Table(

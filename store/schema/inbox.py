@@ -128,6 +128,18 @@ dead_letters = Table(
         name="uq_dead_letters_topic_partition_kafka_offset_digest",
     ),
 )
+Index("ix_dead_letters_closed_at", dead_letters.c.closed_at, postgresql_where=dead_letters.c.closed_at.is_not(None))
+
+removed_messages = Table(
+    "removed_messages",
+    metadata,
+    Column("topic", Text, nullable=False),
+    Column("outcome", Text, nullable=False, comment="an update's; UNREADABLE of a dead letter"),
+    Column("count", BigInteger, nullable=False),
+    PrimaryKeyConstraint("topic", "outcome"),
+    CheckConstraint("count > 0", name="count"),
+)
+
 DEFECT = "DEFECT"
 """How the reason of a dead letter begins whose message is not at fault, but this program."""
 IS_OPEN_DEFECT = f"status = 'OPEN' AND starts_with(reason, '{DEFECT}')"

@@ -210,6 +210,7 @@ payment_links = Table(
 )
 Index(None, payment_links.c.payment_method_id)
 Index(None, payment_links.c.wallet_id)
+Index(None, payment_links.c.reference)
 
 lineage = Table(
     "lineage",

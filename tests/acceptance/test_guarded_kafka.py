@@ -1,6 +1,7 @@
 """TLS and SASL: a feed goes in and is taken in through a broker that lets only us in."""
 
 import asyncio
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -65,6 +66,20 @@ async def program(tmp_path: Path, database_url: str) -> Program:
     (await program("merchants", "import", program.write("merchants.jsonl", merchant("m-1")))).well()
     (await program("wallets", "import", program.write("wallets.jsonl", wallet(1)))).well()
     return program
+
+
+async def test_a_certificate_that_ends_soon_is_a_fault_to_the_doctor(guarded: Guarded, program: Program) -> None:
+    """The broker's, which it shows, and that of the file by which it is trusted: both are good for two days."""
+    way = Way("SASL_SSL", "PLAIN").settings(guarded)
+    ended = await program("doctor", "--json", **way)
+    assert ended.code == 1
+    diagnoses = json.loads(ended.out)
+    faults = {row["subject"]: row["found"] for row in diagnoses if row["check"] == "certificates"}
+    assert faults.keys() == {way["KAFKA_BOOTSTRAP_SERVERS"], way["KAFKA_CA_FILE"]}
+    assert all(found.startswith("ends in 1 d") for found in faults.values())
+    assert [row["found"] for row in diagnoses if row["check"] == "broker"] == ["answers"]
+    ended = await program("doctor", "--json", **{**way, "KAFKA_SASL_PASSWORD": "another"})
+    assert [row["level"] for row in json.loads(ended.out) if row["check"] == "broker"] == ["fault"]
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 from consumers import upkeep
 from consumers.batch import take_in
 from consumers.held import HeldIntake
+from consumers.upkeep import Keep
 from consumers.vendor_watch import HELD, PAUSED, VendorWatch
 from domain.update import UpdateType
 from store import vendors
@@ -128,7 +129,7 @@ async def test_held_updates_are_not_given_up(harness: Harness) -> None:
     await pause(harness)
     await harness.report(replaced("A", "B", on=1))
     await harness.rows("UPDATE inbox SET received_at = received_at - interval '30 days'")
-    await upkeep.run_once(harness.engine, parked_for=RETENTION.unknown)
+    await upkeep.run_once(harness.engine, Keep(RETENTION.unknown))
     assert await harness.outcome("vau-1") == ("PARKED", "VENDOR_PAUSED")
     assert await held(harness) == 1
 

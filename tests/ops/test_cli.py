@@ -498,10 +498,10 @@ async def test_an_export_that_fails_leaves_no_file(shop: Program) -> None:
 
 
 @pytest.mark.parametrize("id_", [UNKNOWN, "tok_A", "'; DROP TABLE wallets"])
-async def test_an_unknown_payment_method_is_said_to_be_unknown(shop: Program, id_: str) -> None:
+async def test_a_name_that_nothing_has_is_said_to_be_unknown(shop: Program, id_: str) -> None:
     ended = await shop("status", id_)
     assert (ended.code, ended.out) == (1, "")
-    assert ended.err == f"repoint: no payment method has the id {id_}\n"
+    assert ended.err == f"repoint: nothing has the name {id_}: see `repoint status --help` for what has one\n"
 
 
 async def test_a_method_that_nothing_happened_to_is_its_own_current_one(shop: Program) -> None:

@@ -91,7 +91,8 @@ def test_nothing_has_to_be_set_in_development(environment: Environment) -> None:
     assert defaults.kafka_topic == "vendor.payment-method-updates"
     assert defaults.parked_for == timedelta(hours=72)
     assert defaults.knowledge_for == timedelta(days=800)
-    assert defaults.history_for == timedelta(days=180)
+    assert defaults.history_for == defaults.events_for == defaults.inbox_for == timedelta(days=90)
+    assert (defaults.dead_letters_for, defaults.audit_for) == (timedelta(days=90), timedelta(days=800))
     assert defaults.egress_allow == ()
     assert timedelta(days=3) <= sum(defaults.retry_schedule, timedelta()) < timedelta(days=4)
 
@@ -166,6 +167,8 @@ def test_an_empty_variable_is_one_not_set(environment: Environment) -> None:
             "1d,2d",
             f"expected a duration such as 1d, and JOB=DURATION for jobs of {', '.join(JobName)}",
         ),
+        ("EVENTS_FOR", "89d", "expected no shorter than REPOINT_HISTORY_FOR, whose deliveries need their events"),
+        ("INBOX_FOR", "71h", "expected no shorter than REPOINT_PARKED_FOR"),
         ("KAFKA_SESSION_TIMEOUT", "5s", "expected 6s to 1m"),
         ("KAFKA_SESSION_TIMEOUT", "61s", "expected 6s to 1m"),
         ("KAFKA_SECURITY_PROTOCOL", "TLS", "expected 'PLAINTEXT', 'SSL', 'SASL_PLAINTEXT' or 'SASL_SSL'"),
@@ -302,11 +305,11 @@ def test_words_of_kafka_are_read_however_their_letters_are_written(environment: 
 
 
 def test_a_misspelled_setting_is_named_with_the_nearest_one(environment: Environment) -> None:
-    environment.set(DATABSE_URL="postgresql://u:hunter2@h/d", log_level="info", QUITE_ANOTHER_THING="1")
+    environment.set(DATABSE_URL="postgresql://u:hunter2@h/d", log_level="info", WHOLLY_UNLIKE_ALL_OF_THEM="1")
     assert read().environment == "development"
     assert settings.misspelled() == [
         "REPOINT_DATABSE_URL: no such setting; is it REPOINT_DATABASE_URL?",
-        "REPOINT_QUITE_ANOTHER_THING: no such setting",
+        "REPOINT_WHOLLY_UNLIKE_ALL_OF_THEM: no such setting",
     ]
     environment.set(**PRODUCTION)
     assert set(settings.misspelled()) <= set(problems())
@@ -587,6 +590,8 @@ def test_digits_are_ids_of_the_vendors_that_are_named(monkeypatch: pytest.Monkey
         ("DELIVERY_LEASE", "24h"),
         ("KNOWLEDGE_FOR", "72h"),  # as long as an update waits
         ("HISTORY_FOR", "358505s"),  # a day, and all delays
+        ("EVENTS_FOR", "90d"),
+        ("INBOX_FOR", "72h"),
         ("KAFKA_SESSION_TIMEOUT", "6s"),
         ("KAFKA_SESSION_TIMEOUT", "60s"),
         ("RETRY_SCHEDULE", "30m,30m"),
@@ -611,6 +616,8 @@ def test_a_value_at_the_edge_of_what_may_be_is_taken_in_production(
         ("DELIVERY_LEASE", "15s"),
         ("KNOWLEDGE_FOR", "71h"),
         ("HISTORY_FOR", "99h"),
+        ("EVENTS_FOR", "2159h"),
+        ("INBOX_FOR", "71h"),
         ("KAFKA_SESSION_TIMEOUT", "5999ms"),
         ("KAFKA_SESSION_TIMEOUT", "60001ms"),
         ("RETRY_SCHEDULE", "30m,29m"),

@@ -29,6 +29,7 @@ from ops.retention import retention
 from ops.run import Parts, Role, assembled
 from ops.settings import Settings
 from ops.terminal import Failed
+from ops.vendor_addresses import vendor_client
 from producers.vendors.client import VendorAddress
 from reconciliation.catalog import Kept
 from schemas.feeds import FEEDS
@@ -70,6 +71,10 @@ def settings() -> Settings:
             "knowledge_for": "90d",
             "history_for": "60d",
             "reconcile_every": "links=2h",
+            "events_for": "61d",
+            "inbox_for": "62d",
+            "dead_letters_for": "63d",
+            "audit_for": "64d",
             "customer_identifiers": "metadata.who",
             "digit_ids": "visa-tms,customer",
             "egress_allow": "10.1.0.0/16",
@@ -149,7 +154,7 @@ def test_the_worker_of_thin_events(settings: Settings, engine: AsyncEngine) -> N
 
 
 async def test_the_fetcher_and_its_vendors(settings: Settings, engine: AsyncEngine) -> None:
-    vendors = run._vendors(settings)
+    vendors = vendor_client(settings)
     assert vendors._addresses == {
         "adyen": VendorAddress("https://adyen.example/v1", "Bearer ours", (ip_network("10.2.0.0/16"),))
     }
@@ -166,8 +171,8 @@ async def test_the_fetcher_and_its_vendors(settings: Settings, engine: AsyncEngi
 
 
 async def test_without_addresses_no_vendor_is_asked(settings: Settings) -> None:
-    assert run._vendors(settings).feeds == {"adyen"}
-    assert run._vendors(settings.model_copy(update={"feed_fetch": None})).feeds == frozenset()
+    assert vendor_client(settings).feeds == {"adyen"}
+    assert vendor_client(settings.model_copy(update={"feed_fetch": None})).feeds == frozenset()
 
 
 def test_the_publisher(settings: Settings) -> None:
@@ -223,7 +228,10 @@ async def test_what_is_kept_for_how_long(
     await run._keep_up(settings, engine, stopping)
     await run._finish_updates(settings, engine, on_due, stopping)
     assert calls == [
-        ((engine,), {"parked_for": timedelta(hours=5), "history_for": timedelta(days=60), "stopping": stopping}),
+        (
+            (engine, upkeep.Keep(timedelta(hours=5), *map(timedelta, (60, 61, 62, 63, 64)))),
+            {"stopping": stopping},
+        ),
         ((engine, RETENTION), {"stopping": stopping, "on_due": on_due}),
     ]
 
@@ -393,7 +401,6 @@ CARRIERS = {
     "digit_ids",
     "drain_within",
     "fingerprints",
-    "history_for",
     "identifiers",
     "parked_for",
     "security",

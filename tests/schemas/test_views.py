@@ -6,17 +6,20 @@ from uuid import UUID
 
 import pytest
 
+from domain.checkup.diagnosis import Diagnosis, Level
 from domain.wallet import Details, Expiry, Link, LinkKind, LinkStatus, Method, MethodStatus, MethodType
 from ops.topics import Action, TopicResult
 from schemas.views import (
     AnsweredAttemptView,
     DeadLetterView,
     DeliveryView,
+    DiagnosisView,
     EndpointView,
     FetchView,
     InboxView,
     MerchantView,
     MethodHistoryView,
+    NamedView,
     TopicView,
     View,
 )
@@ -24,6 +27,7 @@ from store.dead_letters import DeadLetterRow
 from store.delivery_answers import Answer, AnsweredAttempt
 from store.endpoints import Endpoint
 from store.listings import DeliveryRow, FetchRow, InboxRow
+from store.lookups import Kind
 from store.status import Attempt, DeliveryWithAttempts, MethodHistory, Replacement
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -116,6 +120,15 @@ HISTORY = MethodHistory(
         (
             TopicView.of(TopicResult("updates", 8, None, Action.NOTHING)),
             '{"topic": "updates", "partitions": 8, "replicas": null, "action": "NOTHING"}',
+        ),
+        (
+            NamedView(kind=Kind.CUSTOMER, id="hsid=h", wallet_id="w-1", payment_methods=()),
+            '{"kind": "CUSTOMER", "id": "hsid=h", "walletId": "w-1", "paymentMethods": []}',
+        ),
+        (
+            DiagnosisView.of(Diagnosis("clock", "this machine", Level.OK, "within 2 s", "3 ms")),
+            ('{"check": "clock", "subject": "this machine", "level": "ok", "expected": "within 2 s", "found": "3 ms",'
+             ' "command": null}'),
         ),
         (
             MethodHistoryView.of(HISTORY),

@@ -178,7 +178,7 @@ async def test_a_dry_migration_changes_nothing_not_even_who_is_named(
         assert len(await outbox.execute("SELECT * FROM customer_identities")) == count
     followed = await migrate.upgrade(empty_database_url, ["metadata.patientId"], dry_run=True)
     assert (followed.added, followed.removed, followed.nameless) == ({}, {}, [])
-    assert (await migrate.revisions(empty_database_url))[0] is None
+    assert (await migrate.revisions(empty_database_url)).database is None
 
 
 async def test_a_database_that_does_not_answer_or_was_never_migrated_is_unusable(empty_database_url: str) -> None:

@@ -27,12 +27,12 @@ NAMES: Mapping[str, int] = {
     # Kafka takes no longer names, and none but of ASCII
     "topic": 249,
     # schemas.text.Text
-    **dict.fromkeys(("id", "merchant_id", "endpoint_id", "update_id", "feed"), TEXT),
+    **dict.fromkeys(("id", "merchant_id", "endpoint_id", "update_id", "feed", "reference"), TEXT),
     "vendor": LONGEST_VENDOR,
     "scope": LONGEST_SCOPE,
     **dict.fromkeys(("key", "old_key", "new_key", "old_alias"), KEY),
     # words of ours
-    **dict.fromkeys(("type", "status", "job"), 20),
+    **dict.fromkeys(("type", "status", "job", "outcome", "revision"), 20),
 }
 LONGEST: Mapping[str, int] = {
     "customer_identities.name": LONGEST_IDENTIFIER,

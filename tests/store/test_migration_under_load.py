@@ -47,5 +47,5 @@ async def test_transactions_of_the_program_are_no_deadlock_for_a_migration(empty
                 stopping.set()
     finally:
         await engine.dispose()
-    current, newest = await migrate.revisions(empty_database_url)
-    assert current == newest
+    state = await migrate.revisions(empty_database_url)
+    assert state.database == state.program

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, event, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from consumers import upkeep
+from consumers.upkeep import Keep
 from domain.delivery.outcome import Outcome
 from domain.delivery.schedule import NextState
 from domain.delivery.states import Status
@@ -134,7 +135,7 @@ async def test_no_plan_compares_each_row_of_a_table(engine: AsyncEngine) -> None
     await harness.report(merging(who("e1"), who("e2")))
     await harness.import_wallets(wallet(method("C0", ":C0"), customer="c"), wallet(method("N"), customer="n"))
     await harness.report(fact("N", "O", 1), reported(UpdateType.EXPIRY_UPDATED, "B", on=3, expiry=Expiry(2031, 1)))
-    await upkeep.run_once(engine, parked_for=timedelta(0))
+    await upkeep.run_once(engine, Keep(timedelta(0)))
     async with engine.begin() as connection:
         await unfinished.claim(connection)
         for job in jobs(KEPT, Scope(repairs=False)).values():

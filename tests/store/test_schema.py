@@ -97,6 +97,7 @@ ROWS_SINCE_0009 = """
     INSERT INTO reconciliation_subjects (run_id, wallet_id) SELECT id, pg_temp.id('1') FROM reconciliation_runs;
     INSERT INTO sequence_gaps (wallet_id, merchant_id, first, last) VALUES (pg_temp.id('1'), 'm', 2, 3);
     INSERT INTO retention_horizons (table_name, removed_before) VALUES ('delivery_history', now());
+    INSERT INTO removed_messages (topic, outcome, count) VALUES ('t', 'APPLIED', 1);
 """
 ID = """
     CREATE FUNCTION pg_temp.id(name text) RETURNS uuid IMMUTABLE LANGUAGE SQL
@@ -327,6 +328,9 @@ BROKEN = {
     "fk_sequence_gaps_wallet_id_merchant_id": "UPDATE sequence_gaps SET merchant_id = 'n'",
     "ck_sequence_gaps_range": "UPDATE sequence_gaps SET last = 1",
     "pk_retention_horizons": "INSERT INTO retention_horizons SELECT * FROM retention_horizons",
+    "pk_removed_messages": "INSERT INTO removed_messages SELECT * FROM removed_messages",
+    "ck_removed_messages_count": "UPDATE removed_messages SET count = 0",
+    "pk_schema_revisions": "INSERT INTO schema_revisions SELECT * FROM schema_revisions",
     "pk_upkeep_leases": "INSERT INTO upkeep_leases SELECT * FROM upkeep_leases",
     "ck_attempt_status": "SELECT CAST('CANCELLED' AS attempt_status_v1)",
     "ck_attempt_delay": "SELECT CAST('-1 second' AS attempt_delay_v1)",
@@ -624,17 +628,17 @@ async def test_a_reason_is_renamed_while_another_is_waited_for_and_what_was_left
         assert (await reasons(reader))[50000] == "NEWER_TOLD"
         await reader.rollback()
         await worker.rollback()
-        assert (await migrate.revisions(url_of_0008))[0] == "0008"
+        assert (await migrate.revisions(url_of_0008)).database == "0008"
         await asyncio.gather(*(migrate.upgrade(url_of_0008, seal=sealed_by) for _ in range(2)))
         assert await reasons(reader) == REASONS_OF_0009
     await engine.dispose()
-    assert len(set(await migrate.revisions(url_of_0008))) == 1
+    assert (await migrate.revisions(url_of_0008)).refusal is None
 
 
 async def test_secrets_that_are_stored_in_the_clear_are_sealed_by_the_migration(url_of_0008: str) -> None:
     with pytest.raises(ValueError, match="expected `seal`"):
         await migrate.upgrade(url_of_0008)
-    assert (await migrate.revisions(url_of_0008))[0] == "0008"
+    assert (await migrate.revisions(url_of_0008)).database == "0008"
     await migrate.upgrade(url_of_0008, seal=sealed_by)
     engine = connect(url_of_0008, pool_size=1)
     async with engine.connect() as connection:
@@ -654,8 +658,8 @@ def test_no_migration_changes_what_rows_are_handed_over_as() -> None:
 
 
 async def test_a_migrated_database_says_so_and_migrating_it_again_changes_nothing(database_url: str) -> None:
-    current, newest = await migrate.revisions(database_url)
-    assert current == newest
+    state = await migrate.revisions(database_url)
+    assert state.database == state.program
     engine = connect(database_url, pool_size=1)
     async with engine.connect() as connection:
         before = await catalog(connection)
@@ -666,7 +670,7 @@ async def test_a_migrated_database_says_so_and_migrating_it_again_changes_nothin
 
 
 async def test_an_empty_database_was_never_migrated_and_two_may_migrate_it_at_once(empty_database_url: str) -> None:
-    current, newest = await migrate.revisions(empty_database_url)
-    assert (current, newest is None) == (None, False)
+    state = await migrate.revisions(empty_database_url)
+    assert state.database is None
     await asyncio.gather(*(migrate.upgrade(empty_database_url) for _ in range(3)))
-    assert await migrate.revisions(empty_database_url) == (newest, newest)
+    assert (await migrate.revisions(empty_database_url)).database == state.program

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from consumers import upkeep
+from consumers.upkeep import Keep
 from domain.judgement import Obstacle
 from domain.update import UpdateType
 from store import knowledge
@@ -204,7 +205,7 @@ async def test_what_is_not_known_any_more_can_only_be_discarded(harness: Harness
     id_ = await inbox_id(harness, "vau-1")
     assert await judge(harness, id_, Release(accept=True)) is Obstacle.FORGOTTEN
     await harness.rows("DELETE FROM credentials")
-    await upkeep.run_once(harness.engine, parked_for=RETENTION.unknown)
+    await upkeep.run_once(harness.engine, Keep(RETENTION.unknown))
     assert await judge(harness, id_, Release(accept=True)) is Obstacle.FORGOTTEN
     assert isinstance(await judge(harness, id_, Discard()), Judgement)
 

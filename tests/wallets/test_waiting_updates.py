@@ -9,6 +9,7 @@ from sqlalchemy.exc import DBAPIError
 
 from consumers import upkeep
 from consumers.batch import take_in
+from consumers.upkeep import Keep
 from domain.decide import Verdict, WaitingUpdate
 from domain.update import Outcome, UpdateType
 from store import inbox, knowledge
@@ -82,10 +83,10 @@ async def test_who_is_quarantined_waits_as_long_as_anything_is_known(harness: Ha
     await harness.import_wallets(wallet(method("A")))
     await harness.report(replaced("A", "B", on=1, customer="e9"), reported(CLOSED, "A", on=2, customer="e9", id="2"))
     for table in (forgotten, *({"credentials", "replacement_facts"} - {forgotten})):
-        await upkeep.run_once(harness.engine, parked_for=RETENTION.unknown)
+        await upkeep.run_once(harness.engine, Keep(RETENTION.unknown))
         assert await waits_for(harness) == {"vau:A"}
         await harness.rows(f"DELETE FROM {table}")  # noqa: S608
-    await upkeep.run_once(harness.engine, parked_for=RETENTION.unknown)
+    await upkeep.run_once(harness.engine, Keep(RETENTION.unknown))
     assert await waits_for(harness) == set()
 
 
@@ -94,11 +95,11 @@ async def test_who_waits_is_given_up_by_when_the_update_came_and_not_by_when_it_
     await harness.report(reported(CLOSED, "A", on=1))
     for table in ("credentials", "replacement_facts"):
         await harness.rows(f"DELETE FROM {table}")  # noqa: S608
-    await upkeep.run_once(harness.engine, parked_for=RETENTION.unknown)
+    await upkeep.run_once(harness.engine, Keep(RETENTION.unknown))
     assert await harness.outcome("vau-1") == ("PARKED", None)
     assert await waits_for(harness) == {"vau:A"}
     await harness.rows("UPDATE inbox SET received_at = received_at - CAST(:time AS interval)", time=timedelta(days=4))
-    await upkeep.run_once(harness.engine, parked_for=RETENTION.unknown)
+    await upkeep.run_once(harness.engine, Keep(RETENTION.unknown))
     assert await harness.outcome("vau-1") == ("IGNORED", "UNKNOWN_PAYMENT_METHOD")
     assert await waits_for(harness) == set()
 

@@ -11,8 +11,9 @@ from domain.checkup.broker import GroupState, Partition, TopicState
 from domain.checkup.certificates import Certificate, certificate, latest
 from domain.checkup.diagnosis import Diagnosis, Level, size, span
 from domain.checkup.server import Holder, Prepared, ServerState, Session, Slot, TableRows
-from domain.checkup.tables import Kept, PartitionedTable, Schema, Sealed
+from domain.checkup.tables import Kept, PartitionedTable, Sealed
 from domain.checkup.work import DeliveryWork, Leases, RestrainedEndpoint, UpdateWork
+from domain.schema_revision import SchemaState
 
 OK, WARNING, FAULT = Level.OK, Level.WARNING, Level.FAULT
 NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
@@ -89,9 +90,11 @@ VERDICTS: list[tuple[Level, str, Iterable[Diagnosis]]] = [
     (WARNING, "dead-tuples", server.dead_tuples([TableRows("deliveries", 0, 250_000)])),
     (FAULT, "dead-tuples", server.dead_tuples([TableRows("deliveries", 900_000, 1_000_000)])),
     # the tables
-    (OK, "migration", [tables.migration(Schema("0024", "0024"))]),
-    (FAULT, "migration", [tables.migration(Schema(None, "0024"))]),
-    (FAULT, "migration", [tables.migration(Schema("0023", "0024"))]),
+    (OK, "migration", [tables.migration(SchemaState("0024", "0024"))]),
+    (OK, "migration", [tables.migration(SchemaState("0026", "0024", "0024"))]),
+    (FAULT, "migration", [tables.migration(SchemaState("0026", "0024", "0025"))]),
+    (FAULT, "migration", [tables.migration(SchemaState(None, "0024"))]),
+    (FAULT, "migration", [tables.migration(SchemaState("0023", "0024"))]),
     (OK, "rights", tables.rights({}, owns=True)),
     (WARNING, "rights", tables.rights({}, owns=False)),
     (FAULT, "rights", tables.rights({"events": ["DELETE"]}, owns=True)),
