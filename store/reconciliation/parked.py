@@ -32,6 +32,8 @@ class WaitingRow(NamedTuple):
     known: list[Key]
 
 
+# What is held for a paused vendor waits for nothing but a person.
+_PARKED_FOR_A_WALLET = "outcome = 'PARKED' AND reason IS DISTINCT FROM 'VENDOR_PAUSED'"
 # As upkeep gives updates up, which it does once a minute: an hour later it has not done so.
 _IS_OVER = """
     received_at < now() - CAST(:parked_for AS interval) - interval '1 hour'
@@ -52,7 +54,8 @@ _WAITS = """
 _PARKED = text(f"""
     SELECT id, received_at, outcome, {_IS_OVER} AS is_over, {_WAITS}
     FROM inbox
-    WHERE outcome = 'PARKED' AND received_at >= greatest(CAST(:received_at AS timestamptz), CAST(:since AS timestamptz))
+    WHERE {_PARKED_FOR_A_WALLET}
+      AND received_at >= greatest(CAST(:received_at AS timestamptz), CAST(:since AS timestamptz))
       AND (received_at, id) > (CAST(:received_at AS timestamptz), :id)
     ORDER BY received_at, id
     LIMIT :limit
@@ -105,7 +108,7 @@ async def keys(connection: AsyncConnection, ids: Collection[int]) -> list[Key]:
 _GIVE_UP = text(f"""
     WITH given_up AS (
         UPDATE inbox SET outcome = 'IGNORED', reason = 'UNKNOWN_PAYMENT_METHOD'
-        WHERE id = ANY(CAST(:ids AS bigint[])) AND outcome = 'PARKED' AND {_IS_OVER}
+        WHERE id = ANY(CAST(:ids AS bigint[])) AND {_PARKED_FOR_A_WALLET} AND {_IS_OVER}
         RETURNING id)
     DELETE FROM parked_updates WHERE inbox_id = ANY(ARRAY(SELECT id FROM given_up))
 """)
@@ -117,7 +120,7 @@ async def give_up(connection: AsyncConnection, ids: Collection[int], *, parked_f
 
 
 # What the update waited for is gone; what it reported has its name, and the customer that it named.
-_REPORTED = text("""
+_REPORTED = text(f"""
     SELECT id, old_key, fact.old_alias, coalesce(fact.scope, state.scope, '') AS scope
     FROM inbox
     LEFT JOIN LATERAL (
@@ -129,7 +132,7 @@ _REPORTED = text("""
         WHERE key = inbox.old_key AND ((status_vendor, status_update_id) = (inbox.vendor, inbox.update_id)
                                        OR (expiry_vendor, expiry_update_id) = (inbox.vendor, inbox.update_id))
         LIMIT 1) AS state ON true
-    WHERE id = ANY(CAST(:ids AS bigint[])) AND outcome = 'PARKED' AND old_key IS NOT NULL
+    WHERE id = ANY(CAST(:ids AS bigint[])) AND {_PARKED_FOR_A_WALLET} AND old_key IS NOT NULL
     ORDER BY id
     FOR NO KEY UPDATE OF inbox
 """)
