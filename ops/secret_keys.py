@@ -22,8 +22,8 @@ def keys(settings: Settings) -> Keys:
 
 def seal(settings: Settings) -> Callable[[str, str], str]:
     """What seals the secrets of a database that still has them in the clear, see `store.migrate.upgrade`."""
-    made = keys(settings)
-    return lambda endpoint_id, secret: made.seal(secret, "secret", endpoint_id)
+    sealing = keys(settings)
+    return lambda endpoint_id, secret: sealing.seal(secret, "secret", endpoint_id)
 
 
 def signing_keys(settings: Settings) -> SigningKeys:

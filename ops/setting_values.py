@@ -120,10 +120,10 @@ def _intervals(text: str) -> Mapping[JobName, timedelta]:
     """Read `1d`, or `1d,deliveries=1h,wallets=never`: the interval of each job that has one."""
     parts = [[word.strip() for word in part.partition("=")] for part in text.split(",")]
     named = {name: length for name, is_named, length in parts if is_named}
-    others = [length for length, is_named, _ in parts if not is_named]
-    if len(others) > 1 or not named.keys() <= set(JobName):
+    defaults = [length for length, is_named, _ in parts if not is_named]
+    if len(defaults) > 1 or not named.keys() <= set(JobName):
         raise ValueError(f"expected a duration such as 1d, and JOB=DURATION for jobs of {', '.join(JobName)}")
-    by_default = others[0] if others else "never"
+    by_default = defaults[0] if defaults else "never"
     lengths = {name: _interval(named.get(name, by_default)) for name in JobName}
     return {name: length for name, length in lengths.items() if length is not None}
 

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.wallet import MethodId, WalletId
 
-MOST = 20
+MOST_METHODS = 20
 """Rows of a kind that are looked at, and payment methods of a wallet."""
 
 _LARGEST_NUMBER = 2**63 - 1
@@ -111,19 +111,19 @@ _METHODS_OF = text("""
 
 async def look_up(connection: AsyncConnection, name: str, vendors: Collection[str]) -> list[Named]:
     """Everything that `name` names. Give it a snapshot; `vendors` are the names of all feeds."""
-    found: list[Named] = []
+    named: list[Named] = []
     if (uuid := _uuid(name)) is not None:
-        found += await _named(connection, _OF_ID, {"id": uuid})
+        named += await _named(connection, _OF_ID, {"id": uuid})
     if name.isdecimal() and name.isascii() and int(name) <= _LARGEST_NUMBER:
-        found += await _named(connection, _OF_NUMBER, {"number": int(name)})
-    found += await _named(connection, _OF_REFERENCE, {"text": name, "most": MOST})
+        named += await _named(connection, _OF_NUMBER, {"number": int(name)})
+    named += await _named(connection, _OF_REFERENCE, {"text": name, "most": MOST_METHODS})
     known = {*vendors, *await connection.scalars(_VENDORS)}
     keys = [name, *(f"{vendor}:{name}" for vendor in ("", *sorted(known)))]
-    found += await _named(connection, _OF_KEYS, {"keys": keys, "most": MOST})
+    named += await _named(connection, _OF_KEYS, {"keys": keys, "most": MOST_METHODS})
     identities = list(_identities(name, list(await connection.scalars(_NAMES))))
     names, values = [pair[0] for pair in identities], [pair[1] for pair in identities]
-    found += await _named(connection, _OF_IDENTITIES, {"names": names, "values": values, "most": MOST})
-    return found
+    named += await _named(connection, _OF_IDENTITIES, {"names": names, "values": values, "most": MOST_METHODS})
+    return named
 
 
 async def _named(connection: AsyncConnection, statement: TextClause, parameters: dict[str, object]) -> list[Named]:
@@ -137,7 +137,7 @@ async def _named(connection: AsyncConnection, statement: TextClause, parameters:
 
 
 async def _methods_of(connection: AsyncConnection, wallet_id: WalletId) -> list[MethodId]:
-    return list(await connection.scalars(_METHODS_OF, {"wallet_id": wallet_id, "most": MOST}))
+    return list(await connection.scalars(_METHODS_OF, {"wallet_id": wallet_id, "most": MOST_METHODS}))
 
 
 def _uuid(name: str) -> UUID | None:
@@ -150,8 +150,8 @@ def _uuid(name: str) -> UUID | None:
 
 def _identities(name: str, names: Collection[str]) -> Iterator[tuple[str, str]]:
     """The identities that a text may be: `name=value`, or a value of any name."""
-    left, equals, right = name.partition("=")
-    for each in names:
-        yield each, name
-        if equals and left in (each, each.removeprefix("metadata.")):
-            yield each, right
+    before, equals, value = name.partition("=")
+    for identifier in names:
+        yield identifier, name
+        if equals and before in (identifier, identifier.removeprefix("metadata.")):
+            yield identifier, value

@@ -78,29 +78,29 @@ def topic(state: TopicState) -> Iterator[Diagnosis]:
     yield from problems
     if not problems:
         count = len(state.partitions)
-        found = f"{count} partition{'' if count == 1 else 's'}, all in sync"
-        yield Diagnosis("topics", state.name, Level.OK, "led, in sync, and kept for long", found)
+        measured = f"{count} partition{'' if count == 1 else 's'}, all in sync"
+        yield Diagnosis("topics", state.name, Level.OK, "led, in sync, and kept for long", measured)
 
 
 def _partitions(state: TopicState) -> Iterator[Diagnosis]:
     describe = f"kafka-topics.sh --describe --topic {state.name}"
     if leaderless := [partition.number for partition in state.partitions if not partition.led]:
-        found = f"none for {_numbers(leaderless)}"
-        yield Diagnosis("topics", state.name, Level.FAULT, "a leader of each partition", found, describe)
+        measured = f"none for {_numbers(leaderless)}"
+        yield Diagnosis("topics", state.name, Level.FAULT, "a leader of each partition", measured, describe)
     least = int((state.settings or {}).get("min.insync.replicas", "1"))
     if unwritable := [partition.number for partition in state.partitions if partition.in_sync < least]:
-        found = f"fewer for {_numbers(unwritable)}: nothing can be written"
+        measured = f"fewer for {_numbers(unwritable)}: nothing can be written"
         expected = f"{least} replicas in sync (min.insync.replicas)"
-        yield Diagnosis("topics", state.name, Level.FAULT, expected, found, describe)
+        yield Diagnosis("topics", state.name, Level.FAULT, expected, measured, describe)
     elif behind := [partition.number for partition in state.partitions if partition.in_sync < partition.replicas]:
-        found = f"not those of {_numbers(behind)}"
-        yield Diagnosis("topics", state.name, Level.WARNING, "all replicas in sync", found, describe)
+        measured = f"not those of {_numbers(behind)}"
+        yield Diagnosis("topics", state.name, Level.WARNING, "all replicas in sync", measured, describe)
     wanted = min(_REPLICAS, state.brokers)
     fewest = min((partition.replicas for partition in state.partitions), default=wanted)
     if fewest < wanted:
-        found = f"{fewest} of a partition"
+        measured = f"{fewest} of a partition"
         command = "kafka-reassign-partitions.sh --help"
-        yield Diagnosis("topics", state.name, Level.WARNING, f"{wanted} replicas", found, command)
+        yield Diagnosis("topics", state.name, Level.WARNING, f"{wanted} replicas", measured, command)
 
 
 def _numbers(partitions: Collection[int]) -> str:
@@ -114,8 +114,8 @@ def _settings(state: TopicState) -> Iterator[Diagnosis]:
         command = f"kafka-acls.sh --add --operation DescribeConfigs --topic {state.name} --allow-principal NAME"
         yield Diagnosis("topics", state.name, Level.WARNING, "the right DESCRIBE_CONFIGS", "lacks it", command)
     if "compact" in settings.get("cleanup.policy", "delete"):
-        found = "compact: all updates of a credential but its latest are removed"
-        yield _setting(state.name, Level.FAULT, "cleanup.policy=delete", found)
+        measured = "compact: all updates of a credential but its latest are removed"
+        yield _setting(state.name, Level.FAULT, "cleanup.policy=delete", measured)
     milliseconds = int(settings.get("retention.ms", "-1"))
     kept = timedelta(milliseconds=milliseconds)
     if milliseconds >= 0 and kept < _SHORT_RETENTION:
@@ -123,13 +123,13 @@ def _settings(state: TopicState) -> Iterator[Diagnosis]:
         expected = f"retention.ms={timedelta(days=28) // timedelta(milliseconds=1)}"
         yield _setting(state.name, level, expected, f"messages are kept for {span(kept.total_seconds())}")
     if int(settings.get("max.message.bytes", _MESSAGE_BYTES)) < _MESSAGE_BYTES:
-        found = f"{settings['max.message.bytes']}: longer messages are refused"
-        yield _setting(state.name, Level.WARNING, f"max.message.bytes={_MESSAGE_BYTES + 12}", found)
+        measured = f"{settings['max.message.bytes']}: longer messages are refused"
+        yield _setting(state.name, Level.WARNING, f"max.message.bytes={_MESSAGE_BYTES + 12}", measured)
 
 
-def _setting(name: str, level: Level, expected: str, found: str) -> Diagnosis:
+def _setting(name: str, level: Level, expected: str, measured: str) -> Diagnosis:
     command = f"kafka-configs.sh --alter --entity-type topics --entity-name {name} --add-config {expected}"
-    return verdict("topics", name, level, expected, found, command=command)
+    return verdict("topics", name, level, expected, measured, command=command)
 
 
 def group(state: GroupState) -> Iterator[Diagnosis]:
@@ -137,24 +137,24 @@ def group(state: GroupState) -> Iterator[Diagnosis]:
     subject = f"{state.group} on {state.topic}"
     run = "repoint run --role consume"
     if state.removed:
-        found = f"{state.removed:,} were removed before"
+        measured = f"{state.removed:,} were removed before"
         command = f"kafka-consumer-groups.sh --describe --group {state.group}"
-        yield Diagnosis("groups", subject, Level.FAULT, "all messages are read", found, command)
+        yield Diagnosis("groups", subject, Level.FAULT, "all messages are read", measured, command)
     for partition, offset in state.corrupt:
         command = f"repoint topics skip {state.topic} {partition} {offset} --reason TEXT"
-        found = f"the batch at offset {offset} of partition {partition} is corrupt"
-        yield Diagnosis("groups", subject, Level.FAULT, "batches that can be read", found, command)
+        measured = f"the batch at offset {offset} of partition {partition} is corrupt"
+        yield Diagnosis("groups", subject, Level.FAULT, "batches that can be read", measured, command)
     if not state.members:
         level = Level.FAULT if state.unread else Level.WARNING
-        found = f"no member, {state.unread:,} unread"
-        yield verdict("groups", subject, level, "a member that reads", found, command=run)
+        measured = f"no member, {state.unread:,} unread"
+        yield verdict("groups", subject, level, "a member that reads", measured, command=run)
         return
     yield _lag(state, subject, run)
     if state.members > state.partitions:
         idle = state.members - state.partitions
         command = f"{_CREATE} --partitions {state.members}"
-        found = f"{state.partitions} for {state.members} members: {idle} have nothing to do"
-        yield Diagnosis("groups", subject, Level.WARNING, "a partition for each member", found, command)
+        measured = f"{state.partitions} for {state.members} members: {idle} have nothing to do"
+        yield Diagnosis("groups", subject, Level.WARNING, "a partition for each member", measured, command)
 
 
 def _lag(state: GroupState, subject: str, run: str) -> Diagnosis:
@@ -162,7 +162,7 @@ def _lag(state: GroupState, subject: str, run: str) -> Diagnosis:
     expected = f"read within {span(UNREAD_WARNING.total_seconds())}"
     late = state.waited_long or state.waited
     bound = UNREAD_FAULT if state.waited_long else UNREAD_WARNING
-    found = f"{state.members} member{'' if state.members == 1 else 's'}, {state.unread:,} unread"
+    measured = f"{state.members} member{'' if state.members == 1 else 's'}, {state.unread:,} unread"
     if late:
-        found += f", {late:,} of them for {span(bound.total_seconds())} or longer"
-    return verdict("groups", subject, level, expected, found, command=run)
+        measured += f", {late:,} of them for {span(bound.total_seconds())} or longer"
+    return verdict("groups", subject, level, expected, measured, command=run)

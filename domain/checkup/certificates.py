@@ -21,19 +21,19 @@ class Certificate:
 
 def certificate(shown: Certificate, now: datetime) -> Diagnosis:
     """Judge one certificate."""
-    left = (shown.ends - now).total_seconds()
+    remaining = (shown.ends - now).total_seconds()
     expected = f"valid for {span(_WARNING.total_seconds())} more"
-    level = _LEFT.level(-left)
-    found = f"ends in {span(left)}" if left > 0 else f"ended {span(-left)} ago"
+    level = _REMAINING.level(-remaining)
+    measured = f"ends in {span(remaining)}" if remaining > 0 else f"ended {span(-remaining)} ago"
     if shown.begins > now:
-        level, found = Level.FAULT, f"begins in {span((shown.begins - now).total_seconds())}"
+        level, measured = Level.FAULT, f"begins in {span((shown.begins - now).total_seconds())}"
     command = "openssl x509 -noout -dates -subject"
-    return verdict("certificates", shown.where, level, expected, found, command=command)
+    return verdict("certificates", shown.where, level, expected, measured, command=command)
 
 
-_LEFT = Bounds(-_WARNING.total_seconds(), -_FAULT.total_seconds())
+_REMAINING = Bounds(-_WARNING.total_seconds(), -_FAULT.total_seconds())
 
 
 def latest(certificates: Sequence[Certificate]) -> Certificate | None:
     """The certificate of a bundle that ends last: those before it are followed by it."""
-    return max(certificates, key=lambda each: each.ends, default=None)
+    return max(certificates, key=lambda certificate: certificate.ends, default=None)

@@ -27,9 +27,9 @@ class Diagnosis(NamedTuple):
     command: str | None = None
 
 
-def verdict(check: str, subject: str, level: Level, expected: str, found: str, *, command: str) -> Diagnosis:
+def verdict(check: str, subject: str, level: Level, expected: str, measured: str, *, command: str) -> Diagnosis:
     """A diagnosis, whose command is left out where all is well."""
-    return Diagnosis(check, subject, level, expected, found, None if level is Level.OK else command)
+    return Diagnosis(check, subject, level, expected, measured, None if level is Level.OK else command)
 
 
 class Bounds(NamedTuple):
@@ -64,8 +64,10 @@ def span(seconds: float) -> str:
         return f"{seconds:.0f} s"
     for unit, part, names in ((_DAY, _HOUR, ("d", "h")), (_HOUR, _MINUTE, ("h", "min"))):
         if seconds >= unit:
-            whole, rest = divmod(seconds, unit)
-            return " ".join([f"{whole:.0f} {names[0]}"] + ([f"{rest // part:.0f} {names[1]}"] if rest >= part else []))
+            whole, remainder = divmod(seconds, unit)
+            return " ".join(
+                [f"{whole:.0f} {names[0]}"] + ([f"{remainder // part:.0f} {names[1]}"] if remainder >= part else [])
+            )
     return f"{seconds // _MINUTE:.0f} min"
 
 

@@ -133,10 +133,10 @@ def _version(number: int) -> Diagnosis:
 
 
 def _writable(state: ServerState) -> Diagnosis:
-    found = "a replica" if state.replica else "read-only sessions" if state.read_only else "takes writes"
+    measured = "a replica" if state.replica else "read-only sessions" if state.read_only else "takes writes"
     level = Level.FAULT if state.replica or state.read_only else Level.OK
     command = psql("SELECT pg_is_in_recovery()")
-    return verdict("database-writable", "server", level, "takes writes", found, command=command)
+    return verdict("database-writable", "server", level, "takes writes", measured, command=command)
 
 
 def _settings(settings: Mapping[str, str]) -> Iterator[Diagnosis]:
@@ -156,9 +156,9 @@ def _connections(state: ServerState) -> Diagnosis:
     share = state.connections / max(state.most_connections, 1)
     level = _CONNECTIONS_SHARE.level(share)
     command = psql("SELECT application_name, count(*) FROM pg_stat_activity GROUP BY 1 ORDER BY 2 DESC")
-    found = f"{state.connections} of {state.most_connections} in use"
+    measured = f"{state.connections} of {state.most_connections} in use"
     return verdict(
-        "connections", "server", level, f"under {_CONNECTIONS_SHARE.warning:.0%} in use", found, command=command
+        "connections", "server", level, f"under {_CONNECTIONS_SHARE.warning:.0%} in use", measured, command=command
     )
 
 
@@ -174,9 +174,9 @@ def clock(seconds_ahead: float) -> Diagnosis:
     level = CLOCK_SECONDS.level(abs(seconds_ahead))
     command = "timedatectl timesync-status"
     where = "ahead of" if seconds_ahead > 0 else "behind"
-    found = f"{span(abs(seconds_ahead))} {where} the database's"
+    measured = f"{span(abs(seconds_ahead))} {where} the database's"
     expected = f"within {span(CLOCK_SECONDS.warning)} of the database's"
-    return verdict("clock", "this machine", level, expected, found, command=command)
+    return verdict("clock", "this machine", level, expected, measured, command=command)
 
 
 def transactions(
@@ -185,8 +185,8 @@ def transactions(
     """Judge the oldest open transaction, and whether this user sees those of others."""
     if not sees_all:
         command = psql("GRANT pg_read_all_stats TO CURRENT_USER")
-        found = "sees its own transactions alone"
-        yield Diagnosis("transactions", "rights", Level.WARNING, "a member of pg_read_all_stats", found, command)
+        measured = "sees its own transactions alone"
+        yield Diagnosis("transactions", "rights", Level.WARNING, "a member of pg_read_all_stats", measured, command)
     expected = f"none open for {span(bounds.warning)}"
     oldest = max(sessions, key=lambda session: session.seconds, default=None)
     if oldest is None:
@@ -194,8 +194,8 @@ def transactions(
         return
     level = bounds.level(oldest.seconds)
     command = psql(f"SELECT pg_terminate_backend({oldest.pid})")
-    found = f"{span(oldest.seconds)}, {oldest.state} ({oldest.application or 'without a name'}, pid {oldest.pid})"
-    yield verdict("transactions", "database", level, expected, found, command=command)
+    measured = f"{span(oldest.seconds)}, {oldest.state} ({oldest.application or 'without a name'}, pid {oldest.pid})"
+    yield verdict("transactions", "database", level, expected, measured, command=command)
 
 
 def prepared(transactions_: Sequence[Prepared], bounds: Bounds = PREPARED_SECONDS) -> Iterator[Diagnosis]:
@@ -203,8 +203,8 @@ def prepared(transactions_: Sequence[Prepared], bounds: Bounds = PREPARED_SECOND
     for transaction in transactions_:
         level = bounds.level(transaction.seconds)
         command = psql(f"ROLLBACK PREPARED '{transaction.name}'")
-        found = f"prepared {span(transaction.seconds)} ago"
-        yield verdict("prepared", transaction.name, level, "none", found, command=command)
+        measured = f"prepared {span(transaction.seconds)} ago"
+        yield verdict("prepared", transaction.name, level, "none", measured, command=command)
     if not transactions_:
         yield Diagnosis("prepared", "database", Level.OK, "none", "none")
 
@@ -217,9 +217,9 @@ def slots(slots_: Sequence[Slot]) -> Iterator[Diagnosis]:
         if level is Level.OK and not slot.active:
             level = Level.WARNING
         read = "read" if slot.active else "not read"
-        found = f"{read}, keeps {size(kept)}" + (", has lost what it needs" if slot.wal_status == "lost" else "")
+        measured = f"{read}, keeps {size(kept)}" + (", has lost what it needs" if slot.wal_status == "lost" else "")
         command = psql(f"SELECT pg_drop_replication_slot('{slot.name}')")
-        yield verdict("replication-slots", slot.name, level, "read, and keeps little", found, command=command)
+        yield verdict("replication-slots", slot.name, level, "read, and keeps little", measured, command=command)
     if not slots_:
         yield Diagnosis("replication-slots", "server", Level.OK, "read, and keep little", "none")
 
@@ -232,9 +232,9 @@ def horizon(holders: Sequence[Holder], bounds: Bounds = XMIN_AGE) -> Iterator[Di
         yield Diagnosis("xmin-horizon", "database", Level.OK, expected, "nothing holds it")
         return
     level = bounds.level(oldest.age)
-    found = f"{oldest.age:,} behind, held by the {oldest.kind} {oldest.name}"
+    measured = f"{oldest.age:,} behind, held by the {oldest.kind} {oldest.name}"
     command = _release(oldest)
-    yield verdict("xmin-horizon", "database", level, expected, found, command=command)
+    yield verdict("xmin-horizon", "database", level, expected, measured, command=command)
 
 
 def _release(holder: Holder) -> str:
@@ -252,6 +252,6 @@ def dead_tuples(tables: Sequence[TableRows]) -> Iterator[Diagnosis]:
     for table in tables:
         level = DEAD_ROWS.level(table.dead) if table.dead > table.live else Level.OK
         command = psql(f"VACUUM (ANALYZE) {table.name}")
-        found = f"{table.dead:,} dead rows beside {table.live:,}"
+        measured = f"{table.dead:,} dead rows beside {table.live:,}"
         expected = f"fewer dead rows than live ones, or than {DEAD_ROWS.warning:,}"
-        yield verdict("dead-tuples", table.name, level, expected, found, command=command)
+        yield verdict("dead-tuples", table.name, level, expected, measured, command=command)

@@ -33,7 +33,7 @@ class PartitionedTable:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class Overdue:
     """How long the oldest `rows` have been kept beyond their time, by seconds; None where there are none."""
 
     rows: str
@@ -41,7 +41,7 @@ class Kept:
 
 
 @dataclass(frozen=True, slots=True)
-class Sealed:
+class SealedSecrets:
     """How many secrets are sealed with the key of a version, and whether the settings have a key that opens them."""
 
     version: str
@@ -52,13 +52,13 @@ class Sealed:
 def migration(state: SchemaState) -> Diagnosis:
     """Judge the database's revision."""
     expected = f"revision {state.program}, or a newer one that supports this program"
-    found = "never migrated" if state.database is None else f"revision {state.database}"
+    measured = "never migrated" if state.database is None else f"revision {state.database}"
     if state.oldest_program is not None:
-        found += f", for programs from {state.oldest_program} on"
+        measured += f", for programs from {state.oldest_program} on"
     level = Level.OK if state.refusal is None else Level.FAULT
     is_newer = state.database is not None and state.database > state.program
     command = "repoint --version" if is_newer else "repoint migrate --dry-run"
-    return verdict("migration", "database", level, expected, found, command=command)
+    return verdict("migration", "database", level, expected, measured, command=command)
 
 
 def rights(missing: Mapping[str, Collection[str]], *, owns: bool) -> Iterator[Diagnosis]:
@@ -73,9 +73,9 @@ def rights(missing: Mapping[str, Collection[str]], *, owns: bool) -> Iterator[Di
     if owns:
         yield Diagnosis("rights", "database", Level.OK, expected, "has them, and owns the tables")
         return
-    found = "does not own the tables: upkeep cannot make and drop partitions"
+    measured = "does not own the tables: upkeep cannot make and drop partitions"
     grant = psql("GRANT owner_of_the_tables TO CURRENT_USER")
-    yield Diagnosis("rights", "database", Level.WARNING, "a member of the owner of the tables", found, grant)
+    yield Diagnosis("rights", "database", Level.WARNING, "a member of the owner of the tables", measured, grant)
 
 
 def partitions(tables: Sequence[PartitionedTable]) -> Iterator[Diagnosis]:
@@ -83,11 +83,11 @@ def partitions(tables: Sequence[PartitionedTable]) -> Iterator[Diagnosis]:
     expected = f"partitions of the next {_DAYS_AHEAD} days"
     for table in tables:
         level = _DAYS_MISSING.level(_DAYS_AHEAD - table.days_ahead)
-        found = f"of {table.days_ahead}"
-        yield verdict("partitions", table.name, level, expected, found, command=_UPKEEP)
+        measured = f"of {table.days_ahead}"
+        yield verdict("partitions", table.name, level, expected, measured, command=_UPKEEP)
 
 
-def retention(kept: Sequence[Kept]) -> Iterator[Diagnosis]:
+def retention(kept: Sequence[Overdue]) -> Iterator[Diagnosis]:
     """Judge how far removal is behind."""
     expected = f"removed within {span(OVERDUE_SECONDS.warning)} of the time set"
     for rows in kept:
@@ -95,8 +95,8 @@ def retention(kept: Sequence[Kept]) -> Iterator[Diagnosis]:
             yield Diagnosis("retention", rows.rows, Level.OK, expected, "none are overdue")
             continue
         level = OVERDUE_SECONDS.level(rows.overdue)
-        found = f"the oldest are {span(rows.overdue)} overdue"
-        yield verdict("retention", rows.rows, level, expected, found, command=_UPKEEP)
+        measured = f"the oldest are {span(rows.overdue)} overdue"
+        yield verdict("retention", rows.rows, level, expected, measured, command=_UPKEEP)
 
 
 def identifiers(setting: Collection[str], stored: Collection[str], described: Collection[str]) -> Diagnosis:
@@ -113,13 +113,13 @@ def identifiers(setting: Collection[str], stored: Collection[str], described: Co
     )
 
 
-def secrets(sealed: Sequence[Sealed]) -> Iterator[Diagnosis]:
+def secrets(sealed: Sequence[SealedSecrets]) -> Iterator[Diagnosis]:
     """Judge the keys that the secrets of endpoints are sealed with."""
     expected = "opened by a key of REPOINT_SECRETS_KEY"
     for key in sealed:
         level = Level.OK if key.opens else Level.FAULT
-        found = f"{key.count:,} {'that it opens' if key.opens else 'that no key of the setting opens'}"
+        measured = f"{key.count:,} {'that it opens' if key.opens else 'that no key of the setting opens'}"
         command = "repoint secrets reencrypt --dry-run"
-        yield verdict("secrets", f"key {key.version}", level, expected, found, command=command)
+        yield verdict("secrets", f"key {key.version}", level, expected, measured, command=command)
     if not sealed:
         yield Diagnosis("secrets", "endpoints", Level.OK, expected, "none are stored")

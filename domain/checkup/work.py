@@ -80,13 +80,13 @@ def leases(kinds: Sequence[Leases]) -> Iterator[Diagnosis]:
     for lease in kinds:
         if lease.longest > _LONGEST_LEASE:
             command = "repoint reconcile deliveries" if lease.rows == "deliveries" else _CONSUME
-            found = f"the longest ends in {span(lease.longest)}"
-            yield Diagnosis("leases", lease.rows, Level.FAULT, expected, found, command)
+            measured = f"the longest ends in {span(lease.longest)}"
+            yield Diagnosis("leases", lease.rows, Level.FAULT, expected, measured, command)
             continue
         level = LEASE_OVER_SECONDS.level(lease.seconds_over) if lease.over else Level.OK
-        found = f"{lease.over:,} ended, the oldest {span(lease.seconds_over)} ago" if lease.over else "none is stuck"
+        measured = f"{lease.over:,} ended, the oldest {span(lease.seconds_over)} ago" if lease.over else "none is stuck"
         role = _DELIVER if lease.rows == "deliveries" else _CONSUME
-        yield verdict("leases", lease.rows, level, expected, found, command=role)
+        yield verdict("leases", lease.rows, level, expected, measured, command=role)
 
 
 def deliveries(work: DeliveryWork) -> Iterator[Diagnosis]:
@@ -96,16 +96,16 @@ def deliveries(work: DeliveryWork) -> Iterator[Diagnosis]:
         yield Diagnosis("deliveries", "due", Level.OK, expected, "none is due")
     else:
         level = DUE_SECONDS.level(work.oldest_due)
-        found = f"the oldest has been due for {span(work.oldest_due)}"
-        yield verdict("deliveries", "due", level, expected, found, command=_DELIVER)
+        measured = f"the oldest has been due for {span(work.oldest_due)}"
+        yield verdict("deliveries", "due", level, expected, measured, command=_DELIVER)
     if work.unaccounted is None:
-        found = "too many to count"
-        yield Diagnosis("accounts", "deliveries", Level.OK, "accepted = finished + live", found)
+        measured = "too many to count"
+        yield Diagnosis("accounts", "deliveries", Level.OK, "accepted = finished + live", measured)
         return
     level = Level.FAULT if work.unaccounted else Level.OK
-    found = f"{work.unaccounted:+,} beside them" if work.unaccounted else "they balance"
+    measured = f"{work.unaccounted:+,} beside them" if work.unaccounted else "they balance"
     yield verdict(
-        "accounts", "deliveries", level, "accepted = finished + live", found, command="repoint reconcile --dry-run"
+        "accounts", "deliveries", level, "accepted = finished + live", measured, command="repoint reconcile --dry-run"
     )
 
 
@@ -116,12 +116,12 @@ def endpoints(restrained: Sequence[RestrainedEndpoint], shown: int = 10) -> Iter
         yield Diagnosis("endpoints", "all", Level.OK, expected, "all of them")
     for endpoint in sorted(restrained, key=lambda row: (-row.deliveries, row.id))[:shown]:
         state = f"disabled ({endpoint.reason or 'without a reason'})" if endpoint.disabled else "its circuit is open"
-        found = f"{state}, {endpoint.deliveries:,} deliveries wait"
+        measured = f"{state}, {endpoint.deliveries:,} deliveries wait"
         command = f"repoint endpoints enable {endpoint.id}"
-        yield Diagnosis("endpoints", endpoint.id, Level.WARNING, expected, found, command)
+        yield Diagnosis("endpoints", endpoint.id, Level.WARNING, expected, measured, command)
     if len(restrained) > shown:
-        found = f"{len(restrained) - shown:,} more are disabled or fail"
-        yield Diagnosis("endpoints", "more", Level.WARNING, expected, found, "repoint endpoints list")
+        measured = f"{len(restrained) - shown:,} more are disabled or fail"
+        yield Diagnosis("endpoints", "more", Level.WARNING, expected, measured, "repoint endpoints list")
 
 
 def updates(work: UpdateWork) -> Iterator[Diagnosis]:
@@ -132,8 +132,8 @@ def updates(work: UpdateWork) -> Iterator[Diagnosis]:
     yield _late("updates", "unfinished", work.unfinished, "all of their wallets resolved")
     letters = "repoint dead-letters list"
     if work.defects >= DEFECTS:
-        found = f"{work.defects} that name a defect of this program: the intake waits"
-        yield Diagnosis("dead-letters", "defects", Level.FAULT, f"fewer than {DEFECTS}", found, letters)
+        measured = f"{work.defects} that name a defect of this program: the intake waits"
+        yield Diagnosis("dead-letters", "defects", Level.FAULT, f"fewer than {DEFECTS}", measured, letters)
     yield _counted("dead-letters", "open", work.open_letters, "none waits for a person", letters)
     yield _late("fetches", "due", work.fetch_overdue, "asked about in time")
     address = "an address of their vendor (REPOINT_FEED_FETCH)"
@@ -147,8 +147,8 @@ _MOST_COUNTED = 1000
 
 def _counted(check: str, subject: str, count: int, expected: str, command: str) -> Diagnosis:
     """A count of which every one is for a person to look at."""
-    found = f"{count:,}{' or more' if count >= _MOST_COUNTED else ''}" if count else "none"
-    return verdict(check, subject, Level.WARNING if count else Level.OK, expected, found, command=command)
+    measured = f"{count:,}{' or more' if count >= _MOST_COUNTED else ''}" if count else "none"
+    return verdict(check, subject, Level.WARNING if count else Level.OK, expected, measured, command=command)
 
 
 def _late(check: str, subject: str, seconds: float | None, expected: str) -> Diagnosis:
@@ -156,5 +156,5 @@ def _late(check: str, subject: str, seconds: float | None, expected: str) -> Dia
     if seconds is None or seconds <= 0:
         return Diagnosis(check, subject, Level.OK, expected, "none is late")
     level = UPDATE_SECONDS.level(seconds)
-    found = f"the oldest is {span(seconds)} late"
-    return verdict(check, subject, level, expected, found, command=_CONSUME)
+    measured = f"the oldest is {span(seconds)} late"
+    return verdict(check, subject, level, expected, measured, command=_CONSUME)

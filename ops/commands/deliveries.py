@@ -125,8 +125,10 @@ def cancel(
 
     wanted, count = parts.on_database(parts.settings_of_a_command(), work)
     terminal.write_line(f"{'would cancel' if dry_run else 'cancelled'} {terminal.counted(count, 'delivery')}")
-    if left := wanted - count:
-        terminal.remark(f"{terminal.counted(left, 'delivery')} left alone: an attempt is under way, or was finished")
+    if unchanged := wanted - count:
+        terminal.remark(
+            f"{terminal.counted(unchanged, 'delivery')} left alone: an attempt is under way, or was finished"
+        )
 
 
 async def _cancel(connection: AsyncConnection, ids: Collection[int]) -> int:

@@ -41,14 +41,14 @@ def doctor(
 
 async def _examine(settings: Settings, url: str, *, with_vendors: bool) -> list[Diagnosis]:
     async with AsyncExitStack() as stack:
-        others = surroundings.of_certificates(settings, url)
+        further = surroundings.of_certificates(settings, url)
         if with_vendors:
             client = await stack.enter_async_context(vendor_client(settings, deadline=0.9 * checks.WITHIN_SECONDS))
-            others = {**others, **surroundings.of_vendors(client)}
+            further = {**further, **surroundings.of_vendors(client)}
         examined = await asyncio.gather(
             database.examine(settings, url),
             broker.examine(settings, parts.known_broker(settings)),
-            checks.run(others, at_once=len(others) or 1),
+            checks.run(further, at_once=len(further) or 1),
         )
     return [*surroundings.of_settings(settings), *(diagnosis for part in examined for diagnosis in part)]
 

@@ -51,6 +51,6 @@ def reencrypt(*, dry_run: DryRun = False, as_json: AsJson = False) -> None:
             terminal.write_line(f"under the key {version}: {terminal.counted(count, 'secret')}")
     if refused:
         shown = [f"{id_}: {why}" for id_, why in sorted(refused.items())[:_SHOWN]]
-        more = [f"and {len(refused) - _SHOWN} more"] if len(refused) > _SHOWN else []
+        remainder = [f"and {len(refused) - _SHOWN} more"] if len(refused) > _SHOWN else []
         at = terminal.counted(len(refused), "endpoint")
-        raise Failed("\n".join([f"secrets of {at} cannot be decrypted (REPOINT_SECRETS_KEY)", *shown, *more]))
+        raise Failed("\n".join([f"secrets of {at} cannot be decrypted (REPOINT_SECRETS_KEY)", *shown, *remainder]))

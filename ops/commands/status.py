@@ -14,7 +14,7 @@ from schemas.feeds import FEEDS
 from schemas.signature import event_id
 from schemas.views import MethodHistoryView, NamedView
 from store import connectivity
-from store.lookups import MOST, Kind, Named, look_up
+from store.lookups import MOST_METHODS, Kind, Named, look_up
 from store.status import Attempt, MethodHistory, Replacement, find
 
 
@@ -39,21 +39,21 @@ def status(
     async def work(engine: AsyncEngine) -> tuple[list[Named], Mapping[MethodId, MethodHistory]]:
         async with connectivity.snapshot(engine) as connection:
             named = await look_up(connection, name, FEEDS)
-            ids = dict.fromkeys(id_ for thing in named for id_ in thing.method_ids)
-            histories = {id_: await find(connection, id_) for id_ in list(ids)[:MOST]}
+            ids = dict.fromkeys(id_ for entry in named for id_ in entry.method_ids)
+            histories = {id_: await find(connection, id_) for id_ in list(ids)[:MOST_METHODS]}
             return named, {id_: history for id_, history in histories.items() if history is not None}
 
     named, histories = parts.on_database(parts.settings_of_a_command(), work)
     if not named:
         raise Failed(f"nothing has the name {terminal.printable(name)}: see `repoint status --help` for what has one")
-    method = next((thing for thing in named if thing.kind is Kind.PAYMENT_METHOD), None)
+    method = next((entry for entry in named if entry.kind is Kind.PAYMENT_METHOD), None)
     if method is not None:
         _show(histories[method.id], as_json=as_json)
     elif as_json:
-        terminal.write_json([_view(thing, histories).as_json() for thing in named])
+        terminal.write_json([_view(entry, histories).as_json() for entry in named])
     else:
-        for thing in named:
-            _write_named(thing, [histories[id_] for id_ in thing.method_ids if id_ in histories])
+        for entry in named:
+            _write_named(entry, [histories[id_] for id_ in entry.method_ids if id_ in histories])
 
 
 def _show(history: MethodHistory, *, as_json: bool) -> None:
@@ -63,20 +63,20 @@ def _show(history: MethodHistory, *, as_json: bool) -> None:
         _write(history)
 
 
-def _view(thing: Named, histories: Mapping[MethodId, MethodHistory]) -> NamedView:
-    shown = tuple(MethodHistoryView.of(histories[id_]) for id_ in thing.method_ids if id_ in histories)
-    return NamedView(kind=thing.kind, id=_id(thing), wallet_id=thing.wallet_id, payment_methods=shown)
+def _view(entry: Named, histories: Mapping[MethodId, MethodHistory]) -> NamedView:
+    shown = tuple(MethodHistoryView.of(histories[id_]) for id_ in entry.method_ids if id_ in histories)
+    return NamedView(kind=entry.kind, id=_id(entry), wallet_id=entry.wallet_id, payment_methods=shown)
 
 
-def _id(thing: Named) -> str:
-    return event_id(UUID(thing.id)) if thing.kind is Kind.EVENT else thing.id
+def _id(entry: Named) -> str:
+    return event_id(UUID(entry.id)) if entry.kind is Kind.EVENT else entry.id
 
 
-def _write_named(thing: Named, histories: Sequence[MethodHistory]) -> None:
+def _write_named(entry: Named, histories: Sequence[MethodHistory]) -> None:
     """Write what a name led to: the history of its one payment method, or its payment methods."""
-    kind = thing.kind.value.replace("_", " ").lower()
-    wallet = f" of wallet {thing.wallet_id}" if thing.wallet_id not in (None, thing.id) else ""
-    terminal.write_line(f"{kind} {terminal.printable(_id(thing))}{wallet}")
+    kind = entry.kind.value.replace("_", " ").lower()
+    wallet = f" of wallet {entry.wallet_id}" if entry.wallet_id not in (None, entry.id) else ""
+    terminal.write_line(f"{kind} {terminal.printable(_id(entry))}{wallet}")
     if len(histories) == 1:
         terminal.write_line("")
         _write(histories[0])

@@ -22,17 +22,17 @@ from schemas.feeds import FEEDS
 async def examine(settings: Settings, servers: str | None) -> list[Diagnosis]:
     """Check the brokers; nothing but the connection where there is none. `servers` is None where no broker runs."""
     if servers is None:
-        found = "none is set, and no embedded one runs"
+        measured = "none is set, and no embedded one runs"
         command = "export REPOINT_KAFKA_BOOTSTRAP_SERVERS=…"
-        return [Diagnosis("broker", "Kafka", Level.WARNING, "a broker", found, command)]
+        return [Diagnosis("broker", "Kafka", Level.WARNING, "a broker", measured, command)]
     async with AsyncExitStack() as stack:
         try:
             async with asyncio.timeout(WITHIN_SECONDS):
                 state = await stack.enter_async_context(broker_state.opened(servers, kafka.security(settings)))
         except (Trouble, KafkaError, OSError) as error:
-            found = str(trouble_of(error, settings.kafka_topic))
+            measured = str(trouble_of(error, settings.kafka_topic))
             command = f"kafka-broker-api-versions.sh --bootstrap-server {servers}"
-            return [Diagnosis("broker", servers, Level.FAULT, "answers", found, command)]
+            return [Diagnosis("broker", servers, Level.FAULT, "answers", measured, command)]
         answers = Diagnosis("broker", servers, Level.OK, "answers", "answers")
         return [answers, *await checks.run(_checks(settings, state))]
 

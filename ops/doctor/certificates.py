@@ -39,7 +39,7 @@ async def of_postgres(host: str, port: int) -> Certificate | None:
 def of_file(path: Path) -> Sequence[Certificate]:
     """The certificates of a PEM file; none if it holds none. Raises OSError where it cannot be read."""
     try:
-        return [_certificate(each, str(path)) for each in x509.load_pem_x509_certificates(path.read_bytes())]
+        return [_certificate(loaded, str(path)) for loaded in x509.load_pem_x509_certificates(path.read_bytes())]
     except ValueError:
         return ()
 

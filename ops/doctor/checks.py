@@ -40,10 +40,13 @@ async def run(checks: Mapping[str, Check], *, at_once: int = 1) -> list[Diagnosi
 def _failed(name: str, error: Exception) -> Diagnosis:
     """The verdict on a check that came to no end: what could not be measured may be a fault."""
     check, _, subject = name.partition(" ")
-    found, level = explain(error), Level.FAULT
+    measured, level = explain(error), Level.FAULT
     if isinstance(error, IncompatibleBrokerVersion | NotImplementedError):
-        found, level = "the broker does not know the question: an embedded one, or one before Kafka 2.0", Level.WARNING
-    return Diagnosis(check, subject or "check", level, "an answer", found, "repoint doctor")
+        measured, level = (
+            "the broker does not know the question: an embedded one, or one before Kafka 2.0",
+            Level.WARNING,
+        )
+    return Diagnosis(check, subject or "check", level, "an answer", measured, "repoint doctor")
 
 
 def explain(error: Exception) -> str:

@@ -38,9 +38,9 @@ async def examine(settings: Settings, url: str) -> list[Diagnosis]:
         async with asyncio.timeout(WITHIN_SECONDS):
             schema = await connectivity.revisions(url)
     except (Unusable, TimeoutError) as error:
-        found = str(error) or f"no answer within {WITHIN_SECONDS:g} s"
+        measured = str(error) or f"no answer within {WITHIN_SECONDS:g} s"
         command = psql("SELECT 1")
-        return [Diagnosis("database", name, Level.FAULT, "answers", found, command)]
+        return [Diagnosis("database", name, Level.FAULT, "answers", measured, command)]
     engine = connect(url, pool_size=_AT_ONCE)
     wanted = {**_SERVER, **(_tables(settings) if schema.refusal is None else {})}
     try:
@@ -71,9 +71,9 @@ def _judged(
 
 async def _clock(connection: AsyncConnection) -> Iterable[Diagnosis]:
     before = datetime.now(UTC)
-    there = await server_state.clock(connection)
+    server_time = await server_state.clock(connection)
     here = before + (datetime.now(UTC) - before) / 2
-    return [server.clock((here - there).total_seconds())]
+    return [server.clock((here - server_time).total_seconds())]
 
 
 async def _transactions(connection: AsyncConnection) -> Iterable[Diagnosis]:
@@ -110,13 +110,13 @@ def _tables(settings: Settings) -> Mapping[str, DatabaseCheck]:
 
     async def kept(connection: AsyncConnection) -> Iterable[Diagnosis]:
         days = [await table_state.oldest_day(connection, parent, keep=time) for parent, time in keep.days.items()]
-        others = [
+        tables_of_rows = [
             await table_state.knowledge(connection),
             await table_state.events(connection, keep=keep.events),
             await table_state.updates(connection, keep=keep.inbox),
             await table_state.dead_letters(connection, keep=keep.dead_letters),
         ]
-        return tables.retention([*days, *others])
+        return tables.retention([*days, *tables_of_rows])
 
     async def identifiers(connection: AsyncConnection) -> Iterable[Diagnosis]:
         return [tables.identifiers(settings.identifiers, *await table_state.customer_names(connection))]
@@ -125,7 +125,7 @@ def _tables(settings: Settings) -> Mapping[str, DatabaseCheck]:
         keys = secret_keys.keys(settings)
         samples = await endpoint_secrets.samples(connection)
         return tables.secrets(
-            [tables.Sealed(sample.version, sample.number, opens=_opens(keys, sample)) for sample in samples]
+            [tables.SealedSecrets(sample.version, sample.number, opens=_opens(keys, sample)) for sample in samples]
         )
 
     return {

@@ -6,7 +6,7 @@ from datetime import timedelta
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from domain.checkup.tables import Kept, PartitionedTable
+from domain.checkup.tables import Overdue, PartitionedTable
 from store import schema
 from store.partitions import Parent
 
@@ -25,7 +25,7 @@ _RIGHTS = text("""
 async def rights(connection: AsyncConnection) -> tuple[Mapping[str, Collection[str]], bool]:
     """By table, the rights that this user lacks, and whether the user is a member of the owner of all tables."""
     rows = list(await connection.execute(_RIGHTS, {"names": list(schema.metadata.tables)}))
-    lacking = {name: list(missing) if there else ["the table itself"] for name, missing, there, _ in rows}
+    lacking = {name: list(missing) if exists else ["the table itself"] for name, missing, exists, _ in rows}
     return {name: missing for name, missing in lacking.items() if missing}, all(owns for *_, owns in rows)
 
 
@@ -55,9 +55,9 @@ _OLDEST_DAY = text("""
 """)
 
 
-async def oldest_day(connection: AsyncConnection, parent: Parent, *, keep: timedelta) -> Kept:
+async def oldest_day(connection: AsyncConnection, parent: Parent, *, keep: timedelta) -> Overdue:
     """How long ago the oldest day of a partitioned table was to be dropped."""
-    return Kept(parent, await connection.scalar(_OLDEST_DAY, {"parent": parent, "keep": keep}))
+    return Overdue(parent, await connection.scalar(_OLDEST_DAY, {"parent": parent, "keep": keep}))
 
 
 _FORGOTTEN_LATE = text("""
@@ -66,9 +66,9 @@ _FORGOTTEN_LATE = text("""
 """)
 
 
-async def knowledge(connection: AsyncConnection) -> Kept:
+async def knowledge(connection: AsyncConnection) -> Overdue:
     """How long ago the oldest knowledge was to be forgotten."""
-    return Kept("knowledge", await connection.scalar(_FORGOTTEN_LATE))
+    return Overdue("knowledge", await connection.scalar(_FORGOTTEN_LATE))
 
 
 # Of the oldest rows: those that are still needed stay, and others come after them.
@@ -101,19 +101,19 @@ _OLDEST_LETTER = text("""
 _SAMPLE = 1000
 
 
-async def events(connection: AsyncConnection, *, keep: timedelta) -> Kept:
+async def events(connection: AsyncConnection, *, keep: timedelta) -> Overdue:
     """How long ago the oldest event was to be removed."""
-    return Kept("events", await connection.scalar(_OLDEST_EVENT, {"keep": keep, "sample": _SAMPLE}))
+    return Overdue("events", await connection.scalar(_OLDEST_EVENT, {"keep": keep, "sample": _SAMPLE}))
 
 
-async def updates(connection: AsyncConnection, *, keep: timedelta) -> Kept:
+async def updates(connection: AsyncConnection, *, keep: timedelta) -> Overdue:
     """How long ago the oldest update of the inbox was to be removed."""
-    return Kept("inbox", await connection.scalar(_OLDEST_UPDATE, {"keep": keep, "sample": _SAMPLE}))
+    return Overdue("inbox", await connection.scalar(_OLDEST_UPDATE, {"keep": keep, "sample": _SAMPLE}))
 
 
-async def dead_letters(connection: AsyncConnection, *, keep: timedelta) -> Kept:
+async def dead_letters(connection: AsyncConnection, *, keep: timedelta) -> Overdue:
     """How long ago the oldest closed dead letter was to be removed."""
-    return Kept("dead letters", await connection.scalar(_OLDEST_LETTER, {"keep": keep, "sample": _SAMPLE}))
+    return Overdue("dead letters", await connection.scalar(_OLDEST_LETTER, {"keep": keep, "sample": _SAMPLE}))
 
 
 # A walk from name to name over the primary key: each customer has a row or three, and names are few.

@@ -74,6 +74,6 @@ async def repair(connection: AsyncConnection, findings: Collection[Finding]) -> 
     await connection.execute(_LOCK, {"ids": [UUID(finding.subject) for finding in findings]})
     written = {finding for finding in findings if finding.kind is not FindingKind.LINEAGE_WITHOUT_SUCCESSOR}
     await connection.execute(_WRITE, {"ids": [UUID(finding.subject) for finding in written]})
-    others = [UUID(finding.subject) for finding in findings if finding not in written]
-    named = set(await connection.scalars(_NAME, {"ids": others}))
+    successors = [UUID(finding.subject) for finding in findings if finding not in written]
+    named = set(await connection.scalars(_NAME, {"ids": successors}))
     return written | {finding for finding in findings if finding.subject in named}

@@ -11,7 +11,7 @@ from domain.checkup.broker import GroupState, Partition, TopicState
 from domain.checkup.certificates import Certificate, certificate, latest
 from domain.checkup.diagnosis import Diagnosis, Level, size, span
 from domain.checkup.server import Holder, Prepared, ServerState, Session, Slot, TableRows
-from domain.checkup.tables import Kept, PartitionedTable, Sealed
+from domain.checkup.tables import Overdue, PartitionedTable, SealedSecrets
 from domain.checkup.work import DeliveryWork, Leases, RestrainedEndpoint, UpdateWork
 from domain.schema_revision import SchemaState
 
@@ -101,18 +101,18 @@ VERDICTS: list[tuple[Level, str, Iterable[Diagnosis]]] = [
     (OK, "partitions", tables.partitions([PartitionedTable("attempts", 3)])),
     (WARNING, "partitions", tables.partitions([PartitionedTable("attempts", 2)])),
     (FAULT, "partitions", tables.partitions([PartitionedTable("attempts", 0)])),
-    (OK, "retention", tables.retention([Kept("attempts", None)])),
-    (OK, "retention", tables.retention([Kept("attempts", -5.0 * DAY)])),
-    (OK, "retention", tables.retention([Kept("attempts", 1.9 * DAY)])),
-    (WARNING, "retention", tables.retention([Kept("attempts", 2.0 * DAY)])),
-    (FAULT, "retention", tables.retention([Kept("attempts", 7.0 * DAY)])),
+    (OK, "retention", tables.retention([Overdue("attempts", None)])),
+    (OK, "retention", tables.retention([Overdue("attempts", -5.0 * DAY)])),
+    (OK, "retention", tables.retention([Overdue("attempts", 1.9 * DAY)])),
+    (WARNING, "retention", tables.retention([Overdue("attempts", 2.0 * DAY)])),
+    (FAULT, "retention", tables.retention([Overdue("attempts", 7.0 * DAY)])),
     (OK, "identifiers", [tables.identifiers({"hsid", "metadata.a"}, {"hsid"}, set())]),
     (OK, "identifiers", [tables.identifiers({"hsid", "metadata.a"}, {"hsid", "metadata.a"}, {"metadata.a"})]),
     (FAULT, "identifiers", [tables.identifiers({"hsid"}, {"hsid", "metadata.a"}, {"metadata.a"})]),
     (FAULT, "identifiers", [tables.identifiers({"hsid", "metadata.b"}, {"hsid"}, {"metadata.b", "metadata.c"})]),
     (OK, "secrets", tables.secrets([])),
-    (OK, "secrets", tables.secrets([Sealed("v1", 5, opens=True)])),
-    (FAULT, "secrets", tables.secrets([Sealed("v1", 5, opens=True), Sealed("v2", 1, opens=False)])),
+    (OK, "secrets", tables.secrets([SealedSecrets("v1", 5, opens=True)])),
+    (FAULT, "secrets", tables.secrets([SealedSecrets("v1", 5, opens=True), SealedSecrets("v2", 1, opens=False)])),
     # the work
     (OK, "leases", work.leases([Leases("deliveries", 0, 0, 60)])),
     (OK, "leases", work.leases([Leases("deliveries", 3, 59, 60)])),
