@@ -18,7 +18,9 @@ from domain.update import UpdateType
 from store import vendors
 from tests.consumers.harness import RETENTION, Harness, merging
 from tests.consumers.test_halving import a_row_too_long_for_its_index
+from tests.consumers.test_worker import Post, working
 from tests.domain.build import live, method, replaced, reported, wallet, who
+from tests.parts.until import until
 
 DAY = timedelta(days=1)
 POINTS = ("took in", "decided", "applied", "announced", "committed")
@@ -276,3 +278,31 @@ async def test_a_batch_counts_the_wallets_in_which_each_vendor_replaced_somethin
         reported(UpdateType.CLOSED, "B", on=3),
     )
     assert taken.replaced == {"vau": 2, "mdes": 1}
+
+
+async def test_what_a_worker_replaces_is_counted_and_what_it_reads_of_a_paused_vendor_is_held(
+    harness: Harness, kafka: str, topic: str, group: str
+) -> None:
+    """On a real broker: the messages of two vendors lie in one partition, and its offsets are committed."""
+    await harness.import_wallets(wallet(method("A"), method("mdes:M")))
+    await pause(harness)
+    watch, post = VendorWatch(harness.engine, 0), Post(kafka, topic, group)
+    await post.send(
+        replaced("A", "B", on=1),
+        replaced("mdes:M", "mdes:N", on=1, vendor="mdes"),
+        replaced("B", "C", on=2),
+        partition=0,
+    )
+    async with working(harness.engine, post, on_replaced=watch.add):
+        await until(lambda: _committed(post, 3))
+    assert live(await harness.wallet()).keys() == {"A", "mdes:N"}
+    await watch.run_once()
+    counts = await harness.rows("SELECT vendor, wallets FROM vendor_replacements")
+    assert [tuple(row) for row in counts] == [("mdes", 1)]
+    await resume(harness)
+    await intake(harness).run_once()
+    assert live(await harness.wallet()).keys() == {"C", "mdes:N"}
+
+
+async def _committed(post: Post, offset: int) -> bool:
+    return (await post.committed()).get(0) == offset

@@ -133,7 +133,7 @@ def test_what_each_role_does_and_needs() -> None:
 
 def test_the_worker_of_updates(settings: Settings, engine: AsyncEngine) -> None:
     due: list[Any] = []
-    worker = run._worker(settings, engine, "kafka:9093", on_due=due.append)
+    worker = run._worker(settings, engine, "kafka:9093", on_due=due.append, on_replaced=due.append)
     assert_reads(worker, topic="updates", group="group", lanes=3)
     assert not worker._optional
     take_in: Any = worker._intake._take_in_whole
@@ -142,7 +142,8 @@ def test_the_worker_of_updates(settings: Settings, engine: AsyncEngine) -> None:
         {"identifiers": {"enterpriseId", "hsid", "metadata.who"}},
     )
     worker._intake._on_due({"m-1"})
-    assert due == [{"m-1"}]
+    worker._intake._on_replaced({"vau": 2})
+    assert due == [{"m-1"}, {"vau": 2}]
 
 
 def test_the_worker_of_thin_events(settings: Settings, engine: AsyncEngine) -> None:
