@@ -18,9 +18,8 @@ from domain.update import UpdateType
 from store import vendors
 from tests.consumers.harness import RETENTION, Harness, merging
 from tests.consumers.test_halving import a_row_too_long_for_its_index
-from tests.consumers.test_worker import Post, working
+from tests.consumers.test_worker import Post, taken_in, working
 from tests.domain.build import live, method, replaced, reported, wallet, who
-from tests.parts.until import until
 
 DAY = timedelta(days=1)
 POINTS = ("took in", "decided", "applied", "announced", "committed")
@@ -294,7 +293,8 @@ async def test_what_a_worker_replaces_is_counted_and_what_it_reads_of_a_paused_v
         partition=0,
     )
     async with working(harness.engine, post, on_replaced=watch.add):
-        await until(lambda: _committed(post, 3))
+        await taken_in(harness, 3)
+    assert await post.committed() == {0: 3}
     assert live(await harness.wallet()).keys() == {"A", "mdes:N"}
     await watch.run_once()
     counts = await harness.rows("SELECT vendor, wallets FROM vendor_replacements")
@@ -302,7 +302,3 @@ async def test_what_a_worker_replaces_is_counted_and_what_it_reads_of_a_paused_v
     await resume(harness)
     await intake(harness).run_once()
     assert live(await harness.wallet()).keys() == {"C", "mdes:N"}
-
-
-async def _committed(post: Post, offset: int) -> bool:
-    return (await post.committed()).get(0) == offset
