@@ -145,18 +145,20 @@ async def _feed(engine: AsyncEngine, broker: Broker, folder: Path, size: Reconci
 def _measured(engine: AsyncEngine, arguments: Sequence[str], settings: dict[str, str], rows: int) -> MeasuredFile:
     settings = {"DATABASE_URL": engine.url.render_as_string(hide_password=False), **settings}
     environment = os.environ | {f"REPOINT_{key}": value for key, value in settings.items()}
-    with tempfile.TemporaryFile() as written:
+    with tempfile.TemporaryFile() as written, tempfile.TemporaryFile() as notes:
         begun = time.perf_counter()
         process = subprocess.Popen(  # noqa: S603 - our own modules
             [sys.executable, "-m", "ops.cli", "reconcile", *arguments],
             env=environment,
             stdout=written,
-            stderr=subprocess.DEVNULL,
+            stderr=notes,
         )
         memory = _peak(process)
         seconds = time.perf_counter() - begun
         if process.returncode:
-            raise RuntimeError(f"reconcile {arguments[0]} ended with {process.returncode}")
+            notes.seek(0)
+            reason = notes.read().decode().strip().rpartition("\n")[2]
+            raise RuntimeError(f"reconcile {arguments[0]} ended with {process.returncode}: {reason}")
         written.seek(0)
         summary = written.readline().decode().strip().partition(": ")[2]
     return MeasuredFile(rows, seconds, memory, summary)
