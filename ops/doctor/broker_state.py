@@ -9,6 +9,8 @@ from typing import Any
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import GroupCoordinatorNotAvailableError, GroupLoadInProgressError, NotCoordinatorForGroupError
+from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from consumers import records
 from consumers.cluster import Cluster, Topic
@@ -17,6 +19,17 @@ from domain.checkup.broker import UNREAD_FAULT, UNREAD_WARNING, GroupState, Part
 _NO_LEADER = -1
 # A broker that needs longer for one answer counts as away; the client itself would wait for 40 s.
 _ANSWER_MILLISECONDS = 5000
+
+# Kafka makes the topic in which groups are kept at the first question about a group, and elects the coordinators after
+# a broker has ended: some seconds, which are no fault.
+_retried = retry(
+    retry=retry_if_exception_type(
+        (GroupCoordinatorNotAvailableError, GroupLoadInProgressError, NotCoordinatorForGroupError)
+    ),
+    wait=wait_fixed(0.25),
+    stop=stop_after_delay(3),
+    reraise=True,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +85,13 @@ class BrokerState:
             corrupt=tuple((part.partition, part.corrupt) for part in unread if part.corrupt is not None),
         )
 
+    @_retried
     async def _members(self, group: str) -> int:
         (response,) = await self.admin.describe_consumer_groups([group])
         ((_, _, _, _, _, members, *_),) = response.groups
         return len(members)
 
+    @_retried
     async def _committed(self, group: str, topic: Topic) -> dict[int, int]:
         places = [TopicPartition(topic.name, partition) for partition in topic.leaders]
         offsets = await self.admin.list_consumer_group_offsets(group, partitions=places)
