@@ -98,8 +98,10 @@ async def take_in(
         arrivals, late = _split_late(messages, arrivals, met.now, digit_ids)
         letters += late
         fresh, repeated = _split_repeated(arrivals, met)
-        paused = met.paused if held is None else frozenset()
-        fresh, on_hold = _split_paused(fresh, paused)
+        on_hold: list[Arrival] = []
+        if held is None and any(arrival.update.stamp.vendor in met.paused for arrival in fresh):
+            # read again behind the gate: a vendor may have been resumed while this batch waited for it
+            fresh, on_hold = _split_paused(fresh, set(await vendors.paused(connection)))
         on_point("took in")
         updates = [arrival.update for arrival in fresh]
         changed = await change(
@@ -209,8 +211,6 @@ def _split_repeated(arrivals: Sequence[Arrival], met: inbox.Met) -> tuple[list[A
 
 def _split_paused(fresh: Sequence[Arrival], paused: AbstractSet[str]) -> tuple[list[Arrival], list[Arrival]]:
     """The updates to decide, and those of vendors that are paused."""
-    if not paused:
-        return list(fresh), []
     on_hold = [arrival for arrival in fresh if arrival.update.stamp.vendor in paused]
     return [arrival for arrival in fresh if arrival.update.stamp.vendor not in paused], on_hold
 

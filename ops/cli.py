@@ -58,7 +58,9 @@ COMMANDS: Mapping[str, Entry] = {
         "Show what became of a payment method, found by any name: an id, an event, a delivery, a token, a customer.",
     ),
     "doctor": Entry(
-        "ops.commands.doctor", "doctor", "Check the installation, and say what to type next; nothing is changed."
+        "ops.commands.doctor",
+        "doctor",
+        "Check the installation: database, Kafka, settings, certificates, and the work. Nothing is changed.",
     ),
     "replay": Entry("ops.commands.replay", "app", "Send events again: at once, or by a job at a rate."),
     "reconcile": Entry(

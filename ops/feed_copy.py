@@ -64,6 +64,7 @@ async def reconcile(
             missing,
             bootstrap_servers=servers,
             topic=settings.kafka_topic,
+            thin_topic=settings.kafka_thin_topic,
             security=kafka.security(settings),
         )
         copy.sent, copy.unsent = counts.acknowledged, counts.refused

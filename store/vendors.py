@@ -148,8 +148,9 @@ async def held(connection: AsyncConnection, vendor: str, *, limit: int) -> list[
     return [HeldMessage(*row)._replace(headers=_read_headers(row[-1])) for row in rows]
 
 
-_LET_GO = text("""
-    DELETE FROM inbox WHERE id = ANY(CAST(:ids AS bigint[]))
+# The conditions on the row itself are looked at again where a person has just discarded the update.
+_LET_GO = text(f"""
+    DELETE FROM inbox WHERE id = ANY(CAST(:ids AS bigint[])) AND outcome = 'PARKED' AND reason = '{VENDOR_PAUSED}'
       AND (SELECT true FROM held_updates WHERE inbox_id = inbox.id)
     RETURNING id
 """)
@@ -160,6 +161,7 @@ async def let_go(connection: AsyncConnection, inbox_ids: Collection[int]) -> set
     return set(await connection.scalars(_LET_GO, {"ids": sorted(inbox_ids)}))
 
 
+_RELEASE = text("UPDATE vendors SET leased_until = NULL WHERE name = :vendor")
 _END = text("""
     UPDATE vendors SET status = 'ACTIVE', changed_at = now(), leased_until = NULL
     WHERE name = :vendor AND status = 'RESUMING'
@@ -169,11 +171,15 @@ _END = text("""
 
 
 async def end(connection: AsyncConnection, vendor: str) -> bool:
-    """Take in what comes of `vendor` from now on; False if something is held for it.
+    """Take in what comes of `vendor` from now on; False if something is held for it, or it was paused again.
 
-    The caller has closed the gate: no batch is under way that saw it as paused.
+    The caller has closed the gate: no batch is under way that saw it as paused. What such a batch held last can be
+    claimed at once.
     """
-    return bool(await connection.scalar(_END, {"vendor": vendor}))
+    is_over = bool(await connection.scalar(_END, {"vendor": vendor}))
+    if not is_over:
+        await connection.execute(_RELEASE, {"vendor": vendor})
+    return is_over
 
 
 # --- how much a vendor replaces --------------------------------------------------------------------------------------

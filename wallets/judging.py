@@ -89,7 +89,8 @@ async def judge(
     loaded = await _load(connection, judged_update, within_reach, retention)
     on_point("locked")
     judged = await judgements.lock(connection, inbox_id)
-    assert judged is not None
+    if judged is None:  # taken in anew: its row has another id now
+        return None
     if loaded.left_after is not None and isinstance(answer, Release):
         return Obstacle.TOO_MANY_WALLETS
     decided = await _decide(connection, judged, answer, loaded)

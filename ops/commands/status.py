@@ -30,7 +30,7 @@ def status(
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Show what became of a payment method: the current one, the chain that leads there, links, deliveries.
+    """Show what became of a payment method, found by any name: an id, an event, a delivery, a token, a customer.
 
     Anything else that is named leads to its payment methods. With --json, the id of a payment method gives an object,
     and all else an array of what has that name.

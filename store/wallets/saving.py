@@ -209,7 +209,15 @@ def _replacements(changed: Iterable[ChangedWallet]) -> list[Values]:
     ]
     if not replacements:
         return []
-    before = {method.id: method for wallet in changed for method in wallet.before.methods}
+    # what facts of a vendor are taken back for may be replaced again at once, by what others reported
+    before = {change.new.id: change.new for _, change in replacements}
+    before |= {
+        change.method.id: change.method
+        for wallet in changed
+        for change in wallet.changes
+        if isinstance(change, Restored)
+    }
+    before |= {method.id: method for wallet in changed for method in wallet.before.methods}
     return [
         LINEAGE.row(
             old_id=change.old.id,

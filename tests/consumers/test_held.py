@@ -15,11 +15,14 @@ from consumers.held import HeldIntake
 from consumers.upkeep import Keep
 from consumers.vendor_watch import HELD, PAUSED, VendorWatch
 from domain.update import UpdateType
-from store import vendors
+from store import vendors, wallets
 from tests.consumers.harness import RETENTION, Harness, merging
+from tests.consumers.paused_worker import waits
 from tests.consumers.test_halving import a_row_too_long_for_its_index
 from tests.consumers.test_worker import Post, taken_in, working
 from tests.domain.build import live, method, replaced, reported, wallet, who
+from wallets import judging
+from wallets.judging import Author, Discard
 
 DAY = timedelta(days=1)
 POINTS = ("took in", "decided", "applied", "announced", "committed")
@@ -302,3 +305,61 @@ async def test_what_a_worker_replaces_is_counted_and_what_it_reads_of_a_paused_v
     await resume(harness)
     await intake(harness).run_once()
     assert live(await harness.wallet()).keys() == {"C", "mdes:N"}
+
+
+# --- while others are at work -----------------------------------------------------------------------------------------
+
+
+async def test_a_batch_that_waited_while_its_vendor_was_resumed_holds_nothing(harness: Harness) -> None:
+    await harness.import_wallets(wallet(method("A")))
+    assert await pause(harness)
+    assert await resume(harness)
+    async with harness.engine.begin() as connection:
+        await wallets.close_the_gate(connection)
+        batch = asyncio.create_task(harness.report(replaced("A", "B", on=1)))
+        await waits(harness.engine, batch)
+        assert await vendors.end(connection, "vau")
+    await batch
+    assert (await harness.outcomes(), await held(harness)) == ([("vau-1", "APPLIED", None)], 0)
+
+
+async def test_what_a_batch_holds_at_the_last_moment_is_taken_in_at_the_next_look(harness: Harness) -> None:
+    await harness.import_wallets(wallet(method("A")))
+    assert await pause(harness)
+    assert await resume(harness)
+    await harness.report(replaced("A", "B", on=1))
+    async with harness.engine.begin() as connection:
+        assert await vendors.claim(connection, lease=DAY) == "vau"
+    async with harness.engine.begin() as connection:
+        await wallets.close_the_gate(connection)
+        assert not await vendors.end(connection, "vau")
+    assert await intake(harness).run_once() == "vau"
+    assert (await harness.outcomes(), await held(harness)) == ([("vau-1", "APPLIED", None)], 0)
+
+
+async def test_an_update_that_a_person_discards_meanwhile_is_not_taken_in(harness: Harness) -> None:
+    await harness.import_wallets(wallet(method("A")))
+    assert await pause(harness)
+    await harness.report(replaced("A", "B", on=1))
+    ((inbox_id,),) = await harness.rows("SELECT id FROM inbox")
+    assert await resume(harness)
+    async with harness.engine.begin() as connection:
+        await judging.judge(connection, inbox_id, Discard(), Author("ops", "wrong"), RETENTION)
+        taking_in = asyncio.create_task(intake(harness).run_once())
+        await waits(harness.engine, taking_in)
+    await taking_in
+    assert await harness.outcomes() == [("vau-1", "IGNORED", "DISCARDED")]
+    assert live(await harness.wallet()).keys() == {"A"}
+
+
+async def test_a_person_is_told_that_an_update_was_taken_in_anew_meanwhile(harness: Harness) -> None:
+    await harness.import_wallets(wallet(method("A")))
+    assert await pause(harness)
+    await harness.report(replaced("A", "B", on=1))
+    ((inbox_id,),) = await harness.rows("SELECT id FROM inbox")
+    async with harness.engine.begin() as judges:
+        async with harness.engine.begin() as connection:
+            assert await vendors.let_go(connection, [inbox_id]) == {inbox_id}
+            judged = asyncio.create_task(judging.judge(judges, inbox_id, Discard(), Author("ops", "wrong"), RETENTION))
+            await waits(harness.engine, judged)
+        assert await judged is None

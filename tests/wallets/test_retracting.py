@@ -5,6 +5,7 @@ import random
 import signal
 import sys
 from datetime import UTC, datetime, timedelta
+from itertools import permutations
 
 import pytest
 
@@ -282,3 +283,24 @@ async def test_the_rows_of_a_span_are_found_by_when_they_were_received(harness: 
             assert len(page) == count
             assert page == await retractions.page(connection, of, after=0, last=last, limit=100)
             assert count == 8 or low >= first + 9 - count - 1
+
+
+@pytest.mark.parametrize("order", list(permutations(range(3))))
+@pytest.mark.parametrize("days", list(permutations((1, 5, 7))))
+async def test_what_others_reported_of_the_same_cards_holds_when_a_wrong_replacement_is_taken_back(
+    harness: Harness, order: tuple[int, ...], days: tuple[int, ...]
+) -> None:
+    """Also where a method is replaced again at once that came back with the retraction."""
+    await harness.import_wallets(wallet(method(":a", default=True), links=[link("m-:a")]))
+    wrong, back, further = days
+    updates = (
+        replaced(":a", ":b", on=wrong, vendor="vau", id="wrong"),
+        replaced(":b", ":a", on=back, vendor="mdes", id="back"),
+        replaced(":a", ":c", on=further, vendor="mdes", id="further"),
+    )
+    for place in order:
+        await harness.report(updates[place])
+    await taken_back(harness)
+    assert ":b" not in {key for row in await harness.rows("SELECT new_key FROM replacement_facts") for key in row}
+    assert len(live(await harness.wallet()).keys()) == 1
+    assert [current.default for current in live(await harness.wallet()).values()] == [True]
