@@ -18,6 +18,7 @@ from operator import attrgetter
 from typing import NamedTuple, TypeAlias
 
 from domain.effort import Effort
+from domain.erasure import Deleted
 from domain.knowledge import Knowledge, Novelty, renames_itself
 from domain.merge import Merged, merge
 from domain.resolve import Replaced, Updated
@@ -26,7 +27,7 @@ from domain.undo import Restored
 from domain.update import Outcome, Scope, Stamp, Update, UpdateType
 from domain.wallet import Key, MethodId, Wallet, WalletId, belongs_to
 
-WalletChange: TypeAlias = Replaced | Updated | Merged | Restored
+WalletChange: TypeAlias = Replaced | Updated | Merged | Restored | Deleted
 
 
 class Verdict(NamedTuple):

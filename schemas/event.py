@@ -9,6 +9,7 @@ from uuid import UUID
 from pydantic_core import to_json
 
 from domain.decide import WalletChange
+from domain.erasure import Deleted
 from domain.merge import Merged
 from domain.refusal import Refused
 from domain.resolve import Replaced, Updated
@@ -164,15 +165,18 @@ def _announcements(
                 yield Announcement(EventName.UPDATED, merchant, after.id, _what_changed(previous, after), payload)
         case Merged(method, newcomers):
             payload = _first_sight(method, customer)
-            for merchant in merchants:
-                if merchant in newcomers:
-                    yield Announcement(EventName.UPDATED, merchant, method.id, str(Reason.WALLET_MERGE), payload)
+            for merchant in filter(newcomers.__contains__, merchants):
+                yield Announcement(EventName.UPDATED, merchant, method.id, str(Reason.WALLET_MERGE), payload)
         case Restored(method, links):
             restored = to_json({"paymentMethod": _method(method), "customer": customer, "previous": {}})
             for merchant in merchants:
                 mine = _links_of(links, merchant)
                 payload = _with(restored, "paymentLinks", mine)
                 yield Announcement(EventName.UPDATED, merchant, method.id, str(OwnReason.RETRACTED), payload)
+        case Deleted(method, why):
+            gone = {"paymentMethod": _method(method), "customer": customer, "replacedByPaymentMethodId": None}
+            payload = to_json(gone)
+            yield from (Announcement(EventName.DELETED, merchant, method.id, why, payload) for merchant in merchants)
 
 
 def _first_sight(method: Method, customer: Mapping[str, Any]) -> bytes:

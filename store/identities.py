@@ -22,7 +22,7 @@ _NAME = text("""
 """)
 _NAMELESS = text("""
     SELECT CAST(id AS text) FROM wallets
-    WHERE merged_into IS NULL AND enterprise_id IS NULL AND hsid IS NULL
+    WHERE merged_into IS NULL AND erased_at IS NULL AND enterprise_id IS NULL AND hsid IS NULL
       AND NOT EXISTS (SELECT FROM customer_identities WHERE wallet_id = wallets.id)
     ORDER BY wallets.id
 """)

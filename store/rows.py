@@ -134,7 +134,7 @@ _identities = schema.customer_identities.c
 _links = schema.payment_links.c
 _merchants_of_wallets = columns_of(schema.wallet_merchants, without=["sequence", "shared_at"])
 
-WALLET = RowType("wallet_row", 1, columns_of(schema.wallets))
+WALLET = RowType("wallet_row", 1, columns_of(schema.wallets, without=["erased_at"]))
 WALLET_MERGE = RowType("wallet_merge_row", 1, [schema.wallets.c.id, schema.wallets.c.merged_into])
 WALLET_MERCHANT = RowType("wallet_merchant_row", 1, _merchants_of_wallets)
 WALLET_LEAD = RowType("wallet_lead_row", 1, columns_of(schema.wallet_leads))
@@ -210,6 +210,7 @@ _deliveries = schema.deliveries.c
 _attempts = schema.attempts.c
 
 EVENT = RowType("event_row", 1, columns_of(schema.events))
+EVENT_BODY = RowType("event_body_row", 1, [schema.events.c.id, schema.events.c.body])
 EVENT_COUNT = RowType("event_count_row", 1, _merchants_of_wallets, events="bigint")
 DELIVERY = RowType(
     "delivery_row",

@@ -7,6 +7,7 @@ import typer
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from domain.decide import ChangedWallet, WalletChange
+from domain.erasure import Deleted
 from domain.judgement import Obstacle
 from domain.merge import Merged
 from domain.resolve import Replaced
@@ -160,6 +161,8 @@ def _change_view(wallet_id: WalletId, change: WalletChange, existing: set[str]) 
         return _foreseen(wallet_id, "MERGED", change.method.id, change.method.id, change.method)
     if isinstance(change, Restored):
         return _foreseen(wallet_id, "RESTORED", change.method.id, None, change.method, links=len(change.links))
+    if isinstance(change, Deleted):
+        return _foreseen(wallet_id, "DELETED", change.method.id, None, change.method)
     return _foreseen(wallet_id, "UPDATED", change.before.id, change.after.id, change.after)
 
 

@@ -44,7 +44,12 @@ wallets = Table(
         ForeignKey("wallets.id", deferrable=True, initially="DEFERRED"),
         comment="its methods live there now",
     ),
-    CheckConstraint("enterprise_id IS NOT NULL OR hsid IS NOT NULL OR metadata <> '{}'", name="customer_identifier"),
+    Column("erased_at", Instant, comment="since then nothing says whose it was"),
+    CheckConstraint(
+        "CASE WHEN erased_at IS NULL THEN enterprise_id IS NOT NULL OR hsid IS NOT NULL OR metadata <> '{}'"
+        " ELSE num_nonnulls(enterprise_id, hsid, date_of_birth) = 0 AND metadata = '{}' END",
+        name="customer_identifier",
+    ),
     CheckConstraint("merged_into <> id", name="merged_into"),
 )
 

@@ -136,7 +136,10 @@ BROKEN = {
     "ck_endpoints_disabled_reason": "UPDATE endpoints SET disabled_reason = 'GONE'",
     # wallets
     "pk_wallets": "INSERT INTO wallets (id, hsid) VALUES (<1>, 'h')",
-    "ck_wallets_customer_identifier": "UPDATE wallets SET hsid = NULL",
+    "ck_wallets_customer_identifier": [
+        "UPDATE wallets SET hsid = NULL",
+        "UPDATE wallets SET erased_at = now()",
+    ],
     "ck_wallets_merged_into": "UPDATE wallets SET merged_into = id",
     "fk_wallets_merged_into": "UPDATE wallets SET merged_into = <9>",
     "pk_customer_identities": "INSERT INTO customer_identities SELECT * FROM customer_identities",
