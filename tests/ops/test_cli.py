@@ -224,7 +224,7 @@ async def test_a_paragraph_of_a_help_breaks_only_at_the_width_of_the_terminal(pr
         (("ingest",), "[FILE]..."),
         (("endpoints", "enable"), "{ENDPOINT_ID}..."),
         (("deliveries", "cancel"), "[ID]..."),
-        (("dead-letters", "replay"), "{ID}..."),
+        (("dead-letters", "replay"), "[ID]..."),
         (("dead-letters", "discard"), "[ID]..."),
     ],
 )
