@@ -41,7 +41,7 @@ def erase(wallet: Wallet) -> Erasure:
     deleted = tuple(
         Deleted(blank, ERASED) for method, blank in zip(wallet.methods, methods, strict=True) if method.live
     )
-    left = Wallet(
+    blanked = Wallet(
         wallet.id,
         NOBODY,
         wallet.merchants,
@@ -49,7 +49,7 @@ def erase(wallet: Wallet) -> Erasure:
         tuple(_cancelled(link) for link in wallet.links),
         merged_into=wallet.merged_into,
     )
-    return Erasure(left, deleted)
+    return Erasure(blanked, deleted)
 
 
 def is_erased(wallet: Wallet) -> bool:

@@ -174,8 +174,8 @@ def _announcements(
                 payload = _with(restored, "paymentLinks", mine)
                 yield Announcement(EventName.UPDATED, merchant, method.id, str(OwnReason.RETRACTED), payload)
         case Deleted(method, why):
-            gone = {"paymentMethod": _method(method), "customer": customer, "replacedByPaymentMethodId": None}
-            payload = to_json(gone)
+            deletion = {"paymentMethod": _method(method), "customer": customer, "replacedByPaymentMethodId": None}
+            payload = to_json(deletion)
             yield from (Announcement(EventName.DELETED, merchant, method.id, why, payload) for merchant in merchants)
 
 

@@ -29,13 +29,13 @@ def redacted(body: bytes) -> bytes:
 
 
 def _payload(payload: Mapping[str, Any]) -> dict[str, Any]:
-    left: dict[str, Any] = {"paymentMethod": _method(payload["paymentMethod"]), "customer": _NOBODY}
-    left |= _only(payload, _IDS)
+    redacted_payload: dict[str, Any] = {"paymentMethod": _method(payload["paymentMethod"]), "customer": _NOBODY}
+    redacted_payload |= _only(payload, _IDS)
     if "previous" in payload:
-        left["previous"] = {}
+        redacted_payload["previous"] = {}
     if "paymentLinks" in payload:
-        left["paymentLinks"] = [_only(link, _LINK) | {"reference": ""} for link in payload["paymentLinks"]]
-    return left
+        redacted_payload["paymentLinks"] = [_only(link, _LINK) | {"reference": ""} for link in payload["paymentLinks"]]
+    return redacted_payload
 
 
 def _method(method: Mapping[str, Any]) -> dict[str, Any]:

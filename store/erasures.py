@@ -165,17 +165,17 @@ async def forget_thin_events(connection: AsyncConnection, ids: Collection[int]) 
 
 
 def _letters(rows: Iterable[Sequence[object]]) -> Letters:
-    found: list[Letter] = []
+    letters: list[Letter] = []
     last = None
     for id_, body, beside, is_found in rows:
         assert isinstance(id_, int)
         if is_found:
             assert isinstance(body, bytes)
             assert isinstance(beside, bytes)
-            found.append(Letter(id_, (body, beside)))
+            letters.append(Letter(id_, (body, beside)))
         else:
             last = id_
-    return Letters(found, last)
+    return Letters(letters, last)
 
 
 # --- knowledge and updates --------------------------------------------------------------------------------------------

@@ -95,13 +95,13 @@ class _Work:
     order: Order
     dry_run: bool
     on_point: Callable[[ErasurePoint], None]
-    found: Sequence[Wallet] = ()
+    wallets: Sequence[Wallet] = ()
     seen: Counter[str] = field(default_factory=Counter)
     last_update: int = 0
 
     @property
     def ids(self) -> list[WalletId]:
-        return [wallet.id for wallet in self.found]
+        return [wallet.id for wallet in self.wallets]
 
 
 async def erase_person(
@@ -121,8 +121,8 @@ async def erase_person(
     """
     work = _Work(engine, order, dry_run, on_point)
     async with connectivity.snapshot(engine) as connection:
-        work.found = await _find(connection, order)
-    whom = person(work.found)
+        work.wallets = await _find(connection, order)
+    whom = person(work.wallets)
     if not dry_run:  # the last transaction counts them all
         await _erase_events(work)
     on_point("events")
@@ -141,12 +141,12 @@ async def _find(connection: AsyncConnection, order: Order) -> list[Wallet]:
     ids = await erasures.family(connection, order.identities, order.wallet_ids)
     if not ids:
         raise NoCustomer
-    found = await wallets.load(connection, ids)
-    if len(heads := [wallet.id for wallet in found if wallet.merged_into is None]) > 1:
+    family = await wallets.load(connection, ids)
+    if len(heads := [wallet.id for wallet in family if wallet.merged_into is None]) > 1:
         raise SeveralCustomers(heads)
-    if all(map(is_erased, found)):
+    if all(map(is_erased, family)):
         raise AlreadyErased
-    return found
+    return family
 
 
 async def _erase_events(work: _Work) -> None:
@@ -184,7 +184,7 @@ async def _erase_letters(work: _Work, whom: Person, name: str, find: _Find, chan
 
 
 async def _erase_inbox(work: _Work) -> None:
-    keys = known_by(work.found)
+    keys = known_by(work.wallets)
     is_full = True
     while is_full:
         async with connectivity.transaction(work.engine, dry_run=work.dry_run) as connection:
@@ -198,7 +198,7 @@ def _speaks_of(parts: Sequence[bytes], values: Collection[bytes]) -> bool:
 
 
 async def _erase_wallets(work: _Work, retention: Retention) -> Erased:
-    keys = known_by(work.found)
+    keys = known_by(work.wallets)
     for tries_left in reversed(range(_TRIES)):
         try:
             return await _try_wallets(work, keys, retention)
@@ -218,7 +218,7 @@ async def _try_wallets(work: _Work, keys: set[Key], retention: Retention) -> Era
         if missing := known_by(current) - keys:
             raise Contended(missing)
         if [wallet.id for wallet in current] != work.ids:  # merged meanwhile
-            work.found = current
+            work.wallets = current
             raise Contended(keys)
         erased = await _erase_locked(connection, work, current, keys)
         work.on_point("wallets")

@@ -151,8 +151,8 @@ def _write_erased(erased: Erased, *, dry_run: bool) -> None:
     ]
     terminal.write_line(f"{'would erase' if dry_run else 'erased'} {', '.join(counts)}")
     if erased.too_short:
-        what = terminal.counted(erased.too_short, "identifier")
-        terminal.remark(f"dead letters were not searched for {what} of fewer than four characters")
+        identifiers = terminal.counted(erased.too_short, "identifier")
+        terminal.remark(f"dead letters were not searched for {identifiers} of fewer than four characters")
 
 
 async def _export(engine: AsyncEngine, stream: TextIO, advance: terminal.Advance = lambda _: None) -> int:
