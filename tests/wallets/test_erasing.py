@@ -22,14 +22,14 @@ CLOSED = UpdateType.CLOSED
 # Each stands in one place of the program's data at least, and in no test data but the person's.
 CANARIES = (
     *("ent-canary", "hsid-canary", "pat-canary", "mail@canary.example", "1987-03-14"),
-    *("Canary Name", "Canary Nick", "ZC4N4", "7713", "CANARYBRAND", "par-canary", "sub-canary"),
+    *("Canary Name", "Canary Nick", "ZC4N4", "QX7Z", "CANARYBRAND", "par-canary", "sub-canary"),
     *("tokCanaryA", "tokCanaryB", "fpCanary", "Canary Renamed", "CanaryBody"),
 )
 IDENTITIES = (("enterpriseId", "ent-canary"), ("hsid", "hsid-canary"), ("metadata.patientId", "pat-canary"))
 
 
 def canary() -> Wallet:
-    details = Details("7713", "CANARYBRAND", Expiry(2027, 3), "Canary Name", "ZC4N4", extra={"note": "Canary Name"})
+    details = Details("QX7Z", "CANARYBRAND", Expiry(2027, 3), "Canary Name", "ZC4N4", extra={"note": "Canary Name"})
     card = method(
         "tokCanaryA", ":fpCanary", details=details, nickname="Canary Nick", par="par-canary", default=True, id="m-A"
     )
@@ -57,7 +57,7 @@ async def lived(harness: Harness) -> Harness:
         wallet(method("other"), method("tokCanaryZ", id="m-Y"), customer="e2", merchants=("pharmacy",)),
     )
     await harness.report(
-        replaced(("tokCanaryA", ":fpCanary"), "tokCanaryB", on=1, last4="7713", brand="CANARYBRAND"),
+        replaced(("tokCanaryA", ":fpCanary"), "tokCanaryB", on=1, last4="QX7Z", brand="CANARYBRAND"),
         named(reported(CLOSED, "tokCanaryB", on=2)),
         named(replaced("tokCanaryA", "tokCanaryB", on=3, id="again")),
         named(reported(CLOSED, "other", on=4)),  # of another customer: quarantined
@@ -291,7 +291,7 @@ async def test_what_is_reported_meanwhile_is_erased_as_well(
 
     async def report() -> None:
         engine = connect(database_url)
-        await Harness(engine, "more").report(replaced("tokCanaryB", "tokCanaryN", on=7, last4="7713"))
+        await Harness(engine, "more").report(replaced("tokCanaryB", "tokCanaryN", on=7, last4="QX7Z"))
         await engine.dispose()
 
     def at(point: ErasurePoint) -> None:
