@@ -64,7 +64,7 @@ async def measure(url: str, broker: Broker, size: LatencySize) -> None:
             first += len(updates)
             async with (
                 topics.temporary(broker, load.TOPIC),
-                processes.running(engine, roles, KAFKA_BOOTSTRAP_SERVERS=broker.servers) as ids,
+                processes.running(engine, roles, KAFKA_BOOTSTRAP_SERVERS=broker.servers, VENDOR_HOLD_SHARE="0") as ids,
             ):
                 await _all_delivered(engine)
                 # until its first webhooks come, a process starts, joins its group and makes its connections
