@@ -125,7 +125,9 @@ class _Arrivals:
         self.seconds: dict[str, list[float]] = defaultdict(list)
 
     def expect(self, update: load.UpdateMessage, due: float) -> None:
-        if self._due.setdefault(f"e{update.wallet}", due) == due:
+        customer = f"e{update.wallet}"
+        if customer not in self._due:
+            self._due[customer] = due
             # REPLACED and DELETED, or UPDATED alone, to each of its merchants
             self._awaited += (1 + update.wallet % 2) * (2 if b"NUMBER_REPLACED" in update.body else 1)
 
